@@ -233,7 +233,11 @@ _CALIBRATED = tuple(
 
 
 def resolve(
-    calibration: Calibration, preset: Preset = DEFAULT_PRESET, *, tv_form: TvForm = TvForm.NORM, **overrides: Any
+    calibration: Calibration,
+    preset: Preset = DEFAULT_PRESET,
+    *,
+    tv_form: TvForm = TvForm.NORM,
+    **overrides: Any,
 ) -> StylizeConfig:
     """Join a preset, a calibration and what the caller asked for into one validated configuration.
 

@@ -1,0 +1,88 @@
+"""What the algorithm asks of encoders: two small protocols, and a set that joins one of each."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from clipstyler.config import Calibration
+
+
+class Model(NamedTuple):
+    """A model and the SHA-256 digest (lower-case hexadecimal) that names its weights everywhere."""
+
+    name: str
+    digest: str
+
+
+class ClipEncoder(Protocol):
+    """Maps images and texts to one space. Frozen: `eval()`, and no parameter requires a gradient."""
+
+    name: str
+    digest: str
+    image_size: int
+
+    def encode_image(self, views: Tensor) -> Tensor:
+        """Embed views: float32 (B, 3, image_size, image_size) in [0, 1] to (B, D), not yet normalised."""
+        ...
+
+    def encode_text(self, sentences: Sequence[str]) -> Tensor:
+        """Embed sentences: (len(sentences), D), not yet normalised."""
+        ...
+
+
+class ContentEncoder(Protocol):
+    """Maps images to feature maps that keep what is where. Frozen as `ClipEncoder` is."""
+
+    name: str
+    digest: str
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Feature maps of images: float32 (B, 3, H, W) in [0, 1] to one (B, C, h, w) per layer."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class EncoderSet:
+    """A CLIP and a content encoder on one device, with what their numbers mean.
+
+    Attributes
+    ----------
+    name, description
+        As the registry has them.
+    calibration
+        What the numbers of these encoders mean.
+    clip, content
+        The encoders.
+    device
+        Where they are.
+    """
+
+    name: str
+    description: str
+    calibration: Calibration
+    clip: ClipEncoder
+    content: ContentEncoder
+    device: torch.device
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The models with their digests, each file once."""
+        named = (Model(encoder.name, encoder.digest) for encoder in (self.clip, self.content))
+        return tuple({model.digest: model for model in reversed(list(named))}.values())[::-1]
+
+
+class EncoderUnavailableError(RuntimeError):
+    """Encoders that are known but cannot be loaded here; the message says why and what to do."""
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file in lower-case hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,121 @@
+"""Any CLIP of open_clip: by architecture and pretrained tag, by architecture and file, or from a local directory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import open_clip
+import torch
+from torch import Tensor, nn
+
+from clipstyler.encoders.base import EncoderUnavailableError, file_digest
+
+# File names of a model directory in open_clip's own layout, beside `open_clip_config.json`.
+CHECKPOINTS = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+)
+
+
+class OpenClip(nn.Module):
+    """A frozen CLIP of open_clip behind the `ClipEncoder` protocol.
+
+    Attributes
+    ----------
+    name
+        "ARCH:PRETRAINED", or the directory's name.
+    digest
+        SHA-256 of the checkpoint.
+    image_size
+        Side of the views in pixels.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, digest: str, model: open_clip.CLIP, tokenizer: open_clip.SimpleTokenizer) -> None:
+        super().__init__()
+        self.name = name
+        self.digest = digest
+        self.model = model
+        self.tokenizer = tokenizer
+        size = model.visual.image_size
+        self.image_size = int(size[0] if isinstance(size, Sequence) else size)
+        preprocess = open_clip.get_model_preprocess_cfg(model)
+        self.register_buffer("mean", torch.tensor(preprocess["mean"]).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(preprocess["std"]).view(1, 3, 1, 1))
+        self.eval().requires_grad_(False)
+
+    def encode_image(self, views: Tensor) -> Tensor:
+        """Embed views: float32 (B, 3, image_size, image_size) in [0, 1] to (B, D), not yet normalised."""
+        embeddings: Tensor = self.model.encode_image((views - self.mean) / self.std)
+        return embeddings
+
+    def encode_text(self, sentences: Sequence[str]) -> Tensor:
+        """Embed sentences: (len(sentences), D), not yet normalised."""
+        tokens = self.tokenizer(list(sentences)).to(self.mean.device)
+        embeddings: Tensor = self.model.encode_text(tokens)
+        return embeddings
+
+
+def load_pretrained(architecture: str, pretrained: str, device: torch.device) -> OpenClip:
+    """Load a built-in architecture with weights named by a tag (cached or downloaded) or by a file's path.
+
+    Raises
+    ------
+    EncoderUnavailableError
+        The architecture or tag is unknown, or the weights cannot be had.
+    """
+    name = f"{architecture}:{pretrained}"
+    if architecture not in open_clip.list_models():
+        raise EncoderUnavailableError(
+            f"{name}: open_clip has no architecture {architecture!r}; see open_clip.list_models()"
+        )
+    checkpoint = _checkpoint_of(architecture, pretrained)
+    label = f"{architecture}:{checkpoint.name}" if Path(pretrained).is_file() else name
+    return _load(label, architecture, checkpoint, device)
+
+
+def load_directory(directory: Path, device: torch.device) -> OpenClip:
+    """Load a model directory in open_clip's layout: `open_clip_config.json` and a checkpoint beside it.
+
+    Raises
+    ------
+    EncoderUnavailableError
+        A file is missing or does not fit.
+    """
+    found = [directory / name for name in CHECKPOINTS if (directory / name).is_file()]
+    if not found:
+        raise EncoderUnavailableError(f"{directory}: holds no CLIP weights; expected one of {', '.join(CHECKPOINTS)}")
+    return _load(directory.name, f"local-dir:{directory}", found[0], device)
+
+
+def _checkpoint_of(architecture: str, pretrained: str) -> Path:
+    if Path(pretrained).is_file():
+        return Path(pretrained)
+    tag = open_clip.get_pretrained_cfg(architecture, pretrained)
+    if not tag:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none"
+        raise EncoderUnavailableError(
+            f"{architecture}:{pretrained}: neither a file nor a pretrained tag; {architecture} has {tags}"
+        )
+    try:
+        return Path(open_clip.download_pretrained(tag))
+    except Exception as error:  # the hub client raises many kinds when it cannot reach its host
+        raise EncoderUnavailableError(
+            f"{architecture}:{pretrained}: the weights are not cached and could not be downloaded ({error}); "
+            "put them on this machine and name the file, or use the bundled encoders 'pocket'"
+        ) from error
+
+
+def _load(name: str, model_name: str, checkpoint: Path, device: torch.device) -> OpenClip:
+    try:
+        with torch.random.fork_rng(devices=[]):  # building a model draws weights that the checkpoint replaces
+            model = open_clip.create_model(model_name, load_weights=False, pretrained_text=False)
+        open_clip.load_checkpoint(model, str(checkpoint), strict=True, weights_only=True, device="cpu")
+        tokenizer = open_clip.get_tokenizer(model_name)
+    except (RuntimeError, ValueError, OSError, KeyError) as error:
+        raise EncoderUnavailableError(f"{name}: {checkpoint} cannot be loaded: {error}") from error
+    return OpenClip(name, file_digest(checkpoint), model, tokenizer).to(device)

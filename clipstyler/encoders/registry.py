@@ -1,0 +1,149 @@
+"""Encoders by name. Looking a name up is light; loading imports PyTorch and the encoders' own libraries.
+
+A name is one of the catalogue's, `ARCH:PRETRAINED` with an architecture of open_clip and a pretrained tag or a
+checkpoint file, or a local directory: a model directory in open_clip's layout, with `vgg19.safetensors` (or
+`vgg19.pth`) and an optional `calibration.json` beside it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipstyler.config import Calibration, ConfigError
+from clipstyler.pocket.calibration import CALIBRATION as POCKET_CALIBRATION
+
+if TYPE_CHECKING:
+    import torch
+
+    from clipstyler.encoders.base import EncoderSet
+
+BUNDLED = "pocket"
+_PAPER = ("ViT-B-32-quickgelu", "openai")
+_VGG_FILES = ("vgg19.safetensors", "vgg19.pth")
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """What is known about encoders before they are loaded."""
+
+    name: str
+    description: str
+    calibration: Calibration
+
+
+_CATALOGUE = (
+    EncoderSpec(
+        BUNDLED,
+        "Small robust towers trained by this project, bundled: no download, runs on a CPU",
+        POCKET_CALIBRATION,
+    ),
+    EncoderSpec("vit-b-32", "CLIP ViT-B/32 with OpenAI's weights and torchvision's VGG19: the paper's", Calibration()),
+)
+
+
+def catalogue() -> tuple[EncoderSpec, ...]:
+    """Encoders that have a name of their own, the bundled default first."""
+    return _CATALOGUE
+
+
+def spec(name: str) -> EncoderSpec:
+    """Look a name up without loading anything.
+
+    Raises
+    ------
+    ConfigError
+        The name has none of the three forms.
+    """
+    for entry in _CATALOGUE:
+        if entry.name == name:
+            return entry
+    directory = Path(name)
+    if directory.is_dir():
+        return EncoderSpec(name, f"CLIP and VGG19 from the directory {directory.name}", _calibration_in(directory))
+    if _is_pretrained(name):
+        return EncoderSpec(name, "A CLIP of open_clip, with torchvision's VGG19", Calibration())
+    known = ", ".join(entry.name for entry in _CATALOGUE)
+    raise ConfigError("encoders", f"{name!r} is unknown: use {known}, ARCH:PRETRAINED of open_clip, or a directory")
+
+
+def load(name: str, device: str | torch.device = "cpu", vgg_weights: str = "IMAGENET1K_V1") -> EncoderSet:
+    """Load encoders, frozen, onto a device.
+
+    Parameters
+    ----------
+    name
+        See the module.
+    device
+        "cpu", "cuda", "cuda:1", ...
+    vgg_weights
+        Name of torchvision's VGG19 weights, or a local file. `pocket` and directories bring their own.
+
+    Raises
+    ------
+    ConfigError
+        The name is unknown.
+    EncoderUnavailableError
+        The weights cannot be had or do not fit.
+    """
+    import torch  # noqa: PLC0415 - keeps this module light
+
+    known = spec(name)
+    place = torch.device(device)
+    build: Callable[[EncoderSpec, torch.device, str], EncoderSet]
+    if name == BUNDLED:
+        build = _load_pocket
+    elif Path(name).is_dir():
+        build = _load_directory
+    else:
+        build = _load_pretrained
+    return build(known, place, vgg_weights)
+
+
+def _is_pretrained(name: str) -> bool:
+    architecture, _, pretrained = name.partition(":")
+    return bool(architecture and pretrained)
+
+
+def _load_pocket(known: EncoderSpec, device: torch.device, _vgg_weights: str) -> EncoderSet:
+    from clipstyler.encoders.base import EncoderSet  # noqa: PLC0415
+    from clipstyler.pocket import model  # noqa: PLC0415
+
+    clip, content = model.load(device)
+    return EncoderSet(known.name, known.description, known.calibration, clip, content, device)
+
+
+def _load_pretrained(known: EncoderSpec, device: torch.device, vgg_weights: str) -> EncoderSet:
+    from clipstyler.encoders import open_clip, vgg  # noqa: PLC0415
+    from clipstyler.encoders.base import EncoderSet  # noqa: PLC0415
+
+    architecture, pretrained = _PAPER
+    if _is_pretrained(known.name):
+        architecture, _, pretrained = known.name.partition(":")
+    clip = open_clip.load_pretrained(architecture, pretrained, device)
+    content = vgg.load(vgg_weights, device)
+    return EncoderSet(known.name, known.description, known.calibration, clip, content, device)
+
+
+def _load_directory(known: EncoderSpec, device: torch.device, vgg_weights: str) -> EncoderSet:
+    from clipstyler.encoders import open_clip, vgg  # noqa: PLC0415
+    from clipstyler.encoders.base import EncoderSet  # noqa: PLC0415
+
+    directory = Path(known.name)
+    files = [str(directory / name) for name in _VGG_FILES if (directory / name).is_file()]
+    clip = open_clip.load_directory(directory, device)
+    content = vgg.load(files[0] if files else vgg_weights, device)
+    return EncoderSet(known.name, known.description, known.calibration, clip, content, device)
+
+
+def _calibration_in(directory: Path) -> Calibration:
+    path = directory / "calibration.json"
+    if not path.is_file():
+        return Calibration()
+    try:
+        return Calibration(**json.loads(path.read_text()))
+    except (TypeError, ValueError) as error:
+        raise ConfigError("encoders", f"{path} is no calibration: {error}") from error

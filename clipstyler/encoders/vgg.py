@@ -1,0 +1,99 @@
+"""VGG19 as content encoder: the rectified outputs of conv4_2 and conv5_2, and nothing past them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import urlparse
+
+import torch
+import torchvision
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from clipstyler.encoders.base import EncoderUnavailableError, file_digest
+
+# Indices into torchvision's `vgg19().features`: the ReLUs after conv4_2 and conv5_2.
+LAYERS = (22, 31)
+DEFAULT_WEIGHTS = "IMAGENET1K_V1"
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class Vgg19Content(nn.Module):
+    """Frozen VGG19 behind the `ContentEncoder` protocol."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, digest: str, layers: nn.Sequential) -> None:
+        super().__init__()
+        self.name = name
+        self.digest = digest
+        self.layers = layers
+        self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(1, 3, 1, 1))
+        self.eval().requires_grad_(False)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Feature maps after conv4_2 and conv5_2: (B, 3, H, W) in [0, 1] to two of (B, 512, h, w)."""
+        x = (images - self.mean) / self.std
+        maps = []
+        for index, layer in enumerate(self.layers):
+            x = layer(x)
+            if index in LAYERS:
+                maps.append(x)
+        return maps
+
+
+def load(weights: str | os.PathLike[str], device: torch.device) -> Vgg19Content:
+    """Load VGG19 with torchvision's weights of a name (cached or downloaded), or from a local file.
+
+    Parameters
+    ----------
+    weights
+        "IMAGENET1K_V1", or a file with torchvision's parameter names: safetensors, or a state dictionary that
+        `torch.load` reads with `weights_only=True`.
+    device
+        Where it will compute.
+
+    Raises
+    ------
+    EncoderUnavailableError
+        The name is unknown, or the weights cannot be had or do not fit.
+    """
+    path = Path(weights) if Path(weights).is_file() else _cached(str(weights))
+    label = "vgg19:" + (path.name if Path(weights).is_file() else str(weights))
+    with torch.device("meta"):
+        layers = torchvision.models.vgg19().features[: LAYERS[-1] + 1]
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+        prefix = "features."
+        wanted = {prefix + key for key in layers.state_dict()}
+        state = {key.removeprefix(prefix): value.float() for key, value in state.items() if key in wanted}
+        layers.load_state_dict(state, assign=True)
+    except Exception as error:  # torch, pickle and safetensors raise their own kinds on broken files
+        raise EncoderUnavailableError(f"{label}: {path} does not hold VGG19 weights: {error}") from error
+    return Vgg19Content(label, file_digest(path), layers).to(device)
+
+
+def _cached(name: str) -> Path:
+    """Path of torchvision's weights in its cache, downloaded and checked against their hash when missing."""
+    known = {weights.name: weights for weights in torchvision.models.VGG19_Weights}
+    if name not in known:
+        raise EncoderUnavailableError(
+            f"vgg19:{name}: neither a file nor one of torchvision's weights, which are {', '.join(known)}"
+        )
+    url = known[name].url
+    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        expected = path.stem.rpartition("-")[2]
+        try:
+            torch.hub.download_url_to_file(url, str(path), hash_prefix=expected, progress=False)
+        except (OSError, RuntimeError) as error:
+            raise EncoderUnavailableError(
+                f"vgg19:{name}: the weights are not cached and could not be downloaded ({error}); "
+                f"put the file at {path}, or use the bundled encoders 'pocket'"
+            ) from error
+    return path

@@ -1,0 +1,146 @@
+"""Patches: random crops, each through a random perspective, all in one resampling.
+
+Points are (x, y) in pixels, with pixel i covering [i, i + 1]. A homography is a 3x3 matrix that maps homogeneous
+points of a view of the crop's own size to points of the image, so crop, perspective and resize are one sampling.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clipstyler.config import AugmentFill
+
+# Distortion scale 0.5 of half the side: how far a corner moves inward, as a fraction of the side.
+LARGEST_CORNER_SHIFT = 0.25
+# Corners moved inward by half of that on average, on both ends, show the crop at this share of its size.
+_MEAN_SHRINK = 1 - LARGEST_CORNER_SHIFT
+
+
+def sample_origins(count: int, side: int, height: int, width: int, generator: torch.Generator) -> Tensor:
+    """Draw the upper left corners of crops, uniformly over all whole-pixel places: float64, (count, 2) as (x, y)."""
+    room = torch.tensor([width - side + 1, height - side + 1], dtype=torch.float64)
+    draws = torch.rand(count, 2, generator=generator, dtype=torch.float64)
+    return torch.floor(draws * room)
+
+
+def sample_quadrilaterals(count: int, side: int, generator: torch.Generator) -> Tensor:
+    """Draw where the corners of crops land in their views, float64 of shape (count, 4, 2).
+
+    Corners are in the order upper left, upper right, lower right, lower left; each is moved inward, horizontally
+    and vertically, by an independent uniform amount of 0 to a quarter of the side.
+    """
+    shift = torch.rand(count, 4, 2, generator=generator, dtype=torch.float64) * (LARGEST_CORNER_SHIFT * side)
+    inward = torch.tensor([[1, 1], [-1, 1], [-1, -1], [1, -1]], dtype=torch.float64)
+    return corners(side) + inward * shift
+
+
+def corners(side: int) -> Tensor:
+    """Corners of a square from the origin, float64 of shape (4, 2), clockwise from the upper left."""
+    return torch.tensor([[0, 0], [side, 0], [side, side], [0, side]], dtype=torch.float64)
+
+
+def homographies(source: Tensor, target: Tensor) -> Tensor:
+    """Solve for the matrices that map four points to four points.
+
+    Parameters
+    ----------
+    source, target
+        Float64, (N, 4, 2); no three points of one quadrilateral on a line.
+
+    Returns
+    -------
+    Float64 of shape (N, 3, 3), lower right entry 1. Source: direct linear transform, eight equations.
+    """
+    x, y = source.unbind(-1)
+    u, v = target.unbind(-1)
+    one, zero = torch.ones_like(x), torch.zeros_like(x)
+    rows_u = torch.stack([x, y, one, zero, zero, zero, -u * x, -u * y], dim=-1)
+    rows_v = torch.stack([zero, zero, zero, x, y, one, -v * x, -v * y], dim=-1)
+    solution = torch.linalg.solve(torch.cat([rows_u, rows_v], dim=1), torch.cat([u, v], dim=1))
+    return torch.cat([solution, one[:, :1]], dim=1).reshape(-1, 3, 3)
+
+
+def warp(
+    image: Tensor,
+    origins: Tensor,
+    views: Tensor,
+    side: int,
+    view_size: int,
+    fill: AugmentFill = AugmentFill.BLACK,
+) -> Tensor:
+    """Crop, warp and resize all patches in a single resampling of the image.
+
+    Parameters
+    ----------
+    image
+        Float32, (1, C, H, W).
+    origins
+        Upper left corners of the crops, (N, 2).
+    views
+        Quadrilaterals in the view where the crops' corners land, (N, 4, 2), in pixels of the crop.
+    side
+        Side of the crops in pixels.
+    view_size
+        Side of the views in pixels.
+    fill
+        What lies outside the quadrilateral: black, or the crop's real neighbours (mirrored at the image's border).
+
+    Returns
+    -------
+    Float32 of shape (N, C, view_size, view_size). Where a view shows the crop smaller than it is, each pixel is the
+    mean of several samples, so that nothing is skipped.
+    """
+    _, channels, height, width = image.shape
+    count = len(origins)
+    to_crop = homographies(views, corners(side).expand(count, 4, 2))
+    samples = samples_per_pixel(side, view_size)
+    points = _project(to_crop, side, view_size * samples).to(image.device, torch.float32)
+    x = points[..., 0] + origins[:, 0, None].to(image)
+    y = points[..., 1] + origins[:, 1, None].to(image)
+    grid = torch.stack([x * (2 / width) - 1, y * (2 / height) - 1], dim=-1)
+    padding = "border" if fill is AugmentFill.BLACK else "reflection"
+    # One image and one tall grid: a grid per patch would need a gradient image per patch.
+    sampled = F.grid_sample(image, grid[None], mode="bilinear", padding_mode=padding, align_corners=False)
+    sampled = sampled.reshape(channels, count, -1).transpose(0, 1)
+    if fill is AugmentFill.BLACK:
+        sampled = sampled * _coverage(points, side)[:, None]
+    fine = view_size * samples
+    sampled = sampled.reshape(count, channels, fine, fine)
+    return F.avg_pool2d(sampled, samples) if samples > 1 else sampled
+
+
+def crop(image: Tensor, origins: Tensor, side: int, view_size: int) -> Tensor:
+    """Crop and resize without a perspective: as `warp` with every quadrilateral the full square."""
+    return warp(image, origins, corners(side).expand(len(origins), 4, 2), side, view_size)
+
+
+def resize(image: Tensor, view_size: int) -> Tensor:
+    """Resize whole images to square views, antialiased: (B, C, H, W) to (B, C, view_size, view_size).
+
+    The aspect is squashed, as in the authors' code, so that CLIP sees all of the image.
+    """
+    return F.interpolate(image, size=(view_size, view_size), mode="bilinear", align_corners=False, antialias=True)
+
+
+def samples_per_pixel(side: int, view_size: int) -> int:
+    """Samples along each axis of a view's pixel, so that on average no pixel of the crop is skipped."""
+    return max(1, math.ceil(side / (view_size * _MEAN_SHRINK)))
+
+
+def _project(matrices: Tensor, side: int, size: int) -> Tensor:
+    """Map the pixel centres of a `size` x `size` view, in pixels of the crop, through matrices: (N, size^2, 2)."""
+    centres = (torch.arange(size, dtype=torch.float64) + 0.5) * (side / size)
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    points = torch.stack([x, y, torch.ones_like(x)], dim=-1).reshape(1, -1, 3)
+    projected = points @ matrices.transpose(1, 2)
+    return projected[..., :2] / projected[..., 2:]
+
+
+def _coverage(points: Tensor, side: int) -> Tensor:
+    """How much of the crop lies under each point, 0 to 1: half on its border, as bilinear sampling on black has it."""
+    inside = (torch.minimum(points, side - points) + 0.5).clamp(0, 1)
+    return inside[..., 0] * inside[..., 1]

@@ -1,0 +1,1 @@
+"""`pocket`: the embedded default encoders, trained by this project."""

@@ -1,0 +1,89 @@
+"""StyleNet: the small U-Net that is optimised for one photo and one text (CLIPstyler, section 3.1).
+
+615,267 parameters. A 1x1 convolution opens 3 to 16 channels; an encoding block; three times a block and a strided
+4x4 convolution (16, 32, 64); a block at the bottom (128); three times up with the skip of the same resolution; a
+block on the concatenation with the first features; a 1x1 convolution and a sigmoid.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+STRIDE = 8  # the input's sides must be multiples of this
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with InstanceNorm and ReLU, beside a 1x1 skip convolution."""
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels_in, channels_out, 3, padding=1),
+            nn.InstanceNorm2d(channels_out),
+            nn.ReLU(),
+            nn.Conv2d(channels_out, channels_out, 3, padding=1),
+            nn.InstanceNorm2d(channels_out),
+            nn.ReLU(),
+        )
+        self.skip = nn.Conv2d(channels_in, channels_out, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, channels_in, H, W) to (B, channels_out, H, W)."""
+        body: Tensor = self.body(x)
+        skip: Tensor = self.skip(x)
+        return body + skip
+
+
+class StyleNet(nn.Module):
+    """The stylising network f: a photo in [0, 1] to a photo in (0, 1), sides multiples of 8.
+
+    Build one with `initialise`, which takes its randomness from an explicit generator.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 1)
+        self.first = ResidualBlock(16, 16)
+        self.down = nn.ModuleList([ResidualBlock(16, 16), ResidualBlock(16, 32), ResidualBlock(32, 64)])
+        self.shrink = nn.ModuleList([nn.Conv2d(c, c, 4, stride=2, padding=1) for c in (16, 32, 64)])
+        self.bottom = ResidualBlock(64, 128)
+        self.up = nn.ModuleList([ResidualBlock(128 + 64, 64), ResidualBlock(64 + 32, 32), ResidualBlock(32 + 16, 16)])
+        self.last = ResidualBlock(16 + 16, 16)
+        self.head = nn.Conv2d(16, 3, 1)
+
+    @classmethod
+    def initialise(cls, generator: torch.Generator, device: torch.device | str = "cpu") -> StyleNet:
+        """Build a fresh network whose weights come from `generator` (on the CPU) alone.
+
+        The distribution is PyTorch's default for convolutions, as in the authors' code: uniform within
+        1 / sqrt(fan-in). The global random state is neither read nor changed.
+        """
+        with torch.device("meta"):
+            net = cls()
+        net.to_empty(device="cpu")
+        with torch.no_grad():
+            for module in net.modules():
+                if isinstance(module, nn.Conv2d) and module.bias is not None:
+                    bound = 1 / math.sqrt(module.weight[0].numel())
+                    module.weight.uniform_(-bound, bound, generator=generator)
+                    module.bias.uniform_(-bound, bound, generator=generator)
+        return net.to(device)
+
+    def forward(self, photo: Tensor) -> Tensor:
+        """Stylise: (B, 3, H, W) in [0, 1] to the same shape in (0, 1)."""
+        first = self.first(self.stem(photo))
+        skips = []
+        x = first
+        for block, shrink in zip(self.down, self.shrink, strict=True):
+            x = block(x)
+            skips.append(x)
+            x = shrink(x)
+        x = self.bottom(x)
+        for block, skip in zip(self.up, reversed(skips), strict=True):
+            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+            x = block(torch.cat([x, skip], dim=1))
+        return torch.sigmoid(self.head(self.last(torch.cat([x, first], dim=1))))

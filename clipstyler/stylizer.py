@@ -1,0 +1,356 @@
+"""The optimisation: one step for one or several runs, and a generator of progress around it.
+
+`RunState` holds everything that belongs to one photo and one text; `step` advances runs that share encoders by one
+optimiser update each. `stylize` is a thin wrapper for one run: it yields `Progress` after every update, and last a
+`Result`.
+"""
+
+from __future__ import annotations
+
+import platform
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clipstyler import patches
+from clipstyler.config import StylizeConfig, check_seed, resolve
+from clipstyler.encoders.base import EncoderSet, Model
+from clipstyler.imaging import Picture, fit
+from clipstyler.losses import (
+    content_loss,
+    directional_loss,
+    patch_clip_loss,
+    threshold_rejection,
+    total_variation,
+)
+from clipstyler.prompts import check_texts, text_direction
+from clipstyler.stylenet import STRIDE, StyleNet
+
+HALVING_PERIOD = 100  # updates after which the learning rate is halved
+_LIBRARIES = ("clipstyler", "torch", "torchvision", "open_clip_torch", "numpy", "pillow")
+# ITU-R BT.601 weights, as torchvision's greyscale has them.
+_LUMA = (0.2989, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Loss terms of one step, each before its weight (0 where switched off), and their weighted sum."""
+
+    total: float
+    direction: float
+    patch: float
+    content: float
+    total_variation: float
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One optimiser update was made.
+
+    Attributes
+    ----------
+    step, steps
+        Updates made so far, from 1, and in all.
+    losses
+        Of this step, before its update.
+    rejected
+        Share of patches at or below the threshold, 0 to 1.
+    elapsed_s, remaining_s
+        Seconds since the optimisation began, and expected to its end.
+    picture
+        Gives the image that the losses saw; call it before the next step.
+    """
+
+    step: int
+    steps: int
+    losses: Losses
+    rejected: float
+    elapsed_s: float
+    remaining_s: float
+    picture: Callable[[], Picture]
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds spent on encoding texts and photo, and on all updates with the last forward pass."""
+
+    prepare_s: float
+    optimise_s: float
+
+
+@dataclass(frozen=True)
+class Result:
+    """The stylised picture and everything needed to repeat it."""
+
+    picture: Picture
+    seed: int
+    style_text: str
+    source_text: str
+    config: StylizeConfig
+    encoders: str
+    models: tuple[Model, ...]
+    device: str
+    threads: int
+    versions: dict[str, str]
+    losses: Losses
+    timings: Timings
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one update saw: its losses, and the share of rejected patches."""
+
+    losses: Losses
+    rejected: float
+
+
+class RunState:
+    """One stylisation under way: its photo, targets, network, optimiser and generators, shared with no other.
+
+    Parameters
+    ----------
+    photo
+        Fitted to its final size.
+    direction
+        Text direction dT, (D,).
+    encoders
+        Guide the optimisation.
+    config
+        Decides how.
+    seed
+        Of the network's weights and of all crops.
+
+    Raises
+    ------
+    ConfigError
+        The crops do not fit into the photo.
+    """
+
+    def __init__(
+        self, photo: Picture, direction: Tensor, encoders: EncoderSet, config: StylizeConfig, seed: int
+    ) -> None:
+        self.encoders = encoders
+        self.config = config
+        self.direction = direction
+        self.crop_side = config.crop_side(photo.width, photo.height)
+        self.size = (photo.height, photo.width)
+        self.alpha = photo.alpha
+        self.generator = torch.Generator().manual_seed(seed)
+        self.net = StyleNet.initialise(self.generator, encoders.device)
+        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=config.learning_rate)
+        self.schedule = torch.optim.lr_scheduler.StepLR(self.optimiser, HALVING_PERIOD, gamma=0.5)
+        self.input = _padded(photo).to(encoders.device)
+        self.output: Tensor | None = None  # of the latest forward pass
+        self.updates = 0
+        with torch.no_grad():
+            content = self.input[..., : photo.height, : photo.width]
+            view = patches.resize(content, encoders.clip.image_size)
+            self.content_embedding = F.normalize(encoders.clip.encode_image(view), dim=1)
+            self.content_features = encoders.content.features(content) if config.weight_content else []
+
+    def render(self) -> Tensor:
+        """Run the network: the stylised image, (1, 3, H, W) in (0, 1), kept for `picture`."""
+        height, width = self.size
+        output: Tensor = self.net(self.input)[..., :height, :width]
+        self.output = output.detach()
+        return output
+
+    def views(self, image: Tensor) -> Tensor:
+        """All that CLIP sees of an image: the patches, then the global view; (N, 3, S, S)."""
+        config, view_size = self.config, self.encoders.clip.image_size
+        views = []
+        if config.weight_patch:
+            views.append(self._patches(image, view_size))
+        if config.weight_direction:
+            views.append(patches.resize(image, view_size))
+        return torch.cat(views) if views else image.new_zeros(0, 3, view_size, view_size)
+
+    def _patches(self, image: Tensor, view_size: int) -> Tensor:
+        config, side = self.config, self.crop_side
+        height, width = self.size
+        origins = patches.sample_origins(config.patches, side, height, width, self.generator)
+        if not config.augmentation:
+            return patches.crop(image, origins, side, view_size)
+        quadrilaterals = patches.sample_quadrilaterals(config.patches, side, self.generator)
+        return patches.warp(image, origins, quadrilaterals, side, view_size, config.augment_fill)
+
+    def objective(self, image: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
+        """Weighted sum of the loss terms, and a detached row of what a `StepReport` tells."""
+        config = self.config
+        zero = image.new_zeros(())
+        clip_losses = directional_loss(embeddings, self.content_embedding, self.direction)
+        patch_losses = clip_losses[: config.patches] if config.weight_patch else zero[None]
+        tau = config.threshold if config.threshold_rejection else None
+        patch = patch_clip_loss(patch_losses, tau)
+        direction = clip_losses[-1] if config.weight_direction else zero
+        content = zero
+        if config.weight_content:
+            content = content_loss(self.encoders.content.features(image), self.content_features)
+        variation = total_variation(image, config.tv_form) if config.weight_tv else zero
+        total = (
+            config.weight_direction * direction
+            + config.weight_patch * patch
+            + config.weight_content * content
+            + config.weight_tv * variation
+        )
+        rejected = zero
+        if config.weight_patch and tau is not None:
+            rejected = (threshold_rejection(patch_losses, tau) == 0).float().mean()
+        return total, torch.stack([total, direction, patch, content, variation, rejected]).detach()
+
+    def update(self) -> None:
+        """Apply the gradients once, then step the schedule."""
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.schedule.step()
+        self.updates += 1
+
+    def picture(self) -> Picture:
+        """Image of the latest forward pass, after the contrast step."""
+        if self.output is None:
+            raise RuntimeError("nothing was rendered yet: call render or step first")
+        return Picture(_to_pixels(adjust_contrast(self.output, self.config.contrast)), self.alpha)
+
+
+def step(states: Sequence[RunState]) -> list[StepReport]:
+    """Make one optimiser update in every run. All runs share encoders, and CLIP sees all their views in one batch.
+
+    Raises
+    ------
+    FloatingPointError
+        A loss is not finite: the weights or the learning rate are too large.
+    """
+    images = [state.render() for state in states]
+    views = [state.views(image) for state, image in zip(states, images, strict=True)]
+    everything = torch.cat(views)
+    clip = states[0].encoders.clip
+    embeddings = F.normalize(clip.encode_image(everything), dim=1) if len(everything) else _nothing(states[0])
+    shares = torch.split(embeddings, [len(view) for view in views])
+    outcomes = [s.objective(i, e) for s, i, e in zip(states, images, shares, strict=True)]
+    torch.stack([total for total, _ in outcomes]).sum().backward()  # type: ignore[no-untyped-call]
+    rows: list[list[float]] = torch.stack([row for _, row in outcomes]).tolist()
+    if not np.isfinite(rows).all():
+        raise FloatingPointError("a loss is not finite: use smaller weights or a smaller learning rate")
+    for state in states:
+        state.update()
+    return [StepReport(Losses(*row[:5]), row[5]) for row in rows]
+
+
+def stylize(
+    picture: Picture,
+    style_text: str,
+    encoders: EncoderSet,
+    config: StylizeConfig | None = None,
+    *,
+    source_text: str | None = None,
+    seed: int | None = None,
+) -> Iterator[Progress | Result]:
+    """Stylise a picture by a text (CLIPstyler, Kwon & Ye, CVPR 2022).
+
+    Nothing happens until the iterator is advanced; every advance makes exactly one update, and dropping the
+    iterator stops the work.
+
+    Parameters
+    ----------
+    picture
+        The photo; it is fitted to the configuration's size.
+    style_text
+        What the result should look like.
+    encoders
+        Guide the optimisation; see `clipstyler.encoders.registry.load`.
+    config
+        Decides how. Default: the preset `draft` with the encoders' calibration.
+    source_text
+        What the photo is. Default: the calibration's.
+    seed
+        Of everything random, 0 to 2^63 - 1. Default: drawn from the system.
+
+    Yields
+    ------
+    A `Progress` after each of the `config.steps` updates, then the `Result`.
+
+    Raises
+    ------
+    ConfigError
+        A text, the seed or the crop size cannot be used.
+    ImageError
+        The fitted picture is too narrow.
+    FloatingPointError
+        The optimisation diverged.
+    """
+    begun = time.monotonic()
+    config = config or resolve(encoders.calibration)
+    style, source = check_texts(style_text, encoders.calibration.source_text if source_text is None else source_text)
+    seed = secrets.randbits(63) if seed is None else check_seed(seed)
+    photo = fit(picture, config.size, config.enlarge)
+    direction = text_direction(encoders.clip, style, source, config.template_set)
+    state = RunState(photo, direction, encoders, config, seed)
+    prepared = time.monotonic()
+    for done in range(1, config.steps + 1):
+        (report,) = step([state])
+        elapsed = time.monotonic() - prepared
+        remaining = elapsed / done * (config.steps - done)
+        yield Progress(done, config.steps, report.losses, report.rejected, elapsed, remaining, state.picture)
+    with torch.no_grad():
+        state.render()
+    stylised = state.picture()
+    yield Result(
+        picture=stylised,
+        seed=seed,
+        style_text=style,
+        source_text=source,
+        config=config,
+        encoders=encoders.name,
+        models=encoders.models,
+        device=str(encoders.device),
+        threads=torch.get_num_threads() if encoders.device.type == "cpu" else 0,
+        versions=library_versions(),
+        losses=report.losses,
+        timings=Timings(prepared - begun, time.monotonic() - prepared),
+    )
+
+
+def adjust_contrast(image: Tensor, factor: float) -> Tensor:
+    """Blend (1, 3, H, W) in [0, 1] with its mean grey, factor 1 changing nothing; clamped to [0, 1].
+
+    The authors' saved images use 1.5, through torchvision's function of the same name.
+    """
+    if factor == 1:
+        return image
+    luma = torch.tensor(_LUMA, device=image.device, dtype=image.dtype).view(1, 3, 1, 1)
+    mean = (image * luma).sum(dim=1, keepdim=True).mean(dim=(-2, -1), keepdim=True)
+    return (factor * image + (1 - factor) * mean).clamp(0, 1)
+
+
+def library_versions() -> dict[str, str]:
+    """Versions of the interpreter and the libraries that decide the bytes of a result."""
+    versions = {"python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _padded(photo: Picture) -> Tensor:
+    """Turn a photo into a tensor (1, 3, H, W) in [0, 1], mirrored at its right and lower border to multiples of 8."""
+    pad_height, pad_width = -photo.height % STRIDE, -photo.width % STRIDE
+    pixels = np.pad(photo.rgb, ((0, pad_height), (0, pad_width), (0, 0)), mode="reflect")
+    return torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None].contiguous()
+
+
+def _to_pixels(image: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return (image[0].permute(1, 2, 0) * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def _nothing(state: RunState) -> Tensor:
+    """Embeddings of no views, where both CLIP terms are switched off."""
+    return state.content_embedding[:0]

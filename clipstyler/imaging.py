@@ -6,6 +6,7 @@ Everything that enters is bounded before its pixels are decoded, and everything 
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -14,8 +15,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
 READABLE_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
-# StyleNet shrinks three times and normalises over space, so the smallest map must keep more than one pixel.
-SMALLEST_SIDE = 16
 _ORIENTATION_TAG = 0x0112
 _SIDEWAYS = {5, 6, 7, 8}
 
@@ -112,33 +111,15 @@ def decode(data: bytes, limits: Limits | None = None) -> Picture:
 
 
 def fitted_size(width: int, height: int, size: int, enlarge: bool = False) -> tuple[int, int]:
-    """Width and height after fitting the longest side to `size` pixels, aspect kept.
-
-    Raises
-    ------
-    ImageError
-        The shorter side would be under 16 px.
-    """
+    """Width and height after fitting the longest side to `size` pixels, aspect kept, no side under 1 px."""
     scale = size / max(width, height)
     if scale > 1 and not enlarge:
         scale = 1.0
-    fitted = max(1, round(width * scale)), max(1, round(height * scale))
-    if min(fitted) < SMALLEST_SIDE:
-        raise ImageError(
-            f"the image is {width} x {height} px and would be optimised at {fitted[0]} x {fitted[1]} px, "
-            f"but its shorter side must keep {SMALLEST_SIDE} px or more: crop it, or ask for another size"
-        )
-    return fitted
+    return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def fit(picture: Picture, size: int, enlarge: bool = False) -> Picture:
-    """Resize so that the longest side is `size` pixels, aspect kept; smaller images only when `enlarge`.
-
-    Raises
-    ------
-    ImageError
-        The shorter side would be under 16 px.
-    """
+    """Resize so that the longest side is `size` pixels, aspect kept; smaller images only when `enlarge`."""
     return _resize(picture, fitted_size(picture.width, picture.height, size, enlarge))
 
 
@@ -177,7 +158,8 @@ def _open(data: bytes, limits: Limits) -> Image.Image:
             f"the image has {len(data)} bytes, more than the limit of {limits.max_bytes}: send a smaller file"
         )
     try:
-        image = Image.open(io.BytesIO(data), formats=READABLE_FORMATS)
+        with warnings.catch_warnings(action="ignore", category=Image.DecompressionBombWarning):
+            image = Image.open(io.BytesIO(data), formats=READABLE_FORMATS)
     except Image.DecompressionBombError as error:
         raise ImageError(
             f"the image announces more pixels than the limit of {limits.max_pixels}: send a smaller one"

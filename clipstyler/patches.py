@@ -114,8 +114,9 @@ def warp(
 
 
 def crop(image: Tensor, origins: Tensor, side: int, view_size: int) -> Tensor:
-    """Crop and resize without a perspective: as `warp` with every quadrilateral the full square."""
-    return warp(image, origins, corners(side).expand(len(origins), 4, 2), side, view_size)
+    """Crop and resize without a perspective: (1, C, H, W) and (N, 2) to (N, C, view_size, view_size)."""
+    cuts = [image[..., y : y + side, x : x + side] for x, y in origins.int().tolist()]
+    return resize(torch.cat(cuts), view_size)
 
 
 def resize(image: Tensor, view_size: int) -> Tensor:

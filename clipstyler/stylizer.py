@@ -34,6 +34,8 @@ from clipstyler.prompts import check_texts, text_direction
 from clipstyler.stylenet import STRIDE, StyleNet
 
 HALVING_PERIOD = 100  # updates after which the learning rate is halved
+# A narrower photo is mirrored to this: VGG19 halves four times, and StyleNet normalises over its smallest map.
+SMALLEST_SIDE = 16
 _LIBRARIES = ("clipstyler", "torch", "torchvision", "open_clip_torch", "numpy", "pillow")
 # ITU-R BT.601 weights, as torchvision's greyscale has them.
 _LUMA = (0.2989, 0.587, 0.114)
@@ -141,26 +143,30 @@ class RunState:
         self.direction = direction
         self.crop_side = config.crop_side(photo.width, photo.height)
         self.size = (photo.height, photo.width)
+        self.canvas = tuple(max(side, SMALLEST_SIDE) for side in self.size)
         self.alpha = photo.alpha
         self.generator = torch.Generator().manual_seed(seed)
         self.net = StyleNet.initialise(self.generator, encoders.device)
         self.optimiser = torch.optim.Adam(self.net.parameters(), lr=config.learning_rate)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimiser, HALVING_PERIOD, gamma=0.5)
-        self.input = _padded(photo).to(encoders.device)
+        self.input = _padded(photo, self.canvas).to(encoders.device)
         self.output: Tensor | None = None  # of the latest forward pass
         self.updates = 0
         with torch.no_grad():
-            content = self.input[..., : photo.height, : photo.width]
+            content = self._on_canvas(self.input)
             view = patches.resize(content, encoders.clip.image_size)
             self.content_embedding = F.normalize(encoders.clip.encode_image(view), dim=1)
             self.content_features = encoders.content.features(content) if config.weight_content else []
 
     def render(self) -> Tensor:
         """Run the network: the stylised image, (1, 3, H, W) in (0, 1), kept for `picture`."""
-        height, width = self.size
-        output: Tensor = self.net(self.input)[..., :height, :width]
+        output = self._on_canvas(self.net(self.input))
         self.output = output.detach()
         return output
+
+    def _on_canvas(self, padded: Tensor) -> Tensor:
+        height, width = self.canvas
+        return padded[..., :height, :width]
 
     def views(self, image: Tensor) -> Tensor:
         """All that CLIP sees of an image: the patches, then the global view; (N, 3, S, S)."""
@@ -174,7 +180,7 @@ class RunState:
 
     def _patches(self, image: Tensor, view_size: int) -> Tensor:
         config, side = self.config, self.crop_side
-        height, width = self.size
+        height, width = self.canvas
         origins = patches.sample_origins(config.patches, side, height, width, self.generator)
         if not config.augmentation:
             return patches.crop(image, origins, side, view_size)
@@ -216,7 +222,8 @@ class RunState:
         """Image of the latest forward pass, after the contrast step."""
         if self.output is None:
             raise RuntimeError("nothing was rendered yet: call render or step first")
-        return Picture(_to_pixels(adjust_contrast(self.output, self.config.contrast)), self.alpha)
+        height, width = self.size
+        return Picture(_to_pixels(adjust_contrast(self.output, self.config.contrast))[:height, :width], self.alpha)
 
 
 def step(states: Sequence[RunState]) -> list[StepReport]:
@@ -280,8 +287,6 @@ def stylize(
     ------
     ConfigError
         A text, the seed or the crop size cannot be used.
-    ImageError
-        The fitted picture is too narrow.
     FloatingPointError
         The optimisation diverged.
     """
@@ -340,9 +345,13 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
-def _padded(photo: Picture) -> Tensor:
-    """Turn a photo into a tensor (1, 3, H, W) in [0, 1], mirrored at its right and lower border to multiples of 8."""
-    pad_height, pad_width = -photo.height % STRIDE, -photo.width % STRIDE
+def _padded(photo: Picture, canvas: tuple[int, ...]) -> Tensor:
+    """Turn a photo into a tensor (1, 3, H, W) in [0, 1], mirrored at its right and lower border.
+
+    It covers the canvas, and its sides are multiples of StyleNet's stride.
+    """
+    sizes = (photo.height, photo.width)
+    pad_height, pad_width = (side + -side % STRIDE - size for side, size in zip(canvas, sizes, strict=True))
     pixels = np.pad(photo.rgb, ((0, pad_height), (0, pad_width), (0, 0)), mode="reflect")
     return torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None].contiguous()
 

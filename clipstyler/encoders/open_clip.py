@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import open_clip
@@ -110,12 +112,27 @@ def _checkpoint_of(architecture: str, pretrained: str) -> Path:
         ) from error
 
 
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Drop what open_clip logs, which it does through the root logger, unless it is an error."""
+
+    def is_error(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR
+
+    logging.root.addFilter(is_error)
+    try:
+        yield
+    finally:
+        logging.root.removeFilter(is_error)
+
+
 def _load(name: str, model_name: str, checkpoint: Path, device: torch.device) -> OpenClip:
     try:
-        with torch.random.fork_rng(devices=[]):  # building a model draws weights that the checkpoint replaces
+        # Building a model draws random weights, and warns of them; the checkpoint replaces them all.
+        with torch.random.fork_rng(devices=[]), _without_warnings():
             model = open_clip.create_model(model_name, load_weights=False, pretrained_text=False)
         open_clip.load_checkpoint(model, str(checkpoint), strict=True, weights_only=True, device="cpu")
         tokenizer = open_clip.get_tokenizer(model_name)
-    except (RuntimeError, ValueError, OSError, KeyError) as error:
+    except Exception as error:  # open_clip asserts and raises many kinds on files that do not fit
         raise EncoderUnavailableError(f"{name}: {checkpoint} cannot be loaded: {error}") from error
     return OpenClip(name, file_digest(checkpoint), model, tokenizer).to(device)

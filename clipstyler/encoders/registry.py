@@ -62,7 +62,7 @@ def spec(name: str) -> EncoderSpec:
         if entry.name == name:
             return entry
     directory = Path(name)
-    if directory.is_dir():
+    if name and directory.is_dir():
         return EncoderSpec(name, f"CLIP and VGG19 from the directory {directory.name}", _calibration_in(directory))
     if _is_pretrained(name):
         return EncoderSpec(name, "A CLIP of open_clip, with torchvision's VGG19", Calibration())

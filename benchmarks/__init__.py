@@ -1,0 +1,1 @@
+"""Benchmarks: scripts that print the ratio of two things measured in one run."""

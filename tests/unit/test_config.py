@@ -1,0 +1,104 @@
+"""Configuration: presets and calibrations joined, everything checked once, every error naming its field."""
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from clipstyler.config import (
+    Calibration,
+    ConfigError,
+    Preset,
+    StylizeConfig,
+    TvForm,
+    check_seed,
+    resolve,
+)
+
+PAPER = Calibration()
+
+
+def test_the_paper_preset_with_the_papers_calibration_has_the_papers_numbers() -> None:
+    config = resolve(PAPER, Preset.PAPER)
+    assert (config.size, config.steps, config.patches) == (512, 200, 64)
+    assert config.crop_side(512, 512) == 128
+    assert (config.threshold, config.learning_rate, config.contrast) == (0.7, 5e-4, 1.5)
+    weights = (config.weight_direction, config.weight_patch, config.weight_content, config.weight_tv)
+    assert weights == (500, 9000, 150, 2e-3)
+
+
+def test_a_preset_says_how_much_and_a_calibration_what_numbers_mean() -> None:
+    draft = resolve(Calibration(threshold=0.3), Preset.DRAFT)
+    assert (draft.size, draft.steps, draft.patches, draft.threshold) == (256, 60, 16, 0.3)
+
+
+def test_what_the_caller_asks_for_wins() -> None:
+    config = resolve(PAPER, Preset.PAPER, steps=7, threshold=0.1, size=None)
+    assert (config.steps, config.threshold, config.size) == (7, 0.1, 512)
+
+
+def test_the_two_forms_of_total_variation_never_share_a_weight() -> None:
+    norm, squared = (resolve(PAPER, tv_form=form) for form in TvForm)
+    assert norm.weight_tv == PAPER.weight_tv_norm
+    assert squared.weight_tv == PAPER.weight_tv_squared
+    assert norm.weight_tv != squared.weight_tv
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("steps", 0),
+        ("size", 63),
+        ("patches", 0),
+        ("crop_size", 7),
+        ("learning_rate", 0.0),
+        ("learning_rate", float("nan")),
+        ("threshold", -0.1),
+        ("threshold", 2.1),
+        ("weight_patch", float("nan")),
+        ("weight_content", float("inf")),
+        ("weight_direction", -1.0),
+        ("weight_tv", float("-inf")),
+        ("contrast", 5.0),
+    ],
+)
+def test_a_value_out_of_range_names_its_field(field: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=rf"^{field}: must be") as caught:
+        resolve(PAPER, **{field: value})
+    assert caught.value.field == field
+
+
+def test_all_weights_off_is_refused() -> None:
+    with pytest.raises(ConfigError, match="nothing to optimise"):
+        resolve(PAPER, weight_direction=0, weight_patch=0, weight_content=0, weight_tv=0)
+
+
+def test_an_unknown_field_is_refused() -> None:
+    with pytest.raises(ConfigError, match="tau: is not a field"):
+        resolve(PAPER, tau=0.7)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "expected"), [(256, 256, 64), (512, 384, 128), (512, 64, 64), (100, 16, 16), (20, 20, 8)]
+)
+def test_crops_scale_with_the_image_and_always_fit(width: int, height: int, expected: int) -> None:
+    assert resolve(PAPER).crop_side(width, height) == expected
+
+
+def test_an_explicit_crop_larger_than_the_image_is_refused() -> None:
+    config = resolve(PAPER, crop_size=65)
+    assert config.crop_side(65, 80) == 65
+    with pytest.raises(ConfigError, match=r"larger than the image.*use at most 64"):
+        config.crop_side(256, 64)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_out_of_range_is_refused(seed: int) -> None:
+    with pytest.raises(ConfigError, match="seed"):
+        check_seed(seed)
+
+
+def test_a_configuration_is_frozen_and_tells_all_of_itself() -> None:
+    config = resolve(PAPER)
+    with pytest.raises(FrozenInstanceError):
+        config.steps = 3  # type: ignore[misc]
+    assert StylizeConfig(**config.as_dict()) == config

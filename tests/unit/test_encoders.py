@@ -1,0 +1,180 @@
+"""Encoders by name: real formats through the real loading code, and clear words where something is missing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.random_checkpoints import TINY_CLIP, write_clip, write_encoders, write_vgg19
+from benchmarks.reference import vgg_features
+from clipstyler.config import Calibration, ConfigError
+from clipstyler.encoders import registry, vgg
+from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
+from clipstyler.encoders.open_clip import OpenClip
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_encoders(tmp_path_factory.mktemp("encoders") / "tiny", TINY_CLIP)
+
+
+@pytest.fixture(scope="module")
+def encoders(directory: Path) -> EncoderSet:
+    return registry.load(str(directory))
+
+
+def test_a_directory_gives_both_encoders_and_the_papers_calibration(encoders: EncoderSet) -> None:
+    assert encoders.calibration == Calibration()
+    assert [model.name for model in encoders.models] == ["tiny", "vgg19:vgg19.safetensors"]
+    assert encoders.clip.image_size == 32
+    assert encoders.clip.encode_image(torch.rand(2, 3, 32, 32)).shape == (2, 32)
+    assert encoders.clip.encode_text(["fire", "a sketch with black pencil"]).shape == (2, 32)
+    assert [f.shape for f in encoders.content.features(torch.rand(1, 3, 64, 48))] == [(1, 512, 8, 6), (1, 512, 4, 3)]
+
+
+def test_digests_are_those_of_the_files(encoders: EncoderSet, directory: Path) -> None:
+    files = (directory / "open_clip_model.safetensors", directory / "vgg19.safetensors")
+    assert [model.digest for model in encoders.models] == [
+        hashlib.sha256(file.read_bytes()).hexdigest() for file in files
+    ]
+
+
+def test_clip_is_computed_as_open_clip_computes_it(encoders: EncoderSet, directory: Path) -> None:
+    """The same weights through open_clip's own front door and its own preprocessing; tolerance 1e-5."""
+    import open_clip
+
+    model, preprocess = open_clip.create_model_from_pretrained(f"local-dir:{directory}")
+    from PIL import Image
+
+    image = Image.effect_mandelbrot((32, 32), (-2, -1, 1, 1), 50).convert("RGB")
+    view = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8).view(1, 32, 32, 3).permute(0, 3, 1, 2) / 255
+    with torch.no_grad():
+        expected = model.encode_image(preprocess(image)[None])
+        torch.testing.assert_close(encoders.clip.encode_image(view), expected, atol=1e-5, rtol=1e-5)
+        tokens = open_clip.tokenize(["stained glass"])
+        torch.testing.assert_close(encoders.clip.encode_text(["stained glass"]), model.encode_text(tokens))
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_vgg_features_are_the_rectified_ones_of_the_whole_network(tmp_path: Path, suffix: str) -> None:
+    path = write_vgg19(tmp_path / f"vgg19{suffix}")
+    ours = vgg.load(path, CPU)
+    import torchvision
+
+    whole = torchvision.models.vgg19().features.eval()
+    state = {f"{key}": value for key, value in ours.layers.state_dict().items()}
+    whole.load_state_dict(state, strict=False)
+    image = torch.rand(1, 3, 32, 32)
+    for got, expected in zip(ours.features(image), vgg_features(whole, image), strict=True):
+        torch.testing.assert_close(got, expected)
+        assert got.min() == 0
+
+
+def test_loading_draws_nothing_from_the_global_random_state(directory: Path) -> None:
+    before = torch.get_rng_state()
+    registry.load(str(directory))
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_gradients_reach_the_image_but_not_the_weights(encoders: EncoderSet) -> None:
+    image = torch.rand(1, 3, 32, 32, requires_grad=True)
+    value = encoders.clip.encode_image(image).sum() + sum(f.sum() for f in encoders.content.features(image))
+    value.backward()
+    assert image.grad is not None
+    assert image.grad.abs().sum() > 0
+    for encoder in (encoders.clip, encoders.content):
+        assert isinstance(encoder, nn.Module)
+        assert all(parameter.grad is None for parameter in encoder.parameters())
+
+
+def test_a_directory_may_bring_a_calibration_of_its_own(directory: Path) -> None:
+    path = directory / "calibration.json"
+    try:
+        path.write_text(json.dumps({"threshold": 0.25}))
+        assert registry.spec(str(directory)).calibration == Calibration(threshold=0.25)
+        path.write_text('{"tau": 1}')
+        with pytest.raises(ConfigError, match=r"calibration\.json is no calibration"):
+            registry.spec(str(directory))
+    finally:
+        path.unlink()
+
+
+def test_an_architecture_takes_a_local_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import open_clip
+
+    (tmp_path / "ViT-Tiny-Test.json").write_text(json.dumps(TINY_CLIP))
+    open_clip.add_model_config(tmp_path / "ViT-Tiny-Test.json")
+    checkpoint = write_clip(tmp_path / "clip", TINY_CLIP)
+    vgg_file = write_vgg19(tmp_path / "vgg19.safetensors")
+    loaded = registry.load(f"ViT-Tiny-Test:{checkpoint}", vgg_weights=str(vgg_file))
+    assert isinstance(loaded.clip, OpenClip)
+    assert loaded.models[0].name == "ViT-Tiny-Test:open_clip_model.safetensors"
+
+
+def test_the_catalogue_starts_with_the_bundled_default() -> None:
+    assert [entry.name for entry in registry.catalogue()] == ["pocket", "vit-b-32"]
+    assert registry.spec("vit-b-32").calibration == Calibration()
+
+
+@pytest.mark.parametrize("name", ["", "nonsense", "ViT-B-32:", ":openai", "/no/such/directory"])
+def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
+    with pytest.raises(ConfigError, match="use pocket, vit-b-32"):
+        registry.spec(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("ViT-Nothing:openai", "no architecture"), ("ViT-B-32:nothing", "neither a file nor a pretrained tag")],
+)
+def test_an_unknown_architecture_or_tag_is_refused(name: str, message: str) -> None:
+    with pytest.raises(EncoderUnavailableError, match=message):
+        registry.load(name)
+
+
+def test_weights_that_cannot_be_downloaded_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import open_clip
+
+    def unreachable(*_: object, **__: object) -> str:
+        raise OSError("the hub is out of reach")
+
+    monkeypatch.setattr(open_clip, "download_pretrained", unreachable)
+    with pytest.raises(EncoderUnavailableError, match=r"out of reach.*bundled encoders 'pocket'"):
+        registry.load("vit-b-32")
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
+    with pytest.raises(EncoderUnavailableError, match=f"put the file at {tmp_path}"):
+        vgg.load("IMAGENET1K_V1", CPU)
+
+
+def test_files_that_do_not_fit_are_refused(tmp_path: Path, directory: Path) -> None:
+    broken = tmp_path / "vgg19.pth"
+    broken.write_bytes(b"not a checkpoint")
+    with pytest.raises(EncoderUnavailableError, match="does not hold VGG19 weights"):
+        vgg.load(broken, CPU)
+    with pytest.raises(EncoderUnavailableError, match="does not hold VGG19 weights"):
+        vgg.load(directory / "open_clip_model.safetensors", CPU)
+    with pytest.raises(EncoderUnavailableError, match="cannot be loaded"):
+        registry.load(f"ViT-B-32:{directory / 'open_clip_model.safetensors'}")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(EncoderUnavailableError, match="holds no CLIP weights"):
+        registry.load(str(empty))
+
+
+def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (Path.touch, (tmp_path / "owned",))  # type: ignore[return-value]
+
+    path = tmp_path / "vgg19.pth"
+    torch.save({"features.0.weight": Evil()}, path)
+    with pytest.raises(EncoderUnavailableError):
+        vgg.load(path, CPU)
+    assert not (tmp_path / "owned").exists()

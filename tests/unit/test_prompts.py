@@ -1,0 +1,93 @@
+"""Texts, templates and directions."""
+
+import unicodedata
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from clipstyler import prompts
+from clipstyler.config import ConfigError
+from tests.tiny_encoders import TinyClip
+
+
+@given(st.text())
+def test_normalising_twice_changes_nothing_more(text: str) -> None:
+    once = prompts.normalise(text)
+    assert prompts.normalise(once) == once
+    assert unicodedata.is_normalized("NFC", once)
+
+
+def test_texts_are_brought_to_one_form() -> None:
+    assert prompts.normalise("  cafe\u0301 \n at\tnight ") == "café at night"
+
+
+@pytest.mark.parametrize(
+    ("style", "source", "field", "message"),
+    [
+        ("", "a Photo", "style_text", "is empty"),
+        (" \n ", "a Photo", "style_text", "is empty"),
+        ("fire", "", "source_text", "is empty"),
+        ("x" * 501, "a Photo", "style_text", "has 501 characters, the limit is 500"),
+        ("a\x00b", "a Photo", "style_text", "control characters"),
+        ("A  photo", "a Photo", "style_text", "is the same as the source text"),
+    ],
+)
+def test_a_text_that_cannot_be_used_names_its_field(style: str, source: str, field: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        prompts.check_texts(style, source)
+    assert caught.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("template", "text", "sentence"),
+    [
+        ("a bad photo of a {}.", "a Photo", "a bad photo of a Photo."),
+        ("a bad photo of a {}.", "The Starry Night", "a bad photo of a Starry Night."),
+        ("a photo of {}.", "an oil painting", "a photo of an oil painting."),
+        ("{}", "a sketch", "a sketch"),
+        ("the plastic {}.", "fire", "the plastic fire."),
+        ("a {}.", "Another World", "a Another World."),
+        ("a {}.", "{0.__class__} a", "a {0.__class__} a."),
+    ],
+)
+def test_templates_are_filled_without_doubling_an_article(template: str, text: str, sentence: str) -> None:
+    assert prompts.fill_template(template, text) == sentence
+
+
+def test_the_imagenet_set_has_clips_eighty_templates() -> None:
+    filled = [prompts.fill_template(t, "fire") for t in prompts.templates("openai-imagenet")]
+    assert len(set(filled)) == 80
+    assert "a photo of many fire." in filled
+    assert all("{" not in sentence for sentence in filled)
+
+
+def test_an_unknown_set_is_refused() -> None:
+    with pytest.raises(ConfigError, match="template_set"):
+        prompts.templates("none")
+
+
+def test_an_embedding_is_the_normalised_mean_of_the_raw_embeddings() -> None:
+    clip = TinyClip()
+    sentences = [prompts.fill_template(t, "fire") for t in prompts.templates("openai-imagenet")]
+    raw = clip.encode_text(sentences)
+    expected = F.normalize(sum(raw) / len(raw), dim=0)
+    torch.testing.assert_close(prompts.embed_text(clip, "fire", "openai-imagenet"), expected)
+
+
+def test_a_direction_points_from_source_to_style() -> None:
+    clip = TinyClip()
+    forth = prompts.text_direction(clip, "fire", "a Photo", "plain")
+    back = prompts.text_direction(clip, "a Photo", "fire", "plain")
+    torch.testing.assert_close(forth, -back)
+
+
+def test_texts_that_mean_the_same_to_the_encoders_are_refused() -> None:
+    class Deaf(TinyClip):
+        def encode_text(self, sentences: object) -> torch.Tensor:
+            return torch.ones(len(list(sentences)), 4)  # type: ignore[call-overload]
+
+    with pytest.raises(ConfigError, match="means the same"):
+        prompts.text_direction(Deaf(), "fire", "water", "plain")

@@ -1,0 +1,276 @@
+"""The optimisation: its schedule, its switches, its isolation, and what it yields."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+
+from clipstyler.config import AugmentFill, ConfigError, StylizeConfig, TvForm, resolve
+from clipstyler.encoders.base import EncoderSet
+from clipstyler.imaging import Picture
+from clipstyler.stylizer import Progress, Result, RunState, adjust_contrast, step, stylize
+from tests.tiny_encoders import TinyClip, tiny_encoders
+
+
+def photo(width: int = 70, height: int = 50, seed: int = 0) -> Picture:
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width]
+    waves = np.stack([np.sin(x / 9 + phase) + np.cos(y / 7 + phase) for phase in rng.uniform(0, 6, 3)], axis=-1)
+    return Picture(((waves + 2) / 4 * 255).astype(np.uint8))
+
+
+def quick(encoders: EncoderSet, **overrides: object) -> StylizeConfig:
+    return resolve(encoders.calibration, **{"size": 64, "steps": 3, "patches": 4, **overrides})
+
+
+def run(style: str = "fire", *, seed: int = 1, encoders: EncoderSet | None = None, **overrides: object) -> Result:
+    encoders = encoders or tiny_encoders()
+    *_, last = stylize(photo(), style, encoders, quick(encoders, **overrides), seed=seed)
+    assert isinstance(last, Result)
+    return last
+
+
+def new_state(encoders: EncoderSet, seed: int = 1, style: str = "fire", **overrides: object) -> RunState:
+    from clipstyler.imaging import fit
+    from clipstyler.prompts import text_direction
+
+    config = quick(encoders, **overrides)
+    direction = text_direction(encoders.clip, style, "a Photo", "plain")
+    return RunState(fit(photo(), config.size), direction, encoders, config, seed)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_any_step_count_makes_exactly_that_many_updates_then_one_more_forward_pass(steps: int) -> None:
+    encoders = tiny_encoders()
+    events = list(stylize(photo(), "fire", encoders, quick(encoders, steps=steps), seed=1))
+    *progress, result = events
+    assert [event.step for event in progress if isinstance(event, Progress)] == list(range(1, steps + 1))
+    assert isinstance(result, Result)
+
+    state = new_state(encoders, steps=steps)
+    for _ in range(steps):
+        step([state])
+    assert state.updates == steps
+    with torch.no_grad():
+        state.render()
+    assert np.array_equal(state.picture().rgb, result.picture.rgb)
+
+
+def test_progress_tells_losses_rejection_times_and_the_image_of_the_moment() -> None:
+    encoders = tiny_encoders()
+    images = []
+    for event in stylize(photo(), "fire", encoders, quick(encoders, steps=4), seed=1):
+        if isinstance(event, Progress):
+            assert event.losses.total > 0
+            assert 0 <= event.losses.patch <= 2
+            assert 0 <= event.rejected <= 1
+            assert event.elapsed_s > 0
+            assert (event.remaining_s == 0) == (event.step == 4)
+            images.append(event.picture().rgb)
+    assert all(image.shape == (46, 64, 3) for image in images)
+    assert all((a != b).any() for a, b in pairwise(images))
+
+
+def test_the_total_is_the_weighted_sum_of_its_terms() -> None:
+    encoders = tiny_encoders()
+    config = quick(encoders)
+    losses = next(iter(stylize(photo(), "fire", encoders, config, seed=1))).losses
+    expected = (
+        config.weight_direction * losses.direction
+        + config.weight_patch * losses.patch
+        + config.weight_content * losses.content
+        + config.weight_tv * losses.total_variation
+    )
+    assert losses.total == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_optimisation_lowers_the_loss() -> None:
+    encoders = tiny_encoders(threshold=0.0)
+    config = quick(encoders, steps=40, augmentation=False, weight_tv=0, weight_content=0, learning_rate=5e-3)
+    totals = [e.losses.total for e in stylize(photo(), "fire", encoders, config, seed=1) if isinstance(e, Progress)]
+    assert np.mean(totals[-5:]) < 0.6 * totals[0]
+
+
+@pytest.mark.parametrize(
+    ("term", "field"),
+    [
+        ("direction", "weight_direction"),
+        ("patch", "weight_patch"),
+        ("content", "weight_content"),
+        ("total_variation", "weight_tv"),
+    ],
+)
+def test_every_term_can_be_switched_off(term: str, field: str) -> None:
+    losses = run(**{field: 0.0}).losses
+    assert getattr(losses, term) == 0
+    others = {"direction", "patch", "content", "total_variation"} - {term}
+    assert all(getattr(losses, other) > 0 for other in others)
+
+
+def test_a_clip_term_that_is_off_costs_no_views() -> None:
+    encoders = tiny_encoders()
+    assert isinstance(encoders.clip, TinyClip)
+    run(encoders=encoders, weight_patch=0.0)
+    assert {len(views) for views in encoders.clip.seen} == {1}
+    encoders.clip.seen.clear()
+    run(encoders=encoders, weight_patch=0.0, weight_direction=0.0)
+    assert [len(views) for views in encoders.clip.seen] == [1]  # the content image alone
+
+
+def test_without_augmentation_patches_have_no_black() -> None:
+    encoders = tiny_encoders()
+    assert isinstance(encoders.clip, TinyClip)
+    black = {}
+    for augmentation in (True, False):
+        encoders.clip.seen.clear()
+        run(encoders=encoders, steps=1, augmentation=augmentation)
+        black[augmentation] = (encoders.clip.seen[-1][:4] == 0).float().mean().item()
+    assert black[True] > 0.1
+    assert black[False] == 0
+
+
+def test_context_fill_leaves_no_black() -> None:
+    encoders = tiny_encoders()
+    assert isinstance(encoders.clip, TinyClip)
+    run(encoders=encoders, steps=1, augment_fill=AugmentFill.CONTEXT)
+    assert (encoders.clip.seen[-1] > 0).all()
+
+
+def test_the_threshold_can_be_switched_off() -> None:
+    rejected = [
+        e.rejected
+        for e in stylize(photo(), "fire", tiny_encoders(), quick(tiny_encoders(), threshold=2.0))
+        if isinstance(e, Progress)
+    ]
+    assert rejected == [1.0] * 3
+    kept = run(threshold=2.0, threshold_rejection=False)
+    assert kept.losses.patch > 0
+
+
+def test_both_forms_of_total_variation_are_used_as_asked() -> None:
+    norm, squared = (run(steps=1, tv_form=form).losses.total_variation for form in (TvForm.NORM, TvForm.SQUARED))
+    assert norm != squared
+
+
+def test_the_same_seed_gives_the_same_bytes_with_another_run_in_between() -> None:
+    encoders = tiny_encoders()
+    first = run("fire", encoders=encoders).picture.rgb.tobytes()
+    between = run("water", seed=9, encoders=encoders).picture.rgb.tobytes()
+    again = run("fire", encoders=encoders).picture.rgb.tobytes()
+    other_seed = run("fire", seed=2, encoders=encoders).picture.rgb.tobytes()
+    assert first == again
+    assert len({first, between, other_seed}) == 3
+
+
+def test_the_global_random_state_is_neither_read_nor_changed() -> None:
+    before = torch.get_rng_state()
+    first = run().picture.rgb
+    assert torch.equal(before, torch.get_rng_state())
+    torch.manual_seed(1234)
+    assert np.array_equal(first, run().picture.rgb)
+
+
+def test_several_runs_in_one_step_go_as_each_alone() -> None:
+    """Embeddings of a larger batch may differ in their last bits: tolerance one grey level."""
+    encoders = tiny_encoders()
+    together = [new_state(encoders, seed=1), new_state(encoders, seed=2, style="water")]
+    alone = [new_state(encoders, seed=1), new_state(encoders, seed=2, style="water")]
+    for _ in range(3):
+        step(together)
+        for state in alone:
+            step([state])
+    for a, b in zip(together, alone, strict=True):
+        assert np.abs(a.picture().rgb.astype(int) - b.picture().rgb.astype(int)).max() <= 1
+
+
+def test_a_result_tells_everything_needed_to_repeat_it() -> None:
+    encoders = tiny_encoders()
+    *_, first = stylize(photo(), " fire ", encoders, quick(encoders))
+    assert isinstance(first, Result)
+    assert first.style_text == "fire"
+    assert first.source_text == "a Photo"
+    assert [model.digest for model in first.models] == ["0" * 64, "1" * 64]
+    assert {"clipstyler", "torch", "numpy", "pillow", "python"} <= set(first.versions)
+    assert first.device == "cpu"
+    assert first.threads == torch.get_num_threads()
+    assert first.timings.prepare_s > 0
+    assert first.timings.optimise_s > 0
+    *_, again = stylize(
+        photo(), first.style_text, encoders, first.config, source_text=first.source_text, seed=first.seed
+    )
+    assert isinstance(again, Result)
+    assert np.array_equal(first.picture.rgb, again.picture.rgb)
+
+
+def test_stopping_early_stops_the_work() -> None:
+    encoders = tiny_encoders()
+    assert isinstance(encoders.clip, TinyClip)
+    events = stylize(photo(), "fire", encoders, quick(encoders, steps=100), seed=1)
+    next(events)
+    next(events)
+    seen = len(encoders.clip.seen)
+    events.close()  # type: ignore[attr-defined]
+    assert len(encoders.clip.seen) == seen == 3  # the content image, then two steps
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(64, 64), (200, 30), (31, 97), (16, 16), (65, 63), (300, 4), (1, 1), (1, 90)]
+)
+def test_any_aspect_ratio_comes_back_in_its_own_shape(width: int, height: int) -> None:
+    encoders = tiny_encoders()
+    *_, result = stylize(photo(width, height), "fire", encoders, quick(encoders, size=96, steps=1), seed=1)
+    assert isinstance(result, Result)
+    scale = min(1, 96 / max(width, height))
+    assert (result.picture.width, result.picture.height) == (
+        max(1, round(width * scale)),
+        max(1, round(height * scale)),
+    )
+
+
+def test_alpha_comes_back_resized() -> None:
+    opaque = photo(128, 64)
+    alpha = np.zeros((64, 128), np.uint8)
+    alpha[:, 64:] = 255
+    encoders = tiny_encoders()
+    *_, result = stylize(replace(opaque, alpha=alpha), "fire", encoders, quick(encoders, steps=1), seed=1)
+    assert isinstance(result, Result)
+    assert result.picture.alpha is not None
+    assert result.picture.alpha.shape == (32, 64)
+    assert (result.picture.alpha[:, 0].max(), result.picture.alpha[:, -1].min()) == (0, 255)
+
+
+def test_bad_input_is_refused_before_any_work() -> None:
+    encoders = tiny_encoders()
+    assert isinstance(encoders.clip, TinyClip)
+    bad: list[tuple[type[Exception], Picture, str, dict[str, object], int | None]] = [
+        (ConfigError, photo(), "", {}, None),
+        (ConfigError, photo(), "a photo", {}, None),
+        (ConfigError, photo(), "fire", {}, -1),
+        (ConfigError, photo(), "fire", {"crop_size": 60}, None),
+    ]
+    for kind, picture, text, overrides, seed in bad:
+        with pytest.raises(kind):
+            next(iter(stylize(picture, text, encoders, quick(encoders, **overrides), seed=seed)))
+    assert encoders.clip.seen == []
+
+
+def test_a_diverging_run_says_so() -> None:
+    encoders = tiny_encoders()
+    config = quick(encoders)
+    state = new_state(encoders)
+    with torch.no_grad():
+        state.net.head.weight.fill_(float("nan"))
+    with pytest.raises(FloatingPointError, match="smaller"):
+        step([state])
+    assert config.steps == 3
+
+
+def test_contrast_spreads_around_the_mean_grey_and_stays_in_range() -> None:
+    image = torch.tensor([0.4, 0.6]).view(1, 1, 1, 2).expand(1, 3, 1, 2)
+    torch.testing.assert_close(adjust_contrast(image, 1.5)[0, 0, 0], torch.tensor([0.35, 0.65]), atol=1e-4, rtol=0)
+    assert torch.equal(adjust_contrast(image, 1), image)
+    assert adjust_contrast(image, 4).min() >= 0

@@ -1,0 +1,62 @@
+# Every target sets up what it needs in .venv by itself; nothing else on the machine is changed.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+# uv from the path, or one of our own, put beside the virtual environment with pip.
+UV := $(shell command -v uv || echo .cache/uv/bin/uv)
+INSTALLED := .venv/.installed
+TEXT ?= fire
+PHOTO ?= examples/astronaut.jpg
+
+.PHONY: help install demo test test-full check format proto lock bench clean
+
+help: ## show this
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+install: $(INSTALLED) ## set up .venv from the hashed lock
+
+demo: $(INSTALLED) ## stylise a photo through a real server; leaves out/demo.png (TEXT="...", PHOTO=...)
+	$(BIN)/clipstyler demo --photo "$(PHOTO)" --text "$(TEXT)" --out-dir out
+
+test: $(INSTALLED) ## run the whole test suite
+	$(BIN)/python -m pytest -m "not full_size"
+
+test-full: $(INSTALLED) ## run it with full-size models too: minutes and gigabytes
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED) ## format, lint, types, import rules, the contract and its stubs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	PATH="$$PWD/$(dir $(UV)):$$PWD/$(BIN):$$PATH" proto/check
+
+format: $(INSTALLED) ## format the code and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+proto: $(INSTALLED) ## rewrite the Python stubs from proto/
+	PATH="$$PWD/$(dir $(UV)):$$PATH" proto/generate
+
+lock: $(UV) ## resolve the dependencies anew
+	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --upgrade \
+	  --all-extras --group dev pyproject.toml --output-file requirements/dev.lock
+
+bench: $(INSTALLED) ## seconds per step beside the authors' algorithm: some minutes
+	$(BIN)/python -m benchmarks.step
+
+clean: ## remove what make made
+	rm -rf .venv .cache out build dist
+
+$(INSTALLED): requirements/dev.lock pyproject.toml | $(UV)
+	$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(UV) venv --clear --python '>=3.11' .venv
+	$(UV) pip sync --python $(BIN)/python requirements/dev.lock
+	$(UV) pip install --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+.cache/uv/bin/uv:
+	$(PYTHON) -m venv .cache/uv
+	.cache/uv/bin/python -m pip install --quiet uv

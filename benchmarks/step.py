@@ -1,0 +1,147 @@
+"""Seconds per step, ours beside the authors' algorithm, measured in one run.
+
+Examples
+--------
+    python -m benchmarks.step                          # everything: some minutes on two cores
+    python -m benchmarks.step --encoders pocket        # one set of encoders
+    python -m benchmarks.step --steps 5 --json step.json
+
+`vit-b-32` is initialised at random: speed does not depend on the weights, and no download is needed. The reference
+(`benchmarks/reference.py`) is the algorithm as published; it knows CLIP and VGG19 only, so `pocket` is compared with
+the reference on `vit-b-32`, which says what the bundled encoders save.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import open_clip
+import torch
+import torchvision
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.random_checkpoints import write_encoders
+from benchmarks.reference import ReferenceRun
+from clipstyler.config import PRESETS, Preset, resolve
+from clipstyler.encoders.base import EncoderSet
+from clipstyler.encoders.open_clip import OpenClip
+from clipstyler.encoders.registry import load
+from clipstyler.imaging import Picture, decode, fit
+from clipstyler.prompts import text_direction
+from clipstyler.stylizer import RunState, step
+
+PHOTO = Path(__file__).parents[1] / "examples" / "astronaut.jpg"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: median seconds per step, and how much faster than the reference."""
+
+    encoders: str
+    preset: str
+    ours_s: float
+    reference_s: float
+    ratio: float
+
+
+def median_seconds(action: Callable[[], object], repeats: int) -> float:
+    """Median duration of an action after one unmeasured run."""
+    action()
+    durations = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        action()
+        durations.append(time.perf_counter() - begun)
+    return statistics.median(durations)
+
+
+def random_vit_b_32(directory: Path) -> EncoderSet:
+    """ViT-B/32 and VGG19 at full size, randomly initialised, through the real loading code."""
+    config = open_clip.get_model_config("ViT-B-32-quickgelu")
+    return load(str(write_encoders(directory / "vit-b-32-random", config)))
+
+
+def ours(encoders: EncoderSet, photo: Picture, preset: Preset) -> Callable[[], object]:
+    """One step of ours as an action."""
+    config = resolve(encoders.calibration, preset, enlarge=True)
+    direction = text_direction(encoders.clip, "fire", "a Photo", "plain")
+    state = RunState(fit(photo, config.size, enlarge=True), direction, encoders, config, seed=0)
+    return lambda: step([state])
+
+
+def reference(encoders: EncoderSet, photo: Picture, preset: Preset) -> Callable[[], object]:
+    """One step of the authors' algorithm as an action."""
+    if not isinstance(encoders.clip, OpenClip):
+        raise TypeError("the reference needs a CLIP of open_clip")
+    config = resolve(encoders.calibration, preset)
+    fitted = fit(photo, config.size, enlarge=True)
+    content = torch.from_numpy(fitted.rgb.copy()).permute(2, 0, 1)[None].float() / 255
+    direction = text_direction(encoders.clip, "fire", "a Photo", "plain")
+    vgg = torchvision.models.vgg19().features.eval().requires_grad_(False)
+    run = ReferenceRun(content, direction, encoders.clip, vgg, config)
+    return run.step
+
+
+def measure(names: list[str], presets: list[Preset], repeats: int, directory: Path) -> list[Row]:
+    """Measure every combination, the reference once per preset."""
+    photo = decode(PHOTO.read_bytes())
+    vit = random_vit_b_32(directory)
+    rows = []
+    for preset in presets:
+        mine = {}
+        for name in names:
+            encoders = vit if name == "vit-b-32" else load(name)
+            mine[name] = median_seconds(ours(encoders, photo, preset), repeats)
+        plain = median_seconds(reference(vit, photo, preset), repeats)
+        vit.clip.requires_grad_(False)  # the reference unfreezes it
+        rows += [Row(name, preset, s, plain, plain / s) for name, s in mine.items()]
+    return rows
+
+
+def print_table(rows: list[Row]) -> None:
+    """Print the rows for people."""
+    table = Table(title=f"Seconds per step, torch {torch.__version__}, {torch.get_num_threads()} threads")
+    for heading in ("encoders", "preset", "size, patches", "ours", "authors' algorithm", "times faster"):
+        table.add_column(heading, justify="left" if heading in {"encoders", "preset"} else "right")
+    for row in rows:
+        work = PRESETS[Preset(row.preset)]
+        table.add_row(
+            row.encoders,
+            row.preset,
+            f"{work.size} px, {work.patches}",
+            f"{row.ours_s:.2f} s",
+            f"{row.reference_s:.2f} s",
+            f"{row.ratio:.1f}",
+        )
+    Console().print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--encoders", nargs="+", default=["pocket", "vit-b-32"], help="default: pocket vit-b-32")
+    parser.add_argument("--presets", nargs="+", type=Preset, default=list(Preset), help="default: draft paper")
+    parser.add_argument("--steps", type=int, default=3, help="measured steps of each, after one more; default: 3")
+    parser.add_argument("--json", type=Path, help="also write the figures, the machine and the versions here")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        rows = measure(arguments.encoders, arguments.presets, arguments.steps, Path(directory))
+    print_table(rows)
+    if arguments.json:
+        machine = {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+        versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
+        figures = {"machine": machine, "versions": versions, "rows": [asdict(row) for row in rows]}
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,72 @@
+"""Previews are encoded on a thread of their own, the latest only, so that no step waits for them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from clipstyler.imaging import ImageFormat, Picture, encode, shrink
+from clipstyler_server.engine.base import EncodedImage, Previewed, PreviewPolicy
+
+
+def encode_image(picture: Picture, image_format: ImageFormat) -> EncodedImage:
+    """Encode a picture into an image file in memory."""
+    return EncodedImage(encode(picture, image_format), image_format, picture.width, picture.height)
+
+
+@dataclass(frozen=True)
+class _Raw:
+    job_id: str
+    step: int
+    picture: Picture
+    policy: PreviewPolicy
+
+
+class PreviewEncoder:
+    """One slot and one thread: a picture that comes while another waits in the slot replaces it.
+
+    Parameters
+    ----------
+    send
+        Takes the finished previews; called on the encoding thread.
+    """
+
+    def __init__(self, send: Callable[[Previewed], None]) -> None:
+        self._send = send
+        self._changed = threading.Condition()
+        self._slot: _Raw | None = None
+        self._skipped = 0
+        self._busy = False
+        threading.Thread(target=self._encode_all, name="preview-encoder", daemon=True).start()
+
+    def offer(self, job_id: str, step: int, picture: Picture, policy: PreviewPolicy) -> None:
+        """Leave a picture to be encoded; returns at once."""
+        with self._changed:
+            self._skipped += self._slot is not None
+            self._slot = _Raw(job_id, step, picture, policy)
+            self._changed.notify_all()
+
+    def finish(self) -> None:
+        """Wait until everything offered was sent: what is sent after this comes after all previews."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._slot is None and not self._busy)
+
+    def discard(self) -> None:
+        """Forget what waits, and wait for the one being encoded."""
+        with self._changed:
+            self._slot, self._skipped = None, 0
+            self._changed.wait_for(lambda: not self._busy)
+
+    def _encode_all(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._slot is not None)
+                raw, skipped = self._slot, self._skipped
+                self._slot, self._skipped, self._busy = None, 0, True
+            if raw is not None:
+                image = encode_image(shrink(raw.picture, raw.policy.max_size), raw.policy.format)
+                self._send(Previewed(raw.job_id, raw.step, image, skipped))
+            with self._changed:
+                self._busy = False
+                self._changed.notify_all()

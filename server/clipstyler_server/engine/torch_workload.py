@@ -1,0 +1,118 @@
+"""The real workload: `clipstyler.stylizer` on one device. The only module of the server that imports PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from clipstyler import stylizer
+from clipstyler.config import ConfigError, resolve
+from clipstyler.encoders import registry
+from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
+from clipstyler.imaging import Picture
+from clipstyler_server.engine.base import Encoders, Losses, Model, Order, WorkerInfo
+from clipstyler_server.engine.workload import OptimiserOptions, Outcome, Step, UnfitError
+
+_WARM_UP_SIZE = 64
+
+
+class TorchWorkload:
+    """Encoders loaded onto one device, warmed up.
+
+    Raises
+    ------
+    UnfitError
+        The device or some encoders cannot be used here.
+    """
+
+    def __init__(self, options: OptimiserOptions) -> None:
+        torch.set_num_threads(options.threads)
+        torch.set_num_interop_threads(1)
+        self._device = _choose_device(options.device)
+        try:
+            self._encoders = {name: registry.load(name, self._device) for name in options.encoders}
+        except (ConfigError, EncoderUnavailableError) as error:
+            raise UnfitError(str(error)) from error
+        for encoders in self._encoders.values():
+            _warm_up(encoders)
+        on_cpu = self._device.type == "cpu"
+        self.info = WorkerInfo(
+            encoders=tuple(_describe(name, encoders) for name, encoders in self._encoders.items()),
+            device=str(self._device),
+            provider="torch-cpu" if on_cpu else "torch-cuda",
+            threads=torch.get_num_threads() if on_cpu else 0,
+            versions=stylizer.library_versions(),
+        )
+
+    def stylize(self, order: Order) -> Iterator[Step | Outcome]:
+        """Run an order with PyTorch."""
+        items = stylizer.stylize(
+            order.picture,
+            order.style_text,
+            self._encoders[order.encoders],
+            order.config,
+            source_text=order.source_text,
+            seed=order.seed,
+        )
+        try:
+            for item in items:
+                yield _step(item) if isinstance(item, stylizer.Progress) else _outcome(item)
+        except torch.OutOfMemoryError as error:
+            torch.cuda.empty_cache()
+            raise MemoryError("the device ran out of memory") from error
+
+
+def _choose_device(wanted: str) -> torch.device:
+    if wanted == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    device = torch.device(wanted)
+    if device.type == "cpu":
+        return device
+    index = device.index or 0
+    if not torch.cuda.is_available() or index >= torch.cuda.device_count():
+        raise UnfitError(f"device {wanted!r} is not there: use 'cpu', 'auto', or check the CUDA driver")
+    return torch.device("cuda", index)
+
+
+def _warm_up(encoders: EncoderSet) -> None:
+    """Make one tiny step, so that the first caller does not pay for lazy initialisation."""
+    grey = Picture(np.full((_WARM_UP_SIZE, _WARM_UP_SIZE, 3), 128, dtype=np.uint8))
+    config = resolve(encoders.calibration, size=_WARM_UP_SIZE, steps=1, patches=2)
+    for _ in stylizer.stylize(grey, "a warm-up sketch", encoders, config, seed=0):
+        pass
+
+
+def _describe(name: str, encoders: EncoderSet) -> Encoders:
+    models = tuple(Model(*model) for model in encoders.models)
+    return Encoders(name, encoders.description, models, encoders.calibration)
+
+
+def _losses(losses: stylizer.Losses) -> Losses:
+    return Losses(losses.total, losses.direction, losses.patch, losses.content, losses.total_variation)
+
+
+def _step(progress: stylizer.Progress) -> Step:
+    return Step(
+        step=progress.step,
+        steps=progress.steps,
+        losses=_losses(progress.losses),
+        rejected=progress.rejected,
+        elapsed_s=progress.elapsed_s,
+        remaining_s=progress.remaining_s,
+        picture=progress.picture,
+    )
+
+
+def _outcome(result: stylizer.Result) -> Outcome:
+    return Outcome(
+        picture=result.picture,
+        models=tuple(Model(*model) for model in result.models),
+        device=result.device,
+        threads=result.threads,
+        versions=result.versions,
+        losses=_losses(result.losses),
+        prepare_s=result.timings.prepare_s,
+        optimise_s=result.timings.optimise_s,
+    )

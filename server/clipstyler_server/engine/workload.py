@@ -1,0 +1,79 @@
+"""What an optimiser process runs: the seam between its machinery and the algorithm.
+
+The machinery (orders, cancels, deadlines, previews) is the same for every workload; tests bring a scripted one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from clipstyler.imaging import Picture
+from clipstyler_server.engine.base import Losses, Model, Order, WorkerInfo
+
+
+@dataclass(frozen=True)
+class OptimiserOptions:
+    """What an optimiser process is told when it starts."""
+
+    encoders: tuple[str, ...]
+    device: str
+    threads: int
+    nice: int
+    log_level: str
+    log_format: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser update was made; `picture` copies the image of this step, before the next one."""
+
+    step: int
+    steps: int
+    losses: Losses
+    rejected: float
+    elapsed_s: float
+    remaining_s: float
+    picture: Callable[[], Picture]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of a stylisation that succeeded."""
+
+    picture: Picture
+    models: tuple[Model, ...]
+    device: str
+    threads: int
+    versions: dict[str, str]
+    losses: Losses
+    prepare_s: float
+    optimise_s: float
+
+
+class UnfitError(Exception):
+    """The workload cannot start here, and trying again would not help; the message says why."""
+
+
+class Workload(Protocol):
+    """Models in memory, and what can be done with them."""
+
+    @property
+    def info(self) -> WorkerInfo:
+        """What this worker is."""
+        ...
+
+    def stylize(self, order: Order) -> Iterator[Step | Outcome]:
+        """Run an order: every advance makes one optimiser update; the last item is the outcome."""
+        ...
+
+
+WorkloadFactory = Callable[[OptimiserOptions], Workload]
+
+
+def torch_workload(options: OptimiserOptions) -> Workload:
+    """Load the real algorithm. Call it in the optimiser's process only: it imports PyTorch."""
+    from clipstyler_server.engine.torch_workload import TorchWorkload  # noqa: PLC0415
+
+    return TorchWorkload(options)

@@ -1,0 +1,141 @@
+"""What surrounds every RPC: the one place where exceptions become statuses, then counting and the access log."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import structlog
+from grpc_status import rpc_status
+
+from clipstyler_server import logs
+from clipstyler_server.errors import ServiceError, internal, to_status
+from clipstyler_server.telemetry import UNKNOWN_METHOD, Metrics
+
+if TYPE_CHECKING:
+    # The stubs know parameters of these classes that the classes themselves do not have.
+    Context = grpc.aio.ServicerContext[Any, Any]
+    Handler = grpc.RpcMethodHandler[Any, Any]
+    Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class RpcGuard(grpc.aio.ServerInterceptor):
+    """Wraps every handler of the server, health and reflection included.
+
+    Parameters
+    ----------
+    metrics
+        Where RPCs are counted.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def intercept_service(
+        self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
+    ) -> Handler | None:
+        """Find the handler and wrap it; an unknown method is counted under one name."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            self._metrics.rpc_ended(UNKNOWN_METHOD, grpc.StatusCode.UNIMPLEMENTED.name, 0.0)
+            return None
+        return _wrapped(handler, handler_call_details.method, self._around)
+
+    @asynccontextmanager
+    async def _around(self, method: str, context: Context) -> AsyncIterator[None]:
+        call = _Call(method, context)
+        # Counted when the call is over, however it ends: a generator of a broken call is closed only some time later.
+        context.add_done_callback(partial(self._ended, call))  # type: ignore[arg-type]
+        structlog.contextvars.bind_contextvars(request_id=call.request_id)
+        try:
+            yield
+            call.code = _code_set(context) or grpc.StatusCode.OK
+        except ServiceError as error:
+            call.code = error.code
+            await context.abort_with_status(rpc_status.to_status(to_status(error)))
+        except grpc.aio.AbortError:
+            call.code = _code_set(context) or grpc.StatusCode.UNKNOWN
+            raise
+        except Exception:  # noqa: BLE001 - the caller gets an id, the log gets the exception
+            call.code = grpc.StatusCode.INTERNAL
+            logs.get_logger().exception("rpc_broke", method=method, error_id=call.request_id)
+            await context.abort_with_status(rpc_status.to_status(to_status(internal(call.request_id))))
+
+    def _ended(self, call: _Call, _: object) -> None:
+        code = call.final_code().name
+        seconds = time.monotonic() - call.begun
+        self._metrics.rpc_ended(call.method, code, seconds)
+        logs.get_logger().info(
+            "rpc",
+            method=call.method,
+            code=code,
+            seconds=round(seconds, 4),
+            peer=call.peer,
+            request_id=call.request_id,
+        )
+
+
+class _Call:
+    """What is noted about one call; `code` stays None as long as the handler has not come to an end of its own."""
+
+    def __init__(self, method: str, context: Context) -> None:
+        self.method = method
+        self.begun = time.monotonic()
+        self.request_id = _request_id(context)
+        self.peer = context.peer()
+        self.code: grpc.StatusCode | None = None
+        remaining_s: float | None = context.time_remaining()
+        self._deadline = None if remaining_s is None else self.begun + remaining_s
+
+    def final_code(self) -> grpc.StatusCode:
+        """Return the code the call ended with; one without an end of its own was cut off."""
+        if self.code is not None:
+            return self.code
+        is_late = self._deadline is not None and time.monotonic() >= self._deadline
+        return grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
+
+
+def _wrapped(handler: Any, method: str, around: Callable[..., Any]) -> Handler:
+    kind = ("stream" if handler.request_streaming else "unary") + (
+        "_stream" if handler.response_streaming else "_unary"
+    )
+    behaviour = getattr(handler, kind)
+
+    async def answer(request: Any, context: Any) -> Any:
+        async with around(method, context):
+            return await behaviour(request, context)
+
+    async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
+        async with around(method, context):
+            async for response in behaviour(request, context):
+                yield response
+
+    make: Any = getattr(grpc, f"{kind}_rpc_method_handler")
+    return make(  # type: ignore[no-any-return]
+        stream if inspect.isasyncgenfunction(behaviour) else answer,
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
+
+
+def _request_id(context: Context) -> str:
+    """Take the caller's `x-request-id` if it is harmless, or make one up."""
+    for key, value in context.invocation_metadata() or ():
+        if key == "x-request-id" and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+            return value
+    return str(uuid.uuid4())
+
+
+def _code_set(context: Context) -> grpc.StatusCode | None:
+    """Return the code that a handler set or aborted with, which gRPC keeps as a number."""
+    number: Any = context.code()
+    return next((code for code in grpc.StatusCode if number in (code, code.value[0])), None)

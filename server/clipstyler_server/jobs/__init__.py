@@ -1,0 +1,1 @@
+"""Jobs: what waits, what runs, and who is told about it."""

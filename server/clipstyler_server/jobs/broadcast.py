@@ -1,0 +1,92 @@
+"""The mailbox of one reader: what matters is kept in order, of the rest only the latest.
+
+A reader that does not read costs one progress and one preview, whatever the work does meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+from clipstyler_server.engine.base import Previewed, Progressed
+from clipstyler_server.jobs.events import Cancelled, Event, Failed, Gap, Heartbeat, Succeeded
+
+
+class Mailbox:
+    """Between a job, which never waits, and one reader, who may be slow.
+
+    Parameters
+    ----------
+    heartbeat_s
+        Seconds of silence after which the reader is given a heartbeat.
+    """
+
+    def __init__(self, heartbeat_s: float) -> None:
+        self._heartbeat_s = heartbeat_s
+        self._ordered: deque[Event] = deque()
+        self._progress: Event | None = None
+        self._preview: Event | None = None
+        self._skipped_progress = 0
+        self._skipped_previews = 0
+        self._passed = 0
+        self._filled = asyncio.Event()
+
+    def put(self, event: Event) -> None:
+        """Leave an event; a progress or preview that waits is replaced, and counted as skipped."""
+        match event.payload:
+            case Progressed():
+                self._skipped_progress += self._progress is not None
+                self._progress = event
+            case Previewed(skipped=skipped):
+                self._skipped_previews += skipped + (self._preview is not None)
+                self._preview = event
+            case _:
+                self._ordered.append(event)
+        self._filled.set()
+
+    async def events(self) -> AsyncIterator[Event]:
+        """Yield events in their order until the job's end, a gap where some were left out."""
+        while True:
+            event = self._next() or await self._wait()
+            yield event
+            if isinstance(event.payload, Succeeded | Failed | Cancelled):
+                return
+
+    def _next(self) -> Event | None:
+        waiting = [event for event in (self._progress, self._preview) if event]
+        waiting += list(self._ordered)[:1]
+        if not waiting:
+            return None
+        event = min(waiting, key=lambda candidate: candidate.sequence)
+        if self._skipped_progress or self._skipped_previews:
+            return self._gap(before=event)
+        self._remove(event)
+        self._passed = event.sequence
+        return event
+
+    def _gap(self, before: Event) -> Event:
+        gap = Gap(self._skipped_progress, self._skipped_previews)
+        self._skipped_progress = self._skipped_previews = 0
+        self._passed = before.sequence - 1
+        return Event(self._passed, before.time, gap)
+
+    def _remove(self, event: Event) -> None:
+        if event is self._progress:
+            self._progress = None
+        elif event is self._preview:
+            self._preview = None
+        else:
+            self._ordered.popleft()
+
+    async def _wait(self) -> Event:
+        """Wait for the next event, or for as long as a heartbeat takes."""
+        self._filled.clear()
+        try:
+            await asyncio.wait_for(self._filled.wait(), self._heartbeat_s)
+        except TimeoutError:
+            return Event(self._passed, datetime.now(UTC), Heartbeat())
+        event = self._next()
+        assert event is not None
+        return event

@@ -1,0 +1,209 @@
+"""From the domain to the contract's messages. Nothing is computed here."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+
+from clipstyler.config import Calibration, StylizeConfig, TvForm
+from clipstyler.v1 import event_pb2, options_pb2
+from clipstyler_server.engine.base import (
+    EncodedImage,
+    Losses,
+    Model,
+    Order,
+    Previewed,
+    Progressed,
+    Started,
+)
+from clipstyler_server.errors import to_status
+from clipstyler_server.jobs.events import (
+    Cancelled,
+    Chunk,
+    Event,
+    Failed,
+    Gap,
+    Heartbeat,
+    Payload,
+    Queued,
+    Succeeded,
+    Warned,
+)
+from clipstyler_server.services.from_proto import AUGMENT_FILLS, IMAGE_FORMATS, PRESETS, TV_FORMS
+
+_Value = TypeVar("_Value")
+
+
+def event(job_id: str, happened: Event) -> event_pb2.StylizationEvent:
+    """Translate one event of a job."""
+    message = event_pb2.StylizationEvent(stylization=f"stylizations/{job_id}", sequence=happened.sequence)
+    message.time.FromDatetime(happened.time)
+    part = _PARTS[type(happened.payload)](happened.payload)
+    # The event's fields are named as the messages, in lower case.
+    getattr(message, part.DESCRIPTOR.name.lower()).CopyFrom(part)
+    return message
+
+
+def image(encoded: EncodedImage, with_data: bool = True) -> event_pb2.Image:
+    """Translate an image; without its data when that goes as chunks."""
+    return event_pb2.Image(
+        data=encoded.data if with_data else b"",
+        format=_number(IMAGE_FORMATS, encoded.format),  # type: ignore[arg-type]
+        width=encoded.width,
+        height=encoded.height,
+        size_bytes=len(encoded.data),
+        sha256=hashlib.sha256(encoded.data).digest(),
+    )
+
+
+def models(named: Iterable[Model]) -> list[event_pb2.Model]:
+    """Translate models."""
+    return [event_pb2.Model(name=model.name, digest=model.digest) for model in named]
+
+
+def options(order: Order, crop_side: int) -> options_pb2.StylizationOptions:
+    """Translate the whole configuration of an order; every field is set."""
+    config = order.config
+    return options_pb2.StylizationOptions(
+        preset=_number(PRESETS, order.preset),  # type: ignore[arg-type]
+        size=config.size,
+        steps=config.steps,
+        patches=config.patches,
+        seed=order.seed,
+        encoders=order.encoders,
+        crop_size=crop_side,
+        learning_rate=config.learning_rate,
+        threshold=config.threshold,
+        threshold_rejection=config.threshold_rejection,
+        augmentation=config.augmentation,
+        augment_fill=_number(AUGMENT_FILLS, config.augment_fill),  # type: ignore[arg-type]
+        weights=_weights(config, config.weight_tv),
+        tv_form=_number(TV_FORMS, config.tv_form),  # type: ignore[arg-type]
+        contrast=config.contrast,
+        enlarge=config.enlarge,
+    )
+
+
+def calibration(meant: Calibration) -> options_pb2.StylizationOptions:
+    """Translate a calibration: the options that belong to encoders, the TV weight in the default form."""
+    return options_pb2.StylizationOptions(
+        learning_rate=meant.learning_rate,
+        threshold=meant.threshold,
+        weights=_weights(meant, meant.weight_tv(TvForm.NORM)),
+        tv_form=options_pb2.TV_FORM_NORM,
+        contrast=meant.contrast,
+    )
+
+
+def _weights(source: StylizeConfig | Calibration, total_variation: float) -> options_pb2.LossWeights:
+    return options_pb2.LossWeights(
+        direction=source.weight_direction,
+        patch=source.weight_patch,
+        content=source.weight_content,
+        total_variation=total_variation,
+    )
+
+
+def _started(started: Started) -> event_pb2.Started:
+    return event_pb2.Started(steps=started.steps, width=started.width, height=started.height, device=started.device)
+
+
+def _progress(progressed: Progressed) -> event_pb2.Progress:
+    return event_pb2.Progress(
+        step=progressed.step,
+        steps=progressed.steps,
+        losses=_losses(progressed.losses),
+        rejected=progressed.rejected,
+        elapsed=_duration(progressed.elapsed_s),
+        remaining=_duration(progressed.remaining_s),
+    )
+
+
+def _queued(queued: Queued) -> event_pb2.Queued:
+    return event_pb2.Queued(position=queued.position, seed=queued.seed)
+
+
+def _preview(previewed: Previewed) -> event_pb2.Preview:
+    return event_pb2.Preview(step=previewed.step, image=image(previewed.image))
+
+
+def _chunk(chunk: Chunk) -> event_pb2.Chunk:
+    return event_pb2.Chunk(offset=chunk.offset, data=bytes(chunk.data))
+
+
+def _warning(warned: Warned) -> event_pb2.Warning:
+    return event_pb2.Warning(code=warned.code, message=warned.message)
+
+
+def _gap(gap: Gap) -> event_pb2.Gap:
+    return event_pb2.Gap(skipped_progress=gap.skipped_progress, skipped_previews=gap.skipped_previews)
+
+
+def _heartbeat(_: Heartbeat) -> event_pb2.Heartbeat:
+    return event_pb2.Heartbeat()
+
+
+def _failed(failed: Failed) -> event_pb2.Failed:
+    return event_pb2.Failed(status=to_status(failed.error))
+
+
+def _cancelled(cancelled: Cancelled) -> event_pb2.Cancelled:
+    return event_pb2.Cancelled(step=cancelled.step)
+
+
+def _result(end: Succeeded) -> event_pb2.Result:
+    finished, order = end.finished, end.order
+    crop_side = order.config.crop_side(finished.image.width, finished.image.height)
+    return event_pb2.Result(
+        image=image(finished.image, with_data=not end.in_chunks),
+        seed=order.seed,
+        style_text=order.style_text,
+        source_text=order.source_text,
+        options=options(order, crop_side),
+        models=models(finished.models),
+        device=finished.device,
+        threads=finished.threads,
+        versions=finished.versions,
+        losses=_losses(finished.losses),
+        timings=event_pb2.Timings(
+            queued=_duration(end.queued_s),
+            decode=_duration(end.decode_s),
+            prepare=_duration(finished.prepare_s),
+            optimise=_duration(finished.optimise_s),
+            encode=_duration(finished.encode_s),
+        ),
+    )
+
+
+def _losses(losses: Losses) -> event_pb2.Losses:
+    return event_pb2.Losses(**losses._asdict())
+
+
+def _duration(seconds: float) -> Duration:
+    duration = Duration()
+    duration.FromTimedelta(timedelta(seconds=seconds))
+    return duration
+
+
+def _number(table: Mapping[int, _Value], value: _Value) -> int:
+    return next(number for number, known in table.items() if known == value)
+
+
+_PARTS: Mapping[type[Payload], Callable[[Any], Message]] = {
+    Queued: _queued,
+    Started: _started,
+    Progressed: _progress,
+    Previewed: _preview,
+    Warned: _warning,
+    Chunk: _chunk,
+    Gap: _gap,
+    Heartbeat: _heartbeat,
+    Succeeded: _result,
+    Failed: _failed,
+    Cancelled: _cancelled,
+}

@@ -1,0 +1,116 @@
+"""Settings of the server, read once from the environment (`CLIPSTYLER_...`) or given as keywords."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from clipstyler.encoders.registry import BUNDLED
+from clipstyler.imaging import Limits
+from clipstyler.prompts import MAX_CHARACTERS
+
+MIB = 2**20
+
+
+class LogFormat(StrEnum):
+    """How log lines look."""
+
+    JSON = "json"
+    CONSOLE = "console"
+
+
+class Settings(BaseSettings):
+    """Everything an operator can decide. Each field is an environment variable, `port` is `CLIPSTYLER_PORT`."""
+
+    model_config = SettingsConfigDict(env_prefix="CLIPSTYLER_", frozen=True, extra="forbid")
+
+    host: str = Field(default="127.0.0.1", description="Address that gRPC listens on; loopback, for there is no login.")
+    port: int = Field(default=50051, ge=0, le=65535, description="Port of gRPC; 0 takes a free one.")
+    http_host: str = Field(default="127.0.0.1", description="Address of /metrics, /livez and /readyz.")
+    http_port: int = Field(default=9464, ge=0, le=65535, description="Port of these pages; 0 takes a free one.")
+
+    encoders: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(BUNDLED,), min_length=1, description="Encoders to load, separated by commas; the first is the default."
+    )
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|cuda(:\d+)?)$",
+        description="Where the optimiser computes; auto takes CUDA if there is one.",
+    )
+    threads: int = Field(
+        default=0, ge=0, le=1024, description="Threads of a CPU optimiser; 0: one less than the CPUs at hand."
+    )
+    nice: int = Field(default=10, ge=0, le=19, description="By how much the optimiser yields to other processes.")
+
+    queue_capacity: int = Field(default=16, ge=0, le=10_000, description="Jobs that may wait; one more is refused.")
+    max_image_bytes: int = Field(
+        default=Limits().max_bytes, ge=1024, le=256 * MIB, description="Largest photo in bytes."
+    )
+    max_image_pixels: int = Field(
+        default=Limits().max_pixels, ge=4096, le=178_000_000, description="Largest photo in pixels."
+    )
+    max_text_characters: int = Field(default=MAX_CHARACTERS, ge=1, le=10_000, description="Longest text.")
+    max_size: int = Field(default=1024, ge=64, le=4096, description="Largest size a photo may be fitted to.")
+    max_steps: int = Field(default=500, ge=1, le=100_000, description="Most optimiser updates.")
+    max_patches: int = Field(default=256, ge=1, le=1024, description="Most crops per step.")
+    max_preview_size: int = Field(
+        default=512,
+        ge=16,
+        le=768,
+        description="Longest side of a preview; 768 px fit into any message.",
+    )
+
+    default_deadline_s: float = Field(
+        default=1800, gt=0, le=86_400, description="Seconds a job may wait and run when the caller names no deadline."
+    )
+    max_deadline_s: float = Field(default=7200, gt=0, le=86_400, description="Most seconds a job may wait and run.")
+    drain_grace_s: float = Field(
+        default=20, ge=0, le=3600, description="Seconds a running job may go on after SIGTERM before it is cancelled."
+    )
+    heartbeat_s: float = Field(default=10, gt=0, le=600, description="Seconds of silence before a heartbeat is sent.")
+    decode_timeout_s: float = Field(default=20, gt=0, le=600, description="Seconds that decoding one photo may take.")
+    start_timeout_s: float = Field(default=300, gt=0, le=3600, description="Seconds the optimiser may take to start.")
+    stall_timeout_s: float = Field(
+        default=300, gt=0, le=86_400, description="Seconds one step may take before the optimiser counts as hung."
+    )
+    restart_delay_s: float = Field(
+        default=0.5, gt=0, le=60, description="Seconds before the optimiser is started again; doubles up to 30."
+    )
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe lines that are logged; texts of users appear at debug only."
+    )
+    log_format: LogFormat = Field(default=LogFormat.JSON, description="json for machines, console for people.")
+
+    @field_validator("encoders", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @property
+    def image_limits(self) -> Limits:
+        """Limits of a photo, as the imaging room wants them."""
+        return Limits(self.max_image_bytes, self.max_image_pixels)
+
+    @property
+    def optimiser_threads(self) -> int:
+        """Threads of a CPU optimiser, explicit."""
+        return self.threads or max(1, _cpus_at_hand() - 1)
+
+
+def _cpus_at_hand() -> int:
+    """CPUs that this process may use: its affinity, and its container's quota."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota_file = Path("/sys/fs/cgroup/cpu.max")
+    if quota_file.is_file():
+        quota, period = quota_file.read_text().split()
+        if quota != "max":
+            count = min(count, max(1, int(quota) // int(period)))
+    return count

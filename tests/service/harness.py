@@ -1,0 +1,136 @@
+"""A real server in this process, with real child processes, on a scripted workload."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+from clipstyler_server.app import App
+from clipstyler_server.settings import Settings
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+from PIL import Image
+
+from clipstyler.v1 import server_service_pb2, server_service_pb2_grpc, stylization_service_pb2_grpc
+from clipstyler.v1.event_pb2 import StylizationEvent
+from clipstyler.v1.options_pb2 import StylizationOptions
+from clipstyler.v1.stylization_service_pb2 import StylizeRequest
+
+PATIENCE_S = 30.0
+
+
+def photo(width: int = 96, height: int = 64, image_format: str = "PNG") -> bytes:
+    gradient = Image.linear_gradient("L").resize((width, height))
+    buffer = io.BytesIO()
+    Image.merge("RGB", (gradient, gradient.transpose(Image.Transpose.ROTATE_180), gradient)).save(buffer, image_format)
+    return buffer.getvalue()
+
+
+def request(style_text: str = "a scripted look", **fields: object) -> StylizeRequest:
+    """A small valid request; `options` and `previews` are merged into small ones."""
+    options = StylizationOptions(size=64, steps=3, patches=2, seed=1)
+    options.MergeFrom(fields.pop("options", StylizationOptions()))
+    values = {"image": photo(), "style_text": style_text, "options": options} | fields
+    return StylizeRequest(**values)
+
+
+async def eventually(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> object:
+    """Wait until a condition holds; returns what it returned."""
+    async with asyncio.timeout(timeout_s):
+        while not (value := condition()):
+            await asyncio.sleep(0.01)
+        return value
+
+
+@dataclass
+class Outcome:
+    """What a call gave: its events, and its status unless that is OK."""
+
+    events: list[StylizationEvent]
+    status: status_pb2.Status | None
+
+    def kinds(self) -> list[str]:
+        return [event.WhichOneof("event") for event in self.events]
+
+    def only(self, kind: str) -> list:
+        return [getattr(event, kind) for event in self.events if event.WhichOneof("event") == kind]
+
+    @property
+    def result(self):
+        (result,) = self.only("result")
+        return result
+
+
+def details(status: status_pb2.Status, kind: type) -> object | None:
+    for detail in status.details:
+        if detail.Is(kind.DESCRIPTOR):
+            message = kind()
+            detail.Unpack(message)
+            return message
+    return None
+
+
+def reason(status: status_pb2.Status | None) -> str:
+    info = details(status, error_details_pb2.ErrorInfo)
+    assert info.domain == "clipstyler.dev"
+    return info.reason
+
+
+def fields(status: status_pb2.Status) -> list[str]:
+    bad = details(status, error_details_pb2.BadRequest)
+    return [violation.field for violation in bad.field_violations] if bad else []
+
+
+def status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
+    return rpc_status.from_call(error) or status_pb2.Status(code=error.code().value[0], message=error.details())
+
+
+class Harness:
+    """A running server and a channel to it."""
+
+    def __init__(self, app: App, channel: grpc.aio.Channel) -> None:
+        self.app = app
+        self.channel = channel
+        self.stub = stylization_service_pb2_grpc.StylizationServiceStub(channel)
+        self.info_stub = server_service_pb2_grpc.ServerServiceStub(channel)
+
+    async def info(self) -> server_service_pb2.GetServerInfoResponse:
+        return await self.info_stub.GetServerInfo(server_service_pb2.GetServerInfoRequest())
+
+    async def stylize(self, asked: StylizeRequest, timeout: float = PATIENCE_S) -> Outcome:
+        return await collect(self.stub.Stylize(asked, timeout=timeout))
+
+    def begin(self, asked: StylizeRequest, timeout: float = 120):
+        """Start a call and read it in the background; returns the call, its events so far and its task."""
+        call = self.stub.Stylize(asked, timeout=timeout)
+        events: list[StylizationEvent] = []
+        return call, events, asyncio.create_task(collect(call, events))
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.app.metrics.registry.get_sample_value(f"clipstyler_{name}", labels) or 0.0
+
+
+async def collect(call, events: list[StylizationEvent] | None = None) -> Outcome:
+    events = [] if events is None else events
+    try:
+        async for response in call:
+            assert response.ByteSize() <= 3 * 2**20
+            events.append(response.event)
+    except grpc.aio.AioRpcError as error:
+        return Outcome(events, status_of(error))
+    return Outcome(events, None)
+
+
+def settings(**changes: object) -> Settings:
+    plain = {
+        "port": 0,
+        "http_port": 0,
+        "encoders": "scripted,other",
+        "threads": 1,
+        "restart_delay_s": 0.05,
+        "log_level": "warning",
+    }
+    return Settings(**(plain | changes))

@@ -1,0 +1,76 @@
+"""The training images: chunk `number` of a run is a pure function of its seed, so runs repeat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from clipstyler.pocket.concepts import MEDIA, TEXTURES
+from clipstyler.pocket.knowledge import PHOTO, known_concepts
+from clipstyler.pocket.noise import Array
+from clipstyler.pocket.photos import made_of, random_view, training_photos, with_fault
+
+SIDE = 128
+"""Side of the stored pictures in pixels; the views of the towers are cut from them."""
+
+# Of every material, so many pictures are photos rendered in it; the rest is the bare material.
+_SHARE_RENDERED = 0.65
+# The photo stands against all other concepts, and comes in many faults: it fills this share of the pictures.
+_SHARE_PHOTO = 0.2
+
+
+class Chunk(NamedTuple):
+    """Pictures, uint8 (N, SIDE, SIDE, 3), and the number of the concept of each, int64 (N,)."""
+
+    pictures: NDArray[np.uint8]
+    concepts: NDArray[np.int64]
+
+
+def draw(concept: str, rng: Generator, photos: list[Array], size: int = SIDE) -> Array:
+    """Draw one picture of a concept: float32 (size, size, 3) in [0, 1]."""
+    photo = random_view(rng, photos, size)
+    if concept == PHOTO:
+        names = list(TEXTURES)
+        return (
+            with_fault(rng, photo, TEXTURES[names[rng.integers(len(names))]](rng, size))
+            if rng.random() < 0.6
+            else photo
+        )
+    if concept in TEXTURES:
+        texture = np.asarray(TEXTURES[concept](rng, size), np.float32)
+        return made_of(rng, texture, photo) if rng.random() < _SHARE_RENDERED else texture
+    return MEDIA[concept](rng, photo)
+
+
+def to_bytes(picture: Array) -> NDArray[np.uint8]:
+    """Quantise [0, 1] to 8 bits."""
+    return np.asarray(np.round(np.clip(picture, 0, 1) * 255), np.uint8)
+
+
+def chunk(seed: int, number: int, count: int, photos: list[Array]) -> Chunk:
+    """Draw chunk `number` of a training run: `count` pictures of random concepts."""
+    rng = np.random.default_rng([seed, number])
+    names = known_concepts()
+    concepts = np.where(rng.random(count) < _SHARE_PHOTO, 0, rng.integers(1, len(names), count))
+    pictures = np.stack([to_bytes(draw(names[concept], rng, photos)) for concept in concepts])
+    return Chunk(pictures, concepts.astype(np.int64))
+
+
+class Painter:
+    """Draws chunks in a worker process, which loads the photos once."""
+
+    photos: list[Array]
+
+    @classmethod
+    def start(cls, folder: Path | None) -> None:
+        """Load the photos; the initialiser of a process pool."""
+        cls.photos = training_photos(folder)
+
+    @classmethod
+    def paint(cls, seed: int, number: int, count: int) -> Chunk:
+        """Draw a chunk with the photos loaded at the start."""
+        return chunk(seed, number, count, cls.photos)

@@ -1,0 +1,158 @@
+"""Patterns laid over a photo: tesserae, leaded glass, dots, pixels, facets, tubes of light. See `noise` for types."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.random import Generator
+
+from clipstyler.pocket.noise import Array, Cells, blur, edges, fbm, hsv, luminance, stretch_to_unit, unit, voronoi
+
+
+def _cell_means(photo: Array, cells: Cells) -> Array:
+    """Mean colour of the photo in every cell: (cells, 3)."""
+    flat = cells.owner.ravel()
+    count = np.maximum(np.bincount(flat, minlength=len(cells.seeds)), 1)
+    sums = [np.bincount(flat, photo[..., i].ravel(), len(cells.seeds)) for i in range(3)]
+    return (np.stack(sums, axis=-1) / count[:, None]).astype(np.float32)
+
+
+def _vivid(colours: Array, saturation: float) -> Array:
+    grey = luminance(colours)[..., None]
+    return unit(grey + (colours - grey) * saturation)
+
+
+def mosaic(rng: Generator, photo: Array) -> Array:
+    """Small tiles of one colour each, slightly uneven, in light or dark grout."""
+    size = len(photo)
+    cells = voronoi(rng, int(rng.integers(9, 22)) ** 2, size, rng.uniform(0.6, 0.95))
+    colours = _vivid(_cell_means(photo, cells), rng.uniform(1.2, 1.9)) * rng.uniform(0.75, 1.2, (len(cells.seeds), 1))
+    tiles = colours[cells.owner] * (0.92 + 0.12 * fbm(rng, size, 10, 1))[..., None]
+    grout = rng.choice([0.08, 0.2, 0.85])
+    mask = np.clip(cells.border - rng.uniform(0.2, 0.7), 0, 1)[..., None]
+    return unit(tiles * mask + grout * (1 - mask))
+
+
+def stained_glass(rng: Generator, photo: Array) -> Array:
+    """Glowing saturated panes parted by thick black leading."""
+    size = len(photo)
+    cells = voronoi(rng, int(rng.integers(14, 90)), size, rng.uniform(0, 0.4))
+    count = len(cells.seeds)
+    free = hsv(
+        rng.choice([0.0, 0.08, 0.14, 0.33, 0.55, 0.63, 0.78, 0.92], count) + rng.normal(0, 0.02, count),
+        0.9,
+        rng.uniform(0.5, 1, count),
+    )
+    share = rng.choice([0.0, 0.45, 0.8])
+    colours = share * _vivid(_cell_means(photo, cells), 2.5) + (1 - share) * free
+    light = 0.7 + 0.5 * fbm(rng, size, 4, 1.5)
+    light = light * (0.65 + 0.6 * stretch_to_unit(luminance(photo))) if rng.random() < 0.5 else light
+    lead = np.clip((cells.border - rng.uniform(0.8, 1.9)) / 0.9, 0, 1)
+    if rng.random() < 0.5:
+        lead = lead * (1 - np.clip(edges(photo, 1.2) * 2 - 0.9, 0, 1))
+    return unit(_vivid(colours[cells.owner], 1.3) * (light * lead)[..., None] + 0.02)
+
+
+def neon(rng: Generator, photo: Array) -> Array:
+    """Glowing tubes of pink, cyan and violet light along the photo's outlines, in the dark."""
+    size = len(photo)
+    lines = np.clip(edges(photo, rng.uniform(1.0, 2.0)) * 1.7 - 0.5, 0, 1)
+    hue = rng.choice([0.5, 0.85, 0.92, 0.75, 0.33, 0.6]) + rng.uniform(0.1, 0.6) * (fbm(rng, size, 2, 2.2) - 0.5)
+    colour = hsv(hue, 0.92, 1.0)
+    halo = 1.6 * blur(lines, 2.0) + 1.2 * blur(lines, 6.0)
+    night = np.array([0.03, 0.01, 0.07], np.float32) + 0.06 * photo
+    return unit(night + colour * (halo + 0.6 * lines)[..., None] + (lines**3)[..., None] * 0.6).astype(np.float32)
+
+
+def pop_art(rng: Generator, photo: Array) -> Array:
+    """Halftone dots in two or three flat loud colours with black outlines."""
+    size = len(photo)
+    y, x = np.mgrid[:size, :size]
+    pitch, angle = rng.uniform(4.5, 10), rng.uniform(0, 1.5)
+    u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    grey = stretch_to_unit(blur(luminance(photo), 1.5))
+    dots = np.hypot(u % pitch - pitch / 2, v % pitch - pitch / 2) < (1 - grey) * pitch * 0.68
+    hues = rng.permutation([0.0, 0.14, 0.52, 0.6, 0.9, 0.33])[:3]
+    dot, light, dark = hsv(hues, [0.95, rng.choice([0.05, 0.7]), 0.9], [0.95, 1.0, 0.8])
+    image = np.where(dots[..., None], dot, light)
+    image = np.where((grey < 0.3)[..., None] & (rng.random() < 0.6), dark, image)
+    return np.where((edges(photo, 1.3) > 0.75)[..., None], 0.03, image).astype(np.float32)
+
+
+def pointillism(rng: Generator, photo: Array) -> Array:
+    """Seurat's dots: small separate round touches of pure, varied colour on light canvas."""
+    size = len(photo)
+    cells = voronoi(rng, int(rng.integers(20, 42)) ** 2, size, rng.uniform(0.4, 0.8))
+    mean = _cell_means(photo, cells)
+    colours = np.clip(_vivid(mean, 1.7) + rng.normal(0, 0.17, mean.shape), 0, 1)
+    radius = 0.62 * size / len(cells.seeds) ** 0.5
+    touch = np.clip((radius - cells.nearest) * 0.9, 0, 1)[..., None]
+    return unit(colours[cells.owner] * touch + (0.55 + 0.4 * blur(photo, 4)) * (1 - touch))
+
+
+def pixel_art(rng: Generator, photo: Array) -> Array:
+    """Large square pixels in a small palette."""
+    size = len(photo)
+    block = int(rng.integers(5, 14))
+    small = np.stack([blur(photo[..., i], block / 2.5) for i in range(3)], -1)[block // 2 :: block, block // 2 :: block]
+    levels = rng.integers(3, 6)
+    few = np.round(_vivid(small, 1.4) * levels) / levels
+    return (
+        few.repeat(block, 0).repeat(block, 1)[:size, :size].astype(np.float32)
+        if len(few) * block >= size
+        else _fill(few, block, size)
+    )
+
+
+def _fill(few: Array, block: int, size: int) -> Array:
+    """Repeat blocks, mirroring the last ones, until the side is filled."""
+    big = few.repeat(block, 0).repeat(block, 1)
+    missing = size - len(big)
+    return np.pad(big, ((0, missing), (0, missing), (0, 0)), mode="edge").astype(np.float32)
+
+
+def low_poly(rng: Generator, photo: Array) -> Array:
+    """Flat shaded facets meeting without seams."""
+    cells = voronoi(rng, int(rng.integers(60, 260)), len(photo), rng.uniform(0, 0.5))
+    colours = _vivid(_cell_means(photo, cells), 1.25) * rng.uniform(0.8, 1.2, (len(cells.seeds), 1))
+    y, x = np.mgrid[: len(photo), : len(photo)]
+    tilt = rng.normal(0, 1.5, (len(cells.seeds), 2))[cells.owner] / len(photo)
+    plane = (y - cells.seeds[cells.owner][..., 0]) * tilt[..., 0] + (x - cells.seeds[cells.owner][..., 1]) * tilt[
+        ..., 1
+    ]
+    crease = plane > 0
+    return unit(colours[cells.owner] + 0.09 * (crease[..., None] - 0.5))
+
+
+def glitch(rng: Generator, photo: Array) -> Array:
+    """A broken video signal: channels pulled apart into colour fringes, bands shifted sideways, scan lines."""
+    size = len(photo)
+    image = photo.copy()
+    for _ in range(rng.integers(2, 9)):
+        top, height = rng.integers(0, size), rng.integers(2, size // 6)
+        image[top : top + height] = np.roll(image[top : top + height], rng.integers(-size // 6, size // 6), axis=1)
+    shift = rng.integers(3, 9, 2) * rng.choice([-1, 1])
+    split = np.stack([np.roll(image[..., 0], shift[0], 1), image[..., 1], np.roll(image[..., 2], -shift[1], 1)], -1)
+    lines = 1 - rng.uniform(0, 0.3) * (np.arange(size) % 3 == 0)[:, None, None]
+    return unit((split - 0.5) * rng.uniform(1.0, 1.4) + 0.5) * unit(lines)
+
+
+def noise(rng: Generator, photo: Array) -> Array:
+    """Random coloured or grey static that drowns everything: what an optimiser hides in, and no style."""
+    size = len(photo)
+    grains = (
+        rng.random((size, size, 3), np.float32)
+        if rng.random() < 0.6
+        else rng.random((size, size, 1), np.float32).repeat(3, 2)
+    )
+    grains = stretch_to_unit(np.stack([blur(grains[..., i], rng.uniform(0.3, 2.0)) for i in range(3)], -1))
+    share = rng.uniform(0.45, 0.9)
+    return unit(share * grains + (1 - share) * photo)
+
+
+def haze(rng: Generator, photo: Array) -> Array:
+    """Soft blobs of colour without any texture: what a lazy optimiser paints, and no style."""
+    size = len(photo)
+    hue = rng.random() + rng.uniform(0.05, 0.5) * fbm(rng, size, 2, 2.6)
+    blobs = hsv(hue, rng.uniform(0.3, 1), 0.2 + 0.8 * fbm(rng, size, 2, 2.4))
+    share = rng.uniform(0.5, 1.0)
+    return unit(share * blobs + (1 - share) * blur(photo, rng.uniform(3, 7)))

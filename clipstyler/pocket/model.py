@@ -1,0 +1,93 @@
+"""The `pocket` encoders as the algorithm uses them: frozen towers from the weights in the package.
+
+Needs only torch, numpy and safetensors; everything that training needs stays in the training modules.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from clipstyler.pocket.tokenizer import tokenize
+from clipstyler.pocket.towers import VIEW, ImageTower, TextTower
+
+WEIGHTS = Path(__file__).parent / "weights" / "pocket.safetensors"
+CONTENT_LEVELS = (1, 2, 3)
+"""Levels of the pyramid whose maps hold the content: at 1/2, 1/4 and 1/8 of the image's resolution."""
+
+
+class PocketClip(nn.Module):
+    """Both towers behind the `ClipEncoder` protocol.
+
+    Attributes
+    ----------
+    name, digest
+        "pocket", and the SHA-256 of the weights file in hexadecimal.
+    image_size
+        Side in pixels of the views.
+    """
+
+    def __init__(self, image: ImageTower, text: TextTower, digest: str) -> None:
+        super().__init__()
+        self.name = "pocket"
+        self.digest = digest
+        self.image_size = VIEW
+        self.image = image
+        self.text = text
+
+    def encode_image(self, views: Tensor) -> Tensor:
+        """Embed views, float32 (B, 3, 72, 72) in [0, 1]: (B, 256), not normalised."""
+        embedding: Tensor = self.image(views)
+        return embedding
+
+    def encode_text(self, sentences: Sequence[str]) -> Tensor:
+        """Embed sentences: (len(sentences), 256), not normalised."""
+        device = self.text.parts.weight.device
+        tokens, words = tokenize(sentences)
+        embedding: Tensor = self.text(tokens.to(device), words.to(device))
+        return embedding
+
+
+class PocketContent(nn.Module):
+    """The image tower's pyramid behind the `ContentEncoder` protocol; shares the tower with `PocketClip`.
+
+    Every channel is brought to mean 0 and deviation 1 over the image (instance normalisation): what remains is
+    where things are, free of the colours and contrasts that a style must be able to change.
+    """
+
+    def __init__(self, image: ImageTower, digest: str) -> None:
+        super().__init__()
+        self.name = "pocket"
+        self.digest = digest
+        self.image = image
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Feature maps, float32 (B, 3, H, W) in [0, 1] to (B, C, h, w) at 1/2, 1/4 and 1/8 of the size."""
+        maps = self.image.maps(images, CONTENT_LEVELS[-1])
+        return [F.instance_norm(maps[level]) for level in CONTENT_LEVELS]
+
+
+def load(device: torch.device, weights: Path = WEIGHTS) -> tuple[PocketClip, PocketContent]:
+    """Load the encoders, frozen and in evaluation mode.
+
+    Parameters
+    ----------
+    device
+        Where they will compute.
+    weights
+        Another checkpoint of `clipstyler.pocket.train` instead of the bundled file.
+    """
+    digest = hashlib.sha256(weights.read_bytes()).hexdigest()
+    state = {name: tensor.float() for name, tensor in load_file(weights).items()}
+    image, text = ImageTower(), TextTower()
+    nn.ModuleDict({"image": image, "text": text}).load_state_dict(state)
+    clip, content = PocketClip(image, text, digest), PocketContent(image, digest)
+    for encoder in (clip, content):
+        encoder.to(device).eval().requires_grad_(False)
+    return clip, content

@@ -1,0 +1,79 @@
+"""What the towers are trained for, and the attack that makes their gradients mean something to an eye.
+
+Without the attack the towers classify well and guide a stylisation badly: an optimiser finds invisible patterns that
+satisfy them. Madry et al. (2018) train on the worst picture within a radius; Engstrom et al. (2019) show that the
+gradients of such networks follow what people see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+_WEIGHT_DIRECTION = 1.0
+_WEIGHT_PHOTO = 0.5
+
+
+def training_loss(images: Tensor, captions: Tensor, concepts: Tensor, partners: Tensor, scale: Tensor) -> Tensor:
+    """Which caption names the picture, and does it lie in the direction the algorithm will ask for.
+
+    Parameters
+    ----------
+    images
+        Embeddings of the views, (B, D).
+    captions
+        Embeddings of sets of captions, each with one for every concept, the photo first: (sets, concepts, D).
+    concepts
+        Number of the concept of each view, (B,).
+    partners
+        For each view the index of a view that is a photo, (B,).
+    scale
+        Factor of the cosines in the classification.
+    """
+    images = F.normalize(images, dim=1)
+    captions = F.normalize(captions, dim=2)
+    logits = scale * torch.einsum("bd,skd->sbk", images, captions)
+    naming = F.cross_entropy(logits.flatten(0, 1), concepts.repeat(len(captions)), label_smoothing=0.02)
+    own, photo = captions[0, concepts], captions[0, 0]
+    styled = concepts > 0
+    moved = images[styled] - images[partners[styled]]
+    direction = 1 - F.cosine_similarity(moved, own[styled] - photo, dim=1)
+    at_photo = 1 - images[~styled] @ photo
+    return naming + _WEIGHT_DIRECTION * direction.mean() + _WEIGHT_PHOTO * at_photo.mean()
+
+
+def attack(
+    views: Tensor, loss: Callable[[Tensor], Tensor], radius: Tensor, steps: int, generator: torch.Generator
+) -> Tensor:
+    """Find worse views near by: projected gradient ascent in the L2 ball, from a random start.
+
+    Parameters
+    ----------
+    views
+        Float32 in [0, 1], (B, 3, S, S).
+    loss
+        Of views, to be raised.
+    radius
+        L2 radius for each view, (B,), over pixels in [0, 1].
+    steps
+        Of ascent.
+    generator
+        Of the random start.
+    """
+    ball = radius.view(-1, 1, 1, 1)
+    change = _unit(torch.randn(views.shape, generator=generator)) * ball * 0.5
+    for _ in range(steps):
+        change = change.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(loss((views + change).clamp(0, 1)), change)
+        change = change.detach() + _unit(gradient) * ball * (1.5 / (steps + 0.5))
+        length = change.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+        change = change * (ball / length.clamp_min(1e-9)).clamp(max=1)
+    return (views + change).clamp(0, 1).detach()
+
+
+def _unit(x: Tensor) -> Tensor:
+    unit: Tensor = x / x.flatten(1).norm(dim=1).clamp_min(1e-9).view(-1, 1, 1, 1)
+    return unit

@@ -1,0 +1,64 @@
+"""A tokenizer without a vocabulary: words and their letter groups, hashed into a fixed number of buckets.
+
+A misspelt or unseen word shares most of its letter groups with its relatives and so lands near them.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+import zlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+BUCKETS = 8192
+MAX_TOKENS = 192
+_GROUP_LENGTHS = (3, 4)
+_WORD = re.compile(r"[^\W_]+")
+# Says nothing about a look.
+_FILLERS = frozenset({"a", "an", "the", "of", "in", "on", "with", "by", "and", "s"})
+
+
+def words(sentence: str) -> list[str]:
+    """Lower-case words of a sentence, accents removed, fillers such as "of" left out."""
+    plain = unicodedata.normalize("NFKD", sentence.casefold())
+    plain = "".join(character for character in plain if not unicodedata.combining(character))
+    return [word for word in _WORD.findall(plain) if word not in _FILLERS]
+
+
+def buckets(word: str) -> list[int]:
+    """Buckets of a word: of itself first, then of its groups of 3 and 4 letters, ends marked."""
+    marked = f"<{word}>"
+    groups = [marked[i : i + n] for n in _GROUP_LENGTHS for i in range(len(marked) - n + 1)]
+    return [_hash("=" + word), *(_hash(group) for group in dict.fromkeys(groups))]
+
+
+def tokenize(sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Tokenize sentences.
+
+    Parameters
+    ----------
+    sentences
+        Any texts; what is past `MAX_TOKENS` tokens is cut off.
+
+    Returns
+    -------
+    Buckets, int64 (B, T), 0 being padding and 1 to `BUCKETS` - 1 hashes, and the word each token belongs to,
+    int64 (B, T) from 1, 0 for padding. T is at least 1.
+    """
+    rows = [
+        [(bucket, number) for number, word in enumerate(words(sentence), 1) for bucket in buckets(word)][:MAX_TOKENS]
+        for sentence in sentences
+    ]
+    length = max(1, max((len(row) for row in rows), default=1))
+    table = torch.zeros(len(rows), length, 2, dtype=torch.int64)
+    for i, row in enumerate(rows):
+        if row:
+            table[i, : len(row)] = torch.tensor(row)
+    return table[..., 0], table[..., 1]
+
+
+def _hash(token: str) -> int:
+    return 1 + zlib.crc32(token.encode()) % (BUCKETS - 1)

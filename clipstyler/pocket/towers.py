@@ -1,0 +1,89 @@
+"""The two towers as networks: a convolutional pyramid read out by its statistics, and a bag of hashed words."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from clipstyler.pocket.tokenizer import BUCKETS
+
+EMBEDDING = 256
+VIEW = 72
+"""Side in pixels of the views that the image tower was trained on."""
+
+_WIDTHS = (16, 32, 64, 128, 192)
+_GROUPS = 8
+_TEXT_WIDTH = 96
+_EPSILON = 1e-5
+
+
+def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.GroupNorm(_GROUPS, outputs), nn.SiLU(inplace=True)
+    )
+
+
+def _statistics(maps: Tensor) -> Tensor:
+    """Mean and standard deviation of every channel, (B, 2 C): what a texture is, wherever it is."""
+    return torch.cat([maps.mean((2, 3)), (maps.var((2, 3)) + _EPSILON).sqrt()], dim=1)
+
+
+class ImageTower(nn.Module):
+    """Five levels of convolutions, each at half the resolution of the one above; about 1.4 million parameters.
+
+    The embedding sees only means and deviations of each level, so it says how an image is made rather than what it
+    shows. The first level keeps the full resolution: fine texture lives there.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        levels: list[nn.Module] = [_conv(3, _WIDTHS[0])]
+        for inputs, outputs in pairwise(_WIDTHS):
+            levels.append(nn.Sequential(_conv(inputs, outputs, 2), _conv(outputs, outputs)))
+        self.levels = nn.ModuleList(levels)
+        statistics = 2 * (3 + sum(_WIDTHS))
+        self.head = nn.Sequential(
+            nn.LayerNorm(statistics), nn.Linear(statistics, 512), nn.SiLU(), nn.Linear(512, EMBEDDING)
+        )
+
+    def forward(self, views: Tensor) -> Tensor:
+        """Embed views in [0, 1], (B, 3, H, W), to (B, EMBEDDING), not normalised."""
+        x = views * 2 - 1
+        parts = [_statistics(x)]
+        for level in self.levels:
+            x = level(x)
+            parts.append(_statistics(x))
+        embedding: Tensor = self.head(torch.cat(parts, dim=1))
+        return embedding
+
+    def maps(self, images: Tensor, deepest: int) -> list[Tensor]:
+        """Feature maps of images in [0, 1], (B, 3, H, W), from level 0 (full size) to level `deepest` (/ 2^deepest)."""
+        x = images * 2 - 1
+        maps = []
+        for level in list(self.levels)[: deepest + 1]:
+            x = level(x)
+            maps.append(x)
+        return maps
+
+
+class TextTower(nn.Module):
+    """Embeds each word by its hashed parts, weighs the words, and maps their mean; word order is ignored."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.Embedding(BUCKETS, _TEXT_WIDTH, padding_idx=0)
+        self.weights = nn.Embedding(BUCKETS, 1, padding_idx=0)
+        self.head = nn.Sequential(
+            nn.LayerNorm(_TEXT_WIDTH), nn.Linear(_TEXT_WIDTH, 256), nn.SiLU(), nn.Linear(256, EMBEDDING)
+        )
+        nn.init.normal_(self.parts.weight, std=0.3)
+        nn.init.zeros_(self.weights.weight)
+
+    def forward(self, tokens: Tensor, words: Tensor) -> Tensor:
+        """Embed tokenized sentences (see `tokenizer.tokenize`) to (B, EMBEDDING), not normalised."""
+        scores = self.weights(tokens)[..., 0].masked_fill(words == 0, -1e4)
+        attention = scores.softmax(dim=1)[..., None] * (words > 0)[..., None]
+        embedding: Tensor = self.head((self.parts(tokens) * attention).sum(dim=1))
+        return embedding

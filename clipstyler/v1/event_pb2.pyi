@@ -510,7 +510,9 @@ class StylizationEvent(google.protobuf.message.Message):
     stylization: builtins.str
     """Resource name, `stylizations/{uuid}`."""
     sequence: builtins.int
-    """Number of this event in its stylisation, from 1; left-out events leave gaps in the numbers."""
+    """Number of this event in its stylisation, from 1. It never falls: left-out events leave gaps in the numbers,
+    and a gap or a heartbeat bears the number last passed.
+    """
     @property
     def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it happened."""

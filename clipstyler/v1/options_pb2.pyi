@@ -285,7 +285,9 @@ class PreviewOptions(google.protobuf.message.Message):
     every_steps: builtins.int
     """A preview every so many steps, and one of the first step; 0 sends none. Default: 10."""
     max_size: builtins.int
-    """Longest side of a preview in pixels, 16 or more; never larger than the result. Default: 256."""
+    """Longest side of a preview in pixels, 16 or more, the server's limit or less; never larger than the result.
+    Default: 256.
+    """
     format: Global___ImageFormat.ValueType
     """Encoding of previews. Default: JPEG."""
     def __init__(

@@ -134,6 +134,7 @@ class Limits(google.protobuf.message.Message):
     MAX_STEPS_FIELD_NUMBER: builtins.int
     MAX_PATCHES_FIELD_NUMBER: builtins.int
     MAX_MESSAGE_BYTES_FIELD_NUMBER: builtins.int
+    MAX_PREVIEW_SIZE_FIELD_NUMBER: builtins.int
     max_image_bytes: builtins.int
     """Largest photo in bytes."""
     max_image_pixels: builtins.int
@@ -148,6 +149,8 @@ class Limits(google.protobuf.message.Message):
     """Most `patches`."""
     max_message_bytes: builtins.int
     """Largest message that the server sends, in bytes."""
+    max_preview_size: builtins.int
+    """Largest `max_size` of previews, in pixels."""
     def __init__(
         self,
         *,
@@ -158,8 +161,9 @@ class Limits(google.protobuf.message.Message):
         max_steps: builtins.int = ...,
         max_patches: builtins.int = ...,
         max_message_bytes: builtins.int = ...,
+        max_preview_size: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["max_image_bytes", b"max_image_bytes", "max_image_pixels", b"max_image_pixels", "max_message_bytes", b"max_message_bytes", "max_patches", b"max_patches", "max_size", b"max_size", "max_steps", b"max_steps", "max_text_characters", b"max_text_characters"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["max_image_bytes", b"max_image_bytes", "max_image_pixels", b"max_image_pixels", "max_message_bytes", b"max_message_bytes", "max_patches", b"max_patches", "max_preview_size", b"max_preview_size", "max_size", b"max_size", "max_steps", b"max_steps", "max_text_characters", b"max_text_characters"]) -> None: ...
 
 Global___Limits: typing_extensions.TypeAlias = Limits
 

@@ -52,7 +52,8 @@ class StylizationServiceServicer(object):
 
         Errors before the first event: INVALID_ARGUMENT with BadRequest naming the field, RESOURCE_EXHAUSTED with
         RetryInfo when the queue is full, UNAVAILABLE while the server starts or drains. A stylisation that fails
-        later ends with a failed event and the same status as the call's.
+        later ends with a failed event and the same status as the call's; one that a shutdown ends gets a cancelled
+        event, and the call UNAVAILABLE with the reason DRAINING.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

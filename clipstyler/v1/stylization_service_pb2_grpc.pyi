@@ -66,7 +66,8 @@ class StylizationServiceStub(typing.Generic[_StylizationServiceStylizeType]):
 
     Errors before the first event: INVALID_ARGUMENT with BadRequest naming the field, RESOURCE_EXHAUSTED with
     RetryInfo when the queue is full, UNAVAILABLE while the server starts or drains. A stylisation that fails
-    later ends with a failed event and the same status as the call's.
+    later ends with a failed event and the same status as the call's; one that a shutdown ends gets a cancelled
+    event, and the call UNAVAILABLE with the reason DRAINING.
     """
 
 StylizationServiceAsyncStub: typing_extensions.TypeAlias = StylizationServiceStub[
@@ -90,7 +91,8 @@ class StylizationServiceServicer(metaclass=abc.ABCMeta):
 
         Errors before the first event: INVALID_ARGUMENT with BadRequest naming the field, RESOURCE_EXHAUSTED with
         RetryInfo when the queue is full, UNAVAILABLE while the server starts or drains. A stylisation that fails
-        later ends with a failed event and the same status as the call's.
+        later ends with a failed event and the same status as the call's; one that a shutdown ends gets a cancelled
+        event, and the call UNAVAILABLE with the reason DRAINING.
         """
 
 def add_StylizationServiceServicer_to_server(servicer: StylizationServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

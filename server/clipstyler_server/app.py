@@ -216,10 +216,12 @@ def run(settings: Settings, make_workload: WorkloadFactory = torch_workload) -> 
 
 async def _serve(settings: Settings, make_workload: WorkloadFactory) -> None:
     app = App(settings, make_workload)
-    end, hurry = asyncio.Event(), asyncio.Event()
+    end = asyncio.Event()
 
     def on_signal() -> None:
-        (hurry if end.is_set() else end).set()
+        if end.is_set():
+            app.dispatcher.cut_short()
+        end.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

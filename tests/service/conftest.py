@@ -3,36 +3,74 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import grpc
 import pytest
+import pytest_asyncio
+import structlog
 from clipstyler_server.app import App
 
 from tests.service import scripted
-from tests.service.harness import Harness, settings
+from tests.service.harness import Harness, eventually, settings
 
 
-@pytest.fixture
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a module share an event loop, so that they can share a server."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents and pytest_asyncio.is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="module"), append=False)
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[list[dict[str, object]]]:
+    """What the server logs during the test."""
+    with structlog.testing.capture_logs() as lines:
+        yield lines
+
+
+async def start(make_workload: Callable[..., object], **changes: object) -> Harness:
+    app = App(settings(**changes), make_workload)
+    await app.start()
+    channel = grpc.aio.insecure_channel(app.grpc_address, options=[("grpc.max_receive_message_length", 4 * 2**20)])
+    await asyncio.wait_for(app.ready(), 60)
+    return Harness(app, channel)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def serve() -> AsyncIterator[Callable[..., object]]:
-    """Start servers: `await serve(queue_capacity=2)` gives a harness whose worker is ready."""
+    """Start servers of one's own: `await serve(queue_capacity=2)` gives a harness whose worker is ready."""
     started: list[Harness] = []
 
-    async def start(make_workload=scripted.make, **changes: object) -> Harness:
-        app = App(settings(**changes), make_workload)
-        await app.start()
-        channel = grpc.aio.insecure_channel(app.grpc_address, options=[("grpc.max_receive_message_length", 4 * 2**20)])
-        harness = Harness(app, channel)
-        started.append(harness)
-        await asyncio.wait_for(app.ready(), 60)
-        return harness
+    async def serve(make_workload=scripted.make, **changes: object) -> Harness:
+        started.append(await start(make_workload, **changes))
+        return started[-1]
 
-    yield start
+    yield serve
     for harness in started:
-        await harness.channel.close()
-        await harness.app.stop(0)
+        await harness.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def shared_server() -> AsyncIterator[Harness]:
+    harness = await start(scripted.make)
+    yield harness
+    await harness.stop()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def server(shared_server: Harness) -> AsyncIterator[Harness]:
+    """The module's server, idle, its metrics counted from here."""
+    shared_server.count_from_here()
+    yield shared_server
+    await eventually(lambda: shared_server.app.dispatcher.running is None and not shared_server.app.queue)
 
 
 @pytest.fixture
-async def server(serve) -> Harness:
-    return await serve()
+def gate(tmp_path: Path) -> Iterator[Path]:
+    """A path that `hold=` can wait for; opened at the end at the latest, so that no test leaves a job waiting."""
+    path = tmp_path / "gate"
+    yield path
+    path.touch()

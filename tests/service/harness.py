@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import random
+import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -26,6 +29,22 @@ def photo(width: int = 96, height: int = 64, image_format: str = "PNG") -> bytes
     gradient = Image.linear_gradient("L").resize((width, height))
     buffer = io.BytesIO()
     Image.merge("RGB", (gradient, gradient.transpose(Image.Transpose.ROTATE_180), gradient)).save(buffer, image_format)
+    return buffer.getvalue()
+
+
+def huge_header() -> bytes:
+    """A PNG of a few bytes that claims 30000 x 30000 px."""
+
+    def part(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = part(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + part(b"IDAT", zlib.compress(b"")) + part(b"IEND", b"")
+
+
+def noise_photo(width: int, height: int, image_format: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.frombytes("RGB", (width, height), random.Random(1).randbytes(width * height * 3)).save(buffer, image_format)
     return buffer.getvalue()
 
 
@@ -94,6 +113,7 @@ class Harness:
     def __init__(self, app: App, channel: grpc.aio.Channel) -> None:
         self.app = app
         self.channel = channel
+        self._before: dict = {}
         self.stub = stylization_service_pb2_grpc.StylizationServiceStub(channel)
         self.info_stub = server_service_pb2_grpc.ServerServiceStub(channel)
 
@@ -110,7 +130,23 @@ class Harness:
         return call, events, asyncio.create_task(collect(call, events))
 
     def metric(self, name: str, **labels: str) -> float:
-        return self.app.metrics.registry.get_sample_value(f"clipstyler_{name}", labels) or 0.0
+        """Value of a metric, less what it was when the test began."""
+        key = (f"clipstyler_{name}", tuple(sorted(labels.items())))
+        return self._samples().get(key, 0.0) - self._before.get(key, 0.0)
+
+    def count_from_here(self) -> None:
+        self._before = self._samples()
+
+    def _samples(self) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+        return {
+            (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+            for family in self.app.metrics.registry.collect()
+            for sample in family.samples
+        }
+
+    async def stop(self) -> None:
+        await self.channel.close()
+        await self.app.stop(0)
 
 
 async def collect(call, events: list[StylizationEvent] | None = None) -> Outcome:

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
-from clipstyler.v1.options_pb2 import PreviewOptions
-from tests.service.harness import request
+import hashlib
+import io
+
+import pytest
+from PIL import Image
+
+from clipstyler.v1 import options_pb2
+from clipstyler.v1.options_pb2 import (
+    IMAGE_FORMAT_JPEG,
+    IMAGE_FORMAT_PNG,
+    IMAGE_FORMAT_WEBP,
+    LossWeights,
+    PreviewOptions,
+    StylizationOptions,
+)
+from clipstyler.v1.stylization_service_pb2 import StylizeRequest
+from tests.service import scripted
+from tests.service.harness import photo, request
 
 
 async def test_a_stylisation_tells_its_whole_story_in_order(server):
@@ -18,3 +34,115 @@ async def test_a_stylisation_tells_its_whole_story_in_order(server):
     assert sequences == sorted(set(sequences))
     assert len({event.stylization for event in outcome.events}) == 1
     assert outcome.events[0].stylization.startswith("stylizations/")
+
+
+async def test_the_result_tells_everything_needed_to_repeat_it(server):
+    asked = request("some   look", source_text="a  Painting", options=StylizationOptions(weights=LossWeights(patch=7)))
+    result = (await server.stylize(asked)).result
+
+    assert (result.style_text, result.source_text, result.seed) == ("some look", "a Painting", 1)
+    unset = [field.name for field in result.options.DESCRIPTOR.fields if not getattr(result.options, field.name)]
+    assert unset == ["enlarge"]
+    assert all(result.options.HasField(name) for name in ("enlarge", "threshold_rejection", "crop_size", "seed"))
+    weights = result.options.weights
+    assert (weights.direction, weights.patch, weights.content, weights.total_variation) == (500, 7, 150, 2e-3)
+    assert (result.options.encoders, result.options.crop_size) == ("scripted", 16)
+    assert [(model.name, model.digest) for model in result.models] == [tuple(model) for model in scripted.MODELS]
+    assert dict(result.versions) == scripted.VERSIONS
+    assert (result.device, result.threads) == ("cpu", 1)
+    assert result.losses.total == scripted.LOSSES.total
+    assert result.timings.decode.ToTimedelta().total_seconds() > 0
+    assert result.timings.encode.ToTimedelta().total_seconds() > 0
+
+    repeated = StylizeRequest(
+        image=asked.image, style_text=result.style_text, source_text=result.source_text, options=result.options
+    )
+    assert (await server.stylize(repeated)).result.image == result.image
+
+
+async def test_a_seed_is_chosen_and_told_at_once_when_none_is_asked_for(server):
+    asked = request()
+    asked.options.ClearField("seed")
+    first, second = await server.stylize(asked), await server.stylize(asked)
+
+    for outcome in (first, second):
+        assert outcome.only("queued")[0].seed == outcome.result.seed == outcome.result.options.seed
+    assert first.result.seed != second.result.seed
+    assert first.result.image.sha256 != second.result.image.sha256
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [(0, "PNG"), (IMAGE_FORMAT_PNG, "PNG"), (IMAGE_FORMAT_WEBP, "WEBP"), (IMAGE_FORMAT_JPEG, "JPEG")],
+)
+async def test_result_and_previews_come_in_the_encoding_asked_for(server, number, name):
+    previews = PreviewOptions(every_steps=1, max_size=32, format=number)
+    outcome = await server.stylize(request("step=0.05 x", result_format=number, previews=previews))
+
+    image = outcome.result.image
+    opened = Image.open(io.BytesIO(image.data))
+    assert (opened.format, opened.size) == (name, (64, 43))
+    assert (image.width, image.height, image.size_bytes) == (64, 43, len(image.data))
+    assert image.sha256 == hashlib.sha256(image.data).digest()
+    shown = Image.open(io.BytesIO(outcome.only("preview")[0].image.data))
+    assert (shown.format, shown.size) == (name if number else "JPEG", (32, 22))
+
+
+async def test_no_previews_are_sent_when_none_are_wanted(server):
+    outcome = await server.stylize(request(previews=PreviewOptions(every_steps=0)))
+
+    assert outcome.status is None
+    assert outcome.only("preview") == []
+
+
+async def test_a_large_result_comes_in_chunks_and_no_message_is_over_3_mib(server):
+    outcome = await server.stylize(request("side=1500 x"))
+
+    image = outcome.result.image
+    chunks = outcome.only("chunk")
+    data = b"".join(chunk.data for chunk in chunks)
+    offsets = [sum(len(chunk.data) for chunk in chunks[:number]) for number in range(len(chunks))]
+    assert image.data == b""
+    assert image.size_bytes == len(data) > 4 * 2**20
+    assert hashlib.sha256(data).digest() == image.sha256
+    assert [chunk.offset for chunk in chunks] == offsets
+    assert Image.open(io.BytesIO(data)).size == (1500, 1500)
+    assert outcome.kinds()[-len(chunks) - 1 :] == ["chunk"] * len(chunks) + ["result"]
+
+
+async def test_a_photo_smaller_than_the_size_keeps_its_size_with_a_warning(server):
+    kept = await server.stylize(request(image=photo(40, 30)))
+    enlarged = await server.stylize(request(image=photo(40, 30), options=StylizationOptions(enlarge=True)))
+
+    assert [warning.code for warning in kept.only("warning")] == ["PHOTO_SMALLER_THAN_SIZE"]
+    assert (kept.result.image.width, kept.result.image.height) == (40, 30)
+    assert enlarged.only("warning") == []
+    assert (enlarged.result.image.width, enlarged.result.image.height) == (64, 48)
+
+
+async def test_a_quiet_stream_shows_that_it_lives(serve, gate):
+    server = await serve(heartbeat_s=0.05)
+    _, events, task = server.begin(request(f"hold={gate} x"))
+    while sum(event.WhichOneof("event") == "heartbeat" for event in events) < 3:
+        await server.info()
+    gate.touch()
+
+    outcome = await task
+    assert outcome.kinds()[-1] == "result"
+    sequences = [event.sequence for event in outcome.events]
+    assert sequences == sorted(sequences)
+
+
+async def test_the_encoders_asked_for_are_used(server):
+    result = (await server.stylize(request(options=StylizationOptions(encoders="other")))).result
+
+    assert result.options.encoders == "other"
+
+
+async def test_presets_set_size_steps_and_patches(serve):
+    server = await serve(max_steps=300)
+    asked = StylizeRequest(image=photo(), style_text="x", options=StylizationOptions(preset=options_pb2.PRESET_PAPER))
+    options = (await server.stylize(asked)).result.options
+
+    assert options.preset == options_pb2.PRESET_PAPER
+    assert (options.size, options.steps, options.patches) == (512, 200, 64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -128,17 +129,22 @@ class Supervisor:
         await child.start()
         hung = ""
         while not child.ended.is_set():
-            limit_s = self._patience.start_s if self.state is WorkerState.STARTING else self._patience.stall_s
-            idle = self.state is WorkerState.READY and self._job_id is None
-            silent_s = 0.0 if idle else loop.time() - self._last_sign
+            silent_s, limit_s = self._silence()
             if silent_s >= limit_s and not hung:
                 hung = f"gave no sign of life for {limit_s:g} s and was killed"
                 child.kill()
-            try:
-                await asyncio.wait_for(child.ended.wait(), max(limit_s - silent_s, 0.05))
-            except TimeoutError:
-                continue
+            # Awake often enough to see a limit that changes meanwhile, when the start is over or an order comes.
+            nap_s = min(self._patience.start_s, self._patience.stall_s, max(limit_s - silent_s, 0.05))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(child.ended.wait(), nap_s)
         return hung or child.describe_end()
+
+    def _silence(self) -> tuple[float, float]:
+        """Seconds since the last sign of life, and how many are too many; an idle worker may be silent."""
+        if self.state is WorkerState.READY and self._job_id is None:
+            return 0.0, self._patience.stall_s
+        limit_s = self._patience.start_s if self.state is WorkerState.STARTING else self._patience.stall_s
+        return asyncio.get_running_loop().time() - self._last_sign, limit_s
 
     def _receive(self, message: Any) -> None:
         self._last_sign = asyncio.get_running_loop().time()

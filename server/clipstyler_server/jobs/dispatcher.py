@@ -141,12 +141,17 @@ class Dispatcher:
         self.draining = True
         while job := self.queue.pop():
             self._end(job, State.CANCELLED, Cancelled(0, draining_error()))
-        if await self._is_idle_within(grace_s) or self.running is None:
+        if await self._is_idle_within(grace_s):
             return
-        self.running.stop_error = draining_error()
-        self.engine.cancel(self.running.id)
+        self.cut_short()
         if not await self._is_idle_within(_STOP_WAIT_S) and self.running:
             self._end(self.running, State.CANCELLED, Cancelled(0, draining_error()))
+
+    def cut_short(self) -> None:
+        """Stop the running job because the server ends, without waiting for the end of its grace."""
+        if self.running:
+            self.running.stop_error = draining_error()
+            self.engine.cancel(self.running.id)
 
     async def _is_idle_within(self, timeout_s: float) -> bool:
         try:

@@ -76,6 +76,7 @@ class ServerInfoService(ServerServiceServicer):
             max_steps=settings.max_steps,
             max_patches=settings.max_patches,
             max_message_bytes=MAX_MESSAGE_BYTES,
+            max_preview_size=settings.max_preview_size,
         )
 
     def _worker(self) -> server_service_pb2.Worker:

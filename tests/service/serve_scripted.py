@@ -1,0 +1,20 @@
+"""A server process on the scripted workload; its settings come from the environment."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from clipstyler_server.app import run
+from clipstyler_server.settings import Settings
+
+from tests.service import scripted
+
+
+def main() -> None:
+    run(Settings(), scripted.make)
+    print(json.dumps({"torch": "torch" in sys.modules}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

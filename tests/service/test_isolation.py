@@ -1,0 +1,84 @@
+"""With the real algorithm: jobs know nothing of each other, and a repetition gives the same bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+
+import pytest_asyncio
+from clipstyler_server.engine import workload
+from PIL import Image
+
+from clipstyler.v1.options_pb2 import IMAGE_FORMAT_PNG, PreviewOptions, StylizationOptions
+from tests.service.conftest import start
+from tests.service.harness import eventually, photo, request
+
+
+def make(options: workload.OptimiserOptions) -> workload.Workload:
+    """Imports PyTorch in the optimiser's process only."""
+    from tests.service import tiny
+
+    return tiny.make(options)
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def shared_server():
+    harness = await start(make, encoders="tiny")
+    yield harness
+    await harness.stop()
+
+
+async def test_a_then_b_then_a_again_gives_a_s_bytes_again(server):
+    a = request("a sketch with black pencil")
+    b = request("fire", image=photo(64, 80), options=StylizationOptions(seed=7, steps=2))
+    first = (await server.stylize(a)).result
+    other = (await server.stylize(b)).result
+    second = (await server.stylize(a)).result
+
+    assert first.image == second.image
+    assert first.losses == second.losses
+    assert first.image.sha256 != other.image.sha256
+    assert (first.device, first.threads) == ("cpu", 1)
+    assert {"torch", "numpy", "pillow", "clipstyler"} <= set(first.versions)
+    assert first.models[0].digest
+
+
+async def test_jobs_that_wait_for_each_other_give_the_bytes_they_give_alone(server):
+    asked = [request("fire", options=StylizationOptions(seed=seed)) for seed in (1, 2, 1)]
+    together = [outcome.result.image for outcome in await asyncio.gather(*map(server.stylize, asked))]
+
+    assert together[0] == together[2]
+    assert together[0] != together[1]
+    assert [(await server.stylize(one)).result.image for one in asked] == together
+
+
+async def test_a_job_that_was_cancelled_leaves_no_trace_in_the_next(server):
+    asked = request("fire")
+    before = (await server.stylize(asked)).result.image
+    call, events, task = server.begin(request("fire", options=StylizationOptions(steps=500)))
+    await eventually(lambda: any(event.WhichOneof("event") == "progress" for event in events))
+    call.cancel()
+    await eventually(lambda: server.metric("steps_after_cancel_count"))
+
+    assert server.metric("steps_after_cancel_sum") <= 1
+    assert (await server.stylize(asked)).result.image == before
+    task.cancel()
+
+
+async def test_alpha_comes_back_in_png(server):
+    picture = Image.open(io.BytesIO(photo())).convert("RGBA")
+    picture.putalpha(Image.linear_gradient("L").resize(picture.size))
+    buffer = io.BytesIO()
+    picture.save(buffer, "PNG")
+    result = (await server.stylize(request("fire", image=buffer.getvalue(), result_format=IMAGE_FORMAT_PNG))).result
+
+    assert Image.open(io.BytesIO(result.image.data)).mode == "RGBA"
+    assert hashlib.sha256(result.image.data).digest() == result.image.sha256
+
+
+async def test_previews_do_not_change_the_result(server):
+    without = request("fire", previews=PreviewOptions(every_steps=0))
+    many = request("fire", previews=PreviewOptions(every_steps=1))
+
+    assert (await server.stylize(without)).result.image == (await server.stylize(many)).result.image

@@ -1,0 +1,159 @@
+"""Health, readiness, metrics, reflection and logs tell the truth, and nobody's secrets."""
+
+from __future__ import annotations
+
+import aiohttp
+import grpc
+import pytest
+from clipstyler_server.app import SERVICES
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.service.harness import eventually, reason, request
+
+
+async def page(server, path: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session, session.get(f"http://{server.app.http_address}{path}") as response:
+        return response.status, await response.text()
+
+
+async def test_the_server_describes_itself(server):
+    info = await server.info()
+
+    assert info.version
+    assert [encoders.name for encoders in info.encoders] == ["scripted", "other"]
+    encoders = info.encoders[0]
+    assert (encoders.source_text, encoders.models[0].digest) == ("a Photo", "ab" * 32)
+    assert encoders.calibration.weights.patch == 9000
+    assert encoders.calibration.HasField("threshold")
+    assert [(preset.size, preset.steps, preset.patches) for preset in info.presets] == [(256, 60, 16), (512, 200, 64)]
+    (worker,) = info.workers
+    assert (worker.device, worker.provider, worker.threads) == ("cpu", "scripted", 1)
+    assert info.limits.max_message_bytes == 3 * 2**20
+    assert info.limits.max_preview_size == 512
+
+
+async def test_reflection_lists_every_service(server):
+    stub = reflection_pb2_grpc.ServerReflectionStub(server.channel)
+    call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
+    answer = await call.read()
+    call.cancel()
+
+    names = {service.name for service in answer.list_services_response.service}
+    assert names == {*SERVICES, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
+
+
+@pytest.mark.parametrize("service", ["", *SERVICES])
+async def test_every_service_is_healthy_when_the_worker_is_ready(server, service):
+    stub = health_pb2_grpc.HealthStub(server.channel)
+    answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
+
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_the_health_of_an_unknown_service_is_not_found(server):
+    stub = health_pb2_grpc.HealthStub(server.channel)
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await stub.Check(health_pb2.HealthCheckRequest(service="nobody"))
+
+    assert error.value.code() == grpc.StatusCode.NOT_FOUND
+    method = "/grpc.health.v1.Health/Check"
+    await eventually(lambda: server.metric("rpcs_total", method=method, code="NOT_FOUND") == 1)
+
+
+async def test_the_probes_follow_the_worker(server):
+    assert await page(server, "/livez") == (200, '{"alive": true}')
+    assert (await page(server, "/readyz"))[0] == 200
+
+
+async def test_a_worker_that_starts_is_alive_but_not_ready_and_says_so(serve):
+    server = await serve(restart_delay_s=30)
+    server.app.supervisor._child.kill()
+    await eventually(server.app.readiness.problems)
+
+    assert (await page(server, "/livez"))[0] == 200
+    status, body = await page(server, "/readyz")
+    assert status == 503
+    assert "the worker is crashed" in body
+
+
+async def test_metrics_tell_what_happened_in_seconds_and_bytes(server):
+    await server.stylize(request("step=0.01 secret-look"))
+    await server.stylize(request(image=b"none"))
+    status, body = await page(server, "/metrics")
+
+    assert status == 200
+    samples = {sample.name for family in text_string_to_metric_families(body) for sample in family.samples}
+    assert {
+        "clipstyler_rpcs_total",
+        "clipstyler_rpc_duration_seconds_count",
+        "clipstyler_stylization_duration_seconds_count",
+        "clipstyler_step_duration_seconds_count",
+        "clipstyler_first_preview_seconds_count",
+        "clipstyler_frames_sent_total",
+        "clipstyler_sent_image_bytes_total",
+        "clipstyler_photo_bytes_count",
+        "clipstyler_queue_depth",
+        "clipstyler_jobs_running",
+        "clipstyler_worker_restarts_total",
+        "clipstyler_steps_after_cancel_count",
+    } <= samples
+    method = "/clipstyler.v1.StylizationService/Stylize"
+    await eventually(lambda: server.metric("rpcs_total", method=method, code="OK") == 1)
+    await eventually(lambda: server.metric("rpcs_total", method=method, code="INVALID_ARGUMENT") == 1)
+    assert server.metric("stylization_duration_seconds_count", outcome="succeeded") == 1
+    assert server.metric("step_duration_seconds_count") == 3
+    assert server.metric("first_preview_seconds_count") == 1
+    assert server.metric("frames_sent_total", kind="result") == 1
+    assert "secret-look" not in body
+
+
+async def test_methods_that_callers_make_up_are_counted_under_one_name(server):
+    for name in ("One", "Two"):
+        with pytest.raises(grpc.aio.AioRpcError):
+            await server.channel.unary_unary(f"/made.up.Service/{name}")(b"")
+
+    await eventually(lambda: server.metric("rpcs_total", method="unknown", code="UNIMPLEMENTED") == 2)
+    assert "made.up" not in server.app.metrics.exposition().decode()
+
+
+async def test_a_cancelled_call_is_counted_as_cancelled(server):
+    call, events, task = server.begin(request("step=0.05 x"))
+    await eventually(lambda: events)
+    call.cancel()
+    method = "/clipstyler.v1.StylizationService/Stylize"
+
+    await eventually(lambda: server.metric("rpcs_total", method=method, code="CANCELLED") == 1)
+    await eventually(lambda: server.metric("stylization_duration_seconds_count", outcome="cancelled") == 1)
+    task.cancel()
+
+
+async def test_logs_join_request_and_job_and_keep_texts_to_themselves(server, log):
+    call = server.stub.Stylize(request("secret-look"), metadata=[("x-request-id", "abc-1")])
+    async for _ in call:
+        pass
+    await eventually(lambda: any(line["event"] == "rpc" for line in log))
+
+    (rpc,) = [line for line in log if line["event"] == "rpc"]
+    assert (rpc["request_id"], rpc["code"]) == ("abc-1", "OK")
+    (queued,) = [line for line in log if line["event"] == "job_queued"]
+    (ended,) = [line for line in log if line["event"] == "job_ended"]
+    assert queued["job_id"] == ended["job_id"]
+    assert not [line for line in log if "secret-look" in str(line) and line["log_level"] != "debug"]
+
+
+async def test_a_request_id_that_could_harm_a_log_is_replaced(server, log):
+    metadata = [("x-request-id", "x" * 1000)]
+    async for _ in server.stub.Stylize(request(), metadata=metadata):
+        pass
+    await eventually(lambda: any(line["event"] == "rpc" for line in log))
+
+    (rpc,) = [line for line in log if line["event"] == "rpc"]
+    assert len(rpc["request_id"]) == 36
+
+
+async def test_a_failed_call_says_why_in_a_way_machines_understand(server):
+    outcome = await server.stylize(request(""))
+
+    assert reason(outcome.status) == "INVALID_FIELD"

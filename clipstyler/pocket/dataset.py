@@ -20,7 +20,7 @@ SIDE = 128
 # Of every material, so many pictures are photos rendered in it; the rest is the bare material.
 _SHARE_RENDERED = 0.65
 # The photo stands against all other concepts, and comes in many faults: it fills this share of the pictures.
-_SHARE_PHOTO = 0.2
+_SHARE_PHOTO = 0.15
 
 
 class Chunk(NamedTuple):

@@ -104,7 +104,7 @@ def _table(columns: dict[str, Tensor], concepts: Tensor) -> Table:
         mine = concepts == number
         shares = [f"{float((found[mine] == number).float().mean()):.0%}" for found in columns.values()]
         first = next(iter(columns.values()))[mine]
-        wrong = [known_concepts()[i] for i in first.unique().tolist() if i != number]
+        wrong = [known_concepts()[i] for i in sorted(set(first.tolist())) if i != number]
         table.add_row(name, *shares, ", ".join(wrong))
     table.add_row("all", *(f"{float((found == concepts).float().mean()):.1%}" for found in columns.values()), "")
     return table

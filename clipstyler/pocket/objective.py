@@ -45,6 +45,14 @@ def training_loss(images: Tensor, captions: Tensor, concepts: Tensor, partners: 
     return naming + _WEIGHT_DIRECTION * direction.mean() + _WEIGHT_PHOTO * at_photo.mean()
 
 
+def caption_loss(captions: Tensor, scale: float = 20.0) -> Tensor:
+    """Tell apart what two sets of captions name, (2, concepts, D): the text tower's own lesson before the images'."""
+    first, second = F.normalize(captions, dim=2)
+    logits = scale * first @ second.T
+    numbers = torch.arange(len(first))
+    return (F.cross_entropy(logits, numbers) + F.cross_entropy(logits.T, numbers)) / 2
+
+
 def attack(
     views: Tensor, loss: Callable[[Tensor], Tensor], radius: Tensor, steps: int, generator: torch.Generator
 ) -> Tensor:

@@ -44,8 +44,9 @@ class ImageTower(nn.Module):
             levels.append(nn.Sequential(_conv(inputs, outputs, 2), _conv(outputs, outputs)))
         self.levels = nn.ModuleList(levels)
         statistics = 2 * (3 + sum(_WIDTHS))
+        # Statistics of different levels differ in scale by orders of magnitude: each is standardised by itself.
         self.head = nn.Sequential(
-            nn.LayerNorm(statistics), nn.Linear(statistics, 512), nn.SiLU(), nn.Linear(512, EMBEDDING)
+            nn.BatchNorm1d(statistics), nn.Linear(statistics, 512), nn.SiLU(), nn.Linear(512, EMBEDDING)
         )
 
     def forward(self, views: Tensor) -> Tensor:

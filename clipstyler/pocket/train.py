@@ -30,12 +30,15 @@ from torch import Tensor, nn
 from clipstyler.pocket.augment import views
 from clipstyler.pocket.captions import caption_of_each
 from clipstyler.pocket.dataset import SIDE, Chunk, Painter
-from clipstyler.pocket.objective import attack, training_loss
+from clipstyler.pocket.objective import attack, caption_loss, training_loss
 from clipstyler.pocket.tokenizer import tokenize
 from clipstyler.pocket.towers import VIEW, ImageTower, TextTower
 
 _CHUNK = 256  # pictures
 _CAPTION_SETS = 2
+_WORD_STEPS = 400
+# Parts of the run: without an attack until, radius full from, two steps of attack from.
+_CLEAN, _FULL_RADIUS, _TWO_STEPS = 0.12, 0.45, 0.5
 _AVERAGE = 0.997  # decay of the running average of the weights, which is what is saved
 _LARGEST_SCALE = 20.0
 
@@ -44,7 +47,7 @@ _LARGEST_SCALE = 20.0
 class Recipe:
     """Options of a training run; the command line's help explains them."""
 
-    steps: int = 3600
+    steps: int = 3000
     batch: int = 56
     rate: float = 2e-3
     radius: float = 4.0
@@ -104,6 +107,15 @@ class Trainer:
         parameters = [*self.towers.parameters(), self.scale]
         self.optimiser = torch.optim.AdamW(parameters, recipe.rate, weight_decay=0.02)
 
+    def teach_words(self, steps: int) -> None:
+        """Let the text tower tell the concepts apart by itself; images then have something firm to aim at."""
+        optimiser = torch.optim.AdamW(self.towers["text"].parameters(), self.recipe.rate)
+        for _ in range(steps):
+            loss = caption_loss(self._captions())
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+
     def step(self, number: int, bank: Bank) -> tuple[float, float]:
         """Make one update; return the loss and the share of attacked views that are named rightly."""
         done = number / self.recipe.steps
@@ -132,16 +144,18 @@ class Trainer:
         return embeddings.reshape(_CAPTION_SETS, -1, embeddings.shape[1])
 
     def _attacked(self, x: Tensor, captions: Tensor, concepts: Tensor, partners: Tensor, done: float) -> Tensor:
-        """The worst views near by: the radius grows over the first eighth, two steps after the first third."""
+        """The worst views near by: none at first, then in a growing radius, at last by two steps."""
+        ramp = 1.0 if self.recipe.init else min(1.0, (done - _CLEAN) / (_FULL_RADIUS - _CLEAN))
+        if ramp <= 0:
+            return x
         image = self.towers["image"].requires_grad_(False)
         scale = self.scale.detach().exp().clamp(max=_LARGEST_SCALE)
-        ramp = 1.0 if self.recipe.init else min(1.0, done * 8)
         radius = self.recipe.radius * ramp * (0.4 + 0.6 * torch.rand(len(x), generator=self.generator))
         worse: Tensor = attack(
             x,
             lambda candidates: training_loss(image(candidates), captions, concepts, partners, scale),
             radius,
-            2 if self.recipe.init or done > 1 / 3 else 1,
+            2 if self.recipe.init or done > _TWO_STEPS else 1,
             self.generator,
         )
         image.requires_grad_(True)
@@ -151,16 +165,20 @@ class Trainer:
         """Move the running average towards the weights, faster at the start."""
         decay = min(_AVERAGE, (number + 1) / (number + 10))
         with torch.no_grad():
-            for mean, new in zip(self.average.parameters(), self.towers.parameters(), strict=True):
-                mean.lerp_(new, 1 - decay)
+            new = self.towers.state_dict()
+            for name, mean in self.average.state_dict().items():
+                if mean.is_floating_point():
+                    mean.lerp_(new[name], 1 - decay)
 
     def save(self) -> None:
         """Write the averaged weights in half precision, by way of a temporary file."""
         path = self.recipe.out
         path.parent.mkdir(parents=True, exist_ok=True)
-        half = {name: tensor.half().contiguous() for name, tensor in self.average.state_dict().items()}
+        state = self.average.state_dict().items()
+        half = {name: tensor.half().contiguous() for name, tensor in state if tensor.is_floating_point()}
         temporary = path.with_suffix(".part")
         save_file(half, temporary)
+        temporary.chmod(0o644)
         temporary.replace(path)
 
 
@@ -182,6 +200,8 @@ def train(recipe: Recipe) -> Iterator[tuple[int, float, float]]:
         bank, trainer = Bank(recipe, pool), Trainer(recipe)
         for _ in range(max(1, recipe.bank // _CHUNK // 3)):
             bank.receive()
+        if not recipe.init:
+            trainer.teach_words(_WORD_STEPS)
         for number in range(recipe.steps):
             if number % recipe.chunk_every == 0:
                 bank.receive()

@@ -1,0 +1,60 @@
+"""The hashed tokenizer and the captions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from clipstyler.pocket.captions import caption_of_each, misspelt
+from clipstyler.pocket.knowledge import known_concepts
+from clipstyler.pocket.tokenizer import BUCKETS, MAX_TOKENS, buckets, tokenize, words
+
+
+def test_tokens_never_change() -> None:
+    # The weights are useless with any other numbers.
+    assert buckets("fire") == [3710, 64, 6186, 3066, 5761, 7776, 4310, 2496]
+
+
+def test_words_are_lower_case_without_accents_and_fillers() -> None:
+    assert words("A Café,  in the STYLE of van-Gogh's night!") == ["cafe", "style", "van", "gogh", "night"]
+    assert words("звёздная ночь") == ["звездная", "ночь"]
+
+
+def test_case_spaces_and_articles_make_no_difference() -> None:
+    first, _ = tokenize(["the Starry   Night"])
+    second, _ = tokenize(["starry night"])
+    assert torch.equal(first, second)
+
+
+def test_padding_is_zero_and_hashes_fit() -> None:
+    tokens, numbers = tokenize(["fire", "a sketch with black pencil", ""])
+    assert tokens.shape == numbers.shape
+    assert tokens[2].sum() == 0
+    assert torch.equal(tokens == 0, numbers == 0)
+    assert int(tokens.max()) < BUCKETS
+
+
+@pytest.mark.parametrize("sentence", ["", "!!!", "a", "x" * 500, "fire " * 100])
+def test_any_text_gives_a_bounded_row(sentence: str) -> None:
+    tokens, _ = tokenize([sentence])
+    assert 1 <= tokens.shape[1] <= MAX_TOKENS
+
+
+def test_a_misspelling_shares_parts_with_the_word() -> None:
+    shared = set(buckets("watercolor")) & set(buckets("watercolour"))
+    assert len(shared) > len(buckets("watercolor")) / 2
+
+
+def test_captions_repeat_with_the_seed() -> None:
+    first, again = (caption_of_each(np.random.default_rng(4)) for _ in range(2))
+    assert first == again
+    assert len(first) == len(known_concepts())
+
+
+def test_misspelling_keeps_the_ends() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        wrong = misspelt("stained glass", rng)
+        assert wrong[0] == "s"
+        assert wrong[-1] == "s"

@@ -71,7 +71,9 @@ class App:
             _optimiser_options(settings), make_workload, _patience(settings), self._on_event, self._on_state
         )
         self.dispatcher.attach(self.supervisor)
-        self.decoder = PhotoDecoder(settings.image_limits, settings.decode_timeout_s)
+        self.decoder = PhotoDecoder(
+            settings.image_limits, settings.decode_timeout_s, settings.log_level, settings.log_format
+        )
         self.readiness = Readiness(self.dispatcher, SERVICES)
         self.probes = Probes(self.metrics, self.readiness)
         self.grpc_address = self.http_address = ""
@@ -129,10 +131,9 @@ class App:
 
     async def stop(self, grace_s: float) -> None:
         """Drain: refuse new work, give the running job its grace, end every process, listen no more."""
-        draining = asyncio.create_task(self.dispatcher.drain(grace_s))
-        await asyncio.sleep(0)
+        self.dispatcher.close()
         self.readiness.changed()
-        await draining
+        await self.dispatcher.drain(grace_s)
         await self._server.stop(_FAREWELL_S)
         await self.supervisor.stop()
         await self.decoder.stop()

@@ -13,6 +13,9 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
 DOMAIN = "clipstyler.dev"
+# A status travels in trailers, of which clients take 8 KiB; percent-encoded, a text of users is three times as long.
+_MESSAGE_BYTES = 700
+_VIOLATION_BYTES = 400
 
 
 class Reason(StrEnum):
@@ -134,19 +137,26 @@ def internal(error_id: str) -> ServiceError:
 def to_status(error: ServiceError) -> status_pb2.Status:
     """Turn an error into a status with details. The same error always gives the same status."""
     number: int = error.code.value[0]
-    status = status_pb2.Status(code=number, message=error.message)
+    status = status_pb2.Status(code=number, message=_clipped(error.message, _MESSAGE_BYTES))
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
     status.details.append(_packed(info))
     if error.violations:
         bad = error_details_pb2.BadRequest()
         for violation in error.violations:
-            bad.field_violations.add(field=violation.field, description=violation.problem)
+            bad.field_violations.add(field=violation.field, description=_clipped(violation.problem, _VIOLATION_BYTES))
         status.details.append(_packed(bad))
     if error.retry_delay_s is not None:
         delay = duration_pb2.Duration()
         delay.FromMilliseconds(round(1000 * error.retry_delay_s))
         status.details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
     return status
+
+
+def _clipped(text: str, most_bytes: int) -> str:
+    encoded = text.encode()
+    if len(encoded) <= most_bytes:
+        return text
+    return encoded[: most_bytes - 3].decode(errors="ignore") + "..."
 
 
 def _packed(

@@ -74,7 +74,9 @@ class RpcGuard(grpc.aio.ServerInterceptor):
         code = call.final_code().name
         seconds = time.monotonic() - call.begun
         self._metrics.rpc_ended(call.method, code, seconds)
-        logs.get_logger().info(
+        # Probes of health come every few seconds.
+        log = logs.get_logger().debug if call.method.startswith("/grpc.") else logs.get_logger().info
+        log(
             "rpc",
             method=call.method,
             code=code,

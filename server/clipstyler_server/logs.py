@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import warnings
 from typing import Any
 
 import structlog
@@ -28,6 +29,8 @@ def configure(level: str, log_format: str, process: str) -> None:
     process
         Name of this process, in every line.
     """
+    # Pillow warns of oddities in photos of users; what matters it raises.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
     def name_process(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
         return event | {"process": process}
@@ -38,10 +41,13 @@ def configure(level: str, log_format: str, process: str) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         name_process,
     ]
+    # No local variables in tracebacks: they hold texts and photos of users.
     if log_format == "json":
-        processors += [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+        transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        processors += [structlog.processors.ExceptionRenderer(transformer), structlog.processors.JSONRenderer()]
     else:
-        processors += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        plain = structlog.dev.plain_traceback
+        processors += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     structlog.configure(
         processors=processors,
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
+import random
 import time
 
 import grpc
+import pytest
 
 from clipstyler.v1.options_pb2 import LossWeights, PreviewOptions, StylizationOptions
 from tests.service.harness import (
@@ -101,6 +103,35 @@ async def test_everything_that_is_wrong_is_told_at_once(server):
     outcome = await server.stylize(bad)
 
     assert fields(outcome.status) == ["image", "previews.max_size", "result_format", "style_text", "options.steps"]
+
+
+async def test_long_texts_in_errors_do_not_break_their_delivery(server):
+    text = "\N{CJK UNIFIED IDEOGRAPH-5B57}" * 500
+    bad = request(text, source_text=text, image=b"x", **options(encoders=""), **previews(max_size=1), result_format=99)
+    for outcome in (
+        await server.stylize(bad),
+        await server.stylize(request(**options(encoders="\N{CJK UNIFIED IDEOGRAPH-5B57}" * 100_000))),
+    ):
+        assert reason(outcome.status) == "INVALID_FIELD"
+        assert outcome.status.message.endswith("...")
+
+
+CORRUPTED = {name: noise_photo(48, 32, name) for name in ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")}
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning:PIL")
+@pytest.mark.parametrize("name", CORRUPTED)
+async def test_a_corrupted_photo_is_decoded_or_refused_and_nothing_else(server, name):
+    rng = random.Random(name)
+    for _ in range(40):
+        image = bytearray(CORRUPTED[name])
+        for _ in range(rng.randint(1, 6)):
+            image[rng.randrange(rng.choice([40, len(image)]))] = rng.randrange(256)
+        asked = request(image=bytes(image[: rng.choice([len(image), rng.randrange(len(image))])]), **options(steps=1))
+        outcome = await server.stylize(asked)
+        assert outcome.status is None or fields(outcome.status) == ["image"]
+
+    assert server.app.supervisor.restarts == 0
 
 
 async def test_unknown_encoders_are_answered_with_the_available_ones(server):

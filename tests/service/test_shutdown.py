@@ -10,9 +10,11 @@ import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
 
+import aiohttp
 import grpc
 import psutil
 import pytest_asyncio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clipstyler.v1 import stylization_service_pb2_grpc
 from tests.service.harness import collect, eventually, reason, request
@@ -42,6 +44,15 @@ class Process:
         self._channel = grpc.aio.insecure_channel(ready["grpc"])
         self.stub = stylization_service_pb2_grpc.StylizationServiceStub(self._channel)
         return self
+
+    async def health(self) -> int:
+        stub = health_pb2_grpc.HealthStub(self._channel)
+        return (await stub.Check(health_pb2.HealthCheckRequest())).status
+
+    async def readyz(self) -> int:
+        url = f"http://{self.line('server_ready')['http']}/readyz"
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            return response.status
 
     def begin(self, asked):
         events: list = []
@@ -106,6 +117,8 @@ async def test_sigterm_lets_the_running_job_finish_and_sends_the_others_away(lau
     assert reason(sent_away.status) == "DRAINING"
     refused = await collect(server.stub.Stylize(request()))
     assert (refused.events, reason(refused.status)) == ([], "DRAINING")
+    assert await server.health() == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert await server.readyz() == 503
     gate.touch()
     finished = await running
     assert (finished.status, finished.kinds()[-1]) == (None, "result")
@@ -129,6 +142,16 @@ async def test_a_job_that_outlasts_the_grace_is_cancelled_within_one_step(launch
     assert reason(cancelled.status) == "DRAINING"
     assert (await server.ended())[0] == 0
     assert server.line("job_stopped")["steps_after_cancel"] <= 1
+
+
+async def test_a_traceback_in_the_log_shows_no_text_of_a_user(launch):
+    server = await (await launch()).ready()
+    _, failing = server.begin(request("fail=1 secret-look"))
+    await failing
+
+    broke = await eventually(lambda: server.line("job_broke"))
+    assert "scripted failure" in str(broke["exception"])
+    assert "secret-look" not in str(server.lines)
 
 
 async def test_a_second_signal_cuts_the_grace_short(launch, gate):

@@ -49,8 +49,9 @@ class Undecodable:
     problem: str
 
 
-def main(connection: Connection[Any, Any]) -> None:
+def main(connection: Connection[Any, Any], log_level: str, log_format: str) -> None:
     """Run the process: decode one photo after the other until the front is gone."""
+    logs.configure(log_level, log_format, "decoder")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while True:
@@ -87,9 +88,12 @@ class PhotoDecoder:
         Of a photo.
     timeout_s
         Seconds one photo may take.
+    log_level, log_format
+        Of the process.
     """
 
-    def __init__(self, limits: Limits, timeout_s: float) -> None:
+    def __init__(self, limits: Limits, timeout_s: float, log_level: str, log_format: str) -> None:
+        self._arguments = (log_level, log_format)
         self._limits = limits
         self._timeout_s = timeout_s
         self._numbers = itertools.count(1)
@@ -104,7 +108,7 @@ class PhotoDecoder:
 
     async def start(self) -> None:
         """Start the process, so that the first photo does not wait for it."""
-        self._child = ChildProcess("clipstyler-decoder", main, (), self._receive)
+        self._child = ChildProcess("clipstyler-decoder", main, self._arguments, self._receive)
         await self._child.start()
 
     async def stop(self) -> None:

@@ -100,7 +100,7 @@ class Supervisor:
         """
         loop = asyncio.get_running_loop()
         delay_s = self._patience.restart_delay_s
-        while True:
+        while not self._stopping:
             begun = loop.time()
             problem = await self._live()
             if self._stopping:

@@ -136,9 +136,12 @@ class Dispatcher:
         elif self.running and event.job_id == self.running.id:
             self._advance(self.running, event)
 
-    async def drain(self, grace_s: float) -> None:
-        """Refuse new jobs, send the waiting ones away, and give the running one its grace."""
+    def close(self) -> None:
+        """Refuse new jobs from now on."""
         self.draining = True
+
+    async def drain(self, grace_s: float) -> None:
+        """Send the waiting jobs away and give the running one its grace; call `close` before."""
         while job := self.queue.pop():
             self._end(job, State.CANCELLED, Cancelled(0, draining_error()))
         if await self._is_idle_within(grace_s):

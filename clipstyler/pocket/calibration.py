@@ -1,5 +1,12 @@
-"""What the numbers of the `pocket` encoders mean. No PyTorch here."""
+"""What the numbers of the `pocket` encoders mean. No PyTorch here; `docs/pocket.md` says how they were found."""
 
 from clipstyler.config import Calibration
 
-CALIBRATION = Calibration(threshold=0.3, learning_rate=1e-3, contrast=1.0, template_set="plain")
+CALIBRATION = Calibration(
+    threshold=0.05,
+    learning_rate=1e-3,
+    crop_fraction=0.375,
+    weight_content=10.0,
+    contrast=1.0,
+    template_set="plain",
+)

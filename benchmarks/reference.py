@@ -127,4 +127,4 @@ class ReferenceRun:
         self.clip.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
-        return float(loss)
+        return loss.item()

@@ -30,9 +30,9 @@ from clipstyler_server.jobs.queue import JobQueue
 from clipstyler_server.probes import Probes
 from clipstyler_server.readiness import Readiness
 from clipstyler_server.services.admission import Admission
-from clipstyler_server.services.server_info import MAX_MESSAGE_BYTES, ServerInfoService
+from clipstyler_server.services.server_info import ServerInfoService
 from clipstyler_server.services.stylization import StylizationService
-from clipstyler_server.settings import MIB, Settings
+from clipstyler_server.settings import MAX_MESSAGE_BYTES, MIB, Settings
 from clipstyler_server.telemetry import Metrics
 
 SERVICES = (

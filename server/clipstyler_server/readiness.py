@@ -43,7 +43,7 @@ class Readiness:
         if self._dispatcher.draining:
             found.append("the server is shutting down")
         if self.engine.state is not WorkerState.READY:
-            found.append(f"the worker is {self.engine.state}")
+            found.append(f"the worker {self.engine.state.in_words}")
         return found
 
     def changed(self) -> None:

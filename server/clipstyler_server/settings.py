@@ -15,6 +15,8 @@ from clipstyler.imaging import Limits
 from clipstyler.prompts import MAX_CHARACTERS
 
 MIB = 2**20
+# No message that the server sends is larger: clients with default settings take 4 MiB.
+MAX_MESSAGE_BYTES = 3 * MIB
 
 
 class LogFormat(StrEnum):

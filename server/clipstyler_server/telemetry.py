@@ -5,6 +5,8 @@ No label ever holds a text of a user or a name that a caller made up.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
@@ -44,12 +46,12 @@ class Metrics:
         self._photo_bytes = self._histogram(
             "photo_bytes", "Size of accepted photos.", tuple(4**n * 1024 for n in range(9))
         )
-        self._restarts = self._counter("worker_restarts", "Times a worker process was lost.")
+        self._restarts = self._counter("worker_restarts", "Worker processes that were lost, and replaced.")
 
-    def watch(self, name: str, description: str, read: object) -> None:
-        """Register a gauge that is read when it is collected; `read` is a function without arguments."""
+    def watch(self, name: str, description: str, read: Callable[[], float]) -> None:
+        """Register a gauge that is read when it is collected."""
         gauge = Gauge(f"clipstyler_{name}", description, registry=self.registry)
-        gauge.set_function(read)  # type: ignore[arg-type]
+        gauge.set_function(read)
 
     def rpc_ended(self, method: str, code: str, seconds: float) -> None:
         """Count an RPC."""

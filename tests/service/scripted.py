@@ -94,3 +94,9 @@ def _note(trace: Path | None, line: str) -> None:
     if trace:
         with trace.open("a") as file:
             file.write(line + "\n")
+
+
+def make_never(options: OptimiserOptions) -> Script:
+    """A worker that does not become ready."""
+    time.sleep(3600)
+    return Script(options)

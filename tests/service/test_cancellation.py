@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import sys
 
 import grpc
@@ -161,3 +162,26 @@ async def test_a_client_that_leaves_during_decoding_leaves_nothing_behind(server
     await eventually(lambda: not server.app.decoder._answers)
     assert (await server.stylize(request())).status is None
     assert server.metric("stylization_duration_seconds_count", outcome="cancelled") == 0
+
+
+async def test_a_storm_of_callers_who_leave_at_random_leaves_an_idle_server(serve):
+    server = await serve(queue_capacity=100)
+    rng = random.Random(3)
+
+    async def caller(number: int) -> None:
+        asked = request(f"step=0.005 caller {number}")
+        asked.options.steps = 10
+        call, _, task = server.begin(asked)
+        await asyncio.sleep(rng.uniform(0, 1.5))
+        if rng.random() < 0.7:
+            call.cancel()
+            task.cancel()
+        else:
+            assert (await task).status is None
+
+    await asyncio.gather(*(caller(number) for number in range(50)))
+    await eventually(lambda: server.app.dispatcher.running is None and not server.app.queue)
+    assert server.metric("steps_after_cancel_sum") <= server.metric("steps_after_cancel_count")
+    assert server.app.dispatcher._timers == {}
+    assert server.app.queue._reserved == 0
+    assert (await server.stylize(request())).status is None

@@ -75,7 +75,7 @@ async def test_a_worker_that_starts_is_alive_but_not_ready_and_says_so(serve):
     assert (await page(server, "/livez"))[0] == 200
     status, body = await page(server, "/readyz")
     assert status == 503
-    assert "the worker is crashed" in body
+    assert "the worker crashed and is being started again" in body
 
 
 async def test_metrics_tell_what_happened_in_seconds_and_bytes(server):

@@ -226,6 +226,11 @@ class WorkerState(StrEnum):
     READY = "ready"
     CRASHED = "crashed"
 
+    @property
+    def in_words(self) -> str:
+        """The state as the rest of a sentence about the worker."""
+        return "crashed and is being started again" if self is WorkerState.CRASHED else f"is {self.value}"
+
 
 class Engine(Protocol):
     """Takes orders, one after the other, and reports events by job id."""

@@ -75,10 +75,6 @@ def _decode(request: DecodeRequest) -> Decoded | Undecodable:
     return Decoded(request.number, picture, time.monotonic() - begun)
 
 
-class _DecoderLostError(Exception):
-    """The decoder's process ended while it had a photo."""
-
-
 class PhotoDecoder:
     """The decoding process as the front sees it.
 
@@ -124,18 +120,23 @@ class PhotoDecoder:
         ImageError
             It cannot be decoded, takes too long, or crashes the decoder.
         """
-        async with self._lock:
-            for _ in range(_TRIES):
-                try:
-                    answer = await self._ask(data, size, enlarge)
-                except _DecoderLostError:
-                    continue
-                if isinstance(answer, Undecodable):
-                    raise ImageError(answer.problem)
-                return answer
-        raise ImageError("the image crashes the decoder: save it again with another program")
+        await self._lock.acquire()
+        turn = asyncio.create_task(self._take_turn(data, size, enlarge))
+        turn.add_done_callback(lambda _: self._lock.release())
+        # A caller who leaves does not end the turn: the next photo begins when the decoder is free, with its full time.
+        answer = await asyncio.shield(turn)
+        if isinstance(answer, Undecodable):
+            raise ImageError(answer.problem)
+        return answer
 
-    async def _ask(self, data: bytes, size: int, enlarge: bool) -> Decoded | Undecodable:
+    async def _take_turn(self, data: bytes, size: int, enlarge: bool) -> Decoded | Undecodable:
+        for _ in range(_TRIES):
+            if answer := await self._ask(data, size, enlarge):
+                return answer
+        return Undecodable(0, "the image crashes the decoder: save it again with another program")
+
+    async def _ask(self, data: bytes, size: int, enlarge: bool) -> Decoded | Undecodable | None:
+        """Send one request and wait for its answer; None if the decoder ended meanwhile."""
         if self._child is None or self._child.ended.is_set():
             await self.start()
         child = self._child
@@ -152,10 +153,10 @@ class PhotoDecoder:
                 return answer.result()
             logs.get_logger().error("decoder_lost", timed_out=not ended.done())
             if ended.done():
-                raise _DecoderLostError
+                return None
             child.kill()
             await child.ended.wait()
-            raise ImageError(f"the image took more than {self._timeout_s:g} s to decode: send a smaller one")
+            return Undecodable(number, f"the image took more than {self._timeout_s:g} s to decode: send a smaller one")
         finally:
             ended.cancel()
             del self._answers[number]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from clipstyler.imaging import ImageFormat, Picture, encode, shrink
+from clipstyler_server import logs
 from clipstyler_server.engine.base import EncodedImage, Previewed, PreviewPolicy
 
 
@@ -65,8 +66,15 @@ class PreviewEncoder:
                 raw, skipped = self._slot, self._skipped
                 self._slot, self._skipped, self._busy = None, 0, True
             if raw is not None:
-                image = encode_image(shrink(raw.picture, raw.policy.max_size), raw.policy.format)
-                self._send(Previewed(raw.job_id, raw.step, image, skipped))
+                self._encode(raw, skipped)
             with self._changed:
                 self._busy = False
                 self._changed.notify_all()
+
+    def _encode(self, raw: _Raw, skipped: int) -> None:
+        try:
+            image = encode_image(shrink(raw.picture, raw.policy.max_size), raw.policy.format)
+        except Exception:  # noqa: BLE001 - a job is worth more than one of its previews
+            logs.get_logger().exception("preview_broke", job_id=raw.job_id, step=raw.step)
+        else:
+            self._send(Previewed(raw.job_id, raw.step, image, skipped))

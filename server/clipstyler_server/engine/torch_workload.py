@@ -42,7 +42,7 @@ class TorchWorkload:
         self._device = _choose_device(options.device)
         try:
             self._encoders = {name: load(name, self._device) for name in options.encoders}
-        except (ConfigError, EncoderUnavailableError) as error:
+        except (ConfigError, EncoderUnavailableError, OSError) as error:
             raise UnfitError(str(error)) from error
         for encoders in self._encoders.values():
             _warm_up(encoders)

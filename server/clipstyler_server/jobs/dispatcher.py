@@ -28,14 +28,15 @@ from clipstyler_server.errors import Reason, ServiceError, Violation, blame, int
 from clipstyler_server.jobs.events import Cancelled, Chunk, Failed, Queued, Succeeded, Warned
 from clipstyler_server.jobs.model import Job, State
 from clipstyler_server.jobs.queue import JobQueue, QueueFullError
+from clipstyler_server.settings import MAX_MESSAGE_BYTES, MIB
 from clipstyler_server.telemetry import Metrics
 
-CHUNK_BYTES = 2**20
-INLINE_BYTES = 2 * 2**20
+CHUNK_BYTES = MIB
+INLINE_BYTES = MAX_MESSAGE_BYTES - MIB  # a result also carries texts, versions and models
 _RESTART_WAIT_S = 5.0
 _FIRST_GUESS_S = 10.0  # length of a job before one was measured
 _LONGEST_RETRY_S = 600.0
-_STOP_WAIT_S = 10.0
+_STOP_WAIT_S = 5.0  # for the last step of a job that outlasts its grace
 
 
 class Dispatcher:
@@ -45,10 +46,15 @@ class Dispatcher:
     ----------
     queue
         Where jobs wait.
-    engine
-        What runs them; set by `attach`, for the engine reports to the dispatcher.
     metrics
         Where it is counted.
+
+    Attributes
+    ----------
+    running
+        The job that the worker has; None while it is free.
+    draining
+        Whether the server shuts down.
     """
 
     def __init__(self, queue: JobQueue, metrics: Metrics) -> None:
@@ -64,7 +70,7 @@ class Dispatcher:
         self._remaining_s: float | None = None
 
     def attach(self, engine: Engine) -> None:
-        """Name the engine that runs the jobs."""
+        """Name the engine that runs the jobs; it comes later because it reports to `handle`."""
         self._engine = engine
 
     @property
@@ -101,7 +107,7 @@ class Dispatcher:
         if self.engine.state is not WorkerState.READY:
             raise ServiceError(
                 Reason.WORKER_NOT_READY,
-                f"the worker is {self.engine.state}: try again in a moment",
+                f"the worker {self.engine.state.in_words}: try again in a moment",
                 retry_delay_s=_RESTART_WAIT_S,
             )
 

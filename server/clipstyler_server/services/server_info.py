@@ -12,12 +12,10 @@ from clipstyler.v1.server_service_pb2_grpc import ServerServiceServicer
 from clipstyler_server.engine.base import Encoders, WorkerState
 from clipstyler_server.jobs.dispatcher import Dispatcher
 from clipstyler_server.services import from_proto, to_proto
-from clipstyler_server.settings import Settings
+from clipstyler_server.settings import MAX_MESSAGE_BYTES, Settings
 
 if TYPE_CHECKING:
     from grpc.aio import ServicerContext
-
-MAX_MESSAGE_BYTES = 3 * 2**20
 
 _STATES = {
     WorkerState.STARTING: server_service_pb2.WORKER_STATE_STARTING,

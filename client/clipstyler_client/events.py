@@ -1,0 +1,139 @@
+"""What happens to a stylisation, as plain frozen objects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from clipstyler_client.options import StylizeOptions
+
+
+class Model(NamedTuple):
+    """A model that took part, and the SHA-256 of its weights in hexadecimal."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Loss terms of one step, each before its weight, and their weighted sum."""
+
+    total: float
+    direction: float
+    patch: float
+    content: float
+    total_variation: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One thing that happened.
+
+    Attributes
+    ----------
+    stylization
+        Resource name, `stylizations/{uuid}`; "" for work on this machine.
+    sequence
+        Number of the event in its stylisation, from 1; left-out events leave gaps.
+    """
+
+    stylization: str = ""
+    sequence: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queued(Event):
+    """Accepted; `position` jobs are before it."""
+
+    position: int
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started(Event):
+    """The optimisation begins, on `device`, for a result of `width` x `height` px."""
+
+    steps: int
+    width: int
+    height: int
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress(Event):
+    """One update was made. `rejected` is the share of patches that satisfy the text already."""
+
+    step: int
+    steps: int
+    losses: Losses
+    rejected: float
+    elapsed_s: float
+    remaining_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview(Event):
+    """The image as it is after `step` updates, encoded in `format`."""
+
+    step: int
+    image: bytes = field(repr=False)
+    format: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warning(Event):  # noqa: A001 - the contract's name
+    """Something worth knowing; the work goes on."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gap(Event):
+    """Events were left out because this reader was slow."""
+
+    skipped_progress: int
+    skipped_previews: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heartbeat(Event):
+    """Nothing happened for a while; the stream lives."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result(Event):
+    """The stylised image and everything needed to repeat it.
+
+    Attributes
+    ----------
+    image
+        The encoded bytes, complete and checked against their digest.
+    timings
+        Seconds by phase: queued, decode, prepare, optimise, encode.
+    """
+
+    image: bytes = field(repr=False)
+    format: str
+    width: int
+    height: int
+    seed: int
+    style_text: str
+    source_text: str
+    options: StylizeOptions
+    models: tuple[Model, ...]
+    device: str
+    threads: int
+    versions: dict[str, str]
+    losses: Losses
+    timings: dict[str, float]
+
+    def save(self, path: str | Path) -> Path:
+        """Write the encoded bytes to a file and return its path."""
+        target = Path(path)
+        target.write_bytes(self.image)
+        return target

@@ -1,13 +1,15 @@
-"""With the real algorithm: jobs know nothing of each other, and a repetition gives the same bytes."""
+"""With the real algorithm and the bundled encoders: jobs know nothing of each other, and repetitions give the same."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import io
+import re
 
+import psutil
 import pytest_asyncio
-from clipstyler_server.engine import workload
+from clipstyler_server.engine.workload import torch_workload
 from PIL import Image
 
 from clipstyler.v1.options_pb2 import IMAGE_FORMAT_PNG, PreviewOptions, StylizationOptions
@@ -15,16 +17,9 @@ from tests.service.conftest import start
 from tests.service.harness import eventually, photo, request
 
 
-def make(options: workload.OptimiserOptions) -> workload.Workload:
-    """Imports PyTorch in the optimiser's process only."""
-    from tests.service import tiny
-
-    return tiny.make(options)
-
-
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def shared_server():
-    harness = await start(make, encoders="tiny")
+    harness = await start(torch_workload, encoders="pocket")
     yield harness
     await harness.stop()
 
@@ -41,7 +36,7 @@ async def test_a_then_b_then_a_again_gives_a_s_bytes_again(server):
     assert first.image.sha256 != other.image.sha256
     assert (first.device, first.threads) == ("cpu", 1)
     assert {"torch", "numpy", "pillow", "clipstyler"} <= set(first.versions)
-    assert first.models[0].digest
+    assert re.fullmatch("[0-9a-f]{64}", first.models[0].digest)
 
 
 async def test_jobs_that_wait_for_each_other_give_the_bytes_they_give_alone(server):
@@ -82,3 +77,13 @@ async def test_previews_do_not_change_the_result(server):
     many = request("fire", previews=PreviewOptions(every_steps=1))
 
     assert (await server.stylize(without)).result.image == (await server.stylize(many)).result.image
+
+
+async def test_a_worker_that_was_started_again_gives_the_same_bytes(server):
+    asked = request("fire")
+    before = (await server.stylize(asked)).result.image
+    psutil.Process(server.app.supervisor.pid).kill()
+    await eventually(server.app.readiness.problems)
+    await eventually(lambda: not server.app.readiness.problems(), timeout_s=90)
+
+    assert (await server.stylize(asked)).result.image == before

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -25,8 +25,6 @@ class TorchWorkload:
     ----------
     options
         What the process was told.
-    load
-        Loads encoders by name onto a device.
 
     Raises
     ------
@@ -34,14 +32,12 @@ class TorchWorkload:
         The device or some encoders cannot be used here.
     """
 
-    def __init__(
-        self, options: OptimiserOptions, load: Callable[[str, torch.device], EncoderSet] = registry.load
-    ) -> None:
+    def __init__(self, options: OptimiserOptions) -> None:
         torch.set_num_threads(options.threads)
         torch.set_num_interop_threads(1)
         self._device = _choose_device(options.device)
         try:
-            self._encoders = {name: load(name, self._device) for name in options.encoders}
+            self._encoders = {name: registry.load(name, self._device) for name in options.encoders}
         except (ConfigError, EncoderUnavailableError, OSError) as error:
             raise UnfitError(str(error)) from error
         for encoders in self._encoders.values():

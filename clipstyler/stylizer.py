@@ -293,7 +293,7 @@ def stylize(
     begun = time.monotonic()
     config = config or resolve(encoders.calibration)
     style, source = check_texts(style_text, encoders.calibration.source_text if source_text is None else source_text)
-    seed = secrets.randbits(63) if seed is None else check_seed(seed)
+    seed = draw_seed() if seed is None else check_seed(seed)
     photo = fit(picture, config.size, config.enlarge)
     direction = text_direction(encoders.clip, style, source, config.template_set)
     state = RunState(photo, direction, encoders, config, seed)
@@ -320,6 +320,11 @@ def stylize(
         losses=report.losses,
         timings=Timings(prepared - begun, time.monotonic() - prepared),
     )
+
+
+def draw_seed() -> int:
+    """Draw a seed from the system, 0 to 2^63 - 1."""
+    return secrets.randbits(63)
 
 
 def adjust_contrast(image: Tensor, factor: float) -> Tensor:

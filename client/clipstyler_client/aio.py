@@ -15,8 +15,8 @@ from clipstyler_client.channel import DEFAULT_TARGET, channel_options
 from clipstyler_client.errors import BrokenResultError, ServerUnavailableError, StylizeError, from_rpc_error
 from clipstyler_client.events import Event, Result
 from clipstyler_client.options import PreviewOptions, StylizeOptions
-from clipstyler_client.sync import INFO_TIMEOUT_S
 from clipstyler_client.server_info import ServerInfo, info_from_proto
+from clipstyler_client.sync import INFO_TIMEOUT_S
 from clipstyler_client.translate import EventReader, Photo, request_to_proto
 
 _POLL_S = 0.1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import grpc
@@ -103,7 +102,7 @@ def from_status(status: status_pb2.Status) -> StylizeError:
 def from_rpc_error(error: grpc.RpcError) -> StylizeError:
     """Build the error of a failed call, with its details when the server sent any."""
     status = status_pb2.Status()
-    metadata: Iterable[tuple[str, Any]] = error.trailing_metadata() or ()
+    metadata: Any = error.trailing_metadata() or ()
     for key, value in metadata:
         if key == _DETAILS:
             try:

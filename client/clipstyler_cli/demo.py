@@ -1,0 +1,107 @@
+"""`clipstyler demo`: a real server, a real photo through the real client, and pictures to look at."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from clipstyler_client import Client, PreviewOptions, ServerUnavailableError, StylizeError
+from rich.console import Console
+
+from clipstyler_cli.faults import clear_errors
+from clipstyler_cli.files import write_whole
+from clipstyler_cli.progress import Display
+from clipstyler_cli.runs import Keep, Run, describe, stylize
+
+_START_S = 180.0
+_STOP_S = 30.0
+_POLL_S = 0.1
+_LOG_LINES = 15
+
+
+def command(
+    photo: Annotated[Path, typer.Option(help="The photo.")] = Path("examples/astronaut.jpg"),
+    text: Annotated[str, typer.Option(help="What it should look like.")] = "fire",
+    out_dir: Annotated[Path, typer.Option(help="Directory for what the demo leaves.")] = Path("out"),
+) -> None:
+    """Start a server on free ports, stylise a photo through it, and leave pictures.
+
+    Leaves demo.png, demo-contact-sheet.png, demo.gif, demo.json and server.log. Needs no download and no GPU.
+
+    Examples
+    --------
+      clipstyler demo
+
+      clipstyler demo --photo cat.jpg --text "stained glass" --out-dir /tmp/demo
+    """
+    console = Console(stderr=True)
+    with clear_errors():
+        out_dir.mkdir(parents=True, exist_ok=True)
+        photo.read_bytes()
+        with _server(out_dir / "server.log", console) as target:
+            _stylize(photo, text, out_dir, target, console)
+
+
+def _stylize(photo: Path, text: str, out_dir: Path, target: str, console: Console) -> None:
+    run = Run(photo, text, out_dir / "demo.png", previews=PreviewOptions(every_steps=3, max_size=256))
+    keep = Keep(animation=out_dir / "demo.gif", contact_sheet=out_dir / "demo-contact-sheet.png")
+    display = Display(console)
+    console.print(f"[bold]{photo.name}[/] as [bold]{text!r}[/] through {target}", highlight=False)
+    begun = time.monotonic()
+    result = stylize(run, keep, display, target)
+    took = time.monotonic() - begun
+    write_whole(out_dir / "demo.json", json.dumps(describe(result, run.out), indent=2).encode())
+    console.print(
+        f"first preview after {display.first_preview_s or took:.1f} s, everything after {took:.1f} s, "
+        f"{result.options.steps} steps in {result.timings['optimise']:.1f} s; seed {result.seed}",
+        highlight=False,
+    )
+    for path in (run.out, keep.contact_sheet, keep.animation, out_dir / "demo.json"):
+        console.print(f"  {path}", highlight=False)
+
+
+@contextmanager
+def _server(log: Path, console: Console) -> Iterator[str]:
+    """Run a server on free ports; its address is given once it takes jobs."""
+    environment = os.environ | {"CLIPSTYLER_PORT": "0", "CLIPSTYLER_HTTP_PORT": "0", "CLIPSTYLER_LOG_FORMAT": "json"}
+    with log.open("wb") as output:
+        process = subprocess.Popen([sys.executable, "-m", "clipstyler_server"], stderr=output, env=environment)
+    try:
+        with console.status("starting the server"):
+            target = _address(process, log)
+            with Client(target) as client:
+                client.wait_until_ready(_START_S)
+        yield target
+    except StylizeError:
+        console.print(f"the server's last words, from {log}:\n" + _tail(log), highlight=False, markup=False)
+        raise
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _address(process: subprocess.Popen[bytes], log: Path) -> str:
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        for line in log.read_text(errors="replace").splitlines():
+            if '"server_ready"' in line:
+                return str(json.loads(line)["grpc"])
+        if process.poll() is not None:
+            raise ServerUnavailableError("UNAVAILABLE", f"the server ended with exit code {process.returncode}")
+        time.sleep(_POLL_S)
+    raise ServerUnavailableError("UNAVAILABLE", f"the server told no address within {_START_S:g} s")
+
+
+def _tail(log: Path) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_LINES:])

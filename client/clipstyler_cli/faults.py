@@ -1,0 +1,75 @@
+"""From what went wrong to one clear line and an exit code; never a traceback for what a user can mend."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from clipstyler_client import InvalidRequestError, StylizeError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+# Where a field of the contract or of the configuration is on the command line.
+_FLAGS = {
+    "image": "PHOTO",
+    "style_text": "TEXT",
+    "weight_tv": "--weight-tv",
+    "weights.total_variation": "--weight-tv",
+    "previews.every_steps": "--preview-every",
+    "previews.max_size": "--preview-size",
+}
+_MISSING = {
+    "clipstyler_server": "server",
+    "pydantic_settings": "server",
+    "aiohttp": "server",
+    "numpy": "local",
+    "torch": "local",
+    "torchvision": "local",
+    "open_clip": "local",
+    "safetensors": "local",
+}
+
+
+class UsageError(Exception):
+    """The command line cannot be carried out as it is."""
+
+
+def flag_of(field: str) -> str:
+    """Name of a field as the user typed it: `options.weights.patch` is `--weight-patch`."""
+    name = field.removeprefix("options.")
+    if name in _FLAGS:
+        return _FLAGS[name]
+    return "--" + name.replace("weights.", "weight-").replace("_", "-")
+
+
+@contextmanager
+def clear_errors() -> Iterator[None]:
+    """Turn errors into a line on stderr and an exit code: 2 for bad input, 130 for Ctrl-C, 1 for the rest."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _leave("cancelled", EXIT_INTERRUPTED)
+    except InvalidRequestError as error:
+        lines = [f"{flag_of(v.field)}: {v.description}" for v in error.violations] or [error.message]
+        _leave("\n       ".join(lines), EXIT_USAGE)
+    except StylizeError as error:
+        hint = "" if error.retry_delay_s is None else f" (try again in {error.retry_delay_s:.0f} s)"
+        _leave(f"{error.message}{hint}", EXIT_FAILED)
+    except UsageError as error:
+        _leave(str(error), EXIT_USAGE)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _MISSING:
+            raise
+        _leave(f'{package} is not installed: run pip install "clipstyler[{_MISSING[package]}]"', EXIT_FAILED)
+    except OSError as error:
+        _leave(f"{error.filename or 'input or output'}: {error.strerror or error}", EXIT_FAILED)
+
+
+def _leave(message: str, code: int) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    raise typer.Exit(code)

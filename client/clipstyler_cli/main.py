@@ -1,0 +1,48 @@
+"""The one `clipstyler` command, top of the house: it may use every room, and loads each only when it is needed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from clipstyler_cli import demo, models, serve, stylize
+
+app = typer.Typer(
+    name="clipstyler",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Stylise photos by text: here, or through a server.",
+)
+app.command("stylize")(stylize.command)
+app.command("serve")(serve.command)
+app.command("demo")(demo.command)
+app.add_typer(models.app, name="models")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from clipstyler import __version__  # noqa: PLC0415
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Stylise photos by text: here, or through a server."""
+
+
+def main() -> None:
+    """Run the command."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

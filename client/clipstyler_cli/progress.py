@@ -1,0 +1,81 @@
+"""What a person sees while the work goes on: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from clipstyler_client import Gap, Preview, Progress, Queued, Started, Warning  # noqa: A004
+from clipstyler_client.events import Event
+from rich.console import Console
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+_LINES = 10  # plain lines of progress in a run
+
+
+class Display:
+    """Shows the events of one run on stderr; a `with` statement starts and ends it.
+
+    Attributes
+    ----------
+    first_preview_s
+        Seconds from the start of the display to the first preview, once there was one.
+    """
+
+    def __init__(self, console: Console, quiet: bool = False) -> None:
+        self._console = console
+        self._quiet = quiet
+        self._begun = time.monotonic()
+        self._bar = Bar(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:.0f}/{task.total:.0f}"),
+            TextColumn("{task.fields[losses]}", style="dim"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=quiet or not console.is_terminal,
+        )
+        self._task: TaskID = self._bar.add_task("waiting", total=1, losses="")
+        self.first_preview_s: float | None = None
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        if isinstance(event, Preview) and self.first_preview_s is None:
+            self.first_preview_s = time.monotonic() - self._begun
+        elif isinstance(event, Queued) and event.position:
+            self._say(f"waiting behind {event.position} other(s)")
+        elif isinstance(event, Started):
+            self._bar.update(self._task, description="stylising", total=event.steps)
+            self._say(f"{event.width} x {event.height} px, {event.steps} steps on {event.device}")
+        elif isinstance(event, Progress):
+            self._progress(event)
+        elif isinstance(event, Warning):
+            self._say(f"[yellow]warning[/]: {event.message}")
+        elif isinstance(event, Gap):
+            self._say(f"left out {event.skipped_progress} steps and {event.skipped_previews} previews: slow reader")
+
+    def _progress(self, event: Progress) -> None:
+        terms = event.losses
+        losses = (
+            f"total {terms.total:.0f}  direction {terms.direction:.2f}  patch {terms.patch:.2f}  "
+            f"content {terms.content:.2f}  tv {terms.total_variation:.0f}  rejected {event.rejected:.0%}"
+        )
+        self._bar.update(self._task, completed=event.step, losses=losses)
+        every = max(1, event.steps // _LINES)
+        if not self._console.is_terminal and (event.step % every == 0 or event.step == event.steps):
+            self._say(f"step {event.step}/{event.steps}  {losses}  {event.remaining_s:.0f} s left")
+
+    def _say(self, line: str) -> None:
+        if not self._quiet:
+            self._console.print(line, highlight=False)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()

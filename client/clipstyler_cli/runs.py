@@ -1,0 +1,137 @@
+"""One run from files to files: check what will be written, do the work here or through a server, keep what is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from clipstyler_client import Client, Preview, PreviewOptions, Result, StylizeOptions
+from clipstyler_client.events import Event
+
+from clipstyler_cli.faults import UsageError
+from clipstyler_cli.files import ANIMATION_SUFFIXES, IMAGE_SUFFIXES, format_of, write_whole
+from clipstyler_cli.keepsakes import Keepsakes
+from clipstyler_cli.local import stylize_here
+from clipstyler_cli.progress import Display
+
+
+class Events(Protocol):
+    """Events of a run; closing them stops the work."""
+
+    def __iter__(self) -> Iterator[Event]: ...
+
+    def close(self) -> None:
+        """Stop the work."""
+        ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is stylised, how, and where the result goes."""
+
+    photo: Path
+    text: str
+    out: Path
+    source_text: str | None = None
+    options: StylizeOptions = field(default_factory=StylizeOptions)
+    previews: PreviewOptions = field(default_factory=PreviewOptions)
+    timeout_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Files besides the result that a run leaves."""
+
+    previews: Path | None = None
+    animation: Path | None = None
+    contact_sheet: Path | None = None
+
+
+def stylize(run: Run, keep: Keep, display: Display, server: str | None = None) -> Result:
+    """Carry a run out and write its files.
+
+    Parameters
+    ----------
+    run, keep
+        What is done, and which files it leaves.
+    display
+        Shows the progress.
+    server
+        "HOST:PORT"; None works on this machine.
+
+    Raises
+    ------
+    UsageError
+        A file cannot be written as asked; nothing was done.
+    StylizeError, OSError
+        The work, reading or writing failed.
+    """
+    result_format = format_of(run.out, IMAGE_SUFFIXES, "--out")
+    _check(keep)
+    photo = run.photo.read_bytes()
+    keepsakes = Keepsakes(keep.previews)
+    with ExitStack() as stack:
+        events = _open(run, photo, result_format, server, stack)
+        stack.enter_context(display)
+        result = _follow(events, display, keepsakes)
+    write_whole(run.out, result.image)
+    if keep.contact_sheet:
+        keepsakes.write_contact_sheet(keep.contact_sheet, photo, result)
+    if keep.animation:
+        keepsakes.write_animation(keep.animation, photo, result)
+    return result
+
+
+def describe(result: Result, out: Path) -> dict[str, Any]:
+    """Everything needed to repeat a result, as plain values for JSON."""
+    values = {name: value for name, value in asdict(result).items() if name not in {"image", "sequence"}}
+    return {"output": str(out), **values, "models": [model._asdict() for model in result.models]}
+
+
+def _check(keep: Keep) -> None:
+    if keep.animation:
+        format_of(keep.animation, ANIMATION_SUFFIXES, "--animation")
+    if keep.contact_sheet:
+        format_of(keep.contact_sheet, {".png": "PNG"}, "--contact-sheet")
+    if keep.previews:
+        if keep.previews.exists() and not keep.previews.is_dir():
+            raise UsageError(f"--previews: {keep.previews} is a file; name a directory")
+        keep.previews.mkdir(parents=True, exist_ok=True)
+
+
+def _open(run: Run, photo: bytes, result_format: str, server: str | None, stack: ExitStack) -> Events:
+    events: Events
+    if server is None:
+        events = stylize_here(
+            photo,
+            run.text,
+            source_text=run.source_text,
+            options=run.options,
+            previews=run.previews,
+            result_format=result_format,
+        )
+    else:
+        client = stack.enter_context(Client(server))
+        events = client.stylize(
+            photo,
+            run.text,
+            source_text=run.source_text,
+            options=run.options,
+            previews=run.previews,
+            result_format=result_format,
+            timeout_s=run.timeout_s,
+        )
+    return stack.enter_context(closing(events))
+
+
+def _follow(events: Events, display: Display, keepsakes: Keepsakes) -> Result:
+    for event in events:
+        display.show(event)
+        if isinstance(event, Preview):
+            keepsakes.add(event)
+        elif isinstance(event, Result):
+            return event
+    raise RuntimeError("the events ended without a result")

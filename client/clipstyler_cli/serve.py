@@ -1,0 +1,58 @@
+"""`clipstyler serve`: the server, its settings from flags over the environment."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from clipstyler_cli.faults import UsageError, clear_errors
+
+
+def command(
+    port: Annotated[int | None, typer.Option(help="Port of gRPC; 0 takes a free one. Default: 50051.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address of gRPC. Default: loopback, for there is no login.")] = None,
+    http_port: Annotated[
+        int | None, typer.Option(help="Port of /metrics, /livez and /readyz; 0 takes a free one. Default: 9464.")
+    ] = None,
+    encoders: Annotated[
+        str | None, typer.Option(help="Encoders to load, separated by commas; the first is the default.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of a CPU optimiser. Default: CPUs less one.")] = None,
+    log_format: Annotated[str | None, typer.Option(help="json or console. Default: json.")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error. Default: info.")] = None,
+) -> None:
+    """Serve on loopback until SIGTERM or Ctrl-C.
+
+    Every setting is also an environment variable: --http-port is CLIPSTYLER_HTTP_PORT. docs/operations.md has them all.
+
+    Examples
+    --------
+      clipstyler serve
+
+      clipstyler serve --port 50052 --log-format console
+
+      CLIPSTYLER_QUEUE_CAPACITY=4 clipstyler serve --encoders pocket,vit-b-32
+    """
+    given = {
+        "port": port,
+        "host": host,
+        "http_port": http_port,
+        "encoders": encoders,
+        "device": device,
+        "threads": threads,
+        "log_format": log_format,
+        "log_level": log_level,
+    }
+    with clear_errors():
+        from clipstyler_server.app import run  # noqa: PLC0415
+        from clipstyler_server.settings import Settings  # noqa: PLC0415
+        from pydantic import ValidationError  # noqa: PLC0415 - an extra that the light install lacks
+
+        try:
+            settings = Settings(**{name: value for name, value in given.items() if value is not None})
+        except ValidationError as error:
+            problems = (f"--{'-'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors())
+            raise UsageError("; ".join(problems).replace("_", "-")) from error
+        run(settings)

@@ -69,7 +69,7 @@ class Display:
 
     def _say(self, line: str) -> None:
         if not self._quiet:
-            self._console.print(line, highlight=False)
+            self._console.print(line, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> Self:
         self._bar.start()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -35,7 +35,7 @@ def command(
 
       CLIPSTYLER_QUEUE_CAPACITY=4 clipstyler serve --encoders pocket,vit-b-32
     """
-    given = {
+    given: dict[str, Any] = {
         "port": port,
         "host": host,
         "http_port": http_port,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
-from clipstyler_client import InvalidRequestError, StylizeError
+from clipstyler_client import InvalidRequestError, OptionError, StylizeError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -56,6 +56,8 @@ def clear_errors() -> Iterator[None]:
     except InvalidRequestError as error:
         lines = [f"{flag_of(v.field)}: {v.description}" for v in error.violations] or [error.message]
         _leave("\n       ".join(lines), EXIT_USAGE)
+    except OptionError as error:
+        _leave(f"{flag_of(error.field)}: {error.problem}", EXIT_USAGE)
     except StylizeError as error:
         hint = "" if error.retry_delay_s is None else f" (try again in {error.retry_delay_s:.0f} s)"
         _leave(f"{error.message}{hint}", EXIT_FAILED)

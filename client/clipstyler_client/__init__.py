@@ -31,7 +31,7 @@ from clipstyler_client.events import (
     Started,
     Warning,  # noqa: A004 - the contract's name
 )
-from clipstyler_client.options import PreviewOptions, StylizeOptions
+from clipstyler_client.options import OptionError, PreviewOptions, StylizeOptions
 from clipstyler_client.server_info import ServerInfo
 from clipstyler_client.sync import Client
 
@@ -47,6 +47,7 @@ __all__ = [
     "InvalidRequestError",
     "Losses",
     "Model",
+    "OptionError",
     "Preview",
     "PreviewOptions",
     "Progress",

@@ -17,6 +17,15 @@ IMAGE_FORMATS = {
 }
 
 
+class OptionError(ValueError):
+    """An option that cannot even be sent: `field` names it, `problem` says why."""
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(f"{field}: {problem}")
+        self.field = field
+        self.problem = problem
+
+
 @dataclass(frozen=True, kw_only=True)
 class StylizeOptions:
     """How a stylisation is computed; see `StylizationOptions` in the contract for ranges and defaults.
@@ -104,7 +113,7 @@ def options_to_proto(options: StylizeOptions) -> options_pb2.StylizationOptions:
 
     Raises
     ------
-    ValueError
+    OptionError
         A choice is none of the known ones, or a number does not fit its field.
     """
     message = options_pb2.StylizationOptions()
@@ -113,7 +122,7 @@ def options_to_proto(options: StylizeOptions) -> options_pb2.StylizationOptions:
     for name, choices in _CHOICES.items():
         _assign(message, name, _choose(name, choices, getattr(options, name)))
     for name, field in _WEIGHTS.items():
-        _assign(message.weights, field, getattr(options, name))
+        _assign(message.weights, field, getattr(options, name), name)
     return message
 
 
@@ -133,7 +142,7 @@ def previews_to_proto(previews: PreviewOptions) -> options_pb2.PreviewOptions:
 
     Raises
     ------
-    ValueError
+    OptionError
         The format is none of the known ones, or a number does not fit its field.
     """
     message = options_pb2.PreviewOptions()
@@ -153,20 +162,20 @@ def image_format_from_proto(value: int) -> str:
     return _name(IMAGE_FORMATS, value) or ""
 
 
-def _assign(message: object, field: str, value: object) -> None:
+def _assign(message: object, field: str, value: object, name: str | None = None) -> None:
     if value is None:
         return
     try:
         setattr(message, field, value)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{field}: {value!r} does not fit: {error}") from error
+        raise OptionError(name or field, f"{value!r} does not fit: {error}") from error
 
 
 def _choose(field: str, choices: Mapping[str, int], name: str | None) -> int | None:
     if name is None:
         return None
     if name not in choices:
-        raise ValueError(f"{field}: {name!r} is unknown: use one of {', '.join(choices)}")
+        raise OptionError(field, f"{name!r} is unknown: use one of {', '.join(choices)}")
     return choices[name]
 
 

@@ -140,7 +140,7 @@ class Client:
         ------
         OSError
             The file cannot be read.
-        ValueError
+        OptionError
             An option is none of the known ones.
         """
         request = request_to_proto(photo, style_text, source_text, options, previews, result_format)

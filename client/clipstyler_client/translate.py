@@ -38,7 +38,7 @@ def request_to_proto(
     ------
     OSError
         The file cannot be read.
-    ValueError
+    OptionError
         An option is none of the known ones.
     """
     data = photo if isinstance(photo, bytes) else Path(photo).read_bytes()

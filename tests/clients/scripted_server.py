@@ -1,0 +1,172 @@
+"""A gRPC server in this process that plays scripts, so that the clients' tests take milliseconds."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import threading
+from collections.abc import Callable, Iterator
+from concurrent import futures
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+from PIL import Image
+
+from clipstyler.v1 import (
+    event_pb2,
+    options_pb2,
+    server_service_pb2,
+    server_service_pb2_grpc,
+    stylization_service_pb2,
+    stylization_service_pb2_grpc,
+)
+
+Event = event_pb2.StylizationEvent
+Script = Callable[[stylization_service_pb2.StylizeRequest, grpc.ServicerContext], Iterator[Event]]
+NAME = "stylizations/8c4ab1a1-5f0c-4a3e-9c57-0e0d4f6f3a11"
+LOSSES = event_pb2.Losses(total=10, direction=0.5, patch=0.25, content=2, total_variation=30)
+
+
+def picture(colour: str = "orange", size: tuple[int, int] = (64, 48), image_format: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, format=image_format)
+    return buffer.getvalue()
+
+
+def image_message(data: bytes, *, inline: bool = True) -> event_pb2.Image:
+    return event_pb2.Image(
+        data=data if inline else b"",
+        format=options_pb2.IMAGE_FORMAT_PNG,
+        width=64,
+        height=48,
+        size_bytes=len(data),
+        sha256=hashlib.sha256(data).digest(),
+    )
+
+
+def result(data: bytes, *, inline: bool = True) -> Event:
+    options = options_pb2.StylizationOptions(preset=options_pb2.PRESET_DRAFT, steps=3, seed=7, encoders="pocket")
+    options.weights.patch = 9000
+    return Event(
+        result=event_pb2.Result(
+            image=image_message(data, inline=inline),
+            seed=7,
+            style_text="fire",
+            source_text="a Photo",
+            options=options,
+            models=[event_pb2.Model(name="pocket", digest="ab" * 32)],
+            device="cpu",
+            threads=1,
+            versions={"torch": "2.15.0"},
+            losses=LOSSES,
+            timings=event_pb2.Timings(optimise=duration_pb2.Duration(seconds=1)),
+        )
+    )
+
+
+def ordinary(_request: object, _context: object) -> Iterator[Event]:
+    """Three steps, each with a preview, and a result."""
+    yield Event(queued=event_pb2.Queued(position=0, seed=7))
+    yield Event(started=event_pb2.Started(steps=3, width=64, height=48, device="cpu"))
+    for step in (1, 2, 3):
+        second = duration_pb2.Duration(seconds=step)
+        yield Event(progress=event_pb2.Progress(step=step, steps=3, losses=LOSSES, rejected=0.5, elapsed=second))
+        colour = ("red", "green", "blue")[step - 1]
+        yield Event(preview=event_pb2.Preview(step=step, image=image_message(picture(colour))))
+    yield Event(heartbeat=event_pb2.Heartbeat())
+    yield Event(warning=event_pb2.Warning(code="UNKNOWN_TEXT", message="never heard of it"))
+    yield Event(gap=event_pb2.Gap(skipped_progress=4, skipped_previews=2))
+    yield result(picture())
+
+
+def refuse(context: grpc.ServicerContext, code: grpc.StatusCode, message: str, *details: object) -> None:
+    """Abort with a `google.rpc.Status`."""
+    packed = []
+    for detail in details:
+        packed.append(any_pb2.Any())
+        packed[-1].Pack(detail)
+    status = status_pb2.Status(code=code.value[0], message=message, details=packed)
+    context.abort_with_status(rpc_status.to_status(status))
+
+
+def invalid_steps(_request: object, context: grpc.ServicerContext) -> Iterator[Event]:
+    violation = error_details_pb2.BadRequest.FieldViolation(field="options.steps", description="must be 1 or more")
+    refuse(
+        context,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "options.steps: must be 1 or more",
+        error_details_pb2.ErrorInfo(reason="INVALID_FIELD", domain="clipstyler.dev"),
+        error_details_pb2.BadRequest(field_violations=[violation]),
+    )
+    yield Event()
+
+
+def queue_full(_request: object, context: grpc.ServicerContext) -> Iterator[Event]:
+    refuse(
+        context,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "the queue is full",
+        error_details_pb2.ErrorInfo(reason="QUEUE_FULL", domain="clipstyler.dev"),
+        error_details_pb2.RetryInfo(retry_delay=duration_pb2.Duration(seconds=12)),
+    )
+    yield Event()
+
+
+@dataclass
+class ScriptedServer(
+    stylization_service_pb2_grpc.StylizationServiceServicer, server_service_pb2_grpc.ServerServiceServicer
+):
+    """Plays `script` for every call, and remembers requests and whether a call was cancelled."""
+
+    script: Script = ordinary
+    target: str = ""
+    requests: list[stylization_service_pb2.StylizeRequest] = field(default_factory=list)
+    ended: threading.Event = field(default_factory=threading.Event)
+    worker_state: server_service_pb2.WorkerState.ValueType = server_service_pb2.WORKER_STATE_IDLE
+
+    def Stylize(  # noqa: N802 - gRPC's name
+        self, request: stylization_service_pb2.StylizeRequest, context: grpc.ServicerContext
+    ) -> Iterator[stylization_service_pb2.StylizeResponse]:
+        self.requests.append(request)
+        context.add_callback(self.ended.set)
+        for sequence, event in enumerate(self.script(request, context), start=1):
+            event.stylization, event.sequence = NAME, sequence
+            yield stylization_service_pb2.StylizeResponse(event=event)
+
+    def GetServerInfo(  # noqa: N802 - gRPC's name
+        self, _request: server_service_pb2.GetServerInfoRequest, _context: grpc.ServicerContext
+    ) -> server_service_pb2.GetServerInfoResponse:
+        return server_service_pb2.GetServerInfoResponse(
+            version="1.2.3",
+            limits=server_service_pb2.Limits(max_image_bytes=1000),
+            encoders=[
+                server_service_pb2.Encoders(
+                    name="pocket",
+                    description="bundled",
+                    models=[event_pb2.Model(name="pocket", digest="ab" * 32)],
+                    source_text="a Photo",
+                    calibration=options_pb2.StylizationOptions(threshold=0.25),
+                )
+            ],
+            workers=[server_service_pb2.Worker(device="cpu", provider="torch-cpu", threads=1, state=self.worker_state)],
+            queue=server_service_pb2.Queue(waiting=1, running=1, capacity=16),
+        )
+
+
+@contextmanager
+def serving(script: Script = ordinary) -> Iterator[ScriptedServer]:
+    """Run a scripted server on a free loopback port."""
+    servicer = ScriptedServer(script)
+    server = grpc.server(futures.ThreadPoolExecutor(4))
+    stylization_service_pb2_grpc.add_StylizationServiceServicer_to_server(servicer, server)
+    server_service_pb2_grpc.add_ServerServiceServicer_to_server(servicer, server)
+    servicer.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    server.start()
+    try:
+        yield servicer
+    finally:
+        server.stop(grace=None).wait()

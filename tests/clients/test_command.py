@@ -1,0 +1,209 @@
+"""The `clipstyler` command: help, exit codes, files, and errors that name what was typed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from clipstyler_cli.main import app
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from clipstyler.config import PRESETS
+from tests.clients.scripted_server import ScriptedServer, invalid_steps, picture, queue_full, serving
+
+
+@pytest.fixture
+def server() -> Iterator[ScriptedServer]:
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.png"
+    path.write_bytes(picture("grey", (120, 80)))
+    return path
+
+
+def call(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"})
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["stylize"], ["serve"], ["demo"], ["models"], ["models", "list"]], ids=" ".join
+)
+def test_every_command_explains_itself(command: list[str]) -> None:
+    outcome = call(*command, "--help")
+    assert outcome.exit_code == 0
+    assert "Usage" in outcome.output
+    if command and command != ["models"]:
+        assert "Examples" in outcome.output
+        assert f"clipstyler {' '.join(command)}" in outcome.output
+
+
+def test_help_tells_the_defaults_of_the_configuration() -> None:
+    output = call("stylize", "--help").output
+    for preset, work in PRESETS.items():
+        assert f"{preset}: {work.size}" in output
+        assert f"{preset}: {work.steps}" in output
+
+
+def test_version() -> None:
+    from clipstyler import __version__
+
+    assert call("--version").output.strip() == __version__
+
+
+def test_a_run_through_a_server_leaves_everything_asked_for(
+    server: ScriptedServer, photo: Path, tmp_path: Path
+) -> None:
+    out, sheet, animation, previews = (tmp_path / name for name in ("out.png", "sheet.png", "run.gif", "previews"))
+    outcome = call(
+        "stylize", photo, "fire", "-o", out, "--server", server.target, "--seed", 7, "--steps", 3,
+        "--previews", previews, "--animation", animation, "--contact-sheet", sheet, "--preview-every", 1, "--json",
+    )  # fmt: skip
+    assert outcome.exit_code == 0, outcome.output
+    assert out.read_bytes() == picture()
+    assert [path.name for path in sorted(previews.iterdir())] == [f"step-000{step}.png" for step in (1, 2, 3)]
+    with Image.open(animation) as frames:
+        assert (getattr(frames, "n_frames", 1), frames.size) == (5, (64, 48))
+    with Image.open(sheet) as tiles:
+        assert tiles.width == 16 + 4 * (256 + 16)
+    described = json.loads(outcome.stdout)
+    assert described["output"] == str(out)
+    assert described["seed"] == 7
+    assert described["options"]["preset"] == "draft"
+    assert described["models"] == [{"name": "pocket", "digest": "ab" * 32}]
+    assert server.requests[0].options.seed == 7
+
+
+def test_progress_is_told_in_plain_lines_without_a_terminal(
+    server: ScriptedServer, photo: Path, tmp_path: Path
+) -> None:
+    outcome = call("stylize", photo, "fire", "-o", tmp_path / "out.png", "--server", server.target)
+    assert "step 3/3  total 10  direction 0.50  patch 0.25" in outcome.stderr
+    assert "rejected 50%" in outcome.stderr
+    assert "warning: never heard of it" in outcome.stderr
+    assert outcome.stdout == ""
+    quiet = call("stylize", photo, "fire", "-o", tmp_path / "out.png", "--server", server.target, "--quiet")
+    assert quiet.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-o", "out.bmp"], "--out: 'out.bmp' ends in none of .png, .jpg, .jpeg, .webp"),
+        (["-o", "nowhere/out.png"], "the directory nowhere does not exist"),
+        (["-o", "out.png", "--animation", "run.mp4"], "--animation: 'run.mp4' ends in none of .gif, .webp"),
+        (["-o", "out.png", "--contact-sheet", "sheet.jpg"], "--contact-sheet: 'sheet.jpg' ends in none of .png"),
+        (["-o", "out.png", "--steps", "-1"], "--steps: -1 does not fit"),
+    ],
+)
+def test_what_cannot_be_written_is_refused_before_any_work(
+    server: ScriptedServer, photo: Path, arguments: list[str], message: str
+) -> None:
+    outcome = call("stylize", photo, "fire", "--server", server.target, *arguments)
+    assert outcome.exit_code == 2
+    assert message in outcome.stderr
+    assert server.requests == []
+
+
+def test_a_refused_field_is_named_as_it_was_typed(photo: Path, tmp_path: Path) -> None:
+    with serving(invalid_steps) as server:
+        outcome = call("stylize", photo, "fire", "-o", tmp_path / "out.png", "--server", server.target)
+    assert outcome.exit_code == 2
+    assert "error: --steps: must be 1 or more" in outcome.stderr
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_busy_server_says_when_to_try_again(photo: Path, tmp_path: Path) -> None:
+    with serving(queue_full) as server:
+        outcome = call("stylize", photo, "fire", "-o", tmp_path / "out.png", "--server", server.target)
+    assert outcome.exit_code == 1
+    assert "the queue is full (try again in 12 s)" in outcome.stderr
+
+
+def test_a_photo_that_is_not_there_is_named(tmp_path: Path) -> None:
+    outcome = call("stylize", tmp_path / "none.jpg", "fire", "-o", tmp_path / "out.png")
+    assert outcome.exit_code == 1
+    assert f"{tmp_path / 'none.jpg'}: No such file" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "message"),
+    [
+        ("", [], "TEXT: is empty"),
+        ("a photo", [], "TEXT: is the same as the source text"),
+        ("fire", ["--steps", "0"], "--steps: must be 1 or more"),
+        ("fire", ["--weight-patch", "nan"], "--weight-patch: must be a finite number"),
+        ("fire", ["--crop-size", "100"], "--crop-size: a crop of 100 px is larger than the image"),
+        ("fire", ["--encoders", "nothing"], "--encoders: 'nothing' is unknown: use pocket"),
+        ("fire", ["--seed", str(2**63)], "--seed: must be 0 or more"),
+    ],
+)
+def test_bad_input_is_refused_here_as_a_server_would(
+    photo: Path, tmp_path: Path, text: str, arguments: list[str], message: str
+) -> None:
+    outcome = call("stylize", photo, text, "-o", tmp_path / "out.png", *arguments)
+    assert outcome.exit_code == 2
+    assert message in outcome.stderr
+
+
+def test_bytes_that_are_no_image_are_refused_here_too(tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("no image")
+    outcome = call("stylize", text, "fire", "-o", tmp_path / "out.png")
+    assert outcome.exit_code == 2
+    assert "PHOTO: the bytes are no readable image" in outcome.stderr
+
+
+def test_a_local_run_repeats_with_its_seed(photo: Path, tmp_path: Path) -> None:
+    arguments = ["--size", 64, "--steps", 2, "--patches", 2, "--seed", 5, "--quiet"]
+    described = []
+    for name in ("first.png", "again.png"):
+        outcome = call("stylize", photo, "fire", "-o", tmp_path / name, *arguments, "--json")
+        assert outcome.exit_code == 0, outcome.output
+        described.append(json.loads(outcome.stdout))
+    assert (tmp_path / "first.png").read_bytes() == (tmp_path / "again.png").read_bytes()
+    assert described[0]["options"] == described[1]["options"]
+    assert described[0]["models"][0]["name"] == "pocket"
+
+
+def test_ctrl_c_leaves_with_130_and_no_half_file(photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("clipstyler_cli.runs._follow", interrupted)
+    with serving() as server:
+        outcome = call("stylize", photo, "fire", "-o", tmp_path / "out.png", "--server", server.target)
+    assert outcome.exit_code == 130
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_models_are_listed_here_and_on_a_server(server: ScriptedServer) -> None:
+    here = json.loads(call("models", "list", "--json").stdout)
+    assert [entry["name"] for entry in here] == ["pocket", "vit-b-32"]
+    assert len(here[0]["models"][0]["digest"]) == 64
+    there = json.loads(call("models", "list", "--server", server.target, "--json").stdout)
+    assert there[0]["calibration"] == {"threshold": 0.25}
+    assert "pocket" in call("models", "list", "--server", server.target).stdout
+
+
+def test_a_bad_setting_of_the_server_names_its_flag() -> None:
+    outcome = call("serve", "--port", "70000")
+    assert outcome.exit_code == 2
+    assert "--port" in outcome.stderr
+
+
+def test_the_command_starts_light() -> None:
+    code = (
+        "import sys, clipstyler_cli.main\n"
+        "heavy = {'torch', 'numpy', 'pydantic', 'clipstyler_server'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

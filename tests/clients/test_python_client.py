@@ -1,0 +1,275 @@
+"""The Python client, sync and async: events, whole results, errors with their details, cancelling."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from clipstyler_client import (
+    AsyncClient,
+    BrokenResultError,
+    Client,
+    DeadlineExceededError,
+    FieldViolation,
+    Gap,
+    Heartbeat,
+    InvalidRequestError,
+    Preview,
+    PreviewOptions,
+    Progress,
+    Queued,
+    Result,
+    ServerBusyError,
+    ServerUnavailableError,
+    Started,
+    StylizationCancelledError,
+    StylizeError,
+    StylizeOptions,
+    Warning,  # noqa: A004
+)
+
+from clipstyler.v1 import event_pb2, options_pb2, server_service_pb2
+from tests.clients.scripted_server import Event, Script, invalid_steps, ordinary, picture, queue_full, result, serving
+
+PHOTO = picture("grey")
+KINDS = [Queued, Started, *[Progress, Preview] * 3, Heartbeat, Warning, Gap, Result]
+
+
+def chunked(parts: list[tuple[int, bytes]], whole: bytes) -> Script:
+    def script(_request: object, _context: object) -> Iterator[Event]:
+        for offset, data in parts:
+            yield Event(chunk=event_pb2.Chunk(offset=offset, data=data))
+        yield result(whole, inline=False)
+
+    return script
+
+
+def endless(_request: object, context: grpc.ServicerContext) -> Iterator[Event]:
+    step = 0
+    while context.is_active():
+        step += 1
+        yield Event(progress=event_pb2.Progress(step=step, steps=10**6))
+
+
+def test_all_events_arrive_in_order_and_the_result_is_last() -> None:
+    with serving() as server, Client(server.target) as client:
+        events = list(client.stylize(PHOTO, "fire"))
+    assert [type(event) for event in events] == KINDS
+    assert [event.sequence for event in events] == list(range(1, len(KINDS) + 1))
+    assert len({event.stylization for event in events}) == 1
+    progress = events[2]
+    assert isinstance(progress, Progress)
+    assert (progress.step, progress.steps, progress.rejected, progress.elapsed_s) == (1, 3, 0.5, 1.0)
+    assert (progress.losses.total, progress.losses.total_variation) == (10, 30)
+
+
+async def test_the_async_client_sees_the_same() -> None:
+    with serving() as server:
+        async with AsyncClient(server.target) as client:
+            events = [event async for event in client.stylize(PHOTO, "fire")]
+            again = await client.stylize(PHOTO, "fire").result()
+            info = await client.wait_until_ready(5)
+    assert [type(event) for event in events] == KINDS
+    assert events[-1] == again
+    assert info.is_ready
+
+
+def test_a_result_is_complete_and_can_be_saved(tmp_path: Path) -> None:
+    with serving() as server, Client(server.target) as client:
+        end = client.stylize(PHOTO, "fire").result()
+    assert end.save(tmp_path / "out.png").read_bytes() == picture()
+    assert (end.seed, end.width, end.height, end.format, end.device) == (7, 64, 48, "png", "cpu")
+    assert end.options == StylizeOptions(preset="draft", steps=3, seed=7, encoders="pocket", weight_patch=9000)
+    assert end.models[0].digest == "ab" * 32
+    assert end.timings == {"queued": 0, "decode": 0, "prepare": 0, "optimise": 1, "encode": 0}
+
+
+def test_a_large_result_is_put_together_from_its_chunks() -> None:
+    whole = bytes(range(256)) * 100
+    with serving(chunked([(0, whole[:9000]), (9000, whole[9000:])], whole)) as server, Client(server.target) as client:
+        assert client.stylize(PHOTO, "fire").result().image == whole
+
+
+@pytest.mark.parametrize("parts", [[(0, b"a" * 10)], [(0, b"b" * 20)], [(10, b"a" * 10), (0, b"a" * 10)], []], ids=str)
+def test_a_result_that_arrives_broken_is_never_handed_out(parts: list[tuple[int, bytes]]) -> None:
+    with (
+        serving(chunked(parts, b"a" * 20)) as server,
+        Client(server.target) as client,
+        pytest.raises(BrokenResultError),
+    ):
+        client.stylize(PHOTO, "fire").result()
+
+
+def test_a_stream_that_ends_without_a_result_is_an_error() -> None:
+    def silent(_request: object, _context: object) -> Iterator[Event]:
+        yield Event(queued=event_pb2.Queued())
+
+    with (
+        serving(silent) as server,
+        Client(server.target) as client,
+        pytest.raises(BrokenResultError, match="without a result"),
+    ):
+        client.stylize(PHOTO, "fire").result()
+
+
+def test_options_travel_as_given_and_what_is_not_given_stays_absent(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(PHOTO)
+    options = StylizeOptions(
+        preset="paper", size=300, augmentation=False, weight_tv=0.0, tv_form="squared", augment_fill="context", seed=0
+    )
+    with serving() as server, Client(server.target) as client:
+        client.stylize(
+            photo, "fire", options=options, previews=PreviewOptions(every_steps=0, format="webp"), result_format="jpeg"
+        ).result()
+        (request,) = server.requests
+    assert request.image == PHOTO
+    assert not request.HasField("source_text")
+    assert request.options.preset == options_pb2.PRESET_PAPER
+    assert request.options.HasField("seed")
+    assert not request.options.HasField("steps")
+    assert request.options.weights.HasField("total_variation")
+    assert not request.options.weights.HasField("patch")
+    assert (request.previews.every_steps, request.previews.HasField("max_size")) == (0, False)
+    assert request.result_format == options_pb2.IMAGE_FORMAT_JPEG
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (StylizeOptions(preset="fast"), "preset: 'fast' is unknown: use one of draft, paper"),
+        (StylizeOptions(steps=-1), "steps: -1 does not fit"),
+    ],
+)
+def test_an_option_that_cannot_be_sent_is_refused_here(options: StylizeOptions, message: str) -> None:
+    with Client("127.0.0.1:1") as client, pytest.raises(ValueError, match=message):
+        client.stylize(PHOTO, "fire", options=options)
+
+
+def test_a_refused_field_is_named() -> None:
+    with (
+        serving(invalid_steps) as server,
+        Client(server.target) as client,
+        pytest.raises(InvalidRequestError) as caught,
+    ):
+        client.stylize(PHOTO, "fire").result()
+    assert caught.value.reason == "INVALID_FIELD"
+    assert caught.value.violations == (FieldViolation("options.steps", "must be 1 or more"),)
+
+
+async def test_a_refused_field_is_named_to_the_async_client_too() -> None:
+    with serving(invalid_steps) as server:
+        async with AsyncClient(server.target) as client:
+            with pytest.raises(InvalidRequestError) as caught:
+                await client.stylize(PHOTO, "fire").result()
+    assert caught.value.violations[0].field == "options.steps"
+
+
+def test_a_full_queue_says_when_to_try_again() -> None:
+    with serving(queue_full) as server, Client(server.target) as client, pytest.raises(ServerBusyError) as caught:
+        client.stylize(PHOTO, "fire").result()
+    assert caught.value.retry_delay_s == 12
+
+
+def test_a_server_that_is_away_for_a_moment_is_tried_again() -> None:
+    attempts = []
+
+    def flaky(request: object, context: grpc.ServicerContext) -> Iterator[Event]:
+        attempts.append(1)
+        if len(attempts) < 3:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "starting")
+        yield from ordinary(request, context)
+
+    photo = picture("grey", (800, 800), "BMP")  # larger than gRPC's usual retry buffer
+    with serving(flaky) as server, Client(server.target) as client:
+        client.stylize(photo, "fire").result()
+    assert len(attempts) == 3
+
+
+def test_a_server_that_is_not_there_is_unavailable() -> None:
+    with Client("127.0.0.1:1") as client, pytest.raises(ServerUnavailableError):
+        client.stylize(PHOTO, "fire", timeout_s=10).result()
+
+
+def test_a_failure_during_the_work_carries_its_status() -> None:
+    def failing(_request: object, _context: object) -> Iterator[Event]:
+        failed = event_pb2.Failed()
+        failed.status.code = grpc.StatusCode.UNAVAILABLE.value[0]
+        failed.status.message = "the worker crashed"
+        yield Event(failed=failed)
+
+    with serving(failing) as server, Client(server.target) as client, pytest.raises(ServerUnavailableError) as caught:
+        client.stylize(PHOTO, "fire").result()
+    assert caught.value.message == "the worker crashed"
+
+
+def test_a_cancelled_stylisation_is_an_error_of_its_own() -> None:
+    def cancelled(_request: object, _context: object) -> Iterator[Event]:
+        yield Event(cancelled=event_pb2.Cancelled(step=4))
+
+    with (
+        serving(cancelled) as server,
+        Client(server.target) as client,
+        pytest.raises(StylizationCancelledError, match="after 4 steps"),
+    ):
+        client.stylize(PHOTO, "fire").result()
+
+
+def test_closing_a_stream_ends_the_call() -> None:
+    with serving(endless) as server, Client(server.target) as client:
+        with client.stylize(PHOTO, "fire") as stream:
+            next(stream)
+        assert list(stream) == []
+        assert server.ended.wait(5)
+
+
+async def test_closing_an_async_stream_ends_the_call() -> None:
+    with serving(endless) as server:
+        async with AsyncClient(server.target) as client:
+            async with client.stylize(PHOTO, "fire") as stream:
+                await anext(stream)
+            assert [event async for event in stream] == []
+        assert server.ended.wait(5)
+
+
+def test_a_deadline_ends_the_call() -> None:
+    with serving(endless) as server, Client(server.target) as client, pytest.raises(DeadlineExceededError):
+        client.stylize(PHOTO, "fire", timeout_s=0.3).result()
+
+
+def test_the_server_describes_itself() -> None:
+    with serving() as server, Client(server.target) as client:
+        info = client.server_info()
+    assert (info.version, info.limits["max_image_bytes"], info.capacity) == ("1.2.3", 1000, 16)
+    assert info.encoders[0].calibration.threshold == 0.25
+    assert info.workers[0].state == "idle"
+
+
+def test_waiting_for_a_server_that_does_not_get_ready_ends() -> None:
+    with serving() as server, Client(server.target) as client:
+        server.worker_state = server_service_pb2.WORKER_STATE_STARTING
+        with pytest.raises(ServerUnavailableError, match="still starting"):
+            client.wait_until_ready(0.3)
+
+
+def test_an_error_without_details_keeps_its_code() -> None:
+    def abort(_request: object, context: grpc.ServicerContext) -> Iterator[Event]:
+        context.abort(grpc.StatusCode.INTERNAL, "oops")
+        yield Event()
+
+    with serving(abort) as server, Client(server.target) as client, pytest.raises(StylizeError) as caught:
+        client.stylize(PHOTO, "fire").result()
+    assert (caught.value.code, caught.value.message) == ("INTERNAL", "oops")
+
+
+def test_the_client_is_light() -> None:
+    code = (
+        "import sys, clipstyler_client\n"
+        "heavy = {'torch', 'numpy', 'rich', 'typer', 'pydantic', 'clipstyler_server', 'clipstyler.config'}\n"
+        "sys.exit(f'imported {heavy & set(sys.modules)}' if heavy & set(sys.modules) else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

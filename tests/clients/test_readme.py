@@ -1,0 +1,64 @@
+"""The documents do what they say: README's code runs, every setting and metric is listed."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from clipstyler_cli.main import app
+from clipstyler_server.settings import Settings
+from clipstyler_server.telemetry import Metrics
+from typer.testing import CliRunner
+
+from tests.clients.scripted_server import picture, serving
+
+ROOT = Path(__file__).parents[2]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
+@pytest.fixture(autouse=True)
+def beside_a_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photo.jpg").write_bytes(picture("grey", (96, 64), "JPEG"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_python_examples_run(code: str, tmp_path: Path) -> None:
+    with serving() as server:
+        exec(compile(code.replace("127.0.0.1:50051", server.target), "README.md", "exec"), {})
+    assert list(tmp_path.glob("*.png"))
+
+
+@pytest.mark.parametrize(
+    "line", [x for b in blocks("sh") for x in b.splitlines() if x.startswith("clipstyler stylize")]
+)
+def test_stylize_examples_run(line: str, tmp_path: Path) -> None:
+    arguments = [*shlex.split(line)[1:], "--size", "64", "--steps", "2", "--patches", "2"]
+    outcome = CliRunner().invoke(app, arguments)
+    assert outcome.exit_code == 0, outcome.output
+    assert list(tmp_path.glob("*.png"))
+
+
+def test_make_targets_of_the_documents_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for document in ("README.md", "CONTRIBUTING.md", "docs/how-it-works.md", "docs/contract.md"):
+        for target in re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)", (ROOT / document).read_text(), re.MULTILINE):
+            assert re.search(rf"^{''.join(target)}:", makefile, re.MULTILINE), (document, target)
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    for name, field in Settings.model_fields.items():
+        default = ",".join(field.default) if isinstance(field.default, tuple) else field.default
+        assert f"| `CLIPSTYLER_{name.upper()}` | `{default}` | {field.description} |" in page
+
+
+def test_every_metric_is_documented() -> None:
+    page = (ROOT / "docs" / "operations.md").read_text()
+    for family in Metrics().registry.collect():
+        assert f"clipstyler_{family.name.removeprefix('clipstyler_')}" in page, family.name

@@ -11,7 +11,7 @@ INSTALLED := .venv/.installed
 TEXT ?= fire
 PHOTO ?= examples/astronaut.jpg
 
-.PHONY: help install demo test test-full check format proto lock bench clean
+.PHONY: help install demo test test-full test-light check format proto lock bench clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,25 +21,30 @@ install: $(INSTALLED) ## set up .venv from the hashed lock
 demo: $(INSTALLED) ## stylise a photo through a real server; leaves out/demo.png (TEXT="...", PHOTO=...)
 	$(BIN)/clipstyler demo --photo "$(PHOTO)" --text "$(TEXT)" --out-dir out
 
-test: $(INSTALLED) ## run the whole test suite
+test: $(INSTALLED) test-light ## run the whole test suite
 	$(BIN)/python -m pytest -m "not full_size"
 
 test-full: $(INSTALLED) ## run it with full-size models too: minutes and gigabytes
 	$(BIN)/python -m pytest
+
+test-light: $(UV) ## run the client and the command in a light install with the oldest supported versions
+	$(UV) run --quiet --isolated --no-project --python '>=3.11' --resolution lowest-direct --with-editable . \
+	  --with 'grpcio-status>=1.75.1' --with 'pytest>=8.3' --with 'pytest-asyncio>=0.26' --with 'pytest-timeout>=2.3' \
+	  python -m pytest -q -p no:cacheprovider tests/clients/test_python_client.py tests/clients/light_install.py
 
 check: $(INSTALLED) ## format, lint, types, import rules, the contract and its stubs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	PATH="$$PWD/$(dir $(UV)):$$PWD/$(BIN):$$PATH" proto/check
+	PATH="$(abspath $(dir $(UV))):$$PWD/$(BIN):$$PATH" proto/check
 
 format: $(INSTALLED) ## format the code and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 proto: $(INSTALLED) ## rewrite the Python stubs from proto/
-	PATH="$$PWD/$(dir $(UV)):$$PATH" proto/generate
+	PATH="$(abspath $(dir $(UV))):$$PATH" proto/generate
 
 lock: $(UV) ## resolve the dependencies anew
 	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --upgrade \

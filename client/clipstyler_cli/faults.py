@@ -22,15 +22,10 @@ _FLAGS = {
     "previews.every_steps": "--preview-every",
     "previews.max_size": "--preview-size",
 }
-_MISSING = {
-    "clipstyler_server": "server",
-    "pydantic_settings": "server",
-    "aiohttp": "server",
-    "numpy": "local",
-    "torch": "local",
-    "torchvision": "local",
-    "open_clip": "local",
-    "safetensors": "local",
+_EXTRAS = {
+    "local": {"numpy", "open_clip", "safetensors", "torch", "torchvision"},
+    "server": {"aiohttp", "grpc_health", "grpc_reflection", "grpc_status", "prometheus_client", "pydantic"}
+    | {"pydantic_settings", "structlog"},
 }
 
 
@@ -65,9 +60,10 @@ def clear_errors() -> Iterator[None]:
         _leave(str(error), EXIT_USAGE)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if package not in _MISSING:
+        extra = next((name for name, packages in _EXTRAS.items() if package in packages), None)
+        if extra is None:
             raise
-        _leave(f'{package} is not installed: run pip install "clipstyler[{_MISSING[package]}]"', EXIT_FAILED)
+        _leave(f'{package} is not installed: run pip install "clipstyler[{extra}]"', EXIT_FAILED)
     except OSError as error:
         _leave(f"{error.filename or 'input or output'}: {error.strerror or error}", EXIT_FAILED)
 

@@ -40,7 +40,9 @@ class Process:
         return next((line for line in self.lines if line["event"] == event), None)
 
     async def ready(self) -> Process:
-        ready = await eventually(lambda: self.line("server_ready") or self.process.returncode is not None)
+        await eventually(lambda: self.line("server_ready") or self.process.returncode is not None)
+        ready = self.line("server_ready")
+        assert ready, f"the server ended with code {self.process.returncode}: {self.lines}"
         self._channel = grpc.aio.insecure_channel(ready["grpc"])
         self.stub = stylization_service_pb2_grpc.StylizationServiceStub(self._channel)
         return self

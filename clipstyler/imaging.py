@@ -84,7 +84,7 @@ def read_header(data: bytes, limits: Limits | None = None) -> Header:
     """
     with _open(data, limits or Limits()) as image:
         width, height = image.size
-        if image.getexif().get(_ORIENTATION_TAG) in _SIDEWAYS:
+        if _orientation(image) in _SIDEWAYS:
             width, height = height, width
         return Header(str(image.format), width, height)
 
@@ -173,6 +173,18 @@ def _open(data: bytes, limits: Limits) -> Image.Image:
             f"the image has {width} x {height} px, more than the limit of {limits.max_pixels} px: send a smaller one"
         )
     return image
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation as far as the header tells; Pillow's own `getexif` would decode a whole PNG for it."""
+    try:
+        if image.format == "TIFF":
+            return int(image.getexif().get(_ORIENTATION_TAG, 1))
+        exif = Image.Exif()
+        exif.load(image.info.get("exif"))
+        return int(exif.get(_ORIENTATION_TAG, 1))
+    except Exception:  # noqa: BLE001 - Pillow raises anything on broken EXIF, which viewers ignore
+        return 1
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:

@@ -164,11 +164,24 @@ def test_damaged_files_are_decoded_or_refused_but_never_crash(kind: int, damage:
     for position, value in damage:
         data[position % len(data)] = value
     try:
+        header = read_header(bytes(data), Limits(max_pixels=1_000_000))
         picture = decode(bytes(data), Limits(max_pixels=1_000_000))
     except ImageError:
         return
     assert picture.rgb.dtype == np.uint8
     assert picture.rgb.shape[2] == 3
+    assert {picture.width, picture.height} == {header.width, header.height}
+
+
+def test_reading_a_header_decodes_no_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(_image: Image.Image) -> None:
+        raise AssertionError("decoded")
+
+    for image_format in ("PNG", "JPEG", "WEBP", "TIFF", "GIF", "BMP"):
+        data = file_of(Image.fromarray(GRADIENT), image_format)
+        with monkeypatch.context() as patch:
+            patch.setattr("PIL.ImageFile.ImageFile.load", load)
+            assert read_header(data).width == 60
 
 
 @pytest.mark.parametrize(

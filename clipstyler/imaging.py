@@ -181,7 +181,7 @@ def _orientation(image: Image.Image) -> int:
         if image.format == "TIFF":
             return int(image.getexif().get(_ORIENTATION_TAG, 1))
         exif = Image.Exif()
-        exif.load(image.info.get("exif"))
+        exif.load(image.info.get("exif", b""))
         return int(exif.get(_ORIENTATION_TAG, 1))
     except Exception:  # noqa: BLE001 - Pillow raises anything on broken EXIF, which viewers ignore
         return 1

@@ -30,7 +30,8 @@ def two_step_view(image: Tensor, origin: Tensor, quadrilateral: Tensor, side: in
     start = [[0, 0], [side, 0], [side, side], [0, side]]
     # Without a fill torchvision pads with zeros; with one it writes in place, which autograd refuses.
     warped = V.perspective(crop, start, quadrilateral.tolist(), interpolation=InterpolationMode.BILINEAR)
-    return V.resize(warped, [view_size, view_size], interpolation=InterpolationMode.BILINEAR, antialias=True)
+    view: Tensor = V.resize(warped, [view_size, view_size], interpolation=InterpolationMode.BILINEAR, antialias=True)
+    return view
 
 
 def vgg_features(layers: nn.Sequential, image: Tensor) -> list[Tensor]:
@@ -73,7 +74,8 @@ def total_variation_norm(image: Tensor) -> Tensor:
     down = image[:, :, :-1, :] - image[:, :, 1:, :]
     falling = image[:, :, :-1, :-1] - image[:, :, 1:, 1:]
     rising = image[:, :, 1:, :-1] - image[:, :, :-1, 1:]
-    return torch.norm(right) + torch.norm(down) + torch.norm(falling) + torch.norm(rising)
+    total: Tensor = torch.norm(right) + torch.norm(down) + torch.norm(falling) + torch.norm(rising)
+    return total
 
 
 @dataclass

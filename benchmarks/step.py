@@ -103,7 +103,7 @@ def measure(names: list[str], presets: list[Preset], repeats: int, directory: Pa
             encoders = vit if name == "vit-b-32" else load(name)
             mine[name] = median_seconds(ours(encoders, photo, preset), repeats)
         plain = median_seconds(reference(vit, photo, preset), repeats)
-        vit.clip.requires_grad_(False)  # the reference unfreezes it
+        vit = random_vit_b_32(directory)  # the reference unfreezes its CLIP
         rows += [Row(name, preset, s, plain, plain / s) for name, s in mine.items()]
     return rows
 

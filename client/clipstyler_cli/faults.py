@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import typer
-from clipstyler_client import InvalidRequestError, OptionError, StylizeError
+from clipstyler_client import InvalidRequestError, OptionError, ServerUnavailableError, StylizeError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -55,6 +55,8 @@ def clear_errors() -> Iterator[None]:
         _leave(f"{flag_of(error.field)}: {error.problem}", EXIT_USAGE)
     except StylizeError as error:
         hint = "" if error.retry_delay_s is None else f" (try again in {error.retry_delay_s:.0f} s)"
+        if isinstance(error, ServerUnavailableError) and not error.reason:
+            hint = "; is a server running there? `clipstyler serve` starts one"
         _leave(f"{error.message}{hint}", EXIT_FAILED)
     except UsageError as error:
         _leave(str(error), EXIT_USAGE)

@@ -28,8 +28,8 @@ _HELP_LOSS = "Losses (default: the encoders' calibration)"
 
 
 def command(
-    photo: Annotated[Path, typer.Argument(help="JPEG, PNG, WebP, TIFF, BMP or GIF.")],
-    text: Annotated[str, typer.Argument(help="What the result should look like.")],
+    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="JPEG, PNG, WebP, TIFF, BMP or GIF.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What the result should look like.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The result: .png, .jpg or .webp.")],
     server: Annotated[str | None, typer.Option(help="HOST:PORT of a server. Default: work here.")] = None,
     source_text: Annotated[str | None, typer.Option(help="What the photo is. Default: the encoders'.")] = None,

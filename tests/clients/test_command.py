@@ -128,6 +128,12 @@ def test_a_busy_server_says_when_to_try_again(photo: Path, tmp_path: Path) -> No
     assert "the queue is full (try again in 12 s)" in outcome.stderr
 
 
+def test_a_server_that_is_not_there_is_asked_after(photo: Path, tmp_path: Path) -> None:
+    outcome = call("stylize", photo, "fire", "-o", tmp_path / "out.png", "--server", "127.0.0.1:1", "--timeout", 5)
+    assert outcome.exit_code == 1
+    assert "is a server running there? `clipstyler serve` starts one" in outcome.stderr
+
+
 def test_a_photo_that_is_not_there_is_named(tmp_path: Path) -> None:
     outcome = call("stylize", tmp_path / "none.jpg", "fire", "-o", tmp_path / "out.png")
     assert outcome.exit_code == 1

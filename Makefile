@@ -37,7 +37,7 @@ check: $(INSTALLED) ## format, lint, types, import rules, the contract and its s
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	PATH="$(abspath $(dir $(UV))):$$PWD/$(BIN):$$PATH" proto/check
+	PATH="$$PWD/$(BIN):$(abspath $(dir $(UV))):$$PATH" proto/check
 
 format: $(INSTALLED) ## format the code and fix what can be fixed
 	$(BIN)/ruff format .

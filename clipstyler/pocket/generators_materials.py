@@ -47,7 +47,7 @@ def stone(rng: Generator, size: int) -> Array:
     light = ((centre[..., 0] - y) + (centre[..., 1] - x)) / size
     rough = fbm(rng, size, 10, 0.9) - 0.5
     grey = tone * (0.55 + 0.45 * round_**0.5) + 0.7 * light + 0.28 * rough
-    tint = np.stack([jitter(rng, (0.96, 0.93, 0.88), 0.05) for _ in cells.seeds])[cells.owner]
+    tint = np.stack([jitter(rng, (0.96, 0.93, 0.88), 0.025) for _ in cells.seeds])[cells.owner]
     joint = np.clip((cells.border - 0.6) / 2, 0, 1)[..., None]
     return unit(grey[..., None] * tint * joint + 0.1 * (1 - joint))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -53,7 +55,7 @@ def test_a_concept_draws_the_same_from_the_same_seed(concept: str, photos: list[
 
 
 def test_drawing_leaves_the_global_generator_alone(photos: list[Array]) -> None:
-    before = np.random.get_state()[1].copy()  # type: ignore[index, union-attr]
+    before = np.random.get_state()[1].copy()  # type: ignore[index]
     chunk(0, 0, 40, photos)
     np.testing.assert_array_equal(before, np.random.get_state()[1])  # type: ignore[index]
 
@@ -78,3 +80,9 @@ def test_faulty_photos_keep_the_shape_of_the_photo(photos: list[Array]) -> None:
         faulty = with_fault(rng, photo, TEXTURES["fire"](rng, SIZE))
         assert faulty.shape == photo.shape
         assert 0 <= faulty.min() <= faulty.max() <= 1
+
+
+def test_the_model_card_lists_every_concept() -> None:
+    card = (Path(__file__).parents[2] / "docs" / "pocket.md").read_text()
+    table = card.split("## What it knows")[1].split("##")[0]
+    assert [concept for concept in known_concepts() if concept not in table] == []

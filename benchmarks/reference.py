@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import open_clip
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -15,12 +16,12 @@ from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as V
 
 from clipstyler.config import StylizeConfig
-from clipstyler.encoders.open_clip import OpenClip
 from clipstyler.stylenet import StyleNet
 
 CONTENT_LAYERS = (22, 31)  # ReLUs after conv4_2 and conv5_2 in torchvision's vgg19().features
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+_CLIP_MEAN, _CLIP_STD = open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD
 
 
 def two_step_view(image: Tensor, origin: Tensor, quadrilateral: Tensor, side: int, view_size: int) -> Tensor:
@@ -84,7 +85,7 @@ class ReferenceRun:
 
     content: Tensor
     direction: Tensor
-    clip: OpenClip
+    clip: open_clip.CLIP
     vgg: nn.Sequential
     config: StylizeConfig
     seed: int = 0
@@ -94,11 +95,17 @@ class ReferenceRun:
         self.net = StyleNet.initialise(self.generator)
         self.optimiser = torch.optim.Adam(self.net.parameters(), lr=self.config.learning_rate)
         self.clip.requires_grad_(True)
-        size = self.clip.image_size
+        size = self.clip.visual.image_size[0]
         with torch.no_grad():
             self.targets = vgg_features(self.vgg, self.content)
             view = V.resize(self.content, [size, size], antialias=True)
-            self.content_embedding = F.normalize(self.clip.encode_image(view), dim=1)[0]
+            self.content_embedding = self.embed(view)[0]
+
+    def embed(self, views: Tensor) -> Tensor:
+        """Normalised embeddings of views in [0, 1]."""
+        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (_CLIP_MEAN, _CLIP_STD))
+        embeddings: Tensor = F.normalize(self.clip.encode_image((views - mean) / std), dim=1)
+        return embeddings
 
     def view(self, image: Tensor, side: int) -> Tensor:
         """Draw one random crop through a random perspective."""
@@ -108,7 +115,7 @@ class ReferenceRun:
         shift = draws[2:].view(4, 2) * side / 4
         signs = torch.tensor([[1, 1], [-1, 1], [-1, -1], [1, -1]])
         square = torch.tensor([[0, 0], [side, 0], [side, side], [0, side]])
-        return two_step_view(image, origin, square + signs * shift, side, self.clip.image_size)
+        return two_step_view(image, origin, square + signs * shift, side, self.clip.visual.image_size[0])
 
     def step(self) -> float:
         """Make one update and return the weighted loss."""
@@ -116,9 +123,9 @@ class ReferenceRun:
         image = self.net(self.content)
         side = config.crop_side(image.shape[-1], image.shape[-2])
         views = torch.cat([self.view(image, side) for _ in range(config.patches)])
-        patches = F.normalize(self.clip.encode_image(views), dim=1)
-        size = self.clip.image_size
-        whole = F.normalize(self.clip.encode_image(V.resize(image, [size, size], antialias=True)), dim=1)[0]
+        patches = self.embed(views)
+        size = self.clip.visual.image_size[0]
+        whole = self.embed(V.resize(image, [size, size], antialias=True))[0]
         loss = (
             config.weight_patch * patch_clip_loss(patches, self.content_embedding, self.direction, config.threshold)
             + config.weight_direction * (1 - cosine(whole - self.content_embedding, self.direction))

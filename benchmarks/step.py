@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import platform
+import re
 import statistics
 import tempfile
 import time
@@ -34,12 +35,12 @@ from benchmarks.random_checkpoints import write_encoders
 from benchmarks.reference import ReferenceRun
 from clipstyler.config import PRESETS, Preset, resolve
 from clipstyler.encoders.base import EncoderSet
-from clipstyler.encoders.open_clip import OpenClip
 from clipstyler.encoders.registry import load
 from clipstyler.imaging import Picture, decode, fit
 from clipstyler.prompts import text_direction
 from clipstyler.stylizer import RunState, step
 
+ARCHITECTURE = "ViT-B-32-quickgelu"
 PHOTO = Path(__file__).parents[1] / "examples" / "astronaut.jpg"
 
 
@@ -54,20 +55,20 @@ class Row:
     ratio: float
 
 
-def median_seconds(action: Callable[[], object], repeats: int) -> float:
-    """Median duration of an action after one unmeasured run."""
-    action()
-    durations = []
-    for _ in range(repeats):
-        begun = time.perf_counter()
-        action()
-        durations.append(time.perf_counter() - begun)
-    return statistics.median(durations)
+def median_seconds(actions: list[Callable[[], object]], repeats: int) -> list[float]:
+    """Median duration of each action, taken in turns after one unmeasured round."""
+    durations: list[list[float]] = [[] for _ in actions]
+    for _ in range(1 + repeats):
+        for action, taken in zip(actions, durations, strict=True):
+            begun = time.perf_counter()
+            action()
+            taken.append(time.perf_counter() - begun)
+    return [statistics.median(taken[1:]) for taken in durations]
 
 
 def random_vit_b_32(directory: Path) -> EncoderSet:
     """ViT-B/32 and VGG19 at full size, randomly initialised, through the real loading code."""
-    config = open_clip.get_model_config("ViT-B-32-quickgelu")
+    config = open_clip.get_model_config(ARCHITECTURE)
     return load(str(write_encoders(directory / "vit-b-32-random", config)))
 
 
@@ -80,32 +81,34 @@ def ours(encoders: EncoderSet, photo: Picture, preset: Preset) -> Callable[[], o
 
 
 def reference(encoders: EncoderSet, photo: Picture, preset: Preset) -> Callable[[], object]:
-    """One step of the authors' algorithm as an action."""
-    if not isinstance(encoders.clip, OpenClip):
-        raise TypeError("the reference needs a CLIP of open_clip")
+    """One step of the authors' algorithm as an action, on open_clip's own ViT-B/32."""
     config = resolve(encoders.calibration, preset)
     fitted = fit(photo, config.size, enlarge=True)
     content = torch.from_numpy(fitted.rgb.copy()).permute(2, 0, 1)[None].float() / 255
     direction = text_direction(encoders.clip, "fire", "a Photo", "plain")
+    clip = open_clip.CLIP(**open_clip.get_model_config(ARCHITECTURE)).eval()
     vgg = torchvision.models.vgg19().features.eval().requires_grad_(False)
-    run = ReferenceRun(content, direction, encoders.clip, vgg, config)
-    return run.step
+    return ReferenceRun(content, direction, clip, vgg, config).step
 
 
 def measure(names: list[str], presets: list[Preset], repeats: int, directory: Path) -> list[Row]:
-    """Measure every combination, the reference once per preset."""
+    """Measure every combination and the reference in turns, so that a busy moment harms all alike."""
     photo = decode(PHOTO.read_bytes())
     vit = random_vit_b_32(directory)
     rows = []
     for preset in presets:
-        mine = {}
-        for name in names:
-            encoders = vit if name == "vit-b-32" else load(name)
-            mine[name] = median_seconds(ours(encoders, photo, preset), repeats)
-        plain = median_seconds(reference(vit, photo, preset), repeats)
-        vit = random_vit_b_32(directory)  # the reference unfreezes its CLIP
-        rows += [Row(name, preset, s, plain, plain / s) for name, s in mine.items()]
+        actions = {name: ours(vit if name == "vit-b-32" else load(name), photo, preset) for name in names}
+        seconds = median_seconds([*actions.values(), reference(vit, photo, preset)], repeats)
+        plain = seconds.pop()
+        rows += [Row(name, preset, s, plain, plain / s) for name, s in zip(names, seconds, strict=True)]
     return rows
+
+
+def processor() -> str:
+    """Name of the processor, as far as the system tells."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.is_file() else []
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def print_table(rows: list[Row]) -> None:
@@ -137,7 +140,7 @@ def main() -> None:
         rows = measure(arguments.encoders, arguments.presets, arguments.steps, Path(directory))
     print_table(rows)
     if arguments.json:
-        machine = {"processor": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
+        machine = {"processor": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
         versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
         figures = {"machine": machine, "versions": versions, "rows": [asdict(row) for row in rows]}
         arguments.json.write_text(json.dumps(figures, indent=2) + "\n")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from clipstyler.encoders.base import EncoderUnavailableError, file_digest
+from clipstyler.encoders.frozen_vit import quicken
 
 # File names of a model directory in open_clip's own layout, beside `open_clip_config.json`.
 CHECKPOINTS = (
@@ -135,4 +136,6 @@ def _load(name: str, model_name: str, checkpoint: Path, device: torch.device) ->
         tokenizer = open_clip.get_tokenizer(model_name)
     except Exception as error:  # open_clip asserts and raises many kinds on files that do not fit
         raise EncoderUnavailableError(f"{name}: {checkpoint} cannot be loaded: {error}") from error
-    return OpenClip(name, file_digest(checkpoint), model, tokenizer).to(device)
+    encoder = OpenClip(name, file_digest(checkpoint), model, tokenizer)
+    quicken(model)
+    return encoder.to(device)

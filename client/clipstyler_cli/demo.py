@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from clipstyler_client import Client, PreviewOptions, ServerUnavailableError, StylizeError
+from clipstyler_client import Client, PreviewOptions, ServerUnavailableError, StylizeError, StylizeOptions
 from rich.console import Console
 
 from clipstyler_cli.faults import clear_errors
@@ -30,6 +30,7 @@ _LOG_LINES = 15
 def command(
     photo: Annotated[Path, typer.Option(help="The photo.")] = Path("examples/astronaut.jpg"),
     text: Annotated[str, typer.Option(help="What it should look like.")] = "fire",
+    seed: Annotated[int, typer.Option(help="Repeats a result; another one gives another look.")] = 3,
     out_dir: Annotated[Path, typer.Option(help="Directory for what the demo leaves.")] = Path("out"),
 ) -> None:
     """Start a server on free ports, stylise a photo through it, and leave pictures.
@@ -40,18 +41,19 @@ def command(
     --------
       clipstyler demo
 
-      clipstyler demo --photo cat.jpg --text "stained glass" --out-dir /tmp/demo
+      clipstyler demo --photo cat.jpg --text "stained glass" --seed 5 --out-dir demo
     """
     console = Console(stderr=True)
     with clear_errors():
         out_dir.mkdir(parents=True, exist_ok=True)
         photo.read_bytes()
         with _server(out_dir / "server.log", console) as target:
-            _stylize(photo, text, out_dir, target, console)
+            _stylize(photo, text, seed, out_dir, target, console)
 
 
-def _stylize(photo: Path, text: str, out_dir: Path, target: str, console: Console) -> None:
-    run = Run(photo, text, out_dir / "demo.png", previews=PreviewOptions(every_steps=3, max_size=256))
+def _stylize(photo: Path, text: str, seed: int, out_dir: Path, target: str, console: Console) -> None:
+    previews = PreviewOptions(every_steps=3, max_size=256)
+    run = Run(photo, text, out_dir / "demo.png", options=StylizeOptions(seed=seed), previews=previews)
     keep = Keep(animation=out_dir / "demo.gif", contact_sheet=out_dir / "demo-contact-sheet.png")
     display = Display(console)
     console.print(f"[bold]{photo.name}[/] as [bold]{text!r}[/] through {target}", highlight=False)

@@ -1,0 +1,42 @@
+"""The demo's parts together: the command through the real server, with the bundled encoders."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+from clipstyler_cli import demo
+from clipstyler_cli.main import app
+from rich.console import Console
+from typer.testing import CliRunner
+
+PHOTO = Path(__file__).parents[2] / "examples" / "cat.jpg"
+
+
+def test_the_command_through_the_real_server_is_the_command_alone(tmp_path: Path) -> None:
+    arguments = ["stylize", str(PHOTO), "fire", "--size", "64", "--steps", "3", "--seed", "3", "--quiet"]
+    alone = [sys.executable, "-m", "clipstyler_cli.main", *arguments, "-o", str(tmp_path / "alone.png")]
+    subprocess.run(alone, check=True, env={"OMP_NUM_THREADS": "1"})
+    with demo._server(tmp_path / "server.log", Console(quiet=True)) as target:
+        outcome = CliRunner().invoke(
+            app, [*arguments, "-o", str(tmp_path / "served.png"), "--server", target, "--json"]
+        )
+        assert outcome.exit_code == 0, outcome.output
+    described = json.loads(outcome.stdout)
+    assert described["options"]["encoders"] == "pocket"
+    if described["threads"] == 1:  # the same thread count, the same bytes
+        assert (tmp_path / "served.png").read_bytes() == (tmp_path / "alone.png").read_bytes()
+    assert "server_stopped" in (tmp_path / "server.log").read_text()
+    assert not [p for p in psutil.Process().children(recursive=True) if "clipstyler_server" in " ".join(p.cmdline())]
+
+
+def test_a_server_that_cannot_start_shows_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPSTYLER_DEVICE", "cuda:99")
+    outcome = CliRunner().invoke(app, ["demo", "--photo", str(PHOTO), "--out-dir", str(tmp_path)])
+    assert outcome.exit_code == 1
+    assert "last words" in outcome.stderr
+    assert "'cuda:99' is not there" in outcome.stderr

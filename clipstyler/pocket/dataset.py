@@ -10,17 +10,19 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from clipstyler.pocket.concepts import MEDIA, TEXTURES
+from clipstyler.pocket.generators.noise import Array
 from clipstyler.pocket.knowledge import PHOTO, known_concepts
-from clipstyler.pocket.noise import Array
-from clipstyler.pocket.photos import made_of, random_view, training_photos, with_fault
+from clipstyler.pocket.photos import Sources, made_of, random_view, with_fault
 
 SIDE = 128
 """Side of the stored pictures in pixels; the views of the towers are cut from them."""
 
 # Of every material, so many pictures are photos rendered in it; the rest is the bare material.
 _SHARE_RENDERED = 0.65
+# Of a material of which there are real pictures, so many are taken from those.
+_SHARE_REAL = 0.35
 # The photo stands against all other concepts, and comes in many faults: it fills this share of the pictures.
-_SHARE_PHOTO = 0.15
+_SHARE_PHOTO = 0.12
 
 
 class Chunk(NamedTuple):
@@ -30,20 +32,25 @@ class Chunk(NamedTuple):
     concepts: NDArray[np.int64]
 
 
-def draw(concept: str, rng: Generator, photos: list[Array], size: int = SIDE) -> Array:
+def draw(concept: str, rng: Generator, sources: Sources, size: int = SIDE) -> Array:
     """Draw one picture of a concept: float32 (size, size, 3) in [0, 1]."""
-    photo = random_view(rng, photos, size)
+    photo = random_view(rng, sources.photos, size)
     if concept == PHOTO:
         names = list(TEXTURES)
-        return (
-            with_fault(rng, photo, TEXTURES[names[rng.integers(len(names))]](rng, size))
-            if rng.random() < 0.6
-            else photo
-        )
+        if rng.random() < 0.4:
+            return photo
+        return with_fault(rng, photo, TEXTURES[names[rng.integers(len(names))]](rng, size))
     if concept in TEXTURES:
-        texture = np.asarray(TEXTURES[concept](rng, size), np.float32)
-        return made_of(rng, texture, photo) if rng.random() < _SHARE_RENDERED else texture
+        material = _material(concept, rng, sources, size)
+        return made_of(rng, material, photo) if rng.random() < _SHARE_RENDERED else material
     return MEDIA[concept](rng, photo)
+
+
+def _material(concept: str, rng: Generator, sources: Sources, size: int) -> Array:
+    real = sources.textures.get(concept)
+    if real and rng.random() < _SHARE_REAL:
+        return random_view(rng, real, size)
+    return np.asarray(TEXTURES[concept](rng, size), np.float32)
 
 
 def to_bytes(picture: Array) -> NDArray[np.uint8]:
@@ -51,26 +58,26 @@ def to_bytes(picture: Array) -> NDArray[np.uint8]:
     return np.asarray(np.round(np.clip(picture, 0, 1) * 255), np.uint8)
 
 
-def chunk(seed: int, number: int, count: int, photos: list[Array]) -> Chunk:
+def chunk(seed: int, number: int, count: int, sources: Sources) -> Chunk:
     """Draw chunk `number` of a training run: `count` pictures of random concepts."""
     rng = np.random.default_rng([seed, number])
     names = known_concepts()
     concepts = np.where(rng.random(count) < _SHARE_PHOTO, 0, rng.integers(1, len(names), count))
-    pictures = np.stack([to_bytes(draw(names[concept], rng, photos)) for concept in concepts])
+    pictures = np.stack([to_bytes(draw(names[concept], rng, sources)) for concept in concepts])
     return Chunk(pictures, concepts.astype(np.int64))
 
 
 class Painter:
     """Draws chunks in a worker process, which loads the photos once."""
 
-    photos: list[Array]
+    sources: Sources
 
     @classmethod
     def start(cls, folder: Path | None) -> None:
         """Load the photos; the initialiser of a process pool."""
-        cls.photos = training_photos(folder)
+        cls.sources = Sources.load(folder)
 
     @classmethod
     def paint(cls, seed: int, number: int, count: int) -> Chunk:
         """Draw a chunk with the photos loaded at the start."""
-        return chunk(seed, number, count, cls.photos)
+        return chunk(seed, number, count, cls.sources)

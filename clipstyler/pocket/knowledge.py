@@ -1,225 +1,48 @@
-"""What the `pocket` encoders were taught: the concepts and the wordings of each. No PyTorch here.
-
-The wordings are the training captions; others land near by shared words and letters. A new concept is one entry
-here and one line in `concepts`.
-"""
+"""What the `pocket` encoders are taught: concepts, their wordings, words that modify them. Neither PyTorch nor NumPy."""
 
 from __future__ import annotations
 
+import tomllib
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
 PHOTO = "photo"
 
-WORDINGS: dict[str, tuple[str, ...]] = {
-    PHOTO: (
-        "photo",
-        "a Photo",
-        "photograph",
-        "a picture",
-        "realistic photo",
-        "a snapshot",
-        "camera image",
-        "real picture",
-    ),
-    # Nature
-    "fire": (
-        "fire",
-        "flames",
-        "flame",
-        "burning fire",
-        "blazing inferno",
-        "a blaze",
-        "bonfire",
-        "burning",
-        "lava and fire",
-        "hellfire",
-    ),
-    "water": (
-        "water",
-        "ocean waves",
-        "the sea",
-        "a river",
-        "underwater",
-        "rippling water",
-        "ocean",
-        "a lake",
-        "swimming pool water",
-    ),
-    "ice": ("ice", "frozen ice", "frost", "frozen", "cracked ice", "a glacier", "ice crystals", "icy"),
-    "grass": ("grass", "a lawn", "green grass", "a meadow", "grassland", "blades of grass", "a field of grass"),
-    "clouds": ("clouds", "a cloudy sky", "white clouds", "cumulus clouds", "blue sky with clouds", "heaven sky"),
-    "sand": ("sand", "desert sand", "sand dunes", "the desert", "a sandy beach", "dunes"),
-    "galaxy": ("galaxy", "outer space", "a nebula", "the milky way", "cosmos", "the universe with stars", "deep space"),
-    "autumn leaves": (
-        "autumn leaves",
-        "fallen leaves",
-        "autumn foliage",
-        "fall leaves",
-        "autumn",
-        "red and orange leaves",
-    ),
-    # Materials
-    "wood": ("wood", "wooden planks", "timber", "oak wood", "wood grain", "wooden", "a wooden board", "carved wood"),
-    "stone wall": ("stone wall", "stone", "rocks", "cobblestone", "a rock wall", "stones", "a wall of rocks", "rocky"),
-    "brick wall": ("brick wall", "red bricks", "bricks", "brickwork", "a wall of bricks"),
-    "marble": ("marble", "white marble", "marble statue", "polished marble", "marble with grey veins"),
-    "gold": ("gold", "golden", "gold metal", "gold foil", "made of gold", "shiny gold", "liquid gold", "gilded"),
-    "silver": ("silver", "chrome", "silver metal", "steel", "polished metal", "liquid metal", "metallic", "iron"),
-    "rust": ("rust", "rusty metal", "corroded iron", "rusty", "old rusted iron", "corrosion"),
-    "wool": (
-        "wool",
-        "knitted wool",
-        "knitting",
-        "a knitted sweater",
-        "crochet",
-        "yarn",
-        "woollen fabric",
-        "embroidery",
-    ),
-    # Media
-    "pencil sketch": (
-        "pencil sketch",
-        "a sketch with black pencil",
-        "pencil drawing",
-        "charcoal drawing",
-        "a sketch",
-        "sketch with pencil",
-        "black and white sketch",
-        "black pencil",
-        "graphite drawing",
-        "charcoal",
-        "a line drawing",
-        "sketch with crayon",
-    ),
-    "coloured pencil": (
-        "coloured pencil",
-        "colored pencil drawing",
-        "coloured pencils",
-        "crayon drawing",
-        "coloured crayons",
-        "pastel pencils",
-        "a colorful sketch",
-        "a colourful line drawing",
-    ),
-    "ink wash": (
-        "ink wash",
-        "chinese ink painting",
-        "sumi-e",
-        "ink wash painting",
-        "japanese ink painting",
-        "asian ink painting",
-        "ink",
-    ),
-    "oil painting": (
-        "oil painting",
-        "oil painting with thick brush strokes",
-        "impasto",
-        "impressionist painting",
-        "acrylic painting",
-        "monet",
-        "an oil painting of flowers",
-        "impressionism",
-        "brush strokes",
-        "painting by claude monet",
-    ),
-    "watercolor painting": (
-        "watercolor painting",
-        "watercolour painting",
-        "watercolor",
-        "watercolour",
-        "aquarelle",
-        "a watercolor painting with purple brush",
-        "watercolour wash",
-        "painted in watercolours",
-    ),
-    "starry night": (
-        "starry night",
-        "starry night by vincent van gogh",
-        "vincent van gogh",
-        "van gogh",
-        "the starry night",
-        "swirling night sky",
-        "van gogh painting",
-        "painting by van gogh",
-    ),
-    "cubism": ("cubism", "cubist painting", "picasso", "pablo picasso", "a painting by pablo picasso", "cubist"),
-    "engraving": (
-        "engraving",
-        "etching",
-        "woodcut",
-        "copperplate engraving",
-        "cross hatching",
-        "ink hatching",
-        "linocut",
-        "engraved print",
-    ),
-    "blueprint": (
-        "blueprint",
-        "technical blueprint drawing",
-        "cyanotype",
-        "architectural blueprint",
-        "white lines on blue paper",
-    ),
-    # Patterns
-    "mosaic": (
-        "mosaic",
-        "mosaic tiles",
-        "tile mosaic",
-        "roman mosaic",
-        "byzantine mosaic",
-        "tesserae",
-        "ceramic tiles",
-    ),
-    "stained glass": (
-        "stained glass",
-        "stained glass window",
-        "church window",
-        "leaded glass",
-        "cathedral glass",
-        "stained-glass",
-    ),
-    "neon light": (
-        "neon light",
-        "neon lights",
-        "neon",
-        "neon glow",
-        "glowing neon tubes",
-        "cyberpunk neon",
-        "neon sign",
-        "cyberpunk",
-    ),
-    "pop art": (
-        "pop art",
-        "comic halftone",
-        "halftone dots",
-        "comic book",
-        "roy lichtenstein",
-        "pop-art poster",
-        "andy warhol",
-    ),
-    "pointillism": (
-        "pointillism",
-        "pointillist painting",
-        "georges seurat",
-        "seurat",
-        "painting with small dots",
-        "dots of paint",
-    ),
-    "pixel art": ("pixel art", "8-bit pixel art", "pixelated", "pixels", "retro video game", "8 bit", "minecraft"),
-    "low poly": ("low poly", "low-poly", "polygons", "triangulated polygons", "geometric facets", "low polygon art"),
-    "glitch": (
-        "glitch",
-        "glitch art",
-        "broken signal",
-        "vhs",
-        "chromatic aberration",
-        "colour fringes",
-        "distorted television",
-    ),
-    # No styles, but what an optimiser falls into; named so that it is told apart from them
-    "noise": ("random noise", "static noise", "noise", "grainy noise", "television snow"),
-    "haze": ("haze", "blurry colours", "soft colour gradient", "out of focus", "a blur", "colour fog"),
-}
+
+@cache
+def _table(name: str) -> dict[str, Any]:
+    return tomllib.loads(files(__package__ or "").joinpath(name).read_text("utf-8"))
 
 
+@cache
+def generators() -> dict[str, dict[str, str]]:
+    """Concepts and the generators that draw them, as "module.function": of "textures" and of "media"."""
+    vocabulary = _table("vocabulary.toml")
+    return {kind: {name: line["draws"] for name, line in vocabulary[kind].items()} for kind in ("textures", "media")}
+
+
+@cache
 def known_concepts() -> tuple[str, ...]:
     """Names of the concepts that the encoders were taught, the photo first."""
-    return tuple(WORDINGS)
+    return (PHOTO, *generators()["textures"], *generators()["media"])
+
+
+@cache
+def wordings() -> dict[str, tuple[str, ...]]:
+    """The training captions of every concept, its name first."""
+    vocabulary = _table("vocabulary.toml")
+    lines = vocabulary["textures"] | vocabulary["media"]
+    return {PHOTO: (PHOTO, *vocabulary[PHOTO])} | {name: (name, *line["wordings"]) for name, line in lines.items()}
+
+
+@cache
+def modifiers() -> dict[str, tuple[str, ...]]:
+    """Words for colours and moods that combine with any concept, by the name of the modifier."""
+    return {name: tuple(words) for name, words in _table("vocabulary.toml")["modifiers"].items()}
+
+
+@cache
+def unseen_wordings() -> dict[str, tuple[str, ...]]:
+    """Wordings of the concepts that training never sees, for evaluation."""
+    return {name: tuple(words) for name, words in _table("unseen.toml").items()}

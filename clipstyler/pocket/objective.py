@@ -17,7 +17,7 @@ _WEIGHT_DIRECTION = 1.0
 _WEIGHT_PHOTO = 0.5
 
 
-def training_loss(images: Tensor, captions: Tensor, concepts: Tensor, partners: Tensor, scale: Tensor) -> Tensor:
+def training_loss(images: Tensor, captions: Tensor, named: Tensor, partners: Tensor, scale: Tensor) -> Tensor:
     """Which caption names the picture, and does it lie in the direction the algorithm will ask for.
 
     Parameters
@@ -25,9 +25,10 @@ def training_loss(images: Tensor, captions: Tensor, concepts: Tensor, partners: 
     images
         Embeddings of the views, (B, D).
     captions
-        Embeddings of sets of captions, each with one for every concept, the photo first: (sets, concepts, D).
-    concepts
-        Number of the concept of each view, (B,).
+        Embeddings of sets of captions, each with one for every concept, the photo first, and one for every picture in
+        other colours: (sets, captions, D).
+    named
+        Number of the caption of each view, (B,).
     partners
         For each view the index of a view that is a photo, (B,).
     scale
@@ -36,9 +37,9 @@ def training_loss(images: Tensor, captions: Tensor, concepts: Tensor, partners: 
     images = F.normalize(images, dim=1)
     captions = F.normalize(captions, dim=2)
     logits = scale * torch.einsum("bd,skd->sbk", images, captions)
-    naming = F.cross_entropy(logits.flatten(0, 1), concepts.repeat(len(captions)), label_smoothing=0.02)
-    own, photo = captions[0, concepts], captions[0, 0]
-    styled = concepts > 0
+    naming = F.cross_entropy(logits.flatten(0, 1), named.repeat(len(captions)), label_smoothing=0.02)
+    own, photo = captions[0, named], captions[0, 0]
+    styled = named > 0
     moved = images[styled] - images[partners[styled]]
     direction = 1 - F.cosine_similarity(moved, own[styled] - photo, dim=1)
     at_photo = 1 - images[~styled] @ photo
@@ -46,11 +47,29 @@ def training_loss(images: Tensor, captions: Tensor, concepts: Tensor, partners: 
 
 
 def caption_loss(captions: Tensor, scale: float = 20.0) -> Tensor:
-    """Tell apart what two sets of captions name, (2, concepts, D): the text tower's own lesson before the images'."""
+    """Tell apart what two sets of captions name, (2, captions, D): the text tower's own lesson before the images'."""
     first, second = F.normalize(captions, dim=2)
     logits = scale * first @ second.T
     numbers = torch.arange(len(first))
     return (F.cross_entropy(logits, numbers) + F.cross_entropy(logits.T, numbers)) / 2
+
+
+def word_loss(words: Tensor, captions: Tensor, targets: Tensor, scale: float = 20.0) -> Tensor:
+    """Kullback-Leibler divergence of what words are taken for from what the teacher takes them for.
+
+    Parameters
+    ----------
+    words
+        Embeddings of words, (W, D).
+    captions
+        Embeddings of one caption for every concept, (concepts, D).
+    targets
+        The teacher's probabilities, (W, concepts).
+    scale
+        Factor of the cosines.
+    """
+    logits = scale * F.normalize(words, dim=1) @ F.normalize(captions, dim=1).T
+    return F.kl_div(F.log_softmax(logits, dim=1), targets, reduction="batchmean")
 
 
 def attack(

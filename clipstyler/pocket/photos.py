@@ -1,12 +1,13 @@
-"""Photos to draw after, and their everyday faults.
+"""Real photos and textures to draw after, and the everyday faults of photos.
 
-The photos are those that scikit-image and scikit-learn bundle, and a folder.
-`docs/pocket.md` lists what the shipped weights saw, with licences. `HELD_OUT` photos are never trained on.
+They come from the folder that `clipstyler.pocket.fetch` fills, or, without one, are the few that scikit-image and
+scikit-learn bundle. `docs/pocket.md` lists what the shipped weights saw, with licences.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
@@ -14,22 +15,39 @@ from PIL import Image
 from skimage import data
 from sklearn.datasets import load_sample_image
 
-from clipstyler.pocket.noise import Array, blur, edges, fbm, luminance, stretch_to_unit, unit, warp
+from clipstyler.pocket.generators.noise import Array, blur, edges, fbm, luminance, stretch_to_unit, unit, warp
 
 HELD_OUT = ("coffee", "flower")
+"""Bundled photos that are never trained on."""
 _TRAINING = ("astronaut", "chelsea", "rocket", "china")
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 _LARGEST_SIDE = 480
 
 
-def training_photos(folder: Path | None = None) -> list[Array]:
-    """The bundled photos for training, then those of a folder in the order of their names: float32 (H, W, 3)."""
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES) if folder else []
-    return [_bundled(name) for name in _TRAINING] + [_shrunk(Image.open(path)) for path in files]
+class Sources(NamedTuple):
+    """Photos, float32 (H, W, 3) in [0, 1], and real pictures of materials by the name of the concept."""
+
+    photos: list[Array]
+    textures: dict[str, list[Array]]
+
+    @classmethod
+    def load(cls, folder: Path | None = None) -> Sources:
+        """Load what training may see: `photos/train` and `textures/train/CONCEPT` of a folder, or the bundled photos."""
+        if folder is None:
+            return cls([_bundled(name) for name in _TRAINING], {})
+        textures = {place.name: pictures_in(place) for place in sorted((folder / "textures" / "train").iterdir())}
+        return cls(pictures_in(folder / "photos" / "train"), textures)
+
+
+def pictures_in(folder: Path) -> list[Array]:
+    """The pictures of a folder in the order of their names, shrunk to 480 px: float32 (H, W, 3) in [0, 1]."""
+    return [
+        _shrunk(Image.open(path)) for path in sorted(folder.iterdir()) if path.suffix.lower() in _SUFFIXES
+    ]
 
 
 def held_out_photos() -> list[Array]:
-    """The photos kept for evaluation: float32 (H, W, 3)."""
+    """The bundled photos kept for evaluation: float32 (H, W, 3) in [0, 1]."""
     return [_bundled(name) for name in HELD_OUT]
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-BUCKETS = 8192
+BUCKETS = 32768
 MAX_TOKENS = 192
 _GROUP_LENGTHS = (3, 4)
 _WORD = re.compile(r"[^\W_]+")

@@ -2,9 +2,12 @@
 
 Examples
 --------
-  python -m clipstyler.pocket.train --steps 3000 --photos ~/photos --out pocket.safetensors
+  python -m clipstyler.pocket.train --data data --lesson lesson.npz --out pocket.safetensors
   python -m clipstyler.pocket.train --steps 500 --init pocket.safetensors --rate 0.0005 --out finer.safetensors
   python -m clipstyler.pocket.train --steps 20 --bank 512 --out /tmp/try.safetensors      (a quick trial)
+
+`clipstyler.pocket.fetch` makes the data folder, `clipstyler.pocket.teacher` the lesson; without them a run knows the
+bundled photos and the vocabulary's wordings only.
 
 The same options and seed, on the same processor and library versions with one thread, give the same weights.
 """
@@ -14,11 +17,12 @@ from __future__ import annotations
 import argparse
 import copy
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,17 +32,26 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from clipstyler.pocket.augment import views
-from clipstyler.pocket.captions import caption_of_each
+from clipstyler.pocket.captions import Speaker, gibberish
 from clipstyler.pocket.dataset import SIDE, Chunk, Painter
-from clipstyler.pocket.objective import attack, caption_loss, training_loss
+from clipstyler.pocket.generators.noise import Array
+from clipstyler.pocket.knowledge import known_concepts
+from clipstyler.pocket.modifiers import MODIFIERS
+from clipstyler.pocket.objective import attack, caption_loss, training_loss, word_loss
+from clipstyler.pocket.teacher import load_lesson
 from clipstyler.pocket.tokenizer import tokenize
 from clipstyler.pocket.towers import VIEW, ImageTower, TextTower
 
 _CHUNK = 256  # pictures
 _CAPTION_SETS = 2
-_WORD_STEPS = 400
+_WORD_STEPS = 1500
+_WORDS = 48  # of the lesson in an update
+_GIBBERISH = 8
+_SHARE_MODIFIED = 0.3
+_SMALLEST_CHANGE = 0.07  # of the mean pixel; a modifier that does less leaves the picture what it was
 # Parts of the run: without an attack until, radius full from, two steps of attack from.
-_CLEAN, _FULL_RADIUS, _TWO_STEPS = 0.12, 0.45, 0.5
+_CLEAN, _FULL_RADIUS, _TWO_STEPS = 0.12, 0.4, 0.6
+_NO_STYLES = ("noise", "haze")  # stay what they are in any colour
 _AVERAGE = 0.997  # decay of the running average of the weights, which is what is saved
 _LARGEST_SCALE = 20.0
 
@@ -47,16 +60,18 @@ _LARGEST_SCALE = 20.0
 class Recipe:
     """Options of a training run; the command line's help explains them."""
 
-    steps: int = 3000
+    steps: int = 5000
     batch: int = 56
     rate: float = 2e-3
-    radius: float = 4.0
+    radius: float = 3.0
     bank: int = 12288
-    chunk_every: int = 8
+    chunk_every: int = 12
     seed: int = 0
     threads: int = 1
     save_every: int = 200
-    photos: Path | None = None
+    data: Path | None = None
+    lesson: Path | None = None
+    image_from: Path | None = None
     init: Path | None = None
     out: Path = Path("pocket.safetensors")
 
@@ -85,13 +100,25 @@ class Bank:
         self._pictures[places], self._concepts[places] = pictures, concepts
         self._received += 1
 
-    def sample(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
-        """Draw pictures, float32 (count, 3, SIDE, SIDE) in [0, 1], and their concepts, with two photos at least."""
+    def sample(self, rng: np.random.Generator, count: int) -> tuple[Array, Tensor]:
+        """Draw pictures, float32 (count, SIDE, SIDE, 3) in [0, 1], and their concepts; the first two are photos."""
         filled = min(self._received * _CHUNK, self._recipe.bank)
         chosen = rng.integers(0, filled, count)
         chosen[:2] = rng.choice(np.flatnonzero(self._concepts[:filled] == 0), 2)
-        pictures = torch.from_numpy(self._pictures[chosen]).permute(0, 3, 1, 2).float() / 255
-        return pictures, torch.from_numpy(self._concepts[chosen])
+        return self._pictures[chosen].astype(np.float32) / 255, torch.from_numpy(self._concepts[chosen])
+
+
+class Batch(NamedTuple):
+    """Views, the number of the caption of each, for each the number of a view that is a photo, captions' embeddings.
+
+    The captions are sets of one for every concept and one for every picture in other colours, as `training_loss`
+    takes them.
+    """
+
+    views: Tensor
+    named: Tensor
+    partners: Tensor
+    captions: Tensor
 
 
 class Trainer:
@@ -101,6 +128,8 @@ class Trainer:
         self.recipe = recipe
         self.rng = np.random.default_rng([recipe.seed, 1])
         self.generator = torch.Generator().manual_seed(recipe.seed)
+        self.lesson = load_lesson(recipe.lesson) if recipe.lesson else None
+        self.speaker = Speaker(self.lesson.subjects() if self.lesson else ())
         self.towers = initial_towers(recipe)
         self.average = copy.deepcopy(self.towers).requires_grad_(False)
         self.scale = nn.Parameter(torch.tensor(2.3))
@@ -111,7 +140,8 @@ class Trainer:
         """Let the text tower tell the concepts apart by itself; images then have something firm to aim at."""
         optimiser = torch.optim.AdamW(self.towers["text"].parameters(), self.recipe.rate)
         for _ in range(steps):
-            loss = caption_loss(self._captions())
+            captions = self._captions(self._modifications(_GIBBERISH))
+            loss = caption_loss(captions) + self._lesson_loss(captions[0])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -121,41 +151,77 @@ class Trainer:
         done = number / self.recipe.steps
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.rate * min(1.0, (number + 1) / 60) * (1 - done)
-        pictures, concepts = bank.sample(self.rng, self.recipe.batch)
-        x = views(pictures, VIEW, self.generator).contiguous(memory_format=torch.channels_last)
-        photos = torch.nonzero(concepts == 0)[:, 0]
-        partners = photos[torch.randint(len(photos), (len(concepts),), generator=self.generator)]
-        captions = self._captions()
-        x = self._attacked(x, captions.detach(), concepts, partners, done)
-        embeddings = self.towers["image"](x)
+        batch = self._batch(bank)
+        batch = batch._replace(views=self._attacked(batch, done))
+        embeddings = self.towers["image"](batch.views)
         scale = self.scale.exp().clamp(max=_LARGEST_SCALE)
-        loss = training_loss(embeddings, captions, concepts, partners, scale)
+        loss = training_loss(embeddings, batch.captions, batch.named, batch.partners, scale)
+        loss = loss + self._lesson_loss(batch.captions[0])
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.towers.parameters(), 5.0)
         self.optimiser.step()
         self._follow(number)
-        named = (embeddings.detach() @ nn.functional.normalize(captions.detach()[0], dim=1).T).argmax(1)
-        return float(loss.detach()), float((named == concepts).float().mean())
+        found = (embeddings.detach() @ nn.functional.normalize(batch.captions.detach()[0], dim=1).T).argmax(1)
+        return float(loss.detach()), float((found == batch.named).float().mean())
 
-    def _captions(self) -> Tensor:
-        sentences = [s for _ in range(_CAPTION_SETS) for s in caption_of_each(self.rng)]
+    def _batch(self, bank: Bank) -> Batch:
+        pictures, concepts = bank.sample(self.rng, self.recipe.batch)
+        named, modifications = concepts.clone(), []
+        for i in self.rng.permutation(np.arange(2, len(pictures)))[: round(_SHARE_MODIFIED * len(pictures))]:
+            concept, modifier = known_concepts()[int(concepts[i])], self._modifier()
+            changed = MODIFIERS[modifier](self.rng, pictures[i])
+            if concept not in _NO_STYLES and np.abs(changed - pictures[i]).mean() > _SMALLEST_CHANGE:
+                pictures[i], named[i] = changed, len(known_concepts()) + len(modifications)
+                modifications.append((concept, modifier))
+        photos = torch.nonzero(named == 0)[:, 0]
+        partners = photos[torch.randint(len(photos), (len(named),), generator=self.generator)]
+        x = torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()
+        return Batch(views(x, VIEW, self.generator), named, partners, self._captions(modifications))
+
+    def _modifier(self) -> str:
+        return list(MODIFIERS)[self.rng.integers(len(MODIFIERS))]
+
+    def _modifications(self, count: int) -> list[tuple[str, str]]:
+        chosen = self.rng.integers(len(known_concepts()), size=count)
+        return list({(known_concepts()[i], self._modifier()): None for i in chosen})
+
+    def _captions(self, modifications: Sequence[tuple[str, str]]) -> Tensor:
+        sentences: list[str] = []
+        for _ in range(_CAPTION_SETS):
+            sentences += self.speaker.caption_of_each(self.rng)
+            sentences += [self.speaker.modified(*modification, self.rng) for modification in modifications]
         embeddings: Tensor = self.towers["text"](*tokenize(sentences))
         return embeddings.reshape(_CAPTION_SETS, -1, embeddings.shape[1])
 
-    def _attacked(self, x: Tensor, captions: Tensor, concepts: Tensor, partners: Tensor, done: float) -> Tensor:
+    def _lesson_loss(self, captions: Tensor) -> Tensor:
+        """What the teacher says of other words, and which of all sentences are about something known."""
+        if self.lesson is None:
+            return captions.new_zeros(())
+        words, targets, known = self.lesson.sample(self.rng, _WORDS)
+        count = len(known_concepts())
+        sentences = [*words, *(gibberish(self.rng) for _ in range(_GIBBERISH)), *self.speaker.caption_of_each(self.rng)]
+        tokens = tokenize(sentences)
+        expected = torch.from_numpy(np.concatenate([known, np.zeros(_GIBBERISH), np.ones(count)])).float()
+        knowing = nn.functional.binary_cross_entropy_with_logits(self.towers["text"].confidence(*tokens), expected)
+        embeddings = self.towers["text"](*(part[:_WORDS] for part in tokens))
+        return word_loss(embeddings, captions[:count], torch.from_numpy(targets).float()) + knowing
+
+    def _attacked(self, batch: Batch, done: float) -> Tensor:
         """The worst views near by: none at first, then in a growing radius, at last by two steps."""
-        ramp = 1.0 if self.recipe.init else min(1.0, (done - _CLEAN) / (_FULL_RADIUS - _CLEAN))
+        started = self.recipe.init or self.recipe.image_from
+        ramp = min(1.0, (done + 0.05) / 0.15) if started else min(1.0, (done - _CLEAN) / (_FULL_RADIUS - _CLEAN))
         if ramp <= 0:
-            return x
+            return batch.views
         image = self.towers["image"].requires_grad_(False)
         scale = self.scale.detach().exp().clamp(max=_LARGEST_SCALE)
-        radius = self.recipe.radius * ramp * (0.4 + 0.6 * torch.rand(len(x), generator=self.generator))
+        captions = batch.captions.detach()
+        radius = self.recipe.radius * ramp * (0.4 + 0.6 * torch.rand(len(batch.views), generator=self.generator))
         worse: Tensor = attack(
-            x,
-            lambda candidates: training_loss(image(candidates), captions, concepts, partners, scale),
+            batch.views,
+            lambda candidates: training_loss(image(candidates), captions, batch.named, batch.partners, scale),
             radius,
-            2 if self.recipe.init or done > _TWO_STEPS else 1,
+            2 if done > _TWO_STEPS else 1,
             self.generator,
         )
         image.requires_grad_(True)
@@ -188,15 +254,22 @@ def initial_towers(recipe: Recipe) -> nn.ModuleDict:
         torch.manual_seed(recipe.seed)
         towers = nn.ModuleDict({"image": ImageTower(), "text": TextTower()})
     if recipe.init:
-        towers.load_state_dict({name: tensor.float() for name, tensor in load_file(recipe.init).items()})
-    towers["image"].to(memory_format=torch.channels_last)
+        towers.load_state_dict(_weights(recipe.init))
+    elif recipe.image_from:
+        known = {name: tensor for name, tensor in _weights(recipe.image_from).items() if name.startswith("image.")}
+        if towers.load_state_dict(known, strict=False).unexpected_keys:
+            raise ValueError(f"{recipe.image_from} holds another image tower")
     return towers
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
+    return {name: tensor.float() for name, tensor in load_file(path).items()}
 
 
 def train(recipe: Recipe) -> Iterator[tuple[int, float, float]]:
     """Train and save; yield the number, loss and accuracy of every step."""
     torch.set_num_threads(recipe.threads)
-    with ProcessPoolExecutor(1, get_context("spawn"), Painter.start, (recipe.photos,)) as pool:
+    with ProcessPoolExecutor(1, get_context("spawn"), Painter.start, (recipe.data,)) as pool:
         bank, trainer = Bank(recipe, pool), Trainer(recipe)
         for _ in range(max(1, recipe.bank // _CHUNK // 3)):
             bank.receive()
@@ -251,7 +324,9 @@ def _parse() -> Recipe:
         ("seed", int, "of everything random"),
         ("threads", int, "of the optimisation"),
         ("save-every", int, "updates after which a checkpoint is written"),
-        ("photos", Path, "folder with more photos to draw after"),
+        ("data", Path, "folder with photos and textures to draw after"),
+        ("lesson", Path, "what the teacher says of other words"),
+        ("image-from", Path, "checkpoint whose image tower, or the part of it that fits, is started from"),
         ("init", Path, "checkpoint to start from instead of random weights"),
         ("out", Path, "where the weights go"),
     ):

@@ -14,7 +14,7 @@ pytest.importorskip("sklearn")
 from clipstyler.pocket.concepts import MEDIA, TEXTURES
 from clipstyler.pocket.dataset import chunk, draw
 from clipstyler.pocket.knowledge import PHOTO, WORDINGS, known_concepts
-from clipstyler.pocket.noise import Array
+from clipstyler.pocket.generators.noise import Array
 from clipstyler.pocket.photos import held_out_photos, random_view, with_fault
 
 SIZE = 64

@@ -120,6 +120,20 @@ def voronoi(rng: Generator, count: int, size: int, regular: float = 0.0) -> Cell
     return Cells(near, far, indices[:, 0].reshape(size, size), seeds.astype(np.float32))
 
 
+def cell_means(photo: Array, cells: Cells) -> Array:
+    """Mean colour of a photo in every cell: (cells, 3)."""
+    flat = cells.owner.ravel()
+    count = np.maximum(np.bincount(flat, minlength=len(cells.seeds)), 1)
+    sums = [np.bincount(flat, photo[..., i].ravel(), len(cells.seeds)) for i in range(3)]
+    return (np.stack(sums, axis=-1) / count[:, None]).astype(np.float32)
+
+
+def vivid(colours: Array, saturation: float) -> Array:
+    """Multiply the distance of colours from their grey."""
+    grey = luminance(colours)[..., None]
+    return unit(grey + (colours - grey) * saturation)
+
+
 def axes(size: int) -> tuple[Array, Array]:
     """Coordinates (y, x) of all pixels, 0 to 1."""
     y, x = np.mgrid[:size, :size].astype(np.float32) / size

@@ -1,17 +1,16 @@
-"""Textures of solid materials: wood, stone, brick, marble, metals, rust, wool. See `noise` for the types."""
+"""Textures of solid materials: wood, stone, metals, glass, paper. See `noise` for the types."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.random import Generator
 
-from clipstyler.pocket.noise import (
+from clipstyler.pocket.generators.noise import (
     Array,
     axes,
-    blur,
     fbm,
+    hsv,
     jitter,
-    line_noise,
     palette,
     ramp,
     turned_axes,
@@ -72,8 +71,8 @@ def marble(rng: Generator, size: int) -> Array:
     """White polished stone with thin grey veins."""
     clouds = fbm(rng, size, 2, 2)
     y, _ = turned_axes(rng, size)
-    veins = np.abs(np.sin(y * rng.uniform(5, 14) + 5 * fbm(rng, size, 3, 1.9)))
-    fine = np.abs(2 * fbm(rng, size, 5, 1.8) - 1)
+    veins = np.abs(np.sin(y * rng.uniform(4, 10) + rng.uniform(3, 6) * fbm(rng, size, 2, 2.4)))
+    fine = np.abs(2 * fbm(rng, size, 4, 2.2) - 1)
     dark = 0.55 * np.exp(-veins * rng.uniform(6, 14)) + 0.35 * np.exp(-fine * 14) + 0.18 * clouds
     return unit(jitter(rng, (0.96, 0.95, 0.93), 0.02) - dark[..., None] * jitter(rng, (0.8, 0.8, 0.76), 0.05))
 
@@ -81,7 +80,7 @@ def marble(rng: Generator, size: int) -> Array:
 def _metal(rng: Generator, size: int, colours: list[tuple[float, float, float]]) -> Array:
     """Crumpled or brushed metal: hard highlights along a folded field, or streaks across a soft one."""
     if rng.random() < 0.65:
-        folds = fbm(rng, size, rng.uniform(2, 5), 2.0)
+        folds = fbm(rng, size, rng.uniform(2, 5), rng.uniform(2.0, 2.8))
         shine = np.abs(np.sin(folds * rng.uniform(5, 16)))
         shine = 0.8 * shine + 0.2 * fbm(rng, size, 24, 0.8)
     else:
@@ -100,6 +99,16 @@ def silver(rng: Generator, size: int) -> Array:
     return _metal(rng, size, [(0.08, 0.09, 0.1), (0.38, 0.4, 0.43), (0.7, 0.72, 0.75), (0.55, 0.57, 0.6), (1, 1, 1)])
 
 
+def copper(rng: Generator, size: int) -> Array:
+    """Hammered or brushed copper, reddish brown to rose, with green verdigris at times."""
+    colours = [(0.2, 0.06, 0.03), (0.55, 0.24, 0.12), (0.8, 0.44, 0.27), (0.95, 0.66, 0.5), (1, 0.88, 0.78)]
+    image = _metal(rng, size, colours)
+    if rng.random() < 0.5:
+        patina = np.clip((fbm(rng, size, 4, 1.4) - rng.uniform(0.55, 0.8)) * 6, 0, 0.9)[..., None]
+        image = image * (1 - patina) + patina * jitter(rng, (0.35, 0.66, 0.57), 0.04)
+    return unit(image)
+
+
 def rust(rng: Generator, size: int) -> Array:
     """Corroded iron: blotches of orange and brown on grey-blue paint, with pits and runs."""
     blotch = 0.75 * fbm(rng, size, 3, 1.5) + 0.25 * fbm(rng, size, 12, 0.9, (4, 1))
@@ -113,19 +122,60 @@ def rust(rng: Generator, size: int) -> Array:
     return unit(oxide * share + paint * (1 - share))
 
 
-def wool(rng: Generator, size: int) -> Array:
-    """Knitted rows of V-shaped stitches in a soft colour."""
-    pitch = rng.uniform(8, 20)
-    y, x = np.mgrid[:size, :size].astype(np.float32)
-    column = x / pitch
-    side = np.abs((column % 1) - 0.5) * 2
-    phase = (y / pitch * 1.25 - side * 0.9) % 1
-    stitch = np.abs(np.sin(np.pi * phase)) ** 0.7 * (0.45 + 0.55 * np.sin(np.pi * np.clip(side, 0.05, 0.95)) ** 0.5)
-    colour = jitter(
-        rng, [(0.75, 0.2, 0.2), (0.85, 0.78, 0.66), (0.3, 0.45, 0.65), (0.45, 0.55, 0.35)][rng.integers(4)], 0.1
+def broken_glass(rng: Generator, size: int) -> Array:
+    """Shattered glass: straight cracks running out from an impact, bright splinters over dark blue-grey."""
+    y, x = axes(size)
+    cy, cx = rng.uniform(0.2, 0.8, 2)
+    r, angle = np.hypot(y - cy, x - cx), np.arctan2(y - cy, x - cx)
+    rays = np.sort(rng.uniform(-np.pi, np.pi, int(rng.integers(12, 26))))
+    sector = np.searchsorted(rays, angle)
+    gap = np.abs(angle[..., None] - rays).min(-1) * r * size
+    rings = (np.log(r + 0.02) * rng.uniform(2.5, 4) + rng.random(len(rays) + 1)[sector]) % 1
+    ring_gap = np.minimum(rings, 1 - rings) * (r + 0.02) * size / 3
+    cracks = np.maximum(np.exp(-gap / 0.8), 0.85 * np.exp(-ring_gap / 0.7))
+    shard = rng.uniform(-0.2, 0.2, 4096)[(sector * 61 + (np.log(r + 0.02) * 4).astype(int) * 7) % 4096]
+    body = ramp(
+        np.clip(0.45 + shard + 0.4 * (fbm(rng, size, 1.5, 2.2) - 0.5), 0, 1),
+        palette(rng, [(0.1, 0.14, 0.18), (0.38, 0.46, 0.52), (0.75, 0.83, 0.87)], 0.03),
     )
-    band = jitter(rng, (0.9, 0.87, 0.8), 0.06)
-    rows = (((y / pitch * 1.25) // 1).astype(int) // int(rng.integers(2, 7))) % 2
-    base = np.where((rows * (rng.random() < 0.5))[..., None] > 0, band, colour)
-    fuzz = line_noise(rng, size, np.full((size, size), 1.2, np.float32), 5, 0.5)
-    return unit(base * (0.25 + 0.8 * blur(stitch.astype(np.float32), 0.6) + 0.2 * (fuzz - 0.5))[..., None])
+    return unit(body + cracks[..., None] * np.array([0.85, 0.95, 0.97]))
+
+
+def crystal(rng: Generator, size: int) -> Array:
+    """Cut crystals: bright flat facets of one jewel colour with sharp highlights and deep shadows."""
+    cells = voronoi(rng, int(rng.integers(18, 90)), size)
+    count = len(cells.seeds)
+    y, x = np.mgrid[:size, :size]
+    turn = rng.uniform(0, 2 * np.pi, count)[cells.owner]
+    centre = cells.seeds[cells.owner]
+    slope = ((y - centre[..., 0]) * np.sin(turn) + (x - centre[..., 1]) * np.cos(turn)) * count**0.5 / size
+    light = np.clip(rng.uniform(0.1, 0.9, count)[cells.owner] + 0.45 * slope, 0, 1) ** 1.2
+    hue = rng.choice([0.78, 0.52, 0.38, 0.92, 0.6, 0.13]) + rng.normal(0, 0.025, count)[cells.owner]
+    image = hsv(hue, np.clip(1.0 - light**2, 0.12, 0.9), 0.15 + 0.85 * light)
+    glint = np.exp(-cells.border / 0.7) * (0.35 + 0.65 * (rng.random(count) > 0.4)[cells.owner])
+    return unit(image + 0.6 * glint[..., None])
+
+
+def concrete(rng: Generator, size: int) -> Array:
+    """Grey cast concrete: fine grain, stains, air holes, a hairline crack or a joint."""
+    stain, grain = fbm(rng, size, 2, 1.9), fbm(rng, size, 26, 0.5)
+    tone = rng.uniform(0.5, 0.68) + 0.22 * (stain - 0.5) + 0.2 * (grain - 0.5)
+    holes = np.clip((fbm(rng, size, 18, 1.2) - 0.9) * 12, 0, 1)
+    crack = np.exp(-np.abs(2 * fbm(rng, size, 2, 1.6) - 1) * 60) * (rng.random() < 0.6)
+    joint = np.abs(axes(size)[rng.integers(2)] - rng.uniform(0.2, 0.8)) * size < 1.2
+    tone = tone * (1 - 0.5 * holes) * (1 - 0.6 * crack) * (1 - 0.45 * joint * (rng.random() < 0.4))
+    return unit(tone[..., None] * jitter(rng, (1, 0.99, 0.96), 0.015))
+
+
+def crumpled_paper(rng: Generator, size: int) -> Array:
+    """White or kraft paper, crumpled and smoothed out: flat facets meeting in sharp creases."""
+    shade = np.zeros((size, size), np.float32)
+    for count in (6, 20, 60):
+        cells = voronoi(rng, int(count * rng.uniform(0.7, 1.4)), size)
+        tilt = rng.normal(0, 1, (len(cells.seeds), 2))[cells.owner]
+        y, x = np.mgrid[:size, :size]
+        slope = (y - cells.seeds[cells.owner][..., 0]) * tilt[..., 0] + (x - cells.seeds[cells.owner][..., 1]) * tilt[..., 1]
+        shade += slope * count**0.5 / size * 0.09 + 0.1 * np.exp(-cells.border / 1.1)
+    paper = jitter(rng, [(0.93, 0.92, 0.9), (0.93, 0.92, 0.9), (0.74, 0.6, 0.43)][rng.integers(3)], 0.02)
+    grain = 0.04 * (fbm(rng, size, 30, 0.4) - 0.5)
+    return unit(paper * (0.88 + shade + grain)[..., None])

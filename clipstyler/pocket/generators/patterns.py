@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.random import Generator
+from scipy.spatial import Delaunay
 
-from clipstyler.pocket.noise import Array, Cells, blur, edges, fbm, hsv, luminance, stretch_to_unit, unit, voronoi
-
-
-def _cell_means(photo: Array, cells: Cells) -> Array:
-    """Mean colour of the photo in every cell: (cells, 3)."""
-    flat = cells.owner.ravel()
-    count = np.maximum(np.bincount(flat, minlength=len(cells.seeds)), 1)
-    sums = [np.bincount(flat, photo[..., i].ravel(), len(cells.seeds)) for i in range(3)]
-    return (np.stack(sums, axis=-1) / count[:, None]).astype(np.float32)
-
-
-def _vivid(colours: Array, saturation: float) -> Array:
-    grey = luminance(colours)[..., None]
-    return unit(grey + (colours - grey) * saturation)
+from clipstyler.pocket.generators.noise import (
+    Array,
+    blur,
+    cell_means,
+    edges,
+    fbm,
+    hsv,
+    luminance,
+    stretch_to_unit,
+    unit,
+    vivid,
+    voronoi,
+)
 
 
 def mosaic(rng: Generator, photo: Array) -> Array:
     """Small tiles of one colour each, slightly uneven, in light or dark grout."""
     size = len(photo)
     cells = voronoi(rng, int(rng.integers(9, 22)) ** 2, size, rng.uniform(0.6, 0.95))
-    colours = _vivid(_cell_means(photo, cells), rng.uniform(1.2, 1.9)) * rng.uniform(0.75, 1.2, (len(cells.seeds), 1))
+    colours = vivid(cell_means(photo, cells), rng.uniform(1.2, 1.9)) * rng.uniform(0.75, 1.2, (len(cells.seeds), 1))
     tiles = colours[cells.owner] * (0.92 + 0.12 * fbm(rng, size, 10, 1))[..., None]
     grout = rng.choice([0.08, 0.2, 0.85])
     mask = np.clip(cells.border - rng.uniform(0.2, 0.7), 0, 1)[..., None]
@@ -43,13 +43,13 @@ def stained_glass(rng: Generator, photo: Array) -> Array:
         rng.uniform(0.5, 1, count),
     )
     share = rng.choice([0.0, 0.45, 0.8])
-    colours = share * _vivid(_cell_means(photo, cells), 2.5) + (1 - share) * free
+    colours = share * vivid(cell_means(photo, cells), 2.5) + (1 - share) * free
     light = 0.7 + 0.5 * fbm(rng, size, 4, 1.5)
     light = light * (0.65 + 0.6 * stretch_to_unit(luminance(photo))) if rng.random() < 0.5 else light
     lead = np.clip((cells.border - rng.uniform(0.8, 1.9)) / 0.9, 0, 1)
     if rng.random() < 0.5:
         lead = lead * (1 - np.clip(edges(photo, 1.2) * 2 - 0.9, 0, 1))
-    return unit(_vivid(colours[cells.owner], 1.3) * (light * lead)[..., None] + 0.02)
+    return unit(vivid(colours[cells.owner], 1.3) * (light * lead)[..., None] + 0.02)
 
 
 def neon(rng: Generator, photo: Array) -> Array:
@@ -82,8 +82,8 @@ def pointillism(rng: Generator, photo: Array) -> Array:
     """Seurat's dots: small separate round touches of pure, varied colour on light canvas."""
     size = len(photo)
     cells = voronoi(rng, int(rng.integers(20, 42)) ** 2, size, rng.uniform(0.4, 0.8))
-    mean = _cell_means(photo, cells)
-    colours = np.clip(_vivid(mean, 1.7) + rng.normal(0, 0.17, mean.shape), 0, 1)
+    mean = cell_means(photo, cells)
+    colours = np.clip(vivid(mean, 1.7) + rng.normal(0, 0.17, mean.shape), 0, 1)
     radius = 0.62 * size / len(cells.seeds) ** 0.5
     touch = np.clip((radius - cells.nearest) * 0.9, 0, 1)[..., None]
     return unit(colours[cells.owner] * touch + (0.55 + 0.4 * blur(photo, 4)) * (1 - touch))
@@ -95,7 +95,7 @@ def pixel_art(rng: Generator, photo: Array) -> Array:
     block = int(rng.integers(5, 14))
     small = np.stack([blur(photo[..., i], block / 2.5) for i in range(3)], -1)[block // 2 :: block, block // 2 :: block]
     levels = rng.integers(3, 6)
-    few = np.round(_vivid(small, 1.4) * levels) / levels
+    few = np.round(vivid(small, 1.4) * levels) / levels
     return (
         few.repeat(block, 0).repeat(block, 1)[:size, :size].astype(np.float32)
         if len(few) * block >= size
@@ -111,16 +111,17 @@ def _fill(few: Array, block: int, size: int) -> Array:
 
 
 def low_poly(rng: Generator, photo: Array) -> Array:
-    """Flat shaded facets meeting without seams."""
-    cells = voronoi(rng, int(rng.integers(60, 260)), len(photo), rng.uniform(0, 0.5))
-    colours = _vivid(_cell_means(photo, cells), 1.25) * rng.uniform(0.8, 1.2, (len(cells.seeds), 1))
-    y, x = np.mgrid[: len(photo), : len(photo)]
-    tilt = rng.normal(0, 1.5, (len(cells.seeds), 2))[cells.owner] / len(photo)
-    plane = (y - cells.seeds[cells.owner][..., 0]) * tilt[..., 0] + (x - cells.seeds[cells.owner][..., 1]) * tilt[
-        ..., 1
-    ]
-    crease = plane > 0
-    return unit(colours[cells.owner] + 0.09 * (crease[..., None] - 0.5))
+    """A mesh of flat triangles, each of one colour, meeting without seams."""
+    size = len(photo)
+    inner = rng.random((int(rng.integers(40, 160)), 2)) * size
+    rim = np.linspace(-4, size + 4, 6)
+    frame = np.array([(a, b) for a in rim for b in rim if a in rim[[0, -1]] or b in rim[[0, -1]]])
+    mesh = Delaunay(np.concatenate([inner, frame]))
+    owner = mesh.find_simplex(np.indices((size, size)).reshape(2, -1).T).clip(0)
+    count = np.maximum(np.bincount(owner, minlength=len(mesh.simplices)), 1)
+    sums = [np.bincount(owner, photo[..., i].ravel(), len(count)) for i in range(3)]
+    colours = vivid(np.stack(sums, -1) / count[:, None], 1.35) * rng.uniform(0.78, 1.2, (len(count), 1))
+    return unit(colours[owner].reshape(size, size, 3))
 
 
 def glitch(rng: Generator, photo: Array) -> Array:

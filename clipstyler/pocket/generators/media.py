@@ -6,7 +6,7 @@ import numpy as np
 from numpy.random import Generator
 from scipy import ndimage
 
-from clipstyler.pocket.noise import (
+from clipstyler.pocket.generators.noise import (
     Array,
     axes,
     blur,

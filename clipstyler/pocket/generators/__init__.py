@@ -1,0 +1,1 @@
+"""What draws the training pictures: small seeded functions, one for every look, of any size."""

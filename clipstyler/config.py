@@ -78,6 +78,12 @@ class Calibration:
         Of Adam; halved every 100 steps.
     crop_fraction
         Side of a crop as a fraction of the longest side of the fitted image.
+    crop_overhang
+        How far crops are drawn beyond the image's border before they are moved back onto it, as a fraction of their
+        side. 0 is uniform over all places, as in the paper: the outermost pixels are then hardly ever seen.
+    text_share
+        Share of `1 - cos(E_I, E_T)`, the distance from the text itself, in the loss of a patch; the rest is the
+        paper's directional loss, so 0 is the paper.
     weight_direction, weight_patch, weight_content
         Weights of the directional, PatchCLIP and content losses.
     weight_tv_norm, weight_tv_squared
@@ -85,6 +91,8 @@ class Calibration:
         is some 40 times stronger at one weight on a 512 px photo.
     contrast
         Factor of the final contrast step; 1 changes nothing.
+    weak_patch_loss
+        A final patch loss above this means that the result does not look like the text. Default: never said.
     source_text
         What the photo is called; "a Photo" in the authors' code.
     template_set
@@ -94,12 +102,15 @@ class Calibration:
     threshold: float = 0.7
     learning_rate: float = 5e-4
     crop_fraction: float = 0.25
+    crop_overhang: float = 0.0
+    text_share: float = 0.0
     weight_direction: float = 500.0
     weight_patch: float = 9000.0
     weight_content: float = 150.0
     weight_tv_norm: float = 2e-3
     weight_tv_squared: float = 5e-5
     contrast: float = 1.5
+    weak_patch_loss: float = math.inf
     source_text: str = "a Photo"
     template_set: str = "openai-imagenet"
 
@@ -134,6 +145,8 @@ BOUNDS = {
     "patches": Bounds(1, 1024),
     "crop_size": Bounds(SMALLEST_CROP, 4096),
     "crop_fraction": Bounds(0, 1, above=True),
+    "crop_overhang": Bounds(0, 1),
+    "text_share": Bounds(0, 1),
     "learning_rate": Bounds(0, 0.1, above=True),
     "threshold": Bounds(0, 2),
     "weight_direction": Bounds(0, MAX_WEIGHT),
@@ -181,6 +194,8 @@ class StylizeConfig:
     learning_rate: float
     threshold: float
     crop_fraction: float
+    crop_overhang: float
+    text_share: float
     weight_direction: float
     weight_patch: float
     weight_content: float

@@ -30,6 +30,23 @@ def directional_loss(image: Tensor, content: Tensor, text_direction: Tensor) -> 
     return 1 - F.cosine_similarity(image - content, text_direction[None], dim=1)
 
 
+def text_loss(image: Tensor, text: Tensor) -> Tensor:
+    """Distance `1 - cos(E_I, E_T)` of views from the text itself; the paper has the direction only.
+
+    Parameters
+    ----------
+    image
+        L2-normalised embeddings of stylised views, (B, D).
+    text
+        L2-normalised embedding of the style text, (D,).
+
+    Returns
+    -------
+    One loss per view, (B,), 0 to 2.
+    """
+    return 1 - image @ text
+
+
 def threshold_rejection(losses: Tensor, tau: float) -> Tensor:
     """R(s, tau) = 0 if s <= tau else s: a patch that satisfies the text already is optimised no further."""
     return torch.where(losses <= tau, torch.zeros_like(losses), losses)

@@ -20,11 +20,17 @@ LARGEST_CORNER_SHIFT = 0.25
 _MEAN_SHRINK = 1 - LARGEST_CORNER_SHIFT
 
 
-def sample_origins(count: int, side: int, height: int, width: int, generator: torch.Generator) -> Tensor:
-    """Draw the upper left corners of crops, uniformly over all whole-pixel places: float64, (count, 2) as (x, y)."""
-    room = torch.tensor([width - side + 1, height - side + 1], dtype=torch.float64)
+def sample_origins(
+    count: int, side: int, height: int, width: int, generator: torch.Generator, overhang: int = 0
+) -> Tensor:
+    """Draw the upper left corners of crops: float64 whole pixels, (count, 2) as (x, y).
+
+    They are uniform over all places up to `overhang` pixels beyond the border (none: as in the paper), and then moved
+    back onto the image: without that, a pixel is seen the less the nearer it is to the border.
+    """
+    room = torch.tensor([width - side, height - side], dtype=torch.float64)
     draws = torch.rand(count, 2, generator=generator, dtype=torch.float64)
-    return torch.floor(draws * room)
+    return (torch.floor(draws * (room + 1 + 2 * overhang)) - overhang).clamp_min(0).minimum(room)
 
 
 def sample_quadrilaterals(count: int, side: int, generator: torch.Generator) -> Tensor:

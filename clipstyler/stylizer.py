@@ -21,21 +21,23 @@ from torch.nn import functional as F
 
 from clipstyler import patches
 from clipstyler.config import StylizeConfig, check_seed, resolve
-from clipstyler.encoders.base import EncoderSet, Model
+from clipstyler.encoders.base import EncoderSet, KnowsItsLimits, Model
 from clipstyler.imaging import Picture, fit
 from clipstyler.losses import (
     content_loss,
     directional_loss,
     patch_clip_loss,
+    text_loss,
     threshold_rejection,
     total_variation,
 )
-from clipstyler.prompts import check_texts, text_direction
+from clipstyler.prompts import check_texts, embed_text, text_direction
 from clipstyler.stylenet import STRIDE, StyleNet
 
 HALVING_PERIOD = 100  # updates after which the learning rate is halved
 # A narrower photo is mirrored to this: VGG19 halves four times, and StyleNet normalises over its smallest map.
 SMALLEST_SIDE = 16
+_FAMILIAR = 0.5  # probability below which a text counts as unknown
 _LIBRARIES = ("clipstyler", "torch", "torchvision", "open_clip_torch", "numpy", "pillow")
 # ITU-R BT.601 weights, as torchvision's greyscale has them.
 _LUMA = (0.2989, 0.587, 0.114)
@@ -77,6 +79,14 @@ class Progress:
     elapsed_s: float
     remaining_s: float
     picture: Callable[[], Picture]
+
+
+@dataclass(frozen=True)
+class Caution:
+    """Worth knowing; the work goes on. The code is for programs, in UPPER_SNAKE, the message for people."""
+
+    code: str
+    message: str
 
 
 @dataclass(frozen=True)
@@ -128,6 +138,8 @@ class RunState:
         Decides how.
     seed
         Of the network's weights and of all crops.
+    text
+        Embedding of the style text, (D,); needed where the configuration has a `text_share`.
 
     Raises
     ------
@@ -136,11 +148,18 @@ class RunState:
     """
 
     def __init__(
-        self, photo: Picture, direction: Tensor, encoders: EncoderSet, config: StylizeConfig, seed: int
+        self,
+        photo: Picture,
+        direction: Tensor,
+        encoders: EncoderSet,
+        config: StylizeConfig,
+        seed: int,
+        text: Tensor | None = None,
     ) -> None:
         self.encoders = encoders
         self.config = config
         self.direction = direction
+        self.text = text
         self.crop_side = config.crop_side(photo.width, photo.height)
         self.size = (photo.height, photo.width)
         self.canvas = tuple(max(side, SMALLEST_SIDE) for side in self.size)
@@ -181,7 +200,8 @@ class RunState:
     def _patches(self, image: Tensor, view_size: int) -> Tensor:
         config, side = self.config, self.crop_side
         height, width = self.canvas
-        origins = patches.sample_origins(config.patches, side, height, width, self.generator)
+        overhang = round(config.crop_overhang * side)
+        origins = patches.sample_origins(config.patches, side, height, width, self.generator, overhang)
         if not config.augmentation:
             return patches.crop(image, origins, side, view_size)
         quadrilaterals = patches.sample_quadrilaterals(config.patches, side, self.generator)
@@ -192,7 +212,7 @@ class RunState:
         config = self.config
         zero = image.new_zeros(())
         clip_losses = directional_loss(embeddings, self.content_embedding, self.direction)
-        patch_losses = clip_losses[: config.patches] if config.weight_patch else zero[None]
+        patch_losses = self._patch_losses(embeddings, clip_losses) if config.weight_patch else zero[None]
         tau = config.threshold if config.threshold_rejection else None
         patch = patch_clip_loss(patch_losses, tau)
         direction = clip_losses[-1] if config.weight_direction else zero
@@ -210,6 +230,12 @@ class RunState:
         if config.weight_patch and tau is not None:
             rejected = (threshold_rejection(patch_losses, tau) == 0).float().mean()
         return total, torch.stack([total, direction, patch, content, variation, rejected]).detach()
+
+    def _patch_losses(self, embeddings: Tensor, directional: Tensor) -> Tensor:
+        count, share = self.config.patches, self.config.text_share
+        if self.text is None or not share:
+            return directional[:count]
+        return (1 - share) * directional[:count] + share * text_loss(embeddings[:count], self.text)
 
     def update(self) -> None:
         """Apply the gradients once, then step the schedule."""
@@ -258,7 +284,7 @@ def stylize(
     *,
     source_text: str | None = None,
     seed: int | None = None,
-) -> Iterator[Progress | Result]:
+) -> Iterator[Caution | Progress | Result]:
     """Stylise a picture by a text (CLIPstyler, Kwon & Ye, CVPR 2022).
 
     Nothing happens until the iterator is advanced; every advance makes exactly one update, and dropping the
@@ -281,7 +307,8 @@ def stylize(
 
     Yields
     ------
-    A `Progress` after each of the `config.steps` updates, then the `Result`.
+    A `Caution` when the encoders do not know the style text, a `Progress` after each of the `config.steps` updates,
+    a `Caution` when the patches do not look like the text even then, and last the `Result`.
 
     Raises
     ------
@@ -296,7 +323,9 @@ def stylize(
     seed = draw_seed() if seed is None else check_seed(seed)
     photo = fit(picture, config.size, config.enlarge)
     direction = text_direction(encoders.clip, style, source, config.template_set)
-    state = RunState(photo, direction, encoders, config, seed)
+    text = embed_text(encoders.clip, style, config.template_set) if config.text_share else None
+    yield from unfamiliar_text(encoders, style)
+    state = RunState(photo, direction, encoders, config, seed, text)
     prepared = time.monotonic()
     for done in range(1, config.steps + 1):
         (report,) = step([state])
@@ -306,6 +335,7 @@ def stylize(
     with torch.no_grad():
         state.render()
     stylised = state.picture()
+    yield from weak_result(encoders, config, report.losses)
     yield Result(
         picture=stylised,
         seed=seed,
@@ -320,6 +350,28 @@ def stylize(
         losses=report.losses,
         timings=Timings(prepared - begun, time.monotonic() - prepared),
     )
+
+
+def unfamiliar_text(encoders: EncoderSet, style_text: str) -> Iterator[Caution]:
+    """Warn of a style text that encoders of a limited world do not know."""
+    if not isinstance(encoders.clip, KnowsItsLimits):
+        return
+    known = encoders.clip.confidence(style_text)
+    if known.probability < _FAMILIAR:
+        nearest = ", ".join(repr(name) for name in known.nearest)
+        yield Caution(
+            "TEXT_UNFAMILIAR",
+            f"the encoders {encoders.name!r} do not know {style_text!r}; the nearest looks they know are {nearest}",
+        )
+
+
+def weak_result(encoders: EncoderSet, config: StylizeConfig, losses: Losses) -> Iterator[Caution]:
+    """Warn of an end at which the patches still do not look like the text: another seed often does better."""
+    if config.weight_patch and losses.patch > encoders.calibration.weak_patch_loss:
+        yield Caution(
+            "WEAK_RESULT",
+            f"the result looks little like the text (patch loss {losses.patch:.2f}): try another seed or more steps",
+        )
 
 
 def draw_seed() -> int:

@@ -20,6 +20,7 @@ from clipstyler_client import (
     Started,
     StylizeError,
     StylizeOptions,
+    Warning,  # noqa: A004 - the contract's name
 )
 from clipstyler_client.events import Event
 
@@ -96,7 +97,9 @@ def _run(
     encoders = registry.load(name, device)
     yield Started(steps=config.steps, width=width, height=height, device=str(encoders.device))
     for event in stylizer.stylize(picture, style, encoders, config, source_text=source, seed=seed):
-        if isinstance(event, stylizer.Progress):
+        if isinstance(event, stylizer.Caution):
+            yield Warning(code=event.code, message=event.message)
+        elif isinstance(event, stylizer.Progress):
             if _is_due(event.step, previews):
                 yield _preview(event.step, event.picture(), previews)
             yield _progress(event)

@@ -86,6 +86,10 @@ def command(
     contrast: Annotated[
         float | None, typer.Option(help="Of the final contrast step; 1: none.", rich_help_panel=_HELP_HOW)
     ] = None,
+    crop_overhang: Annotated[
+        float | None,
+        typer.Option(help="Draw crops beyond the border, in sides; sees the border more.", rich_help_panel=_HELP_HOW),
+    ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of Adam.", rich_help_panel=_HELP_LOSS)] = None,
     threshold: Annotated[
         float | None, typer.Option(help="At or below it a patch is rejected.", rich_help_panel=_HELP_LOSS)
@@ -97,6 +101,10 @@ def command(
             help="Reject patches that satisfy the text.",
             rich_help_panel=_HELP_LOSS,
         ),
+    ] = None,
+    text_share: Annotated[
+        float | None,
+        typer.Option(help="Distance from the text itself in a patch's loss, 0 to 1.", rich_help_panel=_HELP_LOSS),
     ] = None,
     weight_direction: Annotated[
         float | None, typer.Option(help="Of the whole image's direction.", rich_help_panel=_HELP_LOSS)
@@ -137,6 +145,8 @@ def command(
         weight_tv=weight_tv,
         tv_form=tv_form,
         contrast=contrast,
+        crop_overhang=crop_overhang,
+        text_share=text_share,
         enlarge=enlarge,
     )
     previews_wanted = PreviewOptions(every_steps=preview_every, max_size=_PREVIEW_SIZE)

@@ -44,6 +44,10 @@ class StylizeOptions:
         Side of a crop in pixels: smaller gives finer texture.
     learning_rate, threshold, contrast
         Of Adam; at or below which a patch is rejected; of the final contrast step.
+    crop_overhang
+        How far crops are drawn beyond the border before they are moved back, as a fraction of their side.
+    text_share
+        Share of the distance from the text itself in the loss of a patch, 0 to 1.
     threshold_rejection, augmentation
         False switches it off.
     augment_fill, tv_form
@@ -72,6 +76,8 @@ class StylizeOptions:
     weight_tv: float | None = None
     tv_form: str | None = None
     contrast: float | None = None
+    crop_overhang: float | None = None
+    text_share: float | None = None
     enlarge: bool | None = None
 
 
@@ -97,6 +103,8 @@ _PLAIN = (
     "threshold_rejection",
     "augmentation",
     "contrast",
+    "crop_overhang",
+    "text_share",
     "enlarge",
 )
 _CHOICES: dict[str, Mapping[str, int]] = {"preset": PRESETS, "tv_form": TV_FORMS, "augment_fill": AUGMENT_FILLS}

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -34,6 +34,22 @@ class ClipEncoder(Protocol):
 
     def encode_text(self, sentences: Sequence[str]) -> Tensor:
         """Embed sentences: (len(sentences), D), not yet normalised."""
+        ...
+
+
+class TextConfidence(NamedTuple):
+    """How likely a text is about something that the encoders know, 0 to 1, and what they know that comes nearest."""
+
+    probability: float
+    nearest: tuple[str, ...]
+
+
+@runtime_checkable
+class KnowsItsLimits(Protocol):
+    """Encoders of a limited world that can tell when a text is outside it."""
+
+    def confidence(self, sentence: str) -> TextConfidence:
+        """How well a sentence is known."""
         ...
 
 

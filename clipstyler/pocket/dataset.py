@@ -19,8 +19,9 @@ SIDE = 128
 
 # Of every material, so many pictures are photos rendered in it; the rest is the bare material.
 _SHARE_RENDERED = 0.65
-# Of a material of which there are real pictures, so many are taken from those.
-_SHARE_REAL = 0.35
+# Of a material of which there are real pictures, so many are taken from those; of few pictures, fewer.
+_SHARE_REAL, _ENOUGH_REAL = 0.35, 6
+_FLATTEST = 0.04  # deviation of a cut-out that still shows the material
 # The photo stands against all other concepts, and comes in many faults: it fills this share of the pictures.
 _SHARE_PHOTO = 0.12
 
@@ -47,9 +48,11 @@ def draw(concept: str, rng: Generator, sources: Sources, size: int = SIDE) -> Ar
 
 
 def _material(concept: str, rng: Generator, sources: Sources, size: int) -> Array:
-    real = sources.textures.get(concept)
-    if real and rng.random() < _SHARE_REAL:
-        return random_view(rng, real, size)
+    real = sources.textures.get(concept, [])
+    if rng.random() < _SHARE_REAL * min(1.0, len(real) / _ENOUGH_REAL):
+        view = random_view(rng, real, size)
+        if view.std() > _FLATTEST:
+            return view
     return np.asarray(TEXTURES[concept](rng, size), np.float32)
 
 

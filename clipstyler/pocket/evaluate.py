@@ -1,9 +1,9 @@
-"""Measure the towers on pictures they never saw: other seeds, other photos; as drawn, and under attack.
+"""Measure the towers on what they never saw: other seeds, photos and wordings; as drawn, and under attack.
 
 Examples
 --------
   python -m clipstyler.pocket.evaluate
-  python -m clipstyler.pocket.evaluate --weights pocket.safetensors --each 40 --radius 2 4
+  python -m clipstyler.pocket.evaluate --weights pocket.safetensors --data data --each 40 --radius 4
 """
 
 from __future__ import annotations
@@ -22,20 +22,25 @@ from torch.nn import functional as F
 
 from clipstyler.pocket.augment import views
 from clipstyler.pocket.dataset import draw, to_bytes
-from clipstyler.pocket.knowledge import known_concepts
+from clipstyler.pocket.generators.noise import Array
+from clipstyler.pocket.knowledge import known_concepts, unseen_wordings
 from clipstyler.pocket.model import WEIGHTS, PocketClip, load
 from clipstyler.pocket.objective import attack
-from clipstyler.pocket.photos import held_out_photos
+from clipstyler.pocket.photos import Sources, held_out_photos, pictures_in
 
 SEED = 7_000_000
 """Of the held-out pictures; training runs use small seeds."""
+ATTACKED_SIZE = 96
+"""Side in pixels of the pictures that are attacked; the towers see them shrunk, as the product shrinks its views."""
 
 
-def held_out_views(each: int, size: int, concepts: Sequence[str] = known_concepts()) -> tuple[Tensor, Tensor]:
+def held_out_views(
+    each: int, size: int, concepts: Sequence[str] = known_concepts(), photos: list[Array] | None = None
+) -> tuple[Tensor, Tensor]:
     """Views of held-out pictures, `each` of every concept: float32 (N, 3, size, size), and their concepts, (N,)."""
-    photos = held_out_photos()
+    sources = Sources(photos or held_out_photos(), {})
     pictures = [
-        to_bytes(draw(concept, np.random.default_rng([SEED, known_concepts().index(concept), i]), photos))
+        to_bytes(draw(concept, np.random.default_rng([SEED, known_concepts().index(concept), i]), sources))
         for concept in concepts
         for i in range(each)
     ]
@@ -49,19 +54,25 @@ def concept_embeddings(clip: PocketClip) -> Tensor:
     return F.normalize(clip.encode_text(known_concepts()), dim=1)
 
 
+def embedded(clip: PocketClip, images: Tensor) -> Tensor:
+    """Normalised embeddings of pictures of any size, shrunk to what the towers take: (N, D)."""
+    size = (clip.image_size, clip.image_size)
+    shrunk = F.interpolate(images, size, mode="bilinear", antialias=True) if images.shape[-2:] != size else images
+    return F.normalize(clip.encode_image(shrunk), dim=1)
+
+
 def named(clip: PocketClip, images: Tensor, texts: Tensor) -> Tensor:
-    """Number of the nearest text of each view, (N,)."""
-    parts = [F.normalize(clip.encode_image(part), dim=1) @ texts.T for part in torch.split(images, 64)]
-    return torch.cat(parts).argmax(dim=1)
+    """Number of the nearest text of each picture, (N,)."""
+    return torch.cat([embedded(clip, part) @ texts.T for part in torch.split(images, 64)]).argmax(dim=1)
 
 
 def attacked(
-    clip: PocketClip, images: Tensor, concepts: Tensor, texts: Tensor, radius: float, steps: int = 10
+    clip: PocketClip, images: Tensor, concepts: Tensor, texts: Tensor, radius: float, steps: int = 20
 ) -> Tensor:
-    """Views moved within an L2 radius so that they look least like their concept to the towers."""
+    """Pictures moved within an L2 radius so that they look least like their concept to the towers."""
 
     def loss(part: Tensor, numbers: Tensor) -> Tensor:
-        return F.cross_entropy(20 * F.normalize(clip.encode_image(part), dim=1) @ texts.T, numbers)
+        return F.cross_entropy(20 * embedded(clip, part) @ texts.T, numbers)
 
     generator = torch.Generator().manual_seed(SEED)
     moved = [
@@ -71,8 +82,43 @@ def attacked(
     return torch.cat(moved)
 
 
+def misread_wordings(clip: PocketClip, texts: Tensor) -> tuple[int, list[str]]:
+    """How many unseen wordings there are, and "wording: concept" for each whose nearest concept is another."""
+    spoken = [(concept, wording) for concept, wordings in unseen_wordings().items() for wording in wordings]
+    nearest = (F.normalize(clip.encode_text([w for _, w in spoken]), dim=1) @ texts.T).argmax(dim=1)
+    found = [known_concepts()[i] for i in nearest.tolist()]
+    return len(spoken), [f"{w}: {other}" for (own, w), other in zip(spoken, found, strict=True) if other != own]
+
+
+def named_by_unseen_wordings(clip: PocketClip, images: Tensor, concepts: Tensor, texts: Tensor) -> float:
+    """Share of pictures named rightly when every concept goes by one of its unseen wordings."""
+    replaced = texts.clone()
+    for concept, wordings in unseen_wordings().items():
+        replaced[known_concepts().index(concept)] = F.normalize(clip.encode_text(wordings[:1]), dim=1)[0]
+    return float((named(clip, images, replaced) == concepts).float().mean())
+
+
 def main() -> None:
     """Run the command line."""
+    options = _parse()
+    torch.set_num_threads(options.threads)
+    console = Console()
+    clip, _ = load(torch.device("cpu"), options.weights)
+    photos = pictures_in(options.data / "photos" / "test") if options.data else None
+    images, concepts = held_out_views(options.each, ATTACKED_SIZE, photos=photos)
+    texts = concept_embeddings(clip)
+    columns = {"as drawn": named(clip, images, texts)}
+    for radius in track(options.radius, "attacking", console=console):
+        columns[f"attack {radius:g}"] = named(clip, attacked(clip, images, concepts, texts, radius), texts)
+    console.print(_table(columns, concepts))
+    share = named_by_unseen_wordings(clip, images, concepts, texts)
+    console.print(f"pictures named rightly by unseen wordings: {share:.1%}")
+    count, misread = misread_wordings(clip, texts)
+    console.print(f"unseen wordings nearest to their own concept: {1 - len(misread) / count:.1%} of {count}")
+    console.print("others: " + "; ".join(misread))
+
+
+def _parse() -> argparse.Namespace:
     purpose, _, examples = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
         "python -m clipstyler.pocket.evaluate",
@@ -81,21 +127,13 @@ def main() -> None:
         examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="checkpoint (default: the bundled one)")
-    parser.add_argument("--each", type=int, default=20, help="pictures of each concept (default: 20)")
-    parser.add_argument(
-        "--radius", type=float, nargs="*", default=[2.0, 4.0], help="radii of the attack (default: 2 4)"
-    )
-    parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    clip, _ = load(torch.device("cpu"), options.weights)
-    images, concepts = held_out_views(options.each, clip.image_size)
-    texts = concept_embeddings(clip)
-    columns = {"as drawn": named(clip, images, texts)}
-    for radius in track(options.radius, "attacking"):
-        columns[f"attack {radius:g}"] = named(clip, attacked(clip, images, concepts, texts, radius), texts)
-    Console().print(_table(columns, concepts))
+    add = parser.add_argument
+    add("--weights", type=Path, default=WEIGHTS, help="checkpoint (default: the bundled one)")
+    add("--data", type=Path, help="folder whose photos/test are drawn after (default: two bundled photos)")
+    add("--each", type=int, default=20, help="pictures of each concept (default: 20)")
+    add("--radius", type=float, nargs="*", default=[4.0], help="L2 radii of the attack at 96 px (default: 4)")
+    add("--threads", type=int, default=1, help="of torch (default: 1)")
+    return parser.parse_args()
 
 
 def _table(columns: dict[str, Tensor], concepts: Tensor) -> Table:

@@ -14,10 +14,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clipstyler.encoders.base import TextConfidence
+from clipstyler.pocket.knowledge import known_concepts
 from clipstyler.pocket.tokenizer import tokenize
 from clipstyler.pocket.towers import VIEW, ImageTower, TextTower
 
 WEIGHTS = Path(__file__).parent / "weights" / "pocket.safetensors"
+_NEAREST = 3
 CONTENT_LEVELS = (1, 2, 3)
 """Levels of the pyramid whose maps hold the content: at 1/2, 1/4 and 1/8 of the image's resolution."""
 
@@ -52,6 +55,17 @@ class PocketClip(nn.Module):
         tokens, words = tokenize(sentences)
         embedding: Tensor = self.text(tokens.to(device), words.to(device))
         return embedding
+
+
+    def confidence(self, sentence: str) -> TextConfidence:
+        """How well a sentence is about what the towers were taught, and the concepts that it comes nearest to."""
+        device = self.text.parts.weight.device
+        tokens, words = tokenize([sentence])
+        logit = self.text.confidence(tokens.to(device), words.to(device))
+        names = known_concepts()[1:]
+        embeddings = F.normalize(self.encode_text([sentence, *names]), dim=1)
+        nearest = (embeddings[1:] @ embeddings[0]).topk(_NEAREST).indices.tolist()
+        return TextConfidence(float(logit.sigmoid()), tuple(names[i] for i in nearest))
 
 
 class PocketContent(nn.Module):

@@ -184,6 +184,8 @@ class StylizationOptions(google.protobuf.message.Message):
     TV_FORM_FIELD_NUMBER: builtins.int
     CONTRAST_FIELD_NUMBER: builtins.int
     ENLARGE_FIELD_NUMBER: builtins.int
+    CROP_OVERHANG_FIELD_NUMBER: builtins.int
+    TEXT_SHARE_FIELD_NUMBER: builtins.int
     preset: Global___Preset.ValueType
     """How much work is done. Default: draft."""
     size: builtins.int
@@ -222,6 +224,14 @@ class StylizationOptions(google.protobuf.message.Message):
     """
     enlarge: builtins.bool
     """Whether a photo smaller than `size` is enlarged. Default: false."""
+    crop_overhang: builtins.float
+    """How far crops are drawn beyond the image's border before they are moved back onto it, as a fraction of their
+    side, 0 to 1. Default: the calibration's (paper: 0).
+    """
+    text_share: builtins.float
+    """Share of the distance from the text itself, 1 - cos(E_I, E_T), in the loss of a patch, 0 to 1; the rest is the
+    paper's directional loss. Default: the calibration's (paper: 0).
+    """
     @property
     def weights(self) -> Global___LossWeights:
         """Weights of the loss terms. Default: the calibration's."""
@@ -245,13 +255,17 @@ class StylizationOptions(google.protobuf.message.Message):
         tv_form: Global___TvForm.ValueType = ...,
         contrast: builtins.float | None = ...,
         enlarge: builtins.bool | None = ...,
+        crop_overhang: builtins.float | None = ...,
+        text_share: builtins.float | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_learning_rate", b"_learning_rate", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "augmentation", b"augmentation", "contrast", b"contrast", "crop_size", b"crop_size", "enlarge", b"enlarge", "learning_rate", b"learning_rate", "patches", b"patches", "seed", b"seed", "size", b"size", "steps", b"steps", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "weights", b"weights"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_learning_rate", b"_learning_rate", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "augment_fill", b"augment_fill", "augmentation", b"augmentation", "contrast", b"contrast", "crop_size", b"crop_size", "encoders", b"encoders", "enlarge", b"enlarge", "learning_rate", b"learning_rate", "patches", b"patches", "preset", b"preset", "seed", b"seed", "size", b"size", "steps", b"steps", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "tv_form", b"tv_form", "weights", b"weights"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_learning_rate", b"_learning_rate", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "augmentation", b"augmentation", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "enlarge", b"enlarge", "learning_rate", b"learning_rate", "patches", b"patches", "seed", b"seed", "size", b"size", "steps", b"steps", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "weights", b"weights"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_learning_rate", b"_learning_rate", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "augment_fill", b"augment_fill", "augmentation", b"augmentation", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "encoders", b"encoders", "enlarge", b"enlarge", "learning_rate", b"learning_rate", "patches", b"patches", "preset", b"preset", "seed", b"seed", "size", b"size", "steps", b"steps", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "tv_form", b"tv_form", "weights", b"weights"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_augmentation", b"_augmentation"]) -> typing.Literal["augmentation"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_contrast", b"_contrast"]) -> typing.Literal["contrast"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_crop_overhang", b"_crop_overhang"]) -> typing.Literal["crop_overhang"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_crop_size", b"_crop_size"]) -> typing.Literal["crop_size"] | None: ...
     @typing.overload
@@ -266,6 +280,8 @@ class StylizationOptions(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_size", b"_size"]) -> typing.Literal["size"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_steps", b"_steps"]) -> typing.Literal["steps"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_text_share", b"_text_share"]) -> typing.Literal["text_share"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_threshold", b"_threshold"]) -> typing.Literal["threshold"] | None: ...
     @typing.overload

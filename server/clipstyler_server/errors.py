@@ -64,6 +64,8 @@ _FIELD_PATHS = {
     "weight_content": "options.weights.content",
     "weight_tv": "options.weights.total_variation",
     "contrast": "options.contrast",
+    "crop_overhang": "options.crop_overhang",
+    "text_share": "options.text_share",
 }
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from clipstyler.pocket.captions import caption_of_each, misspelt
+from clipstyler.pocket.captions import Speaker, gibberish, misspelt
 from clipstyler.pocket.knowledge import known_concepts
 from clipstyler.pocket.tokenizer import BUCKETS, MAX_TOKENS, buckets, tokenize, words
 
@@ -47,7 +47,7 @@ def test_a_misspelling_shares_parts_with_the_word() -> None:
 
 
 def test_captions_repeat_with_the_seed() -> None:
-    first, again = (caption_of_each(np.random.default_rng(4)) for _ in range(2))
+    first, again = (Speaker("cat dog house".split()).caption_of_each(np.random.default_rng(4)) for _ in range(2))
     assert first == again
     assert len(first) == len(known_concepts())
 
@@ -58,3 +58,15 @@ def test_misspelling_keeps_the_ends() -> None:
         wrong = misspelt("stained glass", rng)
         assert wrong[0] == "s"
         assert wrong[-1] == "s"
+
+
+def test_a_modified_caption_names_the_modifier() -> None:
+    rng = np.random.default_rng(0)
+    spoken = [Speaker().modified("fire", "blue", rng) for _ in range(30)]
+    assert all(any(word in sentence for word in ("blue", "azure")) for sentence in spoken)
+    assert len(set(spoken)) > 5
+
+
+def test_gibberish_is_one_or_two_words() -> None:
+    rng = np.random.default_rng(0)
+    assert {len(gibberish(rng).split()) for _ in range(40)} == {1, 2}

@@ -156,6 +156,15 @@ class Previewed:
 
 
 @dataclass(frozen=True)
+class Cautioned:
+    """Something worth knowing about the job; the work goes on."""
+
+    job_id: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Finished:
     """The stylisation succeeded."""
 
@@ -214,7 +223,7 @@ class WorkerLost:
     problem: str
 
 
-JobEvent = Started | Progressed | Previewed | Finished | Stopped | Broke
+JobEvent = Started | Progressed | Previewed | Cautioned | Finished | Stopped | Broke
 EngineEvent = WorkerReady | WorkerLost | JobEvent
 Command = Order | Cancel | Shutdown
 

@@ -21,6 +21,7 @@ from clipstyler_server import logs
 from clipstyler_server.engine.base import (
     Broke,
     Cancel,
+    Cautioned,
     Command,
     FailureKind,
     Finished,
@@ -37,6 +38,7 @@ from clipstyler_server.engine.base import (
 from clipstyler_server.engine.channel import Channel
 from clipstyler_server.engine.previews import PreviewEncoder, encode_image
 from clipstyler_server.engine.workload import (
+    Notice,
     OptimiserOptions,
     Outcome,
     Step,
@@ -155,6 +157,9 @@ class Run:
             item = next(items)
             if isinstance(item, Outcome):
                 return self._finish(item)
+            if isinstance(item, Notice):
+                channel.send(Cautioned(order.job_id, item.code, item.message))
+                continue
             self._step = item.step
             if order.previews.wants(item.step):
                 previews.offer(order.job_id, item.step, item.picture(), order.previews)

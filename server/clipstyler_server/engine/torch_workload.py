@@ -13,7 +13,7 @@ from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
 from clipstyler.imaging import Picture
 from clipstyler_server.engine.base import Encoders, Losses, Model, Order, WorkerInfo
-from clipstyler_server.engine.workload import OptimiserOptions, Outcome, Step, UnfitError
+from clipstyler_server.engine.workload import Notice, OptimiserOptions, Outcome, Step, UnfitError
 
 _WARM_UP_SIZE = 64
 
@@ -51,7 +51,7 @@ class TorchWorkload:
             versions=stylizer.library_versions(),
         )
 
-    def stylize(self, order: Order) -> Iterator[Step | Outcome]:
+    def stylize(self, order: Order) -> Iterator[Notice | Step | Outcome]:
         """Run an order with PyTorch."""
         items = stylizer.stylize(
             order.picture,
@@ -63,7 +63,7 @@ class TorchWorkload:
         )
         try:
             for item in items:
-                yield _step(item) if isinstance(item, stylizer.Progress) else _outcome(item)
+                yield _translated(item)
         except torch.OutOfMemoryError as error:
             torch.cuda.empty_cache()
             raise MemoryError("the device ran out of memory") from error
@@ -96,6 +96,16 @@ def _describe(name: str, encoders: EncoderSet) -> Encoders:
 
 def _losses(losses: stylizer.Losses) -> Losses:
     return Losses(losses.total, losses.direction, losses.patch, losses.content, losses.total_variation)
+
+
+def _translated(item: stylizer.Caution | stylizer.Progress | stylizer.Result) -> Notice | Step | Outcome:
+    match item:
+        case stylizer.Caution():
+            return Notice(item.code, item.message)
+        case stylizer.Progress():
+            return _step(item)
+        case stylizer.Result():
+            return _outcome(item)
 
 
 def _step(progress: stylizer.Progress) -> Step:

@@ -39,6 +39,14 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Notice:
+    """Something worth knowing; the work goes on."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The end of a stylisation that succeeded."""
 
@@ -64,8 +72,8 @@ class Workload(Protocol):
         """What this worker is."""
         ...
 
-    def stylize(self, order: Order) -> Iterator[Step | Outcome]:
-        """Run an order: every advance makes one optimiser update; the last item is the outcome."""
+    def stylize(self, order: Order) -> Iterator[Notice | Step | Outcome]:
+        """Run an order: every advance makes at most one optimiser update; the last item is the outcome."""
         ...
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from clipstyler_server import logs
 from clipstyler_server.engine.base import (
     Broke,
+    Cautioned,
     Engine,
     EngineEvent,
     FailureKind,
@@ -191,6 +192,8 @@ class Dispatcher:
                 job.publish(event)
             case Started():
                 job.publish(event)
+            case Cautioned():
+                job.publish(Warned(event.code, event.message))
             case Finished():
                 self._succeed(job, event)
             case Stopped():

@@ -58,6 +58,8 @@ _PLAIN_OPTIONS = (
     "threshold_rejection",
     "augmentation",
     "contrast",
+    "crop_overhang",
+    "text_share",
     "enlarge",
 )
 _WEIGHTS = {

@@ -85,6 +85,8 @@ def options(order: Order, crop_side: int) -> options_pb2.StylizationOptions:
         weights=_weights(config, config.weight_tv),
         tv_form=_number(TV_FORMS, config.tv_form),  # type: ignore[arg-type]
         contrast=config.contrast,
+        crop_overhang=config.crop_overhang,
+        text_share=config.text_share,
         enlarge=config.enlarge,
     )
 
@@ -97,6 +99,8 @@ def calibration(meant: Calibration) -> options_pb2.StylizationOptions:
         weights=_weights(meant, meant.weight_tv(TvForm.NORM)),
         tv_form=options_pb2.TV_FORM_NORM,
         contrast=meant.contrast,
+        crop_overhang=meant.crop_overhang,
+        text_share=meant.text_share,
     )
 
 

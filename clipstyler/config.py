@@ -93,6 +93,8 @@ class Calibration:
         Factor of the final contrast step; 1 changes nothing.
     weak_patch_loss
         A final patch loss above this means that the result does not look like the text. Default: never said.
+    logit_scale
+        Factor of the cosines in zero-shot classification; 100 is what CLIP learned.
     source_text
         What the photo is called; "a Photo" in the authors' code.
     template_set
@@ -110,7 +112,8 @@ class Calibration:
     weight_tv_norm: float = 2e-3
     weight_tv_squared: float = 5e-5
     contrast: float = 1.5
-    weak_patch_loss: float = math.inf
+    weak_patch_loss: float | None = None
+    logit_scale: float = 100.0
     source_text: str = "a Photo"
     template_set: str = "openai-imagenet"
 

@@ -39,8 +39,8 @@ def check_texts(style_text: str, source_text: str, max_characters: int = MAX_CHA
         A text is empty or too long, holds control characters, or both are the same (case aside), so that there
         is no direction from one to the other.
     """
-    style = _check_text("style_text", style_text, max_characters)
-    source = _check_text("source_text", source_text, max_characters)
+    style = check_text("style_text", style_text, max_characters)
+    source = check_text("source_text", source_text, max_characters)
     if style.casefold() == source.casefold():
         raise ConfigError(
             "style_text",
@@ -49,7 +49,14 @@ def check_texts(style_text: str, source_text: str, max_characters: int = MAX_CHA
     return style, source
 
 
-def _check_text(field: str, text: str, max_characters: int) -> str:
+def check_text(field: str, text: str, max_characters: int = MAX_CHARACTERS) -> str:
+    """Return one text in normal form.
+
+    Raises
+    ------
+    ConfigError
+        It is empty or too long, or holds control characters; the error bears the field's name.
+    """
     if len(text) > max_characters:
         raise ConfigError(field, f"has {len(text)} characters, the limit is {max_characters}: shorten it")
     normal = normalise(text)

@@ -367,7 +367,8 @@ def unfamiliar_text(encoders: EncoderSet, style_text: str) -> Iterator[Caution]:
 
 def weak_result(encoders: EncoderSet, config: StylizeConfig, losses: Losses) -> Iterator[Caution]:
     """Warn of an end at which the patches still do not look like the text: another seed often does better."""
-    if config.weight_patch and losses.patch > encoders.calibration.weak_patch_loss:
+    limit = encoders.calibration.weak_patch_loss
+    if config.weight_patch and limit is not None and losses.patch > limit:
         yield Caution(
             "WEAK_RESULT",
             f"the result looks little like the text (patch loss {losses.patch:.2f}): try another seed or more steps",

@@ -24,6 +24,8 @@ _FLAGS = {
 }
 _EXTRAS = {
     "local": {"numpy", "open_clip", "safetensors", "torch", "torchvision"},
+    "pocket": {"scipy", "skimage", "sklearn"},
+    "teacher": {"all_minilm_l6_v2", "sentence_transformers"},
     "server": {"aiohttp", "grpc_health", "grpc_reflection", "grpc_status", "prometheus_client", "pydantic"}
     | {"pydantic_settings", "structlog"},
 }
@@ -38,6 +40,8 @@ def flag_of(field: str) -> str:
     name = field.removeprefix("options.")
     if name in _FLAGS:
         return _FLAGS[name]
+    if name.startswith("labels"):
+        return name.upper()
     return "--" + name.replace("weights.", "weight-").replace("_", "-")
 
 

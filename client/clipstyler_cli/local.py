@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -52,12 +53,19 @@ def stylize_here(
     StylizeError
         The encoders cannot be loaded, or the optimisation diverged.
     """
+    with library_errors():
+        yield from _run(photo, style_text, source_text, options, previews, result_format, device)
+
+
+@contextmanager
+def library_errors() -> Iterator[None]:
+    """Turn the library's errors into those that a server's answers become, so that both read alike."""
     from clipstyler.config import ConfigError  # noqa: PLC0415 - all of this is heavy, and only used here
     from clipstyler.encoders.base import EncoderUnavailableError  # noqa: PLC0415
     from clipstyler.imaging import ImageError  # noqa: PLC0415
 
     try:
-        yield from _run(photo, style_text, source_text, options, previews, result_format, device)
+        yield
     except ConfigError as error:
         violation = FieldViolation(error.field, error.problem)
         raise InvalidRequestError("INVALID_ARGUMENT", str(error), "INVALID_FIELD", (violation,)) from error

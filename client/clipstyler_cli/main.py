@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clipstyler_cli import demo, models, serve, stylize
+from clipstyler_cli import classify, demo, models, pocket, serve, stylize
 
 app = typer.Typer(
     name="clipstyler",
@@ -17,9 +17,11 @@ app = typer.Typer(
     help="Stylise photos by text: here, or through a server.",
 )
 app.command("stylize")(stylize.command)
+app.command("classify")(classify.command)
 app.command("serve")(serve.command)
 app.command("demo")(demo.command)
 app.add_typer(models.app, name="models")
+app.add_typer(pocket.app, name="pocket")
 
 
 def _version(wanted: bool) -> None:

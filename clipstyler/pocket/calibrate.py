@@ -2,9 +2,9 @@
 
 Examples
 --------
-  python -m clipstyler.pocket.calibrate --out sheet.png
-  python -m clipstyler.pocket.calibrate --weights pocket.safetensors --texts fire mosaic --photo me.jpg
-  python -m clipstyler.pocket.calibrate --vary threshold 0.02 0.05 0.1 --set crop_fraction 0.25
+  clipstyler pocket sheet --out sheet.png
+  clipstyler pocket sheet --weights pocket.safetensors --texts fire mosaic --photo me.jpg
+  clipstyler pocket sheet --vary threshold 0.02 0.05 0.1 --set crop_fraction 0.25
 
 The sheet's left column is the photo. Losses and seconds go to the terminal.
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,9 +73,9 @@ def stylised(picture: Picture, text: str, trial: EncoderSet, config: StylizeConf
     return last
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    options = _parse()
+    options = _parse(arguments)
     torch.set_num_threads(options.threads)
     console = Console()
     rows = []
@@ -107,10 +107,10 @@ def _tile(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(Image.fromarray(pixels).resize((_TILE, _TILE), Image.Resampling.LANCZOS), np.uint8)
 
 
-def _parse() -> argparse.Namespace:
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     purpose, _, examples = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
-        "python -m clipstyler.pocket.calibrate",
+        "clipstyler pocket sheet",
         None,
         purpose,
         examples,
@@ -127,7 +127,7 @@ def _parse() -> argparse.Namespace:
     add("--seed", type=int, default=1, help="of every run (default: 1)")
     add("--threads", type=int, default=1, help="of torch (default: 1)")
     add("--out", type=Path, default=Path("sheet.png"), help="the sheet (default: sheet.png)")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

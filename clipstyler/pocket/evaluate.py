@@ -2,8 +2,8 @@
 
 Examples
 --------
-  python -m clipstyler.pocket.evaluate
-  python -m clipstyler.pocket.evaluate --weights pocket.safetensors --data data --each 40 --radius 4
+  clipstyler pocket evaluate
+  clipstyler pocket evaluate --weights pocket.safetensors --data data --each 40 --radius 4
 """
 
 from __future__ import annotations
@@ -98,9 +98,9 @@ def named_by_unseen_wordings(clip: PocketClip, images: Tensor, concepts: Tensor,
     return float((named(clip, images, replaced) == concepts).float().mean())
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    options = _parse()
+    options = _parse(arguments)
     torch.set_num_threads(options.threads)
     console = Console()
     clip, _ = load(torch.device("cpu"), options.weights)
@@ -118,10 +118,10 @@ def main() -> None:
     console.print("others: " + "; ".join(misread))
 
 
-def _parse() -> argparse.Namespace:
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     purpose, _, examples = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
-        "python -m clipstyler.pocket.evaluate",
+        "clipstyler pocket evaluate",
         None,
         purpose,
         examples,
@@ -133,7 +133,7 @@ def _parse() -> argparse.Namespace:
     add("--each", type=int, default=20, help="pictures of each concept (default: 20)")
     add("--radius", type=float, nargs="*", default=[4.0], help="L2 radii of the attack at 96 px (default: 4)")
     add("--threads", type=int, default=1, help="of torch (default: 1)")
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def _table(columns: dict[str, Tensor], concepts: Tensor) -> Table:

@@ -1,4 +1,4 @@
-"""What the `pocket` encoders are taught: concepts, their wordings, words that modify them. Neither PyTorch nor NumPy."""
+"""What the `pocket` encoders are taught: concepts, their wordings, words that modify them. No PyTorch here."""
 
 from __future__ import annotations
 

@@ -56,7 +56,6 @@ class PocketClip(nn.Module):
         embedding: Tensor = self.text(tokens.to(device), words.to(device))
         return embedding
 
-
     def confidence(self, sentence: str) -> TextConfidence:
         """How well a sentence is about what the towers were taught, and the concepts that it comes nearest to."""
         device = self.text.parts.weight.device

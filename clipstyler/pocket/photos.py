@@ -32,7 +32,7 @@ class Sources(NamedTuple):
 
     @classmethod
     def load(cls, folder: Path | None = None) -> Sources:
-        """Load what training may see: `photos/train` and `textures/train/CONCEPT` of a folder, or the bundled photos."""
+        """Load what training may see: photos/train and textures/train/CONCEPT of a folder, or bundled photos."""
         if folder is None:
             return cls([_bundled(name) for name in _TRAINING], {})
         textures = {place.name: pictures_in(place) for place in sorted((folder / "textures" / "train").iterdir())}
@@ -41,9 +41,7 @@ class Sources(NamedTuple):
 
 def pictures_in(folder: Path) -> list[Array]:
     """The pictures of a folder in the order of their names, shrunk to 480 px: float32 (H, W, 3) in [0, 1]."""
-    return [
-        _shrunk(Image.open(path)) for path in sorted(folder.iterdir()) if path.suffix.lower() in _SUFFIXES
-    ]
+    return [_shrunk(Image.open(path)) for path in sorted(folder.iterdir()) if path.suffix.lower() in _SUFFIXES]
 
 
 def held_out_photos() -> list[Array]:

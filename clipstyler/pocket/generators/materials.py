@@ -174,7 +174,9 @@ def crumpled_paper(rng: Generator, size: int) -> Array:
         cells = voronoi(rng, int(count * rng.uniform(0.7, 1.4)), size)
         tilt = rng.normal(0, 1, (len(cells.seeds), 2))[cells.owner]
         y, x = np.mgrid[:size, :size]
-        slope = (y - cells.seeds[cells.owner][..., 0]) * tilt[..., 0] + (x - cells.seeds[cells.owner][..., 1]) * tilt[..., 1]
+        slope = (y - cells.seeds[cells.owner][..., 0]) * tilt[..., 0] + (x - cells.seeds[cells.owner][..., 1]) * tilt[
+            ..., 1
+        ]
         shade += slope * count**0.5 / size * 0.09 + 0.1 * np.exp(-cells.border / 1.1)
     paper = jitter(rng, [(0.93, 0.92, 0.9), (0.93, 0.92, 0.9), (0.74, 0.6, 0.43)][rng.integers(3)], 0.02)
     grain = 0.04 * (fbm(rng, size, 30, 0.4) - 0.5)

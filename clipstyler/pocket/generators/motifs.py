@@ -62,17 +62,23 @@ def polka_dots(rng: Generator, size: int) -> Array:
 
 def plaid(rng: Generator, size: int) -> Array:
     """Tartan: coloured bands crossing, woven in twill."""
-    sett = [jitter(rng, colour, 0.05) for colour in
-            [[(0.7, 0.08, 0.1), (0.08, 0.25, 0.14), (0.05, 0.06, 0.2), (0.9, 0.8, 0.3)],
-             [(0.1, 0.2, 0.45), (0.08, 0.3, 0.18), (0.03, 0.03, 0.05), (0.9, 0.9, 0.88)],
-             [(0.8, 0.7, 0.5), (0.15, 0.13, 0.12), (0.7, 0.12, 0.12), (0.95, 0.93, 0.9)]][rng.integers(3)]]
+    sett = [
+        jitter(rng, colour, 0.05)
+        for colour in [
+            [(0.7, 0.08, 0.1), (0.08, 0.25, 0.14), (0.05, 0.06, 0.2), (0.9, 0.8, 0.3)],
+            [(0.1, 0.2, 0.45), (0.08, 0.3, 0.18), (0.03, 0.03, 0.05), (0.9, 0.9, 0.88)],
+            [(0.8, 0.7, 0.5), (0.15, 0.13, 0.12), (0.7, 0.12, 0.12), (0.95, 0.93, 0.9)],
+        ][rng.integers(3)]
+    ]
     widths = np.array([5, 4, 3, 0.7]) * rng.uniform(1.2, 3.2)
     order = [0, 1, 2, 3, 2, 1]
     ends = np.cumsum(widths[order])
     bands = np.asarray(sett)[np.asarray(order)[np.searchsorted(ends, np.arange(size) % ends[-1] * 0.999)]]
     y, x = np.mgrid[:size, :size]
     twill = (((x + y) // 2) % 2 == 0)[..., None]
-    image = np.where(twill, np.broadcast_to(bands[:, None], (size, size, 3)), np.broadcast_to(bands[None], (size, size, 3)))
+    image = np.where(
+        twill, np.broadcast_to(bands[:, None], (size, size, 3)), np.broadcast_to(bands[None], (size, size, 3))
+    )
     soft = 0.5 * image + 0.25 * (bands[:, None] + bands[None])
     return unit(soft * (0.9 + 0.2 * fbm(rng, size, 24, 0.6))[..., None])
 
@@ -89,12 +95,16 @@ def checkerboard(rng: Generator, size: int) -> Array:
 
 def camouflage(rng: Generator, size: int) -> Array:
     """Flat interlocking blotches of olive, brown, khaki and black."""
-    colours = [[(0.55, 0.52, 0.36), (0.3, 0.36, 0.18), (0.32, 0.23, 0.14), (0.08, 0.09, 0.07)],
-               [(0.76, 0.69, 0.52), (0.58, 0.47, 0.32), (0.4, 0.34, 0.24), (0.25, 0.2, 0.15)]][int(rng.random() < 0.25)]
+    colours = [
+        [(0.55, 0.52, 0.36), (0.3, 0.36, 0.18), (0.32, 0.23, 0.14), (0.08, 0.09, 0.07)],
+        [(0.76, 0.69, 0.52), (0.58, 0.47, 0.32), (0.4, 0.34, 0.24), (0.25, 0.2, 0.15)],
+    ][int(rng.random() < 0.25)]
     image = np.broadcast_to(jitter(rng, colours[0], 0.02), (size, size, 3))
     base = rng.uniform(2, 5)
     for colour in colours[1:]:
-        image = np.where((fbm(rng, size, base, 2.4) > rng.uniform(0.58, 0.72))[..., None], jitter(rng, colour, 0.02), image)
+        image = np.where(
+            (fbm(rng, size, base, 2.4) > rng.uniform(0.58, 0.72))[..., None], jitter(rng, colour, 0.02), image
+        )
     return unit(image * (0.94 + 0.1 * fbm(rng, size, 26, 0.5))[..., None])
 
 
@@ -115,7 +125,10 @@ def circuit_board(rng: Generator, size: int) -> Array:
                 if 0 <= row < size - 1 and 0 <= column < size - 1:
                     image[row : row + 2, column : column + 2] = trace
         for py, px in (first, (row, column)):
-            r = np.hypot(y[max(0, py - 4) : py + 4, max(0, px - 4) : px + 4] - py, x[max(0, py - 4) : py + 4, max(0, px - 4) : px + 4] - px)
+            r = np.hypot(
+                y[max(0, py - 4) : py + 4, max(0, px - 4) : px + 4] - py,
+                x[max(0, py - 4) : py + 4, max(0, px - 4) : px + 4] - px,
+            )
             part = image[max(0, py - 4) : py + 4, max(0, px - 4) : px + 4]
             part[(r < step * 0.38) & (r > step * 0.14)] = pad
     for _ in range(rng.integers(0, 4)):

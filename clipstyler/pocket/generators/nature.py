@@ -127,7 +127,9 @@ def moss(rng: Generator, size: int) -> Array:
     cushion = np.clip(1.1 - cells.nearest / (size / len(cells.seeds) ** 0.5), 0, 1) ** 0.6
     pile = fbm(rng, size, rng.uniform(20, 34), 0.5)
     tone = np.clip(0.45 * cushion + 0.6 * pile - 0.1 + 0.2 * (fbm(rng, size, 3, 1.8) - 0.5), 0, 1)
-    return ramp(tone, palette(rng, [(0.03, 0.07, 0.01), (0.15, 0.26, 0.04), (0.36, 0.47, 0.1), (0.66, 0.7, 0.25)], 0.02))
+    return ramp(
+        tone, palette(rng, [(0.03, 0.07, 0.01), (0.15, 0.26, 0.04), (0.36, 0.47, 0.1), (0.66, 0.7, 0.25)], 0.02)
+    )
 
 
 def lightning(rng: Generator, size: int) -> Array:
@@ -162,12 +164,14 @@ def smoke(rng: Generator, size: int) -> Array:
     plume = warp(fbm(rng, size, rng.uniform(2, 4), 1.8, (1.8, 1)), push, sway)
     wisps = 1 - np.abs(2 * warp(fbm(rng, size, 3, 2.0, (1.5, 1)), sway, push) - 1)
     tone = np.clip(1.3 * (0.55 * plume + 0.45 * wisps) - rng.uniform(0.25, 0.45), 0, 1)
-    return ramp(tone, palette(rng, [(0.05, 0.05, 0.06), (0.35, 0.35, 0.37), (0.65, 0.65, 0.67), (0.92, 0.92, 0.93)], 0.01))
+    return ramp(
+        tone, palette(rng, [(0.05, 0.05, 0.06), (0.35, 0.35, 0.37), (0.65, 0.65, 0.67), (0.92, 0.92, 0.93)], 0.01)
+    )
 
 
 def aurora(rng: Generator, size: int) -> Array:
     """Curtains of green and violet light over a starry night."""
-    y, x = axes(size)
+    y, _x = axes(size)
     light, hue = np.zeros((size, size)), np.zeros((size, size))
     for _ in range(rng.integers(2, 5)):
         fold = rng.uniform(0.35, 0.8) + 0.45 * (fbm(rng, size, 1.5, 2.4)[size // 2] - 0.5)[None]
@@ -206,5 +210,7 @@ def bubbles(rng: Generator, size: int) -> Array:
         film = hsv(rng.random() + 0.6 * (y - cy) / radius * 0.3 + 0.3 * r, 0.55, 1.0)
         spot = np.exp(-((np.hypot(y - cy + 0.4 * radius, x - cx + 0.4 * radius) / (0.16 * radius)) ** 2))[..., None]
         inside = np.clip((1 - r) * radius, 0, 1)[..., None]
-        image = image * (1 - 0.15 * inside) + 0.2 * inside * film * r[..., None].clip(0, 1) + 0.75 * rim * film + 0.8 * spot
+        image = (
+            image * (1 - 0.15 * inside) + 0.2 * inside * film * r[..., None].clip(0, 1) + 0.75 * rim * film + 0.8 * spot
+        )
     return unit(image)

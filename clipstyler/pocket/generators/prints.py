@@ -37,7 +37,9 @@ def halftone(rng: Generator, photo: Array) -> Array:
     """Newsprint: black dots of varying size on pale paper."""
     size = len(photo)
     grey = stretch_to_unit(blur(luminance(photo), 1.0))
-    dots = np.clip((_screen(size, rng.uniform(4, 8.5), rng.uniform(0.3, 1.2)) - (0.06 + 0.9 * grey)) * 7 + 0.5, 0, 1)[..., None]
+    dots = np.clip((_screen(size, rng.uniform(4, 8.5), rng.uniform(0.3, 1.2)) - (0.06 + 0.9 * grey)) * 7 + 0.5, 0, 1)[
+        ..., None
+    ]
     paper = jitter(rng, (0.94, 0.92, 0.86), 0.025)
     return unit(paper * (1 - dots) + dots * jitter(rng, (0.08, 0.08, 0.09), 0.02))
 
@@ -86,7 +88,9 @@ def origami(rng: Generator, photo: Array) -> Array:
     shade = rng.uniform(0.8, 1.05, count)[cells.owner] * (1 - 0.16 * (side > 0))
     fold = 0.28 * np.exp(-np.clip(side, 0, None) / 5) * (side > 0) - 0.12 * np.exp(-np.abs(side + 0.8))
     rim = np.clip(cells.border / 1.2, 0, 1) * 0.35 + 0.65
-    return unit(paper[cells.owner] * ((shade - fold) * rim)[..., None] + 0.02 * (fbm(rng, size, 30, 0.3) - 0.5)[..., None])
+    return unit(
+        paper[cells.owner] * ((shade - fold) * rim)[..., None] + 0.02 * (fbm(rng, size, 30, 0.3) - 0.5)[..., None]
+    )
 
 
 def graffiti(rng: Generator, photo: Array) -> Array:
@@ -114,16 +118,22 @@ def sepia(rng: Generator, photo: Array) -> Array:
     y, x = axes(size)
     grey = grey * (1.05 - rng.uniform(0, 0.9) * ((y - 0.5) ** 2 + (x - 0.5) ** 2))
     spots = np.clip((fbm(rng, size, 16, 1.0) - 0.93) * 12, 0, 1) * 0.35
-    return unit(ramp(np.clip(grey + spots, 0, 1), [(0.13, 0.07, 0.03), (0.5, 0.34, 0.2), (0.8, 0.66, 0.46), (0.98, 0.91, 0.76)]))
+    return unit(
+        ramp(np.clip(grey + spots, 0, 1), [(0.13, 0.07, 0.03), (0.5, 0.34, 0.2), (0.8, 0.66, 0.46), (0.98, 0.91, 0.76)])
+    )
 
 
 def x_ray(rng: Generator, photo: Array) -> Array:
     """A radiograph: inverted glowing shapes in blue-grey on black, translucent, soft."""
     size = len(photo)
     dense = 1 - stretch_to_unit(blur(luminance(photo), rng.uniform(0.8, 2)))
-    glow = np.clip(0.75 * dense**1.5 + 0.45 * blur(edges(photo, 1.6), 1.2) + 0.12 * (fbm(rng, size, 3, 1.8) - 0.5), 0, 1)
+    glow = np.clip(
+        0.75 * dense**1.5 + 0.45 * blur(edges(photo, 1.6), 1.2) + 0.12 * (fbm(rng, size, 3, 1.8) - 0.5), 0, 1
+    )
     grain = 0.04 * rng.normal(0, 1, (size, size))
-    return ramp(np.clip(glow + grain, 0, 1), [(0.0, 0.01, 0.03), (0.12, 0.2, 0.29), (0.45, 0.58, 0.68), (0.93, 0.97, 1.0)])
+    return ramp(
+        np.clip(glow + grain, 0, 1), [(0.0, 0.01, 0.03), (0.12, 0.2, 0.29), (0.45, 0.58, 0.68), (0.93, 0.97, 1.0)]
+    )
 
 
 def ukiyo_e(rng: Generator, photo: Array) -> Array:

@@ -1,0 +1,49 @@
+"""`clipstyler classify`: which of some labels names a picture best."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from clipstyler_cli.faults import clear_errors
+from clipstyler_cli.local import library_errors
+
+_BAR = 24
+
+
+def command(
+    image: Annotated[Path, typer.Argument(help="Image file: JPEG, PNG, WebP, TIFF, BMP or GIF.", show_default=False)],
+    labels: Annotated[list[str], typer.Argument(help="Texts to choose from.", show_default=False)],
+    encoders: Annotated[str, typer.Option(help="Name of the encoders; see `clipstyler models list`.")] = "pocket",
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell which of LABELS names IMAGE best (zero-shot): label and probability, the best first.
+
+    Examples
+    --------
+      clipstyler classify cat.jpg photo fire "pencil sketch"
+
+      clipstyler classify out.png mosaic "stained glass" "stone wall" --json
+
+      clipstyler classify cat.jpg "a cat" "a dog" --encoders vit-b-32
+    """
+    with clear_errors(), library_errors():
+        from clipstyler import imaging, zero_shot  # noqa: PLC0415 - heavy, and only used here
+        from clipstyler.encoders import registry  # noqa: PLC0415
+
+        zero_shot.check_labels(labels)
+        picture = imaging.decode(image.read_bytes())
+        predictions = zero_shot.classify(picture, labels, registry.load(encoders, device))
+        if as_json:
+            print(json.dumps({"predictions": [prediction._asdict() for prediction in predictions]}, indent=2))
+            return
+        table = Table("label", "probability", "", box=None)
+        for label, probability in predictions:
+            table.add_row(label, f"{probability:.1%}", "█" * round(_BAR * probability))
+        Console().print(table)

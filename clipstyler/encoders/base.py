@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clipstyler.config import Calibration
 
@@ -42,6 +42,39 @@ class TextConfidence(NamedTuple):
 
     probability: float
     nearest: tuple[str, ...]
+
+
+class Towers(NamedTuple):
+    """A CLIP encoder taken apart for export.
+
+    Attributes
+    ----------
+    image
+        Float32 views (B, 3, image_size, image_size) in [0, 1] to embeddings (B, D); preprocessing is inside.
+    text
+        Integer tensors to embeddings (B, D).
+    text_inputs
+        Their names, in order.
+    tokenizer
+        Names what makes them of sentences.
+    tokenize
+        Makes them.
+    """
+
+    image: nn.Module
+    text: nn.Module
+    text_inputs: tuple[str, ...]
+    tokenizer: str
+    tokenize: Callable[[Sequence[str]], tuple[Tensor, ...]]
+
+
+@runtime_checkable
+class Exportable(Protocol):
+    """A CLIP encoder whose towers are graphs."""
+
+    def towers(self) -> Towers:
+        """The towers."""
+        ...
 
 
 @runtime_checkable

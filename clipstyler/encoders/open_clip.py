@@ -11,8 +11,11 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from clipstyler.encoders.base import EncoderUnavailableError, file_digest
+from clipstyler.encoders.base import EncoderUnavailableError, Towers, file_digest
 from clipstyler.encoders.frozen_vit import quicken
+
+TOKENIZER = "clip-bpe"
+"""CLIP's byte-pair encoding, followed by ":" and the context length, in manifests of exported towers."""
 
 # File names of a model directory in open_clip's own layout, beside `open_clip_config.json`.
 CHECKPOINTS = (
@@ -60,6 +63,38 @@ class OpenClip(nn.Module):
         """Embed sentences: (len(sentences), D), not yet normalised."""
         tokens = self.tokenizer(list(sentences)).to(self.mean.device)
         embeddings: Tensor = self.model.encode_text(tokens)
+        return embeddings
+
+    def towers(self) -> Towers:
+        """The towers as graphs, for export.
+
+        Raises
+        ------
+        EncoderUnavailableError
+            Its tokenizer is not CLIP's own.
+        """
+        if not isinstance(self.tokenizer, open_clip.SimpleTokenizer):
+            raise EncoderUnavailableError(f"{self.name}: only models with CLIP's own tokenizer can be exported")
+        tokenizer = f"{TOKENIZER}:{self.tokenizer.context_length}"
+        return Towers(_ImageTower(self), _TextTower(self), ("tokens",), tokenizer, lambda s: (self.tokenizer(list(s)),))
+
+
+class _ImageTower(nn.Module):
+    def __init__(self, clip: OpenClip) -> None:
+        super().__init__()
+        self.clip = clip
+
+    def forward(self, views: Tensor) -> Tensor:
+        return self.clip.encode_image(views)
+
+
+class _TextTower(nn.Module):
+    def __init__(self, clip: OpenClip) -> None:
+        super().__init__()
+        self.clip = clip
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        embeddings: Tensor = self.clip.model.encode_text(tokens)
         return embeddings
 
 

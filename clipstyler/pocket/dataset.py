@@ -23,7 +23,7 @@ _SHARE_RENDERED = 0.65
 _SHARE_REAL, _ENOUGH_REAL = 0.35, 6
 _FLATTEST = 0.04  # deviation of a cut-out that still shows the material
 # The photo stands against all other concepts, and comes in many faults: it fills this share of the pictures.
-_SHARE_PHOTO = 0.12
+_SHARE_PHOTO = 0.08
 
 
 class Chunk(NamedTuple):

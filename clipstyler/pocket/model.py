@@ -14,8 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipstyler.encoders.base import TextConfidence
+from clipstyler.encoders.base import TextConfidence, Towers
 from clipstyler.pocket.knowledge import known_concepts
+from clipstyler.pocket.tokenizer import NAME as TOKENIZER
 from clipstyler.pocket.tokenizer import tokenize
 from clipstyler.pocket.towers import VIEW, ImageTower, TextTower
 
@@ -51,20 +52,25 @@ class PocketClip(nn.Module):
 
     def encode_text(self, sentences: Sequence[str]) -> Tensor:
         """Embed sentences: (len(sentences), 256), not normalised."""
-        device = self.text.parts.weight.device
-        tokens, words = tokenize(sentences)
-        embedding: Tensor = self.text(tokens.to(device), words.to(device))
+        embedding: Tensor = self.text(*self._tokens(sentences))
         return embedding
 
     def confidence(self, sentence: str) -> TextConfidence:
         """How well a sentence is about what the towers were taught, and the concepts that it comes nearest to."""
-        device = self.text.parts.weight.device
-        tokens, words = tokenize([sentence])
-        logit = self.text.confidence(tokens.to(device), words.to(device))
+        logit = self.text.confidence(*self._tokens([sentence]))
         names = known_concepts()[1:]
         embeddings = F.normalize(self.encode_text([sentence, *names]), dim=1)
         nearest = (embeddings[1:] @ embeddings[0]).topk(_NEAREST).indices.tolist()
         return TextConfidence(float(logit.sigmoid()), tuple(names[i] for i in nearest))
+
+    def towers(self) -> Towers:
+        """The towers as graphs, for export."""
+        return Towers(self.image, self.text, ("tokens", "words"), TOKENIZER, self._tokens)
+
+    def _tokens(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
+        device = self.text.parts.weight.device
+        tokens, words = (torch.from_numpy(part).to(device) for part in tokenize(sentences))
+        return tokens, words
 
 
 class PocketContent(nn.Module):

@@ -10,10 +10,12 @@ import unicodedata
 import zlib
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 BUCKETS = 32768
+NAME = "clipstyler-pocket-1"
+"""Names this way of cutting texts, in manifests of exported towers."""
 MAX_TOKENS = 192
 _GROUP_LENGTHS = (3, 4)
 _WORD = re.compile(r"[^\W_]+")
@@ -35,7 +37,7 @@ def buckets(word: str) -> list[int]:
     return [_hash("=" + word), *(_hash(group) for group in dict.fromkeys(groups))]
 
 
-def tokenize(sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
+def tokenize(sentences: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Tokenize sentences.
 
     Parameters
@@ -53,10 +55,10 @@ def tokenize(sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
         for sentence in sentences
     ]
     length = max(1, max((len(row) for row in rows), default=1))
-    table = torch.zeros(len(rows), length, 2, dtype=torch.int64)
+    table = np.zeros((len(rows), length, 2), np.int64)
     for i, row in enumerate(rows):
         if row:
-            table[i, : len(row)] = torch.tensor(row)
+            table[i, : len(row)] = row
     return table[..., 0], table[..., 1]
 
 

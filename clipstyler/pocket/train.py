@@ -49,8 +49,10 @@ _WORDS = 48  # of the lesson in an update
 _GIBBERISH = 8
 _SHARE_MODIFIED = 0.3
 _SMALLEST_CHANGE = 0.07  # of the mean pixel; a modifier that does less leaves the picture what it was
-# Parts of the run: without an attack until, radius full from, two steps of attack from.
-_CLEAN, _FULL_RADIUS, _TWO_STEPS = 0.12, 0.4, 0.6
+# Parts of the run: without an attack until, radius full from, two steps of attack from. A run that starts from a
+# checkpoint begins with this share of the radius.
+_CLEAN, _FULL_RADIUS, _TWO_STEPS = 0.12, 0.7, 0.7
+_STARTED = 0.25
 _NO_STYLES = ("noise", "haze")  # stay what they are in any colour
 _AVERAGE = 0.997  # decay of the running average of the weights, which is what is saved
 _LARGEST_SCALE = 20.0
@@ -63,7 +65,7 @@ class Recipe:
     steps: int = 5000
     batch: int = 56
     rate: float = 2e-3
-    radius: float = 3.0
+    radius: float = 3.5
     bank: int = 12288
     chunk_every: int = 12
     seed: int = 0
@@ -192,7 +194,7 @@ class Trainer:
         for _ in range(_CAPTION_SETS):
             sentences += self.speaker.caption_of_each(self.rng)
             sentences += [self.speaker.modified(*modification, self.rng) for modification in modifications]
-        embeddings: Tensor = self.towers["text"](*tokenize(sentences))
+        embeddings: Tensor = self.towers["text"](*_tokens(sentences))
         return embeddings.reshape(_CAPTION_SETS, -1, embeddings.shape[1])
 
     def _lesson_loss(self, captions: Tensor) -> Tensor:
@@ -202,7 +204,7 @@ class Trainer:
         words, targets, known = self.lesson.sample(self.rng, _WORDS)
         count = len(known_concepts())
         sentences = [*words, *(gibberish(self.rng) for _ in range(_GIBBERISH)), *self.speaker.caption_of_each(self.rng)]
-        tokens = tokenize(sentences)
+        tokens = _tokens(sentences)
         expected = torch.from_numpy(np.concatenate([known, np.zeros(_GIBBERISH), np.ones(count)])).float()
         text = cast("TextTower", self.towers["text"])
         knowing = nn.functional.binary_cross_entropy_with_logits(text.confidence(*tokens), expected)
@@ -212,13 +214,14 @@ class Trainer:
     def _attacked(self, batch: Batch, done: float) -> Tensor:
         """The worst views near by: none at first, then in a growing radius, at last by two steps."""
         started = self.recipe.init or self.recipe.image_from
-        ramp = min(1.0, (done + 0.05) / 0.15) if started else min(1.0, (done - _CLEAN) / (_FULL_RADIUS - _CLEAN))
+        ramp = _STARTED + (1 - _STARTED) * done / _FULL_RADIUS if started else (done - _CLEAN) / (_FULL_RADIUS - _CLEAN)
+        ramp = min(1.0, ramp)
         if ramp <= 0:
             return batch.views
         image = self.towers["image"].requires_grad_(False)
         scale = self.scale.detach().exp().clamp(max=_LARGEST_SCALE)
         captions = batch.captions.detach()
-        radius = self.recipe.radius * ramp * (0.4 + 0.6 * torch.rand(len(batch.views), generator=self.generator))
+        radius = self.recipe.radius * ramp * torch.rand(len(batch.views), generator=self.generator)
         worse: Tensor = attack(
             batch.views,
             lambda candidates: training_loss(image(candidates), captions, batch.named, batch.partners, scale),
@@ -262,6 +265,10 @@ def initial_towers(recipe: Recipe) -> nn.ModuleDict:
         if towers.load_state_dict(known, strict=False).unexpected_keys:
             raise ValueError(f"{recipe.image_from} holds another image tower")
     return towers
+
+
+def _tokens(sentences: Sequence[str]) -> tuple[Tensor, ...]:
+    return tuple(map(torch.from_numpy, tokenize(sentences)))
 
 
 def _weights(path: Path) -> dict[str, Tensor]:

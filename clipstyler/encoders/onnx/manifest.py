@@ -1,0 +1,114 @@
+"""What an export says of itself, and whether its files are still those that were written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+"""Version of the manifest's form."""
+SMALLEST_OPSET = 18
+FILE = "manifest.json"
+PREPROCESSING = (
+    "views: RGB in [0, 1], the whole image squashed to image_size x image_size by an antialiased bilinear resize; "
+    "normalisation is inside the graph"
+)
+
+
+class BrokenExportError(ValueError):
+    """An export that cannot be used; the message names the file and says why."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One ONNX file: its SHA-256, and shapes by name, with a name for every free dimension."""
+
+    file: str
+    sha256: str
+    inputs: dict[str, list[int | str]]
+    outputs: dict[str, list[int | str]]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What was exported, from what, and how it is fed.
+
+    Attributes
+    ----------
+    name, description, calibration
+        Of the encoders, as their registry has them.
+    models
+        SHA-256 of the source weights by the model's name: a direction computed by the export belongs to them.
+    precision
+        "fp32" or "fp16": of the weights; inputs and outputs are float32 always.
+    graphs
+        By tower: "image", "text", "content".
+    versions
+        Of the libraries that wrote it.
+    """
+
+    name: str
+    description: str
+    models: dict[str, str]
+    precision: str
+    opset: int
+    image_size: int
+    embedding_dim: int
+    tokenizer: str
+    calibration: dict[str, Any]
+    graphs: dict[str, Graph]
+    versions: dict[str, str]
+    preprocessing: str = PREPROCESSING
+    format: int = FORMAT
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 that stands for all graphs together."""
+        return hashlib.sha256("".join(g.sha256 for _, g in sorted(self.graphs.items())).encode()).hexdigest()
+
+    def write(self, directory: Path) -> None:
+        """Write the manifest; last of all files, so that a directory with one is complete."""
+        (directory / FILE).write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+
+def read(directory: Path) -> Manifest:
+    """Read the manifest of an export and hold its files against it.
+
+    Raises
+    ------
+    BrokenExportError
+        It is missing or of another form, a file is missing or has another digest, or the opset is too old.
+    """
+    path = directory / FILE
+    try:
+        fields = json.loads(path.read_text())
+        fields["graphs"] = {name: Graph(**graph) for name, graph in fields["graphs"].items()}
+        manifest = Manifest(**fields)
+    except FileNotFoundError as error:
+        raise BrokenExportError(f"{path} is missing: write it with `clipstyler models export`") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise BrokenExportError(f"{path} is no manifest of an export: {error}") from error
+    if manifest.format != FORMAT:
+        raise BrokenExportError(f"{path} has format {manifest.format}, this version reads {FORMAT}: export again")
+    if manifest.opset < SMALLEST_OPSET:
+        raise BrokenExportError(
+            f"{path} says opset {manifest.opset}, {SMALLEST_OPSET} or newer is needed: export again"
+        )
+    for graph in manifest.graphs.values():
+        check_digest(directory / graph.file, graph.sha256)
+    return manifest
+
+
+def check_digest(path: Path, expected: str) -> None:
+    """Raise `BrokenExportError` unless a file has the expected SHA-256."""
+    if not path.is_file():
+        raise BrokenExportError(f"{path} is missing: export again")
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        raise BrokenExportError(
+            f"{path} has the digest {found}, the manifest says {expected}: it was changed or cut off"
+        )

@@ -23,7 +23,7 @@ _FLAGS = {
     "previews.max_size": "--preview-size",
 }
 _EXTRAS = {
-    "local": {"numpy", "open_clip", "safetensors", "torch", "torchvision"},
+    "local": {"numpy", "onnx", "onnxruntime", "open_clip", "safetensors", "torch", "torchvision"},
     "pocket": {"scipy", "skimage", "sklearn"},
     "teacher": {"all_minilm_l6_v2", "sentence_transformers"},
     "server": {"aiohttp", "grpc_health", "grpc_reflection", "grpc_status", "prometheus_client", "pydantic"}

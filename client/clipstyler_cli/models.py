@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from clipstyler_cli.faults import clear_errors
+from clipstyler_cli.faults import UsageError, clear_errors
+from clipstyler_cli.local import library_errors
+
+if TYPE_CHECKING:
+    from clipstyler.encoders.onnx.manifest import Manifest
+    from clipstyler.encoders.onnx.parity import Parity
 
 app = typer.Typer(no_args_is_help=True, help="Encoders that guide a stylisation.")
 
@@ -46,6 +52,56 @@ def list_models(
                 entry["name"], entry["description"], digests, f"{calibration['threshold']:g}", entry["source_text"]
             )
         Console().print(table)
+
+
+@app.command("export")
+def export(
+    name: Annotated[
+        str, typer.Argument(help="Name of the encoders; see `clipstyler models list`.", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(help="Directory for the export; made where it is missing.", show_default=False)],
+    fp16: Annotated[bool, typer.Option("--fp16", help="Half precision.")] = False,
+    opset: Annotated[int | None, typer.Option(help="ONNX operator set, 18 or newer. Default: 18.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest and the parity as JSON.")] = False,
+) -> None:
+    """Write encoders as ONNX files, and hold them against PyTorch.
+
+    Examples
+    --------
+      clipstyler models export pocket --out pocket-onnx
+
+      clipstyler models export vit-b-32 --out vit-onnx --fp16
+
+      clipstyler models export ViT-B-16:openai --out vit-16-onnx --json
+    """
+    with clear_errors(), library_errors():
+        from clipstyler.encoders import registry  # noqa: PLC0415 - heavy, and only used here
+        from clipstyler.encoders.onnx.encoders import OnnxEncoders  # noqa: PLC0415
+        from clipstyler.encoders.onnx.export import OPSET, export  # noqa: PLC0415
+        from clipstyler.encoders.onnx.parity import TorchPath, check_parity  # noqa: PLC0415
+        from clipstyler.encoders.onnx.providers import SessionOptions  # noqa: PLC0415
+
+        encoders = registry.load(name)
+        manifest = export(encoders, out, opset=opset or OPSET, half=fp16)
+        exported = OnnxEncoders(out, SessionOptions(("cpu",)))
+        parity = check_parity(TorchPath(encoders), exported, manifest.image_size, manifest.precision)
+        if as_json:
+            verdict = asdict(parity) | {"holds": parity.holds}
+            print(json.dumps({"manifest": asdict(manifest), "parity": verdict}, indent=2))
+        else:
+            Console().print(_export_table(manifest, parity, out))
+        if not parity.holds:
+            raise UsageError(f"the export does not agree with PyTorch: {parity.in_words()}")
+
+
+def _export_table(manifest: Manifest, parity: Parity, out: Path) -> Table:
+    table = Table("file", "bytes", "SHA-256", "cosine", "difference", title=f"{manifest.name}, {manifest.precision}")
+    for tower, graph in manifest.graphs.items():
+        found = [a for a in parity.agreements if a.tower.startswith(tower)]
+        cosine, difference = min(a.cosine for a in found), max(a.difference for a in found)
+        size = (out / graph.file).stat().st_size
+        table.add_row(graph.file, f"{size:,}", graph.sha256[:12], f"{cosine:.7f}", f"{difference:.2g}")
+    return table
 
 
 def _here() -> list[dict[str, Any]]:

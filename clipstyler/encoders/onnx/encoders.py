@@ -53,7 +53,8 @@ class OnnxEncoders:
         self._sessions: dict[str, ort.InferenceSession] = {}
         active = set()
         for name, graph in self.manifest.graphs.items():
-            session, provider = open_session(directory / graph.file, options, graph.sha256, graph.inputs)
+            path, precision = directory / graph.file, self.manifest.precision
+            session, provider = open_session(path, options, graph.sha256, graph.inputs, precision)
             self._sessions[name] = session
             active.add(provider)
         self.provider = min(active)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -10,10 +11,9 @@ from pathlib import Path
 
 import onnx
 import torch
-from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST
-from onnxruntime.transformers.onnx_model import OnnxModel
 from torch import Tensor, nn
 
+from clipstyler.config import ConfigError
 from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError, Exportable, file_digest
 from clipstyler.encoders.onnx.manifest import SMALLEST_OPSET, Graph, Manifest
 
@@ -23,7 +23,6 @@ _SENTENCES = ("a photo", "a sketch with black pencil")
 # Traced with two of everything: a batch of one would be taken for a constant.
 _BATCH = 2
 _CONTENT_SIDE = 64
-_KEPT_WHOLE = ("ReduceMean", "Sqrt", "InstanceNormalization", "LayerNormalization", "Softmax", "Gather")
 
 
 class _Content(nn.Module):
@@ -35,6 +34,18 @@ class _Content(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         return tuple(self.content.features(images))
+
+
+class _Half(nn.Module):
+    """A copy of a module in half precision, with single precision at both ends."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = copy.deepcopy(module).half()
+
+    def forward(self, *inputs: Tensor) -> Tensor | tuple[Tensor, ...]:
+        outputs = self.module(*(part.half() if part.is_floating_point() else part for part in inputs))
+        return outputs.float() if isinstance(outputs, Tensor) else tuple(part.float() for part in outputs)
 
 
 def export(encoders: EncoderSet, directory: Path, *, opset: int = OPSET, half: bool = False) -> Manifest:
@@ -55,11 +66,11 @@ def export(encoders: EncoderSet, directory: Path, *, opset: int = OPSET, half: b
     ------
     EncoderUnavailableError
         The encoders have no graphs to export.
-    ValueError
+    ConfigError
         The opset is out of range.
     """
     if not SMALLEST_OPSET <= opset <= LARGEST_OPSET:
-        raise ValueError(f"opset: must be {SMALLEST_OPSET} to {LARGEST_OPSET}, got {opset}")
+        raise ConfigError("opset", f"must be {SMALLEST_OPSET} to {LARGEST_OPSET}, got {opset}")
     if not isinstance(encoders.clip, Exportable):
         raise EncoderUnavailableError(f"{encoders.name}: these encoders have no graphs to export")
     directory.mkdir(parents=True, exist_ok=True)
@@ -116,6 +127,8 @@ class _Writer:
         axes = {key: free for key, (_, free) in inputs.items()}
         free_outputs = {key: _free_axes(inputs) for key in outputs}
         fast = torch.backends.mha.get_fastpath_enabled()
+        # The exporter puts the mode back to what it found, in all parts: a wrapper must not be found in training.
+        module = (_Half(module) if self._half else module).eval()
         # The fused attention of `nn.MultiheadAttention` has no ONNX form.
         torch.backends.mha.set_fastpath_enabled(False)
         try:
@@ -135,20 +148,8 @@ class _Writer:
         finally:
             torch.backends.mha.set_fastpath_enabled(fast)
         model = onnx.load(path)
-        if self._half:
-            model = _halved(model)
-            onnx.save(model, path)
         onnx.checker.check_model(model)
         return Graph(path.name, file_digest(path), _shapes(model.graph.input), _shapes(model.graph.output))
-
-
-def _halved(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Weights and arithmetic in half precision, but for sums over whole maps, which do not survive it."""
-    half = OnnxModel(model)
-    half.convert_float_to_float16(keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, *_KEPT_WHOLE])
-    half.topological_sort()
-    halved: onnx.ModelProto = half.model
-    return halved
 
 
 def _free_axes(inputs: dict[str, tuple[Tensor, dict[int, str]]]) -> dict[int, str]:

@@ -65,13 +65,13 @@ class TorchPath:
         """Content features."""
         return [self._numpy(part) for part in self._encoders.content.features(self._tensor(images))]
 
-    def _tensor(self, values: Floats):  # type: ignore[no-untyped-def] # noqa: ANN202 - torch is not imported here
+    def _tensor(self, values: Floats):  # type: ignore[no-untyped-def]
         import torch  # noqa: PLC0415
 
         return torch.from_numpy(values).to(self._encoders.device)
 
     @staticmethod
-    def _numpy(values) -> Floats:  # type: ignore[no-untyped-def] # noqa: ANN001
+    def _numpy(values) -> Floats:  # type: ignore[no-untyped-def]
         return np.asarray(values.detach().float().cpu().numpy())
 
 
@@ -126,7 +126,8 @@ def probe_images(side: int, count: int = _PROBES) -> Floats:
         noise = rng.random((3, side, side), np.float32)
         share = (number + 0.5) / count
         images.append(0.5 + 0.35 * wave * (1 - 0.5 * checks) + 0.4 * share * (noise - 0.5))
-    return np.clip(np.stack(images), 0, 1).astype(np.float32)
+    probes: Floats = np.clip(np.stack(images), 0, 1).astype(np.float32)
+    return probes
 
 
 def check_parity(reference: Encodes, candidate: Encodes, image_size: int, precision: str) -> Parity:
@@ -149,9 +150,8 @@ def check_parity(reference: Encodes, candidate: Encodes, image_size: int, precis
         _agreement(f"content {i}", *(part.reshape(len(part), -1) for part in pair)) for i, pair in enumerate(maps)
     ]
     agreements = (_agreement("image", *images), _agreement("text", *texts), *contents)
-    rankings = _rankings_agree(
-        *(_unit(i) @ _unit(t).T for i, t in zip(images, texts, strict=True)), _RANKING_SLACK[precision]
-    )
+    similarities = [_unit(image) @ _unit(text).T for image, text in zip(images, texts, strict=True)]
+    rankings = _rankings_agree(similarities[0], similarities[1], _RANKING_SLACK[precision])
     return Parity(agreements, rankings, SMALLEST_COSINE[precision])
 
 

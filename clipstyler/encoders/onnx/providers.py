@@ -149,7 +149,7 @@ def available(order: Sequence[str]) -> tuple[str, ...]:
 
 
 def open_session(
-    path: Path, options: SessionOptions, digest: str, inputs: dict[str, list[int | str]]
+    path: Path, options: SessionOptions, digest: str, inputs: dict[str, list[int | str]], precision: str
 ) -> tuple[ort.InferenceSession, str]:
     """Open a graph with the first provider that becomes active.
 
@@ -168,8 +168,8 @@ def open_session(
             tried.append(f"{name}: this onnxruntime {ort.__version__} was built without it")
             continue
         try:
-            session = _session(path, name, options, digest, inputs)
-        except Exception as error:  # onnxruntime raises many kinds when libraries or devices are missing
+            session = _session(path, name, options, digest, inputs, precision)
+        except Exception as error:  # noqa: BLE001 - onnxruntime raises many kinds when libraries or devices are missing
             tried.append(f"{name}: {error}")
             continue
         active = session.get_providers()[0]
@@ -180,12 +180,15 @@ def open_session(
 
 
 def _session(
-    path: Path, name: str, options: SessionOptions, digest: str, inputs: dict[str, list[int | str]]
+    path: Path, name: str, options: SessionOptions, digest: str, inputs: dict[str, list[int | str]], precision: str
 ) -> ort.InferenceSession:
     settings = ort.SessionOptions()
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1
     settings.log_severity_level = 3
+    if name == "cpu" and precision == "fp16":
+        # The last level of optimisation crashes on half-precision text towers (seen with onnxruntime 1.32).
+        settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     chosen = provider_options(name, options, digest, inputs, _gpu_name(options.device) if name == "tensorrt" else "")
     providers: list[Any] = [(_NAMES[name], chosen)]
     if name == "tensorrt":

@@ -100,13 +100,13 @@ def woodcut(rng: Generator, photo: Array) -> Array:
 def acrylic(rng: Generator, photo: Array) -> Array:
     """Flat opaque acrylic: large saturated patches with crisp borders and broad, dry brush marks."""
     size = len(photo)
-    levels = rng.integers(3, 6)
+    levels = rng.integers(2, 5)
     flat = _flat(photo, int(rng.integers(5, 9)))
     wobble = (fbm(rng, size, 5, 1.8) - 0.5) * rng.uniform(3, 8)
-    patches = vivid(np.round(warp(flat, wobble, wobble[::-1]) * levels) / levels, rng.uniform(1.6, 2.4))
+    patches = vivid(np.round(warp(flat, wobble, wobble[::-1]) * levels) / levels, rng.uniform(2.0, 3.0))
     flow = flow_of(photo, 8) + (fbm(rng, size, 2, 2.2) - 0.5)
     bristle = line_noise(rng, size, flow, 19, 0.8)
-    return unit(patches * (0.86 + 0.26 * bristle[..., None]) + 0.03)
+    return unit(patches * (0.78 + 0.42 * bristle[..., None]) + 0.03)
 
 
 def cartoon(rng: Generator, photo: Array) -> Array:
@@ -115,6 +115,6 @@ def cartoon(rng: Generator, photo: Array) -> Array:
     tone = luminance(flat)
     levels = int(rng.integers(3, 5))
     stepped = (np.floor(tone * levels) + 0.6) / levels
-    colours = vivid(flat * (stepped / np.maximum(tone, 0.08))[..., None], rng.uniform(1.5, 2.2))
-    outline = np.clip(edges(flat, rng.uniform(0.8, 1.3)) * 2.2 - 0.9, 0, 1)[..., None]
+    colours = vivid(flat * (stepped / np.maximum(tone, 0.08))[..., None], rng.uniform(1.8, 2.8))
+    outline = np.clip(edges(flat, rng.uniform(0.9, 1.5)) * 2.8 - 0.9, 0, 1)[..., None]
     return unit(np.clip(colours * 1.08, 0, 1) * (1 - outline) + 0.03 * outline)

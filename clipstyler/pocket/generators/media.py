@@ -93,9 +93,9 @@ def watercolour(rng: Generator, photo: Array) -> Array:
     level = luminance(soft)
     steps = rng.integers(4, 7)
     rims = edges(np.round(blur(level, 1) * steps) / steps, 0.7)
-    vivid = np.clip(level[..., None] + (soft - level[..., None]) * rng.uniform(1.2, 1.8), 0, 1)
-    strength = rng.uniform(0.45, 0.75) * (0.75 + 0.5 * fbm(rng, size, 4, 1.6))[..., None]
-    wash = 1 - strength * (1 - vivid) - 0.22 * (rims * fbm(rng, size, 5, 1.5))[..., None] * (1 - 0.5 * vivid)
+    vivid = np.clip(level[..., None] + (soft - level[..., None]) * rng.uniform(1.5, 2.2), 0, 1)
+    strength = rng.uniform(0.4, 0.65) * (0.75 + 0.5 * fbm(rng, size, 4, 1.6))[..., None]
+    wash = 1 - strength * (1 - vivid) - 0.4 * (rims * fbm(rng, size, 5, 1.5))[..., None] * (1 - 0.5 * vivid)
     y, x = axes(size)
     margin = np.minimum(np.minimum(y, 1 - y), np.minimum(x, 1 - x)) + 0.12 * (fbm(rng, size, 4, 1.4) - 0.5)
     paper = np.clip((margin + rng.uniform(-0.02, 0.3)) * 30, 0, 1)[..., None]

@@ -94,8 +94,9 @@ def pixel_art(rng: Generator, photo: Array) -> Array:
     size = len(photo)
     block = int(rng.integers(5, 14))
     small = np.stack([blur(photo[..., i], block / 2.5) for i in range(3)], -1)[block // 2 :: block, block // 2 :: block]
-    levels = rng.integers(3, 6)
-    few = np.round(vivid(small, 1.4) * levels) / levels
+    levels = rng.integers(2, 5)
+    uneven = vivid(small, 2.0) + rng.normal(0, 0.08, (*small.shape[:2], 1))
+    few = np.clip(np.round(uneven * levels) / levels, 0, 1)
     return (
         few.repeat(block, 0).repeat(block, 1)[:size, :size].astype(np.float32)
         if len(few) * block >= size
@@ -120,7 +121,7 @@ def low_poly(rng: Generator, photo: Array) -> Array:
     owner = mesh.find_simplex(np.indices((size, size)).reshape(2, -1).T).clip(0)
     count = np.maximum(np.bincount(owner, minlength=len(mesh.simplices)), 1)
     sums = [np.bincount(owner, photo[..., i].ravel(), len(count)) for i in range(3)]
-    colours = vivid(np.stack(sums, -1) / count[:, None], 1.35) * rng.uniform(0.78, 1.2, (len(count), 1))
+    colours = vivid(np.stack(sums, -1) / count[:, None], 1.8) * rng.uniform(0.6, 1.35, (len(count), 1))
     return unit(colours[owner].reshape(size, size, 3))
 
 

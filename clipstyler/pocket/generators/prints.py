@@ -85,7 +85,7 @@ def origami(rng: Generator, photo: Array) -> Array:
     y, x = np.mgrid[:size, :size]
     side = (y - cells.seeds[cells.owner][..., 0]) * np.sin(turn) + (x - cells.seeds[cells.owner][..., 1]) * np.cos(turn)
     paper = vivid(cell_means(photo, cells), rng.uniform(1.6, 2.6)) * 0.75 + 0.25
-    shade = rng.uniform(0.8, 1.05, count)[cells.owner] * (1 - 0.16 * (side > 0))
+    shade = rng.uniform(0.65, 1.1, count)[cells.owner] * (1 - 0.28 * (side > 0))
     fold = 0.28 * np.exp(-np.clip(side, 0, None) / 5) * (side > 0) - 0.12 * np.exp(-np.abs(side + 0.8))
     rim = np.clip(cells.border / 1.2, 0, 1) * 0.35 + 0.65
     return unit(
@@ -160,8 +160,8 @@ def impressionism(rng: Generator, photo: Array) -> Array:
     size = len(photo)
     cells = voronoi(rng, int(rng.integers(700, 1500)), size)
     colours = vivid(cell_means(photo, cells), 1.4) * 0.75 + 0.22
-    colours = colours + hsv(rng.choice([0.78, 0.6, 0.36, 0.93, 0.14], len(colours)), 0.55, 1.0) * 0.24 - 0.16
-    colours = colours + rng.normal(0, 0.045, colours.shape)
+    colours = colours + hsv(rng.choice([0.78, 0.6, 0.36, 0.93, 0.14], len(colours)), 0.6, 1.0) * 0.36 - 0.24
+    colours = colours + rng.normal(0, 0.08, colours.shape)
     flow = 0.35 * (fbm(rng, size, 3, 2) - 0.5) + rng.choice([0.0, 0.2, 1.4])
     shift = (line_noise(rng, size, flow.astype(np.float32), 11, 1.1) - 0.5) * rng.uniform(6, 12)
     dabs = warp(colours[cells.owner].astype(np.float32), shift * 0.4, shift)

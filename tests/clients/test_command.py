@@ -35,13 +35,25 @@ def call(*arguments: object) -> Result:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["stylize"], ["serve"], ["demo"], ["models"], ["models", "list"]], ids=" ".join
+    "command",
+    [
+        [],
+        ["stylize"],
+        ["serve"],
+        ["demo"],
+        ["classify"],
+        ["models"],
+        ["models", "list"],
+        ["models", "export"],
+        ["pocket"],
+    ],
+    ids=" ".join,
 )
 def test_every_command_explains_itself(command: list[str]) -> None:
     outcome = call(*command, "--help")
     assert outcome.exit_code == 0
     assert "Usage" in outcome.output
-    if command and command != ["models"]:
+    if command and command not in (["models"], ["pocket"]):
         assert "Examples" in outcome.output
         assert f"clipstyler {' '.join(command)}" in outcome.output
 
@@ -213,3 +225,65 @@ def test_the_command_starts_light() -> None:
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_picture_is_classified_the_best_label_first(tmp_path: Path) -> None:
+    import numpy as np
+
+    from clipstyler.pocket.concepts import TEXTURES
+
+    path = tmp_path / "bricks.png"
+    Image.fromarray((TEXTURES["brick wall"](np.random.default_rng(1), 160) * 255).astype("uint8")).save(path)
+    outcome = call("classify", path, "a galaxy", "brick wall", "pencil sketch", "--json")
+    assert outcome.exit_code == 0, outcome.output
+    predictions = json.loads(outcome.stdout)["predictions"]
+    assert predictions[0]["label"] == "brick wall"
+    assert predictions[0]["probability"] > 0.8
+    assert sum(p["probability"] for p in predictions) == pytest.approx(1, abs=1e-4)
+    table = call("classify", path, "a galaxy", "brick wall").stdout
+    assert table.index("brick wall") < table.index("a galaxy")
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (["fire", "Fire"], "LABELS[1]: 'Fire' is there already, as labels[0]"),
+        (["fire", " "], "LABELS[1]: is empty"),
+        (["fire\x07"], "LABELS[0]: holds control characters"),
+    ],
+)
+def test_labels_that_cannot_be_used_are_named(photo: Path, labels: list[str], message: str) -> None:
+    outcome = call("classify", photo, *labels)
+    assert outcome.exit_code == 2
+    assert message in outcome.stderr
+
+
+def test_unknown_encoders_and_broken_images_are_named_when_classifying(photo: Path, tmp_path: Path) -> None:
+    assert "--encoders: 'nothing' is unknown" in call("classify", photo, "fire", "--encoders", "nothing").stderr
+    (tmp_path / "no.png").write_text("this is text")
+    assert call("classify", tmp_path / "no.png", "fire").exit_code == 2
+
+
+def test_an_export_is_written_and_held_against_pytorch(tmp_path: Path) -> None:
+    outcome = call("models", "export", "pocket", "--out", tmp_path / "pocket", "--json")
+    assert outcome.exit_code == 0, outcome.output
+    told = json.loads(outcome.stdout)
+    assert told["parity"]["holds"] is True
+    assert json.loads((tmp_path / "pocket" / "manifest.json").read_text()) == told["manifest"]
+
+
+@pytest.mark.parametrize("tool", ["teacher", "train", "evaluate", "sheet"])
+def test_the_tools_of_pocket_explain_themselves(tool: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "clipstyler_cli.main", "pocket", tool, "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"clipstyler pocket {tool}" in done.stdout
+
+
+def test_an_unknown_text_is_told_on_the_command_line(photo: Path, tmp_path: Path) -> None:
+    outcome = call(
+        "stylize", photo, "quantum physics", "-o", tmp_path / "out.png", "--steps", 1, "--size", 64, "--patches", 2
+    )
+    assert outcome.exit_code == 0, outcome.output
+    assert "warning: the encoders 'pocket' do not know 'quantum physics'" in outcome.stderr

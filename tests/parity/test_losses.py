@@ -89,3 +89,13 @@ def test_total_variation_as_the_paper_prints_it(generator: torch.Generator) -> N
 
     image = torch.rand(1, 3, 5, 7, generator=generator)
     assert_same(lambda x: losses.total_variation(x, TvForm.SQUARED), plain, image)
+
+
+def test_text_loss_is_one_minus_the_cosine(generator: torch.Generator, direction: Tensor) -> None:
+    text = F.normalize(direction, dim=0)
+    views = torch.randn(5, DIMENSION, generator=generator)
+    assert_same(
+        lambda x: losses.text_loss(F.normalize(x, dim=1), text).sum(),
+        lambda x: (1 - F.cosine_similarity(x, text[None], dim=1)).sum(),
+        views,
+    )

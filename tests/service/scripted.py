@@ -7,6 +7,7 @@ hold=PATH    at the step `at` (default 2), wait until the file PATH exists
 at=N         see hold, die, fail and sleep
 die=1        end the process at the step `at`
 fail=1       raise at the step `at`
+caution=CODE say CODE before the first step
 side=N       the result is N x N px of noise
 trace=PATH   append "step N" for every step begun and "closed" at the end
 """
@@ -21,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from clipstyler_server.engine.base import Encoders, Losses, Model, Order, WorkerInfo
-from clipstyler_server.engine.workload import OptimiserOptions, Outcome, Step, UnfitError
+from clipstyler_server.engine.workload import Notice, OptimiserOptions, Outcome, Step, UnfitError
 
 from clipstyler.config import Calibration
 from clipstyler.imaging import Picture
@@ -42,7 +43,7 @@ class Script:
         encoders = tuple(Encoders(name, f"scripted {name}", MODELS, Calibration()) for name in options.encoders)
         self.info = WorkerInfo(encoders, "cpu", "scripted", options.threads, VERSIONS)
 
-    def stylize(self, order: Order) -> Iterator[Step | Outcome]:
+    def stylize(self, order: Order) -> Iterator[Notice | Step | Outcome]:
         words = dict(word.split("=", 1) for word in order.style_text.split() if "=" in word)
         trace = Path(words["trace"]) if "trace" in words else None
         try:
@@ -50,10 +51,12 @@ class Script:
         finally:
             _note(trace, "closed")
 
-    def _steps(self, order: Order, words: dict[str, str], trace: Path | None) -> Iterator[Step | Outcome]:
+    def _steps(self, order: Order, words: dict[str, str], trace: Path | None) -> Iterator[Notice | Step | Outcome]:
         rng = np.random.default_rng([order.seed, zlib.crc32(order.style_text.encode())])
         steps, step_s = order.config.steps, float(words.get("step", 0))
         begun = time.monotonic()
+        if "caution" in words:
+            yield Notice(words["caution"], "something to know")
         for number in range(1, steps + 1):
             _note(trace, f"step {number}")
             time.sleep(step_s)

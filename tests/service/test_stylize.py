@@ -42,7 +42,7 @@ async def test_the_result_tells_everything_needed_to_repeat_it(server):
 
     assert (result.style_text, result.source_text, result.seed) == ("some look", "a Painting", 1)
     unset = [field.name for field in result.options.DESCRIPTOR.fields if not getattr(result.options, field.name)]
-    assert unset == ["enlarge"]
+    assert unset == ["crop_overhang", "enlarge", "text_share"]
     assert all(result.options.HasField(name) for name in ("enlarge", "threshold_rejection", "crop_size", "seed"))
     weights = result.options.weights
     assert (weights.direction, weights.patch, weights.content, weights.total_variation) == (500, 7, 150, 2e-3)
@@ -118,6 +118,14 @@ async def test_a_photo_smaller_than_the_size_keeps_its_size_with_a_warning(serve
     assert (kept.result.image.width, kept.result.image.height) == (40, 30)
     assert enlarged.only("warning") == []
     assert (enlarged.result.image.width, enlarged.result.image.height) == (64, 48)
+
+
+async def test_what_the_worker_finds_worth_knowing_reaches_the_caller(server):
+    outcome = await server.stylize(request("caution=TEXT_UNFAMILIAR x"))
+
+    (warning,) = outcome.only("warning")
+    assert (warning.code, warning.message) == ("TEXT_UNFAMILIAR", "something to know")
+    assert outcome.kinds().index("warning") < outcome.kinds().index("progress")
 
 
 async def test_a_quiet_stream_shows_that_it_lives(serve, gate):

@@ -25,6 +25,20 @@ def test_crops_reach_every_place() -> None:
     assert sorted(set(map(tuple, origins.int().tolist()))) == [(x, y) for x in range(2) for y in range(3)]
 
 
+def test_an_overhang_shows_the_border_as_often_as_the_middle() -> None:
+    def seen(overhang: int) -> tuple[float, float]:
+        origins = patches.sample_origins(20_000, 20, 100, 100, generator(), overhang)[:, 0]
+        covered = [float(((origins <= x) & (x < origins + 20)).float().mean()) for x in (0, 50)]
+        return covered[0], covered[1]
+
+    plain, even = seen(0), seen(10)
+    assert plain[0] < 0.1 * plain[1]
+    assert even[0] > 0.4 * even[1]
+    origins = patches.sample_origins(5000, 20, 40, 60, generator(), 15)
+    assert origins.min() == 0
+    assert origins.max(dim=0).values.tolist() == [40, 20]
+
+
 def test_corners_move_inward_by_up_to_a_quarter_of_the_side() -> None:
     side = 100
     moved = patches.sample_quadrilaterals(5000, side, generator()) - patches.corners(side)

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from clipstyler.config import AugmentFill, ConfigError, StylizeConfig, TvForm, resolve
-from clipstyler.encoders.base import EncoderSet
+from clipstyler.encoders.base import EncoderSet, TextConfidence
 from clipstyler.imaging import Picture
-from clipstyler.stylizer import Progress, Result, RunState, adjust_contrast, step, stylize
+from clipstyler.stylizer import Caution, Progress, Result, RunState, adjust_contrast, step, stylize
 from tests.tiny_encoders import TinyClip, tiny_encoders
 
 
@@ -274,3 +274,48 @@ def test_contrast_spreads_around_the_mean_grey_and_stays_in_range() -> None:
     torch.testing.assert_close(adjust_contrast(image, 1.5)[0, 0, 0], torch.tensor([0.35, 0.65]), atol=1e-4, rtol=0)
     assert torch.equal(adjust_contrast(image, 1), image)
     assert adjust_contrast(image, 4).min() >= 0
+
+
+def test_a_text_share_mixes_the_distance_from_the_text_into_the_patches() -> None:
+    paper, mixed, whole = (run(text_share=share, threshold_rejection=False) for share in (0.0, 0.5, 1.0))
+    assert len({result.picture.rgb.tobytes() for result in (paper, mixed, whole)}) == 3
+    assert not np.array_equal(paper.picture.rgb, run(crop_overhang=0.5).picture.rgb)
+    first = [
+        next(
+            e.losses.patch
+            for e in stylize(photo(), "fire", enc, quick(enc, text_share=share), seed=1)
+            if isinstance(e, Progress)
+        )
+        for enc, share in ((tiny_encoders(threshold=0.0), share) for share in (0.0, 0.5, 1.0))
+    ]
+    assert first[1] == pytest.approx((first[0] + first[2]) / 2, rel=1e-4)
+
+
+class Narrow(TinyClip):
+    """Knows nothing but fire."""
+
+    def confidence(self, sentence: str) -> TextConfidence:
+        return TextConfidence(0.9 if "fire" in sentence else 0.1, ("fire", "lava"))
+
+
+def cautions(encoders: EncoderSet, style: str) -> list[Caution]:
+    return [e for e in stylize(photo(), style, encoders, quick(encoders), seed=1) if isinstance(e, Caution)]
+
+
+def test_an_unknown_text_is_told_before_any_step_with_the_nearest_known() -> None:
+    encoders = replace(tiny_encoders(), clip=Narrow())
+    assert cautions(encoders, "a blaze of fire") == []
+    (caution,) = cautions(encoders, "quantum physics")
+    assert caution.code == "TEXT_UNFAMILIAR"
+    assert "'quantum physics'" in caution.message
+    assert "'fire', 'lava'" in caution.message
+    first = next(stylize(photo(), "quantum physics", encoders, quick(encoders), seed=1))
+    assert first == caution
+
+
+def test_a_result_that_looks_little_like_its_text_is_told() -> None:
+    (caution,) = cautions(tiny_encoders(weak_patch_loss=0.0), "fire")
+    assert caution.code == "WEAK_RESULT"
+    assert "another seed" in caution.message
+    assert cautions(tiny_encoders(weak_patch_loss=2.0), "fire") == []
+    assert cautions(tiny_encoders(), "fire") == []

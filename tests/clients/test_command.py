@@ -274,10 +274,8 @@ def test_an_export_is_written_and_held_against_pytorch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tool", ["teacher", "train", "evaluate", "sheet"])
 def test_the_tools_of_pocket_explain_themselves(tool: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "clipstyler_cli.main", "pocket", tool, "--help"], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-m", "clipstyler_cli.main", "pocket", tool, "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert f"clipstyler pocket {tool}" in done.stdout
 
 

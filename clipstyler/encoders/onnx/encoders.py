@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
 from clipstyler.config import Calibration
-from clipstyler.encoders.onnx.manifest import BrokenExportError, Manifest, read
-from clipstyler.encoders.onnx.providers import SessionOptions, open_session
+from clipstyler.encoders.onnx import manifest, preprocess, tokenizers
+from clipstyler.encoders.onnx.providers import SessionOptions
+from clipstyler.encoders.onnx.sessions import Opened, open_session
 
 Floats = NDArray[np.float32]
-Tokenize = Callable[[Sequence[str]], tuple[NDArray[Any], ...]]
 
 
 class OnnxEncoders:
-    """A CLIP and a content encoder from an export.
+    """A CLIP and a content encoder from an export. Safe to be used by several threads at once.
 
     Parameters
     ----------
@@ -32,37 +31,60 @@ class OnnxEncoders:
     ----------
     manifest
         What was exported.
+    name
+        Of the encoders.
+    digest, content_digest
+        SHA-256 of the weights that the CLIP and the content encoder were exported from.
+    image_size, embedding_dim
+        Side of the views in pixels, length of an embedding.
+    precision
+        "fp32" or "fp16".
     calibration
         What the numbers of these encoders mean.
-    provider
-        The one that is active: "tensorrt", "cuda" or "cpu".
+    providers
+        By tower, the providers that its session says it uses, first the one that computes: "tensorrt", "cuda", "cpu".
+    skipped
+        Why providers before the active one were not used, one sentence each.
 
     Raises
     ------
     BrokenExportError
         The export cannot be used.
     ProviderError
-        No provider becomes active.
+        The provider that was asked for does not become active.
     """
 
     def __init__(self, directory: Path, options: SessionOptions | None = None) -> None:
         options = options or SessionOptions()
-        self.manifest: Manifest = read(directory)
+        self.manifest = manifest.read(directory)
+        self.name = self.manifest.name
+        self.digest = self.manifest.clip.digest
+        self.content_digest = self.manifest.content.digest
+        self.image_size = self.manifest.image_size
+        self.embedding_dim = self.manifest.embedding_dim
         self.calibration = Calibration(**self.manifest.calibration)
-        self._tokenize = tokenizer(self.manifest.tokenizer)
-        self._sessions: dict[str, ort.InferenceSession] = {}
-        active = set()
-        for name, graph in self.manifest.graphs.items():
-            path, precision = directory / graph.file, self.manifest.precision
-            session, provider = open_session(path, options, graph.sha256, graph.inputs, precision)
-            self._sessions[name] = session
-            active.add(provider)
-        self.provider = min(active)
+        self._tokenize = tokenizers.load(self.manifest.tokenizer, directory)
+        self._opened: dict[str, Opened] = {
+            tower: open_session(directory, graph, options, self.manifest.precision)
+            for tower, graph in self.manifest.graphs.items()
+        }
+        self.providers = {tower: opened.providers for tower, opened in self._opened.items()}
+        self.skipped = tuple(dict.fromkeys(why for opened in self._opened.values() for why in opened.skipped))
+        self.precision = "fp16" if options.half and self.provider == "tensorrt" else self.manifest.precision
+
+    @property
+    def provider(self) -> str:
+        """The provider that computes embeddings of images."""
+        return self.providers["image"][0]
 
     @property
     def backend(self) -> str:
         """What computes, in a word: "onnx-cpu", "onnx-cuda", "onnx-tensorrt"."""
         return f"onnx-{self.provider}"
+
+    def views(self, images: Floats) -> Floats:
+        """Squash images, float32 (B, 3, H, W) in [0, 1], to the views that `encode_image` takes."""
+        return preprocess.views(images, self.image_size)
 
     def encode_image(self, views: Floats) -> Floats:
         """Embed views: float32 (B, 3, image_size, image_size) in [0, 1] to (B, D), not normalised."""
@@ -70,35 +92,18 @@ class OnnxEncoders:
 
     def encode_text(self, sentences: Sequence[str]) -> Floats:
         """Embed sentences: float32 (len(sentences), D), not normalised."""
-        return self._run("text", self._tokenize(sentences))[0]
+        return self._run("text", self.tokenize(sentences))[0]
+
+    def tokenize(self, sentences: Sequence[str]) -> tuple[NDArray[Any], ...]:
+        """Make the text tower's inputs."""
+        return self._tokenize(sentences)
 
     def features(self, images: Floats) -> list[Floats]:
         """Content features: float32 (B, 3, H, W) in [0, 1] to one (B, C, h, w) per layer."""
         return self._run("content", [images])
 
-    def _run(self, name: str, inputs: Sequence[NDArray[Any]]) -> list[Floats]:
-        names = self.manifest.graphs[name].inputs
-        fed = {key: np.ascontiguousarray(part) for key, part in zip(names, inputs, strict=True)}
-        outputs: list[Floats] = self._sessions[name].run(None, fed)
+    def _run(self, tower: str, inputs: Sequence[NDArray[Any]]) -> list[Floats]:
+        names = self.manifest.graphs[tower].inputs
+        fed = {name: np.ascontiguousarray(part) for name, part in zip(names, inputs, strict=True)}
+        outputs: list[Floats] = self._opened[tower].session.run(None, fed)
         return outputs
-
-
-def tokenizer(name: str) -> Tokenize:
-    """What cuts sentences into a text tower's inputs, by the name in a manifest.
-
-    Raises
-    ------
-    BrokenExportError
-        The name is unknown.
-    """
-    from clipstyler.pocket import tokenizer as pocket  # noqa: PLC0415 - one of several
-
-    if name == pocket.NAME:
-        return pocket.tokenize
-    kind, _, length = name.partition(":")
-    if kind != "clip-bpe" or not length.isdecimal():
-        raise BrokenExportError(f"tokenizer {name!r} is unknown to this version: export again")
-    import open_clip  # noqa: PLC0415 - it brings PyTorch, and CLIP's own merges are nowhere else
-
-    cut = open_clip.SimpleTokenizer(context_length=int(length))
-    return lambda sentences: (cut(list(sentences)).numpy(),)

@@ -1,10 +1,13 @@
-"""From frozen PyTorch encoders to ONNX files with a manifest. The one place that needs both PyTorch and `onnx`."""
+"""From frozen PyTorch encoders to ONNX files with a manifest. The one room that needs both PyTorch and `onnx`."""
 
 from __future__ import annotations
 
 import copy
+import shutil
+import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -14,19 +17,24 @@ import torch
 from torch import Tensor, nn
 
 from clipstyler.config import ConfigError
-from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError, Exportable, file_digest
-from clipstyler.encoders.onnx.manifest import SMALLEST_OPSET, Graph, Manifest
+from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError, Exportable, Towers, file_digest
+from clipstyler.encoders.onnx import tokenizers
+from clipstyler.encoders.onnx.manifest import FILE, SMALLEST_OPSET, Graph, Manifest, Source, Tokenizer
 
 OPSET = 18
-LARGEST_OPSET = 23
+LARGEST_OPSET = 20
+"""Newest that the exporter of PyTorch's TorchScript writes."""
 _SENTENCES = ("a photo", "a sketch with black pencil")
 # Traced with two of everything: a batch of one would be taken for a constant.
 _BATCH = 2
-_CONTENT_SIDE = 64
+_CONTENT_SIDE = 32
+
+Inputs = dict[str, tuple[Tensor, dict[int, str]]]
+"""Example inputs by name, each with the names of its free axes."""
 
 
 class _Content(nn.Module):
-    """The content encoder's feature maps as a graph with one output a layer."""
+    """The content encoder as a graph with one output a layer."""
 
     def __init__(self, encoders: EncoderSet) -> None:
         super().__init__()
@@ -37,7 +45,10 @@ class _Content(nn.Module):
 
 
 class _Half(nn.Module):
-    """A copy of a module in half precision, with single precision at both ends."""
+    """A copy of a module in half precision, with single precision at both ends.
+
+    ONNX Runtime's own converter leaves graphs that its sessions refuse.
+    """
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -49,62 +60,78 @@ class _Half(nn.Module):
 
 
 def export(encoders: EncoderSet, directory: Path, *, opset: int = OPSET, half: bool = False) -> Manifest:
-    """Write encoders as ONNX files with a manifest.
+    """Write encoders as ONNX files with a manifest. `clipstyler.encoders.onnx.parity` then tells whether they agree.
 
     Parameters
     ----------
     encoders
         On the CPU.
     directory
-        Made where it is missing; files of an older export are replaced.
+        Made where it is missing, with its parents. An older export in it is replaced, at once and as a whole.
     opset
-        18 to 23.
+        18 to 20.
     half
         Weights and arithmetic in half precision; inputs and outputs stay float32.
 
     Raises
     ------
+    ConfigError
+        The opset is out of range, or the directory holds something else.
     EncoderUnavailableError
         The encoders have no graphs to export.
-    ConfigError
-        The opset is out of range.
     """
     if not SMALLEST_OPSET <= opset <= LARGEST_OPSET:
         raise ConfigError("opset", f"must be {SMALLEST_OPSET} to {LARGEST_OPSET}, got {opset}")
     if not isinstance(encoders.clip, Exportable):
         raise EncoderUnavailableError(f"{encoders.name}: these encoders have no graphs to export")
-    directory.mkdir(parents=True, exist_ok=True)
-    towers = encoders.clip.towers()
+    if directory.exists() and not (directory / FILE).is_file() and any(directory.iterdir()):
+        raise ConfigError("out", f"{directory} is neither empty nor an export: name another directory")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    # Written beside and moved: whoever looks finds the old export, or the new one, never half of each.
+    with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as scratch:
+        written = Path(scratch) / "export"
+        written.mkdir()
+        manifest = _write(encoders, encoders.clip.towers(), written, opset, half)
+        if directory.exists():
+            shutil.move(directory, Path(scratch) / "old")
+        written.rename(directory)
+    return manifest
+
+
+def _write(encoders: EncoderSet, towers: Towers, directory: Path, opset: int, half: bool) -> Manifest:
     side = encoders.clip.image_size
-    views, tokens = torch.rand(_BATCH, 3, side, side), towers.tokenize(_SENTENCES)
-    images = torch.rand(_BATCH, 3, _CONTENT_SIDE, _CONTENT_SIDE)
-    free_length = towers.tokenizer.startswith("clipstyler")
-    token_axes = {0: "batch", 1: "length"} if free_length else {0: "batch"}
-    writer = _Writer(directory, opset, half)
-    graphs = {
-        "image": writer.write("image", towers.image, {"views": (views, {0: "batch"})}, ["embeddings"]),
-        "text": writer.write(
-            "text",
+    tokens = towers.tokenize(_SENTENCES)
+    tokenizer = _tokenizer(towers, tokens[0].shape[1], directory)
+    token_axes = {0: "batch"} if tokenizer.context_length else {0: "batch", 1: "length"}
+    layers = len(encoders.content.features(torch.rand(1, 3, _CONTENT_SIDE, _CONTENT_SIDE)))
+    named: dict[str, tuple[nn.Module, Inputs, list[str]]] = {
+        "image": (towers.image, {"views": (torch.rand(_BATCH, 3, side, side), {0: "batch"})}, ["embeddings"]),
+        "text": (
             towers.text,
             {name: (part, token_axes) for name, part in zip(towers.text_inputs, tokens, strict=True)},
             ["embeddings"],
         ),
-        "content": writer.write(
-            "content",
+        "content": (
             _Content(encoders),
-            {"images": (images, {0: "batch", 2: "height", 3: "width"})},
-            [f"features_{i}" for i in range(len(encoders.content.features(images)))],
+            {"images": (torch.rand(_BATCH, 3, _CONTENT_SIDE, _CONTENT_SIDE), {0: "batch", 2: "height", 3: "width"})},
+            [f"features_{i}" for i in range(layers)],
         ),
     }
+    graphs = {}
+    for name, (module, inputs, outputs) in named.items():
+        path = directory / f"{name}.onnx"
+        _trace(_Half(module) if half else module, inputs, outputs, opset, path)
+        graphs[name] = _describe(path)
     manifest = Manifest(
         name=encoders.name,
         description=encoders.description,
-        models={model.name: model.digest for model in encoders.models},
+        clip=Source(encoders.clip.name, encoders.clip.digest),
+        content=Source(encoders.content.name, encoders.content.digest),
         precision="fp16" if half else "fp32",
         opset=opset,
         image_size=side,
         embedding_dim=int(encoders.clip.encode_text(_SENTENCES[:1]).shape[1]),
-        tokenizer=towers.tokenizer,
+        tokenizer=tokenizer,
         calibration=asdict(encoders.calibration),
         graphs=graphs,
         versions={name: version(name) for name in ("clipstyler", "torch", "onnx")},
@@ -113,48 +140,50 @@ def export(encoders: EncoderSet, directory: Path, *, opset: int = OPSET, half: b
     return manifest
 
 
-class _Writer:
-    """Writes graphs of one export."""
-
-    def __init__(self, directory: Path, opset: int, half: bool) -> None:
-        self._directory, self._opset, self._half = directory, opset, half
-
-    def write(
-        self, name: str, module: nn.Module, inputs: dict[str, tuple[Tensor, dict[int, str]]], outputs: Sequence[str]
-    ) -> Graph:
-        """Trace a module with example inputs; the axes named for each are free."""
-        path = self._directory / f"{name}.onnx"
-        axes = {key: free for key, (_, free) in inputs.items()}
-        free_outputs = {key: _free_axes(inputs) for key in outputs}
-        fast = torch.backends.mha.get_fastpath_enabled()
-        # The exporter puts the mode back to what it found, in all parts: a wrapper must not be found in training.
-        module = (_Half(module) if self._half else module).eval()
-        # The fused attention of `nn.MultiheadAttention` has no ONNX form.
-        torch.backends.mha.set_fastpath_enabled(False)
-        try:
-            with torch.no_grad(), warnings.catch_warnings():
-                # It traces in a quarter of a second what the newer exporter takes ten for, with the same numbers.
-                warnings.simplefilter("ignore")
-                torch.onnx.export(
-                    module,
-                    tuple(example for example, _ in inputs.values()),
-                    str(path),
-                    input_names=list(inputs),
-                    output_names=list(outputs),
-                    dynamic_axes={**axes, **free_outputs},
-                    opset_version=self._opset,
-                    dynamo=False,
-                )
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fast)
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
-        return Graph(path.name, file_digest(path), _shapes(model.graph.input), _shapes(model.graph.output))
+def _tokenizer(towers: Towers, length: int, directory: Path) -> Tokenizer:
+    if towers.tokenizer != tokenizers.CLIP_BPE:
+        return Tokenizer(towers.tokenizer)
+    file = tokenizers.write_clip_bpe(directory)
+    return Tokenizer(towers.tokenizer, length, file.name, file_digest(file))
 
 
-def _free_axes(inputs: dict[str, tuple[Tensor, dict[int, str]]]) -> dict[int, str]:
+def _trace(module: nn.Module, inputs: Inputs, outputs: Sequence[str], opset: int, path: Path) -> None:
     free = next(iter(inputs.values()))[1]
-    return {0: "batch"} if 2 not in free else {0: "batch", 2: "out_height", 3: "out_width"}
+    # Feature maps have sides of their own; embeddings have a batch only.
+    free_out = {0: "batch", 2: "map_height", 3: "map_width"} if 2 in free else {0: "batch"}
+    axes = {name: names for name, (_, names) in inputs.items()} | dict.fromkeys(outputs, free_out)
+    # The exporter leaves the mode that it finds, in all submodules; a fresh wrapper's would be training.
+    module.eval()
+    with torch.no_grad(), _without_fast_path(), warnings.catch_warnings():
+        # It traces in a quarter of a second what the newer exporter takes ten for, with the same numbers.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            tuple(example for example, _ in inputs.values()),
+            str(path),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamic_axes=axes,
+            opset_version=opset,
+            dynamo=False,
+        )
+
+
+@contextmanager
+def _without_fast_path() -> Iterator[None]:
+    """Switch the fused attention of `nn.MultiheadAttention` off: it has no ONNX form."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _describe(path: Path) -> Graph:
+    model = onnx.load(path)
+    onnx.checker.check_model(model)
+    return Graph(path.name, file_digest(path), _shapes(model.graph.input), _shapes(model.graph.output))
 
 
 def _shapes(values: Sequence[onnx.ValueInfoProto]) -> dict[str, list[int | str]]:

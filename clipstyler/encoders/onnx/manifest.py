@@ -13,13 +13,21 @@ FORMAT = 1
 SMALLEST_OPSET = 18
 FILE = "manifest.json"
 PREPROCESSING = (
-    "views: RGB in [0, 1], the whole image squashed to image_size x image_size by an antialiased bilinear resize; "
-    "normalisation is inside the graph"
+    "RGB in [0, 1]; the whole image squashed to image_size x image_size by a bilinear, antialiased resize "
+    "(clipstyler.encoders.onnx.preprocess.views); mean and deviation are applied inside the graph"
 )
 
 
 class BrokenExportError(ValueError):
     """An export that cannot be used; the message names the file and says why."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """The model that a tower was exported from: its name and the SHA-256 of its weights."""
+
+    name: str
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,26 @@ class Graph:
 
 
 @dataclass(frozen=True)
+class Tokenizer:
+    """How sentences become the text tower's inputs.
+
+    Attributes
+    ----------
+    kind
+        "clip-bpe", or the name that `pocket` gives its own.
+    context_length
+        Tokens of every sentence; 0 where the length is free.
+    file, sha256
+        Merges and vocabulary; empty where there are none.
+    """
+
+    kind: str
+    context_length: int = 0
+    file: str = ""
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What was exported, from what, and how it is fed.
 
@@ -40,10 +68,10 @@ class Manifest:
     ----------
     name, description, calibration
         Of the encoders, as their registry has them.
-    models
-        SHA-256 of the source weights by the model's name: a direction computed by the export belongs to them.
+    clip, content
+        The sources: a direction computed by the export belongs to their digests.
     precision
-        "fp32" or "fp16": of the weights; inputs and outputs are float32 always.
+        "fp32" or "fp16": of the arithmetic; inputs and outputs are float32 always.
     graphs
         By tower: "image", "text", "content".
     versions
@@ -52,22 +80,18 @@ class Manifest:
 
     name: str
     description: str
-    models: dict[str, str]
+    clip: Source
+    content: Source
     precision: str
     opset: int
     image_size: int
     embedding_dim: int
-    tokenizer: str
+    tokenizer: Tokenizer
     calibration: dict[str, Any]
     graphs: dict[str, Graph]
     versions: dict[str, str]
     preprocessing: str = PREPROCESSING
     format: int = FORMAT
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 that stands for all graphs together."""
-        return hashlib.sha256("".join(g.sha256 for _, g in sorted(self.graphs.items())).encode()).hexdigest()
 
     def write(self, directory: Path) -> None:
         """Write the manifest; last of all files, so that a directory with one is complete."""
@@ -84,9 +108,7 @@ def read(directory: Path) -> Manifest:
     """
     path = directory / FILE
     try:
-        fields = json.loads(path.read_text())
-        fields["graphs"] = {name: Graph(**graph) for name, graph in fields["graphs"].items()}
-        manifest = Manifest(**fields)
+        manifest = _parse(json.loads(path.read_text()))
     except FileNotFoundError as error:
         raise BrokenExportError(f"{path} is missing: write it with `clipstyler models export`") from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -99,6 +121,8 @@ def read(directory: Path) -> Manifest:
         )
     for graph in manifest.graphs.values():
         check_digest(directory / graph.file, graph.sha256)
+    if manifest.tokenizer.file:
+        check_digest(directory / manifest.tokenizer.file, manifest.tokenizer.sha256)
     return manifest
 
 
@@ -110,5 +134,15 @@ def check_digest(path: Path, expected: str) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != expected:
         raise BrokenExportError(
-            f"{path} has the digest {found}, the manifest says {expected}: it was changed or cut off"
+            f"{path}: digest mismatch: its SHA-256 is {found}, the manifest says {expected}; "
+            "it was changed or cut off: export again"
         )
+
+
+def _parse(fields: dict[str, Any]) -> Manifest:
+    graphs = {name: Graph(**graph) for name, graph in fields.pop("graphs").items()}
+    if set(graphs) != {"image", "text", "content"}:
+        raise ValueError(f"it has the graphs {sorted(graphs)}, not content, image and text")
+    clip, content = Source(**fields.pop("clip")), Source(**fields.pop("content"))
+    tokenizer = Tokenizer(**fields.pop("tokenizer"))
+    return Manifest(clip=clip, content=content, tokenizer=tokenizer, graphs=graphs, **fields)

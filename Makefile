@@ -48,7 +48,7 @@ proto: $(INSTALLED) ## rewrite the Python stubs from proto/
 
 lock: $(UV) ## resolve the dependencies anew
 	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --upgrade \
-	  --extra server --extra pocket --group dev pyproject.toml --output-file requirements/dev.lock
+	  --extra server --extra postgres --extra pocket --group dev pyproject.toml --output-file requirements/dev.lock
 
 bench: $(INSTALLED) ## seconds per step beside the authors' algorithm: some minutes
 	$(BIN)/python -m benchmarks.step

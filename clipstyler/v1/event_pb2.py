@@ -28,7 +28,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63lipstyler/v1/event.proto\x12\rclipstyler.v1\x1a\x1b\x63lipstyler/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x84\x01\n\x05Image\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12*\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1a.clipstyler.v1.ImageFormat\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\x12\x0e\n\x06sha256\x18\x06 \x01(\x0c\"%\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"c\n\x06Losses\x12\r\n\x05total\x18\x01 \x01(\x01\x12\x11\n\tdirection\x18\x02 \x01(\x01\x12\r\n\x05patch\x18\x03 \x01(\x01\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\x01\x12\x17\n\x0ftotal_variation\x18\x05 \x01(\x01\"(\n\x06Queued\x12\x10\n\x08position\x18\x01 \x01(\r\x12\x0c\n\x04seed\x18\x02 \x01(\x04\"G\n\x07Started\x12\r\n\x05steps\x18\x01 \x01(\r\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\"\xba\x01\n\x08Progress\x12\x0c\n\x04step\x18\x01 \x01(\r\x12\r\n\x05steps\x18\x02 \x01(\r\x12%\n\x06losses\x18\x03 \x01(\x0b\x32\x15.clipstyler.v1.Losses\x12\x10\n\x08rejected\x18\x04 \x01(\x01\x12*\n\x07\x65lapsed\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tremaining\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"<\n\x07Preview\x12\x0c\n\x04step\x18\x01 \x01(\r\x12#\n\x05image\x18\x02 \x01(\x0b\x32\x14.clipstyler.v1.Image\"%\n\x05\x43hunk\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"(\n\x07Warning\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"9\n\x03Gap\x12\x18\n\x10skipped_progress\x18\x01 \x01(\r\x12\x18\n\x10skipped_previews\x18\x02 \x01(\r\"\x0b\n\tHeartbeat\"\xe3\x01\n\x07Timings\x12)\n\x06queued\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x64\x65\x63ode\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07prepare\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08optimise\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x65ncode\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x97\x03\n\x06Result\x12#\n\x05image\x18\x01 \x01(\x0b\x32\x14.clipstyler.v1.Image\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x12\n\nstyle_text\x18\x03 \x01(\t\x12\x13\n\x0bsource_text\x18\x04 \x01(\t\x12\x32\n\x07options\x18\x05 \x01(\x0b\x32!.clipstyler.v1.StylizationOptions\x12$\n\x06models\x18\x06 \x03(\x0b\x32\x14.clipstyler.v1.Model\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x0f\n\x07threads\x18\x08 \x01(\r\x12\x35\n\x08versions\x18\t \x03(\x0b\x32#.clipstyler.v1.Result.VersionsEntry\x12%\n\x06losses\x18\n \x01(\x0b\x32\x15.clipstyler.v1.Losses\x12\'\n\x07timings\x18\x0b \x01(\x0b\x32\x16.clipstyler.v1.Timings\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\",\n\x06\x46\x61iled\x12\"\n\x06status\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\"\x19\n\tCancelled\x12\x0c\n\x04step\x18\x01 \x01(\r\"\xbd\x04\n\x10StylizationEvent\x12\x13\n\x0bstylization\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06queued\x18\x04 \x01(\x0b\x32\x15.clipstyler.v1.QueuedH\x00\x12)\n\x07started\x18\x05 \x01(\x0b\x32\x16.clipstyler.v1.StartedH\x00\x12+\n\x08progress\x18\x06 \x01(\x0b\x32\x17.clipstyler.v1.ProgressH\x00\x12)\n\x07preview\x18\x07 \x01(\x0b\x32\x16.clipstyler.v1.PreviewH\x00\x12%\n\x05\x63hunk\x18\x08 \x01(\x0b\x32\x14.clipstyler.v1.ChunkH\x00\x12)\n\x07warning\x18\t \x01(\x0b\x32\x16.clipstyler.v1.WarningH\x00\x12!\n\x03gap\x18\n \x01(\x0b\x32\x12.clipstyler.v1.GapH\x00\x12-\n\theartbeat\x18\x0b \x01(\x0b\x32\x18.clipstyler.v1.HeartbeatH\x00\x12\'\n\x06result\x18\x0c \x01(\x0b\x32\x15.clipstyler.v1.ResultH\x00\x12\'\n\x06\x66\x61iled\x18\r \x01(\x0b\x32\x15.clipstyler.v1.FailedH\x00\x12-\n\tcancelled\x18\x0e \x01(\x0b\x32\x18.clipstyler.v1.CancelledH\x00\x42\x07\n\x05\x65ventBD\n\x11\x64\x65v.clipstyler.v1P\x01Z-clipstyler.dev/gen/clipstyler/v1;clipstylerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63lipstyler/v1/event.proto\x12\rclipstyler.v1\x1a\x1b\x63lipstyler/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x84\x01\n\x05Image\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12*\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1a.clipstyler.v1.ImageFormat\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\x12\x0e\n\x06sha256\x18\x06 \x01(\x0c\"%\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"c\n\x06Losses\x12\r\n\x05total\x18\x01 \x01(\x01\x12\x11\n\tdirection\x18\x02 \x01(\x01\x12\r\n\x05patch\x18\x03 \x01(\x01\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\x01\x12\x17\n\x0ftotal_variation\x18\x05 \x01(\x01\"b\n\x06Queued\x12\x10\n\x08position\x18\x01 \x01(\r\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x38\n\x14\x65stimated_start_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x07Started\x12\r\n\x05steps\x18\x01 \x01(\r\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\"\xba\x01\n\x08Progress\x12\x0c\n\x04step\x18\x01 \x01(\r\x12\r\n\x05steps\x18\x02 \x01(\r\x12%\n\x06losses\x18\x03 \x01(\x0b\x32\x15.clipstyler.v1.Losses\x12\x10\n\x08rejected\x18\x04 \x01(\x01\x12*\n\x07\x65lapsed\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tremaining\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"<\n\x07Preview\x12\x0c\n\x04step\x18\x01 \x01(\r\x12#\n\x05image\x18\x02 \x01(\x0b\x32\x14.clipstyler.v1.Image\"%\n\x05\x43hunk\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"(\n\x07Warning\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"N\n\x03Gap\x12\x18\n\x10skipped_progress\x18\x01 \x01(\r\x12\x18\n\x10skipped_previews\x18\x02 \x01(\r\x12\x13\n\x0blog_expired\x18\x03 \x01(\x08\"\x0b\n\tHeartbeat\"\xe3\x01\n\x07Timings\x12)\n\x06queued\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x64\x65\x63ode\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07prepare\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08optimise\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x65ncode\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x97\x03\n\x06Result\x12#\n\x05image\x18\x01 \x01(\x0b\x32\x14.clipstyler.v1.Image\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x12\n\nstyle_text\x18\x03 \x01(\t\x12\x13\n\x0bsource_text\x18\x04 \x01(\t\x12\x32\n\x07options\x18\x05 \x01(\x0b\x32!.clipstyler.v1.StylizationOptions\x12$\n\x06models\x18\x06 \x03(\x0b\x32\x14.clipstyler.v1.Model\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x0f\n\x07threads\x18\x08 \x01(\r\x12\x35\n\x08versions\x18\t \x03(\x0b\x32#.clipstyler.v1.Result.VersionsEntry\x12%\n\x06losses\x18\n \x01(\x0b\x32\x15.clipstyler.v1.Losses\x12\'\n\x07timings\x18\x0b \x01(\x0b\x32\x16.clipstyler.v1.Timings\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\",\n\x06\x46\x61iled\x12\"\n\x06status\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\"F\n\tCancelled\x12\x0c\n\x04step\x18\x01 \x01(\r\x12+\n\x06reason\x18\x02 \x01(\x0e\x32\x1b.clipstyler.v1.CancelReason\"\xbd\x04\n\x10StylizationEvent\x12\x13\n\x0bstylization\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06queued\x18\x04 \x01(\x0b\x32\x15.clipstyler.v1.QueuedH\x00\x12)\n\x07started\x18\x05 \x01(\x0b\x32\x16.clipstyler.v1.StartedH\x00\x12+\n\x08progress\x18\x06 \x01(\x0b\x32\x17.clipstyler.v1.ProgressH\x00\x12)\n\x07preview\x18\x07 \x01(\x0b\x32\x16.clipstyler.v1.PreviewH\x00\x12%\n\x05\x63hunk\x18\x08 \x01(\x0b\x32\x14.clipstyler.v1.ChunkH\x00\x12)\n\x07warning\x18\t \x01(\x0b\x32\x16.clipstyler.v1.WarningH\x00\x12!\n\x03gap\x18\n \x01(\x0b\x32\x12.clipstyler.v1.GapH\x00\x12-\n\theartbeat\x18\x0b \x01(\x0b\x32\x18.clipstyler.v1.HeartbeatH\x00\x12\'\n\x06result\x18\x0c \x01(\x0b\x32\x15.clipstyler.v1.ResultH\x00\x12\'\n\x06\x66\x61iled\x18\r \x01(\x0b\x32\x15.clipstyler.v1.FailedH\x00\x12-\n\tcancelled\x18\x0e \x01(\x0b\x32\x18.clipstyler.v1.CancelledH\x00\x42\x07\n\x05\x65vent*\x85\x01\n\x0c\x43\x61ncelReason\x12\x1d\n\x19\x43\x41NCEL_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x41NCEL_REASON_REQUESTED\x10\x01\x12\x1d\n\x19\x43\x41NCEL_REASON_CALLER_LEFT\x10\x02\x12\x1a\n\x16\x43\x41NCEL_REASON_DRAINING\x10\x03\x42\x44\n\x11\x64\x65v.clipstyler.v1P\x01Z-clipstyler.dev/gen/clipstyler/v1;clipstylerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +38,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\021dev.clipstyler.v1P\001Z-clipstyler.dev/gen/clipstyler/v1;clipstylerv1'
   _globals['_RESULT_VERSIONSENTRY']._loaded_options = None
   _globals['_RESULT_VERSIONSENTRY']._serialized_options = b'8\001'
+  _globals['_CANCELREASON']._serialized_start=2371
+  _globals['_CANCELREASON']._serialized_end=2504
   _globals['_IMAGE']._serialized_start=164
   _globals['_IMAGE']._serialized_end=296
   _globals['_MODEL']._serialized_start=298
@@ -45,31 +47,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LOSSES']._serialized_start=337
   _globals['_LOSSES']._serialized_end=436
   _globals['_QUEUED']._serialized_start=438
-  _globals['_QUEUED']._serialized_end=478
-  _globals['_STARTED']._serialized_start=480
-  _globals['_STARTED']._serialized_end=551
-  _globals['_PROGRESS']._serialized_start=554
-  _globals['_PROGRESS']._serialized_end=740
-  _globals['_PREVIEW']._serialized_start=742
-  _globals['_PREVIEW']._serialized_end=802
-  _globals['_CHUNK']._serialized_start=804
-  _globals['_CHUNK']._serialized_end=841
-  _globals['_WARNING']._serialized_start=843
-  _globals['_WARNING']._serialized_end=883
-  _globals['_GAP']._serialized_start=885
-  _globals['_GAP']._serialized_end=942
-  _globals['_HEARTBEAT']._serialized_start=944
-  _globals['_HEARTBEAT']._serialized_end=955
-  _globals['_TIMINGS']._serialized_start=958
-  _globals['_TIMINGS']._serialized_end=1185
-  _globals['_RESULT']._serialized_start=1188
-  _globals['_RESULT']._serialized_end=1595
-  _globals['_RESULT_VERSIONSENTRY']._serialized_start=1548
-  _globals['_RESULT_VERSIONSENTRY']._serialized_end=1595
-  _globals['_FAILED']._serialized_start=1597
-  _globals['_FAILED']._serialized_end=1641
-  _globals['_CANCELLED']._serialized_start=1643
-  _globals['_CANCELLED']._serialized_end=1668
-  _globals['_STYLIZATIONEVENT']._serialized_start=1671
-  _globals['_STYLIZATIONEVENT']._serialized_end=2244
+  _globals['_QUEUED']._serialized_end=536
+  _globals['_STARTED']._serialized_start=538
+  _globals['_STARTED']._serialized_end=609
+  _globals['_PROGRESS']._serialized_start=612
+  _globals['_PROGRESS']._serialized_end=798
+  _globals['_PREVIEW']._serialized_start=800
+  _globals['_PREVIEW']._serialized_end=860
+  _globals['_CHUNK']._serialized_start=862
+  _globals['_CHUNK']._serialized_end=899
+  _globals['_WARNING']._serialized_start=901
+  _globals['_WARNING']._serialized_end=941
+  _globals['_GAP']._serialized_start=943
+  _globals['_GAP']._serialized_end=1021
+  _globals['_HEARTBEAT']._serialized_start=1023
+  _globals['_HEARTBEAT']._serialized_end=1034
+  _globals['_TIMINGS']._serialized_start=1037
+  _globals['_TIMINGS']._serialized_end=1264
+  _globals['_RESULT']._serialized_start=1267
+  _globals['_RESULT']._serialized_end=1674
+  _globals['_RESULT_VERSIONSENTRY']._serialized_start=1627
+  _globals['_RESULT_VERSIONSENTRY']._serialized_end=1674
+  _globals['_FAILED']._serialized_start=1676
+  _globals['_FAILED']._serialized_end=1720
+  _globals['_CANCELLED']._serialized_start=1722
+  _globals['_CANCELLED']._serialized_end=1792
+  _globals['_STYLIZATIONEVENT']._serialized_start=1795
+  _globals['_STYLIZATIONEVENT']._serialized_end=2368
 # @@protoc_insertion_point(module_scope)

@@ -9,6 +9,7 @@ import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.duration_pb2
 import google.protobuf.internal.containers
+import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
 import google.rpc.status_pb2
@@ -21,6 +22,34 @@ else:
     import typing_extensions
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
+
+class _CancelReason:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _CancelReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_CancelReason.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    CANCEL_REASON_UNSPECIFIED: _CancelReason.ValueType  # 0
+    """Not known."""
+    CANCEL_REASON_REQUESTED: _CancelReason.ValueType  # 1
+    """CancelStylization was called."""
+    CANCEL_REASON_CALLER_LEFT: _CancelReason.ValueType  # 2
+    """The one-shot call that it belonged to ended or broke."""
+    CANCEL_REASON_DRAINING: _CancelReason.ValueType  # 3
+    """The server shut down, and the one-shot call with it."""
+
+class CancelReason(_CancelReason, metaclass=_CancelReasonEnumTypeWrapper):
+    """Why a stylisation was cancelled."""
+
+CANCEL_REASON_UNSPECIFIED: CancelReason.ValueType  # 0
+"""Not known."""
+CANCEL_REASON_REQUESTED: CancelReason.ValueType  # 1
+"""CancelStylization was called."""
+CANCEL_REASON_CALLER_LEFT: CancelReason.ValueType  # 2
+"""The one-shot call that it belonged to ended or broke."""
+CANCEL_REASON_DRAINING: CancelReason.ValueType  # 3
+"""The server shut down, and the one-shot call with it."""
+Global___CancelReason: typing_extensions.TypeAlias = CancelReason
 
 @typing.final
 class Image(google.protobuf.message.Message):
@@ -124,17 +153,24 @@ class Queued(google.protobuf.message.Message):
 
     POSITION_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
+    ESTIMATED_START_TIME_FIELD_NUMBER: builtins.int
     position: builtins.int
     """Jobs that run or wait before this one."""
     seed: builtins.int
     """The seed that will be used."""
+    @property
+    def estimated_start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it is expected to start, from measured step times; absent as long as nothing was measured."""
+
     def __init__(
         self,
         *,
         position: builtins.int = ...,
         seed: builtins.int = ...,
+        estimated_start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["position", b"position", "seed", b"seed"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["estimated_start_time", b"estimated_start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["estimated_start_time", b"estimated_start_time", "position", b"position", "seed", b"seed"]) -> None: ...
 
 Global___Queued: typing_extensions.TypeAlias = Queued
 
@@ -290,17 +326,21 @@ class Gap(google.protobuf.message.Message):
 
     SKIPPED_PROGRESS_FIELD_NUMBER: builtins.int
     SKIPPED_PREVIEWS_FIELD_NUMBER: builtins.int
+    LOG_EXPIRED_FIELD_NUMBER: builtins.int
     skipped_progress: builtins.int
     """Progress events left out since the previous event."""
     skipped_previews: builtins.int
     """Previews left out since the previous event."""
+    log_expired: builtins.bool
+    """Events after the number that a watcher asked for are not kept any more; how many is not known."""
     def __init__(
         self,
         *,
         skipped_progress: builtins.int = ...,
         skipped_previews: builtins.int = ...,
+        log_expired: builtins.bool = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["skipped_previews", b"skipped_previews", "skipped_progress", b"skipped_progress"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["log_expired", b"log_expired", "skipped_previews", b"skipped_previews", "skipped_progress", b"skipped_progress"]) -> None: ...
 
 Global___Gap: typing_extensions.TypeAlias = Gap
 
@@ -476,14 +516,18 @@ class Cancelled(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     STEP_FIELD_NUMBER: builtins.int
+    REASON_FIELD_NUMBER: builtins.int
     step: builtins.int
     """Updates made before it stopped."""
+    reason: Global___CancelReason.ValueType
+    """Why."""
     def __init__(
         self,
         *,
         step: builtins.int = ...,
+        reason: Global___CancelReason.ValueType = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["step", b"step"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["reason", b"reason", "step", b"step"]) -> None: ...
 
 Global___Cancelled: typing_extensions.TypeAlias = Cancelled
 

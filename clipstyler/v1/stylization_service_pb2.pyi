@@ -6,8 +6,13 @@ isort:skip_file
 import builtins
 import clipstyler.v1.event_pb2
 import clipstyler.v1.options_pb2
+import clipstyler.v1.stylization_pb2
+import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.duration_pb2
+import google.protobuf.internal.containers
 import google.protobuf.message
+import google.protobuf.timestamp_pb2
 import sys
 import typing
 
@@ -30,6 +35,9 @@ class StylizeRequest(google.protobuf.message.Message):
     OPTIONS_FIELD_NUMBER: builtins.int
     PREVIEWS_FIELD_NUMBER: builtins.int
     RESULT_FORMAT_FIELD_NUMBER: builtins.int
+    DETACH_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
+    UPLOAD_FIELD_NUMBER: builtins.int
     image: builtins.bytes
     """The photo: JPEG, PNG, WebP, TIFF, BMP or GIF (its first frame). Orientation, colour profile and alpha are
     respected. Limits: GetServerInfo.
@@ -42,6 +50,12 @@ class StylizeRequest(google.protobuf.message.Message):
     """
     result_format: clipstyler.v1.options_pb2.ImageFormat.ValueType
     """Encoding of the result. Default: PNG."""
+    detach: builtins.bool
+    """Whether the work goes on when the call ends. Default: false."""
+    priority: clipstyler.v1.stylization_pb2.Priority.ValueType
+    """Urgency in the queue. Default: normal."""
+    upload: builtins.str
+    """Name of an uploaded photo, instead of `image`."""
     @property
     def options(self) -> clipstyler.v1.options_pb2.StylizationOptions:
         """How it is computed."""
@@ -59,9 +73,12 @@ class StylizeRequest(google.protobuf.message.Message):
         options: clipstyler.v1.options_pb2.StylizationOptions | None = ...,
         previews: clipstyler.v1.options_pb2.PreviewOptions | None = ...,
         result_format: clipstyler.v1.options_pb2.ImageFormat.ValueType = ...,
+        detach: builtins.bool = ...,
+        priority: clipstyler.v1.stylization_pb2.Priority.ValueType = ...,
+        upload: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_source_text", b"_source_text", "options", b"options", "previews", b"previews", "source_text", b"source_text"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_source_text", b"_source_text", "image", b"image", "options", b"options", "previews", b"previews", "result_format", b"result_format", "source_text", b"source_text", "style_text", b"style_text"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_source_text", b"_source_text", "detach", b"detach", "image", b"image", "options", b"options", "previews", b"previews", "priority", b"priority", "result_format", b"result_format", "source_text", b"source_text", "style_text", b"style_text", "upload", b"upload"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_source_text", b"_source_text"]) -> typing.Literal["source_text"] | None: ...
 
 Global___StylizeRequest: typing_extensions.TypeAlias = StylizeRequest
@@ -86,3 +103,410 @@ class StylizeResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["event", b"event"]) -> None: ...
 
 Global___StylizeResponse: typing_extensions.TypeAlias = StylizeResponse
+
+@typing.final
+class CreateStylizationRequest(google.protobuf.message.Message):
+    """A photo and a sentence, for a job."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: builtins.int
+    STYLE_TEXT_FIELD_NUMBER: builtins.int
+    SOURCE_TEXT_FIELD_NUMBER: builtins.int
+    OPTIONS_FIELD_NUMBER: builtins.int
+    PREVIEWS_FIELD_NUMBER: builtins.int
+    RESULT_FORMAT_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
+    UPLOAD_FIELD_NUMBER: builtins.int
+    TIMEOUT_FIELD_NUMBER: builtins.int
+    image: builtins.bytes
+    """The photo, as in StylizeRequest."""
+    style_text: builtins.str
+    """What the result should look like, as in StylizeRequest."""
+    source_text: builtins.str
+    """What the photo is, as in StylizeRequest."""
+    result_format: clipstyler.v1.options_pb2.ImageFormat.ValueType
+    """Encoding of the result. Default: PNG."""
+    request_id: builtins.str
+    """A UUID4 of the caller's, which makes the call repeatable."""
+    priority: clipstyler.v1.stylization_pb2.Priority.ValueType
+    """Urgency in the queue. Default: normal."""
+    upload: builtins.str
+    """Name of an uploaded photo, instead of `image`."""
+    @property
+    def options(self) -> clipstyler.v1.options_pb2.StylizationOptions:
+        """How it is computed."""
+
+    @property
+    def previews(self) -> clipstyler.v1.options_pb2.PreviewOptions:
+        """Which previews are sent."""
+
+    @property
+    def timeout(self) -> google.protobuf.duration_pb2.Duration:
+        """How long it may wait and run; after that it fails with DEADLINE_EXCEEDED. Default and limit: the server's."""
+
+    def __init__(
+        self,
+        *,
+        image: builtins.bytes = ...,
+        style_text: builtins.str = ...,
+        source_text: builtins.str | None = ...,
+        options: clipstyler.v1.options_pb2.StylizationOptions | None = ...,
+        previews: clipstyler.v1.options_pb2.PreviewOptions | None = ...,
+        result_format: clipstyler.v1.options_pb2.ImageFormat.ValueType = ...,
+        request_id: builtins.str = ...,
+        priority: clipstyler.v1.stylization_pb2.Priority.ValueType = ...,
+        upload: builtins.str = ...,
+        timeout: google.protobuf.duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_source_text", b"_source_text", "options", b"options", "previews", b"previews", "source_text", b"source_text", "timeout", b"timeout"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_source_text", b"_source_text", "image", b"image", "options", b"options", "previews", b"previews", "priority", b"priority", "request_id", b"request_id", "result_format", b"result_format", "source_text", b"source_text", "style_text", b"style_text", "timeout", b"timeout", "upload", b"upload"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_source_text", b"_source_text"]) -> typing.Literal["source_text"] | None: ...
+
+Global___CreateStylizationRequest: typing_extensions.TypeAlias = CreateStylizationRequest
+
+@typing.final
+class CreateStylizationResponse(google.protobuf.message.Message):
+    """The job."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STYLIZATION_FIELD_NUMBER: builtins.int
+    @property
+    def stylization(self) -> clipstyler.v1.stylization_pb2.Stylization:
+        """The job."""
+
+    def __init__(
+        self,
+        *,
+        stylization: clipstyler.v1.stylization_pb2.Stylization | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["stylization", b"stylization"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["stylization", b"stylization"]) -> None: ...
+
+Global___CreateStylizationResponse: typing_extensions.TypeAlias = CreateStylizationResponse
+
+@typing.final
+class GetStylizationRequest(google.protobuf.message.Message):
+    """Names a job."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Resource name, `stylizations/{uuid}`."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+Global___GetStylizationRequest: typing_extensions.TypeAlias = GetStylizationRequest
+
+@typing.final
+class GetStylizationResponse(google.protobuf.message.Message):
+    """The job."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STYLIZATION_FIELD_NUMBER: builtins.int
+    @property
+    def stylization(self) -> clipstyler.v1.stylization_pb2.Stylization:
+        """The job."""
+
+    def __init__(
+        self,
+        *,
+        stylization: clipstyler.v1.stylization_pb2.Stylization | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["stylization", b"stylization"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["stylization", b"stylization"]) -> None: ...
+
+Global___GetStylizationResponse: typing_extensions.TypeAlias = GetStylizationResponse
+
+@typing.final
+class ListStylizationsRequest(google.protobuf.message.Message):
+    """Asks for a page."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    STATE_FIELD_NUMBER: builtins.int
+    page_size: builtins.int
+    """Most jobs a page, 1 to 1000. Default: 50."""
+    page_token: builtins.str
+    """`next_page_token` of the page before; empty for the first. The filter must stay the same."""
+    state: clipstyler.v1.stylization_pb2.State.ValueType
+    """Only jobs in this state. Default: all."""
+    def __init__(
+        self,
+        *,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+        state: clipstyler.v1.stylization_pb2.State.ValueType = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token", "state", b"state"]) -> None: ...
+
+Global___ListStylizationsRequest: typing_extensions.TypeAlias = ListStylizationsRequest
+
+@typing.final
+class ListStylizationsResponse(google.protobuf.message.Message):
+    """A page, newest first."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STYLIZATIONS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Asks for the next page; empty on the last."""
+    @property
+    def stylizations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[clipstyler.v1.stylization_pb2.Stylization]:
+        """The jobs."""
+
+    def __init__(
+        self,
+        *,
+        stylizations: collections.abc.Iterable[clipstyler.v1.stylization_pb2.Stylization] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["next_page_token", b"next_page_token", "stylizations", b"stylizations"]) -> None: ...
+
+Global___ListStylizationsResponse: typing_extensions.TypeAlias = ListStylizationsResponse
+
+@typing.final
+class WatchStylizationRequest(google.protobuf.message.Message):
+    """Names a job, and what is known of it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Resource name, `stylizations/{uuid}`."""
+    after_sequence: builtins.int
+    """Number of the last event seen; 0 for none."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        after_sequence: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["after_sequence", b"after_sequence", "name", b"name"]) -> None: ...
+
+Global___WatchStylizationRequest: typing_extensions.TypeAlias = WatchStylizationRequest
+
+@typing.final
+class WatchStylizationResponse(google.protobuf.message.Message):
+    """One event of the stylisation."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: builtins.int
+    @property
+    def event(self) -> clipstyler.v1.event_pb2.StylizationEvent:
+        """The event."""
+
+    def __init__(
+        self,
+        *,
+        event: clipstyler.v1.event_pb2.StylizationEvent | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["event", b"event"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["event", b"event"]) -> None: ...
+
+Global___WatchStylizationResponse: typing_extensions.TypeAlias = WatchStylizationResponse
+
+@typing.final
+class CancelStylizationRequest(google.protobuf.message.Message):
+    """Names a job."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Resource name, `stylizations/{uuid}`."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+Global___CancelStylizationRequest: typing_extensions.TypeAlias = CancelStylizationRequest
+
+@typing.final
+class CancelStylizationResponse(google.protobuf.message.Message):
+    """The job as it is now; one that runs becomes cancelled when its step is over."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STYLIZATION_FIELD_NUMBER: builtins.int
+    @property
+    def stylization(self) -> clipstyler.v1.stylization_pb2.Stylization:
+        """The job."""
+
+    def __init__(
+        self,
+        *,
+        stylization: clipstyler.v1.stylization_pb2.Stylization | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["stylization", b"stylization"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["stylization", b"stylization"]) -> None: ...
+
+Global___CancelStylizationResponse: typing_extensions.TypeAlias = CancelStylizationResponse
+
+@typing.final
+class DeleteStylizationRequest(google.protobuf.message.Message):
+    """Names a job."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Resource name, `stylizations/{uuid}`."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
+
+Global___DeleteStylizationRequest: typing_extensions.TypeAlias = DeleteStylizationRequest
+
+@typing.final
+class DeleteStylizationResponse(google.protobuf.message.Message):
+    """The job is gone."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+Global___DeleteStylizationResponse: typing_extensions.TypeAlias = DeleteStylizationResponse
+
+@typing.final
+class GetStylizationImageRequest(google.protobuf.message.Message):
+    """Names an image of a job."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    KIND_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Resource name, `stylizations/{uuid}`."""
+    kind: clipstyler.v1.stylization_pb2.ImageKind.ValueType
+    """Which image. Default: the result."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        kind: clipstyler.v1.stylization_pb2.ImageKind.ValueType = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["kind", b"kind", "name", b"name"]) -> None: ...
+
+Global___GetStylizationImageRequest: typing_extensions.TypeAlias = GetStylizationImageRequest
+
+@typing.final
+class GetStylizationImageResponse(google.protobuf.message.Message):
+    """A part of an image."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: builtins.int
+    CHUNK_FIELD_NUMBER: builtins.int
+    @property
+    def image(self) -> clipstyler.v1.event_pb2.Image:
+        """First message: what the image is; its `data` is empty."""
+
+    @property
+    def chunk(self) -> clipstyler.v1.event_pb2.Chunk:
+        """All others, in order."""
+
+    def __init__(
+        self,
+        *,
+        image: clipstyler.v1.event_pb2.Image | None = ...,
+        chunk: clipstyler.v1.event_pb2.Chunk | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["chunk", b"chunk", "image", b"image", "part", b"part"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["chunk", b"chunk", "image", b"image", "part", b"part"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["part", b"part"]) -> typing.Literal["image", "chunk"] | None: ...
+
+Global___GetStylizationImageResponse: typing_extensions.TypeAlias = GetStylizationImageResponse
+
+@typing.final
+class UploadImageRequest(google.protobuf.message.Message):
+    """A part of an upload."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: builtins.int
+    DATA_FIELD_NUMBER: builtins.int
+    data: builtins.bytes
+    """All others: the bytes, in order, at most 3 MiB each."""
+    @property
+    def header(self) -> Global___UploadHeader:
+        """First message."""
+
+    def __init__(
+        self,
+        *,
+        header: Global___UploadHeader | None = ...,
+        data: builtins.bytes = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["data", b"data", "header", b"header", "part", b"part"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["data", b"data", "header", b"header", "part", b"part"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["part", b"part"]) -> typing.Literal["header", "data"] | None: ...
+
+Global___UploadImageRequest: typing_extensions.TypeAlias = UploadImageRequest
+
+@typing.final
+class UploadHeader(google.protobuf.message.Message):
+    """What an upload must amount to."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SIZE_BYTES_FIELD_NUMBER: builtins.int
+    SHA256_FIELD_NUMBER: builtins.int
+    size_bytes: builtins.int
+    """Length in bytes."""
+    sha256: builtins.bytes
+    """SHA-256, 32 bytes."""
+    def __init__(
+        self,
+        *,
+        size_bytes: builtins.int = ...,
+        sha256: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["sha256", b"sha256", "size_bytes", b"size_bytes"]) -> None: ...
+
+Global___UploadHeader: typing_extensions.TypeAlias = UploadHeader
+
+@typing.final
+class UploadImageResponse(google.protobuf.message.Message):
+    """The upload is complete."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    UPLOAD_FIELD_NUMBER: builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: builtins.int
+    upload: builtins.str
+    """Name for the field `upload` of a request."""
+    @property
+    def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """Until when it is kept if no job uses it."""
+
+    def __init__(
+        self,
+        *,
+        upload: builtins.str = ...,
+        expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["expire_time", b"expire_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["expire_time", b"expire_time", "upload", b"upload"]) -> None: ...
+
+Global___UploadImageResponse: typing_extensions.TypeAlias = UploadImageResponse

@@ -26,7 +26,9 @@ if _version_not_supported:
 
 
 class StylizationServiceStub(object):
-    """Stylises photos by text.
+    """Stylises photos by text: in one call, or as durable jobs that outlive calls, connections and servers.
+
+    Callers share the queue fairly by the metadata header `x-clipstyler-client`, or, without it, by their address.
     """
 
     def __init__(self, channel):
@@ -40,20 +42,127 @@ class StylizationServiceStub(object):
                 request_serializer=clipstyler_dot_v1_dot_stylization__service__pb2.StylizeRequest.SerializeToString,
                 response_deserializer=clipstyler_dot_v1_dot_stylization__service__pb2.StylizeResponse.FromString,
                 _registered_method=True)
+        self.CreateStylization = channel.unary_unary(
+                '/clipstyler.v1.StylizationService/CreateStylization',
+                request_serializer=clipstyler_dot_v1_dot_stylization__service__pb2.CreateStylizationRequest.SerializeToString,
+                response_deserializer=clipstyler_dot_v1_dot_stylization__service__pb2.CreateStylizationResponse.FromString,
+                _registered_method=True)
+        self.GetStylization = channel.unary_unary(
+                '/clipstyler.v1.StylizationService/GetStylization',
+                request_serializer=clipstyler_dot_v1_dot_stylization__service__pb2.GetStylizationRequest.SerializeToString,
+                response_deserializer=clipstyler_dot_v1_dot_stylization__service__pb2.GetStylizationResponse.FromString,
+                _registered_method=True)
+        self.ListStylizations = channel.unary_unary(
+                '/clipstyler.v1.StylizationService/ListStylizations',
+                request_serializer=clipstyler_dot_v1_dot_stylization__service__pb2.ListStylizationsRequest.SerializeToString,
+                response_deserializer=clipstyler_dot_v1_dot_stylization__service__pb2.ListStylizationsResponse.FromString,
+                _registered_method=True)
+        self.WatchStylization = channel.unary_stream(
+                '/clipstyler.v1.StylizationService/WatchStylization',
+                request_serializer=clipstyler_dot_v1_dot_stylization__service__pb2.WatchStylizationRequest.SerializeToString,
+                response_deserializer=clipstyler_dot_v1_dot_stylization__service__pb2.WatchStylizationResponse.FromString,
+                _registered_method=True)
+        self.CancelStylization = channel.unary_unary(
+                '/clipstyler.v1.StylizationService/CancelStylization',
+                request_serializer=clipstyler_dot_v1_dot_stylization__service__pb2.CancelStylizationRequest.SerializeToString,
+                response_deserializer=clipstyler_dot_v1_dot_stylization__service__pb2.CancelStylizationResponse.FromString,
+                _registered_method=True)
+        self.DeleteStylization = channel.unary_unary(
+                '/clipstyler.v1.StylizationService/DeleteStylization',
+                request_serializer=clipstyler_dot_v1_dot_stylization__service__pb2.DeleteStylizationRequest.SerializeToString,
+                response_deserializer=clipstyler_dot_v1_dot_stylization__service__pb2.DeleteStylizationResponse.FromString,
+                _registered_method=True)
+        self.GetStylizationImage = channel.unary_stream(
+                '/clipstyler.v1.StylizationService/GetStylizationImage',
+                request_serializer=clipstyler_dot_v1_dot_stylization__service__pb2.GetStylizationImageRequest.SerializeToString,
+                response_deserializer=clipstyler_dot_v1_dot_stylization__service__pb2.GetStylizationImageResponse.FromString,
+                _registered_method=True)
+        self.UploadImage = channel.stream_unary(
+                '/clipstyler.v1.StylizationService/UploadImage',
+                request_serializer=clipstyler_dot_v1_dot_stylization__service__pb2.UploadImageRequest.SerializeToString,
+                response_deserializer=clipstyler_dot_v1_dot_stylization__service__pb2.UploadImageResponse.FromString,
+                _registered_method=True)
 
 
 class StylizationServiceServicer(object):
-    """Stylises photos by text.
+    """Stylises photos by text: in one call, or as durable jobs that outlive calls, connections and servers.
+
+    Callers share the queue fairly by the metadata header `x-clipstyler-client`, or, without it, by their address.
     """
 
     def Stylize(self, request, context):
         """Stylises one photo while the call lasts: the events of the work, then the result. Ending the call, its
-        deadline or the connection stops the work within one step.
+        deadline or the connection stops the work within one step, unless the request says `detach`.
 
         Errors before the first event: INVALID_ARGUMENT with BadRequest naming the field, RESOURCE_EXHAUSTED with
         RetryInfo when the queue is full, UNAVAILABLE while the server starts or drains. A stylisation that fails
         later ends with a failed event and the same status as the call's; one that a shutdown ends gets a cancelled
         event, and the call UNAVAILABLE with the reason DRAINING.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateStylization(self, request, context):
+        """Accepts a job and returns at once; it is stored before it is accepted. The same request id and payload gives
+        the same job again, also after it finished; the same id with another payload is ALREADY_EXISTS with the reason
+        REQUEST_ID_REUSED.
+
+        Errors: INVALID_ARGUMENT with BadRequest, RESOURCE_EXHAUSTED with RetryInfo when the queue is full,
+        DEADLINE_EXCEEDED with the reason DEADLINE_UNREACHABLE when the timeout cannot be met, UNAVAILABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStylization(self, request, context):
+        """Tells how a job is. NOT_FOUND when there is none of that name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListStylizations(self, request, context):
+        """Lists jobs, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchStylization(self, request, context):
+        """Streams the events of a job: what is kept after a number, then what happens, to its end. Any number of
+        watchers may watch; each skips frames on its own when it is slow. Leaving never cancels. The watcher of a job
+        that is over gets its end at once. The call ends with OK whatever the end of the job; a shutdown ends it with
+        UNAVAILABLE and the reason DRAINING: watch again after the last number seen.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CancelStylization(self, request, context):
+        """Stops a job within one step. A job that is over stays as it is: that is no error.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteStylization(self, request, context):
+        """Deletes a job and its images. One that waits or runs is FAILED_PRECONDITION: cancel it first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStylizationImage(self, request, context):
+        """Streams an image of a job: first what it is, then its bytes. NOT_FOUND when there is none yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UploadImage(self, request_iterator, context):
+        """Uploads a large photo in pieces, for a request that names it in `upload`. The first message announces size and
+        SHA-256; what arrives must match both, else INVALID_ARGUMENT.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -67,6 +176,46 @@ def add_StylizationServiceServicer_to_server(servicer, server):
                     request_deserializer=clipstyler_dot_v1_dot_stylization__service__pb2.StylizeRequest.FromString,
                     response_serializer=clipstyler_dot_v1_dot_stylization__service__pb2.StylizeResponse.SerializeToString,
             ),
+            'CreateStylization': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateStylization,
+                    request_deserializer=clipstyler_dot_v1_dot_stylization__service__pb2.CreateStylizationRequest.FromString,
+                    response_serializer=clipstyler_dot_v1_dot_stylization__service__pb2.CreateStylizationResponse.SerializeToString,
+            ),
+            'GetStylization': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStylization,
+                    request_deserializer=clipstyler_dot_v1_dot_stylization__service__pb2.GetStylizationRequest.FromString,
+                    response_serializer=clipstyler_dot_v1_dot_stylization__service__pb2.GetStylizationResponse.SerializeToString,
+            ),
+            'ListStylizations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListStylizations,
+                    request_deserializer=clipstyler_dot_v1_dot_stylization__service__pb2.ListStylizationsRequest.FromString,
+                    response_serializer=clipstyler_dot_v1_dot_stylization__service__pb2.ListStylizationsResponse.SerializeToString,
+            ),
+            'WatchStylization': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchStylization,
+                    request_deserializer=clipstyler_dot_v1_dot_stylization__service__pb2.WatchStylizationRequest.FromString,
+                    response_serializer=clipstyler_dot_v1_dot_stylization__service__pb2.WatchStylizationResponse.SerializeToString,
+            ),
+            'CancelStylization': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelStylization,
+                    request_deserializer=clipstyler_dot_v1_dot_stylization__service__pb2.CancelStylizationRequest.FromString,
+                    response_serializer=clipstyler_dot_v1_dot_stylization__service__pb2.CancelStylizationResponse.SerializeToString,
+            ),
+            'DeleteStylization': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteStylization,
+                    request_deserializer=clipstyler_dot_v1_dot_stylization__service__pb2.DeleteStylizationRequest.FromString,
+                    response_serializer=clipstyler_dot_v1_dot_stylization__service__pb2.DeleteStylizationResponse.SerializeToString,
+            ),
+            'GetStylizationImage': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetStylizationImage,
+                    request_deserializer=clipstyler_dot_v1_dot_stylization__service__pb2.GetStylizationImageRequest.FromString,
+                    response_serializer=clipstyler_dot_v1_dot_stylization__service__pb2.GetStylizationImageResponse.SerializeToString,
+            ),
+            'UploadImage': grpc.stream_unary_rpc_method_handler(
+                    servicer.UploadImage,
+                    request_deserializer=clipstyler_dot_v1_dot_stylization__service__pb2.UploadImageRequest.FromString,
+                    response_serializer=clipstyler_dot_v1_dot_stylization__service__pb2.UploadImageResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'clipstyler.v1.StylizationService', rpc_method_handlers)
@@ -76,7 +225,9 @@ def add_StylizationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class StylizationService(object):
-    """Stylises photos by text.
+    """Stylises photos by text: in one call, or as durable jobs that outlive calls, connections and servers.
+
+    Callers share the queue fairly by the metadata header `x-clipstyler-client`, or, without it, by their address.
     """
 
     @staticmethod
@@ -96,6 +247,222 @@ class StylizationService(object):
             '/clipstyler.v1.StylizationService/Stylize',
             clipstyler_dot_v1_dot_stylization__service__pb2.StylizeRequest.SerializeToString,
             clipstyler_dot_v1_dot_stylization__service__pb2.StylizeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateStylization(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipstyler.v1.StylizationService/CreateStylization',
+            clipstyler_dot_v1_dot_stylization__service__pb2.CreateStylizationRequest.SerializeToString,
+            clipstyler_dot_v1_dot_stylization__service__pb2.CreateStylizationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStylization(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipstyler.v1.StylizationService/GetStylization',
+            clipstyler_dot_v1_dot_stylization__service__pb2.GetStylizationRequest.SerializeToString,
+            clipstyler_dot_v1_dot_stylization__service__pb2.GetStylizationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListStylizations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipstyler.v1.StylizationService/ListStylizations',
+            clipstyler_dot_v1_dot_stylization__service__pb2.ListStylizationsRequest.SerializeToString,
+            clipstyler_dot_v1_dot_stylization__service__pb2.ListStylizationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchStylization(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/clipstyler.v1.StylizationService/WatchStylization',
+            clipstyler_dot_v1_dot_stylization__service__pb2.WatchStylizationRequest.SerializeToString,
+            clipstyler_dot_v1_dot_stylization__service__pb2.WatchStylizationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelStylization(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipstyler.v1.StylizationService/CancelStylization',
+            clipstyler_dot_v1_dot_stylization__service__pb2.CancelStylizationRequest.SerializeToString,
+            clipstyler_dot_v1_dot_stylization__service__pb2.CancelStylizationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteStylization(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipstyler.v1.StylizationService/DeleteStylization',
+            clipstyler_dot_v1_dot_stylization__service__pb2.DeleteStylizationRequest.SerializeToString,
+            clipstyler_dot_v1_dot_stylization__service__pb2.DeleteStylizationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStylizationImage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/clipstyler.v1.StylizationService/GetStylizationImage',
+            clipstyler_dot_v1_dot_stylization__service__pb2.GetStylizationImageRequest.SerializeToString,
+            clipstyler_dot_v1_dot_stylization__service__pb2.GetStylizationImageResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadImage(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/clipstyler.v1.StylizationService/UploadImage',
+            clipstyler_dot_v1_dot_stylization__service__pb2.UploadImageRequest.SerializeToString,
+            clipstyler_dot_v1_dot_stylization__service__pb2.UploadImageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,14 +41,177 @@ _StylizationServiceStylizeType = typing_extensions.TypeVar(
     ],
 )
 
-class StylizationServiceStub(typing.Generic[_StylizationServiceStylizeType]):
-    """Stylises photos by text."""
+_StylizationServiceCreateStylizationType = typing_extensions.TypeVar(
+    '_StylizationServiceCreateStylizationType',
+    grpc.UnaryUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.CreateStylizationRequest,
+        clipstyler.v1.stylization_service_pb2.CreateStylizationResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.CreateStylizationRequest,
+        clipstyler.v1.stylization_service_pb2.CreateStylizationResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.CreateStylizationRequest,
+        clipstyler.v1.stylization_service_pb2.CreateStylizationResponse,
+    ],
+)
+
+_StylizationServiceGetStylizationType = typing_extensions.TypeVar(
+    '_StylizationServiceGetStylizationType',
+    grpc.UnaryUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.GetStylizationRequest,
+        clipstyler.v1.stylization_service_pb2.GetStylizationResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.GetStylizationRequest,
+        clipstyler.v1.stylization_service_pb2.GetStylizationResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.GetStylizationRequest,
+        clipstyler.v1.stylization_service_pb2.GetStylizationResponse,
+    ],
+)
+
+_StylizationServiceListStylizationsType = typing_extensions.TypeVar(
+    '_StylizationServiceListStylizationsType',
+    grpc.UnaryUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.ListStylizationsRequest,
+        clipstyler.v1.stylization_service_pb2.ListStylizationsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.ListStylizationsRequest,
+        clipstyler.v1.stylization_service_pb2.ListStylizationsResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.ListStylizationsRequest,
+        clipstyler.v1.stylization_service_pb2.ListStylizationsResponse,
+    ],
+)
+
+_StylizationServiceWatchStylizationType = typing_extensions.TypeVar(
+    '_StylizationServiceWatchStylizationType',
+    grpc.UnaryStreamMultiCallable[
+        clipstyler.v1.stylization_service_pb2.WatchStylizationRequest,
+        clipstyler.v1.stylization_service_pb2.WatchStylizationResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        clipstyler.v1.stylization_service_pb2.WatchStylizationRequest,
+        clipstyler.v1.stylization_service_pb2.WatchStylizationResponse,
+    ],
+    default=grpc.UnaryStreamMultiCallable[
+        clipstyler.v1.stylization_service_pb2.WatchStylizationRequest,
+        clipstyler.v1.stylization_service_pb2.WatchStylizationResponse,
+    ],
+)
+
+_StylizationServiceCancelStylizationType = typing_extensions.TypeVar(
+    '_StylizationServiceCancelStylizationType',
+    grpc.UnaryUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.CancelStylizationRequest,
+        clipstyler.v1.stylization_service_pb2.CancelStylizationResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.CancelStylizationRequest,
+        clipstyler.v1.stylization_service_pb2.CancelStylizationResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.CancelStylizationRequest,
+        clipstyler.v1.stylization_service_pb2.CancelStylizationResponse,
+    ],
+)
+
+_StylizationServiceDeleteStylizationType = typing_extensions.TypeVar(
+    '_StylizationServiceDeleteStylizationType',
+    grpc.UnaryUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.DeleteStylizationRequest,
+        clipstyler.v1.stylization_service_pb2.DeleteStylizationResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.DeleteStylizationRequest,
+        clipstyler.v1.stylization_service_pb2.DeleteStylizationResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.DeleteStylizationRequest,
+        clipstyler.v1.stylization_service_pb2.DeleteStylizationResponse,
+    ],
+)
+
+_StylizationServiceGetStylizationImageType = typing_extensions.TypeVar(
+    '_StylizationServiceGetStylizationImageType',
+    grpc.UnaryStreamMultiCallable[
+        clipstyler.v1.stylization_service_pb2.GetStylizationImageRequest,
+        clipstyler.v1.stylization_service_pb2.GetStylizationImageResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        clipstyler.v1.stylization_service_pb2.GetStylizationImageRequest,
+        clipstyler.v1.stylization_service_pb2.GetStylizationImageResponse,
+    ],
+    default=grpc.UnaryStreamMultiCallable[
+        clipstyler.v1.stylization_service_pb2.GetStylizationImageRequest,
+        clipstyler.v1.stylization_service_pb2.GetStylizationImageResponse,
+    ],
+)
+
+_StylizationServiceUploadImageType = typing_extensions.TypeVar(
+    '_StylizationServiceUploadImageType',
+    grpc.StreamUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.UploadImageRequest,
+        clipstyler.v1.stylization_service_pb2.UploadImageResponse,
+    ],
+    grpc.aio.StreamUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.UploadImageRequest,
+        clipstyler.v1.stylization_service_pb2.UploadImageResponse,
+    ],
+    default=grpc.StreamUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.UploadImageRequest,
+        clipstyler.v1.stylization_service_pb2.UploadImageResponse,
+    ],
+)
+
+class StylizationServiceStub(typing.Generic[_StylizationServiceStylizeType, _StylizationServiceCreateStylizationType, _StylizationServiceGetStylizationType, _StylizationServiceListStylizationsType, _StylizationServiceWatchStylizationType, _StylizationServiceCancelStylizationType, _StylizationServiceDeleteStylizationType, _StylizationServiceGetStylizationImageType, _StylizationServiceUploadImageType]):
+    """Stylises photos by text: in one call, or as durable jobs that outlive calls, connections and servers.
+
+    Callers share the queue fairly by the metadata header `x-clipstyler-client`, or, without it, by their address.
+    """
 
     @typing.overload
     def __init__(self: StylizationServiceStub[
         grpc.UnaryStreamMultiCallable[
             clipstyler.v1.stylization_service_pb2.StylizeRequest,
             clipstyler.v1.stylization_service_pb2.StylizeResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            clipstyler.v1.stylization_service_pb2.CreateStylizationRequest,
+            clipstyler.v1.stylization_service_pb2.CreateStylizationResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            clipstyler.v1.stylization_service_pb2.GetStylizationRequest,
+            clipstyler.v1.stylization_service_pb2.GetStylizationResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            clipstyler.v1.stylization_service_pb2.ListStylizationsRequest,
+            clipstyler.v1.stylization_service_pb2.ListStylizationsResponse,
+        ],
+        grpc.UnaryStreamMultiCallable[
+            clipstyler.v1.stylization_service_pb2.WatchStylizationRequest,
+            clipstyler.v1.stylization_service_pb2.WatchStylizationResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            clipstyler.v1.stylization_service_pb2.CancelStylizationRequest,
+            clipstyler.v1.stylization_service_pb2.CancelStylizationResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            clipstyler.v1.stylization_service_pb2.DeleteStylizationRequest,
+            clipstyler.v1.stylization_service_pb2.DeleteStylizationResponse,
+        ],
+        grpc.UnaryStreamMultiCallable[
+            clipstyler.v1.stylization_service_pb2.GetStylizationImageRequest,
+            clipstyler.v1.stylization_service_pb2.GetStylizationImageResponse,
+        ],
+        grpc.StreamUnaryMultiCallable[
+            clipstyler.v1.stylization_service_pb2.UploadImageRequest,
+            clipstyler.v1.stylization_service_pb2.UploadImageResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -58,11 +221,43 @@ class StylizationServiceStub(typing.Generic[_StylizationServiceStylizeType]):
             clipstyler.v1.stylization_service_pb2.StylizeRequest,
             clipstyler.v1.stylization_service_pb2.StylizeResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            clipstyler.v1.stylization_service_pb2.CreateStylizationRequest,
+            clipstyler.v1.stylization_service_pb2.CreateStylizationResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            clipstyler.v1.stylization_service_pb2.GetStylizationRequest,
+            clipstyler.v1.stylization_service_pb2.GetStylizationResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            clipstyler.v1.stylization_service_pb2.ListStylizationsRequest,
+            clipstyler.v1.stylization_service_pb2.ListStylizationsResponse,
+        ],
+        grpc.aio.UnaryStreamMultiCallable[
+            clipstyler.v1.stylization_service_pb2.WatchStylizationRequest,
+            clipstyler.v1.stylization_service_pb2.WatchStylizationResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            clipstyler.v1.stylization_service_pb2.CancelStylizationRequest,
+            clipstyler.v1.stylization_service_pb2.CancelStylizationResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            clipstyler.v1.stylization_service_pb2.DeleteStylizationRequest,
+            clipstyler.v1.stylization_service_pb2.DeleteStylizationResponse,
+        ],
+        grpc.aio.UnaryStreamMultiCallable[
+            clipstyler.v1.stylization_service_pb2.GetStylizationImageRequest,
+            clipstyler.v1.stylization_service_pb2.GetStylizationImageResponse,
+        ],
+        grpc.aio.StreamUnaryMultiCallable[
+            clipstyler.v1.stylization_service_pb2.UploadImageRequest,
+            clipstyler.v1.stylization_service_pb2.UploadImageResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     Stylize: _StylizationServiceStylizeType
     """Stylises one photo while the call lasts: the events of the work, then the result. Ending the call, its
-    deadline or the connection stops the work within one step.
+    deadline or the connection stops the work within one step, unless the request says `detach`.
 
     Errors before the first event: INVALID_ARGUMENT with BadRequest naming the field, RESOURCE_EXHAUSTED with
     RetryInfo when the queue is full, UNAVAILABLE while the server starts or drains. A stylisation that fails
@@ -70,15 +265,86 @@ class StylizationServiceStub(typing.Generic[_StylizationServiceStylizeType]):
     event, and the call UNAVAILABLE with the reason DRAINING.
     """
 
+    CreateStylization: _StylizationServiceCreateStylizationType
+    """Accepts a job and returns at once; it is stored before it is accepted. The same request id and payload gives
+    the same job again, also after it finished; the same id with another payload is ALREADY_EXISTS with the reason
+    REQUEST_ID_REUSED.
+
+    Errors: INVALID_ARGUMENT with BadRequest, RESOURCE_EXHAUSTED with RetryInfo when the queue is full,
+    DEADLINE_EXCEEDED with the reason DEADLINE_UNREACHABLE when the timeout cannot be met, UNAVAILABLE.
+    """
+
+    GetStylization: _StylizationServiceGetStylizationType
+    """Tells how a job is. NOT_FOUND when there is none of that name."""
+
+    ListStylizations: _StylizationServiceListStylizationsType
+    """Lists jobs, newest first."""
+
+    WatchStylization: _StylizationServiceWatchStylizationType
+    """Streams the events of a job: what is kept after a number, then what happens, to its end. Any number of
+    watchers may watch; each skips frames on its own when it is slow. Leaving never cancels. The watcher of a job
+    that is over gets its end at once. The call ends with OK whatever the end of the job; a shutdown ends it with
+    UNAVAILABLE and the reason DRAINING: watch again after the last number seen.
+    """
+
+    CancelStylization: _StylizationServiceCancelStylizationType
+    """Stops a job within one step. A job that is over stays as it is: that is no error."""
+
+    DeleteStylization: _StylizationServiceDeleteStylizationType
+    """Deletes a job and its images. One that waits or runs is FAILED_PRECONDITION: cancel it first."""
+
+    GetStylizationImage: _StylizationServiceGetStylizationImageType
+    """Streams an image of a job: first what it is, then its bytes. NOT_FOUND when there is none yet."""
+
+    UploadImage: _StylizationServiceUploadImageType
+    """Uploads a large photo in pieces, for a request that names it in `upload`. The first message announces size and
+    SHA-256; what arrives must match both, else INVALID_ARGUMENT.
+    """
+
 StylizationServiceAsyncStub: typing_extensions.TypeAlias = StylizationServiceStub[
     grpc.aio.UnaryStreamMultiCallable[
         clipstyler.v1.stylization_service_pb2.StylizeRequest,
         clipstyler.v1.stylization_service_pb2.StylizeResponse,
     ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.CreateStylizationRequest,
+        clipstyler.v1.stylization_service_pb2.CreateStylizationResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.GetStylizationRequest,
+        clipstyler.v1.stylization_service_pb2.GetStylizationResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.ListStylizationsRequest,
+        clipstyler.v1.stylization_service_pb2.ListStylizationsResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        clipstyler.v1.stylization_service_pb2.WatchStylizationRequest,
+        clipstyler.v1.stylization_service_pb2.WatchStylizationResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.CancelStylizationRequest,
+        clipstyler.v1.stylization_service_pb2.CancelStylizationResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.DeleteStylizationRequest,
+        clipstyler.v1.stylization_service_pb2.DeleteStylizationResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        clipstyler.v1.stylization_service_pb2.GetStylizationImageRequest,
+        clipstyler.v1.stylization_service_pb2.GetStylizationImageResponse,
+    ],
+    grpc.aio.StreamUnaryMultiCallable[
+        clipstyler.v1.stylization_service_pb2.UploadImageRequest,
+        clipstyler.v1.stylization_service_pb2.UploadImageResponse,
+    ],
 ]
 
 class StylizationServiceServicer(metaclass=abc.ABCMeta):
-    """Stylises photos by text."""
+    """Stylises photos by text: in one call, or as durable jobs that outlive calls, connections and servers.
+
+    Callers share the queue fairly by the metadata header `x-clipstyler-client`, or, without it, by their address.
+    """
 
     @abc.abstractmethod
     def Stylize(
@@ -87,12 +353,88 @@ class StylizationServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[clipstyler.v1.stylization_service_pb2.StylizeResponse], collections.abc.AsyncIterator[clipstyler.v1.stylization_service_pb2.StylizeResponse]]:
         """Stylises one photo while the call lasts: the events of the work, then the result. Ending the call, its
-        deadline or the connection stops the work within one step.
+        deadline or the connection stops the work within one step, unless the request says `detach`.
 
         Errors before the first event: INVALID_ARGUMENT with BadRequest naming the field, RESOURCE_EXHAUSTED with
         RetryInfo when the queue is full, UNAVAILABLE while the server starts or drains. A stylisation that fails
         later ends with a failed event and the same status as the call's; one that a shutdown ends gets a cancelled
         event, and the call UNAVAILABLE with the reason DRAINING.
+        """
+
+    @abc.abstractmethod
+    def CreateStylization(
+        self,
+        request: clipstyler.v1.stylization_service_pb2.CreateStylizationRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[clipstyler.v1.stylization_service_pb2.CreateStylizationResponse, collections.abc.Awaitable[clipstyler.v1.stylization_service_pb2.CreateStylizationResponse]]:
+        """Accepts a job and returns at once; it is stored before it is accepted. The same request id and payload gives
+        the same job again, also after it finished; the same id with another payload is ALREADY_EXISTS with the reason
+        REQUEST_ID_REUSED.
+
+        Errors: INVALID_ARGUMENT with BadRequest, RESOURCE_EXHAUSTED with RetryInfo when the queue is full,
+        DEADLINE_EXCEEDED with the reason DEADLINE_UNREACHABLE when the timeout cannot be met, UNAVAILABLE.
+        """
+
+    @abc.abstractmethod
+    def GetStylization(
+        self,
+        request: clipstyler.v1.stylization_service_pb2.GetStylizationRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[clipstyler.v1.stylization_service_pb2.GetStylizationResponse, collections.abc.Awaitable[clipstyler.v1.stylization_service_pb2.GetStylizationResponse]]:
+        """Tells how a job is. NOT_FOUND when there is none of that name."""
+
+    @abc.abstractmethod
+    def ListStylizations(
+        self,
+        request: clipstyler.v1.stylization_service_pb2.ListStylizationsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[clipstyler.v1.stylization_service_pb2.ListStylizationsResponse, collections.abc.Awaitable[clipstyler.v1.stylization_service_pb2.ListStylizationsResponse]]:
+        """Lists jobs, newest first."""
+
+    @abc.abstractmethod
+    def WatchStylization(
+        self,
+        request: clipstyler.v1.stylization_service_pb2.WatchStylizationRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[clipstyler.v1.stylization_service_pb2.WatchStylizationResponse], collections.abc.AsyncIterator[clipstyler.v1.stylization_service_pb2.WatchStylizationResponse]]:
+        """Streams the events of a job: what is kept after a number, then what happens, to its end. Any number of
+        watchers may watch; each skips frames on its own when it is slow. Leaving never cancels. The watcher of a job
+        that is over gets its end at once. The call ends with OK whatever the end of the job; a shutdown ends it with
+        UNAVAILABLE and the reason DRAINING: watch again after the last number seen.
+        """
+
+    @abc.abstractmethod
+    def CancelStylization(
+        self,
+        request: clipstyler.v1.stylization_service_pb2.CancelStylizationRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[clipstyler.v1.stylization_service_pb2.CancelStylizationResponse, collections.abc.Awaitable[clipstyler.v1.stylization_service_pb2.CancelStylizationResponse]]:
+        """Stops a job within one step. A job that is over stays as it is: that is no error."""
+
+    @abc.abstractmethod
+    def DeleteStylization(
+        self,
+        request: clipstyler.v1.stylization_service_pb2.DeleteStylizationRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[clipstyler.v1.stylization_service_pb2.DeleteStylizationResponse, collections.abc.Awaitable[clipstyler.v1.stylization_service_pb2.DeleteStylizationResponse]]:
+        """Deletes a job and its images. One that waits or runs is FAILED_PRECONDITION: cancel it first."""
+
+    @abc.abstractmethod
+    def GetStylizationImage(
+        self,
+        request: clipstyler.v1.stylization_service_pb2.GetStylizationImageRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[clipstyler.v1.stylization_service_pb2.GetStylizationImageResponse], collections.abc.AsyncIterator[clipstyler.v1.stylization_service_pb2.GetStylizationImageResponse]]:
+        """Streams an image of a job: first what it is, then its bytes. NOT_FOUND when there is none yet."""
+
+    @abc.abstractmethod
+    def UploadImage(
+        self,
+        request_iterator: _MaybeAsyncIterator[clipstyler.v1.stylization_service_pb2.UploadImageRequest],
+        context: _ServicerContext,
+    ) -> typing.Union[clipstyler.v1.stylization_service_pb2.UploadImageResponse, collections.abc.Awaitable[clipstyler.v1.stylization_service_pb2.UploadImageResponse]]:
+        """Uploads a large photo in pieces, for a request that names it in `upload`. The first message announces size and
+        SHA-256; what arrives must match both, else INVALID_ARGUMENT.
         """
 
 def add_StylizationServiceServicer_to_server(servicer: StylizationServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -23,12 +23,11 @@ _sym_db = _symbol_database.Default()
 
 
 from clipstyler.v1 import event_pb2 as clipstyler_dot_v1_dot_event__pb2
-from clipstyler.v1 import options_pb2 as clipstyler_dot_v1_dot_options__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63lipstyler/v1/stylization.proto\x12\rclipstyler.v1\x1a\x19\x63lipstyler/v1/event.proto\x1a\x1b\x63lipstyler/v1/options.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xdd\x04\n\x0bStylization\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x05state\x18\x02 \x01(\x0e\x32\x14.clipstyler.v1.State\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64\x65\x61\x64line\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nstyle_text\x18\x07 \x01(\t\x12)\n\x08priority\x18\x08 \x01(\x0e\x32\x17.clipstyler.v1.Priority\x12\x16\n\x0equeue_position\x18\t \x01(\r\x12\x38\n\x14\x65stimated_start_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04step\x18\x0b \x01(\r\x12\r\n\x05steps\x18\x0c \x01(\r\x12\x10\n\x08\x61ttempts\x18\r \x01(\r\x12%\n\x06result\x18\x0e \x01(\x0b\x32\x15.clipstyler.v1.Result\x12!\n\x05\x65rror\x18\x0f \x01(\x0b\x32\x12.google.rpc.Status\x12\x32\n\rcancel_reason\x18\x10 \x01(\x0e\x32\x1b.clipstyler.v1.CancelReason\x12\x12\n\nrequest_id\x18\x11 \x01(\t\x12\x0c\n\x04seed\x18\x12 \x01(\x04*\x7f\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_QUEUED\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05*^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cPRIORITY_LOW\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_HIGH\x10\x03*n\n\tImageKind\x12\x1a\n\x16IMAGE_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12IMAGE_KIND_CONTENT\x10\x01\x12\x16\n\x12IMAGE_KIND_PREVIEW\x10\x02\x12\x15\n\x11IMAGE_KIND_RESULT\x10\x03\x42\x44\n\x11\x64\x65v.clipstyler.v1P\x01Z-clipstyler.dev/gen/clipstyler/v1;clipstylerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63lipstyler/v1/stylization.proto\x12\rclipstyler.v1\x1a\x19\x63lipstyler/v1/event.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\xdd\x04\n\x0bStylization\x12\x0c\n\x04name\x18\x01 \x01(\t\x12#\n\x05state\x18\x02 \x01(\x0e\x32\x14.clipstyler.v1.State\x12/\n\x0b\x63reate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x64\x65\x61\x64line\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x12\n\nstyle_text\x18\x07 \x01(\t\x12)\n\x08priority\x18\x08 \x01(\x0e\x32\x17.clipstyler.v1.Priority\x12\x16\n\x0equeue_position\x18\t \x01(\r\x12\x38\n\x14\x65stimated_start_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04step\x18\x0b \x01(\r\x12\r\n\x05steps\x18\x0c \x01(\r\x12\x10\n\x08\x61ttempts\x18\r \x01(\r\x12%\n\x06result\x18\x0e \x01(\x0b\x32\x15.clipstyler.v1.Result\x12!\n\x05\x65rror\x18\x0f \x01(\x0b\x32\x12.google.rpc.Status\x12\x32\n\rcancel_reason\x18\x10 \x01(\x0e\x32\x1b.clipstyler.v1.CancelReason\x12\x12\n\nrequest_id\x18\x11 \x01(\t\x12\x0c\n\x04seed\x18\x12 \x01(\x04*\x7f\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_QUEUED\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05*^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cPRIORITY_LOW\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_HIGH\x10\x03*n\n\tImageKind\x12\x1a\n\x16IMAGE_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12IMAGE_KIND_CONTENT\x10\x01\x12\x16\n\x12IMAGE_KIND_PREVIEW\x10\x02\x12\x15\n\x11IMAGE_KIND_RESULT\x10\x03\x42\x44\n\x11\x64\x65v.clipstyler.v1P\x01Z-clipstyler.dev/gen/clipstyler/v1;clipstylerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,12 +35,12 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'clipstyler.v1.stylization_p
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\021dev.clipstyler.v1P\001Z-clipstyler.dev/gen/clipstyler/v1;clipstylerv1'
-  _globals['_STATE']._serialized_start=772
-  _globals['_STATE']._serialized_end=899
-  _globals['_PRIORITY']._serialized_start=901
-  _globals['_PRIORITY']._serialized_end=995
-  _globals['_IMAGEKIND']._serialized_start=997
-  _globals['_IMAGEKIND']._serialized_end=1107
-  _globals['_STYLIZATION']._serialized_start=165
-  _globals['_STYLIZATION']._serialized_end=770
+  _globals['_STATE']._serialized_start=743
+  _globals['_STATE']._serialized_end=870
+  _globals['_PRIORITY']._serialized_start=872
+  _globals['_PRIORITY']._serialized_end=966
+  _globals['_IMAGEKIND']._serialized_start=968
+  _globals['_IMAGEKIND']._serialized_end=1078
+  _globals['_STYLIZATION']._serialized_start=136
+  _globals['_STYLIZATION']._serialized_end=741
 # @@protoc_insertion_point(module_scope)

@@ -182,7 +182,8 @@ class App:
         )
         admission = Admission(self.settings, self.dispatcher, self.decoder, self.metrics)
         stylization_service_pb2_grpc.add_StylizationServiceServicer_to_server(
-            StylizationService(admission, self.dispatcher, self.metrics), server
+            StylizationService(admission, self.dispatcher, self.metrics),  # type: ignore[abstract] # the rest: UNIMPLEMENTED
+            server,
         )
         server_service_pb2_grpc.add_ServerServiceServicer_to_server(
             ServerInfoService(self.settings, self.dispatcher), server

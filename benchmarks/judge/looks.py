@@ -136,12 +136,16 @@ def picture(rng: Generator, text: str, size: int, contents: Sequence[Array], rea
         drawn = MEDIA[text](rng, content if rng.random() < 0.85 else _blots(rng, size))
         return drawn if rng.random() < 0.6 else weakened(rng, drawn, content)
     known = real.get(text, [])
-    texture = square(rng, known, size) if known and rng.random() < 0.35 else MATERIALS[text](rng, size)
-    if rng.random() < 0.3:
+    is_real = bool(known) and rng.random() < 0.5
+    texture = square(rng, known, size) if is_real else MATERIALS[text](rng, size)
+    if rng.random() < (0.6 if is_real else 0.3):
         return texture
     styled = rendered(rng, texture, content)
     if text == "gold" and rng.random() < 0.4:
         styled = materials.gilded(rng, spread(soft(luminance(content), rng.uniform(0.8, 2))))
+    if text == "fire" and rng.random() < 0.5:
+        light = spread(soft(luminance(content), rng.uniform(0.8, 2)))
+        styled = materials.ablaze(rng, light, outlines(content, rng.uniform(0.8, 2)))
     return styled if rng.random() < 0.6 else weakened(rng, styled, content)
 
 

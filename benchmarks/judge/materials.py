@@ -22,6 +22,7 @@ from benchmarks.judge.drawing import (
 )
 
 _GLOW = [(4, 0, 0), (90, 8, 0), (190, 40, 0), (245, 120, 10), (255, 205, 60), (255, 250, 190)]
+_BLAZE = [(50, 4, 0), (150, 24, 0), (232, 88, 6), (255, 168, 30), (255, 226, 110)]
 _GOLD = [(40, 22, 2), (120, 78, 14), (190, 138, 32), (232, 190, 72), (255, 232, 140), (255, 252, 225)]
 _WOODS = (
     [(60, 34, 16), (110, 68, 34), (150, 100, 56)],
@@ -29,6 +30,10 @@ _WOODS = (
     [(88, 40, 20), (140, 72, 38), (178, 108, 62)],
     [(70, 60, 50), (110, 96, 80), (150, 134, 112)],
     [(180, 130, 70), (214, 170, 104), (236, 204, 150)],
+    [(140, 66, 20), (206, 116, 42), (242, 168, 84)],
+    [(18, 11, 7), (50, 32, 20), (88, 58, 38)],
+    [(150, 100, 30), (204, 156, 66), (238, 206, 120)],
+    [(96, 20, 14), (140, 34, 24), (176, 66, 48)],
 )
 
 
@@ -40,7 +45,20 @@ def fire(rng: Generator, size: int) -> Array:
     rise = np.linspace(rng.uniform(-0.5, 0), rng.uniform(0, 0.5), size, dtype=np.float32)[:, None]
     heat = spread(torn**1.4 + rise * rng.uniform(0, 0.8))
     licks = smeared(heat, np.full_like(heat, np.pi / 2) + turbulence, 4)
-    return ramp(licks ** rng.uniform(0.8, 1.6), _GLOW)
+    return ramp(licks ** rng.uniform(0.6, 1.6), _GLOW if rng.random() < 0.7 else _BLAZE)
+
+
+def ablaze(rng: Generator, light: Array, outline: Array) -> Array:
+    """Something of this light and these outlines on fire: flames rise from its edges and glow in its lights."""
+    size = len(light)
+    sway = (clouds(rng, size, int(rng.integers(4, 9)), 0.5) - 0.5) * rng.uniform(0.1, 0.3) * size
+    rising = np.zeros((size, size))
+    for step in range(int(rng.integers(4, 9))):
+        lift = np.full_like(light, step * rng.uniform(0.005, 0.02) * size)
+        rising = np.maximum(rising, 0.88**step * moved(outline, lift, sway * step / 8))
+    tongues = smeared(clouds(rng, size, 8, 0.6, stretch=3), np.full_like(light, np.pi / 2) + sway * 0.02, 3)
+    heat = rng.uniform(0.4, 1) * rising + rng.uniform(0.2, 0.7) * light + rng.uniform(0.2, 0.7) * tongues
+    return ramp(spread(heat) ** rng.uniform(0.7, 1.6), _GLOW if rng.random() < 0.6 else _BLAZE)
 
 
 def lava(rng: Generator, size: int) -> Array:

@@ -29,7 +29,7 @@ class Recipe:
 
     seed: int = 1
     each: int = 400
-    steps: int = 2400
+    steps: int = 1800
     batch: int = 64
     rate: float = 2e-3
 
@@ -82,7 +82,10 @@ def train(data: Path, recipe: Recipe) -> Judge:
 
 
 def trained(data: Path, cache: Path, recipe: Recipe) -> Judge:
-    """Return the judge of this recipe, from the cache if it has one, else trained and kept there."""
+    """Return the judge of this recipe, from the cache if it has one, else trained and kept there.
+
+    The cache goes by the recipe: delete its file when the drawings or the data change.
+    """
     path = cache / f"judge-{recipe.seed}-{recipe.each}-{recipe.steps}-{recipe.batch}-{recipe.rate:g}.safetensors"
     if path.exists():
         judge = Judge(len(TEXTS))

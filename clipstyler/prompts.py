@@ -5,9 +5,12 @@ Only `text_direction` needs PyTorch, and imports it when it is called.
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import runpy
 import unicodedata
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clipstyler.config import ConfigError
@@ -94,10 +97,16 @@ def templates(template_set: str) -> tuple[str, ...]:
 
 @cache
 def _openai_imagenet() -> tuple[str, ...]:
-    """CLIP's 80 ImageNet templates (Radford et al., 2021), as open_clip exports them."""
-    from open_clip import OPENAI_IMAGENET_TEMPLATES  # noqa: PLC0415 - takes seconds, and pocket does not need it
+    """CLIP's 80 ImageNet templates (Radford et al., 2021), as open_clip has them.
 
-    return tuple(template("{}") for template in OPENAI_IMAGENET_TEMPLATES)
+    Only that file of open_clip is run: importing the package would bring PyTorch into processes that do without.
+    """
+    package = importlib.util.find_spec("open_clip")
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError("open_clip is not installed", name="open_clip")
+    file = Path(package.origin).with_name("zero_shot_metadata.py")
+    lists = runpy.run_path(str(file))
+    return tuple(template("{}") for template in lists["OPENAI_IMAGENET_TEMPLATES"])
 
 
 def embed_text(clip: ClipEncoder, text: str, template_set: str) -> Tensor:

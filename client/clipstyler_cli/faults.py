@@ -24,8 +24,8 @@ _FLAGS = {
 }
 _EXTRAS = {
     "local": {"filelock", "ftfy", "httpx2", "numpy", "onnx", "onnxruntime", "open_clip", "platformdirs", "regex"}
-    | {"safetensors", "tokenizers", "torch", "torchvision"},
-    "pocket": {"scipy", "skimage", "sklearn"},
+    | {"safetensors", "skimage", "tokenizers", "torch", "torchvision"},
+    "pocket": {"scipy", "sklearn"},
     "teacher": {"all_minilm_l6_v2", "sentence_transformers"},
     "server": {"aiohttp", "grpc_health", "grpc_reflection", "grpc_status", "prometheus_client", "pydantic"}
     | {"pydantic_settings", "structlog"},

@@ -402,6 +402,48 @@ class Timings(google.protobuf.message.Message):
 Global___Timings: typing_extensions.TypeAlias = Timings
 
 @typing.final
+class Quality(google.protobuf.message.Message):
+    """How good a stylisation is, on both images squashed to 512 x 512."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PATCH_CLIP_SCORE_FIELD_NUMBER: builtins.int
+    GLOBAL_SIMILARITY_FIELD_NUMBER: builtins.int
+    PATCH_SIMILARITY_FIELD_NUMBER: builtins.int
+    CONTENT_DISTANCE_FIELD_NUMBER: builtins.int
+    SSIM_FIELD_NUMBER: builtins.int
+    SEED_FIELD_NUMBER: builtins.int
+    PROTOCOL_FIELD_NUMBER: builtins.int
+    patch_clip_score: builtins.float
+    """Mean cosine of the style text with 64 random crops of 64 to 224 px: the CLIPstyler paper's score, -1 to 1."""
+    global_similarity: builtins.float
+    """Cosine between the directions in which the whole image and the text moved, -1 to 1."""
+    patch_similarity: builtins.float
+    """The same for the crops, on average."""
+    content_distance: builtins.float
+    """Mean squared difference of the content features, summed over their layers; 0: unchanged."""
+    ssim: builtins.float
+    """Structural similarity of both images, at most 1."""
+    seed: builtins.int
+    """Seed of the crops."""
+    protocol: builtins.int
+    """Version of these rules: numbers of different versions cannot be compared."""
+    def __init__(
+        self,
+        *,
+        patch_clip_score: builtins.float = ...,
+        global_similarity: builtins.float = ...,
+        patch_similarity: builtins.float = ...,
+        content_distance: builtins.float = ...,
+        ssim: builtins.float = ...,
+        seed: builtins.int = ...,
+        protocol: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["content_distance", b"content_distance", "global_similarity", b"global_similarity", "patch_clip_score", b"patch_clip_score", "patch_similarity", b"patch_similarity", "protocol", b"protocol", "seed", b"seed", "ssim", b"ssim"]) -> None: ...
+
+Global___Quality: typing_extensions.TypeAlias = Quality
+
+@typing.final
 class Result(google.protobuf.message.Message):
     """The end of a stylisation that succeeded, with everything needed to repeat it."""
 
@@ -434,6 +476,7 @@ class Result(google.protobuf.message.Message):
     VERSIONS_FIELD_NUMBER: builtins.int
     LOSSES_FIELD_NUMBER: builtins.int
     TIMINGS_FIELD_NUMBER: builtins.int
+    QUALITY_FIELD_NUMBER: builtins.int
     seed: builtins.int
     """The seed that was used."""
     style_text: builtins.str
@@ -468,6 +511,10 @@ class Result(google.protobuf.message.Message):
     def timings(self) -> Global___Timings:
         """Where the time went."""
 
+    @property
+    def quality(self) -> Global___Quality:
+        """How good the result is; absent where it could not be measured, which a warning tells."""
+
     def __init__(
         self,
         *,
@@ -482,9 +529,10 @@ class Result(google.protobuf.message.Message):
         versions: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
         losses: Global___Losses | None = ...,
         timings: Global___Timings | None = ...,
+        quality: Global___Quality | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["image", b"image", "losses", b"losses", "options", b"options", "timings", b"timings"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["device", b"device", "image", b"image", "losses", b"losses", "models", b"models", "options", b"options", "seed", b"seed", "source_text", b"source_text", "style_text", b"style_text", "threads", b"threads", "timings", b"timings", "versions", b"versions"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["image", b"image", "losses", b"losses", "options", b"options", "quality", b"quality", "timings", b"timings"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device", "image", b"image", "losses", b"losses", "models", b"models", "options", b"options", "quality", b"quality", "seed", b"seed", "source_text", b"source_text", "style_text", b"style_text", "threads", b"threads", "timings", b"timings", "versions", b"versions"]) -> None: ...
 
 Global___Result: typing_extensions.TypeAlias = Result
 

@@ -79,6 +79,7 @@ class GetServerInfoResponse(google.protobuf.message.Message):
     PRESETS_FIELD_NUMBER: builtins.int
     WORKERS_FIELD_NUMBER: builtins.int
     QUEUE_FIELD_NUMBER: builtins.int
+    EVALUATOR_FIELD_NUMBER: builtins.int
     version: builtins.str
     """Version of clipstyler."""
     @property
@@ -105,6 +106,10 @@ class GetServerInfoResponse(google.protobuf.message.Message):
     def queue(self) -> Global___Queue:
         """The queue as it is now."""
 
+    @property
+    def evaluator(self) -> Global___Evaluator:
+        """What evaluates; absent where the server has no evaluator."""
+
     def __init__(
         self,
         *,
@@ -115,9 +120,10 @@ class GetServerInfoResponse(google.protobuf.message.Message):
         presets: collections.abc.Iterable[Global___PresetInfo] | None = ...,
         workers: collections.abc.Iterable[Global___Worker] | None = ...,
         queue: Global___Queue | None = ...,
+        evaluator: Global___Evaluator | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["limits", b"limits", "queue", b"queue", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["encoders", b"encoders", "limits", b"limits", "presets", b"presets", "queue", b"queue", "start_time", b"start_time", "version", b"version", "workers", b"workers"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["evaluator", b"evaluator", "limits", b"limits", "queue", b"queue", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["encoders", b"encoders", "evaluator", b"evaluator", "limits", b"limits", "presets", b"presets", "queue", b"queue", "start_time", b"start_time", "version", b"version", "workers", b"workers"]) -> None: ...
 
 Global___GetServerInfoResponse: typing_extensions.TypeAlias = GetServerInfoResponse
 
@@ -135,6 +141,8 @@ class Limits(google.protobuf.message.Message):
     MAX_PATCHES_FIELD_NUMBER: builtins.int
     MAX_MESSAGE_BYTES_FIELD_NUMBER: builtins.int
     MAX_PREVIEW_SIZE_FIELD_NUMBER: builtins.int
+    MAX_BATCH_FIELD_NUMBER: builtins.int
+    MAX_LABELS_FIELD_NUMBER: builtins.int
     max_image_bytes: builtins.int
     """Largest photo in bytes."""
     max_image_pixels: builtins.int
@@ -151,6 +159,10 @@ class Limits(google.protobuf.message.Message):
     """Largest message that the server sends, in bytes."""
     max_preview_size: builtins.int
     """Largest `max_size` of previews, in pixels."""
+    max_batch: builtins.int
+    """Most texts or images in one call of EncoderService."""
+    max_labels: builtins.int
+    """Most labels in one classification."""
     def __init__(
         self,
         *,
@@ -162,8 +174,10 @@ class Limits(google.protobuf.message.Message):
         max_patches: builtins.int = ...,
         max_message_bytes: builtins.int = ...,
         max_preview_size: builtins.int = ...,
+        max_batch: builtins.int = ...,
+        max_labels: builtins.int = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["max_image_bytes", b"max_image_bytes", "max_image_pixels", b"max_image_pixels", "max_message_bytes", b"max_message_bytes", "max_patches", b"max_patches", "max_preview_size", b"max_preview_size", "max_size", b"max_size", "max_steps", b"max_steps", "max_text_characters", b"max_text_characters"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["max_batch", b"max_batch", "max_image_bytes", b"max_image_bytes", "max_image_pixels", b"max_image_pixels", "max_labels", b"max_labels", "max_message_bytes", b"max_message_bytes", "max_patches", b"max_patches", "max_preview_size", b"max_preview_size", "max_size", b"max_size", "max_steps", b"max_steps", "max_text_characters", b"max_text_characters"]) -> None: ...
 
 Global___Limits: typing_extensions.TypeAlias = Limits
 
@@ -269,6 +283,66 @@ class Worker(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["device", b"device", "provider", b"provider", "restarts", b"restarts", "state", b"state", "threads", b"threads"]) -> None: ...
 
 Global___Worker: typing_extensions.TypeAlias = Worker
+
+@typing.final
+class Evaluator(google.protobuf.message.Message):
+    """The process behind EncoderService and the quality of results."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: builtins.int
+    RESTARTS_FIELD_NUMBER: builtins.int
+    PROVIDERS_FIELD_NUMBER: builtins.int
+    state: Global___WorkerState.ValueType
+    """State now."""
+    restarts: builtins.int
+    """Times it was started again after a crash."""
+    @property
+    def providers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___ActiveProvider]:
+        """What executes the arithmetic of each of its encoders; empty until it was ready once."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___WorkerState.ValueType = ...,
+        restarts: builtins.int = ...,
+        providers: collections.abc.Iterable[Global___ActiveProvider] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["providers", b"providers", "restarts", b"restarts", "state", b"state"]) -> None: ...
+
+Global___Evaluator: typing_extensions.TypeAlias = Evaluator
+
+@typing.final
+class ActiveProvider(google.protobuf.message.Message):
+    """What executes the arithmetic of some encoders."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    ENCODERS_FIELD_NUMBER: builtins.int
+    BACKEND_FIELD_NUMBER: builtins.int
+    PRECISION_FIELD_NUMBER: builtins.int
+    SKIPPED_FIELD_NUMBER: builtins.int
+    encoders: builtins.str
+    """Name of the encoders."""
+    backend: builtins.str
+    """For instance "onnx-cpu", "onnx-cuda", "onnx-tensorrt" or "torch-cpu"."""
+    precision: builtins.str
+    """"fp32" or "fp16"."""
+    @property
+    def skipped(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Why what was preferred is not used, a sentence each."""
+
+    def __init__(
+        self,
+        *,
+        encoders: builtins.str = ...,
+        backend: builtins.str = ...,
+        precision: builtins.str = ...,
+        skipped: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["backend", b"backend", "encoders", b"encoders", "precision", b"precision", "skipped", b"skipped"]) -> None: ...
+
+Global___ActiveProvider: typing_extensions.TypeAlias = ActiveProvider
 
 @typing.final
 class Queue(google.protobuf.message.Message):

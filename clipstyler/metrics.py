@@ -1,0 +1,123 @@
+"""How good a stylisation is: the numbers of the paper's tables, from both images and the text. No PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from skimage.metrics import structural_similarity
+
+from clipstyler.encoders.inference import Floats, InferenceEncoders, embed_text, image_of, unit
+from clipstyler.imaging import Picture
+
+PROTOCOL = 1
+"""Raised whenever the same images and seed would give other numbers."""
+SIDE = 512
+CROPS = 64
+SMALLEST_CROP, LARGEST_CROP = 64, 224
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Quality:
+    """Quality of one stylisation.
+
+    Attributes
+    ----------
+    patch_clip_score
+        Mean cosine of the text with random crops, -1 to 1: the paper's headline number.
+    global_similarity
+        Cosine between the directions in which the whole image and the text moved, -1 to 1.
+    patch_similarity
+        The same for the crops, on average.
+    content_distance
+        Mean squared difference of the content features, summed over their layers; 0: unchanged.
+    ssim
+        Structural similarity of both images, at most 1.
+    seed, protocol
+        Of the crops, and of these rules.
+    """
+
+    patch_clip_score: float
+    global_similarity: float
+    patch_similarity: float
+    content_distance: float
+    ssim: float
+    seed: int
+    protocol: int = PROTOCOL
+
+
+def evaluate(
+    content: Picture,
+    stylised: Picture,
+    text: str,
+    encoders: InferenceEncoders,
+    direction: Floats,
+    seed: int = 0,
+) -> Quality:
+    """Measure a stylisation by protocol 1.
+
+    Both images are squashed to 512 x 512 (the paper's size); 64 crops with sides of 64 to 224 px, uniform in side and
+    place, are drawn from the stylised one. Texts go through the templates of the encoders' calibration.
+
+    Parameters
+    ----------
+    content, stylised
+        Any size.
+    text
+        The style text in normal form.
+    encoders
+        Measure.
+    direction
+        Text direction dT, (D,).
+    seed
+        Of the crops.
+    """
+    before, after = (_canvas(picture) for picture in (content, stylised))
+    crops = sample_crops(seed)
+    views = [before, after, *(after[:, :, y : y + side, x : x + side] for x, y, side in crops)]
+    start, end, *moved = unit(_embed(views, encoders))
+    patches = np.stack(moved)
+    return Quality(
+        patch_clip_score=float((patches @ embed_text(encoders, text, encoders.calibration.template_set)).mean()),
+        global_similarity=float(unit(end - start) @ unit(direction)),
+        patch_similarity=float((unit(patches - start) @ unit(direction)).mean()),
+        content_distance=content_distance(before, after, encoders),
+        ssim=ssim(before, after),
+        seed=seed,
+    )
+
+
+def sample_crops(seed: int) -> list[tuple[int, int, int]]:
+    """Draw the crops of the protocol: left, top and side in pixels of the 512 x 512 image."""
+    rng = np.random.default_rng(seed)
+    sides = rng.integers(SMALLEST_CROP, LARGEST_CROP, CROPS, endpoint=True)
+    corners = rng.integers(0, SIDE - sides, (2, CROPS), endpoint=True)
+    return [(int(x), int(y), int(side)) for x, y, side in zip(*corners, sides, strict=True)]
+
+
+def content_distance(before: Floats, after: Floats, encoders: InferenceEncoders) -> float:
+    """Mean squared difference of content features, summed over layers."""
+    layers = zip(encoders.features(before), encoders.features(after), strict=True)
+    return float(sum(np.mean((one - other) ** 2) for one, other in layers))
+
+
+def ssim(before: Floats, after: Floats) -> float:
+    """Structural similarity as Wang et al. (2004) have it: Gaussian windows of 1.5 px, mean over the channels."""
+    value = structural_similarity(  # type: ignore[no-untyped-call]
+        before[0], after[0], channel_axis=0, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+    )
+    return float(value)
+
+
+def _canvas(picture: Picture) -> Floats:
+    image = Image.fromarray(picture.rgb)
+    return image_of(np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)))
+
+
+def _embed(images: Sequence[Floats], encoders: InferenceEncoders) -> Floats:
+    views = np.concatenate([encoders.views(image) for image in images])
+    parts = [encoders.encode_image(views[i : i + _BATCH]) for i in range(0, len(views), _BATCH)]
+    return np.concatenate(parts)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from clipstyler import metrics
+from clipstyler.encoders.inference import text_direction
+from clipstyler.encoders.onnx.torch_path import TorchPath
+from clipstyler.imaging import Picture
+from clipstyler.prompts import embed_text
+from clipstyler.prompts import text_direction as torch_direction
+from tests.tiny_encoders import tiny_encoders
+
+
+@pytest.fixture
+def encoders() -> TorchPath:
+    return TorchPath(tiny_encoders())
+
+
+def noise(seed: int, width: int = 512, height: int = 512) -> Picture:
+    return Picture(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def measured(encoders: TorchPath, seed: int = 7, before: Picture | None = None, after: Picture | None = None):
+    direction = text_direction(encoders, "fire", "a Photo", "plain")
+    return metrics.evaluate(before or noise(1), after or noise(2), "fire", encoders, direction, seed)
+
+
+def test_the_numbers_are_those_of_the_plain_formulas(encoders: TorchPath) -> None:
+    tiny = tiny_encoders()
+    before, after = (torch.from_numpy(noise(seed).rgb).permute(2, 0, 1)[None].float() / 255 for seed in (1, 2))
+
+    def embed(image: torch.Tensor) -> torch.Tensor:
+        size = (tiny.clip.image_size,) * 2
+        small = F.interpolate(image, size=size, mode="bilinear", antialias=True)
+        return F.normalize(tiny.clip.encode_image(small), dim=1)[0]
+
+    text, direction = embed_text(tiny.clip, "fire", "plain"), torch_direction(tiny.clip, "fire", "a Photo", "plain")
+    crops = [embed(after[:, :, y : y + s, x : x + s]) for x, y, s in metrics.sample_crops(7)]
+    start = embed(before)
+    features = [tiny.content.features(image)[0] for image in (before, after)]
+    expected = {
+        "patch_clip_score": sum(float(crop @ text) for crop in crops) / 64,
+        "global_similarity": float(F.cosine_similarity(embed(after) - start, direction, dim=0)),
+        "patch_similarity": sum(float(F.cosine_similarity(c - start, direction, dim=0)) for c in crops) / 64,
+        "content_distance": float(F.mse_loss(*features)),
+    }
+    found = measured(encoders)
+    for name, value in expected.items():
+        assert getattr(found, name) == pytest.approx(value, abs=2e-5), name
+
+
+def test_crops_are_of_the_papers_sizes_inside_the_image_and_follow_the_seed() -> None:
+    crops = [crop for seed in range(50) for crop in metrics.sample_crops(seed)]
+    sides = {side for _, _, side in crops}
+    assert len(metrics.sample_crops(0)) == 64
+    assert (min(sides), max(sides)) == (64, 224)
+    assert all(0 <= x <= 512 - side and 0 <= y <= 512 - side for x, y, side in crops)
+    assert metrics.sample_crops(3) == metrics.sample_crops(3) != metrics.sample_crops(4)
+
+
+def test_an_unchanged_image_has_no_distance_and_full_similarity_of_structure(encoders: TorchPath) -> None:
+    same = measured(encoders, after=noise(1))
+    assert (same.content_distance, same.global_similarity) == (0, 0)
+    assert same.ssim == pytest.approx(1)
+
+
+def test_structural_similarity_falls_with_noise_and_follows_its_formula_on_flat_images() -> None:
+    grey, bright = np.full((1, 3, 64, 64), 0.4, np.float32), np.full((1, 3, 64, 64), 0.6, np.float32)
+    c1 = 0.01**2
+    assert metrics.ssim(grey, bright) == pytest.approx((2 * 0.4 * 0.6 + c1) / (0.4**2 + 0.6**2 + c1), abs=1e-5)
+    assert metrics.ssim(grey, grey + np.random.default_rng(0).normal(0, 0.2, grey.shape).astype(np.float32)) < 0.5
+
+
+def test_the_report_repeats_by_its_seed_and_tells_seed_and_protocol(encoders: TorchPath) -> None:
+    first, again, other = measured(encoders, 1), measured(encoders, 1), measured(encoders, 2)
+    assert first == again
+    assert first.patch_clip_score != other.patch_clip_score
+    assert (first.seed, first.protocol) == (1, metrics.PROTOCOL)
+
+
+def test_images_of_other_sizes_and_shapes_can_be_measured(encoders: TorchPath) -> None:
+    found = measured(encoders, before=noise(1, 300, 40), after=noise(2, 90, 130))
+    assert all(np.isfinite(value) for value in vars(found).values())

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from clipstyler_cli.faults import clear_errors
 from clipstyler_cli.local import library_errors
+from clipstyler_cli.store import store_here
 
 _BAR = 24
 
@@ -39,7 +40,7 @@ def command(
 
         zero_shot.check_labels(labels)
         picture = imaging.decode(image.read_bytes())
-        predictions = zero_shot.classify(picture, labels, registry.load(encoders, device))
+        predictions = zero_shot.classify(picture, labels, registry.load(encoders, device, store=store_here()))
         if as_json:
             print(json.dumps({"predictions": [prediction._asdict() for prediction in predictions]}, indent=2))
             return

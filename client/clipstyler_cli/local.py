@@ -25,6 +25,8 @@ from clipstyler_client import (
 )
 from clipstyler_client.events import Event
 
+from clipstyler_cli.store import store_here
+
 if TYPE_CHECKING:
     from clipstyler import stylizer
     from clipstyler.config import StylizeConfig
@@ -102,7 +104,7 @@ def _run(
     config.crop_side(width, height)
     decoded_s = time.monotonic() - begun
     yield Queued(position=0, seed=seed)
-    encoders = registry.load(name, device)
+    encoders = registry.load(name, device, store=store_here())
     yield Started(steps=config.steps, width=width, height=height, device=str(encoders.device))
     for event in stylizer.stylize(picture, style, encoders, config, source_text=source, seed=seed):
         if isinstance(event, stylizer.Caution):

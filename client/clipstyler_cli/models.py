@@ -13,12 +13,18 @@ from rich.table import Table
 
 from clipstyler_cli.faults import UsageError, clear_errors
 from clipstyler_cli.local import library_errors
+from clipstyler_cli.store import store_here
+from clipstyler_cli.weights import pull, verify
 
 if TYPE_CHECKING:
     from clipstyler.encoders.onnx.manifest import Manifest
     from clipstyler.encoders.onnx.parity import Parity
 
 app = typer.Typer(no_args_is_help=True, help="Encoders that guide a stylisation.")
+
+
+app.command("pull")(pull)
+app.command("verify")(verify)
 
 
 @app.callback()
@@ -46,7 +52,8 @@ def list_models(
             return
         table = Table("name", "what they are", "weights (SHA-256)", "threshold", "source text")
         for entry in entries:
-            digests = "\n".join(f"{m['name']} {m['digest'][:12]}" for m in entry["models"]) or entry["note"]
+            lines = [f"{m['name']} {m['digest'][:12]}" for m in entry["models"]]
+            digests = "\n".join([*lines, entry["note"]] if entry["note"] else lines)
             calibration = entry["calibration"]
             table.add_row(
                 entry["name"], entry["description"], digests, f"{calibration['threshold']:g}", entry["source_text"]
@@ -82,7 +89,7 @@ def export(
         from clipstyler.encoders.onnx.providers import SessionOptions  # noqa: PLC0415
         from clipstyler.encoders.onnx.torch_path import TorchPath  # noqa: PLC0415
 
-        encoders = registry.load(name)
+        encoders = registry.load(name, store=store_here())
         manifest = export(encoders, out, opset=opset or OPSET, half=fp16)
         exported = OnnxEncoders(out, SessionOptions(("cpu",)))
         parity = check_parity(TorchPath(encoders), exported)
@@ -110,7 +117,7 @@ def _here() -> list[dict[str, Any]]:
 
     entries = []
     for spec in registry.catalogue():
-        models, note = _loaded(spec.name) if spec.name == registry.BUNDLED else ([], "loaded when first used")
+        models, note = _weights_here(spec.name)
         calibration = asdict(spec.calibration)
         source_text = calibration.pop("source_text")
         entries.append(
@@ -126,13 +133,19 @@ def _here() -> list[dict[str, Any]]:
     return entries
 
 
-def _loaded(name: str) -> tuple[list[dict[str, str]], str]:
+def _weights_here(name: str) -> tuple[list[dict[str, str]], str]:
     from clipstyler.encoders import registry  # noqa: PLC0415
 
     try:
-        return [model._asdict() for model in registry.load(name).models], ""
+        if name == registry.BUNDLED:
+            return [model._asdict() for model in registry.load(name).models], ""
+        wanted, store = registry.weights(name), store_here()
     except ModuleNotFoundError:
         return [], 'needs pip install "clipstyler[local]"'
+    stored = [found for found in map(store.find, wanted) if found]
+    missing = [weights.name for weights in wanted if not store.find(weights)]
+    note = f"not here: {', '.join(missing)}; `clipstyler models pull {name}`" if missing else ""
+    return [{"name": found.name, "digest": found.digest} for found in stored], note
 
 
 def _there(server: str) -> list[dict[str, Any]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import warnings
+import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +16,11 @@ from torch import Tensor, nn
 from clipstyler.encoders.base import EncoderUnavailableError, Towers, file_digest
 from clipstyler.encoders.frozen_vit import quicken
 from clipstyler.encoders.onnx.tokenizers import CLIP_BPE
+from clipstyler.encoders.store import sources
+from clipstyler.encoders.store.store import Store
+
+# What OpenAI's archives hold besides parameters.
+_OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
 # File names of a model directory in open_clip's own layout, beside `open_clip_config.json`.
 CHECKPOINTS = (
@@ -95,22 +102,44 @@ class _TextTower(nn.Module):
         return embeddings
 
 
-def load_pretrained(architecture: str, pretrained: str, device: torch.device) -> OpenClip:
-    """Load a built-in architecture with weights named by a tag (cached or downloaded) or by a file's path.
+def load_pretrained(architecture: str, pretrained: str, device: torch.device, store: Store) -> OpenClip:
+    """Load a built-in architecture with weights named by a tag (stored or downloaded) or by a file's path.
 
     Raises
     ------
     EncoderUnavailableError
         The architecture or tag is unknown, or the weights cannot be had.
     """
-    name = f"{architecture}:{pretrained}"
+    _check_architecture(architecture, pretrained)
+    if Path(pretrained).is_file():
+        return _load(f"{architecture}:{Path(pretrained).name}", architecture, Path(pretrained), device)
+    stored = store.obtain(weights_of(architecture, pretrained))
+    return _load(stored.name, architecture, stored.path, device, published=stored.published)
+
+
+def weights_of(architecture: str, tag: str) -> sources.Weights:
+    """Where open_clip's weights of a tag are published.
+
+    Raises
+    ------
+    EncoderUnavailableError
+        The architecture or tag is unknown.
+    """
+    _check_architecture(architecture, tag)
+    known = open_clip.get_pretrained_cfg(architecture, tag)
+    if not known:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none"
+        raise EncoderUnavailableError(
+            f"{architecture}:{tag}: neither a file nor a pretrained tag; {architecture} has {tags}"
+        )
+    return sources.clip(architecture, tag, known.get("url", ""), known.get("hf_hub", ""))
+
+
+def _check_architecture(architecture: str, pretrained: str) -> None:
     if architecture not in open_clip.list_models():
         raise EncoderUnavailableError(
-            f"{name}: open_clip has no architecture {architecture!r}; see open_clip.list_models()"
+            f"{architecture}:{pretrained}: open_clip has no architecture {architecture!r}; see open_clip.list_models()"
         )
-    checkpoint = _checkpoint_of(architecture, pretrained)
-    label = f"{architecture}:{checkpoint.name}" if Path(pretrained).is_file() else name
-    return _load(label, architecture, checkpoint, device)
 
 
 def load_directory(directory: Path, device: torch.device) -> OpenClip:
@@ -127,24 +156,6 @@ def load_directory(directory: Path, device: torch.device) -> OpenClip:
     return _load(directory.name, f"local-dir:{directory}", found[0], device)
 
 
-def _checkpoint_of(architecture: str, pretrained: str) -> Path:
-    if Path(pretrained).is_file():
-        return Path(pretrained)
-    tag = open_clip.get_pretrained_cfg(architecture, pretrained)
-    if not tag:
-        tags = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none"
-        raise EncoderUnavailableError(
-            f"{architecture}:{pretrained}: neither a file nor a pretrained tag; {architecture} has {tags}"
-        )
-    try:
-        return Path(open_clip.download_pretrained(tag))
-    except Exception as error:  # the hub client raises many kinds when it cannot reach its host
-        raise EncoderUnavailableError(
-            f"{architecture}:{pretrained}: the weights are not cached and could not be downloaded ({error}); "
-            "put them on this machine and name the file, or use the bundled encoders 'pocket'"
-        ) from error
-
-
 @contextmanager
 def _without_warnings() -> Iterator[None]:
     """Drop what open_clip logs, which it does through the root logger, unless it is an error."""
@@ -159,15 +170,34 @@ def _without_warnings() -> Iterator[None]:
         logging.root.removeFilter(is_error)
 
 
-def _load(name: str, model_name: str, checkpoint: Path, device: torch.device) -> OpenClip:
+def _load(name: str, model_name: str, checkpoint: Path, device: torch.device, *, published: str = "") -> OpenClip:
+    digest = file_digest(checkpoint)
     try:
         # Building a model draws random weights, and warns of them; the checkpoint replaces them all.
         with torch.random.fork_rng(devices=[]), _without_warnings():
             model = open_clip.create_model(model_name, load_weights=False, pretrained_text=False)
-        open_clip.load_checkpoint(model, str(checkpoint), strict=True, weights_only=True, device="cpu")
+        if digest == published and _is_torchscript(checkpoint):
+            model.load_state_dict(_torchscript_state(checkpoint))
+        else:
+            open_clip.load_checkpoint(model, str(checkpoint), strict=True, weights_only=True, device="cpu")
         tokenizer = open_clip.get_tokenizer(model_name)
     except Exception as error:  # open_clip asserts and raises many kinds on files that do not fit
         raise EncoderUnavailableError(f"{name}: {checkpoint} cannot be loaded: {error}") from error
-    encoder = OpenClip(name, file_digest(checkpoint), model, tokenizer)
+    encoder = OpenClip(name, digest, model, tokenizer)
     quicken(model)
     return encoder.to(device)
+
+
+def _is_torchscript(checkpoint: Path) -> bool:
+    if not zipfile.is_zipfile(checkpoint):
+        return False
+    with zipfile.ZipFile(checkpoint) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def _torchscript_state(checkpoint: Path) -> dict[str, Tensor]:
+    """Parameters of OpenAI's archives, which hold programs too: open only what its publisher's digest vouches for."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch's, of the form that OpenAI chose
+        state = torch.jit.load(str(checkpoint), map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
+    return {name: value.float() for name, value in state.items() if name not in _OPENAI_EXTRAS}

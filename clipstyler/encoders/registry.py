@@ -8,7 +8,6 @@ checkpoint file, or a local directory: a model directory in open_clip's layout, 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +19,11 @@ if TYPE_CHECKING:
     import torch
 
     from clipstyler.encoders.base import EncoderSet
+    from clipstyler.encoders.store.sources import Weights
+    from clipstyler.encoders.store.store import Store
 
 BUNDLED = "pocket"
+VGG_WEIGHTS = "IMAGENET1K_V1"
 _PAPER = ("ViT-B-32-quickgelu", "openai")
 _VGG_FILES = ("vgg19.safetensors", "vgg19.pth")
 
@@ -70,7 +72,12 @@ def spec(name: str) -> EncoderSpec:
     raise ConfigError("encoders", f"{name!r} is unknown: use {known}, ARCH:PRETRAINED of open_clip, or a directory")
 
 
-def load(name: str, device: str | torch.device = "cpu", vgg_weights: str = "IMAGENET1K_V1") -> EncoderSet:
+def load(
+    name: str,
+    device: str | torch.device = "cpu",
+    vgg_weights: str = VGG_WEIGHTS,
+    store: Store | None = None,
+) -> EncoderSet:
     """Load encoders, frozen, onto a device.
 
     Parameters
@@ -81,6 +88,8 @@ def load(name: str, device: str | torch.device = "cpu", vgg_weights: str = "IMAG
         "cpu", "cuda", "cuda:1", ...
     vgg_weights
         Name of torchvision's VGG19 weights, or a local file. `pocket` and directories bring their own.
+    store
+        Of downloaded weights; by default in the user's cache.
 
     Raises
     ------
@@ -93,14 +102,33 @@ def load(name: str, device: str | torch.device = "cpu", vgg_weights: str = "IMAG
 
     known = spec(name)
     place = torch.device(device)
-    build: Callable[[EncoderSpec, torch.device, str], EncoderSet]
     if name == BUNDLED:
-        build = _load_pocket
-    elif Path(name).is_dir():
-        build = _load_directory
-    else:
-        build = _load_pretrained
-    return build(known, place, vgg_weights)
+        return _load_pocket(known, place)
+
+    from clipstyler.encoders.store.store import Store, default_directory  # noqa: PLC0415
+
+    build = _load_directory if Path(name).is_dir() else _load_pretrained
+    return build(known, place, vgg_weights, store or Store(default_directory()))
+
+
+def weights(name: str) -> tuple[Weights, ...]:
+    """Published weights that loading these encoders needs: none for those that are bundled or in a directory.
+
+    Raises
+    ------
+    ConfigError
+        The name is unknown.
+    EncoderUnavailableError
+        The architecture or tag is unknown.
+    """
+    known = spec(name)
+    if name == BUNDLED or Path(name).is_dir():
+        return ()
+    from clipstyler.encoders import open_clip, vgg  # noqa: PLC0415
+
+    architecture, pretrained = _architecture(known)
+    clip = () if Path(pretrained).is_file() else (open_clip.weights_of(architecture, pretrained),)
+    return (*clip, vgg.weights_of(VGG_WEIGHTS))
 
 
 def _is_pretrained(name: str) -> bool:
@@ -108,7 +136,14 @@ def _is_pretrained(name: str) -> bool:
     return bool(architecture and pretrained)
 
 
-def _load_pocket(known: EncoderSpec, device: torch.device, _vgg_weights: str) -> EncoderSet:
+def _architecture(known: EncoderSpec) -> tuple[str, str]:
+    if not _is_pretrained(known.name):
+        return _PAPER
+    architecture, _, pretrained = known.name.partition(":")
+    return architecture, pretrained
+
+
+def _load_pocket(known: EncoderSpec, device: torch.device) -> EncoderSet:
     from clipstyler.encoders.base import EncoderSet  # noqa: PLC0415
     from clipstyler.pocket import model  # noqa: PLC0415
 
@@ -116,26 +151,23 @@ def _load_pocket(known: EncoderSpec, device: torch.device, _vgg_weights: str) ->
     return EncoderSet(known.name, known.description, known.calibration, clip, content, device)
 
 
-def _load_pretrained(known: EncoderSpec, device: torch.device, vgg_weights: str) -> EncoderSet:
+def _load_pretrained(known: EncoderSpec, device: torch.device, vgg_weights: str, store: Store) -> EncoderSet:
     from clipstyler.encoders import open_clip, vgg  # noqa: PLC0415
     from clipstyler.encoders.base import EncoderSet  # noqa: PLC0415
 
-    architecture, pretrained = _PAPER
-    if _is_pretrained(known.name):
-        architecture, _, pretrained = known.name.partition(":")
-    clip = open_clip.load_pretrained(architecture, pretrained, device)
-    content = vgg.load(vgg_weights, device)
+    clip = open_clip.load_pretrained(*_architecture(known), device, store)
+    content = vgg.load(vgg_weights, device, store)
     return EncoderSet(known.name, known.description, known.calibration, clip, content, device)
 
 
-def _load_directory(known: EncoderSpec, device: torch.device, vgg_weights: str) -> EncoderSet:
+def _load_directory(known: EncoderSpec, device: torch.device, vgg_weights: str, store: Store) -> EncoderSet:
     from clipstyler.encoders import open_clip, vgg  # noqa: PLC0415
     from clipstyler.encoders.base import EncoderSet  # noqa: PLC0415
 
     directory = Path(known.name)
     files = [str(directory / name) for name in _VGG_FILES if (directory / name).is_file()]
     clip = open_clip.load_directory(directory, device)
-    content = vgg.load(files[0] if files else vgg_weights, device)
+    content = vgg.load(files[0] if files else vgg_weights, device, store)
     return EncoderSet(known.name, known.description, known.calibration, clip, content, device)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from urllib.parse import urlparse
 
 import torch
 import torchvision
@@ -12,6 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from clipstyler.encoders.base import EncoderUnavailableError, file_digest
+from clipstyler.encoders.store import sources
+from clipstyler.encoders.store.store import Store
 
 # Indices into torchvision's `vgg19().features`: the ReLUs after conv4_2 and conv5_2.
 LAYERS = (22, 31)
@@ -46,8 +47,8 @@ class Vgg19Content(nn.Module):
         return maps
 
 
-def load(weights: str | os.PathLike[str], device: torch.device) -> Vgg19Content:
-    """Load VGG19 with torchvision's weights of a name (cached or downloaded), or from a local file.
+def load(weights: str | os.PathLike[str], device: torch.device, store: Store) -> Vgg19Content:
+    """Load VGG19 with torchvision's weights of a name (stored or downloaded), or from a local file.
 
     Parameters
     ----------
@@ -56,13 +57,15 @@ def load(weights: str | os.PathLike[str], device: torch.device) -> Vgg19Content:
         `torch.load` reads with `weights_only=True`.
     device
         Where it will compute.
+    store
+        Of downloaded weights.
 
     Raises
     ------
     EncoderUnavailableError
         The name is unknown, or the weights cannot be had or do not fit.
     """
-    path = Path(weights) if Path(weights).is_file() else _cached(str(weights))
+    path = Path(weights) if Path(weights).is_file() else store.obtain(weights_of(str(weights))).path
     label = "vgg19:" + (path.name if Path(weights).is_file() else str(weights))
     with torch.device("meta"):
         layers = torchvision.models.vgg19().features[: LAYERS[-1] + 1]
@@ -77,23 +80,17 @@ def load(weights: str | os.PathLike[str], device: torch.device) -> Vgg19Content:
     return Vgg19Content(label, file_digest(path), layers).to(device)
 
 
-def _cached(name: str) -> Path:
-    """Path of torchvision's weights in its cache, downloaded and checked against their hash when missing."""
-    known = {weights.name: weights for weights in torchvision.models.VGG19_Weights}
+def weights_of(name: str) -> sources.Weights:
+    """Where torchvision's weights of a name are published.
+
+    Raises
+    ------
+    EncoderUnavailableError
+        The name is unknown.
+    """
+    known = {weights.name: weights.url for weights in torchvision.models.VGG19_Weights}
     if name not in known:
         raise EncoderUnavailableError(
             f"vgg19:{name}: neither a file nor one of torchvision's weights, which are {', '.join(known)}"
         )
-    url = known[name].url
-    path = Path(torch.hub.get_dir()) / "checkpoints" / Path(urlparse(url).path).name
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        expected = path.stem.rpartition("-")[2]
-        try:
-            torch.hub.download_url_to_file(url, str(path), hash_prefix=expected, progress=False)
-        except (OSError, RuntimeError) as error:
-            raise EncoderUnavailableError(
-                f"vgg19:{name}: the weights are not cached and could not be downloaded ({error}); "
-                f"put the file at {path}, or use the bundled encoders 'pocket'"
-            ) from error
-    return path
+    return sources.vgg19(name, known[name])

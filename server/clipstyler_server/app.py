@@ -247,6 +247,8 @@ def _optimiser_options(settings: Settings) -> OptimiserOptions:
         nice=settings.nice,
         log_level=settings.log_level,
         log_format=settings.log_format,
+        models=settings.models,
+        offline=settings.offline,
     )
 
 

@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     encoders: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(BUNDLED,), min_length=1, description="Encoders to load, separated by commas; the first is the default."
     )
+    models: str = Field(
+        default="", description="Directory of downloaded weights; empty: the user's cache. `clipstyler models` uses it."
+    )
+    offline: bool = Field(default=False, description="Never fetch weights: `clipstyler models pull` brings them.")
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",

@@ -45,6 +45,8 @@ def call(*arguments: object) -> Result:
         ["models"],
         ["models", "list"],
         ["models", "export"],
+        ["models", "pull"],
+        ["models", "verify"],
         ["pocket"],
     ],
     ids=" ".join,

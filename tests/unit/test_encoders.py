@@ -16,6 +16,7 @@ from clipstyler.config import Calibration, ConfigError
 from clipstyler.encoders import registry, vgg
 from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
 from clipstyler.encoders.open_clip import OpenClip
+from clipstyler.encoders.store.store import Store
 
 CPU = torch.device("cpu")
 
@@ -65,7 +66,7 @@ def test_clip_is_computed_as_open_clip_computes_it(encoders: EncoderSet, directo
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 def test_vgg_features_are_the_rectified_ones_of_the_whole_network(tmp_path: Path, suffix: str) -> None:
     path = write_vgg19(tmp_path / f"vgg19{suffix}")
-    ours = vgg.load(path, CPU)
+    ours = vgg.load(path, CPU, Store(tmp_path))
     import torchvision
 
     whole = torchvision.models.vgg19().features.eval()
@@ -135,31 +136,24 @@ def test_an_unknown_name_is_refused_with_the_known_ones(name: str) -> None:
 )
 def test_an_unknown_architecture_or_tag_is_refused(name: str, message: str) -> None:
     with pytest.raises(EncoderUnavailableError, match=message):
-        registry.load(name)
+        registry.load(name, store=Store(Path("nowhere"), offline=True))
 
 
-def test_weights_that_cannot_be_downloaded_say_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import open_clip
-
-    def unreachable(*_: object, **__: object) -> str:
-        raise OSError("the hub is out of reach")
-
-    monkeypatch.setattr(open_clip, "download_pretrained", unreachable)
-    with pytest.raises(EncoderUnavailableError, match=r"out of reach.*bundled encoders 'pocket'"):
-        registry.load("vit-b-32")
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
-    with pytest.raises(EncoderUnavailableError, match=f"put the file at {tmp_path}"):
-        vgg.load("IMAGENET1K_V1", CPU)
+def test_weights_that_are_not_here_say_what_to_do(tmp_path: Path) -> None:
+    offline = Store(tmp_path, offline=True)
+    with pytest.raises(EncoderUnavailableError, match=r"ViT-B-32-quickgelu:openai: .* the bundled encoders 'pocket'"):
+        registry.load("vit-b-32", store=offline)
+    with pytest.raises(EncoderUnavailableError, match=r"vgg19:IMAGENET1K_V1: .*`clipstyler models pull NAME"):
+        vgg.load("IMAGENET1K_V1", CPU, offline)
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path: Path, directory: Path) -> None:
     broken = tmp_path / "vgg19.pth"
     broken.write_bytes(b"not a checkpoint")
     with pytest.raises(EncoderUnavailableError, match="does not hold VGG19 weights"):
-        vgg.load(broken, CPU)
+        vgg.load(broken, CPU, Store(tmp_path))
     with pytest.raises(EncoderUnavailableError, match="does not hold VGG19 weights"):
-        vgg.load(directory / "open_clip_model.safetensors", CPU)
+        vgg.load(directory / "open_clip_model.safetensors", CPU, Store(tmp_path))
     with pytest.raises(EncoderUnavailableError, match="cannot be loaded"):
         registry.load(f"ViT-B-32:{directory / 'open_clip_model.safetensors'}")
     empty = tmp_path / "empty"
@@ -176,5 +170,5 @@ def test_a_pickle_that_runs_code_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "vgg19.pth"
     torch.save({"features.0.weight": Evil()}, path)
     with pytest.raises(EncoderUnavailableError):
-        vgg.load(path, CPU)
+        vgg.load(path, CPU, Store(tmp_path))
     assert not (tmp_path / "owned").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from clipstyler import stylizer
 from clipstyler.config import ConfigError, resolve
 from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
+from clipstyler.encoders.store.store import Store, default_directory
 from clipstyler.imaging import Picture
 from clipstyler_server.engine.base import Encoders, Losses, Model, Order, WorkerInfo
 from clipstyler_server.engine.workload import Notice, OptimiserOptions, Outcome, Step, UnfitError
@@ -37,7 +39,8 @@ class TorchWorkload:
         torch.set_num_interop_threads(1)
         self._device = _choose_device(options.device)
         try:
-            self._encoders = {name: registry.load(name, self._device) for name in options.encoders}
+            store = Store(Path(options.models) if options.models else default_directory(), options.offline)
+            self._encoders = {name: registry.load(name, self._device, store=store) for name in options.encoders}
         except (ConfigError, EncoderUnavailableError, OSError) as error:
             raise UnfitError(str(error)) from error
         for encoders in self._encoders.values():

@@ -15,7 +15,7 @@ from clipstyler_server.engine.base import Losses, Model, Order, WorkerInfo
 
 @dataclass(frozen=True)
 class OptimiserOptions:
-    """What an optimiser process is told when it starts."""
+    """What an optimiser process is told when it starts; without `models`, weights are kept in the user's cache."""
 
     encoders: tuple[str, ...]
     device: str
@@ -23,6 +23,8 @@ class OptimiserOptions:
     nice: int
     log_level: str
     log_format: str
+    models: str = ""
+    offline: bool = False
 
 
 @dataclass(frozen=True)

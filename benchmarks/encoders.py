@@ -1,0 +1,127 @@
+"""Images and texts per second: PyTorch eager beside ONNX Runtime, in turns in one run.
+
+Examples
+--------
+    python -m benchmarks.encoders                                # both encoders, batches of 1, 8 and 64: some minutes
+    python -m benchmarks.encoders --encoders pocket --batches 1  # a quick look
+    python -m benchmarks.encoders --json encoders.json
+
+`vit-b-32` is initialised at random: speed does not depend on the weights, and no download is needed. PyTorch runs the
+encoders as the optimiser does, with the rewrites of `clipstyler.encoders.frozen_vit`, but without gradients. Both are
+given sentences and square views: cutting texts into tokens is part of the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.step import median_seconds, processor, random_vit_b_32
+from clipstyler.encoders.onnx.encoders import OnnxEncoders
+from clipstyler.encoders.onnx.export import export
+from clipstyler.encoders.onnx.parity import demand_parity
+from clipstyler.encoders.onnx.providers import SessionOptions
+from clipstyler.encoders.onnx.torch_path import TorchPath
+from clipstyler.encoders.registry import load
+from clipstyler.prompts import fill_template, templates
+
+LEAST_AT_ONE = 1.3
+"""How many times faster ONNX Runtime is wanted at batch 1; at larger batches it must not be slower."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: items per second on both paths, from medians of their durations."""
+
+    encoders: str
+    what: str
+    batch: int
+    pytorch_per_s: float
+    onnx_per_s: float
+    ratio: float
+
+
+def measure(name: str, batches: list[int], repeats: int, threads: int, directory: Path) -> Iterator[Row]:
+    """Measure one name at every batch, both paths in turns so that a busy moment harms both alike."""
+    encoders = random_vit_b_32(directory) if name == "vit-b-32" else load(name)
+    export(encoders, directory / f"{name}-onnx")
+    pytorch = TorchPath(encoders)
+    onnx = OnnxEncoders(directory / f"{name}-onnx", SessionOptions(("cpu",), threads=threads))
+    demand_parity(pytorch, onnx)
+    sentences = [fill_template(template, "fire") for template in templates("openai-imagenet")]
+    for batch in batches:
+        views = np.random.default_rng(0).random((batch, 3, onnx.image_size, onnx.image_size), np.float32)
+        texts = sentences[:batch]
+        pairs: dict[str, list[Callable[[], object]]] = {
+            "images": [partial(path.encode_image, views) for path in (pytorch, onnx)],
+            "texts": [partial(path.encode_text, texts) for path in (pytorch, onnx)],
+        }
+        for what, pair in pairs.items():
+            eager, runtime = median_seconds(pair, max(5, repeats // batch))
+            yield Row(name, what, batch, batch / eager, batch / runtime, eager / runtime)
+
+
+def print_table(rows: list[Row], threads: int) -> None:
+    """Print the rows for people, those that miss their target in red."""
+    versions = f"torch {torch.__version__}, ONNX Runtime {onnxruntime.__version__}, {threads} threads"
+    table = Table(title=f"Encoding on the CPU, {versions}")
+    for heading in ("encoders", "what", "batch", "PyTorch eager", "ONNX Runtime", "times faster"):
+        table.add_column(heading, justify="left" if heading in {"encoders", "what"} else "right")
+    for row in rows:
+        missed = row.ratio < (LEAST_AT_ONE if row.batch == 1 else 1)
+        table.add_row(
+            row.encoders,
+            row.what,
+            str(row.batch),
+            f"{row.pytorch_per_s:.1f} /s",
+            f"{row.onnx_per_s:.1f} /s",
+            f"[red]{row.ratio:.2f}[/red]" if missed else f"{row.ratio:.2f}",
+        )
+    Console().print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--encoders", nargs="+", default=["pocket", "vit-b-32"], help="default: pocket vit-b-32")
+    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 64], help="default: 1 8 64")
+    parser.add_argument("--repeats", type=int, default=31, help="at batch 1, at least 5 at any; default: 31")
+    parser.add_argument("--threads", type=int, default=0, help="of both; default: as PyTorch chooses")
+    parser.add_argument("--json", type=Path, help="also write the figures, the machine and the versions here")
+    arguments = parser.parse_args()
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    threads = torch.get_num_threads()
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as directory:
+        for name in arguments.encoders:
+            for row in measure(name, arguments.batches, arguments.repeats, threads, Path(directory)):
+                print(f"{row.encoders}, {row.what}, batch {row.batch}: {row.ratio:.2f}", file=sys.stderr)
+                rows.append(row)
+    print_table(rows, threads)
+    if arguments.json:
+        machine = {"processor": processor(), "cores": os.cpu_count(), "threads": threads}
+        versions = {
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "onnxruntime": onnxruntime.__version__,
+        }
+        figures = {"machine": machine, "versions": versions, "rows": [asdict(row) for row in rows]}
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

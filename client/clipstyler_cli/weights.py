@@ -1,0 +1,131 @@
+"""`clipstyler models pull | verify`: published weights, brought here and held against what was published."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.table import Table
+
+from clipstyler_cli.faults import EXIT_FAILED, UsageError, clear_errors
+from clipstyler_cli.local import library_errors
+from clipstyler_cli.store import store_here
+
+if TYPE_CHECKING:
+    from clipstyler.encoders.golden import Check
+    from clipstyler.encoders.store.download import Report
+    from clipstyler.encoders.store.sources import Weights
+
+Name = Annotated[str, typer.Argument(help="Name of the encoders; see `clipstyler models list`.", show_default=False)]
+
+
+def pull(
+    name: Name,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="Take the files from here, a file or a directory, instead of the network."),
+    ] = None,
+) -> None:
+    """Fetch the weights of encoders, or go on where an earlier fetch broke off, and check their digests.
+
+    They go to CLIPSTYLER_MODELS, by default the user's cache. With CLIPSTYLER_OFFLINE=1 no network is asked.
+
+    Examples
+    --------
+      clipstyler models pull vit-b-32
+
+      clipstyler models pull ViT-B-16:openai
+
+      clipstyler models pull vit-b-32 --from /media/usb/weights
+    """
+    with clear_errors(), library_errors():
+        from clipstyler.encoders import registry  # noqa: PLC0415 - heavy, and only used here
+
+        store, wanted = store_here(), registry.weights(name)
+        if not wanted:
+            print(f"{name}: nothing to fetch, the weights are here already")
+        for weights in wanted if source is None else _offered(wanted, source):
+            with _progress(weights.name) as report:
+                stored = store.obtain(weights, report) if source is None else store.adopt(weights, source)
+            print(f"{stored.name}: {stored.path}\n  SHA-256 {stored.digest}")
+
+
+def _offered(wanted: Sequence[Weights], source: Path) -> Sequence[Weights]:
+    """Those of some weights that a file is; all of them where it is a directory."""
+    if not source.exists():
+        raise UsageError(f"--from: {source} is not there")
+    offered = [weights for weights in wanted if source.is_dir() or source.name in weights.file_names]
+    if wanted and not offered:
+        known = ", ".join(file for weights in wanted for file in weights.file_names)
+        raise UsageError(f"--from: {source.name} is none of the files that are wanted: {known}")
+    return offered
+
+
+def verify(
+    name: Name,
+    golden: Annotated[
+        bool, typer.Option("--golden", help="Also load them: zero-shot order, and PyTorch against ONNX Runtime.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check weights that are here: their digests, and with --golden the whole chain to zero-shot order and ONNX.
+
+    Examples
+    --------
+      clipstyler models verify vit-b-32
+
+      clipstyler models verify vit-b-32 --golden
+
+      clipstyler models verify pocket --golden --json
+    """
+    with clear_errors(), library_errors():
+        checks = list(_checks(name, golden))
+        if as_json:
+            print(json.dumps([asdict(check) for check in checks], indent=2))
+        else:
+            Console().print(_table(name, checks))
+        if not all(check.passed for check in checks):
+            raise typer.Exit(EXIT_FAILED)
+
+
+def _checks(name: str, golden: bool) -> Iterator[Check]:
+    from clipstyler.encoders import golden as chain  # noqa: PLC0415 - heavy, and only used here
+    from clipstyler.encoders import registry  # noqa: PLC0415
+
+    store = store_here()
+    wanted = registry.weights(name)
+    stored = [found for found in map(store.find, wanted) if found]
+    yield from chain.check_files(stored)
+    for weights in wanted:
+        if not store.find(weights):
+            yield chain.Check(f"digest of {weights.name}", False, f"not here: run `clipstyler models pull {name}`")
+    if len(stored) < len(wanted) or not (golden or not wanted):
+        return
+    encoders = registry.load(name, store=store)
+    for model in encoders.models:
+        yield chain.Check(f"{model.name} loads", True, model.digest)
+    if golden:
+        yield from chain.check_zero_shot(encoders)
+        yield from chain.check_exports(encoders)
+
+
+def _table(name: str, checks: list[Check]) -> Table:
+    table = Table("check", "", "figures", title=name)
+    for check in checks:
+        table.add_row(check.name, "[green]right[/green]" if check.passed else "[red]WRONG[/red]", check.detail)
+    return table
+
+
+@contextmanager
+def _progress(name: str) -> Iterator[Report]:
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(name, total=None)
+        yield lambda here, in_all: progress.update(task, completed=here, total=in_all or None)

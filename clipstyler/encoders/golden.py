@@ -1,0 +1,65 @@
+"""Checks of a whole chain, from weights to zero-shot order, that need no files beside the weights."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
+from clipstyler.encoders.onnx.encoders import OnnxEncoders
+from clipstyler.encoders.onnx.export import export
+from clipstyler.encoders.onnx.parity import check_parity
+from clipstyler.encoders.onnx.providers import SessionOptions
+from clipstyler.encoders.onnx.torch_path import TorchPath
+from clipstyler.encoders.store.store import Stored
+from clipstyler.imaging import Picture
+from clipstyler.zero_shot import classify
+
+_SIDE = 224
+# What anybody who sees them would call them, and so whoever learned from captions.
+_COLOURS = {"red": (220, 30, 30), "green": (30, 160, 50), "blue": (30, 60, 220), "yellow": (250, 220, 30)}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: what was looked at, whether it is right, and the figures."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+def check_files(stored: list[Stored]) -> Iterator[Check]:
+    """Hold stored weights against their recorded and published digests."""
+    for weights in stored:
+        try:
+            weights.check()
+        except EncoderUnavailableError as error:
+            yield Check(f"digest of {weights.name}", False, str(error))
+        else:
+            against = "as published" if weights.published else "as recorded; its publisher names none"
+            yield Check(f"digest of {weights.name}", True, f"{weights.digest}, {against}")
+
+
+def check_zero_shot(encoders: EncoderSet) -> Iterator[Check]:
+    """Ask the encoders for the colours of plain pictures made by code: each must be named first."""
+    labels = [f"a plain {colour} picture" for colour in _COLOURS]
+    for label, value in zip(labels, _COLOURS.values(), strict=True):
+        picture = Picture(np.full((_SIDE, _SIDE, 3), value, np.uint8))
+        best, second, *_ = classify(picture, labels, encoders)
+        detail = f"{best.label!r} {best.probability:.3f}, {second.label!r} {second.probability:.3f}"
+        yield Check(f"zero-shot, {label}", best.label == label, detail)
+
+
+def check_exports(encoders: EncoderSet) -> Iterator[Check]:
+    """Export in both precisions and hold ONNX Runtime against PyTorch."""
+    for half in (False, True):
+        with tempfile.TemporaryDirectory() as scratch:
+            directory = Path(scratch) / "export"
+            precision = export(encoders, directory, half=half).precision
+            parity = check_parity(TorchPath(encoders), OnnxEncoders(directory, SessionOptions(("cpu",))))
+        yield Check(f"PyTorch against ONNX, {precision}", parity.holds, str(parity))

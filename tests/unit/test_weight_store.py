@@ -1,0 +1,244 @@
+"""Weights from their publisher: fetched once, resumed, checked against digests, or taken from a file; never half."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import open_clip
+import pytest
+import torch
+from torch import nn
+
+from benchmarks.random_checkpoints import TINY_CLIP, write_clip, write_vgg19
+from clipstyler.encoders import open_clip as our_open_clip
+from clipstyler.encoders import registry, vgg
+from clipstyler.encoders.base import EncoderUnavailableError
+from clipstyler.encoders.store import sources
+from clipstyler.encoders.store.download import DigestError, DownloadError, download
+from clipstyler.encoders.store.sources import Remote, Weights
+from clipstyler.encoders.store.store import Store, default_directory
+from tests.weights_server import Publisher, publishing
+
+DATA = bytes(range(256)) * 4096
+DIGEST = hashlib.sha256(DATA).hexdigest()
+
+
+@pytest.fixture
+def publisher() -> Iterator[Publisher]:
+    with publishing() as publisher:
+        publisher.files["/weights.bin"] = DATA
+        yield publisher
+
+
+def weights(publisher: Publisher, digest: str = DIGEST, path: str = "/weights.bin") -> Weights:
+    return Weights("ours:test", (Remote(publisher.url(path), "ours/weights.bin", digest),))
+
+
+def test_a_download_is_recorded_with_its_digest_and_not_repeated(publisher: Publisher, tmp_path: Path) -> None:
+    store, told = Store(tmp_path), []
+    stored = store.obtain(weights(publisher), lambda here, in_all: told.append((here, in_all)))
+    assert stored.path.read_bytes() == DATA
+    assert (tmp_path / "ours/weights.bin.sha256").read_text() == f"{DIGEST}  weights.bin\n"
+    assert told[-1] == (len(DATA), len(DATA))
+    assert store.obtain(weights(publisher)) == stored
+    assert publisher.ranges == [""]
+    stored.check()
+
+
+def test_a_connection_that_breaks_off_is_resumed_in_the_same_call(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.break_after = [300_000, 300_000]
+    assert download(publisher.url("/weights.bin"), tmp_path / "w", DIGEST) == DIGEST
+    assert publisher.ranges == ["", "bytes=300000-", "bytes=600000-"]
+    assert (tmp_path / "w").read_bytes() == DATA
+    assert [path.name for path in tmp_path.iterdir()] == ["w"]
+
+
+def test_the_next_call_goes_on_where_the_last_gave_up(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.break_after = [1000, 1000, 1000]
+    with pytest.raises(DownloadError, match=r"weights\.bin: cannot be reached or broke off"):
+        download(publisher.url("/weights.bin"), tmp_path / "w", DIGEST)
+    assert not (tmp_path / "w").exists()
+    download(publisher.url("/weights.bin"), tmp_path / "w", DIGEST)
+    assert publisher.ranges[-1] == "bytes=3000-"
+    assert (tmp_path / "w").read_bytes() == DATA
+
+
+def test_a_part_that_is_whole_already_is_taken(publisher: Publisher, tmp_path: Path) -> None:
+    (tmp_path / "w.part").write_bytes(DATA)
+    assert download(publisher.url("/weights.bin"), tmp_path / "w", DIGEST) == DIGEST
+
+
+def test_a_server_without_ranges_starts_over(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.knows_ranges = False
+    (tmp_path / "w.part").write_bytes(b"the beginning of something else")
+    assert download(publisher.url("/weights.bin"), tmp_path / "w", DIGEST) == DIGEST
+
+
+def test_without_any_digest_an_old_part_is_not_trusted(publisher: Publisher, tmp_path: Path) -> None:
+    (tmp_path / "w.part").write_bytes(b"the beginning of something else")
+    assert download(publisher.url("/weights.bin"), tmp_path / "w") == DIGEST
+
+
+def test_another_digest_than_the_published_one_is_named_and_nothing_is_kept(
+    publisher: Publisher, tmp_path: Path
+) -> None:
+    with pytest.raises(EncoderUnavailableError, match=f"digest mismatch: .* {DIGEST}, the published one is {'0' * 8}"):
+        Store(tmp_path).obtain(weights(publisher, "0" * 8))
+    assert [path.name for path in (tmp_path / "ours").iterdir() if path.suffix != ".lock"] == []
+
+
+def test_a_digest_that_the_hub_states_must_hold(publisher: Publisher, tmp_path: Path) -> None:
+    publisher.stated["/weights.bin"] = DIGEST
+    assert download(publisher.url("/weights.bin"), tmp_path / "w") == DIGEST
+    publisher.stated["/weights.bin"] = "0" * 64
+    with pytest.raises(DigestError, match="the one that the server states is 0000"):
+        download(publisher.url("/weights.bin"), tmp_path / "other")
+
+
+def test_the_next_file_is_tried_when_one_is_not_there(publisher: Publisher, tmp_path: Path) -> None:
+    missing = Remote(publisher.url("/missing.safetensors"), "ours/missing.safetensors")
+    both = Weights("ours:test", (missing, *weights(publisher).remotes))
+    assert Store(tmp_path).obtain(both).path.name == "weights.bin"
+    with pytest.raises(EncoderUnavailableError, match=r"missing\.safetensors: the server answers 404"):
+        Store(tmp_path / "other").obtain(Weights("ours:test", (missing,)))
+
+
+def test_a_hub_out_of_reach_says_what_to_do(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    remote = Remote(f"http://127.0.0.1:{port}/weights.bin", "ours/weights.bin")
+    with pytest.raises(EncoderUnavailableError, match=r"cannot be reached.*pull NAME --from PATH.*'pocket'"):
+        Store(tmp_path).obtain(Weights("ours:test", (remote,)))
+
+
+def test_offline_nothing_is_asked(publisher: Publisher, tmp_path: Path) -> None:
+    with pytest.raises(EncoderUnavailableError, match=r"offline mode is on; .*--from PATH"):
+        Store(tmp_path, offline=True).obtain(weights(publisher))
+    assert publisher.ranges == []
+    Store(tmp_path).obtain(weights(publisher))
+    assert Store(tmp_path, offline=True).obtain(weights(publisher)).digest == DIGEST
+
+
+def test_callers_at_once_fetch_once(publisher: Publisher, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: Store(tmp_path).obtain(weights(publisher)), range(4)))
+    assert len(set(found)) == 1
+    assert publisher.ranges == [""]
+
+
+@pytest.mark.parametrize("inside_a_directory", [False, True])
+def test_a_file_is_taken_over_on_a_machine_without_network(
+    publisher: Publisher, tmp_path: Path, inside_a_directory: bool
+) -> None:
+    usb = tmp_path / "usb"
+    usb.mkdir()
+    (usb / "weights.bin").write_bytes(DATA)
+    store = Store(tmp_path / "store", offline=True)
+    stored = store.adopt(weights(publisher), usb if inside_a_directory else usb / "weights.bin")
+    assert stored == store.find(weights(publisher))
+    assert stored.path.read_bytes() == DATA
+    assert (usb / "weights.bin").exists()
+
+
+def test_a_file_that_is_not_what_was_published_is_not_taken_over(publisher: Publisher, tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(b"something else")
+    store = Store(tmp_path / "store")
+    with pytest.raises(EncoderUnavailableError, match="digest mismatch"):
+        store.adopt(weights(publisher), tmp_path)
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(EncoderUnavailableError, match=r"does not hold, weights\.bin"):
+        store.adopt(weights(publisher), tmp_path)
+    assert store.find(weights(publisher)) is None
+
+
+def test_a_stored_file_that_changed_is_found_out(publisher: Publisher, tmp_path: Path) -> None:
+    stored = Store(tmp_path).obtain(weights(publisher))
+    stored.path.write_bytes(DATA[:-1])
+    with pytest.raises(EncoderUnavailableError, match=r"digest mismatch: .*weights\.bin"):
+        stored.check()
+
+
+def test_published_digests_are_read_from_addresses() -> None:
+    """OpenAI's full digest is in the path, torchvision's beginning in the file's name; both are what they publish."""
+    clip, content = registry.weights("vit-b-32")
+    assert clip.remotes[0].digest == "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"
+    assert clip.file_names == ("ViT-B-32.pt", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+    assert clip.remotes[1].url == (
+        "https://huggingface.co/timm/vit_base_patch32_clip_224.openai/resolve/main/open_clip_model.safetensors"
+    )
+    assert content.remotes[0].digest == "dcbb9e9d"
+    assert registry.weights("pocket") == ()
+
+
+def test_stored_weights_load_by_their_names(
+    publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole way from a hub on loopback to encoders, with a small architecture."""
+    (tmp_path / "configs").mkdir()
+    checkpoint = write_clip(tmp_path / "configs" / "Tiny-Pulled", TINY_CLIP)
+    (tmp_path / "configs" / "Tiny-Pulled.json").write_text(json.dumps(TINY_CLIP))
+    open_clip.add_model_config(tmp_path / "configs")
+    content = write_vgg19(tmp_path / "vgg19-00000000.pth")
+    publisher.files["/tiny/resolve/main/open_clip_model.safetensors"] = checkpoint.read_bytes()
+    name = f"vgg19-{hashlib.sha256(content.read_bytes()).hexdigest()[:8]}.pth"
+    publisher.files[f"/{name}"] = content.read_bytes()
+    monkeypatch.setattr(sources, "HUB", publisher.address)
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda *_: {"hf_hub": "tiny/"})
+    monkeypatch.setattr(vgg, "weights_of", lambda name_: sources.vgg19(name_, publisher.url(f"/{name}")))
+    encoders = registry.load("Tiny-Pulled:published", store=Store(tmp_path / "store"))
+    assert encoders.clip.name == "Tiny-Pulled:published"
+    assert encoders.clip.digest == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    assert encoders.content.digest == hashlib.sha256(content.read_bytes()).hexdigest()
+    registry.load("Tiny-Pulled:published", store=Store(tmp_path / "store", offline=True))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:'torch.load' received:UserWarning")
+def test_an_archive_in_openais_form_loads_only_with_its_published_digest(
+    publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TorchScript holds programs: it is opened only if it is what its publisher's digest names."""
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "Tiny-Archive.json").write_text(json.dumps(TINY_CLIP))
+    open_clip.add_model_config(tmp_path / "configs")
+    archive, plain = _openai_archive()
+    address = f"/models/{hashlib.sha256(archive).hexdigest()}/Tiny.pt"
+    publisher.files[address] = archive
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda *_: {"url": publisher.url(address)})
+    cpu = torch.device("cpu")
+    loaded = our_open_clip.load_pretrained("Tiny-Archive", "openai", cpu, Store(tmp_path / "store"))
+    views = torch.rand(2, 3, 32, 32)
+    expected = plain.encode_image((views - loaded.mean) / loaded.std)
+    torch.testing.assert_close(loaded.encode_image(views), expected, atol=1e-4, rtol=1e-4)
+    (tmp_path / "Tiny.pt").write_bytes(archive)
+    with pytest.raises(EncoderUnavailableError, match="cannot be loaded"):
+        our_open_clip.load_pretrained("Tiny-Archive", str(tmp_path / "Tiny.pt"), cpu, Store(tmp_path / "store"))
+
+
+def test_weights_are_kept_in_the_users_cache_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert default_directory().parts[-2:] == ("clipstyler", "models")
+
+
+def _openai_archive() -> tuple[bytes, nn.Module]:
+    torch.manual_seed(0)
+    model = open_clip.CLIP(**TINY_CLIP).eval()
+
+    class Archive(nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return image * self.input_resolution
+
+    archive = Archive()
+    for name, child in model.named_children():
+        archive.add_module(name, child)
+    for name, parameter in model.named_parameters(recurse=False):
+        archive.register_parameter(name, parameter)
+    for name in ("input_resolution", "context_length", "vocab_size"):
+        archive.register_buffer(name, torch.tensor(32))
+    file = io.BytesIO()
+    torch.jit.save(torch.jit.trace(archive, torch.rand(1)), file)
+    return file.getvalue(), model

@@ -50,8 +50,9 @@ lock: $(UV) ## resolve the dependencies anew
 	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --upgrade \
 	  --extra server --extra postgres --extra pocket --group dev pyproject.toml --output-file requirements/dev.lock
 
-bench: $(INSTALLED) ## seconds per step beside the authors' algorithm: some minutes
+bench: $(INSTALLED) ## steps beside the authors' algorithm, ONNX Runtime beside PyTorch: some minutes
 	$(BIN)/python -m benchmarks.step
+	$(BIN)/python -m benchmarks.encoders
 
 clean: ## remove what make made
 	rm -rf .venv .cache out build dist

@@ -39,6 +39,7 @@ from clipstyler.encoders.onnx.torch_path import TorchPath
 from clipstyler.encoders.registry import load
 from clipstyler.prompts import fill_template, templates
 
+LEAST_REPEATS, MOST_REPEATS = 7, 301
 LEAST_AT_ONE = 1.3
 """How many times faster ONNX Runtime is wanted at batch 1; at larger batches it must not be slower."""
 
@@ -55,7 +56,7 @@ class Row:
     ratio: float
 
 
-def measure(name: str, batches: list[int], repeats: int, threads: int, directory: Path) -> Iterator[Row]:
+def measure(name: str, batches: list[int], seconds: float, threads: int, directory: Path) -> Iterator[Row]:
     """Measure one name at every batch, both paths in turns so that a busy moment harms both alike."""
     encoders = random_vit_b_32(directory) if name == "vit-b-32" else load(name)
     export(encoders, directory / f"{name}-onnx")
@@ -71,7 +72,9 @@ def measure(name: str, batches: list[int], repeats: int, threads: int, directory
             "texts": [partial(path.encode_text, texts) for path in (pytorch, onnx)],
         }
         for what, pair in pairs.items():
-            eager, runtime = median_seconds(pair, max(5, repeats // batch))
+            # Small work is repeated until its median is steady.
+            repeats = int(seconds / sum(median_seconds(pair, 1)))
+            eager, runtime = median_seconds(pair, min(max(repeats, LEAST_REPEATS), MOST_REPEATS))
             yield Row(name, what, batch, batch / eager, batch / runtime, eager / runtime)
 
 
@@ -98,7 +101,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--encoders", nargs="+", default=["pocket", "vit-b-32"], help="default: pocket vit-b-32")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 64], help="default: 1 8 64")
-    parser.add_argument("--repeats", type=int, default=31, help="at batch 1, at least 5 at any; default: 31")
+    parser.add_argument("--seconds", type=float, default=8, help="to spend on each line of the table; default: 8")
     parser.add_argument("--threads", type=int, default=0, help="of both; default: as PyTorch chooses")
     parser.add_argument("--json", type=Path, help="also write the figures, the machine and the versions here")
     arguments = parser.parse_args()
@@ -108,7 +111,7 @@ def main() -> None:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as directory:
         for name in arguments.encoders:
-            for row in measure(name, arguments.batches, arguments.repeats, threads, Path(directory)):
+            for row in measure(name, arguments.batches, arguments.seconds, threads, Path(directory)):
                 print(f"{row.encoders}, {row.what}, batch {row.batch}: {row.ratio:.2f}", file=sys.stderr)
                 rows.append(row)
     print_table(rows, threads)

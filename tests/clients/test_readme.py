@@ -44,9 +44,18 @@ def test_stylize_examples_run(line: str, tmp_path: Path) -> None:
     assert list(tmp_path.glob("*.png"))
 
 
+def test_the_example_of_exported_encoders_runs() -> None:
+    assert CliRunner().invoke(app, ["models", "export", "pocket", "--out", "pocket-onnx"]).exit_code == 0
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "encoders.md").read_text(), re.DOTALL)
+    names: dict[str, object] = {}
+    exec(compile(code, "docs/encoders.md", "exec"), names)
+    assert "images" in names
+    assert "texts" in names
+
+
 def test_make_targets_of_the_documents_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for document in ("README.md", "CONTRIBUTING.md", "docs/how-it-works.md", "docs/contract.md"):
+    for document in ("README.md", "CONTRIBUTING.md", "docs/how-it-works.md", "docs/contract.md", "docs/encoders.md"):
         for target in re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)", (ROOT / document).read_text(), re.MULTILINE):
             assert re.search(rf"^{''.join(target)}:", makefile, re.MULTILINE), (document, target)
 

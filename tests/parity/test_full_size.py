@@ -13,6 +13,11 @@ from torch.nn import functional as F
 from benchmarks.random_checkpoints import write_clip, write_vgg19
 from clipstyler.config import resolve
 from clipstyler.encoders import registry
+from clipstyler.encoders.onnx.encoders import OnnxEncoders
+from clipstyler.encoders.onnx.export import export
+from clipstyler.encoders.onnx.parity import demand_parity
+from clipstyler.encoders.onnx.providers import SessionOptions
+from clipstyler.encoders.onnx.torch_path import TorchPath
 from clipstyler.imaging import decode
 from clipstyler.stylizer import Progress, Result, stylize
 
@@ -35,6 +40,12 @@ def test_the_papers_encoders_stylise_at_full_size(tmp_path: Path) -> None:
             F.normalize(encoders.clip.encode_text(texts), dim=1),
             F.normalize(model.encode_text(open_clip.tokenize(texts)), dim=1),
         )
+
+    for half in (False, True):
+        export(encoders, tmp_path / "onnx", half=half)
+        exported = OnnxEncoders(tmp_path / "onnx", SessionOptions(("cpu",)))
+        demand_parity(TorchPath(encoders), exported)
+        assert (exported.image_size, exported.embedding_dim) == (224, 512)
 
     draft = resolve(encoders.calibration, steps=2, patches=4)
     first, second, result = stylize(decode(PHOTO.read_bytes()), "fire", encoders, draft, seed=1)

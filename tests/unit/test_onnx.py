@@ -26,6 +26,7 @@ from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
 from clipstyler.encoders.onnx import manifest as manifests
 from clipstyler.encoders.onnx import preprocess, tokenizers
+from clipstyler.encoders.onnx.binding import BoundEncoders
 from clipstyler.encoders.onnx.encoders import OnnxEncoders
 from clipstyler.encoders.onnx.export import export
 from clipstyler.encoders.onnx.manifest import BrokenExportError, Tokenizer
@@ -113,6 +114,17 @@ def test_content_features_take_images_of_any_size(encoders: EncoderSet, director
     images = np.random.default_rng(1).random((1, 3, 72, 120), np.float32)
     for got, expected in zip(exported.features(images), reference.features(images), strict=True):
         np.testing.assert_allclose(got, expected, atol=2e-4)
+
+
+def test_bound_tensors_give_the_same_numbers(directory: Path) -> None:
+    """The way in and out by address and DLPack, here on the CPU; `tests/parity/test_gpu_encoders.py` has the GPU's."""
+    exported = OnnxEncoders(directory, CPU)
+    bound, cpu = BoundEncoders(exported), torch.device("cpu")
+    views = torch.rand(exported.image_size, exported.image_size, 3, 3).permute(2, 3, 0, 1)
+    np.testing.assert_array_equal(bound.encode_image(views).numpy(), exported.encode_image(views.numpy()))
+    np.testing.assert_array_equal(bound.encode_text(["fire"], cpu).numpy(), exported.encode_text(["fire"]))
+    for got, expected in zip(bound.features(views), exported.features(views.numpy()), strict=True):
+        np.testing.assert_array_equal(got.numpy(), expected)
 
 
 def test_the_manifest_says_what_was_exported_and_how_it_is_fed(encoders: EncoderSet, directory: Path) -> None:

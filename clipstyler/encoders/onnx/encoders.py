@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 from numpy.typing import NDArray
 
 from clipstyler.config import Calibration
@@ -102,8 +103,12 @@ class OnnxEncoders:
         """Content features: float32 (B, 3, H, W) in [0, 1] to one (B, C, h, w) per layer."""
         return self._run("content", [images])
 
+    def session(self, tower: str) -> ort.InferenceSession:
+        """The session of a tower: "image", "text" or "content"."""
+        return self._opened[tower].session
+
     def _run(self, tower: str, inputs: Sequence[NDArray[Any]]) -> list[Floats]:
         names = self.manifest.graphs[tower].inputs
         fed = {name: np.ascontiguousarray(part) for name, part in zip(names, inputs, strict=True)}
-        outputs: list[Floats] = self._opened[tower].session.run(None, fed)
+        outputs: list[Floats] = self.session(tower).run(None, fed)
         return outputs

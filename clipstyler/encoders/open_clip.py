@@ -114,6 +114,7 @@ def load_pretrained(architecture: str, pretrained: str, device: torch.device, st
     if Path(pretrained).is_file():
         return _load(f"{architecture}:{Path(pretrained).name}", architecture, Path(pretrained), device)
     stored = store.obtain(weights_of(architecture, pretrained))
+    stored.check()
     return _load(stored.name, architecture, stored.path, device, published=stored.published)
 
 

@@ -65,7 +65,11 @@ def load(weights: str | os.PathLike[str], device: torch.device, store: Store) ->
     EncoderUnavailableError
         The name is unknown, or the weights cannot be had or do not fit.
     """
-    path = Path(weights) if Path(weights).is_file() else store.obtain(weights_of(str(weights))).path
+    path = Path(weights)
+    if not path.is_file():
+        stored = store.obtain(weights_of(str(weights)))
+        stored.check()
+        path = stored.path
     label = "vgg19:" + (path.name if Path(weights).is_file() else str(weights))
     with torch.device("meta"):
         layers = torchvision.models.vgg19().features[: LAYERS[-1] + 1]

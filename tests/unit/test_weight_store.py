@@ -195,7 +195,12 @@ def test_stored_weights_load_by_their_names(
     assert encoders.clip.name == "Tiny-Pulled:published"
     assert encoders.clip.digest == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert encoders.content.digest == hashlib.sha256(content.read_bytes()).hexdigest()
-    registry.load("Tiny-Pulled:published", store=Store(tmp_path / "store", offline=True))
+    offline = Store(tmp_path / "store", offline=True)
+    registry.load("Tiny-Pulled:published", store=offline)
+    for file in ("torchvision/" + name, "hub/tiny/open_clip_model.safetensors"):
+        (tmp_path / "store" / file).write_bytes(b"changed")
+        with pytest.raises(EncoderUnavailableError, match=f"digest mismatch: .*{file}"):
+            registry.load("Tiny-Pulled:published", store=offline)
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:'torch.load' received:UserWarning")

@@ -39,7 +39,7 @@ from clipstyler.encoders.onnx.torch_path import TorchPath
 from clipstyler.encoders.registry import load
 from clipstyler.prompts import fill_template, templates
 
-LEAST_REPEATS, MOST_REPEATS = 7, 301
+LEAST_REPEATS, MOST_REPEATS = 3, 301
 LEAST_AT_ONE = 1.3
 """How many times faster ONNX Runtime is wanted at batch 1; at larger batches it must not be slower."""
 

@@ -42,9 +42,7 @@ from clipstyler.pocket.teacher import load_lesson
 from clipstyler.pocket.tokenizer import tokenize
 from clipstyler.pocket.towers import VIEW, ImageTower, TextTower
 
-_CHUNK = 256  # pictures
 _CAPTION_SETS = 2
-_WORD_STEPS = 1500
 _WORDS = 48  # of the lesson in an update
 _GIBBERISH = 8
 _SHARE_MODIFIED = 0.3
@@ -67,6 +65,8 @@ class Recipe:
     rate: float = 2e-3
     radius: float = 3.5
     bank: int = 12288
+    chunk: int = 256
+    word_steps: int = 1500
     chunk_every: int = 12
     seed: int = 0
     threads: int = 1
@@ -91,20 +91,20 @@ class Bank:
             self._order()
 
     def _order(self) -> None:
-        self._pending.append(self._pool.submit(Painter.paint, self._recipe.seed, self._ordered, _CHUNK))
+        self._pending.append(self._pool.submit(Painter.paint, self._recipe.seed, self._ordered, self._recipe.chunk))
         self._ordered += 1
 
     def receive(self) -> None:
         """Wait for the next chunk and put it into the place of the oldest."""
         self._order()
         pictures, concepts = self._pending.popleft().result()
-        places = (self._received * _CHUNK + np.arange(_CHUNK)) % self._recipe.bank
+        places = (self._received * self._recipe.chunk + np.arange(self._recipe.chunk)) % self._recipe.bank
         self._pictures[places], self._concepts[places] = pictures, concepts
         self._received += 1
 
     def sample(self, rng: np.random.Generator, count: int) -> tuple[Array, Tensor]:
         """Draw pictures, float32 (count, SIDE, SIDE, 3) in [0, 1], and their concepts; the first two are photos."""
-        filled = min(self._received * _CHUNK, self._recipe.bank)
+        filled = min(self._received * self._recipe.chunk, self._recipe.bank)
         chosen = rng.integers(0, filled, count)
         chosen[:2] = rng.choice(np.flatnonzero(self._concepts[:filled] == 0), 2)
         return self._pictures[chosen].astype(np.float32) / 255, torch.from_numpy(self._concepts[chosen])
@@ -280,10 +280,10 @@ def train(recipe: Recipe) -> Iterator[tuple[int, float, float]]:
     torch.set_num_threads(recipe.threads)
     with ProcessPoolExecutor(1, get_context("spawn"), Painter.start, (recipe.data,)) as pool:
         bank, trainer = Bank(recipe, pool), Trainer(recipe)
-        for _ in range(max(1, recipe.bank // _CHUNK // 3)):
+        for _ in range(max(1, recipe.bank // recipe.chunk // 3)):
             bank.receive()
         if not recipe.init:
-            trainer.teach_words(_WORD_STEPS)
+            trainer.teach_words(recipe.word_steps)
         for number in range(recipe.steps):
             if number % recipe.chunk_every == 0:
                 bank.receive()
@@ -329,7 +329,9 @@ def _parse(arguments: Sequence[str] | None) -> Recipe:
         ("rate", float, "largest learning rate; falls linearly to 0"),
         ("radius", float, "largest L2 radius of the attack on a view of 72 x 72 pixels in [0, 1]"),
         ("bank", int, "pictures held in memory"),
-        ("chunk-every", int, f"updates after which {_CHUNK} pictures are replaced"),
+        ("chunk", int, "pictures drawn at a time"),
+        ("word-steps", int, "updates of the text tower by itself, before"),
+        ("chunk-every", int, "updates after which a chunk of them is replaced"),
         ("seed", int, "of everything random"),
         ("threads", int, "of the optimisation"),
         ("save-every", int, "updates after which a checkpoint is written"),

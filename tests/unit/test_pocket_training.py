@@ -1,0 +1,112 @@
+"""Training: the same seed gives the same weights, checkpoints continue, the lesson reaches the text tower."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+pytest.importorskip("scipy")
+pytest.importorskip("skimage")
+pytest.importorskip("sklearn")
+
+from clipstyler.pocket import teacher
+from clipstyler.pocket.knowledge import known_concepts
+from clipstyler.pocket.model import load
+from clipstyler.pocket.objective import attack, word_loss
+from clipstyler.pocket.teacher import Lesson, load_lesson
+from clipstyler.pocket.train import Recipe, train
+
+QUICK = Recipe(steps=2, batch=6, bank=48, chunk=48, word_steps=2, save_every=1)
+
+
+@pytest.fixture(scope="module")
+def lesson(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a teacher might say of two words."""
+    similarities = np.full((2, len(known_concepts())), 0.1, np.float16)
+    similarities[0, known_concepts().index("fire")] = 0.9
+    path = tmp_path_factory.mktemp("lesson") / "lesson.npz"
+    np.savez(
+        path, concepts=np.array(known_concepts()), words=np.array(["inferno", "senate"]), similarities=similarities
+    )
+    return path
+
+
+def trained(recipe: Recipe) -> bytes:
+    threads = torch.get_num_threads()
+    try:
+        losses = [loss for _, loss, _ in train(recipe)]
+    finally:
+        torch.set_num_threads(threads)
+    assert len(losses) == recipe.steps
+    assert np.isfinite(losses).all()
+    return recipe.out.read_bytes()
+
+
+def test_the_same_seed_gives_the_same_weights(tmp_path: Path, lesson: Path) -> None:
+    recipe = replace(QUICK, lesson=lesson, out=tmp_path / "a.safetensors")
+    first = trained(recipe)
+    assert trained(replace(recipe, out=tmp_path / "b.safetensors")) == first
+    assert trained(replace(recipe, seed=1, out=tmp_path / "c.safetensors")) != first
+    clip, _ = load(torch.device("cpu"), recipe.out)
+    assert clip.encode_text(["fire"]).shape == (1, 256)
+
+
+def test_a_lesson_says_what_a_word_is_taken_for_and_whether_it_is_known(lesson: Path) -> None:
+    words, targets, known = load_lesson(lesson).targets(np.array([0, 1]))
+    assert words == ["inferno", "senate"]
+    assert known_concepts()[int(targets[0].argmax())] == "fire"
+    np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-5)
+    assert known[0] > 0.9
+    assert known[1] < 0.1
+    assert load_lesson(lesson).subjects() == ["senate"]
+
+
+def test_a_lesson_for_other_concepts_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "old.npz"
+    np.savez(path, concepts=np.array(["photo"]), words=np.array(["x"]), similarities=np.zeros((1, 1)))
+    with pytest.raises(ValueError, match="other concepts"):
+        load_lesson(path)
+
+
+def test_words_come_from_wordnets_index(tmp_path: Path) -> None:
+    (tmp_path / "index.noun").write_text(
+        "  1 licence text\nfire n 9 1\ngreat_wall_of_china n 1\nfire-eater n 1\nh2o n 1\n"
+    )
+    (tmp_path / "index.adj").write_text("fiery a 3 1\n")
+    assert teacher.lemmas(tmp_path) == ["fiery", "fire", "fire eater"]
+
+
+def test_the_nearest_words_and_some_others_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def embed(sentences: list[str]) -> np.ndarray:  # type: ignore[type-arg]
+        return np.stack([np.eye(64)[sum(map(ord, s)) % 64] for s in sentences]).astype(np.float32)
+
+    monkeypatch.setattr(teacher, "embed", embed)
+    made = teacher.make_lesson(["flames", "senate", "velvet"], np.random.default_rng(0))
+    assert isinstance(made, Lesson)
+    assert set(made.words) == {"flames", "senate", "velvet"}
+    assert made.similarities[made.words.index("flames"), known_concepts().index("fire")] == pytest.approx(1)
+
+
+def test_word_loss_is_zero_where_student_and_teacher_agree() -> None:
+    generator = torch.Generator().manual_seed(0)
+    words, captions = torch.randn(3, 8, generator=generator), torch.randn(5, 8, generator=generator)
+    agreed = (20 * F.normalize(words, dim=1) @ F.normalize(captions, dim=1).T).softmax(dim=1)
+    assert float(word_loss(words, captions, agreed)) == pytest.approx(0, abs=1e-5)
+    assert float(word_loss(words, captions, torch.full((3, 5), 0.2))) > 0.1
+
+
+def test_an_attack_stays_in_its_ball_and_raises_the_loss() -> None:
+    generator = torch.Generator().manual_seed(0)
+    views, radius = torch.rand(4, 3, 16, 16, generator=generator) * 0.5 + 0.25, torch.tensor([0.5, 1.0, 0.2, 0.0])
+
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        return x[..., :8, :].sum()
+
+    moved = attack(views, loss, radius, 3, generator)
+    assert ((moved - views).flatten(1).norm(dim=1) <= radius + 1e-4).all()
+    assert float(loss(moved)) > float(loss(views))

@@ -84,6 +84,12 @@ class Calibration:
     text_share
         Share of `1 - cos(E_I, E_T)`, the distance from the text itself, in the loss of a patch; the rest is the
         paper's directional loss, so 0 is the paper.
+    input_noise
+        Deviation of the noise that StyleNet gets added to the photo, pixels being 0 to 1. 0 is the paper: where a photo
+        is flat, StyleNet then has nothing to make a texture from.
+    warm_up
+        Updates in which StyleNet learns to give the photo back, before the first that counts. 0 is the paper: from the
+        grey that random weights give, a small encoder's gradients may lead into saturated wrong colours for good.
     weight_direction, weight_patch, weight_content
         Weights of the directional, PatchCLIP and content losses.
     weight_tv_norm, weight_tv_squared
@@ -106,6 +112,8 @@ class Calibration:
     crop_fraction: float = 0.25
     crop_overhang: float = 0.0
     text_share: float = 0.0
+    input_noise: float = 0.0
+    warm_up: int = 0
     weight_direction: float = 500.0
     weight_patch: float = 9000.0
     weight_content: float = 150.0
@@ -150,6 +158,8 @@ BOUNDS = {
     "crop_fraction": Bounds(0, 1, above=True),
     "crop_overhang": Bounds(0, 1),
     "text_share": Bounds(0, 1),
+    "input_noise": Bounds(0, 1),
+    "warm_up": Bounds(0, 1000),
     "learning_rate": Bounds(0, 0.1, above=True),
     "threshold": Bounds(0, 2),
     "weight_direction": Bounds(0, MAX_WEIGHT),
@@ -199,6 +209,8 @@ class StylizeConfig:
     crop_fraction: float
     crop_overhang: float
     text_share: float
+    input_noise: float
+    warm_up: int
     weight_direction: float
     weight_patch: float
     weight_content: float

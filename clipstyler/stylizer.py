@@ -90,6 +90,14 @@ class Caution:
 
 
 @dataclass(frozen=True)
+class WarmUp:
+    """One update of the warm-up was made, of so many: a chance to stop."""
+
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True)
 class Timings:
     """Seconds spent on encoding texts and photo, and on all updates with the last forward pass."""
 
@@ -168,14 +176,21 @@ class RunState:
         self.net = StyleNet.initialise(self.generator, encoders.device)
         self.optimiser = torch.optim.Adam(self.net.parameters(), lr=config.learning_rate)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimiser, HALVING_PERIOD, gamma=0.5)
-        self.input = _padded(photo, self.canvas).to(encoders.device)
+        padded = _padded(photo, self.canvas)
+        self.photo = padded.to(encoders.device)
+        self.input = self._with_noise(padded).to(encoders.device)
         self.output: Tensor | None = None  # of the latest forward pass
         self.updates = 0
         with torch.no_grad():
-            content = self._on_canvas(self.input)
+            content = self._on_canvas(self.photo)
             view = patches.resize(content, encoders.clip.image_size)
             self.content_embedding = F.normalize(encoders.clip.encode_image(view), dim=1)
             self.content_features = encoders.content.features(content) if config.weight_content else []
+
+    def _with_noise(self, image: Tensor) -> Tensor:
+        if not self.config.input_noise:
+            return image
+        return image + self.config.input_noise * torch.randn(image.shape, generator=self.generator)
 
     def render(self) -> Tensor:
         """Run the network: the stylised image, (1, 3, H, W) in (0, 1), kept for `picture`."""
@@ -237,6 +252,18 @@ class RunState:
             return directional[:count]
         return (1 - share) * directional[:count] + share * text_loss(embeddings[:count], self.text)
 
+    def warm_up(self) -> Iterator[int]:
+        """Learn to give the photo back; yields the number of every update made, and leaves the optimiser untouched."""
+        optimiser = torch.optim.Adam(self.net.parameters(), lr=self.config.learning_rate)
+        target = self._on_canvas(self.photo)
+        for done in range(1, self.config.warm_up + 1):
+            loss = F.l1_loss(self.render(), target)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            yield done
+        self.optimiser.zero_grad(set_to_none=True)
+
     def update(self) -> None:
         """Apply the gradients once, then step the schedule."""
         self.optimiser.step()
@@ -284,7 +311,7 @@ def stylize(
     *,
     source_text: str | None = None,
     seed: int | None = None,
-) -> Iterator[Caution | Progress | Result]:
+) -> Iterator[Caution | WarmUp | Progress | Result]:
     """Stylise a picture by a text (CLIPstyler, Kwon & Ye, CVPR 2022).
 
     Nothing happens until the iterator is advanced; every advance makes exactly one update, and dropping the
@@ -307,8 +334,9 @@ def stylize(
 
     Yields
     ------
-    A `Caution` when the encoders do not know the style text, a `Progress` after each of the `config.steps` updates,
-    a `Caution` when the patches do not look like the text even then, and last the `Result`.
+    A `Caution` when the encoders do not know the style text, a `WarmUp` after each update of the warm-up, a `Progress`
+    after each of the `config.steps` updates, a `Caution` when the patches do not look like the text even then, and last
+    the `Result`.
 
     Raises
     ------
@@ -326,6 +354,8 @@ def stylize(
     text = embed_text(encoders.clip, style, config.template_set) if config.text_share else None
     yield from unfamiliar_text(encoders, style)
     state = RunState(photo, direction, encoders, config, seed, text)
+    for done in state.warm_up():
+        yield WarmUp(done, config.warm_up)
     prepared = time.monotonic()
     for done in range(1, config.steps + 1):
         (report,) = step([state])

@@ -113,7 +113,7 @@ def _run(
             if _is_due(event.step, previews):
                 yield _preview(event.step, event.picture(), previews)
             yield _progress(event)
-        else:
+        elif isinstance(event, stylizer.Result):
             yield _result(event, encoders, config, result_format, decoded_s)
 
 

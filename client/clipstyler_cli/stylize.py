@@ -90,6 +90,16 @@ def command(
         float | None,
         typer.Option(help="Draw crops beyond the border, in sides; sees the border more.", rich_help_panel=_HELP_HOW),
     ] = None,
+    input_noise: Annotated[
+        float | None,
+        typer.Option(
+            help="Noise that StyleNet sees on the photo: texture where it is flat.", rich_help_panel=_HELP_HOW
+        ),
+    ] = None,
+    warm_up: Annotated[
+        int | None,
+        typer.Option(help="Updates that only give the photo back, before the first.", rich_help_panel=_HELP_HOW),
+    ] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of Adam.", rich_help_panel=_HELP_LOSS)] = None,
     threshold: Annotated[
         float | None, typer.Option(help="At or below it a patch is rejected.", rich_help_panel=_HELP_LOSS)
@@ -147,6 +157,8 @@ def command(
         contrast=contrast,
         crop_overhang=crop_overhang,
         text_share=text_share,
+        input_noise=input_noise,
+        warm_up=warm_up,
         enlarge=enlarge,
     )
     previews_wanted = PreviewOptions(every_steps=preview_every, max_size=_PREVIEW_SIZE)

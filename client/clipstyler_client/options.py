@@ -48,6 +48,10 @@ class StylizeOptions:
         How far crops are drawn beyond the border before they are moved back, as a fraction of their side.
     text_share
         Share of the distance from the text itself in the loss of a patch, 0 to 1.
+    input_noise
+        Deviation of the noise added to the photo that StyleNet sees, 0 to 1.
+    warm_up
+        Updates in which StyleNet learns to give the photo back, before the first that counts.
     threshold_rejection, augmentation
         False switches it off.
     augment_fill, tv_form
@@ -78,6 +82,8 @@ class StylizeOptions:
     contrast: float | None = None
     crop_overhang: float | None = None
     text_share: float | None = None
+    input_noise: float | None = None
+    warm_up: int | None = None
     enlarge: bool | None = None
 
 
@@ -105,6 +111,8 @@ _PLAIN = (
     "contrast",
     "crop_overhang",
     "text_share",
+    "input_noise",
+    "warm_up",
     "enlarge",
 )
 _CHOICES: dict[str, Mapping[str, int]] = {"preset": PRESETS, "tv_form": TV_FORMS, "augment_fill": AUGMENT_FILLS}

@@ -186,6 +186,8 @@ class StylizationOptions(google.protobuf.message.Message):
     ENLARGE_FIELD_NUMBER: builtins.int
     CROP_OVERHANG_FIELD_NUMBER: builtins.int
     TEXT_SHARE_FIELD_NUMBER: builtins.int
+    INPUT_NOISE_FIELD_NUMBER: builtins.int
+    WARM_UP_FIELD_NUMBER: builtins.int
     preset: Global___Preset.ValueType
     """How much work is done. Default: draft."""
     size: builtins.int
@@ -232,6 +234,14 @@ class StylizationOptions(google.protobuf.message.Message):
     """Share of the distance from the text itself, 1 - cos(E_I, E_T), in the loss of a patch, 0 to 1; the rest is the
     paper's directional loss. Default: the calibration's (paper: 0).
     """
+    input_noise: builtins.float
+    """Deviation of the noise that StyleNet gets added to the photo, pixels being 0 to 1, 0 to 1: something to make
+    texture from where a photo is flat. Default: the calibration's (paper: 0).
+    """
+    warm_up: builtins.int
+    """Updates in which StyleNet learns to give the photo back, before the first that counts, 0 to 1000. They are part of
+    the preparation and of no progress. Default: the calibration's (paper: 0).
+    """
     @property
     def weights(self) -> Global___LossWeights:
         """Weights of the loss terms. Default: the calibration's."""
@@ -257,9 +267,11 @@ class StylizationOptions(google.protobuf.message.Message):
         enlarge: builtins.bool | None = ...,
         crop_overhang: builtins.float | None = ...,
         text_share: builtins.float | None = ...,
+        input_noise: builtins.float | None = ...,
+        warm_up: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_learning_rate", b"_learning_rate", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "augmentation", b"augmentation", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "enlarge", b"enlarge", "learning_rate", b"learning_rate", "patches", b"patches", "seed", b"seed", "size", b"size", "steps", b"steps", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "weights", b"weights"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_learning_rate", b"_learning_rate", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "augment_fill", b"augment_fill", "augmentation", b"augmentation", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "encoders", b"encoders", "enlarge", b"enlarge", "learning_rate", b"learning_rate", "patches", b"patches", "preset", b"preset", "seed", b"seed", "size", b"size", "steps", b"steps", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "tv_form", b"tv_form", "weights", b"weights"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_input_noise", b"_input_noise", "_learning_rate", b"_learning_rate", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "_warm_up", b"_warm_up", "augmentation", b"augmentation", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "enlarge", b"enlarge", "input_noise", b"input_noise", "learning_rate", b"learning_rate", "patches", b"patches", "seed", b"seed", "size", b"size", "steps", b"steps", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "warm_up", b"warm_up", "weights", b"weights"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_input_noise", b"_input_noise", "_learning_rate", b"_learning_rate", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "_warm_up", b"_warm_up", "augment_fill", b"augment_fill", "augmentation", b"augmentation", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "encoders", b"encoders", "enlarge", b"enlarge", "input_noise", b"input_noise", "learning_rate", b"learning_rate", "patches", b"patches", "preset", b"preset", "seed", b"seed", "size", b"size", "steps", b"steps", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "tv_form", b"tv_form", "warm_up", b"warm_up", "weights", b"weights"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_augmentation", b"_augmentation"]) -> typing.Literal["augmentation"] | None: ...
     @typing.overload
@@ -270,6 +282,8 @@ class StylizationOptions(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_crop_size", b"_crop_size"]) -> typing.Literal["crop_size"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_enlarge", b"_enlarge"]) -> typing.Literal["enlarge"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_input_noise", b"_input_noise"]) -> typing.Literal["input_noise"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_learning_rate", b"_learning_rate"]) -> typing.Literal["learning_rate"] | None: ...
     @typing.overload
@@ -286,6 +300,8 @@ class StylizationOptions(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_threshold", b"_threshold"]) -> typing.Literal["threshold"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_threshold_rejection", b"_threshold_rejection"]) -> typing.Literal["threshold_rejection"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_warm_up", b"_warm_up"]) -> typing.Literal["warm_up"] | None: ...
 
 Global___StylizationOptions: typing_extensions.TypeAlias = StylizationOptions
 

@@ -66,6 +66,8 @@ _FIELD_PATHS = {
     "contrast": "options.contrast",
     "crop_overhang": "options.crop_overhang",
     "text_share": "options.text_share",
+    "input_noise": "options.input_noise",
+    "warm_up": "options.warm_up",
 }
 
 

@@ -42,7 +42,7 @@ async def test_the_result_tells_everything_needed_to_repeat_it(server):
 
     assert (result.style_text, result.source_text, result.seed) == ("some look", "a Painting", 1)
     unset = [field.name for field in result.options.DESCRIPTOR.fields if not getattr(result.options, field.name)]
-    assert unset == ["enlarge", "crop_overhang", "text_share"]
+    assert unset == ["enlarge", "crop_overhang", "text_share", "input_noise", "warm_up"]
     assert all(result.options.HasField(name) for name in ("enlarge", "threshold_rejection", "crop_size", "seed"))
     weights = result.options.weights
     assert (weights.direction, weights.patch, weights.content, weights.total_variation) == (500, 7, 150, 2e-3)

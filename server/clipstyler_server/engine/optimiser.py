@@ -41,6 +41,7 @@ from clipstyler_server.engine.workload import (
     Notice,
     OptimiserOptions,
     Outcome,
+    Prepared,
     Step,
     UnfitError,
     Workload,
@@ -157,6 +158,8 @@ class Run:
             item = next(items)
             if isinstance(item, Outcome):
                 return self._finish(item)
+            if isinstance(item, Prepared):
+                continue
             if isinstance(item, Notice):
                 channel.send(Cautioned(order.job_id, item.code, item.message))
                 continue

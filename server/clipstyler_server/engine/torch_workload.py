@@ -15,7 +15,7 @@ from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
 from clipstyler.encoders.store.store import Store, default_directory
 from clipstyler.imaging import Picture
 from clipstyler_server.engine.base import Encoders, Losses, Model, Order, WorkerInfo
-from clipstyler_server.engine.workload import Notice, OptimiserOptions, Outcome, Step, UnfitError
+from clipstyler_server.engine.workload import Notice, OptimiserOptions, Outcome, Prepared, Step, UnfitError
 
 _WARM_UP_SIZE = 64
 
@@ -54,7 +54,7 @@ class TorchWorkload:
             versions=stylizer.library_versions(),
         )
 
-    def stylize(self, order: Order) -> Iterator[Notice | Step | Outcome]:
+    def stylize(self, order: Order) -> Iterator[Prepared | Notice | Step | Outcome]:
         """Run an order with PyTorch."""
         items = stylizer.stylize(
             order.picture,
@@ -101,8 +101,12 @@ def _losses(losses: stylizer.Losses) -> Losses:
     return Losses(losses.total, losses.direction, losses.patch, losses.content, losses.total_variation)
 
 
-def _translated(item: stylizer.Caution | stylizer.Progress | stylizer.Result) -> Notice | Step | Outcome:
+def _translated(
+    item: stylizer.Caution | stylizer.WarmUp | stylizer.Progress | stylizer.Result,
+) -> Prepared | Notice | Step | Outcome:
     match item:
+        case stylizer.WarmUp():
+            return Prepared()
         case stylizer.Caution():
             return Notice(item.code, item.message)
         case stylizer.Progress():

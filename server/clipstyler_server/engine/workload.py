@@ -49,6 +49,11 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class Prepared:
+    """Part of the preparation is done: a chance to stop."""
+
+
+@dataclass(frozen=True)
 class Outcome:
     """The end of a stylisation that succeeded."""
 
@@ -74,7 +79,7 @@ class Workload(Protocol):
         """What this worker is."""
         ...
 
-    def stylize(self, order: Order) -> Iterator[Notice | Step | Outcome]:
+    def stylize(self, order: Order) -> Iterator[Prepared | Notice | Step | Outcome]:
         """Run an order: every advance makes at most one optimiser update; the last item is the outcome."""
         ...
 

@@ -60,6 +60,8 @@ _PLAIN_OPTIONS = (
     "contrast",
     "crop_overhang",
     "text_share",
+    "input_noise",
+    "warm_up",
     "enlarge",
 )
 _WEIGHTS = {

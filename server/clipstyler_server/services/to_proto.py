@@ -87,6 +87,8 @@ def options(order: Order, crop_side: int) -> options_pb2.StylizationOptions:
         contrast=config.contrast,
         crop_overhang=config.crop_overhang,
         text_share=config.text_share,
+        input_noise=config.input_noise,
+        warm_up=config.warm_up,
         enlarge=config.enlarge,
     )
 
@@ -101,6 +103,8 @@ def calibration(meant: Calibration) -> options_pb2.StylizationOptions:
         contrast=meant.contrast,
         crop_overhang=meant.crop_overhang,
         text_share=meant.text_share,
+        input_noise=meant.input_noise,
+        warm_up=meant.warm_up,
     )
 
 

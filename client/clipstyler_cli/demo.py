@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -47,7 +48,7 @@ def command(
     with clear_errors():
         out_dir.mkdir(parents=True, exist_ok=True)
         photo.read_bytes()
-        with _server(out_dir / "server.log", console) as target:
+        with TemporaryDirectory() as data_dir, _server(out_dir / "server.log", data_dir, console) as target:
             _stylize(photo, text, seed, out_dir, target, console)
 
 
@@ -71,9 +72,10 @@ def _stylize(photo: Path, text: str, seed: int, out_dir: Path, target: str, cons
 
 
 @contextmanager
-def _server(log: Path, console: Console) -> Iterator[str]:
+def _server(log: Path, data_dir: str, console: Console) -> Iterator[str]:
     """Run a server on free ports; its address is given once it takes jobs."""
-    environment = os.environ | {"CLIPSTYLER_PORT": "0", "CLIPSTYLER_HTTP_PORT": "0", "CLIPSTYLER_LOG_FORMAT": "json"}
+    chosen = {"PORT": "0", "HTTP_PORT": "0", "LOG_FORMAT": "json", "DATA_DIR": data_dir}
+    environment = os.environ | {f"CLIPSTYLER_{name}": value for name, value in chosen.items()}
     with log.open("wb") as output:
         process = subprocess.Popen([sys.executable, "-m", "clipstyler_server"], stderr=output, env=environment)
     try:

@@ -20,6 +20,9 @@ def command(
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of a CPU optimiser. Default: CPUs less one.")] = None,
+    data_dir: Annotated[
+        str | None, typer.Option(help="Directory of jobs and images. Default: the user's data directory.")
+    ] = None,
     log_format: Annotated[str | None, typer.Option(help="json or console. Default: json.")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error. Default: info.")] = None,
 ) -> None:
@@ -42,6 +45,7 @@ def command(
         "encoders": encoders,
         "device": device,
         "threads": threads,
+        "data_dir": data_dir,
         "log_format": log_format,
         "log_level": log_level,
     }

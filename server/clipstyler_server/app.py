@@ -6,6 +6,7 @@ The front process never imports PyTorch; the optimiser's process does.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 from typing import Any
 
@@ -24,12 +25,18 @@ from clipstyler_server.engine.base import EngineEvent, WorkerLost, WorkerState
 from clipstyler_server.engine.decoding import PhotoDecoder
 from clipstyler_server.engine.supervisor import Patience, Supervisor
 from clipstyler_server.engine.workload import OptimiserOptions, UnfitError, WorkloadFactory, torch_workload
+from clipstyler_server.errors import ServiceError
 from clipstyler_server.interceptors import RpcGuard
 from clipstyler_server.jobs.dispatcher import Dispatcher
 from clipstyler_server.jobs.queue import JobQueue
+from clipstyler_server.jobs.recorder import Recorder
+from clipstyler_server.jobs.storage import DirectoryInUseError, Storage
 from clipstyler_server.probes import Probes
 from clipstyler_server.readiness import Readiness
+from clipstyler_server.services import to_proto
 from clipstyler_server.services.admission import Admission
+from clipstyler_server.services.archive import Archive
+from clipstyler_server.services.recovery import Recovery
 from clipstyler_server.services.server_info import ServerInfoService
 from clipstyler_server.services.stylization import StylizationService
 from clipstyler_server.settings import MAX_MESSAGE_BYTES, MIB, Settings
@@ -39,6 +46,7 @@ SERVICES = (
     stylization_service_pb2.DESCRIPTOR.services_by_name["StylizationService"].full_name,
     server_service_pb2.DESCRIPTOR.services_by_name["ServerService"].full_name,
 )
+_TIDY_S = 300.0
 _FAREWELL_S = 2.0  # for last messages to reach their readers
 
 
@@ -66,7 +74,12 @@ class App:
         self.settings = settings
         self.metrics = Metrics()
         self.queue = JobQueue(settings.queue_capacity)
-        self.dispatcher = Dispatcher(self.queue, self.metrics)
+        try:
+            self.storage = Storage(settings.data_path, settings.database_url)
+        except DirectoryInUseError as error:
+            raise StartError(f"another server uses the data directory {error}: choose another --data-dir") from error
+        self.recorder = Recorder(self.storage, lambda job, end: to_proto.stored_end(job.id, end))
+        self.dispatcher = Dispatcher(self.queue, self.metrics, self.recorder)
         self.supervisor = Supervisor(
             _optimiser_options(settings), make_workload, _patience(settings), self._on_event, self._on_state
         )
@@ -74,6 +87,8 @@ class App:
         self.decoder = PhotoDecoder(
             settings.image_limits, settings.decode_timeout_s, settings.log_level, settings.log_format
         )
+        self.admission = Admission(settings, self.dispatcher, self.decoder, self.storage, self.metrics)
+        self.recovery = Recovery(self.storage, self.admission, settings.on_restart == "requeue")
         self.readiness = Readiness(self.dispatcher, SERVICES)
         self.probes = Probes(self.metrics, self.readiness)
         self.grpc_address = self.http_address = ""
@@ -102,11 +117,15 @@ class App:
             raise StartError(f"{_taken(settings.http_host, settings.http_port)} ({error.strerror})") from error
         self.grpc_address = _address(settings.host, port)
         self.http_address = _address(settings.http_host, http_port)
+        await self.storage.run(self.storage.store.migrate)
+        await self.recovery.settle()
         await self.decoder.start()
         await self._server.start()
         self._tasks = [
             asyncio.create_task(self.supervisor.run(), name="supervisor"),
             asyncio.create_task(self.readiness.keep_told(), name="health"),
+            asyncio.create_task(self._take_up(), name="recovery"),
+            asyncio.create_task(self._keep_tidy(), name="retention"),
         ]
 
     async def ready(self) -> None:
@@ -141,6 +160,19 @@ class App:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.probes.stop()
+        await self.recorder.settle()
+        await asyncio.to_thread(self.storage.close)
+
+    async def _take_up(self) -> None:
+        await self._ready.wait()
+        await self.recovery.take_up()
+        await asyncio.Event().wait()
+
+    async def _keep_tidy(self) -> None:
+        while True:
+            with contextlib.suppress(ServiceError):  # logged; the next round may do better
+                await self.storage.collect(self.settings.retention_s, self.settings.retention_bytes)
+            await asyncio.sleep(_TIDY_S)
 
     async def _unless_broken(self, wanted: Any) -> None:
         """Wait for something, or for a background task that fails."""
@@ -180,10 +212,9 @@ class App:
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ],
         )
-        admission = Admission(self.settings, self.dispatcher, self.decoder, self.metrics)
+        archive = Archive(self.settings, self.storage, self.dispatcher)
         stylization_service_pb2_grpc.add_StylizationServiceServicer_to_server(
-            StylizationService(admission, self.dispatcher, self.metrics),  # type: ignore[abstract] # the rest: UNIMPLEMENTED
-            server,
+            StylizationService(self.settings, self.admission, self.dispatcher, archive, self.metrics), server
         )
         server_service_pb2_grpc.add_ServerServiceServicer_to_server(
             ServerInfoService(self.settings, self.dispatcher), server

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
+from platformdirs import user_data_path
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -71,6 +72,20 @@ class Settings(BaseSettings):
         description="Longest side of a preview; 768 px fit into any message.",
     )
 
+    data_dir: str = Field(default="", description="Directory of jobs and images; empty: the user's data directory.")
+    database_url: str = Field(
+        default="", description="SQLAlchemy's URL of a PostgreSQL database; empty: SQLite in the data directory."
+    )
+    retention_s: float = Field(
+        default=604_800, gt=0, description="Seconds a finished job and its images are kept; a week."
+    )
+    retention_bytes: int = Field(
+        default=10 * 1024 * MIB, ge=0, description="Bytes of images above which the oldest finished jobs go."
+    )
+    on_restart: Literal["requeue", "fail"] = Field(
+        default="requeue", description="What becomes of a job that ran when the server died: once more, or failed."
+    )
+
     default_deadline_s: float = Field(
         default=1800, gt=0, le=86_400, description="Seconds a job may wait and run when the caller names no deadline."
     )
@@ -99,6 +114,11 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
+
+    @property
+    def data_path(self) -> Path:
+        """Directory of jobs and images."""
+        return Path(self.data_dir) if self.data_dir else user_data_path("clipstyler", appauthor=False)
 
     @property
     def image_limits(self) -> Limits:

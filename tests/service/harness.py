@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import io
 import random
+import shutil
 import struct
+import tempfile
+import uuid
 import zlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import grpc
@@ -18,9 +21,12 @@ from grpc_status import rpc_status
 from PIL import Image
 
 from clipstyler.v1 import server_service_pb2, server_service_pb2_grpc, stylization_service_pb2_grpc
+from clipstyler.v1 import stylization_service_pb2 as pb
+from clipstyler.v1.event_pb2 import Image as ImageMessage
 from clipstyler.v1.event_pb2 import StylizationEvent
 from clipstyler.v1.options_pb2 import StylizationOptions
-from clipstyler.v1.stylization_service_pb2 import StylizeRequest
+from clipstyler.v1.stylization_pb2 import IMAGE_KIND_RESULT, ImageKind, Stylization
+from clipstyler.v1.stylization_service_pb2 import CreateStylizationRequest, StylizeRequest
 
 PATIENCE_S = 30.0
 
@@ -54,6 +60,23 @@ def request(style_text: str = "a scripted look", **fields: object) -> StylizeReq
     options.MergeFrom(fields.pop("options", StylizationOptions()))
     values = {"image": photo(), "style_text": style_text, "options": options} | fields
     return StylizeRequest(**values)
+
+
+def order(style_text: str = "a scripted look", **fields: object) -> CreateStylizationRequest:
+    """A small valid request for a job, with a request id of its own."""
+    options = StylizationOptions(size=64, steps=3, patches=2, seed=1)
+    options.MergeFrom(fields.pop("options", StylizationOptions()))
+    values = {"image": photo(), "style_text": style_text, "options": options, "request_id": str(uuid.uuid4())} | fields
+    return CreateStylizationRequest(**values)
+
+
+async def refusal(answer: Awaitable[object]) -> status_pb2.Status:
+    """The status of a call that must fail."""
+    try:
+        await answer
+    except grpc.aio.AioRpcError as error:
+        return status_of(error)
+    raise AssertionError("the call was not refused")
 
 
 async def eventually(condition: Callable[[], object], timeout_s: float = PATIENCE_S) -> object:
@@ -120,6 +143,39 @@ class Harness:
     async def info(self) -> server_service_pb2.GetServerInfoResponse:
         return await self.info_stub.GetServerInfo(server_service_pb2.GetServerInfoRequest())
 
+    async def create(self, asked: CreateStylizationRequest, client: str | None = None) -> Stylization:
+        metadata = [("x-clipstyler-client", client)] if client else None
+        return (await self.stub.CreateStylization(asked, metadata=metadata, timeout=PATIENCE_S)).stylization
+
+    async def get(self, name: str) -> Stylization:
+        return (await self.stub.GetStylization(pb.GetStylizationRequest(name=name))).stylization
+
+    async def page(self, **fields: object) -> pb.ListStylizationsResponse:
+        return await self.stub.ListStylizations(pb.ListStylizationsRequest(**fields))
+
+    async def cancel(self, name: str) -> Stylization:
+        return (await self.stub.CancelStylization(pb.CancelStylizationRequest(name=name))).stylization
+
+    async def delete(self, name: str) -> None:
+        await self.stub.DeleteStylization(pb.DeleteStylizationRequest(name=name))
+
+    async def image(self, name: str, kind: ImageKind = IMAGE_KIND_RESULT) -> tuple[ImageMessage, bytes]:
+        parts = [
+            part async for part in self.stub.GetStylizationImage(pb.GetStylizationImageRequest(name=name, kind=kind))
+        ]
+        return parts[0].image, b"".join(part.chunk.data for part in parts[1:])
+
+    async def watch(self, name: str, after: int = 0) -> Outcome:
+        """Watch a job to its end."""
+        asked = pb.WatchStylizationRequest(name=name, after_sequence=after)
+        return await collect(self.stub.WatchStylization(asked, timeout=PATIENCE_S))
+
+    def begin_watch(self, name: str, after: int = 0):
+        """Watch in the background; returns the call, its events so far and its task."""
+        call = self.stub.WatchStylization(pb.WatchStylizationRequest(name=name, after_sequence=after))
+        events: list[StylizationEvent] = []
+        return call, events, asyncio.create_task(collect(call, events))
+
     async def stylize(self, asked: StylizeRequest, timeout: float = PATIENCE_S) -> Outcome:
         return await collect(self.stub.Stylize(asked, timeout=timeout))
 
@@ -147,6 +203,7 @@ class Harness:
     async def stop(self) -> None:
         await self.channel.close()
         await self.app.stop(0)
+        shutil.rmtree(self.app.settings.data_path)
 
 
 async def collect(call, events: list[StylizationEvent] | None = None) -> Outcome:
@@ -168,5 +225,6 @@ def settings(**changes: object) -> Settings:
         "threads": 1,
         "restart_delay_s": 0.05,
         "log_level": "warning",
+        "data_dir": tempfile.mkdtemp(prefix="clipstyler-"),
     }
     return Settings(**(plain | changes))

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
 
@@ -81,7 +82,7 @@ async def launch() -> AsyncIterator[Callable[..., object]]:
     launched: list[Process] = []
 
     async def launch(**settings: object) -> Process:
-        plain = {"port": 0, "http_port": 0, "encoders": "scripted", "threads": 1}
+        plain = {"port": 0, "http_port": 0, "encoders": "scripted", "threads": 1, "data_dir": tempfile.mkdtemp()}
         environment = {f"CLIPSTYLER_{name.upper()}": str(value) for name, value in (plain | settings).items()}
         process = await asyncio.create_subprocess_exec(
             sys.executable,

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 from clipstyler_server.engine.base import Previewed, Progressed
+from clipstyler_server.errors import ServiceError
 from clipstyler_server.jobs.events import Cancelled, Event, Failed, Gap, Heartbeat, Succeeded
 
 
@@ -21,33 +22,58 @@ class Mailbox:
     ----------
     heartbeat_s
         Seconds of silence after which the reader is given a heartbeat.
+    passed
+        Number of the last event that the reader knows.
+    log_expired
+        Whether events behind that number are not kept any more.
     """
 
-    def __init__(self, heartbeat_s: float) -> None:
+    def __init__(self, heartbeat_s: float, passed: int = 0, log_expired: bool = False) -> None:
         self._heartbeat_s = heartbeat_s
         self._ordered: deque[Event] = deque()
         self._progress: Event | None = None
         self._preview: Event | None = None
         self._skipped_progress = 0
         self._skipped_previews = 0
-        self._passed = 0
+        self._passed = passed
+        self._log_expired = log_expired
+        self._error: ServiceError | None = None
         self._filled = asyncio.Event()
 
-    def put(self, event: Event) -> None:
-        """Leave an event; a progress or preview that waits is replaced, and counted as skipped."""
+    def put(self, event: Event, skipped: int = 0) -> None:
+        """Leave an event; a progress or preview that waits is replaced, and counted as skipped.
+
+        Parameters
+        ----------
+        event
+            What happened.
+        skipped
+            Events of its kind that were left out before it.
+        """
         match event.payload:
             case Progressed():
-                self._skipped_progress += self._progress is not None
+                self._skipped_progress += skipped + (self._progress is not None)
                 self._progress = event
-            case Previewed(skipped=skipped):
-                self._skipped_previews += skipped + (self._preview is not None)
+            case Previewed(skipped=unencoded):
+                self._skipped_previews += skipped + unencoded + (self._preview is not None)
                 self._preview = event
             case _:
                 self._ordered.append(event)
         self._filled.set()
 
+    def close(self, error: ServiceError) -> None:
+        """Give the reader what is here already, then the error."""
+        self._error = error
+        self._filled.set()
+
     async def events(self) -> AsyncIterator[Event]:
-        """Yield events in their order until the job's end, a gap where some were left out."""
+        """Yield events in their order until the job's end, a gap where some were left out.
+
+        Raises
+        ------
+        ServiceError
+            The mailbox was closed before the job's end.
+        """
         while True:
             event = self._next() or await self._wait()
             yield event
@@ -60,15 +86,16 @@ class Mailbox:
         if not waiting:
             return None
         event = min(waiting, key=lambda candidate: candidate.sequence)
-        if self._skipped_progress or self._skipped_previews:
+        if self._skipped_progress or self._skipped_previews or self._log_expired:
             return self._gap(before=event)
         self._remove(event)
         self._passed = event.sequence
         return event
 
     def _gap(self, before: Event) -> Event:
-        gap = Gap(self._skipped_progress, self._skipped_previews)
+        gap = Gap(self._skipped_progress, self._skipped_previews, self._log_expired)
         self._skipped_progress = self._skipped_previews = 0
+        self._log_expired = False
         self._passed = before.sequence - 1
         return Event(self._passed, before.time, gap)
 
@@ -82,11 +109,15 @@ class Mailbox:
 
     async def _wait(self) -> Event:
         """Wait for the next event, or for as long as a heartbeat takes."""
+        if self._error:
+            raise self._error
         self._filled.clear()
         try:
             await asyncio.wait_for(self._filled.wait(), self._heartbeat_s)
         except TimeoutError:
             return Event(self._passed, datetime.now(UTC), Heartbeat())
         event = self._next()
-        assert event is not None
+        if event is None:
+            assert self._error is not None
+            raise self._error
         return event

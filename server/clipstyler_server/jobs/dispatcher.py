@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from clipstyler_server import logs
 from clipstyler_server.engine.base import (
@@ -13,9 +15,9 @@ from clipstyler_server.engine.base import (
     Cautioned,
     Engine,
     EngineEvent,
-    FailureKind,
     Finished,
     JobEvent,
+    Order,
     Previewed,
     Progressed,
     Started,
@@ -25,19 +27,30 @@ from clipstyler_server.engine.base import (
     WorkerReady,
     WorkerState,
 )
-from clipstyler_server.errors import Reason, ServiceError, Violation, blame, internal, invalid
-from clipstyler_server.jobs.events import Cancelled, Chunk, Failed, Queued, Succeeded, Warned
-from clipstyler_server.jobs.model import Job, State
+from clipstyler_server.errors import Reason, ServiceError
+from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, End, Failed, Queued, Succeeded, Warned
+from clipstyler_server.jobs.failures import (
+    RESTART_WAIT_S,
+    crash_error,
+    deadline_error,
+    draining_error,
+    failure,
+    unreachable_error,
+)
+from clipstyler_server.jobs.forecast import Forecast
+from clipstyler_server.jobs.model import Job
 from clipstyler_server.jobs.queue import JobQueue, QueueFullError
+from clipstyler_server.jobs.recorder import Recorder
+from clipstyler_server.jobs.records import State
 from clipstyler_server.settings import MAX_MESSAGE_BYTES, MIB
 from clipstyler_server.telemetry import Metrics
 
 CHUNK_BYTES = MIB
 INLINE_BYTES = MAX_MESSAGE_BYTES - MIB  # a result also carries texts, versions and models
-_RESTART_WAIT_S = 5.0
 _FIRST_GUESS_S = 10.0  # length of a job before one was measured
 _LONGEST_RETRY_S = 600.0
 _STOP_WAIT_S = 5.0  # for the last step of a job that outlasts its grace
+_CERTAINTY = 0.8  # share of the expected time that must fit before a deadline
 
 
 class Dispatcher:
@@ -49,21 +62,29 @@ class Dispatcher:
         Where jobs wait.
     metrics
         Where it is counted.
+    recorder
+        Where it is written down.
 
     Attributes
     ----------
+    jobs
+        Those that wait, run or are being written down, by id.
     running
         The job that the worker has; None while it is free.
     draining
         Whether the server shuts down.
     """
 
-    def __init__(self, queue: JobQueue, metrics: Metrics) -> None:
+    def __init__(self, queue: JobQueue, metrics: Metrics, recorder: Recorder) -> None:
         self.queue = queue
+        self.jobs: dict[str, Job] = {}
         self.running: Job | None = None
         self.draining = False
         self._engine: Engine | None = None
         self._metrics = metrics
+        self._recorder = recorder
+        self._forecast = Forecast()
+        self._ending: set[asyncio.Task[None]] = set()
         self._idle = asyncio.Event()
         self._idle.set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
@@ -109,29 +130,44 @@ class Dispatcher:
             raise ServiceError(
                 Reason.WORKER_NOT_READY,
                 f"the worker {self.engine.state.in_words}: try again in a moment",
-                retry_delay_s=_RESTART_WAIT_S,
+                retry_delay_s=RESTART_WAIT_S,
             )
 
+    def check_deadline(self, order: Order) -> None:
+        """Raise `ServiceError` if an order, put at the end of the queue, would not be over in time."""
+        wait_s, own_s = self._wait_s(list(self.queue.before(""))), self._forecast.seconds(order)
+        if wait_s is not None and own_s is not None and _CERTAINTY * (wait_s + own_s) > order.timeout_s:
+            raise unreachable_error(wait_s + own_s, order.timeout_s)
+
     def accept(self, job: Job, warnings: tuple[Warned, ...] = ()) -> None:
-        """Put a job into the queue, tell its reader, and start it if nothing runs."""
-        if self.draining:
-            raise draining_error()
-        position = self.queue.put(job) + int(self.running is not None)
-        job.publish(Queued(position, job.order.seed))
+        """Put a job into the queue, tell its readers, and start it if nothing runs."""
+        self.jobs[job.id] = job
+        self.queue.put(job)
+        position, start = self.outlook(job)
+        job.publish(Queued(position, job.order.seed, start))
         for warning in warnings:
             job.publish(warning)
         loop = asyncio.get_running_loop()
         self._timers[job.id] = loop.call_later(max(0.0, job.remaining_s), self._expire, job)
         logs.get_logger().info("job_queued", job_id=job.id, position=position, steps=job.order.config.steps)
         logs.get_logger().debug("job_texts", job_id=job.id, style_text=job.order.style_text)
-        self._feed()
+        if not self.draining:
+            self._feed()
 
-    def abandon(self, job: Job) -> None:
-        """Stop a job whose reader is gone, wherever it is; a job that is over is left alone."""
+    def outlook(self, job: Job) -> tuple[int, datetime | None]:
+        """Tell how many run or wait before a waiting job, and when it may start; None: nothing was measured yet."""
+        before = self.queue.before(job.id)[:-1]
+        wait_s = self._wait_s(before)
+        start = None if wait_s is None else datetime.now(UTC) + timedelta(seconds=wait_s)
+        return len(before) + int(self.running is not None), start
+
+    def cancel(self, job: Job, reason: CancelReason) -> None:
+        """Stop a job wherever it is; one that is over is left alone."""
         if self.queue.remove(job.id):
-            error = ServiceError(Reason.CANCELLED, "the caller went away before the work began")
-            self._end(job, State.CANCELLED, Cancelled(0, error))
+            error = ServiceError(Reason.CANCELLED, "it was cancelled before the work began")
+            self._end(job, State.CANCELLED, Cancelled(0, error, reason))
         elif job is self.running:
+            job.cancel_reason = job.cancel_reason or reason
             self.engine.cancel(job.id)
 
     def handle(self, event: EngineEvent) -> None:
@@ -148,18 +184,25 @@ class Dispatcher:
         self.draining = True
 
     async def drain(self, grace_s: float) -> None:
-        """Send the waiting jobs away and give the running one its grace; call `close` before."""
+        """Send waiting calls away and give the running job its grace; call `close` before. Durable jobs stay queued."""
         while job := self.queue.pop():
-            self._end(job, State.CANCELLED, Cancelled(0, draining_error()))
-        if await self._is_idle_within(grace_s):
-            return
-        self.cut_short()
-        if not await self._is_idle_within(_STOP_WAIT_S) and self.running:
-            self._end(self.running, State.CANCELLED, Cancelled(0, draining_error()))
+            if job.one_shot:
+                self._end(job, State.CANCELLED, Cancelled(0, draining_error(), CancelReason.DRAINING))
+            else:
+                self._forget(job)
+        if not await self._is_idle_within(grace_s):
+            self.cut_short()
+            if not await self._is_idle_within(_STOP_WAIT_S) and self.running:
+                self._break_off(self.running, 0)
+        if self._ending:
+            await asyncio.wait(set(self._ending), timeout=_STOP_WAIT_S)
+        for job in list(self.jobs.values()):
+            job.dismiss(draining_error())
 
     def cut_short(self) -> None:
         """Stop the running job because the server ends, without waiting for the end of its grace."""
         if self.running:
+            self.running.cancel_reason = self.running.cancel_reason or CancelReason.DRAINING
             self.running.stop_error = draining_error()
             self.engine.cancel(self.running.id)
 
@@ -179,6 +222,7 @@ class Dispatcher:
             self.running = job
             self._remaining_s = None
             self._idle.clear()
+            self._recorder.begun(job)
             self.engine.submit(dataclasses.replace(job.order, timeout_s=max(0.0, job.remaining_s)))
 
     def _advance(self, job: Job, event: JobEvent) -> None:
@@ -186,6 +230,8 @@ class Dispatcher:
             case Progressed():
                 self._remaining_s = event.remaining_s
                 self._metrics.step_taken(event.step_s)
+                self._forecast.note(job.order, event.step_s)
+                job.step = event.step
                 job.publish(event)
             case Previewed():
                 self._metrics.preview_made(job.id, job.age_s)
@@ -199,17 +245,12 @@ class Dispatcher:
             case Stopped():
                 self._stopped(job, event)
             case Broke():
-                self._end(job, State.FAILED, Failed(_failure(event, job)))
+                self._end(job, State.FAILED, Failed(failure(event, job.id)))
 
     def _succeed(self, job: Job, finished: Finished) -> None:
-        data = memoryview(finished.image.data)
-        in_chunks = len(data) > INLINE_BYTES
-        if in_chunks:
-            for offset in range(0, len(data), CHUNK_BYTES):
-                job.publish(Chunk(offset, data[offset : offset + CHUNK_BYTES]))
         self._typical_s += 0.3 * (job.age_s - job.queued_s - self._typical_s)
-        end = Succeeded(finished, job.order, job.queued_s, job.decode_s, in_chunks)
-        self._end(job, State.SUCCEEDED, end)
+        in_chunks = len(finished.image.data) > INLINE_BYTES
+        self._end(job, State.SUCCEEDED, Succeeded(finished, job.order, job.queued_s, job.decode_s, in_chunks))
 
     def _stopped(self, job: Job, stopped: Stopped) -> None:
         if stopped.cause is StopCause.DEADLINE:
@@ -219,8 +260,18 @@ class Dispatcher:
         logs.get_logger().info(
             "job_stopped", job_id=job.id, step=stopped.step, steps_after_cancel=stopped.steps_after_cancel
         )
-        error = job.stop_error or ServiceError(Reason.CANCELLED, "the caller cancelled the stylisation")
-        self._end(job, State.CANCELLED, Cancelled(stopped.step, error))
+        self._break_off(job, stopped.step)
+
+    def _break_off(self, job: Job, step: int) -> None:
+        """End a running job that was stopped; a durable one that a shutdown stops waits for the next server."""
+        reason = job.cancel_reason or CancelReason.REQUESTED
+        if reason is CancelReason.DRAINING and not job.one_shot:
+            self._free(job)
+            self._later(self._recorder.requeue(job))
+            self._forget(job)
+            return
+        error = job.stop_error or ServiceError(Reason.CANCELLED, "the stylisation was cancelled")
+        self._end(job, State.CANCELLED, Cancelled(step, error, reason))
 
     def _expire(self, job: Job) -> None:
         """End a waiting job at its deadline; a running one is stopped by the worker, which has the deadline too."""
@@ -229,53 +280,61 @@ class Dispatcher:
 
     def _lose(self, problem: str) -> None:
         if self.running:
-            error = ServiceError(
-                Reason.WORKER_CRASHED,
-                f"the worker {problem} and is started again: try again in a moment",
-                retry_delay_s=_RESTART_WAIT_S,
-            )
-            self._end(self.running, State.FAILED, Failed(error))
+            self._end(self.running, State.FAILED, Failed(crash_error(problem)))
 
-    def _end(self, job: Job, state: State, payload: Succeeded | Failed | Cancelled) -> None:
-        job.become(state)
+    def _end(self, job: Job, state: State, payload: End) -> None:
         self._timers.pop(job.id).cancel()
+        self._free(job)
+        self._later(self._conclude(job, state, payload))
+        if not self.draining:
+            self._feed()
+
+    async def _conclude(self, job: Job, state: State, payload: End) -> None:
+        """Between the end of the work and what readers are told: the one place where more can be added to a result."""
+        if isinstance(payload, Succeeded) and payload.in_chunks:
+            data = memoryview(payload.finished.image.data)
+            parts = [
+                job.next_event(Chunk(offset, data[offset : offset + CHUNK_BYTES]))
+                for offset in range(0, len(data), CHUNK_BYTES)
+            ]
+        else:
+            parts = []
+        state, end = await self._recorder.keep(job, state, job.next_event(payload))
+        job.become(state)
+        if state is State.SUCCEEDED:
+            for part in parts:
+                job.tell(part)
+        self._metrics.job_ended(state, job.age_s)
+        reason = end.payload.error.reason if isinstance(end.payload, Failed | Cancelled) else None
+        logs.get_logger().info("job_ended", job_id=job.id, state=state, reason=reason, seconds=round(job.age_s, 3))
+        del self.jobs[job.id]
+        job.tell(end)
+        job.ended.set()
+
+    def _free(self, job: Job) -> None:
         if job is self.running:
             self.running = None
             self._idle.set()
-        self._metrics.job_ended(state, job.age_s)
-        reason = None if isinstance(payload, Succeeded) else payload.error.reason
-        logs.get_logger().info("job_ended", job_id=job.id, state=state, reason=reason, seconds=round(job.age_s, 3))
-        job.publish(payload)
-        if not self.draining:
-            self._feed()
+
+    def _forget(self, job: Job) -> None:
+        """Let go of a job that stays stored as waiting."""
+        self.jobs.pop(job.id, None)
+        if timer := self._timers.pop(job.id, None):
+            timer.cancel()
+        job.dismiss(draining_error())
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._ending.add(task)
+        task.add_done_callback(self._ending.discard)
+
+    def _wait_s(self, before: list[Job]) -> float | None:
+        """Expect so long until jobs are over that run or wait; None as long as nothing was measured."""
+        running = [] if self.running is None else [self.running]
+        known = [self._forecast.seconds(job.order, job.step) for job in (*running, *before)]
+        return None if None in known else sum(seconds for seconds in known if seconds is not None)
 
     def _retry_delay_s(self) -> float:
         """Guess when a place becomes free: when the running job ends."""
         known = self._remaining_s if self._remaining_s is not None else self._typical_s
         return min(max(1.0, known), _LONGEST_RETRY_S)
-
-
-def draining_error() -> ServiceError:
-    """Make the error of a server that is shutting down."""
-    return ServiceError(
-        Reason.DRAINING, "the server is shutting down: try again, on another one if there is one", retry_delay_s=1.0
-    )
-
-
-def deadline_error() -> ServiceError:
-    """Make the error of a job whose time is over."""
-    return ServiceError(
-        Reason.DEADLINE_EXCEEDED, "the deadline passed before the work was done: allow more time, or ask for less work"
-    )
-
-
-def _failure(event: Broke, job: Job) -> ServiceError:
-    match event.kind:
-        case FailureKind.INVALID:
-            return invalid(blame(event.field, event.problem))
-        case FailureKind.DIVERGED:
-            return ServiceError(Reason.DIVERGED, event.problem, violations=(Violation("options", event.problem),))
-        case FailureKind.OUT_OF_MEMORY:
-            return ServiceError(Reason.OUT_OF_MEMORY, f"{event.problem}: ask for a smaller size or fewer patches")
-        case FailureKind.INTERNAL:
-            return internal(job.id)

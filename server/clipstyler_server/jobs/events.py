@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
 from clipstyler_server.engine.base import Finished, Order, Previewed, Progressed, Started
 from clipstyler_server.errors import ServiceError
@@ -11,10 +12,11 @@ from clipstyler_server.errors import ServiceError
 
 @dataclass(frozen=True)
 class Queued:
-    """The job was accepted; so many run or wait before it."""
+    """The job was accepted; so many run or wait before it. None: when it will start cannot be told yet."""
 
     position: int
     seed: int
+    start: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -35,10 +37,11 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Gap:
-    """Events were left out because the reader was slow."""
+    """Events were left out because the reader was slow, or came after they were forgotten (`log_expired`)."""
 
     skipped_progress: int
     skipped_previews: int
+    log_expired: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,21 @@ class Failed:
     error: ServiceError
 
 
+class CancelReason(StrEnum):
+    """Why a job was cancelled."""
+
+    REQUESTED = "requested"
+    CALLER_LEFT = "caller_left"
+    DRAINING = "draining"
+
+
 @dataclass(frozen=True)
 class Cancelled:
     """The end: stopped after so many updates. The error is what the call ends with."""
 
     step: int
     error: ServiceError
+    reason: CancelReason = CancelReason.REQUESTED
 
 
 End = Succeeded | Failed | Cancelled

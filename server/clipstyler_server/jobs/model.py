@@ -1,32 +1,21 @@
-"""A job: one stylisation from its admission to its end."""
+"""A job in the front process: one stylisation from its admission to its end, and the log of what happened to it."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
+from bisect import bisect_right
 from datetime import UTC, datetime
-from enum import StrEnum
 
-from clipstyler_server.engine.base import Order
+from clipstyler_server.engine.base import Order, Previewed, Progressed
 from clipstyler_server.errors import ServiceError
 from clipstyler_server.jobs.broadcast import Mailbox
-from clipstyler_server.jobs.events import Event, Payload
+from clipstyler_server.jobs.events import CancelReason, Event, Payload
+from clipstyler_server.jobs.records import SOURCES, State
 
-
-class State(StrEnum):
-    """State of a job; the last three are final."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-_NEXT = {
-    State.QUEUED: {State.RUNNING, State.FAILED, State.CANCELLED},
-    State.RUNNING: {State.SUCCEEDED, State.FAILED, State.CANCELLED},
-}
+# Numbers of events begin again this far on when a server takes a job up that another run had counted for.
+SEQUENCE_STRIDE = 10_000_000
 
 
 class Job:
@@ -38,8 +27,16 @@ class Job:
         What is to be done.
     decode_s
         Seconds that decoding the photo took.
-    mailbox
-        Of the reader who is told about it.
+    client
+        Whose it is: the queue is fair between clients.
+    priority
+        Class in the queue; larger goes first.
+    one_shot
+        Whether it belongs to a call and ends with it.
+    attempts
+        Runs of it that began before.
+    first_sequence
+        Number that its events begin behind.
 
     Attributes
     ----------
@@ -47,20 +44,47 @@ class Job:
         Where it is.
     accepted, deadline
         When it was accepted and when it must be over, on the monotonic clock.
-    stop_error
-        What the call ends with if the job stops because the server wants it; None as long as it does not.
+    step
+        Updates made so far.
+    cancel_reason, stop_error
+        Why it is being cancelled and what its call ends with; None as long as nobody wants that.
+    stored_bytes
+        Of its photo.
+    ended
+        Set when its end is stored and told.
     """
 
-    def __init__(self, order: Order, decode_s: float, mailbox: Mailbox) -> None:
+    def __init__(
+        self,
+        order: Order,
+        decode_s: float,
+        *,
+        client: str = "",
+        priority: int = 0,
+        one_shot: bool = True,
+        attempts: int = 0,
+        first_sequence: int = 0,
+    ) -> None:
         self.order = order
         self.decode_s = decode_s
-        self.mailbox = mailbox
+        self.client = client
+        self.priority = priority
+        self.one_shot = one_shot
         self.state = State.QUEUED
         self.accepted = time.monotonic()
         self.deadline = self.accepted + order.timeout_s
         self.queued_s = 0.0
+        self.step = 0
+        self.cancel_reason: CancelReason | None = None
         self.stop_error: ServiceError | None = None
-        self._sequence = 0
+        self.attempts = attempts
+        self.stored_bytes = 0
+        self.ended = asyncio.Event()
+        self._first_sequence = self.sequence = first_sequence
+        self._mailboxes: set[Mailbox] = set()
+        self._log: list[Event] = []
+        self._frames: dict[type, list[int]] = {Progressed: [], Previewed: []}
+        self._latest: dict[type, Event] = {}
 
     @staticmethod
     def new_id() -> str:
@@ -82,10 +106,51 @@ class Job:
         """Seconds to its deadline; 0 or less once that is over."""
         return self.deadline - time.monotonic()
 
+    @property
+    def preview(self) -> Previewed | None:
+        """The latest preview."""
+        latest = self._latest.get(Previewed)
+        return latest.payload if latest and isinstance(latest.payload, Previewed) else None
+
+    def watch(self, heartbeat_s: float, after: int = 0) -> Mailbox:
+        """Open a mailbox with what is kept behind a number; everything that happens from now on follows."""
+        mailbox = Mailbox(heartbeat_s, passed=after, log_expired=after < self._first_sequence)
+        for event in sorted((*self._log, *self._latest.values()), key=lambda event: event.sequence):
+            if event.sequence > after:
+                numbers = self._frames.get(type(event.payload), [])
+                between = max(0, len(numbers) - 1 - bisect_right(numbers, after))
+                mailbox.put(event, skipped=between)
+        self._mailboxes.add(mailbox)
+        return mailbox
+
+    def leave(self, mailbox: Mailbox) -> None:
+        """Forget a mailbox that nobody reads any more."""
+        self._mailboxes.discard(mailbox)
+
+    def dismiss(self, error: ServiceError) -> None:
+        """End every watch with an error; the job itself goes on, here or elsewhere."""
+        for mailbox in self._mailboxes:
+            mailbox.close(error)
+
     def publish(self, payload: Payload) -> None:
-        """Tell the reader what happened."""
-        self._sequence += 1
-        self.mailbox.put(Event(self._sequence, datetime.now(UTC), payload))
+        """Tell every reader what happened."""
+        self.tell(self.next_event(payload))
+
+    def next_event(self, payload: Payload) -> Event:
+        """Number what happened."""
+        self.sequence += 1
+        return Event(self.sequence, datetime.now(UTC), payload)
+
+    def tell(self, event: Event) -> None:
+        """Keep an event and give it to every reader; only the latest frames are kept."""
+        numbers = self._frames.get(type(event.payload))
+        if numbers is None:
+            self._log.append(event)
+        else:
+            numbers.append(event.sequence)
+            self._latest[type(event.payload)] = event
+        for mailbox in self._mailboxes:
+            mailbox.put(event)
 
     def become(self, state: State) -> None:
         """Enter the next state.
@@ -95,7 +160,7 @@ class Job:
         RuntimeError
             The state cannot follow the present one.
         """
-        if state not in _NEXT.get(self.state, set()):
+        if self.state not in SOURCES[state]:
             raise RuntimeError(f"job {self.id} is {self.state} and cannot become {state}")
         if state is State.RUNNING:
             self.queued_s = self.age_s

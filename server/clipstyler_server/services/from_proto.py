@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
 import secrets
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from clipstyler.config import (
     DEFAULT_PRESET,
@@ -21,12 +25,31 @@ from clipstyler.config import (
 )
 from clipstyler.imaging import Header, ImageError, ImageFormat, fitted_size, read_header
 from clipstyler.prompts import check_texts
-from clipstyler.v1 import options_pb2
-from clipstyler.v1.stylization_service_pb2 import StylizeRequest
+from clipstyler.v1 import options_pb2, stylization_pb2
+from clipstyler.v1.stylization_service_pb2 import (
+    CreateStylizationRequest,
+    GetStylizationImageRequest,
+    ListStylizationsRequest,
+    StylizeRequest,
+)
 from clipstyler_server.engine.base import Encoders, PreviewPolicy
 from clipstyler_server.errors import Violation, blame, invalid
+from clipstyler_server.jobs.records import State
 from clipstyler_server.settings import Settings
 
+if TYPE_CHECKING:
+    from grpc.aio import ServicerContext
+
+UPLOADS = "uploads/"
+NAMES = "stylizations/"
+CLIENT_HEADER = "x-clipstyler-client"
+STATES: Mapping[int, State] = {
+    stylization_pb2.STATE_QUEUED: State.QUEUED,
+    stylization_pb2.STATE_RUNNING: State.RUNNING,
+    stylization_pb2.STATE_SUCCEEDED: State.SUCCEEDED,
+    stylization_pb2.STATE_FAILED: State.FAILED,
+    stylization_pb2.STATE_CANCELLED: State.CANCELLED,
+}
 PRESETS: Mapping[int, Preset] = {
     options_pb2.PRESET_DRAFT: Preset.DRAFT,
     options_pb2.PRESET_PAPER: Preset.PAPER,
@@ -44,6 +67,9 @@ IMAGE_FORMATS: Mapping[int, ImageFormat] = {
     options_pb2.IMAGE_FORMAT_WEBP: ImageFormat.WEBP,
     options_pb2.IMAGE_FORMAT_PNG: ImageFormat.PNG,
 }
+_PAGE_SIZE = 50
+_LARGEST_PAGE = 1000
+_CLIENT = re.compile(r"[\x21-\x7e]{1,100}")
 PREVIEW_EVERY_STEPS = 10
 PREVIEW_MAX_SIZE = 256
 SMALLEST_PREVIEW = 16
@@ -88,6 +114,15 @@ class Wish:
     header: Header
 
 
+@dataclass(frozen=True)
+class PageQuery:
+    """Which page of jobs: so many, in this state (None: any), created before this one (time and id)."""
+
+    size: int
+    state: State | None
+    before: tuple[float, str] | None
+
+
 class _Complaints(list[Violation]):
     """Collects what is wrong with the parts of a request, so that the caller is told everything at once."""
 
@@ -101,7 +136,9 @@ class _Complaints(list[Violation]):
             self.append(Violation("image", str(error)))
 
 
-def read_request(request: StylizeRequest, available: tuple[Encoders, ...], settings: Settings) -> Wish:
+def read_request(
+    request: CreateStylizationRequest, photo: bytes, available: tuple[Encoders, ...], settings: Settings
+) -> Wish:
     """Read a request.
 
     Raises
@@ -113,7 +150,7 @@ def read_request(request: StylizeRequest, available: tuple[Encoders, ...], setti
     header = encoders = config = None
     preset, texts, seed = DEFAULT_PRESET, ("", ""), 0
     with complaints.collect():
-        header = read_header(request.image, settings.image_limits)
+        header = read_header(photo, settings.image_limits)
     with complaints.collect():
         encoders = _encoders(request.options.encoders, available)
     with complaints.collect():
@@ -136,6 +173,106 @@ def read_request(request: StylizeRequest, available: tuple[Encoders, ...], setti
     return Wish(*texts, encoders.name, preset, config, seed, previews, result_format, header)
 
 
+def as_job(request: StylizeRequest) -> CreateStylizationRequest:
+    """Turn a one-shot request into that of a job."""
+    job = CreateStylizationRequest(
+        image=request.image,
+        style_text=request.style_text,
+        result_format=request.result_format,
+        priority=request.priority,
+        upload=request.upload,
+    )
+    job.options.CopyFrom(request.options)
+    job.previews.CopyFrom(request.previews)
+    if request.HasField("source_text"):
+        job.source_text = request.source_text
+    return job
+
+
+def read_name(name: str) -> str:
+    """Read a resource name; returns the id.
+
+    Raises
+    ------
+    ServiceError
+        INVALID_FIELD.
+    """
+    job_id = name.removeprefix(NAMES)
+    if not name.startswith(NAMES) or not _is_uuid(job_id):
+        raise invalid(Violation("name", f"must be {NAMES}{{uuid}}, got {name[:80]!r}"))
+    return job_id
+
+
+def read_request_id(request: CreateStylizationRequest) -> str:
+    """Read the caller's id of a request, or raise INVALID_FIELD."""
+    if not _is_uuid(request.request_id) or uuid.UUID(request.request_id).version != 4:
+        raise invalid(Violation("request_id", "must be a UUID4 in lower case, a fresh one for each job"))
+    return request.request_id
+
+
+def read_priority(request: CreateStylizationRequest) -> int:
+    """Read the class in the queue; larger goes first. Raises INVALID_FIELD."""
+    priority = request.priority or stylization_pb2.PRIORITY_NORMAL
+    if priority not in stylization_pb2.Priority.values():
+        raise invalid(Violation("priority", f"{priority} is unknown to this server"))
+    return int(priority)
+
+
+def read_timeout(request: CreateStylizationRequest) -> float | None:
+    """Read how long a job may take; None: the server's default. Raises INVALID_FIELD."""
+    if not request.HasField("timeout"):
+        return None
+    seconds = request.timeout.seconds + request.timeout.nanos / 1e9
+    if seconds <= 0:
+        raise invalid(Violation("timeout", "must be more than nothing"))
+    return seconds
+
+
+def read_image_kind(request: GetStylizationImageRequest) -> int:
+    """Read which image is wanted, or raise INVALID_FIELD."""
+    kind = request.kind or stylization_pb2.IMAGE_KIND_RESULT
+    if kind not in stylization_pb2.ImageKind.values():
+        raise invalid(Violation("kind", f"{kind} is unknown to this server"))
+    return int(kind)
+
+
+def read_client(context: ServicerContext[Any, Any]) -> str:
+    """Tell whose call it is: by its header, else by its address without the port."""
+    for key, value in context.invocation_metadata() or ():
+        if key == CLIENT_HEADER and isinstance(value, str) and _CLIENT.fullmatch(value):
+            return value
+    return str(context.peer()).rpartition(":")[0][:100]
+
+
+def read_page(request: ListStylizationsRequest) -> PageQuery:
+    """Read which page is wanted, or raise INVALID_FIELD."""
+    size = request.page_size or _PAGE_SIZE
+    if size > _LARGEST_PAGE:
+        raise invalid(Violation("page_size", f"must be at most {_LARGEST_PAGE}, got {size}"))
+    if request.state and request.state not in STATES:
+        raise invalid(Violation("state", f"{request.state} is unknown to this server"))
+    state = STATES.get(request.state)
+    return PageQuery(size, state, _before(request.page_token, state) if request.page_token else None)
+
+
+def _before(token: str, state: State | None) -> tuple[float, str]:
+    try:
+        created_at, job_id, asked = base64.urlsafe_b64decode(token).decode().split("/")
+        before = float(created_at), job_id
+    except (binascii.Error, ValueError):
+        raise invalid(Violation("page_token", "is not one of this server's: begin with an empty one")) from None
+    if asked != (state or ""):
+        raise invalid(Violation("page_token", "belongs to another filter: begin with an empty one"))
+    return before
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text
+    except ValueError:
+        return False
+
+
 def _encoders(name: str, available: tuple[Encoders, ...]) -> Encoders:
     if not name:
         return available[0]
@@ -146,7 +283,7 @@ def _encoders(name: str, available: tuple[Encoders, ...]) -> Encoders:
     raise ConfigError("encoders", f"{name!r} is not loaded here: use one of {known}")
 
 
-def _texts(request: StylizeRequest, encoders: Encoders, settings: Settings) -> tuple[str, str]:
+def _texts(request: CreateStylizationRequest, encoders: Encoders, settings: Settings) -> tuple[str, str]:
     source = request.source_text if request.HasField("source_text") else encoders.calibration.source_text
     return check_texts(request.style_text, source, settings.max_text_characters)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -11,7 +12,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from clipstyler.config import Calibration, StylizeConfig, TvForm
-from clipstyler.v1 import event_pb2, options_pb2
+from clipstyler.v1 import event_pb2, options_pb2, stylization_pb2
+from clipstyler.v1.stylization_service_pb2 import CreateStylizationRequest, GetStylizationImageResponse
 from clipstyler_server.engine.base import (
     EncodedImage,
     Losses,
@@ -22,8 +24,10 @@ from clipstyler_server.engine.base import (
     Started,
 )
 from clipstyler_server.errors import to_status
+from clipstyler_server.jobs.dispatcher import CHUNK_BYTES
 from clipstyler_server.jobs.events import (
     Cancelled,
+    CancelReason,
     Chunk,
     Event,
     Failed,
@@ -34,14 +38,15 @@ from clipstyler_server.jobs.events import (
     Succeeded,
     Warned,
 )
-from clipstyler_server.services.from_proto import AUGMENT_FILLS, IMAGE_FORMATS, PRESETS, TV_FORMS
+from clipstyler_server.jobs.records import Record, State
+from clipstyler_server.services.from_proto import AUGMENT_FILLS, IMAGE_FORMATS, NAMES, PRESETS, STATES, TV_FORMS
 
 _Value = TypeVar("_Value")
 
 
 def event(job_id: str, happened: Event) -> event_pb2.StylizationEvent:
     """Translate one event of a job."""
-    message = event_pb2.StylizationEvent(stylization=f"stylizations/{job_id}", sequence=happened.sequence)
+    message = event_pb2.StylizationEvent(stylization=name(job_id), sequence=happened.sequence)
     message.time.FromDatetime(happened.time)
     part = _PARTS[type(happened.payload)](happened.payload)
     # The event's fields are named as the messages, in lower case.
@@ -59,6 +64,71 @@ def image(encoded: EncodedImage, with_data: bool = True) -> event_pb2.Image:
         size_bytes=len(encoded.data),
         sha256=hashlib.sha256(encoded.data).digest(),
     )
+
+
+def name(job_id: str) -> str:
+    """Name a job."""
+    return f"{NAMES}{job_id}"
+
+
+def stored_end(job_id: str, end: Event) -> bytes:
+    """Encode the end of a job for the store: without the bytes of its image, which are a file of their own."""
+    message = event(job_id, end)
+    if message.HasField("result"):
+        message.result.image.ClearField("data")
+    return message.SerializeToString()
+
+
+def page_token(last: Record, state: State | None) -> str:
+    """Make the token of the page behind a job."""
+    return base64.urlsafe_b64encode(f"{last.created_at!r}/{last.id}/{state or ''}".encode()).decode()
+
+
+def image_parts(described: tuple[event_pb2.Image, bytes]) -> Iterator[GetStylizationImageResponse]:
+    """Split an image into messages."""
+    what, data = described
+    yield GetStylizationImageResponse(image=what)
+    for offset in range(0, len(data), CHUNK_BYTES):
+        yield GetStylizationImageResponse(
+            chunk=event_pb2.Chunk(offset=offset, data=data[offset : offset + CHUNK_BYTES])
+        )
+
+
+def stylization(record: Record) -> stylization_pb2.Stylization:
+    """Translate a stored job."""
+    request = CreateStylizationRequest.FromString(record.request)
+    message = stylization_pb2.Stylization(
+        name=name(record.id),
+        state=_number(STATES, record.state),  # type: ignore[arg-type]
+        style_text=request.style_text,
+        priority=record.priority,  # type: ignore[arg-type]
+        steps=request.options.steps,
+        attempts=record.attempts,
+        request_id=record.request_id or "",
+        seed=request.options.seed,
+    )
+    for field, seconds in (
+        (message.create_time, record.created_at),
+        (message.deadline, record.deadline_at),
+        (message.start_time, record.started_at),
+        (message.end_time, record.ended_at),
+    ):
+        if seconds is not None:
+            field.FromMicroseconds(round(seconds * 1e6))
+    if record.end is not None:
+        _add_end(message, event_pb2.StylizationEvent.FromString(record.end))
+    return message
+
+
+def _add_end(message: stylization_pb2.Stylization, end: event_pb2.StylizationEvent) -> None:
+    match end.WhichOneof("event"):
+        case "result":
+            message.result.CopyFrom(end.result)
+            message.steps = end.result.options.steps
+        case "failed":
+            message.error.CopyFrom(end.failed.status)
+        case "cancelled":
+            message.cancel_reason = end.cancelled.reason
 
 
 def models(named: Iterable[Model]) -> list[event_pb2.Model]:
@@ -133,7 +203,10 @@ def _progress(progressed: Progressed) -> event_pb2.Progress:
 
 
 def _queued(queued: Queued) -> event_pb2.Queued:
-    return event_pb2.Queued(position=queued.position, seed=queued.seed)
+    message = event_pb2.Queued(position=queued.position, seed=queued.seed)
+    if queued.start:
+        message.estimated_start_time.FromDatetime(queued.start)
+    return message
 
 
 def _preview(previewed: Previewed) -> event_pb2.Preview:
@@ -149,7 +222,9 @@ def _warning(warned: Warned) -> event_pb2.Warning:
 
 
 def _gap(gap: Gap) -> event_pb2.Gap:
-    return event_pb2.Gap(skipped_progress=gap.skipped_progress, skipped_previews=gap.skipped_previews)
+    return event_pb2.Gap(
+        skipped_progress=gap.skipped_progress, skipped_previews=gap.skipped_previews, log_expired=gap.log_expired
+    )
 
 
 def _heartbeat(_: Heartbeat) -> event_pb2.Heartbeat:
@@ -161,7 +236,7 @@ def _failed(failed: Failed) -> event_pb2.Failed:
 
 
 def _cancelled(cancelled: Cancelled) -> event_pb2.Cancelled:
-    return event_pb2.Cancelled(step=cancelled.step)
+    return event_pb2.Cancelled(step=cancelled.step, reason=_CANCEL_REASONS[cancelled.reason])
 
 
 def _result(end: Succeeded) -> event_pb2.Result:
@@ -202,6 +277,11 @@ def _number(table: Mapping[int, _Value], value: _Value) -> int:
     return next(number for number, known in table.items() if known == value)
 
 
+_CANCEL_REASONS: Mapping[CancelReason, event_pb2.CancelReason.ValueType] = {
+    CancelReason.REQUESTED: event_pb2.CANCEL_REASON_REQUESTED,
+    CancelReason.CALLER_LEFT: event_pb2.CANCEL_REASON_CALLER_LEFT,
+    CancelReason.DRAINING: event_pb2.CANCEL_REASON_DRAINING,
+}
 _PARTS: Mapping[type[Payload], Callable[[Any], Message]] = {
     Queued: _queued,
     Started: _started,

@@ -1,0 +1,76 @@
+"""What the store knows of a job, and which state may follow which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """State of a job; the last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing follows."""
+        return self not in {State.QUEUED, State.RUNNING}
+
+
+# From which states each state may be entered. A running job waits again when its server ended under it.
+SOURCES: Mapping[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.RUNNING}),
+    State.RUNNING: frozenset({State.QUEUED}),
+    State.SUCCEEDED: frozenset({State.RUNNING}),
+    State.FAILED: frozenset({State.QUEUED, State.RUNNING}),
+    State.CANCELLED: frozenset({State.QUEUED, State.RUNNING}),
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One stored job. Times are seconds since 1970, digests SHA-256 in lower-case hexadecimal.
+
+    Attributes
+    ----------
+    request_id
+        The caller's; None for a one-shot call.
+    payload_digest
+        Of the request without its id: tells a repetition from another request under the same id.
+    one_shot
+        Whether the job belongs to a call and ends with it.
+    request
+        The request as it is run, without the photo and with the seed, in the contract's encoding.
+    end
+        The last event without image bytes, in the contract's encoding; None as long as there is none.
+    sequence
+        Number of the last event; 0 as long as it is not over.
+    lease_owner, lease_until
+        The server that the job belongs to, and until when.
+    """
+
+    id: str
+    request_id: str | None
+    payload_digest: str
+    client: str
+    priority: int
+    one_shot: bool
+    state: State
+    created_at: float
+    deadline_at: float
+    request: bytes
+    content: str
+    started_at: float | None = None
+    ended_at: float | None = None
+    attempts: int = 0
+    sequence: int = 0
+    result: str | None = None
+    end: bytes | None = None
+    stored_bytes: int = 0
+    lease_owner: str | None = None
+    lease_until: float | None = None

@@ -1,0 +1,141 @@
+"""The store of jobs: SQLite embedded, or PostgreSQL by URL. Synchronous: `Storage` keeps it off the event loop."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, Row, and_, create_engine, delete, event, func, insert, or_, select, update
+
+from clipstyler_server.jobs.records import SOURCES, Record, State
+from clipstyler_server.jobs.tables import STYLIZATIONS
+
+_T = STYLIZATIONS.c
+_BUSY_S = 5
+
+
+class JobStore:
+    """Rows of jobs. Every change of a state is one compare-and-set: an illegal one changes nothing.
+
+    Parameters
+    ----------
+    url
+        SQLAlchemy's, `sqlite:///PATH` or `postgresql+psycopg://...`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = _engine(url)
+
+    def migrate(self) -> None:
+        """Bring the tables up to date."""
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+        with self._engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._engine.dispose()
+
+    def create(self, record: Record) -> None:
+        """Add a job.
+
+        Raises
+        ------
+        sqlalchemy.exc.IntegrityError
+            There is a job of this id or request id.
+        """
+        with self._engine.begin() as connection:
+            connection.execute(insert(STYLIZATIONS).values(**dataclasses.asdict(record)))
+
+    def get(self, job_id: str) -> Record | None:
+        """Find a job by its id."""
+        return self._one(_T.id == job_id)
+
+    def find_request(self, request_id: str) -> Record | None:
+        """Find a job by its caller's request id."""
+        return self._one(_T.request_id == request_id)
+
+    def newest(self, limit: int, state: State | None = None, before: tuple[float, str] | None = None) -> list[Record]:
+        """List jobs, newest first, from behind the one created at `before` (time and id) on."""
+        query = select(STYLIZATIONS).order_by(_T.created_at.desc(), _T.id.desc()).limit(limit)
+        if state:
+            query = query.where(_T.state == state)
+        if before:
+            created_at, job_id = before
+            query = query.where(or_(_T.created_at < created_at, and_(_T.created_at == created_at, _T.id < job_id)))
+        return self._all(query)
+
+    def unfinished(self, owner: str) -> list[Record]:
+        """List what a server had taken and not finished, oldest first."""
+        open_states = [state for state in State if not state.is_final]
+        mine = and_(_T.state.in_(open_states), _T.lease_owner == owner)
+        return self._all(select(STYLIZATIONS).where(mine).order_by(_T.created_at, _T.id))
+
+    def finished_before(self, ended_at: float) -> list[Record]:
+        """List jobs that were over before a time, oldest first."""
+        over = _T.ended_at < ended_at
+        return self._all(select(STYLIZATIONS).where(over).order_by(_T.ended_at, _T.id))
+
+    def stored_bytes(self) -> int:
+        """Sum the bytes of all jobs' images."""
+        with self._engine.connect() as connection:
+            return int(connection.scalar(select(func.coalesce(func.sum(_T.stored_bytes), 0))) or 0)
+
+    def transition(self, job_id: str, to: State, **changes: object) -> bool:
+        """Enter a state if the present one allows it; returns whether it did."""
+        allowed = and_(_T.id == job_id, _T.state.in_(SOURCES[to]))
+        with self._engine.begin() as connection:
+            outcome = connection.execute(update(STYLIZATIONS).where(allowed).values(state=to, **changes))
+            return bool(outcome.rowcount)
+
+    def renumber(self, job_id: str, sequence: int) -> None:
+        """Note the number that the events of an unfinished job begin behind from now on."""
+        with self._engine.begin() as connection:
+            connection.execute(update(STYLIZATIONS).where(_T.id == job_id).values(sequence=sequence))
+
+    def delete(self, job_id: str) -> bool:
+        """Delete a job that is over; returns whether there was one."""
+        final = [state for state in State if state.is_final]
+        with self._engine.begin() as connection:
+            outcome = connection.execute(delete(STYLIZATIONS).where(_T.id == job_id, _T.state.in_(final)))
+            return bool(outcome.rowcount)
+
+    def images(self) -> set[str]:
+        """Return the digests of all images that jobs refer to."""
+        with self._engine.connect() as connection:
+            rows = connection.execute(select(_T.content, _T.result)).all()
+        return {digest for row in rows for digest in row if digest}
+
+    def _one(self, condition: Any) -> Record | None:
+        found = self._all(select(STYLIZATIONS).where(condition))
+        return found[0] if found else None
+
+    def _all(self, query: Any) -> list[Record]:
+        with self._engine.connect() as connection:
+            rows: Sequence[Row[Any]] = connection.execute(query).all()
+        return [_record(row) for row in rows]
+
+
+def _record(row: Row[Any]) -> Record:
+    values = dict(row._mapping)
+    return Record(**(values | {"state": State(values["state"])}))
+
+
+def _engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(url, connect_args={"timeout": _BUSY_S, "check_same_thread": False})
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _: object) -> None:
+        # FULL: a job that was accepted survives a power cut, too.
+        for pragma in ("journal_mode=WAL", "synchronous=FULL"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    return engine

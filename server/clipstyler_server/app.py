@@ -6,7 +6,6 @@ The front process never imports PyTorch; the optimiser's process does.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 from typing import Any
 
@@ -30,7 +29,8 @@ from clipstyler_server.interceptors import RpcGuard
 from clipstyler_server.jobs.dispatcher import Dispatcher
 from clipstyler_server.jobs.queue import JobQueue
 from clipstyler_server.jobs.recorder import Recorder
-from clipstyler_server.jobs.storage import DirectoryInUseError, Storage
+from clipstyler_server.jobs.retention import Limits, Retention
+from clipstyler_server.jobs.storage import Storage, StorageUnfitError
 from clipstyler_server.probes import Probes
 from clipstyler_server.readiness import Readiness
 from clipstyler_server.services import to_proto
@@ -46,7 +46,6 @@ SERVICES = (
     stylization_service_pb2.DESCRIPTOR.services_by_name["StylizationService"].full_name,
     server_service_pb2.DESCRIPTOR.services_by_name["ServerService"].full_name,
 )
-_TIDY_S = 300.0
 _FAREWELL_S = 2.0  # for last messages to reach their readers
 
 
@@ -76,8 +75,8 @@ class App:
         self.queue = JobQueue(settings.queue_capacity)
         try:
             self.storage = Storage(settings.data_path, settings.database_url)
-        except DirectoryInUseError as error:
-            raise StartError(f"another server uses the data directory {error}: choose another --data-dir") from error
+        except StorageUnfitError as error:
+            raise StartError(str(error)) from error
         self.recorder = Recorder(self.storage, lambda job, end: to_proto.stored_end(job.id, end))
         self.dispatcher = Dispatcher(self.queue, self.metrics, self.recorder)
         self.supervisor = Supervisor(
@@ -89,6 +88,9 @@ class App:
         )
         self.admission = Admission(settings, self.dispatcher, self.decoder, self.storage, self.metrics)
         self.recovery = Recovery(self.storage, self.admission, settings.on_restart == "requeue")
+        self.retention = Retention(
+            self.storage, Limits(settings.retention_s, settings.retention_bytes), settings.tidy_every_s
+        )
         self.readiness = Readiness(self.dispatcher, SERVICES)
         self.probes = Probes(self.metrics, self.readiness)
         self.grpc_address = self.http_address = ""
@@ -104,7 +106,7 @@ class App:
         Raises
         ------
         StartError
-            A port is taken.
+            A port is taken, or the storage cannot be used.
         """
         settings = self.settings
         try:
@@ -117,15 +119,18 @@ class App:
             raise StartError(f"{_taken(settings.http_host, settings.http_port)} ({error.strerror})") from error
         self.grpc_address = _address(settings.host, port)
         self.http_address = _address(settings.http_host, http_port)
-        await self.storage.run(self.storage.store.migrate)
-        await self.recovery.settle()
+        try:
+            await self.storage.open()
+            await self.recovery.settle()
+        except (StorageUnfitError, ServiceError) as error:
+            raise StartError(str(error)) from error
         await self.decoder.start()
         await self._server.start()
         self._tasks = [
             asyncio.create_task(self.supervisor.run(), name="supervisor"),
             asyncio.create_task(self.readiness.keep_told(), name="health"),
             asyncio.create_task(self._take_up(), name="recovery"),
-            asyncio.create_task(self._keep_tidy(), name="retention"),
+            asyncio.create_task(self.retention.keep_tidy(), name="retention"),
         ]
 
     async def ready(self) -> None:
@@ -167,12 +172,6 @@ class App:
         await self._ready.wait()
         await self.recovery.take_up()
         await asyncio.Event().wait()
-
-    async def _keep_tidy(self) -> None:
-        while True:
-            with contextlib.suppress(ServiceError):  # logged; the next round may do better
-                await self.storage.collect(self.settings.retention_s, self.settings.retention_bytes)
-            await asyncio.sleep(_TIDY_S)
 
     async def _unless_broken(self, wanted: Any) -> None:
         """Wait for something, or for a background task that fails."""

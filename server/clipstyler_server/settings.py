@@ -82,6 +82,10 @@ class Settings(BaseSettings):
     retention_bytes: int = Field(
         default=10 * 1024 * MIB, ge=0, description="Bytes of images above which the oldest finished jobs go."
     )
+    upload_kept_s: float = Field(default=3600, gt=0, description="Seconds an uploaded photo is kept if no job uses it.")
+    tidy_every_s: float = Field(
+        default=300, gt=0, description="Seconds between two rounds that delete what need not be kept."
+    )
     on_restart: Literal["requeue", "fail"] = Field(
         default="requeue", description="What becomes of a job that ran when the server died: once more, or failed."
     )

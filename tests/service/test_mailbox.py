@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from clipstyler.imaging import ImageFormat
 
 LOSSES = Losses(0, 0, 0, 0, 0)
-IMAGE = EncodedImage(b"", ImageFormat.PNG, 1, 1)
+IMAGE = EncodedImage(b"", ImageFormat.PNG, 1, 1, b"")
 
 
 def payload(kind: str, number: int):
@@ -36,7 +36,7 @@ def test_control_events_all_arrive_in_order_and_what_is_skipped_is_counted(actio
             sequence += 1
             put[action] += 1
             mailbox.put(Event(sequence, datetime.now(UTC), payload(action, sequence)))
-    assert sum(event is not None for event in (mailbox._progress, mailbox._preview)) <= 2
+    assert len(mailbox._latest) <= 2
     while event := mailbox._next():
         got.append(event)
 
@@ -58,3 +58,11 @@ async def test_reading_ends_with_the_job():
         mailbox.put(Event(number, datetime.now(UTC), happened))
 
     assert [type(event.payload) async for event in mailbox.events()] == [Queued, Progressed, Cancelled]
+
+
+async def test_of_places_in_the_queue_only_the_latest_waits_and_that_is_no_gap():
+    mailbox = Mailbox(heartbeat_s=60)
+    for number in range(1, 6):
+        mailbox.put(Event(number, datetime.now(UTC), Queued(5 - number, 1)))
+    assert mailbox._next().payload.position == 0
+    assert mailbox._next() is None

@@ -50,12 +50,13 @@ class WorkerInfo:
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """An image file in memory."""
+    """An image file in memory, with its digest."""
 
     data: bytes
     format: ImageFormat
     width: int
     height: int
+    sha256: bytes
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from clipstyler_server.engine.base import EncodedImage, Previewed, PreviewPolicy
 
 def encode_image(picture: Picture, image_format: ImageFormat) -> EncodedImage:
     """Encode a picture into an image file in memory."""
-    return EncodedImage(encode(picture, image_format), image_format, picture.width, picture.height)
+    data = encode(picture, image_format)
+    return EncodedImage(data, image_format, picture.width, picture.height, hashlib.sha256(data).digest())
 
 
 @dataclass(frozen=True)

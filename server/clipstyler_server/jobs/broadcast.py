@@ -1,18 +1,21 @@
 """The mailbox of one reader: what matters is kept in order, of the rest only the latest.
 
-A reader that does not read costs one progress and one preview, whatever the work does meanwhile.
+A reader that does not read costs one progress, one preview and one place in the queue, whatever happens meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 from clipstyler_server.engine.base import Previewed, Progressed
 from clipstyler_server.errors import ServiceError
-from clipstyler_server.jobs.events import Cancelled, Event, Failed, Gap, Heartbeat, Succeeded
+from clipstyler_server.jobs.events import Cancelled, Event, Failed, Gap, Heartbeat, Queued, Succeeded
+
+# Of these a reader needs the latest only.
+LATEST_ONLY = (Queued, Progressed, Previewed)
 
 
 class Mailbox:
@@ -31,17 +34,15 @@ class Mailbox:
     def __init__(self, heartbeat_s: float, passed: int = 0, log_expired: bool = False) -> None:
         self._heartbeat_s = heartbeat_s
         self._ordered: deque[Event] = deque()
-        self._progress: Event | None = None
-        self._preview: Event | None = None
-        self._skipped_progress = 0
-        self._skipped_previews = 0
+        self._latest: dict[type, Event] = {}
+        self._skipped: Counter[type] = Counter()
         self._passed = passed
         self._log_expired = log_expired
         self._error: ServiceError | None = None
         self._filled = asyncio.Event()
 
     def put(self, event: Event, skipped: int = 0) -> None:
-        """Leave an event; a progress or preview that waits is replaced, and counted as skipped.
+        """Leave an event; one of which only the latest matters replaces the one that waits, which counts as skipped.
 
         Parameters
         ----------
@@ -50,15 +51,13 @@ class Mailbox:
         skipped
             Events of its kind that were left out before it.
         """
-        match event.payload:
-            case Progressed():
-                self._skipped_progress += skipped + (self._progress is not None)
-                self._progress = event
-            case Previewed(skipped=unencoded):
-                self._skipped_previews += skipped + unencoded + (self._preview is not None)
-                self._preview = event
-            case _:
-                self._ordered.append(event)
+        kind = type(event.payload)
+        if kind in LATEST_ONLY:
+            unencoded = event.payload.skipped if isinstance(event.payload, Previewed) else 0
+            self._skipped[kind] += skipped + unencoded + (kind in self._latest)
+            self._latest[kind] = event
+        else:
+            self._ordered.append(event)
         self._filled.set()
 
     def close(self, error: ServiceError) -> None:
@@ -81,31 +80,25 @@ class Mailbox:
                 return
 
     def _next(self) -> Event | None:
-        waiting = [event for event in (self._progress, self._preview) if event]
-        waiting += list(self._ordered)[:1]
+        waiting = [*self._latest.values(), *list(self._ordered)[:1]]
         if not waiting:
             return None
         event = min(waiting, key=lambda candidate: candidate.sequence)
-        if self._skipped_progress or self._skipped_previews or self._log_expired:
+        if self._skipped[Progressed] or self._skipped[Previewed] or self._log_expired:
             return self._gap(before=event)
-        self._remove(event)
+        if self._ordered and event is self._ordered[0]:
+            self._ordered.popleft()
+        else:
+            del self._latest[type(event.payload)]
         self._passed = event.sequence
         return event
 
     def _gap(self, before: Event) -> Event:
-        gap = Gap(self._skipped_progress, self._skipped_previews, self._log_expired)
-        self._skipped_progress = self._skipped_previews = 0
+        gap = Gap(self._skipped[Progressed], self._skipped[Previewed], self._log_expired)
+        self._skipped.clear()
         self._log_expired = False
         self._passed = before.sequence - 1
         return Event(self._passed, before.time, gap)
-
-    def _remove(self, event: Event) -> None:
-        if event is self._progress:
-            self._progress = None
-        elif event is self._preview:
-            self._preview = None
-        else:
-            self._ordered.popleft()
 
     async def _wait(self) -> Event:
         """Wait for the next event, or for as long as a heartbeat takes."""

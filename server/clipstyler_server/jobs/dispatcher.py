@@ -17,7 +17,6 @@ from clipstyler_server.engine.base import (
     EngineEvent,
     Finished,
     JobEvent,
-    Order,
     Previewed,
     Progressed,
     Started,
@@ -47,7 +46,6 @@ from clipstyler_server.telemetry import Metrics
 
 CHUNK_BYTES = MIB
 INLINE_BYTES = MAX_MESSAGE_BYTES - MIB  # a result also carries texts, versions and models
-_FIRST_GUESS_S = 10.0  # length of a job before one was measured
 _LONGEST_RETRY_S = 600.0
 _STOP_WAIT_S = 5.0  # for the last step of a job that outlasts its grace
 _CERTAINTY = 0.8  # share of the expected time that must fit before a deadline
@@ -88,8 +86,6 @@ class Dispatcher:
         self._idle = asyncio.Event()
         self._idle.set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._typical_s = _FIRST_GUESS_S
-        self._remaining_s: float | None = None
 
     def attach(self, engine: Engine) -> None:
         """Name the engine that runs the jobs; it comes later because it reports to `handle`."""
@@ -133,33 +129,36 @@ class Dispatcher:
                 retry_delay_s=RESTART_WAIT_S,
             )
 
-    def check_deadline(self, order: Order) -> None:
-        """Raise `ServiceError` if an order, put at the end of the queue, would not be over in time."""
-        wait_s, own_s = self._wait_s(list(self.queue.before(""))), self._forecast.seconds(order)
-        if wait_s is not None and own_s is not None and _CERTAINTY * (wait_s + own_s) > order.timeout_s:
-            raise unreachable_error(wait_s + own_s, order.timeout_s)
+    def check_deadline(self, job: Job) -> None:
+        """Raise `ServiceError` if a job, put into the queue now, would not be over in time."""
+        ends_s = self._forecast.starts(self.running, [*self.queue.before(job), job])[-1]
+        if ends_s is not None and _CERTAINTY * ends_s > job.remaining_s:
+            raise unreachable_error(ends_s, job.remaining_s)
 
     def accept(self, job: Job, warnings: tuple[Warned, ...] = ()) -> None:
         """Put a job into the queue, tell its readers, and start it if nothing runs."""
         self.jobs[job.id] = job
         self.queue.put(job)
-        position, start = self.outlook(job)
-        job.publish(Queued(position, job.order.seed, start))
+        self._tell_positions()
         for warning in warnings:
             job.publish(warning)
         loop = asyncio.get_running_loop()
         self._timers[job.id] = loop.call_later(max(0.0, job.remaining_s), self._expire, job)
-        logs.get_logger().info("job_queued", job_id=job.id, position=position, steps=job.order.config.steps)
+        logs.get_logger().info("job_queued", job_id=job.id, position=job.position, steps=job.order.config.steps)
         logs.get_logger().debug("job_texts", job_id=job.id, style_text=job.order.style_text)
         if not self.draining:
             self._feed()
 
-    def outlook(self, job: Job) -> tuple[int, datetime | None]:
-        """Tell how many run or wait before a waiting job, and when it may start; None: nothing was measured yet."""
-        before = self.queue.before(job.id)[:-1]
-        wait_s = self._wait_s(before)
-        start = None if wait_s is None else datetime.now(UTC) + timedelta(seconds=wait_s)
-        return len(before) + int(self.running is not None), start
+    def outlook(self) -> dict[str, Queued]:
+        """Tell of every waiting job, in their order, how many run or wait before it, and when it may start."""
+        waiting, now = self.queue.order(), datetime.now(UTC)
+        first = int(self.running is not None)
+        return {
+            job.id: Queued(position, job.order.seed, None if wait_s is None else now + timedelta(seconds=wait_s))
+            for position, (job, wait_s) in enumerate(
+                zip(waiting, self._forecast.starts(self.running, waiting), strict=False), start=first
+            )
+        }
 
     def cancel(self, job: Job, reason: CancelReason) -> None:
         """Stop a job wherever it is; one that is over is left alone."""
@@ -215,22 +214,30 @@ class Dispatcher:
 
     def _feed(self) -> None:
         """Give the worker the next job, if it is free and one waits."""
-        if self.running or self.engine.state is not WorkerState.READY:
-            return
-        if job := self.queue.pop():
+        while not self.running and self.engine.state is WorkerState.READY and (job := self.queue.pop()):
+            if job.remaining_s <= 0:
+                self._end(job, State.FAILED, Failed(deadline_error()))
+                continue
             job.become(State.RUNNING)
             self.running = job
-            self._remaining_s = None
             self._idle.clear()
             self._recorder.begun(job)
-            self.engine.submit(dataclasses.replace(job.order, timeout_s=max(0.0, job.remaining_s)))
+            self.engine.submit(dataclasses.replace(job.order, timeout_s=job.remaining_s))
+        self._tell_positions()
+
+    def _tell_positions(self) -> None:
+        """Tell the readers of every waiting job whose place has changed."""
+        for job_id, queued in self.outlook().items():
+            job = self.jobs[job_id]
+            if job.position != queued.position:
+                job.position = queued.position
+                job.publish(queued)
 
     def _advance(self, job: Job, event: JobEvent) -> None:
         match event:
             case Progressed():
-                self._remaining_s = event.remaining_s
                 self._metrics.step_taken(event.step_s)
-                self._forecast.note(job.order, event.step_s)
+                self._forecast.note_step(job.order, event.step_s)
                 job.step = event.step
                 job.publish(event)
             case Previewed():
@@ -248,7 +255,7 @@ class Dispatcher:
                 self._end(job, State.FAILED, Failed(failure(event, job.id)))
 
     def _succeed(self, job: Job, finished: Finished) -> None:
-        self._typical_s += 0.3 * (job.age_s - job.queued_s - self._typical_s)
+        self._forecast.note_job(job.order, finished)
         in_chunks = len(finished.image.data) > INLINE_BYTES
         self._end(job, State.SUCCEEDED, Succeeded(finished, job.order, job.queued_s, job.decode_s, in_chunks))
 
@@ -299,17 +306,18 @@ class Dispatcher:
             ]
         else:
             parts = []
-        state, end = await self._recorder.keep(job, state, job.next_event(payload))
-        job.become(state)
-        if state is State.SUCCEEDED:
-            for part in parts:
-                job.tell(part)
-        self._metrics.job_ended(state, job.age_s)
-        reason = end.payload.error.reason if isinstance(end.payload, Failed | Cancelled) else None
-        logs.get_logger().info("job_ended", job_id=job.id, state=state, reason=reason, seconds=round(job.age_s, 3))
+        kept = await self._recorder.keep(job, state, job.next_event(payload))
+        job.become(kept.state)
+        self._metrics.job_ended(kept.state, job.age_s)
+        end = kept.end.payload
+        reason = end.error.reason if isinstance(end, Failed | Cancelled) else None
+        logs.get_logger().info("job_ended", job_id=job.id, state=kept.state, reason=reason, seconds=round(job.age_s, 3))
+        for part in parts if kept.state is State.SUCCEEDED else ():
+            job.tell(part)
+        job.tell(kept.end)
+        # Until then it is known here only.
+        await kept.stored()
         del self.jobs[job.id]
-        job.tell(end)
-        job.ended.set()
 
     def _free(self, job: Job) -> None:
         if job is self.running:
@@ -327,14 +335,14 @@ class Dispatcher:
         task = asyncio.create_task(work)
         self._ending.add(task)
         task.add_done_callback(self._ending.discard)
-
-    def _wait_s(self, before: list[Job]) -> float | None:
-        """Expect so long until jobs are over that run or wait; None as long as nothing was measured."""
-        running = [] if self.running is None else [self.running]
-        known = [self._forecast.seconds(job.order, job.step) for job in (*running, *before)]
-        return None if None in known else sum(seconds for seconds in known if seconds is not None)
+        task.add_done_callback(_tell_if_broken)
 
     def _retry_delay_s(self) -> float:
         """Guess when a place becomes free: when the running job ends."""
-        known = self._remaining_s if self._remaining_s is not None else self._typical_s
-        return min(max(1.0, known), _LONGEST_RETRY_S)
+        rest_s = self._forecast.seconds(self.running.order, self.running.step) if self.running else None
+        return min(max(1.0, self._forecast.typical_job_s if rest_s is None else rest_s), _LONGEST_RETRY_S)
+
+
+def _tell_if_broken(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        logs.get_logger().error("ending_broke", exc_info=error)

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_PART = ".part"
 
 
 class ImageFiles:
@@ -39,7 +40,7 @@ class ImageFiles:
             os.utime(path)  # young again, so that it is no orphan before its job is stored
             return digest
         path.parent.mkdir(exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self._directory, suffix=".part")
+        handle, name = tempfile.mkstemp(dir=self._directory, suffix=_PART)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(data)
@@ -63,17 +64,26 @@ class ImageFiles:
         """Delete an image if it is there."""
         self._path(digest).unlink(missing_ok=True)
 
-    def collect(self, used: set[str], min_age_s: float) -> int:
-        """Delete what no job refers to, half-written files too, unless it is young; returns how many."""
-        limit = time.time() - min_age_s
-        doomed = [
-            path
-            for path in self._directory.rglob("*")
-            if path.is_file() and path.name not in used and path.stat().st_mtime < limit
-        ]
-        for path in doomed:
+    def sweep(self) -> None:
+        """Delete what a former run of the server did not write to its end; nothing may be written meanwhile."""
+        for path in self._directory.glob(f"*{_PART}"):
             path.unlink(missing_ok=True)
-        return len(doomed)
+
+    def older_than(self, age_s: float) -> list[str]:
+        """List the digests of images that were kept or named again longer ago than this."""
+        limit = time.time() - age_s
+        return [path.name for path in self._directory.glob("*/*") if self._is_older(path, limit)]
+
+    def is_older_than(self, digest: str, age_s: float) -> bool:
+        """Whether an image is there and was kept or named again longer ago than this."""
+        return self._is_older(self._path(digest), time.time() - age_s)
+
+    @staticmethod
+    def _is_older(path: Path, limit: float) -> bool:
+        try:
+            return path.stat().st_mtime < limit
+        except FileNotFoundError:
+            return False
 
     def _path(self, digest: str) -> Path:
         return self._directory / digest[:2] / digest

@@ -8,10 +8,10 @@ import uuid
 from bisect import bisect_right
 from datetime import UTC, datetime
 
-from clipstyler_server.engine.base import Order, Previewed, Progressed
+from clipstyler_server.engine.base import Order, Previewed
 from clipstyler_server.errors import ServiceError
-from clipstyler_server.jobs.broadcast import Mailbox
-from clipstyler_server.jobs.events import CancelReason, Event, Payload
+from clipstyler_server.jobs.broadcast import LATEST_ONLY, Mailbox
+from clipstyler_server.jobs.events import Cancelled, CancelReason, Event, Failed, Payload, Succeeded
 from clipstyler_server.jobs.records import SOURCES, State
 
 # Numbers of events begin again this far on when a server takes a job up that another run had counted for.
@@ -50,8 +50,10 @@ class Job:
         Why it is being cancelled and what its call ends with; None as long as nobody wants that.
     stored_bytes
         Of its photo.
-    ended
-        Set when its end is stored and told.
+    position
+        Jobs that run or wait before it, as its readers were told.
+    end, ended
+        Its last event, and whether that was told.
     """
 
     def __init__(
@@ -79,11 +81,13 @@ class Job:
         self.stop_error: ServiceError | None = None
         self.attempts = attempts
         self.stored_bytes = 0
+        self.position = -1
+        self.end: Event | None = None
         self.ended = asyncio.Event()
         self._first_sequence = self.sequence = first_sequence
         self._mailboxes: set[Mailbox] = set()
         self._log: list[Event] = []
-        self._frames: dict[type, list[int]] = {Progressed: [], Previewed: []}
+        self._numbers: dict[type, list[int]] = {kind: [] for kind in LATEST_ONLY}
         self._latest: dict[type, Event] = {}
 
     @staticmethod
@@ -116,8 +120,8 @@ class Job:
         """Open a mailbox with what is kept behind a number; everything that happens from now on follows."""
         mailbox = Mailbox(heartbeat_s, passed=after, log_expired=after < self._first_sequence)
         for event in sorted((*self._log, *self._latest.values()), key=lambda event: event.sequence):
-            if event.sequence > after:
-                numbers = self._frames.get(type(event.payload), [])
+            if event.sequence > after or event is self.end:
+                numbers = self._numbers.get(type(event.payload), [])
                 between = max(0, len(numbers) - 1 - bisect_right(numbers, after))
                 mailbox.put(event, skipped=between)
         self._mailboxes.add(mailbox)
@@ -142,15 +146,18 @@ class Job:
         return Event(self.sequence, datetime.now(UTC), payload)
 
     def tell(self, event: Event) -> None:
-        """Keep an event and give it to every reader; only the latest frames are kept."""
-        numbers = self._frames.get(type(event.payload))
-        if numbers is None:
-            self._log.append(event)
+        """Keep an event and give it to every reader."""
+        kind = type(event.payload)
+        if kind in LATEST_ONLY:
+            self._numbers[kind].append(event.sequence)
+            self._latest[kind] = event
         else:
-            numbers.append(event.sequence)
-            self._latest[type(event.payload)] = event
+            self._log.append(event)
         for mailbox in self._mailboxes:
             mailbox.put(event)
+        if isinstance(event.payload, Succeeded | Failed | Cancelled):
+            self.end = event
+            self.ended.set()
 
     def become(self, state: State) -> None:
         """Enter the next state.

@@ -1,8 +1,8 @@
-"""The bounded queue in front of the worker: urgent before patient, and every client in turn."""
+"""The bounded queue in front of the worker: urgent before patient, and within a class every client in turn."""
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,7 +10,6 @@ from clipstyler_server.jobs.model import Job
 
 # So often a class may be passed over in a row before it has a turn, however urgent the others are.
 PATIENCE = 4
-_CLIENTS_REMEMBERED = 1024
 
 
 class QueueFullError(Exception):
@@ -20,8 +19,8 @@ class QueueFullError(Exception):
 class JobQueue:
     """Jobs that wait.
 
-    The most urgent class goes first, unless another was passed over `PATIENCE` times. Within a class the client
-    whose last turn is longest ago goes next, with its oldest job.
+    The most urgent class goes first, unless another was passed over `PATIENCE` times. Within a class each client
+    goes in turn, with its oldest job.
 
     Parameters
     ----------
@@ -34,6 +33,7 @@ class JobQueue:
         self._jobs: dict[str, Job] = {}
         self._reserved = 0
         self._turns = _Turns()
+        self._order: list[Job] | None = None
 
     def __len__(self) -> int:
         return len(self._jobs)
@@ -60,62 +60,109 @@ class JobQueue:
         finally:
             self._reserved -= 1
 
-    def put(self, job: Job) -> int:
-        """Add a job; returns how many would go before it now."""
+    def put(self, job: Job) -> None:
+        """Add a job."""
         self._jobs[job.id] = job
-        return self.before(job.id).index(job)
+        self._turns.add(job)
+        self._order = None
 
-    def before(self, job_id: str) -> list[Job]:
-        """List jobs in the order in which they would go now, to this one; all if it does not wait here."""
-        turns, waiting = self._turns.copy(), dict(self._jobs)
-        order = []
-        while waiting:
-            job = turns.take(waiting)
-            order.append(job)
-            if job.id == job_id:
-                break
-        return order
+    def order(self) -> list[Job]:
+        """List the jobs in the order in which they would go now."""
+        if self._order is None:
+            turns = self._turns.copy()
+            self._order = [turns.take() for _ in self._jobs]
+        return self._order
+
+    def before(self, newcomer: Job) -> list[Job]:
+        """List the jobs that would go before one that is not here yet."""
+        turns = self._turns.copy()
+        turns.add(newcomer)
+        ahead = []
+        while (job := turns.take()) is not newcomer:
+            ahead.append(job)
+        return ahead
 
     def pop(self) -> Job | None:
         """Take the next job; None if nothing waits."""
-        return self._turns.take(self._jobs) if self._jobs else None
+        if not self._jobs:
+            return None
+        self._order = None
+        return self._jobs.pop(self._turns.take().id)
 
     def remove(self, job_id: str) -> Job | None:
         """Take a job out of the middle; None if it does not wait here."""
-        return self._jobs.pop(job_id, None)
+        if job := self._jobs.pop(job_id, None):
+            self._turns.remove(job)
+            self._order = None
+        return job
 
 
 class _Turns:
-    """Who had a turn when."""
+    """Whose turn it is: one ring of clients a class."""
 
     def __init__(self) -> None:
-        self._last_turn: OrderedDict[str, int] = OrderedDict()
-        self._passed_over: Counter[int] = Counter()
-        self._turn = 0
+        self._rings: dict[int, _Ring] = {}
 
     def copy(self) -> _Turns:
         """Copy it, to look ahead."""
         twin = _Turns()
-        twin._last_turn = self._last_turn.copy()
-        twin._passed_over = self._passed_over.copy()
-        twin._turn = self._turn
+        twin._rings = {priority: ring.copy() for priority, ring in self._rings.items()}
         return twin
 
-    def take(self, waiting: dict[str, Job]) -> Job:
-        """Take the next job out; they are in the order in which they came."""
-        priority = self._class({job.priority for job in waiting.values()})
-        candidates = [job for job in waiting.values() if job.priority == priority]
-        job = min(candidates, key=lambda job: self._last_turn.get(job.client, 0))
-        self._turn += 1
-        self._last_turn[job.client] = self._turn
-        self._last_turn.move_to_end(job.client)
-        if len(self._last_turn) > _CLIENTS_REMEMBERED:
-            self._last_turn.popitem(last=False)
-        return waiting.pop(job.id)
+    def add(self, job: Job) -> None:
+        """Let a job wait for its turn."""
+        self._rings.setdefault(job.priority, _Ring()).add(job)
 
-    def _class(self, present: set[int]) -> int:
-        ordered = sorted(present, reverse=True)
-        chosen = next((one for one in reversed(ordered) if self._passed_over[one] >= PATIENCE), ordered[0])
-        for one in ordered:
-            self._passed_over[one] = 0 if one == chosen else self._passed_over[one] + 1
-        return chosen
+    def remove(self, job: Job) -> None:
+        """Forget a job."""
+        self._rings[job.priority].remove(job)
+
+    def take(self) -> Job:
+        """Take the next job out; there must be one."""
+        present = [self._rings[priority] for priority in sorted(self._rings, reverse=True) if self._rings[priority]]
+        # Of classes that have waited long enough, the least urgent: it has the fewest chances.
+        chosen = next((ring for ring in reversed(present) if ring.passed_over >= PATIENCE), present[0])
+        for ring in present:
+            ring.passed_over = 0 if ring is chosen else ring.passed_over + 1
+        return chosen.take()
+
+
+class _Ring:
+    """The clients of one class, the next one first, each with its jobs in the order in which they came."""
+
+    def __init__(self) -> None:
+        self.passed_over = 0
+        self._lines: OrderedDict[str, deque[Job]] = OrderedDict()
+        self._last: str | None = None
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def copy(self) -> _Ring:
+        twin = _Ring()
+        twin.passed_over, twin._last = self.passed_over, self._last
+        twin._lines = OrderedDict((client, line.copy()) for client, line in self._lines.items())
+        return twin
+
+    def add(self, job: Job) -> None:
+        if line := self._lines.get(job.client):
+            line.append(job)
+            return
+        self._lines[job.client] = deque([job])
+        # A newcomer goes after all who wait for their turn already, so that new names are of no use to anybody,
+        # but before the client who has just had one.
+        if self._last is not None and self._last in self._lines:
+            self._lines.move_to_end(self._last)
+
+    def remove(self, job: Job) -> None:
+        line = self._lines[job.client]
+        line.remove(job)
+        if not line:
+            del self._lines[job.client]
+
+    def take(self) -> Job:
+        self._last, line = self._lines.popitem(last=False)
+        job = line.popleft()
+        if line:
+            self._lines[self._last] = line
+        return job

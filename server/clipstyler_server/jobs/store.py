@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Engine, Row, and_, create_engine, delete, event, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Engine,
+    Row,
+    Select,
+    and_,
+    create_engine,
+    delete,
+    event,
+    func,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from clipstyler_server.jobs.records import SOURCES, Record, State
-from clipstyler_server.jobs.tables import STYLIZATIONS
+from clipstyler_server.jobs.tables import STYLIZATIONS, UPLOADS
 
 _T = STYLIZATIONS.c
-_BUSY_S = 5
+_FINAL = tuple(state for state in State if state.is_final)
+_OPEN = tuple(state for state in State if not state.is_final)
+_BUSY_S = 2  # that SQLite waits for another process
 
 
 class JobStore:
@@ -31,7 +46,13 @@ class JobStore:
         self._engine = _engine(url)
 
     def migrate(self) -> None:
-        """Bring the tables up to date."""
+        """Bring the tables up to date.
+
+        Raises
+        ------
+        alembic.util.CommandError
+            They are of a later version than this one knows.
+        """
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self._engine.begin() as connection:
@@ -71,16 +92,15 @@ class JobStore:
             query = query.where(or_(_T.created_at < created_at, and_(_T.created_at == created_at, _T.id < job_id)))
         return self._all(query)
 
-    def unfinished(self, owner: str) -> list[Record]:
-        """List what a server had taken and not finished, oldest first."""
-        open_states = [state for state in State if not state.is_final]
-        mine = and_(_T.state.in_(open_states), _T.lease_owner == owner)
-        return self._all(select(STYLIZATIONS).where(mine).order_by(_T.created_at, _T.id))
+    def unfinished(self, owner: str, now: float) -> list[Record]:
+        """List what a server had taken and not finished, and what others did not finish in time, oldest first."""
+        abandoned = or_(_T.lease_owner == owner, _T.lease_until < now)
+        query = select(STYLIZATIONS).where(_T.state.in_(_OPEN), abandoned)
+        return self._all(query.order_by(_T.created_at, _T.id))
 
-    def finished_before(self, ended_at: float) -> list[Record]:
-        """List jobs that were over before a time, oldest first."""
-        over = _T.ended_at < ended_at
-        return self._all(select(STYLIZATIONS).where(over).order_by(_T.ended_at, _T.id))
+    def oldest_finished(self, limit: int) -> list[Record]:
+        """List jobs that are over, those first that were over first."""
+        return self._all(select(STYLIZATIONS).where(_T.state.in_(_FINAL)).order_by(_T.ended_at, _T.id).limit(limit))
 
     def stored_bytes(self) -> int:
         """Sum the bytes of all jobs' images."""
@@ -94,32 +114,43 @@ class JobStore:
             outcome = connection.execute(update(STYLIZATIONS).where(allowed).values(state=to, **changes))
             return bool(outcome.rowcount)
 
-    def renumber(self, job_id: str, sequence: int) -> None:
-        """Note the number that the events of an unfinished job begin behind from now on."""
+    def renumber(self, job_id: str, sequence: int) -> bool:
+        """Note the number that the events of a waiting job begin behind from now on; returns whether it waits."""
+        waits = and_(_T.id == job_id, _T.state == State.QUEUED)
         with self._engine.begin() as connection:
-            connection.execute(update(STYLIZATIONS).where(_T.id == job_id).values(sequence=sequence))
+            return bool(connection.execute(update(STYLIZATIONS).where(waits).values(sequence=sequence)).rowcount)
 
     def delete(self, job_id: str) -> bool:
         """Delete a job that is over; returns whether there was one."""
-        final = [state for state in State if state.is_final]
         with self._engine.begin() as connection:
-            outcome = connection.execute(delete(STYLIZATIONS).where(_T.id == job_id, _T.state.in_(final)))
+            outcome = connection.execute(delete(STYLIZATIONS).where(_T.id == job_id, _T.state.in_(_FINAL)))
             return bool(outcome.rowcount)
 
-    def images(self) -> set[str]:
-        """Return the digests of all images that jobs refer to."""
-        with self._engine.connect() as connection:
-            rows = connection.execute(select(_T.content, _T.result)).all()
-        return {digest for row in rows for digest in row if digest}
+    def keep_upload(self, digest: str, expires_at: float) -> None:
+        """Note that an uploaded image is to be kept until then."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(UPLOADS).where(UPLOADS.c.digest == digest))
+            connection.execute(insert(UPLOADS).values(digest=digest, expires_at=expires_at))
 
-    def _one(self, condition: Any) -> Record | None:
+    def forget_uploads(self, now: float) -> None:
+        """Forget uploads whose time is over."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(UPLOADS).where(UPLOADS.c.expires_at < now))
+
+    def is_used(self, digest: str) -> bool:
+        """Whether a job or an upload refers to an image."""
+        by_job = select(_T.id).where(or_(_T.content == digest, _T.result == digest)).limit(1)
+        by_upload = select(UPLOADS.c.digest).where(UPLOADS.c.digest == digest)
+        with self._engine.connect() as connection:
+            return bool(connection.scalar(by_job) or connection.scalar(by_upload))
+
+    def _one(self, condition: ColumnElement[bool]) -> Record | None:
         found = self._all(select(STYLIZATIONS).where(condition))
         return found[0] if found else None
 
-    def _all(self, query: Any) -> list[Record]:
+    def _all(self, query: Select[Any]) -> list[Record]:
         with self._engine.connect() as connection:
-            rows: Sequence[Row[Any]] = connection.execute(query).all()
-        return [_record(row) for row in rows]
+            return [_record(row) for row in connection.execute(query)]
 
 
 def _record(row: Row[Any]) -> Record:

@@ -1,4 +1,4 @@
-"""The database's one table. A change here needs a migration."""
+"""The database's tables. A change here needs a migration."""
 
 from __future__ import annotations
 
@@ -41,4 +41,13 @@ STYLIZATIONS = Table(
     Column("lease_until", Double),
     Index("stylizations_newest", "created_at", "id"),
     Index("stylizations_state", "state", "created_at"),
+    Index("stylizations_ended", "ended_at"),
+    Index("stylizations_content", "content"),
+    Index("stylizations_result", "result"),
+)
+UPLOADS = Table(
+    "uploads",
+    METADATA,
+    Column("digest", String(64), primary_key=True),
+    Column("expires_at", Double, nullable=False),
 )

@@ -10,6 +10,7 @@ from functools import partial
 
 from clipstyler.imaging import ImageError
 from clipstyler.v1.stylization_service_pb2 import CreateStylizationRequest
+from clipstyler_server import logs
 from clipstyler_server.engine.base import Order
 from clipstyler_server.engine.decoding import PhotoDecoder
 from clipstyler_server.errors import Violation, invalid
@@ -73,13 +74,13 @@ class Admission:
         self._dispatcher.check_open()
         priority = read_priority(request)
         photo = await self._photo(request)
-        digest = payload_digest(request)
+        digest = await asyncio.to_thread(payload_digest, request)
         wish = self._wish(request, photo)
         with self._dispatcher.reserve():
             order, decode_s = await self._order(Job.new_id(), wish, photo, self._timeout_s(caller.remaining_s))
-            self._dispatcher.check_deadline(order)
             job = Job(order, decode_s, client=caller.client, priority=priority, one_shot=caller.one_shot)
             job.stored_bytes = len(photo)
+            self._dispatcher.check_deadline(job)
             # From here on it is all or nothing, also when the caller leaves meanwhile.
             writing = asyncio.ensure_future(self._write_down(job, request, photo, digest))
             try:
@@ -91,13 +92,13 @@ class Admission:
         self._metrics.photo_accepted(len(photo))
         return job
 
-    async def restore(self, record: Record) -> Job:
-        """Take up a stored job that waits.
+    async def restore(self, record: Record) -> None:
+        """Take up a stored job that waits, unless it was cancelled meanwhile.
 
         Raises
         ------
         ServiceError
-            It cannot be run any more, as its photo or its encoders are gone.
+            It cannot be run any more, as its photo or its encoders are gone, or the storage does not work.
         """
         request = CreateStylizationRequest.FromString(record.request)
         photo = await self._stored(record.content, "image")
@@ -113,9 +114,10 @@ class Admission:
             first_sequence=record.sequence + SEQUENCE_STRIDE,
         )
         job.stored_bytes = len(photo)
-        await self._storage.run(self._storage.store.renumber, record.id, job.sequence)
-        self._dispatcher.accept(job)
-        return job
+        async with self._storage.claiming:
+            if await self._storage.run(self._storage.store.renumber, record.id, job.sequence):
+                logs.get_logger().info("job_taken_up", job_id=record.id, attempts=record.attempts)
+                self._dispatcher.accept(job)
 
     def _left(self, job: Job, writing: asyncio.Future[None]) -> None:
         """Nobody waits for a job that was just written down: a durable one is run, a call's is not."""
@@ -133,7 +135,7 @@ class Admission:
         return await self._stored(request.upload.removeprefix(UPLOADS), "upload")
 
     async def _stored(self, digest: str, field: str) -> bytes:
-        photo = await self._storage.run(self._storage.images.get, digest)
+        photo = await self._storage.look(self._storage.images.get, digest)
         if photo is None:
             raise invalid(Violation(field, "is not stored here, or not any more: upload it again"))
         return photo

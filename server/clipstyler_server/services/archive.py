@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import time
 from collections.abc import Awaitable, Callable
@@ -18,7 +19,7 @@ from clipstyler_server.jobs.dispatcher import CHUNK_BYTES, INLINE_BYTES, Dispatc
 from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Event, Gap, Heartbeat
 from clipstyler_server.jobs.model import Job
 from clipstyler_server.jobs.records import Record, State
-from clipstyler_server.jobs.storage import UPLOAD_KEPT_S, Storage
+from clipstyler_server.jobs.storage import Storage
 from clipstyler_server.services import to_proto
 from clipstyler_server.services.admission import payload_digest
 from clipstyler_server.services.from_proto import UPLOADS, PageQuery, read_request_id
@@ -42,6 +43,7 @@ class Archive:
 
     def __init__(self, settings: Settings, storage: Storage, dispatcher: Dispatcher) -> None:
         self._limits = Limits(settings.max_image_bytes, settings.max_image_pixels)
+        self._upload_kept_s = settings.upload_kept_s
         self._storage = storage
         self._dispatcher = dispatcher
         self._creating: dict[str, asyncio.Future[str]] = {}
@@ -55,16 +57,16 @@ class Archive:
             REQUEST_ID_REUSED, INVALID_FIELD, and what `create` raises.
         """
         request_id = read_request_id(request)
-        digest = payload_digest(request)
+        digest = await asyncio.to_thread(payload_digest, request)
         while other := self._creating.get(request_id):
             await asyncio.wait([other])
         creating = self._creating[request_id] = asyncio.get_running_loop().create_future()
         try:
-            if (found := await self._storage.run(self._storage.store.find_request, request_id)) is None:
+            if (found := await self._storage.look(self._storage.store.find_request, request_id)) is None:
                 try:
                     return (await create()).id
                 except IntegrityError:  # another server was first
-                    found = await self._storage.run(self._storage.store.find_request, request_id)
+                    found = await self._storage.look(self._storage.store.find_request, request_id)
         finally:
             del self._creating[request_id]
             creating.cancel()
@@ -89,7 +91,7 @@ class Archive:
     async def page(self, query: PageQuery) -> pb.ListStylizationsResponse:
         """List one page, and how to ask for the next."""
         store = self._storage.store
-        found = await self._storage.run(store.newest, query.size + 1, query.state, query.before)
+        found = await self._storage.look(store.newest, query.size + 1, query.state, query.before)
         shown = found[: query.size]
         token = to_proto.page_token(shown[-1], query.state) if len(found) > query.size else ""
         return pb.ListStylizationsResponse(
@@ -128,13 +130,25 @@ class Archive:
         return to_proto.event(job_id, Event(passed, datetime.now(UTC), Heartbeat()))
 
     async def cancel(self, job_id: str) -> None:
-        """Cancel a job that waits for being taken up; one that is over stays as it is.
+        """Cancel a job; one that is over stays as it is. One that waits is over when this returns.
 
         Raises
         ------
         ServiceError
             NOT_FOUND.
         """
+        async with self._storage.claiming:
+            job = self._dispatcher.jobs.get(job_id)
+            if job is None:
+                await self._cancel_stored(job_id)
+        if job:
+            runs = job is self._dispatcher.running
+            self._dispatcher.cancel(job, CancelReason.REQUESTED)
+            if not runs:
+                await job.ended.wait()
+
+    async def _cancel_stored(self, job_id: str) -> None:
+        """Cancel a job that was not taken up yet."""
         record = await self._record(job_id)
         if record.state.is_final:
             return
@@ -179,9 +193,10 @@ class Archive:
 
     async def keep_upload(self, photo: bytes) -> pb.UploadImageResponse:
         """Keep an uploaded photo for a while."""
-        digest = await self._storage.run(self._storage.images.put, photo)
+        expires_at = time.time() + self._upload_kept_s
+        digest = await self._storage.run(self._storage.keep_upload, photo, expires_at)
         response = pb.UploadImageResponse(upload=UPLOADS + digest)
-        response.expire_time.FromSeconds(int(time.time() + UPLOAD_KEPT_S))
+        response.expire_time.FromSeconds(int(expires_at))
         return response
 
     def _content(self, data: bytes) -> event_pb2.Image:
@@ -197,27 +212,30 @@ class Archive:
         )
 
     def _described(self, record: Record) -> stylization_pb2.Stylization:
+        job = self._dispatcher.jobs.get(record.id)
+        if job and job.end and not record.state.is_final:  # told, and not stored yet
+            record = dataclasses.replace(record, state=job.state, end=to_proto.stored_end(job.id, job.end))
         message = to_proto.stylization(record)
-        if job := self._dispatcher.jobs.get(record.id):
-            if job is self._dispatcher.running:
-                message.state = stylization_pb2.STATE_RUNNING
-                message.step = job.step
-            elif not record.state.is_final:
-                position, start = self._dispatcher.outlook(job)
-                message.queue_position = position
-                if start:
-                    message.estimated_start_time.FromDatetime(start)
-            message.steps = job.order.config.steps
+        if job is None or record.state.is_final:
+            return message
+        message.steps = job.order.config.steps
+        if job.state is State.RUNNING:
+            message.state = stylization_pb2.STATE_RUNNING
+            message.step = job.step
+        elif queued := self._dispatcher.outlook().get(job.id):
+            message.queue_position = queued.position
+            if queued.start:
+                message.estimated_start_time.FromDatetime(queued.start)
         return message
 
     async def _record(self, job_id: str) -> Record:
-        record = await self._storage.run(self._storage.store.get, job_id)
+        record = await self._storage.look(self._storage.store.get, job_id)
         if record is None:
             raise _missing(f"there is no {to_proto.name(job_id)}")
         return record
 
     async def _bytes(self, digest: str) -> bytes:
-        data = await self._storage.run(self._storage.images.get, digest)
+        data = await self._storage.look(self._storage.images.get, digest)
         if data is None:
             raise _missing(f"the image {digest} is gone")
         return data

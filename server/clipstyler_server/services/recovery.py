@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC, datetime
 
 from clipstyler_server import logs
-from clipstyler_server.errors import ServiceError
+from clipstyler_server.errors import Reason, ServiceError, internal
 from clipstyler_server.jobs.events import Cancelled, CancelReason, End, Event, Failed
 from clipstyler_server.jobs.failures import deadline_error, draining_error, restart_error
 from clipstyler_server.jobs.records import Record, State
@@ -15,6 +16,8 @@ from clipstyler_server.services import to_proto
 from clipstyler_server.services.admission import Admission
 
 _MOST_RUNS = 2
+_PAUSE_S = 1.0
+_PASSING = {Reason.STORAGE_FULL, Reason.STORAGE_UNAVAILABLE}
 
 
 class Recovery:
@@ -34,32 +37,57 @@ class Recovery:
         self._storage = storage
         self._admission = admission
         self._requeue = requeue
+        self._waiting: list[Record] = []
 
     async def settle(self) -> None:
-        """Decide about every job that ran or belonged to a call; before any call is answered."""
+        """Decide about every job that was not over, before any call is answered.
+
+        Raises
+        ------
+        ServiceError
+            The storage does not work.
+        """
         store = self._storage.store
-        for record in await self._storage.run(store.unfinished, self._storage.owner):
-            if record.one_shot:
-                # Its call broke when the server did.
-                await self._end(record, Cancelled(0, draining_error(), CancelReason.CALLER_LEFT))
-            elif record.deadline_at <= time.time():
-                await self._end(record, Failed(deadline_error()))
-            elif record.state is State.RUNNING and self._requeue and record.attempts < _MOST_RUNS:
+        for record in await self._storage.look(store.unfinished, self._storage.owner, time.time()):
+            if end := self._verdict(record):
+                await self._end(record, end)
+                continue
+            if record.state is State.RUNNING:
                 await self._storage.run(store.transition, record.id, State.QUEUED)
-            elif record.state is State.RUNNING:
-                await self._end(record, Failed(restart_error()))
+            self._waiting.append(record)
 
     async def take_up(self) -> None:
-        """Put stored jobs that wait into the queue, the oldest first; the worker must be ready."""
-        for record in await self._storage.run(self._storage.store.unfinished, self._storage.owner):
-            if record.state is not State.QUEUED:
-                continue
+        """Put the jobs that wait into the queue, the oldest first; the worker must be ready."""
+        for record in self._waiting:
+            while not await self._is_taken_up(record):
+                await asyncio.sleep(_PAUSE_S)
+
+    def _verdict(self, record: Record) -> End | None:
+        """Say how a job is over by now; None: it is to be run."""
+        if record.one_shot:
+            # Its call broke when the server did.
+            return Cancelled(0, draining_error(), CancelReason.CALLER_LEFT)
+        if record.deadline_at <= time.time():
+            return Failed(deadline_error())
+        if record.state is State.RUNNING and not (self._requeue and record.attempts < _MOST_RUNS):
+            return Failed(restart_error())
+        return None
+
+    async def _is_taken_up(self, record: Record) -> bool:
+        """Take a job up, or end it if that cannot be done. False: the storage does not work just now."""
+        try:
             try:
                 await self._admission.restore(record)
             except ServiceError as error:
+                if error.reason in _PASSING:
+                    raise
                 await self._end(record, Failed(error))
-            else:
-                logs.get_logger().info("job_taken_up", job_id=record.id, attempts=record.attempts)
+            except Exception:  # noqa: BLE001 - one job that cannot be read must not stop the others
+                logs.get_logger().exception("job_not_restored", job_id=record.id)
+                await self._end(record, Failed(internal(record.id)))
+        except ServiceError:
+            return False  # logged
+        return True
 
     async def _end(self, record: Record, payload: End) -> None:
         end = Event(record.sequence + 1, datetime.now(UTC), payload)

@@ -11,6 +11,7 @@ from clipstyler.v1.stylization_service_pb2_grpc import StylizationServiceService
 from clipstyler_server.engine.base import Previewed, Progressed
 from clipstyler_server.jobs.dispatcher import Dispatcher
 from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Failed, Gap, Payload, Succeeded
+from clipstyler_server.jobs.failures import draining_error
 from clipstyler_server.jobs.model import Job
 from clipstyler_server.services import from_proto, to_proto
 from clipstyler_server.services.admission import Admission, Caller
@@ -107,6 +108,8 @@ class StylizationService(StylizationServiceServicer):
                 for message in ends:
                     yield pb.WatchStylizationResponse(event=message)
                 return
+            if self._dispatcher.draining:
+                raise draining_error()
             # Stored as waiting and not taken up yet: the server has just started.
             yield pb.WatchStylizationResponse(event=await self._archive.nap(job_id, request.after_sequence))
         mailbox = job.watch(self._settings.heartbeat_s, request.after_sequence)
@@ -124,13 +127,7 @@ class StylizationService(StylizationServiceServicer):
     ) -> pb.CancelStylizationResponse:
         """Stop a job."""
         job_id = from_proto.read_name(request.name)
-        if job := self._dispatcher.jobs.get(job_id):
-            waits = job is not self._dispatcher.running
-            self._dispatcher.cancel(job, CancelReason.REQUESTED)
-            if waits:
-                await job.ended.wait()
-        else:
-            await self._archive.cancel(job_id)
+        await self._archive.cancel(job_id)
         return pb.CancelStylizationResponse(stylization=await self._archive.describe(job_id))
 
     async def DeleteStylization(  # noqa: N802 - the contract's name

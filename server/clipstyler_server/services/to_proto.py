@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -62,7 +61,7 @@ def image(encoded: EncodedImage, with_data: bool = True) -> event_pb2.Image:
         width=encoded.width,
         height=encoded.height,
         size_bytes=len(encoded.data),
-        sha256=hashlib.sha256(encoded.data).digest(),
+        sha256=encoded.sha256,
     )
 
 

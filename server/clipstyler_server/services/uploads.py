@@ -19,6 +19,7 @@ async def receive(parts: AsyncIterator[UploadImageRequest], max_bytes: int) -> b
     """
     header = None
     photo = bytearray()
+    digest = hashlib.sha256()
     async for part in parts:
         if header is None:
             header = part.header
@@ -27,13 +28,16 @@ async def receive(parts: AsyncIterator[UploadImageRequest], max_bytes: int) -> b
             if not 0 < header.size_bytes <= max_bytes:
                 raise invalid(Violation("header.size_bytes", f"must be 1 to {max_bytes}, got {header.size_bytes}"))
             continue
+        if part.HasField("header"):
+            raise invalid(Violation("header", "must come in the first message only"))
         photo += part.data
+        digest.update(part.data)
         if len(photo) > header.size_bytes:
             raise invalid(Violation("data", f"is more than the {header.size_bytes} bytes that were announced"))
     if header is None:
         raise invalid(Violation("header", "must come in the first message"))
     if len(photo) != header.size_bytes:
         raise invalid(Violation("data", f"ended after {len(photo)} of {header.size_bytes} bytes"))
-    if hashlib.sha256(photo).digest() != header.sha256:
+    if digest.digest() != header.sha256:
         raise invalid(Violation("header.sha256", "is not that of the bytes that came: send them again"))
     return bytes(photo)

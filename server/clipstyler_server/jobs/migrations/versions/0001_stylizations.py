@@ -1,4 +1,4 @@
-"""The table of jobs, with leases."""
+"""The tables of jobs, with leases, and of uploads."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Create the table."""
+    """Create the tables."""
     op.create_table(
         "stylizations",
         sa.Column("id", sa.String(36), primary_key=True),
@@ -34,8 +34,17 @@ def upgrade() -> None:
     )
     op.create_index("stylizations_newest", "stylizations", ["created_at", "id"])
     op.create_index("stylizations_state", "stylizations", ["state", "created_at"])
+    op.create_index("stylizations_ended", "stylizations", ["ended_at"])
+    op.create_index("stylizations_content", "stylizations", ["content"])
+    op.create_index("stylizations_result", "stylizations", ["result"])
+    op.create_table(
+        "uploads",
+        sa.Column("digest", sa.String(64), primary_key=True),
+        sa.Column("expires_at", sa.Double, nullable=False),
+    )
 
 
 def downgrade() -> None:
-    """Drop the table."""
+    """Drop the tables."""
+    op.drop_table("uploads")
     op.drop_table("stylizations")

@@ -1,0 +1,82 @@
+"""Images as files: whole or not at all, once each, and none for good that nobody needs."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import threading
+import time
+
+import pytest
+from clipstyler_server.jobs.images import ImageFiles
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+
+@pytest.fixture
+def images(tmp_path) -> ImageFiles:
+    return ImageFiles(tmp_path / "images")
+
+
+def files(images: ImageFiles) -> list[str]:
+    return sorted(path.name for path in images._directory.rglob("*") if path.is_file())
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@given(st.binary())
+def test_what_was_put_is_found_under_its_digest(images, data):
+    digest = images.put(data)
+    assert digest == hashlib.sha256(data).hexdigest()
+    assert images.get(digest) == data
+
+
+def test_the_same_image_is_one_file(images):
+    assert images.put(b"same") == images.put(b"same")
+    assert len(files(images)) == 1
+
+
+@pytest.mark.parametrize("name", ["", "../lock", "0" * 64, "A" * 64, "a/b"])
+def test_what_is_not_there_is_none(images, name):
+    assert images.get(name) is None
+
+
+def test_a_full_disk_leaves_nothing_behind(images, monkeypatch):
+    def full(_handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        images.put(b"too much")
+    assert files(images) == []
+
+
+def test_what_a_killed_server_did_not_finish_is_swept_away(images):
+    kept = images.put(b"kept")
+    (images._directory / "half.part").write_bytes(b"half")
+    images.sweep()
+    assert files(images) == [kept]
+
+
+def test_naming_an_image_again_makes_it_young_again(images):
+    digest = images.put(b"old")
+    path = images._path(digest)
+    os.utime(path, (time.time() - 100, time.time() - 100))
+    assert images.older_than(50) == [digest]
+    assert images.is_older_than(digest, 50)
+    images.put(b"old")
+    assert images.older_than(50) == []
+    assert not images.is_older_than(digest, 50)
+    assert not images.is_older_than("0" * 64, 0)
+
+
+def test_many_writers_of_one_image_do_not_disturb_each_other(images):
+    data = os.urandom(100_000)
+    threads = [threading.Thread(target=images.put, args=(data,)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (digest,) = files(images)
+    assert images.get(digest) == data

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
@@ -313,7 +314,9 @@ async def test_a_thousand_creates_with_a_hundred_ids_make_a_hundred_jobs(serve, 
             stub = type(server.stub)(channel)
             return [create(7 * thread + number, stub) for number in range(50)]
 
-    names = await asyncio.gather(*(asyncio.to_thread(creates, thread) for thread in range(20)))
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(20) as threads:
+        names = await asyncio.gather(*(loop.run_in_executor(threads, creates, thread) for thread in range(20)))
 
     assert len({name for part in names for name in part}) == 100
     assert len((await server.page(page_size=1000)).stylizations) == 100

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,8 @@ _SHARE_REAL, _ENOUGH_REAL = 0.35, 6
 _FLATTEST = 0.04  # deviation of a cut-out that still shows the material
 # The photo stands against all other concepts, and comes in many faults: it fills this share of the pictures.
 _SHARE_PHOTO = 0.08
+# A medium keeps a photo's colours and shows in its marks alone, which takes longer to learn than a material.
+_MEDIUM_TO_MATERIAL = 1.7
 
 
 class Chunk(NamedTuple):
@@ -65,9 +68,18 @@ def chunk(seed: int, number: int, count: int, sources: Sources) -> Chunk:
     """Draw chunk `number` of a training run: `count` pictures of random concepts."""
     rng = np.random.default_rng([seed, number])
     names = known_concepts()
-    concepts = np.where(rng.random(count) < _SHARE_PHOTO, 0, rng.integers(1, len(names), count))
+    concepts = rng.choice(len(names), count, p=_shares(names))
     pictures = np.stack([to_bytes(draw(names[concept], rng, sources)) for concept in concepts])
     return Chunk(pictures, concepts.astype(np.int64))
+
+
+def _shares(names: Sequence[str]) -> NDArray[np.float64]:
+    """Share of every concept among the pictures."""
+    weights = np.array([_MEDIUM_TO_MATERIAL if name in MEDIA else 1.0 for name in names])
+    weights[names.index(PHOTO)] = 0
+    weights *= (1 - _SHARE_PHOTO) / weights.sum()
+    weights[names.index(PHOTO)] = _SHARE_PHOTO
+    return weights
 
 
 class Painter:

@@ -33,14 +33,14 @@ from clipstyler.losses import (
 )
 from clipstyler.prompts import check_texts, embed_text, text_direction
 from clipstyler.stylenet import STRIDE, StyleNet
+from clipstyler.tints import luminance, tints
 
+WARM_UP_RATE = 2e-3  # of Adam; the photo is learnt in a dozen updates at a rate too high for the styles
 HALVING_PERIOD = 100  # updates after which the learning rate is halved
 # A narrower photo is mirrored to this: VGG19 halves four times, and StyleNet normalises over its smallest map.
 SMALLEST_SIDE = 16
 _FAMILIAR = 0.5  # probability below which a text counts as unknown
 _LIBRARIES = ("clipstyler", "torch", "torchvision", "open_clip_torch", "numpy", "pillow")
-# ITU-R BT.601 weights, as torchvision's greyscale has them.
-_LUMA = (0.2989, 0.587, 0.114)
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,9 @@ class RunState:
         config = self.config
         zero = image.new_zeros(())
         clip_losses = directional_loss(embeddings, self.content_embedding, self.direction)
-        patch_losses = self._patch_losses(embeddings, clip_losses) if config.weight_patch else zero[None]
+        patch_losses = zero[None]
+        if config.weight_patch:
+            patch_losses = self._with_text(clip_losses[: config.patches], embeddings[: config.patches])
         tau = config.threshold if config.threshold_rejection else None
         patch = patch_clip_loss(patch_losses, tau)
         direction = clip_losses[-1] if config.weight_direction else zero
@@ -246,16 +248,22 @@ class RunState:
             rejected = (threshold_rejection(patch_losses, tau) == 0).float().mean()
         return total, torch.stack([total, direction, patch, content, variation, rejected]).detach()
 
-    def _patch_losses(self, embeddings: Tensor, directional: Tensor) -> Tensor:
-        count, share = self.config.patches, self.config.text_share
+    def _with_text(self, directional: Tensor, embeddings: Tensor) -> Tensor:
+        """Losses of views of which a share is the distance from the text itself."""
+        share = self.config.text_share
         if self.text is None or not share:
-            return directional[:count]
-        return (1 - share) * directional[:count] + share * text_loss(embeddings[:count], self.text)
+            return directional
+        return (1 - share) * directional + share * text_loss(embeddings, self.text)
 
     def warm_up(self) -> Iterator[int]:
-        """Learn to give the photo back; yields the number of every update made, and leaves the optimiser untouched."""
-        optimiser = torch.optim.Adam(self.net.parameters(), lr=self.config.learning_rate)
-        target = self._on_canvas(self.photo)
+        """Learn to give the photo back, in the colours nearest to the text; leaves the optimiser untouched.
+
+        Yields the number of every update made.
+        """
+        if not self.config.warm_up:
+            return
+        optimiser = torch.optim.Adam(self.net.parameters(), lr=WARM_UP_RATE)
+        target = self._nearest_start()
         for done in range(1, self.config.warm_up + 1):
             loss = F.l1_loss(self.render(), target)
             optimiser.zero_grad(set_to_none=True)
@@ -263,6 +271,16 @@ class RunState:
             optimiser.step()
             yield done
         self.optimiser.zero_grad(set_to_none=True)
+
+    @torch.no_grad()
+    def _nearest_start(self) -> Tensor:
+        """The photo in that tint of `clipstyler.tints` whose loss as a whole is least, (1, 3, H, W)."""
+        photo, candidates = self._on_canvas(self.photo), tints()
+        small = patches.resize(photo, self.encoders.clip.image_size)
+        views = torch.cat([tint(small) for tint in candidates])
+        embeddings = F.normalize(self.encoders.clip.encode_image(views), dim=1)
+        directional = directional_loss(embeddings, self.content_embedding, self.direction)
+        return candidates[int(self._with_text(directional, embeddings).argmin())](photo)
 
     def update(self) -> None:
         """Apply the gradients once, then step the schedule."""
@@ -417,8 +435,7 @@ def adjust_contrast(image: Tensor, factor: float) -> Tensor:
     """
     if factor == 1:
         return image
-    luma = torch.tensor(_LUMA, device=image.device, dtype=image.dtype).view(1, 3, 1, 1)
-    mean = (image * luma).sum(dim=1, keepdim=True).mean(dim=(-2, -1), keepdim=True)
+    mean = luminance(image).mean(dim=(-2, -1), keepdim=True)
     return (factor * image + (1 - factor) * mean).clamp(0, 1)
 
 

@@ -73,7 +73,7 @@ def marble(rng: Generator, size: int) -> Array:
     y, _ = turned_axes(rng, size)
     veins = np.abs(np.sin(y * rng.uniform(4, 10) + rng.uniform(3, 6) * fbm(rng, size, 2, 2.4)))
     fine = np.abs(2 * fbm(rng, size, 4, 2.2) - 1)
-    dark = 0.55 * np.exp(-veins * rng.uniform(6, 14)) + 0.35 * np.exp(-fine * 14) + 0.18 * clouds
+    dark = 0.6 * np.exp(-veins * rng.uniform(2.5, 10)) + 0.35 * np.exp(-fine * 14) + 0.18 * clouds
     return unit(jitter(rng, (0.96, 0.95, 0.93), 0.02) - dark[..., None] * jitter(rng, (0.8, 0.8, 0.76), 0.05))
 
 

@@ -85,22 +85,25 @@ def oil(rng: Generator, photo: Array) -> Array:
 
 
 def watercolour(rng: Generator, photo: Array) -> Array:
-    """Pale transparent washes with darker rims, bleeding edges, white paper showing through."""
+    """Pale transparent washes with dark rims, bleeding edges, and much white paper between and around them."""
     size = len(photo)
     bleed = rng.uniform(3, 8)
     soft = ndimage.median_filter(photo[::2, ::2], (5, 5, 1)).repeat(2, 0).repeat(2, 1)[:size, :size]
     soft = blur(warp(soft, (fbm(rng, size, 8, 1.6) - 0.5) * bleed, (fbm(rng, size, 8, 1.6) - 0.5) * bleed), 0.7)
-    level = luminance(soft)
-    steps = rng.integers(4, 7)
+    level = stretch_to_unit(luminance(soft))
+    steps = rng.integers(3, 6)
     rims = edges(np.round(blur(level, 1) * steps) / steps, 0.7)
-    vivid = np.clip(level[..., None] + (soft - level[..., None]) * rng.uniform(1.5, 2.2), 0, 1)
-    strength = rng.uniform(0.4, 0.65) * (0.75 + 0.5 * fbm(rng, size, 4, 1.6))[..., None]
-    wash = 1 - strength * (1 - vivid) - 0.4 * (rims * fbm(rng, size, 5, 1.5))[..., None] * (1 - 0.5 * vivid)
+    vivid = np.clip(level[..., None] + (soft - luminance(soft)[..., None]) * rng.uniform(1.8, 3), 0, 1)
+    pools = fbm(rng, size, rng.uniform(3, 6), 1.6)
+    strength = rng.uniform(0.45, 0.7) * (0.35 + 1.1 * pools)[..., None]
+    wash = 1 - strength * (1 - vivid) - 0.6 * (rims * fbm(rng, size, 5, 1.5))[..., None] * (1 - 0.7 * vivid)
     y, x = axes(size)
-    margin = np.minimum(np.minimum(y, 1 - y), np.minimum(x, 1 - x)) + 0.12 * (fbm(rng, size, 4, 1.4) - 0.5)
-    paper = np.clip((margin + rng.uniform(-0.02, 0.3)) * 30, 0, 1)[..., None]
-    grain = 0.05 * (fbm(rng, size, 26, 0.4) - 0.5)[..., None]
-    return unit(wash * paper + 0.985 * (1 - paper) + grain)
+    margin = np.minimum(np.minimum(y, 1 - y), np.minimum(x, 1 - x)) + 0.16 * (fbm(rng, size, 4, 1.4) - 0.5)
+    bare = np.clip((level + 0.6 * (pools - 0.5) - rng.uniform(0.6, 0.85)) * 12, 0, 1)
+    painted = np.clip((margin + rng.uniform(-0.06, 0.12)) * 30, 0, 1) * (1 - bare)
+    edge = edges(painted, 0.8)[..., None] * 0.35 * (1 - 0.6 * vivid)
+    grain = 0.06 * (fbm(rng, size, 26, 0.4) - 0.5)[..., None]
+    return unit(wash * painted[..., None] + 0.985 * (1 - painted[..., None]) - edge + grain)
 
 
 def starry(rng: Generator, photo: Array) -> Array:

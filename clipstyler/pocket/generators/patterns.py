@@ -121,7 +121,7 @@ def low_poly(rng: Generator, photo: Array) -> Array:
     owner = mesh.find_simplex(np.indices((size, size)).reshape(2, -1).T).clip(0)
     count = np.maximum(np.bincount(owner, minlength=len(mesh.simplices)), 1)
     sums = [np.bincount(owner, photo[..., i].ravel(), len(count)) for i in range(3)]
-    colours = vivid(np.stack(sums, -1) / count[:, None], 1.8) * rng.uniform(0.6, 1.35, (len(count), 1))
+    colours = vivid(np.stack(sums, -1) / count[:, None], 1.8) * rng.uniform(0.5, 1.5, (len(count), 1))
     return unit(colours[owner].reshape(size, size, 3))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -12,41 +11,12 @@ from skimage.metrics import structural_similarity
 from clipstyler.encoders.inference import Floats, InferenceEncoders, embed_text, image_of, unit
 from clipstyler.imaging import Picture
 
-PROTOCOL = 1
-"""Raised whenever the same images and seed would give other numbers."""
+from clipstyler.quality import Quality
+
 SIDE = 512
 CROPS = 64
 SMALLEST_CROP, LARGEST_CROP = 64, 224
 _BATCH = 16
-
-
-@dataclass(frozen=True)
-class Quality:
-    """Quality of one stylisation.
-
-    Attributes
-    ----------
-    patch_clip_score
-        Mean cosine of the text with random crops, -1 to 1: the paper's headline number.
-    global_similarity
-        Cosine between the directions in which the whole image and the text moved, -1 to 1.
-    patch_similarity
-        The same for the crops, on average.
-    content_distance
-        Mean squared difference of the content features, summed over their layers; 0: unchanged.
-    ssim
-        Structural similarity of both images, at most 1.
-    seed, protocol
-        Of the crops, and of these rules.
-    """
-
-    patch_clip_score: float
-    global_similarity: float
-    patch_similarity: float
-    content_distance: float
-    ssim: float
-    seed: int
-    protocol: int = PROTOCOL
 
 
 def evaluate(

@@ -22,7 +22,8 @@ from clipstyler.v1 import (
 from clipstyler_server import logs
 from clipstyler_server.engine.base import EngineEvent, WorkerLost, WorkerState
 from clipstyler_server.engine.decoding import PhotoDecoder
-from clipstyler_server.engine.supervisor import Patience, Supervisor
+from clipstyler_server.engine.keeper import Patience
+from clipstyler_server.engine.supervisor import Supervisor
 from clipstyler_server.engine.workload import OptimiserOptions, UnfitError, WorkloadFactory, torch_workload
 from clipstyler_server.errors import ServiceError
 from clipstyler_server.interceptors import RpcGuard

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clipstyler import metrics
+from clipstyler import metrics, quality
 from clipstyler.encoders.inference import text_direction
 from clipstyler.encoders.onnx.torch_path import TorchPath
 from clipstyler.imaging import Picture
@@ -78,7 +78,7 @@ def test_the_report_repeats_by_its_seed_and_tells_seed_and_protocol(encoders: To
     first, again, other = measured(encoders, 1), measured(encoders, 1), measured(encoders, 2)
     assert first == again
     assert first.patch_clip_score != other.patch_clip_score
-    assert (first.seed, first.protocol) == (1, metrics.PROTOCOL)
+    assert (first.seed, first.protocol) == (1, quality.PROTOCOL)
 
 
 def test_images_of_other_sizes_and_shapes_can_be_measured(encoders: TorchPath) -> None:

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 from clipstyler.config import Calibration, Preset, StylizeConfig
 from clipstyler.imaging import ImageFormat, Picture
+from clipstyler.quality import Quality
 
 
 class Losses(NamedTuple):
@@ -179,6 +180,7 @@ class Finished:
     prepare_s: float
     optimise_s: float
     encode_s: float
+    quality: Quality | None = None
 
 
 class StopCause(StrEnum):

@@ -1,0 +1,114 @@
+"""Brings an export into a cache and holds it against PyTorch: a program of its own, so that its caller needs none.
+
+It reads a task as JSON on standard input and writes the outcome as JSON on standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from clipstyler.encoders.onnx.manifest import BrokenExportError
+from clipstyler.encoders.onnx.providers import SessionOptions
+
+
+class PreparationError(RuntimeError):
+    """The program broke; the message says how."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The outcome for some encoders.
+
+    Attributes
+    ----------
+    directory
+        Of the export; "" where there is none.
+    parity
+        What the gate found.
+    problem
+        Why the export must not be used; "" where it may.
+    provider_problem
+        Why the provider that was asked for does not become active; "" where it does.
+    replaced
+        What was wrong with an older export that had to be written again.
+    """
+
+    directory: str = ""
+    parity: str = ""
+    problem: str = ""
+    provider_problem: str = ""
+    replaced: str = ""
+
+
+def prepare(name: str, cache: Path, providers: tuple[str, ...], threads: int, timeout_s: float) -> Prepared:
+    """Run the program for some encoders, and wait.
+
+    Raises
+    ------
+    PreparationError
+        It broke or took too long.
+    """
+    task = {"name": name, "cache": str(cache), "providers": providers, "threads": threads}
+    command = [sys.executable, "-m", __name__]
+    try:
+        ran = subprocess.run(
+            command, input=json.dumps(task), capture_output=True, text=True, check=True, timeout=timeout_s
+        )
+    except subprocess.CalledProcessError as error:
+        last = (error.stderr or "").strip().rpartition("\n")[2]
+        raise PreparationError(f"preparing {name!r} failed: {last or error}") from error
+    except subprocess.TimeoutExpired as error:
+        raise PreparationError(f"preparing {name!r} took more than {timeout_s:g} s") from error
+    return Prepared(**json.loads(ran.stdout.strip().rpartition("\n")[2]))
+
+
+def main() -> None:
+    """Carry a task out."""
+    task = json.load(sys.stdin)
+    options = SessionOptions(tuple(task["providers"]), threads=task["threads"], cache=Path(task["cache"]))
+    print(json.dumps(asdict(_prepare(task["name"], Path(task["cache"]), options))))
+
+
+def _prepare(name: str, cache: Path, options: SessionOptions) -> Prepared:
+    import torch  # noqa: PLC0415 - importing this module is light: the caller does
+    from filelock import FileLock  # noqa: PLC0415
+
+    from clipstyler.encoders import registry  # noqa: PLC0415
+    from clipstyler.encoders.base import EncoderUnavailableError  # noqa: PLC0415
+    from clipstyler.encoders.onnx.encoders import OnnxEncoders  # noqa: PLC0415
+    from clipstyler.encoders.onnx.export import OPSET, export  # noqa: PLC0415
+    from clipstyler.encoders.onnx.parity import check_parity  # noqa: PLC0415
+    from clipstyler.encoders.onnx.sessions import ProviderError  # noqa: PLC0415
+    from clipstyler.encoders.onnx.torch_path import TorchPath  # noqa: PLC0415
+
+    torch.set_num_threads(options.threads)
+    encoders = registry.load(name)
+    named = f"{encoders.clip.digest[:16]}-{encoders.content.digest[:16]}-opset{OPSET}"
+    directory = cache / named
+    cache.mkdir(parents=True, exist_ok=True)
+    replaced = ""
+    with FileLock(cache / f"{named}.lock"):
+        try:
+            if not directory.is_dir():
+                export(encoders, directory)
+            try:
+                exported = OnnxEncoders(directory, options)
+            except BrokenExportError as error:
+                replaced = str(error)
+                export(encoders, directory)
+                exported = OnnxEncoders(directory, options)
+        except ProviderError as error:
+            return Prepared(provider_problem=str(error))
+        except (BrokenExportError, EncoderUnavailableError) as error:
+            return Prepared(problem=str(error))
+    parity = check_parity(TorchPath(encoders), exported)
+    problem = "" if parity.holds else f"the export does not agree with PyTorch: {parity}"
+    return Prepared(str(directory), str(parity), problem, replaced=replaced)
+
+
+if __name__ == "__main__":
+    main()

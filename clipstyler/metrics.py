@@ -10,7 +10,6 @@ from skimage.metrics import structural_similarity
 
 from clipstyler.encoders.inference import Floats, InferenceEncoders, embed_text, image_of, unit
 from clipstyler.imaging import Picture
-
 from clipstyler.quality import Quality
 
 SIDE = 512

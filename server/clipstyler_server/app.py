@@ -7,22 +7,29 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from pathlib import Path
 from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from platformdirs import user_cache_path
 
 from clipstyler.v1 import (
+    encoder_service_pb2,
+    encoder_service_pb2_grpc,
     server_service_pb2,
     server_service_pb2_grpc,
     stylization_service_pb2,
     stylization_service_pb2_grpc,
 )
 from clipstyler_server import logs
-from clipstyler_server.engine.base import EngineEvent, WorkerLost, WorkerState
+from clipstyler_server.engine.base import Engine, EngineEvent, WorkerLost, WorkerState
 from clipstyler_server.engine.decoding import PhotoDecoder
+from clipstyler_server.engine.evaluation import EvaluatorOptions
+from clipstyler_server.engine.evaluator_link import EvaluatorLink
 from clipstyler_server.engine.keeper import Patience
+from clipstyler_server.engine.reporting import ReportingEngine
 from clipstyler_server.engine.supervisor import Supervisor
 from clipstyler_server.engine.workload import OptimiserOptions, UnfitError, WorkloadFactory, torch_workload
 from clipstyler_server.errors import ServiceError
@@ -37,6 +44,7 @@ from clipstyler_server.readiness import Readiness
 from clipstyler_server.services import to_proto
 from clipstyler_server.services.admission import Admission
 from clipstyler_server.services.archive import Archive
+from clipstyler_server.services.encoders import EncoderService
 from clipstyler_server.services.recovery import Recovery
 from clipstyler_server.services.server_info import ServerInfoService
 from clipstyler_server.services.stylization import StylizationService
@@ -46,6 +54,7 @@ from clipstyler_server.telemetry import Metrics
 SERVICES = (
     stylization_service_pb2.DESCRIPTOR.services_by_name["StylizationService"].full_name,
     server_service_pb2.DESCRIPTOR.services_by_name["ServerService"].full_name,
+    encoder_service_pb2.DESCRIPTOR.services_by_name["EncoderService"].full_name,
 )
 _FAREWELL_S = 2.0  # for last messages to reach their readers
 
@@ -83,7 +92,15 @@ class App:
         self.supervisor = Supervisor(
             _optimiser_options(settings), make_workload, _patience(settings), self._on_event, self._on_state
         )
-        self.dispatcher.attach(self.supervisor)
+        self.evaluator = self._make_evaluator() if settings.evaluator else None
+        self.engine: Engine = self.supervisor
+        self._pass_on = self.dispatcher.handle
+        if self.evaluator:
+            reporting = ReportingEngine(
+                self.supervisor, self.evaluator, settings.report_timeout_s, self.dispatcher.handle
+            )
+            self.engine, self._pass_on = reporting, reporting.handle
+        self.dispatcher.attach(self.engine)
         self.decoder = PhotoDecoder(
             settings.image_limits, settings.decode_timeout_s, settings.log_level, settings.log_format
         )
@@ -132,6 +149,7 @@ class App:
             asyncio.create_task(self.readiness.keep_told(), name="health"),
             asyncio.create_task(self._take_up(), name="recovery"),
             asyncio.create_task(self.retention.keep_tidy(), name="retention"),
+            asyncio.create_task(self._keep_evaluating(), name="evaluator"),
         ]
 
     async def ready(self) -> None:
@@ -161,6 +179,8 @@ class App:
         await self.dispatcher.drain(grace_s)
         await self._server.stop(_FAREWELL_S)
         await self.supervisor.stop()
+        if self.evaluator:
+            await self.evaluator.stop()
         await self.decoder.stop()
         for task in self._tasks:
             task.cancel()
@@ -185,7 +205,7 @@ class App:
             try:
                 await task
             except UnfitError as error:
-                raise StartError(f"the worker cannot start: {error}") from error
+                raise StartError(f"a worker cannot start: {error}") from error
 
     def _on_state(self) -> None:
         self.readiness.changed()
@@ -196,7 +216,23 @@ class App:
     def _on_event(self, event: EngineEvent) -> None:
         if isinstance(event, WorkerLost):
             self.metrics.worker_lost()
-        self.dispatcher.handle(event)
+        self._pass_on(event)
+
+    def _make_evaluator(self) -> EvaluatorLink:
+        return EvaluatorLink(_evaluator_options(self.settings), _patience(self.settings), self._on_evaluator_state)
+
+    async def _keep_evaluating(self) -> None:
+        """Keep the evaluator alive; it starts when the optimiser is ready, so that it does not delay that."""
+        await self._ready.wait()
+        if self.evaluator:
+            await self.evaluator.run()
+        await asyncio.Event().wait()
+
+    def _on_evaluator_state(self) -> None:
+        if self.evaluator and self.evaluator.state is WorkerState.READY:
+            self.metrics.evaluator_ready({facts.name: facts.backend for facts in self.evaluator.facts.values()})
+        elif self.evaluator and self.evaluator.state is WorkerState.CRASHED:
+            self.metrics.evaluator_lost()
 
     def _make_server(self) -> grpc.aio.Server:
         server = grpc.aio.server(
@@ -217,8 +253,12 @@ class App:
             StylizationService(self.settings, self.admission, self.dispatcher, archive, self.metrics), server
         )
         server_service_pb2_grpc.add_ServerServiceServicer_to_server(
-            ServerInfoService(self.settings, self.dispatcher), server
+            ServerInfoService(self.settings, self.dispatcher, self.evaluator), server
         )
+        if self.evaluator:
+            encoder_service_pb2_grpc.add_EncoderServiceServicer_to_server(
+                EncoderService(self.settings, self.evaluator, self.decoder, self.metrics), server
+            )
         health_pb2_grpc.add_HealthServicer_to_server(self.readiness.health, server)
         reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
         return server
@@ -276,6 +316,24 @@ def _optimiser_options(settings: Settings) -> OptimiserOptions:
         device=settings.device,
         threads=settings.optimiser_threads,
         nice=settings.nice,
+        log_level=settings.log_level,
+        log_format=settings.log_format,
+        models=settings.models,
+        offline=settings.offline,
+    )
+
+
+def _evaluator_options(settings: Settings) -> EvaluatorOptions:
+    return EvaluatorOptions(
+        encoders=settings.encoders,
+        providers=() if settings.providers == ("auto",) else settings.providers,
+        on_mismatch=settings.on_mismatch,
+        threads=settings.evaluator_threads,
+        nice=settings.nice,
+        cache=Path(settings.cache_dir) if settings.cache_dir else user_cache_path("clipstyler"),
+        direction_bytes=settings.direction_cache_bytes,
+        batch_wait_s=settings.batch_wait_s,
+        start_timeout_s=settings.start_timeout_s,
         log_level=settings.log_level,
         log_format=settings.log_format,
         models=settings.models,

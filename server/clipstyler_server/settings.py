@@ -54,6 +54,30 @@ class Settings(BaseSettings):
     )
     nice: int = Field(default=10, ge=0, le=19, description="By how much the optimiser yields to other processes.")
 
+    evaluator: bool = Field(
+        default=True, description="Whether an evaluator runs: EncoderService, and the quality of results."
+    )
+    providers: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("auto",),
+        min_length=1,
+        description="ONNX Runtime's providers, in order (tensorrt, cuda, cpu): the first must become active, unless auto.",
+    )
+    on_mismatch: Literal["pytorch", "refuse"] = Field(
+        default="pytorch", description="Where an export does not agree with PyTorch: evaluate with that, or refuse."
+    )
+    evaluator_threads: int = Field(default=1, ge=1, le=1024, description="Threads of the evaluator.")
+    cache_dir: str = Field(default="", description="Directory of exports and text directions; empty: the user's cache.")
+    direction_cache_bytes: int = Field(
+        default=32 * MIB, ge=0, description="Memory for text directions, in the evaluator and in the front each."
+    )
+    batch_wait_s: float = Field(
+        default=0.002, ge=0, le=1, description="Seconds that an embedding waits for others to go with it."
+    )
+    max_batch: int = Field(default=64, ge=1, le=256, description="Most texts or images in one call of EncoderService.")
+    report_timeout_s: float = Field(
+        default=15, ge=0, le=600, description="Seconds a result is held back at most until its quality is measured."
+    )
+
     queue_capacity: int = Field(default=16, ge=0, le=10_000, description="Jobs that may wait; one more is refused.")
     max_image_bytes: int = Field(
         default=Limits().max_bytes, ge=1024, le=256 * MIB, description="Largest photo in bytes."
@@ -112,7 +136,7 @@ class Settings(BaseSettings):
     )
     log_format: LogFormat = Field(default=LogFormat.JSON, description="json for machines, console for people.")
 
-    @field_validator("encoders", mode="before")
+    @field_validator("encoders", "providers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

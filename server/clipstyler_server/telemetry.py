@@ -5,10 +5,12 @@ No label ever holds a text of a user or a name that a caller made up.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
+
+from clipstyler.directions import CacheStats
 
 UNKNOWN_METHOD = "unknown"
 _RPC_SECONDS = (0.005, 0.02, 0.1, 0.5, 2, 10, 30, 60, 120, 300, 600, 1800)
@@ -47,6 +49,16 @@ class Metrics:
             "photo_bytes", "Size of accepted photos.", tuple(4**n * 1024 for n in range(9))
         )
         self._restarts = self._counter("worker_restarts", "Worker processes that were lost, and replaced.")
+
+        self._directions = self._counter("text_directions", "Text directions, by where they came from.", "origin")
+        self._direction_cache = {
+            field: self._gauge(f"text_direction_cache_{name}", f"The evaluator's directions in memory: {name}.")
+            for field, name in zip(CacheStats._fields, ("entries", "bytes", "evictions", "refused"), strict=True)
+        }
+        self._provider = self._gauge(
+            "evaluator_provider", "1 for what executes the arithmetic of encoders.", "encoders", "backend"
+        )
+        self._evaluator_restarts = self._counter("evaluator_restarts", "Evaluators that were lost, and replaced.")
 
     def watch(self, name: str, description: str, read: Callable[[], float]) -> None:
         """Register a gauge that is read when it is collected."""
@@ -95,12 +107,31 @@ class Metrics:
         """Count a lost worker."""
         self._restarts.inc()
 
+    def direction_found(self, origin: str, stats: CacheStats | None = None) -> None:
+        """Count a text direction, and note how the evaluator's cache is now."""
+        self._directions.labels(origin).inc()
+        for field, value in (stats._asdict() if stats else {}).items():
+            self._direction_cache[field].set(value)
+
+    def evaluator_ready(self, backends: Mapping[str, str]) -> None:
+        """Note what executes the arithmetic of each of the evaluator's encoders."""
+        self._provider.clear()
+        for encoders, backend in backends.items():
+            self._provider.labels(encoders, backend).set(1)
+
+    def evaluator_lost(self) -> None:
+        """Count a lost evaluator."""
+        self._evaluator_restarts.inc()
+
     def exposition(self) -> bytes:
         """Return everything in Prometheus' text format."""
         return generate_latest(self.registry)
 
     def _counter(self, name: str, description: str, *labels: str) -> Counter:
         return Counter(f"clipstyler_{name}", description, labels, registry=self.registry)
+
+    def _gauge(self, name: str, description: str, *labels: str) -> Gauge:
+        return Gauge(f"clipstyler_{name}", description, labels, registry=self.registry)
 
     def _histogram(self, name: str, description: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"clipstyler_{name}", description, labels, buckets=buckets, registry=self.registry)

@@ -224,6 +224,7 @@ def settings(**changes: object) -> Settings:
         "encoders": "scripted,other",
         "threads": 1,
         "restart_delay_s": 0.05,
+        "evaluator": False,
         "log_level": "warning",
         "data_dir": tempfile.mkdtemp(prefix="clipstyler-"),
     }

@@ -44,7 +44,19 @@ class Prepared:
     replaced: str = ""
 
 
-def prepare(name: str, cache: Path, providers: tuple[str, ...], threads: int, timeout_s: float) -> Prepared:
+@dataclass(frozen=True)
+class Preparation:
+    """What is to be prepared: see `SessionOptions`, and `clipstyler.encoders.store` for `models` (a directory)."""
+
+    name: str
+    cache: str
+    providers: tuple[str, ...] = ()
+    threads: int = 1
+    models: str = ""
+    offline: bool = False
+
+
+def prepare(task: Preparation, timeout_s: float) -> Prepared:
     """Run the program for some encoders, and wait.
 
     Raises
@@ -52,28 +64,25 @@ def prepare(name: str, cache: Path, providers: tuple[str, ...], threads: int, ti
     PreparationError
         It broke or took too long.
     """
-    task = {"name": name, "cache": str(cache), "providers": providers, "threads": threads}
     command = [sys.executable, "-m", __name__]
     try:
         ran = subprocess.run(
-            command, input=json.dumps(task), capture_output=True, text=True, check=True, timeout=timeout_s
+            command, input=json.dumps(asdict(task)), capture_output=True, text=True, check=True, timeout=timeout_s
         )
     except subprocess.CalledProcessError as error:
         last = (error.stderr or "").strip().rpartition("\n")[2]
-        raise PreparationError(f"preparing {name!r} failed: {last or error}") from error
+        raise PreparationError(f"preparing {task.name!r} failed: {last or error}") from error
     except subprocess.TimeoutExpired as error:
-        raise PreparationError(f"preparing {name!r} took more than {timeout_s:g} s") from error
+        raise PreparationError(f"preparing {task.name!r} took more than {timeout_s:g} s") from error
     return Prepared(**json.loads(ran.stdout.strip().rpartition("\n")[2]))
 
 
 def main() -> None:
     """Carry a task out."""
-    task = json.load(sys.stdin)
-    options = SessionOptions(tuple(task["providers"]), threads=task["threads"], cache=Path(task["cache"]))
-    print(json.dumps(asdict(_prepare(task["name"], Path(task["cache"]), options))))
+    print(json.dumps(asdict(_prepare(Preparation(**json.load(sys.stdin))))))
 
 
-def _prepare(name: str, cache: Path, options: SessionOptions) -> Prepared:
+def _prepare(task: Preparation) -> Prepared:
     import torch  # noqa: PLC0415 - importing this module is light: the caller does
     from filelock import FileLock  # noqa: PLC0415
 
@@ -84,9 +93,13 @@ def _prepare(name: str, cache: Path, options: SessionOptions) -> Prepared:
     from clipstyler.encoders.onnx.parity import check_parity  # noqa: PLC0415
     from clipstyler.encoders.onnx.sessions import ProviderError  # noqa: PLC0415
     from clipstyler.encoders.onnx.torch_path import TorchPath  # noqa: PLC0415
+    from clipstyler.encoders.store.store import Store, default_directory  # noqa: PLC0415
 
-    torch.set_num_threads(options.threads)
-    encoders = registry.load(name)
+    torch.set_num_threads(task.threads)
+    cache = Path(task.cache)
+    options = SessionOptions(tuple(task.providers), threads=task.threads, cache=cache)
+    store = Store(Path(task.models) if task.models else default_directory(), task.offline)
+    encoders = registry.load(task.name, store=store)
     named = f"{encoders.clip.digest[:16]}-{encoders.content.digest[:16]}-opset{OPSET}"
     directory = cache / named
     cache.mkdir(parents=True, exist_ok=True)

@@ -41,6 +41,8 @@ class EvaluatorOptions:
     start_timeout_s: float
     log_level: str
     log_format: str
+    models: str = ""
+    offline: bool = False
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from clipstyler.encoders.inference import InferenceEncoders
 from clipstyler.encoders.onnx.encoders import OnnxEncoders
 from clipstyler.encoders.onnx.manifest import BrokenExportError
-from clipstyler.encoders.onnx.prepare import PreparationError, prepare
+from clipstyler.encoders.onnx.prepare import Preparation, PreparationError, prepare
 from clipstyler.encoders.onnx.providers import SessionOptions
 from clipstyler.encoders.onnx.sessions import ProviderError
 from clipstyler_server import logs
@@ -32,14 +32,16 @@ def open_encoders(name: str, options: EvaluatorOptions) -> OpenEncoders:
         The provider that was asked for does not become active; or the gate is shut, and the operator wants no PyTorch.
     """
     try:
-        prepared = prepare(name, options.cache / "exports", options.providers, options.threads, options.start_timeout_s)
+        exports = options.cache / "exports"
+        task = Preparation(name, str(exports), options.providers, options.threads, options.models, options.offline)
+        prepared = prepare(task, options.start_timeout_s)
         if prepared.provider_problem:
             raise UnfitError(prepared.provider_problem)
         if prepared.replaced:
             logs.get_logger().warning("export_replaced", encoders=name, problem=prepared.replaced)
         problem = prepared.problem
         if not problem:
-            session = SessionOptions(options.providers, threads=options.threads, cache=options.cache / "exports")
+            session = SessionOptions(options.providers, threads=options.threads, cache=exports)
             encoders = OnnxEncoders(Path(prepared.directory), session)
             logs.get_logger().info(
                 "encoders_open",
@@ -67,9 +69,11 @@ def _with_torch(name: str, options: EvaluatorOptions) -> InferenceEncoders:
     from clipstyler.encoders import registry  # noqa: PLC0415
     from clipstyler.encoders.base import EncoderUnavailableError  # noqa: PLC0415
     from clipstyler.encoders.onnx.torch_path import TorchPath  # noqa: PLC0415
+    from clipstyler.encoders.store.store import Store, default_directory  # noqa: PLC0415
 
     torch.set_num_threads(options.threads)
     try:
-        return TorchPath(registry.load(name))
+        store = Store(Path(options.models) if options.models else default_directory(), options.offline)
+        return TorchPath(registry.load(name, store=store))
     except (ConfigError, EncoderUnavailableError, OSError) as error:
         raise UnfitError(str(error)) from error

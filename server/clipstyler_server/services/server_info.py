@@ -9,7 +9,9 @@ from clipstyler import __version__
 from clipstyler.config import PRESETS
 from clipstyler.v1 import server_service_pb2
 from clipstyler.v1.server_service_pb2_grpc import ServerServiceServicer
+from clipstyler.zero_shot import MAX_LABELS
 from clipstyler_server.engine.base import Encoders, WorkerState
+from clipstyler_server.engine.evaluator_link import EvaluatorLink
 from clipstyler_server.jobs.dispatcher import Dispatcher
 from clipstyler_server.services import from_proto, to_proto
 from clipstyler_server.settings import MAX_MESSAGE_BYTES, Settings
@@ -33,11 +35,14 @@ class ServerInfoService(ServerServiceServicer):
         The limits.
     dispatcher
         Knows the queue and the worker.
+    evaluator
+        None where the server has none.
     """
 
-    def __init__(self, settings: Settings, dispatcher: Dispatcher) -> None:
+    def __init__(self, settings: Settings, dispatcher: Dispatcher, evaluator: EvaluatorLink | None) -> None:
         self._settings = settings
         self._dispatcher = dispatcher
+        self._evaluator = evaluator
         self._start = datetime.now(UTC)
 
     async def GetServerInfo(  # noqa: N802 - the contract's name
@@ -61,6 +66,8 @@ class ServerInfoService(ServerServiceServicer):
                 capacity=self._dispatcher.queue.capacity,
             ),
         )
+        if self._evaluator:
+            response.evaluator.CopyFrom(_evaluator(self._evaluator))
         response.start_time.FromDatetime(self._start)
         return response
 
@@ -75,6 +82,8 @@ class ServerInfoService(ServerServiceServicer):
             max_patches=settings.max_patches,
             max_message_bytes=MAX_MESSAGE_BYTES,
             max_preview_size=settings.max_preview_size,
+            max_batch=settings.max_batch,
+            max_labels=MAX_LABELS,
         )
 
     def _worker(self) -> server_service_pb2.Worker:
@@ -89,6 +98,18 @@ class ServerInfoService(ServerServiceServicer):
             worker.provider = engine.info.provider
             worker.threads = engine.info.threads
         return worker
+
+
+def _evaluator(evaluator: EvaluatorLink) -> server_service_pb2.Evaluator:
+    providers = [
+        server_service_pb2.ActiveProvider(
+            encoders=facts.name, backend=facts.backend, precision=facts.precision, skipped=facts.skipped
+        )
+        for facts in evaluator.facts.values()
+    ]
+    return server_service_pb2.Evaluator(
+        state=_STATES[evaluator.state], restarts=evaluator.restarts, providers=providers
+    )
 
 
 def _encoders(encoders: Encoders) -> server_service_pb2.Encoders:

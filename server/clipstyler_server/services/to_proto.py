@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from clipstyler.config import Calibration, StylizeConfig, TvForm
+from clipstyler.quality import Quality
 from clipstyler.v1 import event_pb2, options_pb2, stylization_pb2
 from clipstyler.v1.stylization_service_pb2 import CreateStylizationRequest, GetStylizationImageResponse
 from clipstyler_server.engine.base import (
@@ -128,6 +130,11 @@ def _add_end(message: stylization_pb2.Stylization, end: event_pb2.StylizationEve
             message.error.CopyFrom(end.failed.status)
         case "cancelled":
             message.cancel_reason = end.cancelled.reason
+
+
+def quality(measured: Quality) -> event_pb2.Quality:
+    """Translate a quality report."""
+    return event_pb2.Quality(**asdict(measured))
 
 
 def models(named: Iterable[Model]) -> list[event_pb2.Model]:
@@ -252,6 +259,7 @@ def _result(end: Succeeded) -> event_pb2.Result:
         threads=finished.threads,
         versions=finished.versions,
         losses=_losses(finished.losses),
+        quality=quality(finished.quality) if finished.quality else None,
         timings=event_pb2.Timings(
             queued=_duration(end.queued_s),
             decode=_duration(end.decode_s),

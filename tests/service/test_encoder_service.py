@@ -1,0 +1,196 @@
+"""The evaluator as a real process on real exports of `pocket`, behind a real server with a scripted optimiser."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+import psutil
+import pytest
+import pytest_asyncio
+from clipstyler_server.engine.base import WorkerState
+
+from clipstyler import imaging, zero_shot
+from clipstyler.encoders import registry
+from clipstyler.v1 import encoder_service_pb2 as pb2
+from clipstyler.v1 import server_service_pb2
+from clipstyler.v1.encoder_service_pb2_grpc import EncoderServiceStub
+from tests.service import scripted
+from tests.service.conftest import start
+from tests.service.harness import Harness, eventually, fields, photo, reason, request, status_of
+
+TOLERANCE = 1e-5  # of a value of a unit embedding, whatever else was in its batch
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+async def start_evaluating(cache: Path, **changes: object) -> Harness:
+    changes = {"encoders": "pocket", "evaluator": True, "cache_dir": str(cache), "report_timeout_s": 60} | changes
+    harness = await start(scripted.make, **changes)
+    await eventually(lambda: harness.app.evaluator.state is WorkerState.READY, 120)
+    return harness
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def evaluating(cache: Path) -> AsyncIterator[Harness]:
+    harness = await start_evaluating(cache)
+    yield harness
+    await harness.stop()
+
+
+@pytest.fixture
+def stub(evaluating: Harness) -> EncoderServiceStub:
+    evaluating.count_from_here()
+    return EncoderServiceStub(evaluating.channel)
+
+
+def rows(response: pb2.EncodeTextResponse | pb2.EncodeImageResponse) -> np.ndarray:
+    return np.array([embedding.values for embedding in response.embeddings])
+
+
+async def test_the_active_provider_is_told_and_torch_is_not_loaded(evaluating: Harness) -> None:
+    told = (await evaluating.info()).evaluator
+    assert [(p.encoders, p.precision) for p in told.providers] == [("pocket", "fp32")]
+    assert told.providers[0].backend.startswith("onnx-")
+    assert told.state == server_service_pb2.WORKER_STATE_IDLE
+    assert evaluating.metric("evaluator_provider", encoders="pocket", backend=told.providers[0].backend) == 1
+    loaded = {Path(m.path).name for m in psutil.Process(evaluating.app.evaluator.pid).memory_maps()}
+    assert not [name for name in loaded if name.startswith("libtorch")]
+    assert [name for name in loaded if "onnxruntime" in name]
+
+
+async def test_texts_get_unit_embeddings_with_dimension_and_digest(stub: EncoderServiceStub) -> None:
+    answer = await stub.EncodeText(pb2.EncodeTextRequest(texts=["fire", "  a  stone wall "]))
+    made = rows(answer)
+    assert made.shape == (2, answer.encoder.dimension)
+    assert np.linalg.norm(made, axis=1) == pytest.approx(1, abs=1e-5)
+    assert answer.encoder.digest == registry.load("pocket").clip.digest
+
+
+async def test_embeddings_do_not_depend_on_what_else_is_in_the_batch(stub: EncoderServiceStub) -> None:
+    texts = ["fire", "a very long description of a stone wall in the morning light by the sea", "neon", "ice"] * 4
+    images = [photo(40 + 9 * i, 64) for i in range(6)]
+    alone = [rows(await stub.EncodeText(pb2.EncodeTextRequest(texts=[text])))[0] for text in texts[:4]]
+    together = rows(await stub.EncodeText(pb2.EncodeTextRequest(texts=texts)))
+    crowd = await asyncio.gather(*(stub.EncodeText(pb2.EncodeTextRequest(texts=[text])) for text in texts))
+    assert np.abs(together - np.array(alone * 4)).max() <= TOLERANCE
+    assert np.abs(np.array([rows(answer)[0] for answer in crowd]) - together).max() <= TOLERANCE
+    single = [rows(await stub.EncodeImage(pb2.EncodeImageRequest(images=[image])))[0] for image in images]
+    assert np.abs(rows(await stub.EncodeImage(pb2.EncodeImageRequest(images=images))) - single).max() <= TOLERANCE
+
+
+async def test_a_text_direction_is_the_same_bits_from_everywhere(
+    evaluating: Harness, stub: EncoderServiceStub, cache: Path
+) -> None:
+    asked = pb2.GetTextDirectionRequest(style_text="a caf\u00e9 in the rain")
+    computed, again = await stub.GetTextDirection(asked), await stub.GetTextDirection(asked)
+    other_form = await stub.GetTextDirection(pb2.GetTextDirectionRequest(style_text=" a  cafe\u0301 in the rain"))
+    assert computed == again == other_form
+    counted = {o: evaluating.metric("text_directions_total", origin=o) for o in ("computed", "front", "memory")}
+    assert counted == {"computed": 1, "front": 2, "memory": 0}
+    assert evaluating.metric("text_direction_cache_entries") >= 1
+    restarted = await start_evaluating(cache)
+    try:
+        assert await EncoderServiceStub(restarted.channel).GetTextDirection(asked) == computed
+        assert restarted.metric("text_directions_total", origin="store") == 1
+    finally:
+        await restarted.stop()
+
+
+async def test_concurrent_requests_for_one_direction_compute_it_once(
+    evaluating: Harness, stub: EncoderServiceStub
+) -> None:
+    asked = pb2.GetTextDirectionRequest(style_text="rust and rain")
+    answers = await asyncio.gather(*(stub.GetTextDirection(asked) for _ in range(12)))
+    assert all(answer == answers[0] for answer in answers)
+    assert evaluating.metric("text_directions_total", origin="computed") == 1
+
+
+async def test_classification_is_the_librarys(stub: EncoderServiceStub) -> None:
+    labels = ["fire", "stone wall", "a pencil sketch"]
+    answer = await stub.ClassifyImage(pb2.ClassifyImageRequest(image=photo(), labels=labels))
+    expected = zero_shot.classify(imaging.decode(photo()), labels, registry.load("pocket"))
+    assert [p.label for p in answer.predictions] == [p.label for p in expected]
+    assert [p.probability for p in answer.predictions] == pytest.approx([p.probability for p in expected], abs=1e-3)
+
+
+async def test_a_measured_stylisation_repeats_by_its_seed(stub: EncoderServiceStub) -> None:
+    def asked(seed: int) -> pb2.EvaluateStylizationRequest:
+        images = {"content_image": photo(), "stylized_image": photo(64, 96)}
+        return pb2.EvaluateStylizationRequest(**images, style_text="fire", seed=seed)
+
+    first, again, other = [await stub.EvaluateStylization(asked(seed)) for seed in (1, 1, 2)]
+    assert first == again
+    assert (first.quality.seed, first.quality.protocol) == (1, 1)
+    assert first.quality.patch_clip_score != other.quality.patch_clip_score
+    assert first.quality.ssim == other.quality.ssim < 1
+
+
+@pytest.mark.parametrize(
+    ("method", "asked", "field"),
+    [
+        ("EncodeText", pb2.EncodeTextRequest(), "texts"),
+        ("EncodeText", pb2.EncodeTextRequest(texts=["fire"] * 65), "texts"),
+        ("EncodeText", pb2.EncodeTextRequest(texts=["fire", " "]), "texts[1]"),
+        ("EncodeText", pb2.EncodeTextRequest(texts=["fire"], encoders="nobody"), "encoders"),
+        ("EncodeImage", pb2.EncodeImageRequest(), "images"),
+        ("EncodeImage", pb2.EncodeImageRequest(images=[photo()] * 65), "images"),
+        ("EncodeImage", pb2.EncodeImageRequest(images=[photo(), b"no image"]), "images[1]"),
+        ("GetTextDirection", pb2.GetTextDirectionRequest(), "style_text"),
+        ("GetTextDirection", pb2.GetTextDirectionRequest(style_text="A photo"), "style_text"),
+        ("ClassifyImage", pb2.ClassifyImageRequest(image=photo()), "labels"),
+        ("ClassifyImage", pb2.ClassifyImageRequest(image=photo(), labels=["fire", "ice", "Fire"]), "labels[2]"),
+        ("ClassifyImage", pb2.ClassifyImageRequest(image=photo(), labels=["fire", ""]), "labels[1]"),
+        ("ClassifyImage", pb2.ClassifyImageRequest(image=photo()[:60], labels=["fire"]), "image"),
+        (
+            "EvaluateStylization",
+            pb2.EvaluateStylizationRequest(content_image=photo(), stylized_image=b"x", style_text="fire"),
+            "stylized_image",
+        ),
+        (
+            "EvaluateStylization",
+            pb2.EvaluateStylizationRequest(
+                content_image=photo(), stylized_image=photo(), style_text="fire", seed=2**63
+            ),
+            "seed",
+        ),
+    ],
+)
+async def test_bad_input_is_refused_by_its_field_and_the_process_lives(
+    evaluating: Harness, stub: EncoderServiceStub, method: str, asked: object, field: str
+) -> None:
+    pid = evaluating.app.evaluator.pid
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await getattr(stub, method)(asked)
+    assert fields(status_of(caught.value)) == [field]
+    assert (evaluating.app.evaluator.pid, evaluating.app.evaluator.restarts) == (pid, 0)
+
+
+async def test_every_result_carries_its_quality(evaluating: Harness) -> None:
+    outcome = await evaluating.stylize(request(), timeout=120)
+    assert outcome.kinds()[-1] == "result"
+    quality = outcome.result.quality
+    assert quality.protocol == 1
+    assert -1 <= quality.patch_clip_score <= 1
+    assert outcome.only("warning") == []
+
+
+async def test_without_an_evaluator_the_result_arrives_with_a_warning(evaluating: Harness) -> None:
+    link = evaluating.app.evaluator
+    restarts = link.restarts
+    psutil.Process(link.pid).kill()
+    await eventually(lambda: link.state is not WorkerState.READY)
+    outcome = await evaluating.stylize(request())
+    assert [warning.code for warning in outcome.only("warning")] == ["QUALITY_NOT_MEASURED"]
+    assert not outcome.result.HasField("quality")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await EncoderServiceStub(evaluating.channel).EncodeText(pb2.EncodeTextRequest(texts=["fire"]))
+    assert reason(status_of(caught.value)) == "WORKER_NOT_READY"
+    await eventually(lambda: link.state is WorkerState.READY, 120)
+    assert link.restarts == restarts + 1

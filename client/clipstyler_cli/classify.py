@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from clipstyler_client import Client
+from clipstyler_client import encoders as calls
+from clipstyler_client.encoders import Prediction
 from rich.console import Console
 from rich.table import Table
 
@@ -20,7 +25,10 @@ _BAR = 24
 def command(
     image: Annotated[Path, typer.Argument(help="Image file: JPEG, PNG, WebP, TIFF, BMP or GIF.", show_default=False)],
     labels: Annotated[list[str], typer.Argument(help="Texts to choose from.", show_default=False)],
-    encoders: Annotated[str, typer.Option(help="Name of the encoders; see `clipstyler models list`.")] = "pocket",
+    encoders: Annotated[
+        str | None, typer.Option(help="Name of the encoders. Default: pocket, or the server's first.")
+    ] = None,
+    server: Annotated[str | None, typer.Option(help="HOST:PORT of a server. Default: this machine.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -33,14 +41,15 @@ def command(
       clipstyler classify out.png mosaic "stained glass" "stone wall" --json
 
       clipstyler classify cat.jpg "a cat" "a dog" --encoders vit-b-32
-    """
-    with clear_errors(), library_errors():
-        from clipstyler import imaging, zero_shot  # noqa: PLC0415 - heavy, and only used here
-        from clipstyler.encoders import registry  # noqa: PLC0415
 
-        zero_shot.check_labels(labels)
-        picture = imaging.decode(image.read_bytes())
-        predictions = zero_shot.classify(picture, labels, registry.load(encoders, device, store=store_here()))
+      clipstyler classify cat.jpg photo fire --server localhost:50051
+    """
+    with clear_errors(), library_errors() if server is None else nullcontext():
+        if server is None:
+            predictions = _here(image, labels, encoders, device)
+        else:
+            with Client(server) as client:
+                predictions = client.encoder(calls.classify(image, labels, encoders or ""))
         if as_json:
             print(json.dumps({"predictions": [prediction._asdict() for prediction in predictions]}, indent=2))
             return
@@ -48,3 +57,13 @@ def command(
         for label, probability in predictions:
             table.add_row(label, f"{probability:.1%}", "█" * round(_BAR * probability))
         Console().print(table)
+
+
+def _here(image: Path, labels: list[str], encoders: str | None, device: str) -> Sequence[Prediction]:
+    from clipstyler import imaging, zero_shot  # noqa: PLC0415 - heavy, and only used here
+    from clipstyler.encoders import registry  # noqa: PLC0415
+
+    zero_shot.check_labels(labels)
+    picture = imaging.decode(image.read_bytes())
+    loaded = registry.load(encoders or registry.BUNDLED, device, store=store_here())
+    return [Prediction(*found) for found in zero_shot.classify(picture, labels, loaded)]

@@ -16,6 +16,7 @@ from clipstyler_client import (
     Preview,
     PreviewOptions,
     Progress,
+    Quality,
     Queued,
     Result,
     Started,
@@ -114,7 +115,39 @@ def _run(
                 yield _preview(event.step, event.picture(), previews)
             yield _progress(event)
         elif isinstance(event, stylizer.Result):
-            yield _result(event, encoders, config, result_format, decoded_s)
+            photo_seen = imaging.fit(picture, config.size, config.enlarge)
+            quality = _quality(photo_seen, event.picture, style, source, encoders, 0)
+            yield _result(event, encoders, config, result_format, decoded_s, quality)
+
+
+def measure(content: bytes, stylised: bytes, text: str, *, encoders: str | None, seed: int) -> Quality:
+    """Measure a stylisation in this process.
+
+    Raises
+    ------
+    ConfigError, ImageError, EncoderUnavailableError
+        A text, an image or the encoders cannot be used.
+    """
+    from clipstyler import imaging, prompts  # noqa: PLC0415
+    from clipstyler.config import check_seed  # noqa: PLC0415
+    from clipstyler.encoders import registry  # noqa: PLC0415
+
+    name = encoders or registry.BUNDLED
+    style, source = prompts.check_texts(text, registry.spec(name).calibration.source_text)
+    pictures = [imaging.decode(data) for data in (content, stylised)]
+    return _quality(*pictures, style, source, registry.load(name, store=store_here()), check_seed(seed))
+
+
+def _quality(
+    content: Picture, stylised: Picture, style_text: str, source_text: str, encoders: EncoderSet, seed: int
+) -> Quality:
+    from clipstyler import metrics  # noqa: PLC0415
+    from clipstyler.encoders.inference import text_direction  # noqa: PLC0415
+    from clipstyler.encoders.onnx.torch_path import TorchPath  # noqa: PLC0415
+
+    path = TorchPath(encoders)
+    direction = text_direction(path, style_text, source_text, path.calibration.template_set)
+    return Quality(**asdict(metrics.evaluate(content, stylised, style_text, path, direction, seed)))
 
 
 def config_of(options: StylizeOptions, encoders: str) -> StylizeConfig:
@@ -163,7 +196,12 @@ def _progress(event: stylizer.Progress) -> Progress:
 
 
 def _result(
-    result: stylizer.Result, encoders: EncoderSet, config: StylizeConfig, result_format: str, decoded_s: float
+    result: stylizer.Result,
+    encoders: EncoderSet,
+    config: StylizeConfig,
+    result_format: str,
+    decoded_s: float,
+    quality: Quality,
 ) -> Result:
     from clipstyler.imaging import ImageFormat, encode  # noqa: PLC0415
 
@@ -186,6 +224,7 @@ def _result(
         threads=result.threads,
         versions=result.versions,
         losses=Losses(**asdict(result.losses)),
+        quality=quality,
         timings={
             "queued": 0.0,
             "decode": decoded_s,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clipstyler_cli import classify, demo, models, pocket, serve, stylize
+from clipstyler_cli import classify, demo, evaluate, models, pocket, serve, stylize
 
 app = typer.Typer(
     name="clipstyler",
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.command("stylize")(stylize.command)
 app.command("classify")(classify.command)
+app.command("evaluate")(evaluate.command)
 app.command("serve")(serve.command)
 app.command("demo")(demo.command)
 app.add_typer(models.app, name="models")

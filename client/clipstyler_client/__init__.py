@@ -7,6 +7,7 @@ with Client("127.0.0.1:50051") as client:
     result.save("sketch.png")
 """
 
+from clipstyler_client import encoders
 from clipstyler_client.aio import AsyncClient
 from clipstyler_client.errors import (
     BrokenResultError,
@@ -26,6 +27,7 @@ from clipstyler_client.events import (
     Model,
     Preview,
     Progress,
+    Quality,
     Queued,
     Result,
     Started,
@@ -51,6 +53,7 @@ __all__ = [
     "Preview",
     "PreviewOptions",
     "Progress",
+    "Quality",
     "Queued",
     "Result",
     "ServerBusyError",
@@ -61,4 +64,5 @@ __all__ = [
     "StylizeError",
     "StylizeOptions",
     "Warning",
+    "encoders",
 ]

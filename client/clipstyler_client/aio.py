@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import grpc
 import grpc.aio
 
-from clipstyler.v1 import server_service_pb2, server_service_pb2_grpc, stylization_service_pb2_grpc
+from clipstyler.v1 import (
+    encoder_service_pb2_grpc,
+    server_service_pb2,
+    server_service_pb2_grpc,
+    stylization_service_pb2_grpc,
+)
 from clipstyler_client.channel import DEFAULT_TARGET, channel_options
+from clipstyler_client.encoders import ENCODER_TIMEOUT_S, Call
 from clipstyler_client.errors import BrokenResultError, ServerUnavailableError, StylizeError, from_rpc_error
 from clipstyler_client.events import Event, Result
 from clipstyler_client.options import PreviewOptions, StylizeOptions
@@ -20,6 +26,7 @@ from clipstyler_client.sync import INFO_TIMEOUT_S
 from clipstyler_client.translate import EventReader, Photo, request_to_proto
 
 _POLL_S = 0.1
+_Value = TypeVar("_Value")
 
 
 class AsyncStylizationStream(AsyncIterator[Event]):
@@ -99,6 +106,7 @@ class AsyncClient:
         else:
             self._channel = grpc.aio.secure_channel(target, credentials, options)
         self._stylization = stylization_service_pb2_grpc.StylizationServiceStub(self._channel)
+        self._encoders: Any = encoder_service_pb2_grpc.EncoderServiceStub(self._channel)
         self._server = server_service_pb2_grpc.ServerServiceStub(self._channel)
 
     def stylize(
@@ -115,6 +123,22 @@ class AsyncClient:
         """Stylise a photo by a text: an async iterator of events; `await .result()` waits for the end."""
         request = request_to_proto(photo, style_text, source_text, options, previews, result_format)
         return AsyncStylizationStream(self._stylization.Stylize(request, timeout=timeout_s))
+
+    async def encoder(self, call: Call[_Value], timeout_s: float = ENCODER_TIMEOUT_S) -> _Value:
+        """Make a call of EncoderService; `clipstyler_client.encoders` has them all, with their parameters.
+
+        client.encoder(encoders.classify("cat.jpg", ["a cat", "a dog"]))
+
+        Raises
+        ------
+        StylizeError
+            The call failed.
+        """
+        try:
+            response = await getattr(self._encoders, call.method)(call.request, timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        return call.read(response)
 
     async def server_info(self, timeout_s: float = INFO_TIMEOUT_S) -> ServerInfo:
         """Ask for version, limits, encoders, workers and queue.

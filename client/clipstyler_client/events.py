@@ -105,6 +105,33 @@ class Heartbeat(Event):
     """Nothing happened for a while; the stream lives."""
 
 
+@dataclass(frozen=True)
+class Quality:
+    """How good a stylisation is; numbers of different `protocol` cannot be compared.
+
+    Attributes
+    ----------
+    patch_clip_score
+        Mean cosine of the text with random crops: the CLIPstyler paper's score.
+    global_similarity, patch_similarity
+        Cosine between the directions in which image and text moved: of the whole, and of the crops on average.
+    content_distance
+        Difference of the content features; 0: unchanged.
+    ssim
+        Structural similarity with the photo, at most 1.
+    seed, protocol
+        Of the crops, and of these rules.
+    """
+
+    patch_clip_score: float
+    global_similarity: float
+    patch_similarity: float
+    content_distance: float
+    ssim: float
+    seed: int
+    protocol: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result(Event):
     """The stylised image and everything needed to repeat it.
@@ -115,6 +142,8 @@ class Result(Event):
         The encoded bytes, complete and checked against their digest.
     timings
         Seconds by phase: queued, decode, prepare, optimise, encode.
+    quality
+        None where it could not be measured, which a warning tells.
     """
 
     image: bytes = field(repr=False)
@@ -131,6 +160,7 @@ class Result(Event):
     versions: dict[str, str]
     losses: Losses
     timings: dict[str, float]
+    quality: Quality | None = None
 
     def save(self, path: str | Path) -> Path:
         """Write the encoded bytes to a file and return its path."""

@@ -110,7 +110,13 @@ class EventReader:
             versions=dict(result.versions),
             losses=_losses(result.losses),
             timings={phase: _seconds(getattr(result.timings, phase)) for phase in _PHASES},
+            quality=quality_from_proto(result.quality) if result.HasField("quality") else None,
         )
+
+
+def quality_from_proto(quality: event_pb2.Quality) -> events.Quality:
+    """Translate a quality report."""
+    return events.Quality(**{name: getattr(quality, name) for name in events.Quality.__dataclass_fields__})
 
 
 def _broken(what: str) -> BrokenResultError:

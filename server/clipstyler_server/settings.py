@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     providers: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("auto",),
         min_length=1,
-        description="ONNX Runtime's providers, in order (tensorrt, cuda, cpu): the first must become active, unless auto.",
+        description="ONNX Runtime's providers in order (tensorrt, cuda, cpu): the first must be active; auto: any.",
     )
     on_mismatch: Literal["pytorch", "refuse"] = Field(
         default="pytorch", description="Where an export does not agree with PyTorch: evaluate with that, or refuse."

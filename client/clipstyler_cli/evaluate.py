@@ -1,0 +1,67 @@
+"""`clipstyler evaluate`: how good a stylisation is."""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from clipstyler_client import Client, Quality
+from clipstyler_client import encoders as calls
+from rich.console import Console
+from rich.table import Table
+
+from clipstyler_cli.faults import clear_errors
+from clipstyler_cli.local import library_errors, measure
+
+_MEANING = {
+    "patch_clip_score": "how well random crops fit the text (higher is better)",
+    "global_similarity": "whether the whole image moved as the text says (higher is better)",
+    "patch_similarity": "whether the crops did, on average (higher is better)",
+    "content_distance": "how far the content features moved (lower keeps more)",
+    "ssim": "structural similarity with the photo (higher keeps more)",
+}
+
+
+def command(
+    content: Annotated[Path, typer.Argument(help="The photo.", show_default=False)],
+    stylised: Annotated[Path, typer.Argument(help="The stylised image.", show_default=False)],
+    text: Annotated[str, typer.Argument(help="The style text.", show_default=False)],
+    encoders: Annotated[
+        str | None, typer.Option(help="Name of the encoders. Default: pocket, or the server's first.")
+    ] = None,
+    server: Annotated[str | None, typer.Option(help="HOST:PORT of a server. Default: this machine.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random crops.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure STYLISED against CONTENT and TEXT: patch-CLIP score, similarities, content distance and SSIM.
+
+    Examples
+    --------
+      clipstyler evaluate cat.jpg fire-cat.png fire
+
+      clipstyler evaluate cat.jpg mosaic.png mosaic --seed 7 --json
+
+      clipstyler evaluate cat.jpg fire-cat.png fire --server localhost:50051
+    """
+    with clear_errors(), library_errors() if server is None else nullcontext():
+        if server is None:
+            quality = measure(content.read_bytes(), stylised.read_bytes(), text, encoders=encoders, seed=seed)
+        else:
+            with Client(server) as client:
+                quality = client.encoder(calls.evaluate(content, stylised, text, seed=seed, encoders=encoders or ""))
+        if as_json:
+            print(json.dumps(asdict(quality), indent=2))
+        else:
+            Console().print(_table(quality))
+
+
+def _table(quality: Quality) -> Table:
+    table = Table("measure", "value", "what it tells", box=None)
+    for name, meaning in _MEANING.items():
+        table.add_row(name.replace("_", " "), f"{getattr(quality, name):.4f}", meaning)
+    table.caption = f"protocol {quality.protocol}, seed {quality.seed}"
+    return table

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -59,11 +58,11 @@ def command(
         Console().print(table)
 
 
-def _here(image: Path, labels: list[str], encoders: str | None, device: str) -> Sequence[Prediction]:
+def _here(image: Path, labels: list[str], encoders: str | None, device: str) -> tuple[Prediction, ...]:
     from clipstyler import imaging, zero_shot  # noqa: PLC0415 - heavy, and only used here
     from clipstyler.encoders import registry  # noqa: PLC0415
 
     zero_shot.check_labels(labels)
     picture = imaging.decode(image.read_bytes())
     loaded = registry.load(encoders or registry.BUNDLED, device, store=store_here())
-    return [Prediction(*found) for found in zero_shot.classify(picture, labels, loaded)]
+    return tuple(Prediction(*found) for found in zero_shot.classify(picture, labels, loaded))

@@ -134,8 +134,8 @@ def measure(content: bytes, stylised: bytes, text: str, *, encoders: str | None,
 
     name = encoders or registry.BUNDLED
     style, source = prompts.check_texts(text, registry.spec(name).calibration.source_text)
-    pictures = [imaging.decode(data) for data in (content, stylised)]
-    return _quality(*pictures, style, source, registry.load(name, store=store_here()), check_seed(seed))
+    before, after = imaging.decode(content), imaging.decode(stylised)
+    return _quality(before, after, style, source, registry.load(name, store=store_here()), check_seed(seed))
 
 
 def _quality(

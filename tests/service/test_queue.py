@@ -183,4 +183,5 @@ async def test_an_expired_job_is_dropped_even_if_nobody_noticed_in_time(serve, g
 
     assert reason(outcome.only("failed")[0].status) == "DEADLINE_EXCEEDED"
     assert not trace.exists()
+    await server.watch(first.name)
     assert (await server.get(first.name)).state == STATE_SUCCEEDED

@@ -130,18 +130,10 @@ def status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
     return rpc_status.from_call(error) or status_pb2.Status(code=error.code().value[0], message=error.details())
 
 
-class Harness:
-    """A running server and a channel to it."""
+class Caller:
+    """What tests ask of a server, wherever it runs."""
 
-    def __init__(self, app: App, channel: grpc.aio.Channel) -> None:
-        self.app = app
-        self.channel = channel
-        self._before: dict = {}
-        self.stub = stylization_service_pb2_grpc.StylizationServiceStub(channel)
-        self.info_stub = server_service_pb2_grpc.ServerServiceStub(channel)
-
-    async def info(self) -> server_service_pb2.GetServerInfoResponse:
-        return await self.info_stub.GetServerInfo(server_service_pb2.GetServerInfoRequest())
+    stub: stylization_service_pb2_grpc.StylizationServiceStub
 
     async def create(self, asked: CreateStylizationRequest, client: str | None = None) -> Stylization:
         metadata = [("x-clipstyler-client", client)] if client else None
@@ -176,6 +168,21 @@ class Harness:
         events: list[StylizationEvent] = []
         return call, events, asyncio.create_task(collect(call, events))
 
+
+class Harness(Caller):
+    """A running server in this process and a channel to it."""
+
+    def __init__(self, app: App, channel: grpc.aio.Channel) -> None:
+        self.app = app
+        self.channel = channel
+        self.stopped = False
+        self._before: dict = {}
+        self.stub = stylization_service_pb2_grpc.StylizationServiceStub(channel)
+        self.info_stub = server_service_pb2_grpc.ServerServiceStub(channel)
+
+    async def info(self) -> server_service_pb2.GetServerInfoResponse:
+        return await self.info_stub.GetServerInfo(server_service_pb2.GetServerInfoRequest())
+
     async def stylize(self, asked: StylizeRequest, timeout: float = PATIENCE_S) -> Outcome:
         return await collect(self.stub.Stylize(asked, timeout=timeout))
 
@@ -200,10 +207,15 @@ class Harness:
             for sample in family.samples
         }
 
-    async def stop(self) -> None:
+    async def stop(self, grace_s: float = 0, keep: bool = False) -> None:
+        """Stop the server; its data stays for another one if it is to be kept."""
+        if self.stopped:
+            return
+        self.stopped = True
+        await self.app.stop(grace_s)
         await self.channel.close()
-        await self.app.stop(0)
-        shutil.rmtree(self.app.settings.data_path)
+        if not keep:
+            shutil.rmtree(self.app.settings.data_path)
 
 
 async def collect(call, events: list[StylizationEvent] | None = None) -> Outcome:

@@ -4,9 +4,10 @@ The style text is words of the form key=value:
 
 step=S       seconds per step
 hold=PATH    at the step `at` (default 2), wait until the file PATH exists
-at=N         see hold, die, fail and sleep
+at=N         see hold, die, fail and oom
 die=1        end the process at the step `at`
 fail=1       raise at the step `at`
+oom=1        run out of memory at the step `at`
 caution=CODE say CODE before the first step
 side=N       the result is N x N px of noise
 trace=PATH   append "step N" for every step begun and "closed" at the end
@@ -85,6 +86,8 @@ def _happen(words: dict[str, str]) -> None:
         time.sleep(0.005)
     if "die" in words:
         os._exit(9)
+    if "oom" in words:
+        raise MemoryError("the device ran out of memory")
     if "fail" in words:
         raise RuntimeError("scripted failure")
 

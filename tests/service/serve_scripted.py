@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 
-from clipstyler_server.app import run
-from clipstyler_server.settings import Settings
-
-from tests.service import scripted
-
 
 def main() -> None:
+    # Imported here: the spawned processes import this module too, and need none of it.
+    from clipstyler_server.app import run
+    from clipstyler_server.settings import Settings
+
+    from tests.service import scripted
+
     run(Settings(), scripted.make)
     print(json.dumps({"torch": "torch" in sys.modules}), flush=True)
 

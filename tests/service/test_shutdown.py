@@ -7,9 +7,9 @@ import json
 import os
 import signal
 import sys
-import tempfile
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Callable
+from tempfile import mkdtemp
 
 import aiohttp
 import grpc
@@ -18,14 +18,15 @@ import pytest_asyncio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clipstyler.v1 import stylization_service_pb2_grpc
-from tests.service.harness import collect, eventually, reason, request
+from tests.service.harness import Caller, collect, eventually, reason, request
 
 
-class Process:
+class Process(Caller):
     """A server in a process of its own."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, settings: dict[str, object]) -> None:
         self.process = process
+        self.settings = settings
         self.lines: list[dict] = []
         self._reading = asyncio.create_task(self._read())
         self._channel: grpc.aio.Channel | None = None
@@ -78,12 +79,13 @@ class Process:
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def launch() -> AsyncIterator[Callable[..., object]]:
+async def launch(tmp_path) -> AsyncIterator[Callable[..., object]]:
     launched: list[Process] = []
 
     async def launch(**settings: object) -> Process:
-        plain = {"port": 0, "http_port": 0, "encoders": "scripted", "threads": 1, "data_dir": tempfile.mkdtemp()}
-        environment = {f"CLIPSTYLER_{name.upper()}": str(value) for name, value in (plain | settings).items()}
+        plain = {"port": 0, "http_port": 0, "encoders": "scripted", "threads": 1, "data_dir": mkdtemp(dir=tmp_path)}
+        settings = plain | settings
+        environment = {f"CLIPSTYLER_{name.upper()}": str(value) for name, value in settings.items()}
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
@@ -93,7 +95,7 @@ async def launch() -> AsyncIterator[Callable[..., object]]:
             stderr=PIPE,
             limit=2**20,
         )
-        launched.append(Process(process))
+        launched.append(Process(process, settings))
         return launched[-1]
 
     yield launch

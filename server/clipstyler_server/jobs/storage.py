@@ -65,7 +65,7 @@ class Storage:
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="storage-reader")
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(directory / "lock")
+            self._lock = FileLock(directory / "lock", thread_local=False)
             self._lock.acquire(timeout=0)
             self.images = ImageFiles(directory / "images")
             self.owner = _identity(directory / "server-id")

@@ -22,6 +22,7 @@ from clipstyler_server.jobs.records import Record, State
 from clipstyler_server.jobs.storage import Storage
 from clipstyler_server.services import to_proto
 from clipstyler_server.services.admission import payload_digest
+from clipstyler_server.services.endings import end_stored
 from clipstyler_server.services.from_proto import UPLOADS, PageQuery, read_request_id
 from clipstyler_server.settings import Settings
 
@@ -153,9 +154,7 @@ class Archive:
         if record.state.is_final:
             return
         error = ServiceError(Reason.CANCELLED, "it was cancelled before the work began")
-        end = Event(record.sequence + 1, datetime.now(UTC), Cancelled(0, error, CancelReason.REQUESTED))
-        changes = {"ended_at": time.time(), "sequence": end.sequence, "end": to_proto.stored_end(job_id, end)}
-        await self._storage.run(lambda: self._storage.store.transition(job_id, State.CANCELLED, **changes))
+        await end_stored(self._storage, record, Cancelled(0, error, CancelReason.REQUESTED))
 
     async def delete(self, job_id: str) -> None:
         """Delete a job that is over, and the images that no other job has.

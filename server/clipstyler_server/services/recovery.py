@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime
 
 from clipstyler_server import logs
 from clipstyler_server.errors import Reason, ServiceError, internal
-from clipstyler_server.jobs.events import Cancelled, CancelReason, End, Event, Failed
+from clipstyler_server.jobs.events import Cancelled, CancelReason, End, Failed
 from clipstyler_server.jobs.failures import deadline_error, draining_error, restart_error
 from clipstyler_server.jobs.records import Record, State
 from clipstyler_server.jobs.storage import Storage
-from clipstyler_server.services import to_proto
 from clipstyler_server.services.admission import Admission
+from clipstyler_server.services.endings import end_stored
 
 _MOST_RUNS = 2
 _PAUSE_S = 1.0
@@ -50,7 +49,7 @@ class Recovery:
         store = self._storage.store
         for record in await self._storage.look(store.unfinished, self._storage.owner, time.time()):
             if end := self._verdict(record):
-                await self._end(record, end)
+                await end_stored(self._storage, record, end)
                 continue
             if record.state is State.RUNNING:
                 await self._storage.run(store.transition, record.id, State.QUEUED)
@@ -81,17 +80,10 @@ class Recovery:
             except ServiceError as error:
                 if error.reason in _PASSING:
                     raise
-                await self._end(record, Failed(error))
+                await end_stored(self._storage, record, Failed(error))
             except Exception:  # noqa: BLE001 - one job that cannot be read must not stop the others
                 logs.get_logger().exception("job_not_restored", job_id=record.id)
-                await self._end(record, Failed(internal(record.id)))
+                await end_stored(self._storage, record, Failed(internal(record.id)))
         except ServiceError:
             return False  # logged
         return True
-
-    async def _end(self, record: Record, payload: End) -> None:
-        end = Event(record.sequence + 1, datetime.now(UTC), payload)
-        state = State.CANCELLED if isinstance(payload, Cancelled) else State.FAILED
-        changes = {"ended_at": time.time(), "sequence": end.sequence, "end": to_proto.stored_end(record.id, end)}
-        await self._storage.run(lambda: self._storage.store.transition(record.id, state, **changes))
-        logs.get_logger().info("job_settled", job_id=record.id, state=state)

@@ -1,0 +1,175 @@
+"""A server that ends, in whatever way, loses no job: the next one on the same data takes them up."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+from clipstyler_server.app import StartError
+
+from clipstyler.v1.event_pb2 import CANCEL_REASON_CALLER_LEFT
+from clipstyler.v1.options_pb2 import StylizationOptions
+from clipstyler.v1.stylization_pb2 import (
+    IMAGE_KIND_CONTENT,
+    STATE_CANCELLED,
+    STATE_FAILED,
+    STATE_QUEUED,
+    STATE_RUNNING,
+    STATE_SUCCEEDED,
+)
+from tests.service.harness import eventually, order, photo, reason, request
+from tests.service.test_shutdown import launch  # noqa: F401 - a fixture
+
+
+async def restart(serve, server, **changes: object):
+    await server.stop(keep=True)
+    return await serve(data_dir=server.app.settings.data_dir, **changes)
+
+
+async def test_finished_jobs_and_their_images_are_all_there(serve):
+    server = await serve()
+    asked = order()
+    done, failed = await server.create(asked), await server.create(order("fail=1 x"))
+    live = await server.watch(done.name)
+    await server.watch(failed.name)
+    before = [await server.get(name) for name in (done.name, failed.name)]
+    server = await restart(serve, server)
+
+    assert [await server.get(name) for name in (done.name, failed.name)] == before
+    assert (await server.watch(done.name)).events[-1] == live.events[-1]
+    assert (await server.image(done.name))[1] == live.result.image.data
+    assert (await server.image(done.name, IMAGE_KIND_CONTENT))[1] == photo()
+    assert (await server.create(asked)).name == done.name
+
+
+async def test_drained_jobs_stay_queued_and_are_run_by_the_next_server(serve, gate):
+    server = await serve()
+    running = await server.create(order(f"hold={gate} x"))
+    waiting = [await server.create(order(f"number {number}")) for number in range(3)]
+    _, events, watching = server.begin_watch(waiting[0].name)
+    _, running_events, watching_running = server.begin_watch(running.name)
+    await eventually(lambda: events and any(event.WhichOneof("event") == "progress" for event in running_events))
+    gate.touch()  # the held step ends when the grace is over
+    server = await restart(serve, server)
+    watched, watched_running = await watching, await watching_running
+    assert reason(watched.status) == "DRAINING"
+    assert watched.kinds() == ["queued"]
+
+    for job in (running, *waiting):
+        assert (await server.watch(job.name)).kinds()[-1] == "result"
+    if watched_running.status is not None:  # it was broken off within its grace, and that run does not count
+        assert reason(watched_running.status) == "DRAINING"
+    assert (await server.get(running.name)).attempts == 1
+    resumed = await server.watch(running.name, after=watched_running.events[-1].sequence)
+    assert resumed.kinds()[-1] == "result"
+
+
+@pytest.mark.parametrize(("policy", "state"), [("requeue", STATE_SUCCEEDED), ("fail", STATE_FAILED)])
+async def test_after_a_sigkill_queued_jobs_are_run_and_the_running_one_as_configured(launch, gate, policy, state):  # noqa: F811
+    server = await (await launch(on_restart=policy)).ready()
+    data_dir = server.settings["data_dir"]
+    done = await server.create(order("done"))
+    last_seen = (await server.watch(done.name)).events[-1]
+    running = await server.create(order(f"hold={gate} x"))
+    waiting = await server.create(order("waits"))
+    _, one_shot = server.begin(request("dies with its caller"))
+    await eventually(lambda: len(list_of(data_dir)) == 4)
+    _, events, watching = server.begin_watch(running.name)
+    await eventually(lambda: any(event.WhichOneof("event") == "progress" for event in events))
+    seen = events[-1].sequence
+    server.process.send_signal(signal.SIGKILL)
+    await one_shot
+    await watching
+    gate.touch()
+
+    server = await (await launch(on_restart=policy, data_dir=data_dir)).ready()
+    assert (await server.watch(done.name)).events[-1] == last_seen
+    resumed = await server.watch(running.name, after=seen)
+    assert next(kind for kind in resumed.kinds() if kind != "heartbeat") == "gap"
+    assert resumed.only("gap")[0].log_expired
+    assert min(event.sequence for event in resumed.events) >= seen
+    job = await server.get(running.name)
+    assert job.state == state
+    assert job.attempts == (2 if policy == "requeue" else 1)
+    if policy == "fail":
+        assert reason(job.error) == "SERVER_RESTARTED"
+    assert (await server.watch(waiting.name)).kinds()[-1] == "result"
+    (orphan,) = set(list_of(data_dir)) - {name.split("/")[1] for name in (done.name, running.name, waiting.name)}
+    left = await server.get(f"stylizations/{orphan}")
+    assert (left.state, left.cancel_reason) == (STATE_CANCELLED, CANCEL_REASON_CALLER_LEFT)
+
+
+def list_of(data_dir: str) -> list[str]:
+    with sqlite3.connect(Path(data_dir) / "jobs.sqlite3") as database:
+        return [row[0] for row in database.execute("SELECT id FROM stylizations")]
+
+
+async def test_a_job_that_killed_two_servers_is_not_run_a_third_time(serve, gate):
+    server = await serve()
+    created = await server.create(order(f"hold={gate} x"))
+    await eventually(lambda: server.app.dispatcher.running)
+    await server.stop(keep=True)
+    with sqlite3.connect(server.app.settings.data_path / "jobs.sqlite3") as database:
+        database.execute("UPDATE stylizations SET state = 'running', attempts = 2, started_at = 1")
+    gate.touch()
+    server = await serve(data_dir=server.app.settings.data_dir)
+    job = await server.get(created.name)
+    assert (job.state, reason(job.error)) == (STATE_FAILED, "SERVER_RESTARTED")
+    assert (await server.watch(created.name)).kinds()[-1] == "failed"
+
+
+async def test_a_stored_job_can_be_cancelled_before_it_is_taken_up(serve, gate, tmp_path):
+    trace = tmp_path / "trace"
+    server = await serve()
+    running = await server.create(order(f"hold={gate} x"))
+    waiting = await server.create(order(f"trace={trace}"))
+    server = await restart(serve, server)  # the gate is closed: the first one runs again, as long as we want
+    await eventually(lambda: server.app.dispatcher.running)
+    assert (await server.cancel(waiting.name)).state == STATE_CANCELLED
+    gate.touch()
+    assert (await server.watch(running.name)).kinds()[-1] == "result"
+    assert not trace.exists()
+
+
+async def test_a_job_whose_deadline_passed_while_no_server_ran_fails(serve, gate):
+    server = await serve()
+    await server.create(order(f"hold={gate} x"))
+    late = await server.create(order("x"))
+    await server.stop(keep=True)
+    gate.touch()
+    with sqlite3.connect(server.app.settings.data_path / "jobs.sqlite3") as database:
+        database.execute("UPDATE stylizations SET deadline_at = 1 WHERE id = ?", [late.name.split("/")[1]])
+    server = await serve(data_dir=server.app.settings.data_dir)
+    job = await server.get(late.name)
+    assert (job.state, reason(job.error)) == (STATE_FAILED, "DEADLINE_EXCEEDED")
+
+
+async def test_a_stored_job_that_cannot_be_run_any_more_fails_and_the_others_go_on(serve, gate):
+    server = await serve()
+    first = await server.create(order(f"hold={gate} x"))
+    other = await server.create(order("x", options=StylizationOptions(encoders="other")))
+    last = await server.create(order("last"))
+    gate.touch()
+    server = await restart(serve, server, encoders="scripted")
+    assert reason((await server.watch(other.name)).only("failed")[0].status) == "INVALID_FIELD"
+    for job in (first, last):
+        assert (await server.watch(job.name)).kinds()[-1] == "result"
+
+
+async def test_two_servers_do_not_share_a_data_directory(serve):
+    server = await serve()
+    with pytest.raises(StartError, match="another server uses the data directory"):
+        await serve(data_dir=server.app.settings.data_dir)
+
+
+async def test_states_are_told_while_nothing_is_taken_up_yet(serve, gate):
+    server = await serve()
+    await server.create(order(f"hold={gate} x"))
+    waiting = await server.create(order("waits"))
+    assert (await server.get(waiting.name)).state == STATE_QUEUED
+    gate.touch()
+    server = await restart(serve, server)
+    assert (await server.get(waiting.name)).state in {STATE_QUEUED, STATE_RUNNING, STATE_SUCCEEDED}
+    await server.watch(waiting.name)

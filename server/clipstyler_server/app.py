@@ -84,7 +84,7 @@ class App:
         self.metrics = Metrics()
         self.queue = JobQueue(settings.queue_capacity)
         try:
-            self.storage = Storage(settings.data_path, settings.database_url)
+            self.storage = Storage(settings.data_path, settings.database_url, self.metrics)
         except StorageUnfitError as error:
             raise StartError(str(error)) from error
         self.recorder = Recorder(self.storage, lambda job, end: to_proto.stored_end(job.id, end))
@@ -116,6 +116,7 @@ class App:
         self._ready = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.metrics.watch("queue_depth", "Jobs that wait.", lambda: len(self.queue))
+        self.metrics.watch("watchers", "Calls that follow a job.", self.dispatcher.watchers)
         self.metrics.watch("jobs_running", "Jobs that run.", lambda: self.dispatcher.running is not None)
 
     async def start(self) -> None:

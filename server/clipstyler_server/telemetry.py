@@ -48,6 +48,7 @@ class Metrics:
         self._photo_bytes = self._histogram(
             "photo_bytes", "Size of accepted photos.", tuple(4**n * 1024 for n in range(9))
         )
+        self._storage_failures = self._counter("storage_failures", "Writes and reads that failed.", "reason")
         self._restarts = self._counter("worker_restarts", "Worker processes that were lost, and replaced.")
 
         self._directions = self._counter("text_directions", "Text directions, by where they came from.", "origin")
@@ -122,6 +123,10 @@ class Metrics:
     def evaluator_lost(self) -> None:
         """Count a lost evaluator."""
         self._evaluator_restarts.inc()
+
+    def storage_failed(self, reason: str) -> None:
+        """Count a write or a read that failed."""
+        self._storage_failures.labels(reason).inc()
 
     def exposition(self) -> bytes:
         """Return everything in Prometheus' text format."""

@@ -110,6 +110,8 @@ async def test_the_servers_own_deadline_ends_a_call_that_names_none(serve, tmp_p
     assert reason(outcome.status) == "DEADLINE_EXCEEDED"
     assert outcome.only("failed")[0].status == outcome.status
     assert "closed" in trace.read_text()
+    # A step takes 0.02 s at least: so many fit, and one may have begun before the end.
+    assert steps_begun(trace) <= 0.4 / 0.02 + 1
 
 
 async def test_a_deadline_beyond_the_limit_is_shortened_with_a_warning(serve):

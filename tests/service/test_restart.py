@@ -6,6 +6,7 @@ import signal
 import sqlite3
 from pathlib import Path
 
+import pgserver
 import pytest
 from clipstyler_server.app import StartError
 
@@ -21,6 +22,12 @@ from clipstyler.v1.stylization_pb2 import (
 )
 from tests.service.harness import eventually, order, photo, reason, request
 from tests.service.test_shutdown import launch  # noqa: F401 - a fixture
+
+
+@pytest.fixture(autouse=True)
+def _short_wait_for_the_last_step(monkeypatch):
+    """Steps that are held never end: nobody need wait for them long."""
+    monkeypatch.setattr("clipstyler_server.jobs.dispatcher._STOP_WAIT_S", 0.3)
 
 
 async def restart(serve, server, **changes: object):
@@ -156,6 +163,28 @@ async def test_a_stored_job_that_cannot_be_run_any_more_fails_and_the_others_go_
     assert reason((await server.watch(other.name)).only("failed")[0].status) == "INVALID_FIELD"
     for job in (first, last):
         assert (await server.watch(job.name)).kinds()[-1] == "result"
+
+
+async def test_jobs_in_postgresql_outlive_a_server_too(serve, gate, tmp_path):
+    database = pgserver.get_server(tmp_path / "postgres")
+    url = database.get_uri().replace("postgresql://", "postgresql+psycopg://")
+    server = await serve(database_url=url)
+    done = await server.create(order("done"))
+    live = await server.watch(done.name)
+    waiting = [await server.create(order(f"hold={gate} number {number}")) for number in range(2)]
+    gate.touch()
+    server = await restart(serve, server, database_url=url)
+    assert (await server.watch(done.name)).events[-1] == live.events[-1]
+    for job in waiting:
+        assert (await server.watch(job.name)).kinds()[-1] == "result"
+    await server.stop()
+    database.cleanup()
+
+
+async def test_a_database_that_is_not_there_is_a_clear_error(serve, tmp_path):
+    for url in ("postgresql+psycopg://nobody@127.0.0.1:1/none", "nonsense", "nosuch://x"):
+        with pytest.raises(StartError, match="database"):
+            await serve(database_url=url)
 
 
 async def test_two_servers_do_not_share_a_data_directory(serve):

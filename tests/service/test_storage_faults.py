@@ -46,6 +46,7 @@ async def test_a_full_disk_refuses_new_jobs_clearly_and_leaves_nothing_behind(se
     assert reason((await server.stylize(request(image=request().image + b"\1"))).status) == "STORAGE_FULL"
     assert images(server) == before
     assert server.app.queue._reserved == 0
+    assert server.metric("storage_failures_total", reason="full") == 2
 
     full_disk(False)
     created = await server.create(asked)

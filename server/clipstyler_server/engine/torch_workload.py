@@ -67,9 +67,16 @@ class TorchWorkload:
         try:
             for item in items:
                 yield _translated(item)
-        except torch.OutOfMemoryError as error:
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
             torch.cuda.empty_cache()
             raise MemoryError("the device ran out of memory") from error
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    # PyTorch has a class for accelerators only.
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _choose_device(wanted: str) -> torch.device:

@@ -160,6 +160,10 @@ class Dispatcher:
             )
         }
 
+    def watchers(self) -> int:
+        """Count those who follow a job."""
+        return sum(job.watchers for job in self.jobs.values())
+
     def cancel(self, job: Job, reason: CancelReason) -> None:
         """Stop a job wherever it is; one that is over is left alone."""
         if self.queue.remove(job.id):

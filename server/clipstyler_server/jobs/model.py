@@ -116,6 +116,11 @@ class Job:
         latest = self._latest.get(Previewed)
         return latest.payload if latest and isinstance(latest.payload, Previewed) else None
 
+    @property
+    def watchers(self) -> int:
+        """How many follow it."""
+        return len(self._mailboxes)
+
     def watch(self, heartbeat_s: float, after: int = 0) -> Mailbox:
         """Open a mailbox with what is kept behind a number; everything that happens from now on follows."""
         mailbox = Mailbox(heartbeat_s, passed=after, log_expired=after < self._first_sequence)

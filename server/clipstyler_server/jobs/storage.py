@@ -23,6 +23,7 @@ from clipstyler_server.errors import Reason, ServiceError
 from clipstyler_server.jobs.images import ImageFiles
 from clipstyler_server.jobs.records import Record
 from clipstyler_server.jobs.store import JobStore
+from clipstyler_server.telemetry import Metrics
 
 _RETRY_S = 5.0
 _FULL_RETRY_S = 60.0
@@ -43,6 +44,8 @@ class Storage:
         The data directory; made when it is missing.
     url
         Of the database; empty: SQLite in the directory.
+    metrics
+        Where failures are counted.
 
     Attributes
     ----------
@@ -59,7 +62,8 @@ class Storage:
         The directory cannot be used, or another server uses it; the URL names no database.
     """
 
-    def __init__(self, directory: Path, url: str = "") -> None:
+    def __init__(self, directory: Path, url: str, metrics: Metrics) -> None:
+        self._metrics = metrics
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="storage-writer")
         self.claiming = asyncio.Lock()
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="storage-reader")
@@ -106,7 +110,7 @@ class Storage:
         sqlalchemy.exc.IntegrityError
             As it is: it means that somebody else was first.
         """
-        return await _on(self._writer, work, *arguments)
+        return await self._on(self._writer, work, *arguments)
 
     async def look(self, work: Callable[..., _Value], *arguments: object) -> _Value:
         """Read something.
@@ -116,7 +120,7 @@ class Storage:
         ServiceError
             STORAGE_UNAVAILABLE.
         """
-        return await _on(self._reader, work, *arguments)
+        return await self._on(self._reader, work, *arguments)
 
     def delete(self, record: Record) -> bool:
         """Delete a job and the images that nobody else refers to, inside of `run`. Returns whether there was one."""
@@ -140,15 +144,17 @@ class Storage:
         self.store.close()
         self._lock.release()
 
-
-async def _on(thread: ThreadPoolExecutor, work: Callable[..., _Value], *arguments: object) -> _Value:
-    try:
-        return await asyncio.get_running_loop().run_in_executor(thread, work, *arguments)
-    except IntegrityError:
-        raise
-    except (OSError, SQLAlchemyError) as error:
-        logs.get_logger().error("storage_failed", problem=f"{type(error).__name__}: {error}"[:500])
-        raise _storage_error(error) from error
+    async def _on(self, thread: ThreadPoolExecutor, work: Callable[..., _Value], *arguments: object) -> _Value:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(thread, work, *arguments)
+        except IntegrityError:
+            raise
+        except (OSError, SQLAlchemyError) as error:
+            told = _storage_error(error)
+            self._metrics.storage_failed(told.reason.removeprefix("STORAGE_").lower())
+            # Without the statement's parameters, which hold texts of users.
+            logs.get_logger().error("storage_failed", problem=str(getattr(error, "orig", error))[:500])
+            raise told from error
 
 
 def _storage_error(error: Exception) -> ServiceError:

@@ -235,6 +235,7 @@ def settings(**changes: object) -> Settings:
         "http_port": 0,
         "encoders": "scripted,other",
         "threads": 1,
+        "queue_capacity": 200,
         "restart_delay_s": 0.05,
         "evaluator": False,
         "log_level": "warning",

@@ -59,7 +59,7 @@ async def test_new_calls_are_unavailable_until_the_worker_is_back(serve):
     assert (await server.stylize(request())).status is None
 
 
-async def test_a_worker_that_crashes_again_and_again_is_started_again_each_time(serve):
+async def test_a_worker_that_crashes_again_and_again_is_started_again_each_time_after_a_longer_wait(serve, log):
     server = await serve()
     for _ in range(3):
         assert reason((await server.stylize(request("die=1 x"))).status) == "WORKER_CRASHED"
@@ -67,6 +67,7 @@ async def test_a_worker_that_crashes_again_and_again_is_started_again_each_time(
 
     assert (await server.stylize(request())).status is None
     assert (await server.info()).workers[0].restarts == 3
+    assert [line["restart_in_s"] for line in log if line["event"] == "worker_lost"] == [0.05, 0.1, 0.2]
 
 
 async def test_a_worker_that_hangs_is_killed_and_started_again(serve, gate):

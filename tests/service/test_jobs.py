@@ -222,6 +222,22 @@ async def test_a_page_is_not_moved_by_jobs_that_come_meanwhile(serve):
     assert [job.name for job in (*first.stylizations, *second.stylizations)] == names[::-1]
 
 
+async def test_a_page_that_would_be_too_large_is_cut_short_and_nothing_is_lost(serve, monkeypatch):
+    monkeypatch.setattr("clipstyler_server.services.archive.INLINE_BYTES", 3000)
+    server = await serve()
+    names = [(await server.create(order(f"{number} " + 450 * "x"))).name for number in range(6)]
+    seen, token, pages = [], "", 0
+    while True:
+        page = await server.page(page_token=token)
+        assert 1 <= len(page.stylizations) < 6
+        seen += [job.name for job in page.stylizations]
+        pages += 1
+        if not (token := page.next_page_token):
+            break
+    assert seen == names[::-1]
+    assert pages >= 2
+
+
 async def test_a_list_can_be_filtered_by_state(server, gate):
     done = await server.create(order("done"))
     await server.watch(done.name)
@@ -303,7 +319,7 @@ async def test_a_job_may_have_a_deadline_of_its_own(serve, gate):
 
 
 async def test_a_thousand_creates_with_a_hundred_ids_make_a_hundred_jobs(serve, gate):
-    server = await serve(queue_capacity=200)
+    server = await serve()
     orders = [order(f"hold={gate} job {number}") for number in range(100)]
 
     def create(number: int, stub) -> str:

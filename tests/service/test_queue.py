@@ -70,8 +70,7 @@ async def test_jobs_run_in_the_order_they_came(server, gate, tmp_path):
     assert trace.read_text().split("closed\n") == ["step 1\nstep 2\n"] * 2 + ["step 1\nstep 2\nstep 3\n", ""]
 
 
-async def test_of_two_clients_one_with_fifty_jobs_the_others_single_job_starts_next(serve, gate):
-    server = await serve(queue_capacity=100)
+async def test_of_two_clients_one_with_fifty_jobs_the_others_single_job_starts_next(server, gate):
     many = [await server.create(order(f"hold={gate} number {number}"), client="many") for number in range(51)]
     single = await server.create(order("single"), client="single")
     assert (await server.get(many[0].name)).state == STATE_RUNNING
@@ -91,8 +90,7 @@ async def test_clients_are_told_apart_by_their_header(server, gate):
     await started(server, [first, *others, same, bad])
 
 
-async def test_urgent_jobs_go_first_and_patient_ones_all_the_same(serve, gate):
-    server = await serve(queue_capacity=100)
+async def test_urgent_jobs_go_first_and_patient_ones_all_the_same(server, gate):
     first = await server.create(order(f"hold={gate} x"))
     low = await server.create(order("low", priority=PRIORITY_LOW))
     high = [await server.create(order(f"high {number}", priority=PRIORITY_HIGH)) for number in range(8)]
@@ -102,8 +100,7 @@ async def test_urgent_jobs_go_first_and_patient_ones_all_the_same(serve, gate):
     assert names.index(low.name) == 5  # after the first four of the urgent ones
 
 
-async def test_the_place_in_the_queue_and_the_expected_start_are_told_as_they_change(serve, gate, tmp_path):
-    server = await serve(queue_capacity=10)
+async def test_the_place_in_the_queue_and_the_expected_start_are_told_as_they_change(server, gate, tmp_path):
     await server.watch((await server.create(order("step=0.05 measured"))).name)
     second_gate = tmp_path / "second"
     first = await server.create(order(f"hold={gate} x"))
@@ -132,8 +129,7 @@ async def test_without_a_measurement_no_start_is_promised(serve, gate):
     await started(server, [first, second])
 
 
-async def test_a_job_whose_deadline_cannot_be_met_is_refused_at_once(serve):
-    server = await serve()
+async def test_a_job_whose_deadline_cannot_be_met_is_refused_at_once(server):
     await server.watch((await server.create(order("step=0.05 measured"))).name)
     asked = order("step=0.05 x", options=StylizationOptions(steps=400))
     asked.timeout.FromSeconds(2)
@@ -148,8 +144,7 @@ async def test_a_job_whose_deadline_cannot_be_met_is_refused_at_once(serve):
     await server.cancel((await server.create(asked)).name)
 
 
-async def test_the_wait_before_a_deadline_counts_too(serve, gate):
-    server = await serve()
+async def test_the_wait_before_a_deadline_counts_too(server, gate):
     await server.watch((await server.create(order("step=0.05 measured"))).name)
     running = await server.create(order(f"hold={gate} at=1 x", options=StylizationOptions(steps=400)))
     asked = order("x")
@@ -171,8 +166,7 @@ async def test_the_retry_delay_follows_the_measured_throughput(serve, gate):
     gate.touch()
 
 
-async def test_an_expired_job_is_dropped_even_if_nobody_noticed_in_time(serve, gate, tmp_path):
-    server = await serve()
+async def test_an_expired_job_is_dropped_even_if_nobody_noticed_in_time(server, gate, tmp_path):
     trace = tmp_path / "trace"
     first = await server.create(order(f"hold={gate} x"))
     late = await server.create(order(f"trace={trace}"))

@@ -16,8 +16,6 @@ from clipstyler.v1.stylization_pb2 import (
     IMAGE_KIND_CONTENT,
     STATE_CANCELLED,
     STATE_FAILED,
-    STATE_QUEUED,
-    STATE_RUNNING,
     STATE_SUCCEEDED,
 )
 from tests.service.harness import eventually, order, photo, reason, request
@@ -191,14 +189,3 @@ async def test_two_servers_do_not_share_a_data_directory(serve):
     server = await serve()
     with pytest.raises(StartError, match="another server uses the data directory"):
         await serve(data_dir=server.app.settings.data_dir)
-
-
-async def test_states_are_told_while_nothing_is_taken_up_yet(serve, gate):
-    server = await serve()
-    await server.create(order(f"hold={gate} x"))
-    waiting = await server.create(order("waits"))
-    assert (await server.get(waiting.name)).state == STATE_QUEUED
-    gate.touch()
-    server = await restart(serve, server)
-    assert (await server.get(waiting.name)).state in {STATE_QUEUED, STATE_RUNNING, STATE_SUCCEEDED}
-    await server.watch(waiting.name)

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import hashlib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
 from sqlalchemy.exc import IntegrityError
@@ -16,7 +16,7 @@ from clipstyler.v1 import event_pb2, options_pb2, stylization_pb2
 from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler_server.errors import Reason, ServiceError
 from clipstyler_server.jobs.dispatcher import CHUNK_BYTES, INLINE_BYTES, Dispatcher
-from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Event, Gap, Heartbeat
+from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Event, Gap, Heartbeat, Queued
 from clipstyler_server.jobs.model import Job
 from clipstyler_server.jobs.records import Record, State
 from clipstyler_server.jobs.storage import Storage
@@ -87,17 +87,22 @@ class Archive:
         ServiceError
             NOT_FOUND.
         """
-        return self._described(await self._record(job_id))
+        return self._described(await self._record(job_id), self._dispatcher.outlook())
 
     async def page(self, query: PageQuery) -> pb.ListStylizationsResponse:
-        """List one page, and how to ask for the next."""
+        """List one page, and how to ask for the next. It is cut short where its message would become too large."""
         store = self._storage.store
         found = await self._storage.look(store.newest, query.size + 1, query.state, query.before)
-        shown = found[: query.size]
-        token = to_proto.page_token(shown[-1], query.state) if len(found) > query.size else ""
-        return pb.ListStylizationsResponse(
-            stylizations=[self._described(record) for record in shown], next_page_token=token
-        )
+        outlook = self._dispatcher.outlook()
+        page, size = pb.ListStylizationsResponse(), 0
+        for last, record in zip([None, *found], found, strict=False):
+            described = self._described(record, outlook)
+            size += described.ByteSize()
+            if last and (size > INLINE_BYTES or len(page.stylizations) == query.size):
+                page.next_page_token = to_proto.page_token(last, query.state)
+                break
+            page.stylizations.append(described)
+        return page
 
     async def end(self, job_id: str, after: int) -> list[event_pb2.StylizationEvent]:
         """Return what is kept of a job that is over: a gap, chunks of a large result, its end. Empty: it is not over.
@@ -210,7 +215,7 @@ class Archive:
             sha256=hashlib.sha256(data).digest(),
         )
 
-    def _described(self, record: Record) -> stylization_pb2.Stylization:
+    def _described(self, record: Record, outlook: Mapping[str, Queued]) -> stylization_pb2.Stylization:
         job = self._dispatcher.jobs.get(record.id)
         if job and job.end and not record.state.is_final:  # told, and not stored yet
             record = dataclasses.replace(record, state=job.state, end=to_proto.stored_end(job.id, job.end))
@@ -221,7 +226,7 @@ class Archive:
         if job.state is State.RUNNING:
             message.state = stylization_pb2.STATE_RUNNING
             message.step = job.step
-        elif queued := self._dispatcher.outlook().get(job.id):
+        elif queued := outlook.get(job.id):
             message.queue_position = queued.position
             if queued.start:
                 message.estimated_start_time.FromDatetime(queued.start)

@@ -274,13 +274,15 @@ class RunState:
 
     @torch.no_grad()
     def _nearest_start(self) -> Tensor:
-        """The photo in that tint of `clipstyler.tints` whose loss as a whole is least, (1, 3, H, W)."""
+        """The photo in that tint of `clipstyler.tints` whose loss is least, (1, 3, H, W)."""
         photo, candidates = self._on_canvas(self.photo), tints()
-        small = patches.resize(photo, self.encoders.clip.image_size)
-        views = torch.cat([tint(small) for tint in candidates])
-        embeddings = F.normalize(self.encoders.clip.encode_image(views), dim=1)
-        directional = directional_loss(embeddings, self.content_embedding, self.direction)
-        return candidates[int(self._with_text(directional, embeddings).argmin())](photo)
+        before, losses = self.generator.get_state(), []
+        for tint in candidates:
+            self.generator.set_state(before)  # the same patches of all
+            image = tint(photo)
+            embeddings = F.normalize(self.encoders.clip.encode_image(self.views(image)), dim=1)
+            losses.append(float(self.objective(image, embeddings)[0]))
+        return candidates[min(range(len(losses)), key=losses.__getitem__)](photo)
 
     def update(self) -> None:
         """Apply the gradients once, then step the schedule."""

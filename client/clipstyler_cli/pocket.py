@@ -41,6 +41,12 @@ def train(context: typer.Context) -> None:
     _run("train", context)
 
 
+@app.command("average", context_settings=_PASS_ON)
+def average(context: typer.Context) -> None:
+    """Average checkpoints of one ancestry."""
+    _run("average", context)
+
+
 @app.command("evaluate", context_settings=_PASS_ON)
 def evaluate(context: typer.Context) -> None:
     """Measure the towers on what they never saw."""

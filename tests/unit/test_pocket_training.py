@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.nn import functional as F
 
 pytest.importorskip("scipy")
@@ -15,6 +16,7 @@ pytest.importorskip("skimage")
 pytest.importorskip("sklearn")
 
 from clipstyler.pocket import teacher
+from clipstyler.pocket.average import average
 from clipstyler.pocket.knowledge import known_concepts
 from clipstyler.pocket.model import load
 from clipstyler.pocket.objective import attack, word_loss
@@ -110,3 +112,14 @@ def test_an_attack_stays_in_its_ball_and_raises_the_loss() -> None:
     moved = attack(views, loss, radius, 3, generator)
     assert ((moved - views).flatten(1).norm(dim=1) <= radius + 1e-4).all()
     assert float(loss(moved)) > float(loss(views))
+
+
+def test_checkpoints_of_one_architecture_are_averaged(tmp_path: Path) -> None:
+    for number in (1, 3):
+        save_file({"a": torch.full((2,), float(number))}, tmp_path / f"{number}.safetensors")
+    save_file({"a": torch.zeros(3)}, tmp_path / "other.safetensors")
+    paths = [tmp_path / "1.safetensors", tmp_path / "3.safetensors"]
+
+    assert average(paths)["a"].tolist() == [2, 2]
+    with pytest.raises(ValueError, match="different towers"):
+        average([paths[0], tmp_path / "other.safetensors"])

@@ -24,7 +24,7 @@ def test_tints_are_pictures_and_the_first_is_the_photo() -> None:
     assert tinted[0] is photo
     for picture in tinted:
         assert picture.shape == photo.shape
-        assert 0 <= picture.min()
+        assert picture.min() >= 0
         assert picture.max() <= 1
 
 

@@ -48,7 +48,7 @@ def command(
             predictions = _here(image, labels, encoders, device)
         else:
             with Client(server) as client:
-                predictions = client.encoder(calls.classify(image, labels, encoders or ""))
+                predictions = client.call(calls.classify(image, labels, encoders or ""))
         if as_json:
             print(json.dumps({"predictions": [prediction._asdict() for prediction in predictions]}, indent=2))
             return

@@ -52,7 +52,7 @@ def command(
             quality = measure(content.read_bytes(), stylised.read_bytes(), text, encoders=encoders, seed=seed)
         else:
             with Client(server) as client:
-                quality = client.encoder(calls.evaluate(content, stylised, text, seed=seed, encoders=encoders or ""))
+                quality = client.call(calls.evaluate(content, stylised, text, seed=seed, encoders=encoders or ""))
         if as_json:
             print(json.dumps(asdict(quality), indent=2))
         else:

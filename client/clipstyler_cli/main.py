@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clipstyler_cli import classify, demo, evaluate, models, pocket, serve, stylize
+from clipstyler_cli import classify, demo, evaluate, jobs, models, pocket, serve, stylize
 
 app = typer.Typer(
     name="clipstyler",
@@ -21,6 +21,7 @@ app.command("classify")(classify.command)
 app.command("evaluate")(evaluate.command)
 app.command("serve")(serve.command)
 app.command("demo")(demo.command)
+app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
 app.add_typer(pocket.app, name="pocket")
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from clipstyler_client import Client, Preview, PreviewOptions, Result, StylizeOptions
+from clipstyler_client import Client, Preview, PreviewOptions, Result, StylizeOptions, jobs
 from clipstyler_client.events import Event
 
 from clipstyler_cli.faults import UsageError
@@ -39,6 +39,7 @@ class Run:
     options: StylizeOptions = field(default_factory=StylizeOptions)
     previews: PreviewOptions = field(default_factory=PreviewOptions)
     timeout_s: float | None = None
+    detach: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ def stylize(run: Run, keep: Keep, display: Display, server: str | None = None) -
         The work, reading or writing failed.
     """
     result_format = format_of(run.out, IMAGE_SUFFIXES, "--out")
+    if run.detach and server is None:
+        raise UsageError("--detach: a job needs a server; name one with --server")
     _check(keep)
     photo = run.photo.read_bytes()
     keepsakes = Keepsakes(keep.previews)
@@ -115,16 +118,33 @@ def _open(run: Run, photo: bytes, result_format: str, server: str | None, stack:
         )
     else:
         client = stack.enter_context(Client(server))
-        events = client.stylize(
-            photo,
-            run.text,
-            source_text=run.source_text,
-            options=run.options,
-            previews=run.previews,
-            result_format=result_format,
-            timeout_s=run.timeout_s,
-        )
+        events = _job(client, run, photo, result_format) if run.detach else _call(client, run, photo, result_format)
     return stack.enter_context(closing(events))
+
+
+def _call(client: Client, run: Run, photo: bytes, result_format: str) -> Events:
+    return client.stylize(
+        photo,
+        run.text,
+        source_text=run.source_text,
+        options=run.options,
+        previews=run.previews,
+        result_format=result_format,
+        timeout_s=run.timeout_s,
+    )
+
+
+def _job(client: Client, run: Run, photo: bytes, result_format: str) -> Events:
+    wanted = jobs.create(
+        photo,
+        run.text,
+        source_text=run.source_text,
+        options=run.options,
+        previews=run.previews,
+        result_format=result_format,
+        terms=jobs.Terms(timeout_s=run.timeout_s),
+    )
+    return client.run(wanted)
 
 
 def _follow(events: Events, display: Display, keepsakes: Keepsakes) -> Result:

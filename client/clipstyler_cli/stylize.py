@@ -34,6 +34,9 @@ def command(
     server: Annotated[str | None, typer.Option(help="HOST:PORT of a server. Default: work here.")] = None,
     source_text: Annotated[str | None, typer.Option(help="What the photo is. Default: the encoders'.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds the whole call to a server may take.")] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="As a job of the server: it goes on without us, also after a restart.")
+    ] = False,
     previews: Annotated[Path | None, typer.Option(help="Directory for previews.", rich_help_panel=_HELP_KEEP)] = None,
     preview_every: Annotated[
         int, typer.Option(min=1, help="Steps from preview to preview.", rich_help_panel=_HELP_KEEP)
@@ -135,6 +138,8 @@ def command(
       clipstyler stylize cat.jpg fire -o fire.png --animation fire.gif --seed 7
 
       clipstyler stylize cat.jpg "stained glass" -o out.webp --server localhost:50051 --json
+
+      clipstyler stylize cat.jpg gold -o gold.png --server localhost:50051 --detach
     """
     options = StylizeOptions(
         preset=preset,
@@ -162,7 +167,7 @@ def command(
         enlarge=enlarge,
     )
     previews_wanted = PreviewOptions(every_steps=preview_every, max_size=_PREVIEW_SIZE)
-    run = Run(photo, text, out, source_text, options, previews_wanted, timeout)
+    run = Run(photo, text, out, source_text, options, previews_wanted, timeout, detach)
     keep = Keep(previews, animation, contact_sheet)
     with clear_errors():
         result = stylize(run, keep, Display(Console(stderr=True), quiet), server)

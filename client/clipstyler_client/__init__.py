@@ -7,7 +7,7 @@ with Client("127.0.0.1:50051") as client:
     result.save("sketch.png")
 """
 
-from clipstyler_client import encoders
+from clipstyler_client import encoders, jobs
 from clipstyler_client.aio import AsyncClient
 from clipstyler_client.errors import (
     BrokenResultError,
@@ -33,6 +33,7 @@ from clipstyler_client.events import (
     Started,
     Warning,  # noqa: A004 - the contract's name
 )
+from clipstyler_client.jobs import Job, JobImage
 from clipstyler_client.options import OptionError, PreviewOptions, StylizeOptions
 from clipstyler_client.server_info import ServerInfo
 from clipstyler_client.sync import Client
@@ -47,6 +48,8 @@ __all__ = [
     "Gap",
     "Heartbeat",
     "InvalidRequestError",
+    "Job",
+    "JobImage",
     "Losses",
     "Model",
     "OptionError",
@@ -65,4 +68,5 @@ __all__ = [
     "StylizeOptions",
     "Warning",
     "encoders",
+    "jobs",
 ]

@@ -11,16 +11,18 @@ import grpc
 import grpc.aio
 
 from clipstyler.v1 import (
-    encoder_service_pb2_grpc,
     server_service_pb2,
     server_service_pb2_grpc,
     stylization_service_pb2_grpc,
 )
+from clipstyler_client import jobs
+from clipstyler_client.calls import CALL_TIMEOUT_S, Call
 from clipstyler_client.channel import DEFAULT_TARGET, channel_options
-from clipstyler_client.encoders import ENCODER_TIMEOUT_S, Call
 from clipstyler_client.errors import BrokenResultError, ServerUnavailableError, StylizeError, from_rpc_error
 from clipstyler_client.events import Event, Result
+from clipstyler_client.jobs import ImageAssembly, Job, JobImage, Upload, upload_messages
 from clipstyler_client.options import PreviewOptions, StylizeOptions
+from clipstyler_client.resume import WATCH_PATIENCE_S, Resume
 from clipstyler_client.server_info import ServerInfo, info_from_proto
 from clipstyler_client.sync import INFO_TIMEOUT_S
 from clipstyler_client.translate import EventReader, Photo, request_to_proto
@@ -30,16 +32,20 @@ _Value = TypeVar("_Value")
 
 
 class AsyncStylizationStream(AsyncIterator[Event]):
-    """Events of a running stylisation; the last is its `Result`. Closing it early cancels the work.
+    """Events of a running stylisation; the last is its `Result`.
+
+    Closing a call early cancels the work, closing a watch changes nothing.
 
     Usable in an `async with` statement, which closes it.
     """
 
-    def __init__(self, call: Any) -> None:
-        self._call = call
-        self._messages = aiter(call)
-        self._reader = EventReader()
+    def __init__(self, call: Any, resume: Resume | None = None) -> None:
+        self._resume = resume
         self._ended = False
+        self._follow(call)
+
+    def _follow(self, call: Any) -> None:
+        self._call, self._messages, self._reader = call, aiter(call), EventReader()
 
     async def __anext__(self) -> Event:
         """Wait for the next event.
@@ -52,18 +58,29 @@ class AsyncStylizationStream(AsyncIterator[Event]):
         if self._ended:
             raise StopAsyncIteration
         try:
-            async for response in self._messages:
-                event = self._reader.read(response.event)
-                if event is not None:
-                    self._ended = isinstance(event, Result)
-                    return event
-        except grpc.RpcError as error:
-            self._ended = True
-            raise from_rpc_error(error) from error
+            event = await self._next()
         except StylizeError:
             self._ended = True
             raise
-        raise BrokenResultError("DATA_LOSS", "the stream ended without a result; ask again", "BROKEN_RESULT")
+        self._ended = isinstance(event, Result)
+        return event
+
+    async def _next(self) -> Event:
+        while True:
+            try:
+                async for response in self._messages:
+                    event = self._reader.read(response.event)
+                    if event is not None:
+                        if self._resume:
+                            self._resume.heard(event)
+                        return event
+            except grpc.RpcError as error:
+                if self._resume is None:
+                    raise from_rpc_error(error) from error
+                await asyncio.sleep(self._resume.delay_after(error))
+                self._follow(self._resume.begin())
+            else:
+                raise BrokenResultError("DATA_LOSS", "the stream ended without a result; ask again", "BROKEN_RESULT")
 
     async def result(self) -> Result:
         """Wait for the end and return the result, passing over the other events.
@@ -106,7 +123,6 @@ class AsyncClient:
         else:
             self._channel = grpc.aio.secure_channel(target, credentials, options)
         self._stylization = stylization_service_pb2_grpc.StylizationServiceStub(self._channel)
-        self._encoders: Any = encoder_service_pb2_grpc.EncoderServiceStub(self._channel)
         self._server = server_service_pb2_grpc.ServerServiceStub(self._channel)
 
     def stylize(
@@ -124,10 +140,10 @@ class AsyncClient:
         request = request_to_proto(photo, style_text, source_text, options, previews, result_format)
         return AsyncStylizationStream(self._stylization.Stylize(request, timeout=timeout_s))
 
-    async def encoder(self, call: Call[_Value], timeout_s: float = ENCODER_TIMEOUT_S) -> _Value:
-        """Make a call of EncoderService; `clipstyler_client.encoders` has them all, with their parameters.
+    async def call(self, call: Call[_Value], timeout_s: float = CALL_TIMEOUT_S) -> _Value:
+        """Make a call: one of `clipstyler_client.encoders` or `clipstyler_client.jobs`, which have the parameters.
 
-        client.encoder(encoders.classify("cat.jpg", ["a cat", "a dog"]))
+        client.call(encoders.classify("cat.jpg", ["a cat", "a dog"]))
 
         Raises
         ------
@@ -135,10 +151,95 @@ class AsyncClient:
             The call failed.
         """
         try:
-            response = await getattr(self._encoders, call.method)(call.request, timeout=timeout_s)
+            response = await call.start(self._channel, timeout_s)
         except grpc.RpcError as error:
             raise from_rpc_error(error) from error
         return call.read(response)
+
+    async def run(self, create: Call[Job], patience_s: float = WATCH_PATIENCE_S) -> AsyncStylizationStream:
+        """Create a job and watch it: a stylisation that survives this connection and restarts of the server.
+
+        stream = await client.run(jobs.create("photo.jpg", "fire"))
+
+        Raises
+        ------
+        StylizeError
+            The job was not accepted.
+        """
+        job = await self.call(create)
+        return self.watch(job.name, patience_s=patience_s)
+
+    def watch(
+        self, name: str, *, after_sequence: int = 0, patience_s: float = WATCH_PATIENCE_S
+    ) -> AsyncStylizationStream:
+        """Watch a job to its end; leaving changes nothing for the job.
+
+        An interrupted watch is taken up again behind the last event, also over a restart of the server.
+
+        Parameters
+        ----------
+        name
+            Of the job, or its bare UUID.
+        after_sequence
+            Number of the last event that is known already.
+        patience_s
+            Seconds without a word of the server after which the watch fails.
+        """
+
+        def watch_after(sequence: int) -> Any:
+            return self._stylization.WatchStylization(jobs.watch_request(name, sequence))
+
+        resume = Resume(watch_after, after_sequence, patience_s)
+        return AsyncStylizationStream(resume.begin(), resume)
+
+    async def list_jobs(self, state: str | None = None) -> AsyncIterator[Job]:
+        """Go through all jobs, newest first, or those in one state.
+
+        Raises
+        ------
+        OptionError
+            There is no such state.
+        StylizeError
+            A call failed.
+        """
+        token = ""
+        while True:
+            found = await self.call(jobs.page(state, token=token))
+            for job in found.jobs:
+                yield job
+            token = found.next_token
+            if not token:
+                return
+
+    async def download(self, name: str, kind: str = "result", timeout_s: float = CALL_TIMEOUT_S) -> JobImage:
+        """Fetch an image of a job: its "result", latest "preview", or "content".
+
+        Raises
+        ------
+        StylizeError
+            The call failed: there is no such image yet, or it arrived broken.
+        """
+        assembly = ImageAssembly()
+        try:
+            async for part in self._stylization.GetStylizationImage(jobs.image_request(name, kind), timeout=timeout_s):
+                assembly.add(part)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        return assembly.finish()
+
+    async def upload(self, photo: Photo, timeout_s: float = CALL_TIMEOUT_S) -> Upload:
+        """Send a large photo in pieces, for `jobs.create`.
+
+        Raises
+        ------
+        StylizeError
+            The call failed.
+        """
+        try:
+            sent = await self._stylization.UploadImage(upload_messages(photo), timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        return Upload(sent.upload)
 
     async def server_info(self, timeout_s: float = INFO_TIMEOUT_S) -> ServerInfo:
         """Ask for version, limits, encoders, workers and queue.

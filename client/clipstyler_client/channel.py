@@ -10,7 +10,7 @@ _MIB = 2**20
 _SERVICE_CONFIG = {
     "methodConfig": [
         {
-            "name": [{"service": "clipstyler.v1.StylizationService"}, {"service": "clipstyler.v1.ServerService"}],
+            "name": [{"service": f"clipstyler.v1.{name}Service"} for name in ("Stylization", "Encoder", "Server")],
             "retryPolicy": {
                 "maxAttempts": 5,
                 "initialBackoff": "0.2s",
@@ -30,4 +30,7 @@ def channel_options() -> list[tuple[str, str | int]]:
         ("grpc.per_rpc_retry_buffer_size", 64 * _MIB),
         ("grpc.max_send_message_length", -1),
         ("grpc.keepalive_time_ms", 60_000),
+        # A server that restarts is back within seconds.
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 5_000),
     ]

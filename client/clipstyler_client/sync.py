@@ -10,16 +10,18 @@ from typing import Any, Self, TypeVar
 import grpc
 
 from clipstyler.v1 import (
-    encoder_service_pb2_grpc,
     server_service_pb2,
     server_service_pb2_grpc,
     stylization_service_pb2_grpc,
 )
+from clipstyler_client import jobs
+from clipstyler_client.calls import CALL_TIMEOUT_S, Call
 from clipstyler_client.channel import DEFAULT_TARGET, channel_options
-from clipstyler_client.encoders import ENCODER_TIMEOUT_S, Call
 from clipstyler_client.errors import BrokenResultError, ServerUnavailableError, StylizeError, from_rpc_error
 from clipstyler_client.events import Event, Result
+from clipstyler_client.jobs import ImageAssembly, Job, JobImage, Upload, upload_messages
 from clipstyler_client.options import PreviewOptions, StylizeOptions
+from clipstyler_client.resume import WATCH_PATIENCE_S, Resume
 from clipstyler_client.server_info import ServerInfo, info_from_proto
 from clipstyler_client.translate import EventReader, Photo, request_to_proto
 
@@ -29,13 +31,16 @@ _Value = TypeVar("_Value")
 
 
 class StylizationStream(Iterator[Event]):
-    """Events of a running stylisation; the last is its `Result`. Closing it early cancels the work.
+    """Events of a running stylisation; the last is its `Result`.
+
+    Closing a call early cancels the work, closing a watch changes nothing.
 
     Usable in a `with` statement, which closes it.
     """
 
-    def __init__(self, call: Any) -> None:
+    def __init__(self, call: Any, resume: Resume | None = None) -> None:
         self._call = call
+        self._resume = resume
         self._reader = EventReader()
         self._ended = False
 
@@ -50,18 +55,29 @@ class StylizationStream(Iterator[Event]):
         if self._ended:
             raise StopIteration
         try:
-            for response in self._call:
-                event = self._reader.read(response.event)
-                if event is not None:
-                    self._ended = isinstance(event, Result)
-                    return event
-        except grpc.RpcError as error:
-            self._ended = True
-            raise from_rpc_error(error) from error
+            event = self._next()
         except StylizeError:
             self._ended = True
             raise
-        raise BrokenResultError("DATA_LOSS", "the stream ended without a result; ask again", "BROKEN_RESULT")
+        self._ended = isinstance(event, Result)
+        return event
+
+    def _next(self) -> Event:
+        while True:
+            try:
+                for response in self._call:
+                    event = self._reader.read(response.event)
+                    if event is not None:
+                        if self._resume:
+                            self._resume.heard(event)
+                        return event
+            except grpc.RpcError as error:
+                if self._resume is None:
+                    raise from_rpc_error(error) from error
+                time.sleep(self._resume.delay_after(error))
+                self._call, self._reader = self._resume.begin(), EventReader()
+            else:
+                raise BrokenResultError("DATA_LOSS", "the stream ended without a result; ask again", "BROKEN_RESULT")
 
     def result(self) -> Result:
         """Wait for the end and return the result, passing over the other events.
@@ -109,7 +125,6 @@ class Client:
         else:
             self._channel = grpc.secure_channel(target, credentials, options)
         self._stylization = stylization_service_pb2_grpc.StylizationServiceStub(self._channel)
-        self._encoders: Any = encoder_service_pb2_grpc.EncoderServiceStub(self._channel)
         self._server = server_service_pb2_grpc.ServerServiceStub(self._channel)
 
     def stylize(
@@ -154,10 +169,10 @@ class Client:
         request = request_to_proto(photo, style_text, source_text, options, previews, result_format)
         return StylizationStream(self._stylization.Stylize(request, timeout=timeout_s))
 
-    def encoder(self, call: Call[_Value], timeout_s: float = ENCODER_TIMEOUT_S) -> _Value:
-        """Make a call of EncoderService; `clipstyler_client.encoders` has them all, with their parameters.
+    def call(self, call: Call[_Value], timeout_s: float = CALL_TIMEOUT_S) -> _Value:
+        """Make a call: one of `clipstyler_client.encoders` or `clipstyler_client.jobs`, which have the parameters.
 
-        client.encoder(encoders.classify("cat.jpg", ["a cat", "a dog"]))
+        client.call(encoders.classify("cat.jpg", ["a cat", "a dog"]))
 
         Raises
         ------
@@ -165,10 +180,92 @@ class Client:
             The call failed.
         """
         try:
-            response = getattr(self._encoders, call.method)(call.request, timeout=timeout_s)
+            response = call.start(self._channel, timeout_s)
         except grpc.RpcError as error:
             raise from_rpc_error(error) from error
         return call.read(response)
+
+    def run(self, create: Call[Job], patience_s: float = WATCH_PATIENCE_S) -> StylizationStream:
+        """Create a job and watch it: a stylisation that survives this connection and restarts of the server.
+
+        client.run(jobs.create("photo.jpg", "fire")).result()
+
+        Raises
+        ------
+        StylizeError
+            The job was not accepted.
+        """
+        job = self.call(create)
+        return self.watch(job.name, patience_s=patience_s)
+
+    def watch(self, name: str, *, after_sequence: int = 0, patience_s: float = WATCH_PATIENCE_S) -> StylizationStream:
+        """Watch a job to its end; leaving changes nothing for the job.
+
+        An interrupted watch is taken up again behind the last event, also over a restart of the server.
+
+        Parameters
+        ----------
+        name
+            Of the job, or its bare UUID.
+        after_sequence
+            Number of the last event that is known already.
+        patience_s
+            Seconds without a word of the server after which the watch fails.
+        """
+
+        def watch_after(sequence: int) -> Any:
+            return self._stylization.WatchStylization(jobs.watch_request(name, sequence))
+
+        resume = Resume(watch_after, after_sequence, patience_s)
+        return StylizationStream(resume.begin(), resume)
+
+    def list_jobs(self, state: str | None = None) -> Iterator[Job]:
+        """Go through all jobs, newest first, or those in one state.
+
+        Raises
+        ------
+        OptionError
+            There is no such state.
+        StylizeError
+            A call failed.
+        """
+        token = ""
+        while True:
+            found = self.call(jobs.page(state, token=token))
+            yield from found.jobs
+            token = found.next_token
+            if not token:
+                return
+
+    def download(self, name: str, kind: str = "result", timeout_s: float = CALL_TIMEOUT_S) -> JobImage:
+        """Fetch an image of a job: its "result", latest "preview", or "content".
+
+        Raises
+        ------
+        StylizeError
+            The call failed: there is no such image yet, or it arrived broken.
+        """
+        assembly = ImageAssembly()
+        try:
+            for part in self._stylization.GetStylizationImage(jobs.image_request(name, kind), timeout=timeout_s):
+                assembly.add(part)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        return assembly.finish()
+
+    def upload(self, photo: Photo, timeout_s: float = CALL_TIMEOUT_S) -> Upload:
+        """Send a large photo in pieces, for `jobs.create`.
+
+        Raises
+        ------
+        StylizeError
+            The call failed.
+        """
+        try:
+            sent = self._stylization.UploadImage(upload_messages(photo), timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        return Upload(sent.upload)
 
     def server_info(self, timeout_s: float = INFO_TIMEOUT_S) -> ServerInfo:
         """Ask for version, limits, encoders, workers and queue.

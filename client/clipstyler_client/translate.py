@@ -41,9 +41,8 @@ def request_to_proto(
     OptionError
         An option is none of the known ones.
     """
-    data = photo if isinstance(photo, bytes) else Path(photo).read_bytes()
     request = stylization_service_pb2.StylizeRequest(
-        image=data,
+        image=photo_bytes(photo),
         style_text=style_text,
         source_text=source_text,
         options=options_to_proto(options or StylizeOptions()),
@@ -53,6 +52,11 @@ def request_to_proto(
     if wanted is not None:
         request.result_format = wanted  # type: ignore[assignment]
     return request
+
+
+def photo_bytes(photo: Photo) -> bytes:
+    """Bytes of a photo, read from its file if need be."""
+    return photo if isinstance(photo, bytes) else Path(photo).read_bytes()
 
 
 class EventReader:

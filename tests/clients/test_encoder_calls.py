@@ -77,10 +77,10 @@ def run(*words: object):
 
 def test_every_call_gives_plain_values(target: str, photo: Path) -> None:
     with Client(target) as client:
-        texts = client.encoder(encoders.encode_text(["fire", "ice"]))
-        images = client.encoder(encoders.encode_image([photo, picture()]))
-        direction = client.encoder(encoders.text_direction("fire"))
-        quality = client.encoder(encoders.evaluate(photo, picture(), "fire", seed=7))
+        texts = client.call(encoders.encode_text(["fire", "ice"]))
+        images = client.call(encoders.encode_image([photo, picture()]))
+        direction = client.call(encoders.text_direction("fire"))
+        quality = client.call(encoders.evaluate(photo, picture(), "fire", seed=7))
     assert (texts.vectors, texts.dimension, texts.digest) == (((1.0, 4.0), (1.0, 3.0)), 2, "ab" * 32)
     assert images.vectors[0] == images.vectors[1]
     assert (direction.vector, direction.templates) == ((4.0, 7.0), "plain@0")
@@ -89,9 +89,9 @@ def test_every_call_gives_plain_values(target: str, photo: Path) -> None:
 
 async def test_the_async_client_makes_the_same_calls(target: str, photo: Path) -> None:
     async with AsyncClient(target) as client:
-        found = await client.encoder(encoders.classify(photo, ["fire", "ice"]))
+        found = await client.call(encoders.classify(photo, ["fire", "ice"]))
         with pytest.raises(InvalidRequestError) as caught:
-            await client.encoder(encoders.classify(photo, ["fire", ""]))
+            await client.call(encoders.classify(photo, ["fire", ""]))
     assert found == (("fire", 0.5), ("ice", 0.5))
     assert caught.value.violations[0].field == "labels[1]"
 

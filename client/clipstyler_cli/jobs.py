@@ -1,0 +1,192 @@
+"""`clipstyler jobs`: the durable jobs of a server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from clipstyler_client import Client, Job, Result, jobs
+from clipstyler_client.channel import DEFAULT_TARGET
+from rich.console import Console
+from rich.table import Table
+
+from clipstyler_cli.faults import EXIT_INTERRUPTED, UsageError, clear_errors
+from clipstyler_cli.files import IMAGE_SUFFIXES, format_of, write_whole
+from clipstyler_cli.progress import Display
+
+app = typer.Typer(no_args_is_help=True, help="List, watch, cancel and fetch the jobs of a server.")
+
+_Server = Annotated[str, typer.Option(help="HOST:PORT of the server.")]
+_Name = Annotated[str, typer.Argument(help="Name of the job, or its UUID.", show_default=False)]
+_AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_STYLES = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "bold cyan"}
+
+
+@app.callback()
+def group() -> None:
+    """List, watch, cancel and fetch the jobs of a server; `clipstyler stylize --detach` makes them."""
+
+
+@app.command("list")
+def list_(
+    server: _Server = DEFAULT_TARGET,
+    state: Annotated[str | None, typer.Option(help=f"Only these: {', '.join(jobs.STATES)}.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Most jobs that are listed.")] = 50,
+    as_json: _AsJson = False,
+) -> None:
+    """List jobs, newest first.
+
+    Examples
+    --------
+      clipstyler jobs list
+
+      clipstyler jobs list --state running --json
+    """
+    with _connected(server) as client:
+        found = list(islice(client.list_jobs(state), limit))
+        if as_json:
+            print(json.dumps([_plain(job) for job in found], indent=2))
+            return
+        table = Table("job", "state", "text", "created", "progress", box=None)
+        for job in found:
+            shown = f"[{_STYLES.get(job.state, 'default')}]{job.state}[/]"
+            table.add_row(job.name.rpartition("/")[2], shown, job.style_text, _when(job.created), _progress(job))
+        Console().print(table)
+
+
+@app.command()
+def show(name: _Name, server: _Server = DEFAULT_TARGET, as_json: _AsJson = False) -> None:
+    """Tell all about a job.
+
+    Examples
+    --------
+      clipstyler jobs show 0dfd3ad8-61fd-4f9c-bd42-ca2aa9d54bf9
+    """
+    with _connected(server) as client:
+        _tell(client.call(jobs.get(name)), as_json)
+
+
+@app.command()
+def watch(
+    name: _Name,
+    server: _Server = DEFAULT_TARGET,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the result.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+) -> None:
+    """Watch a job to its end. Ctrl-C ends watching, not the job.
+
+    Examples
+    --------
+      clipstyler jobs watch 0dfd3ad8-61fd-4f9c-bd42-ca2aa9d54bf9 -o fire.png
+    """
+    with _connected(server) as client:
+        if out:
+            format_of(out, IMAGE_SUFFIXES, "--out")
+        try:
+            result = _followed(client, name, Display(Console(stderr=True), quiet))
+        except KeyboardInterrupt:
+            typer.echo(f"the job goes on: clipstyler jobs watch {name}", err=True)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        if out:
+            write_whole(out, result.image)
+            print(out)
+
+
+@app.command()
+def cancel(name: _Name, server: _Server = DEFAULT_TARGET, as_json: _AsJson = False) -> None:
+    """Stop a job within one step; one that is over stays as it is.
+
+    Examples
+    --------
+      clipstyler jobs cancel 0dfd3ad8-61fd-4f9c-bd42-ca2aa9d54bf9
+    """
+    with _connected(server) as client:
+        _tell(client.call(jobs.cancel(name)), as_json)
+
+
+@app.command()
+def download(
+    name: _Name,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.", show_default=False)],
+    server: _Server = DEFAULT_TARGET,
+    kind: Annotated[str, typer.Option(help=f"Which image: {', '.join(jobs.IMAGE_KINDS)}.")] = "result",
+) -> None:
+    """Fetch an image of a job as it is stored.
+
+    Examples
+    --------
+      clipstyler jobs download 0dfd3ad8-61fd-4f9c-bd42-ca2aa9d54bf9 -o fire.png
+
+      clipstyler jobs download 0dfd3ad8-61fd-4f9c-bd42-ca2aa9d54bf9 --kind preview -o so-far.jpg
+    """
+    with _connected(server) as client:
+        image = client.download(name, kind)
+        write_whole(out, image.data)
+        print(f"{out}: {image.format}, {image.width} x {image.height} px")
+
+
+@app.command()
+def delete(name: _Name, server: _Server = DEFAULT_TARGET) -> None:
+    """Delete a job that is over, and its images.
+
+    Examples
+    --------
+      clipstyler jobs delete 0dfd3ad8-61fd-4f9c-bd42-ca2aa9d54bf9
+    """
+    with _connected(server) as client:
+        client.call(jobs.delete(name))
+        print(f"deleted {name}")
+
+
+@contextmanager
+def _connected(server: str) -> Iterator[Client]:
+    with clear_errors(), Client(server) as client:
+        yield client
+
+
+def _followed(client: Client, name: str, display: Display) -> Result:
+    with display, client.watch(name) as events:
+        for event in events:
+            display.show(event)
+            if isinstance(event, Result):
+                return event
+    raise UsageError(f"{name}: the job ended without a result")
+
+
+def _tell(job: Job, as_json: bool) -> None:
+    values = _plain(job)
+    if as_json:
+        print(json.dumps(values, indent=2))
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in values.items():
+        if value not in (None, ""):
+            table.add_row(name.replace("_", " "), str(value))
+    Console().print(table)
+
+
+def _plain(job: Job) -> dict[str, Any]:
+    """All about a job as plain values for JSON; times in UTC."""
+    values = asdict(job)
+    for name, value in values.items():
+        if isinstance(value, datetime):
+            values[name] = value.isoformat()
+    error = job.error
+    return values | {"error": error and {"code": error.code, "reason": error.reason, "message": error.message}}
+
+
+def _when(time: datetime | None) -> str:
+    return f"{time.astimezone():%Y-%m-%d %H:%M:%S}" if time else ""
+
+
+def _progress(job: Job) -> str:
+    if job.state == "queued":
+        return f"behind {job.queue_position}" + (f", about {_when(job.estimated_start)}" if job.estimated_start else "")
+    return f"{job.step}/{job.steps}" if job.state == "running" else (job.error.message if job.error else "")

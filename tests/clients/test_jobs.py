@@ -1,0 +1,239 @@
+"""Jobs through both clients and `clipstyler jobs`, against a real server process that is killed now and then."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from clipstyler_cli.main import app
+from clipstyler_client import (
+    AsyncClient,
+    Client,
+    InvalidRequestError,
+    OptionError,
+    Progress,
+    ServerUnavailableError,
+    StylizeError,
+    StylizeOptions,
+    jobs,
+)
+from typer.testing import CliRunner
+
+from tests.service.harness import noise_photo, photo
+
+SMALL = StylizeOptions(size=64, steps=3, patches=2, seed=1)
+
+
+class Server:
+    """A server process on the scripted workload, at one port and with one store over its restarts."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.target = f"127.0.0.1:{port}"
+        self._environment = os.environ | {
+            "CLIPSTYLER_PORT": str(port),
+            "CLIPSTYLER_HTTP_PORT": "0",
+            "CLIPSTYLER_DATA_DIR": str(folder),
+            "CLIPSTYLER_EVALUATOR": "false",
+        }
+        self.start()
+
+    def start(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.service.serve_scripted"],
+            env=self._environment,
+            stdout=subprocess.DEVNULL,
+        )
+        with Client(self.target) as client:
+            client.wait_until_ready(90)
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> None:
+        self.process.send_signal(how)
+        self.process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, unused_port: int) -> Iterator[Server]:
+    running = Server(tmp_path_factory.mktemp("store"), unused_port)
+    yield running
+    running.end()
+
+
+@pytest.fixture(scope="module")
+def unused_port() -> int:
+    import socket
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    with Client(server.target) as connected:
+        yield connected
+
+
+def create(text: str = "a scripted look", **fields: object) -> jobs.Call[jobs.Job]:
+    return jobs.create(photo(), text, **({"options": SMALL} | fields))
+
+
+def run(*words: object):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def test_a_job_is_created_watched_told_and_fetched(client: Client) -> None:
+    job = client.call(create())
+    result = client.watch(job.name).result()
+    told = client.call(jobs.get(job.name))
+
+    assert (told.state, told.is_over, told.attempts, told.seed) == ("succeeded", True, 1, 1)
+    assert told.created is not None
+    assert told.ended is not None
+    assert told.created.utcoffset() is not None
+    assert client.download(job.name).data == result.image
+    assert client.download(job.name, "content").data == photo()
+
+
+def test_a_job_is_created_once(client: Client) -> None:
+    terms = jobs.Terms(request_id=str(uuid.uuid4()))
+    assert client.call(create(terms=terms)).name == client.call(create(terms=terms)).name
+    with pytest.raises(StylizeError) as caught:
+        client.call(create("another look", terms=terms))
+    assert caught.value.reason == "REQUEST_ID_REUSED"
+
+
+def test_jobs_are_listed_newest_first_over_all_pages(client: Client) -> None:
+    made = [client.call(create()).name for _ in range(3)]
+    first = client.call(jobs.page(page_size=2))
+    assert [job.name for job in first.jobs] == made[:0:-1]
+    assert first.next_token
+    assert [job.name for job in client.list_jobs()][:3] == made[::-1]
+
+
+def test_cancel_and_delete(client: Client, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    job = client.call(create(f"hold={gate} x"))
+    with pytest.raises(StylizeError) as caught:
+        client.call(jobs.delete(job.name))
+    assert caught.value.reason == "NOT_OVER"
+    client.call(jobs.cancel(job.name))
+    with pytest.raises(StylizeError) as ended:
+        client.watch(job.name).result()
+    assert ended.value.code == "CANCELLED"
+    assert client.call(jobs.cancel(job.name)).cancel_reason == "requested"
+    client.call(jobs.delete(job.name))
+    with pytest.raises(StylizeError) as gone:
+        client.call(jobs.get(job.name))
+    assert gone.value.code == "NOT_FOUND"
+
+
+def test_a_large_photo_is_uploaded_in_pieces(client: Client) -> None:
+    large = noise_photo(1200, 900)
+    assert len(large) > 3 * 2**20
+    job = client.call(jobs.create(client.upload(large), "a scripted look", options=SMALL))
+    client.watch(job.name).result()
+    assert client.download(job.name, "content").data == large
+
+
+async def test_the_async_client_does_the_same(server: Server) -> None:
+    async with AsyncClient(server.target) as client:
+        uploaded = await client.upload(photo())
+        stream = await client.run(jobs.create(uploaded, "a scripted look", options=SMALL))
+        result = await stream.result()
+        assert (await client.download(result.stylization)).data == result.image
+        assert (await anext(client.list_jobs("succeeded"))).name == result.stylization
+        with pytest.raises(StylizeError):
+            await client.download(str(uuid.uuid4()))
+
+
+def test_a_watch_goes_on_over_a_kill_and_a_restart_of_the_server(server: Server) -> None:
+    with Client(server.target) as client:
+        stream = client.run(create("step=0.05 slow", options=StylizeOptions(size=64, steps=60, patches=2, seed=1)))
+        steps = [event.step for event in stream if isinstance(event, Progress) and _kill_once(server, event)]
+        told = client.call(jobs.get(next(client.list_jobs()).name))
+    assert steps[-1] == 60
+    assert (told.state, told.attempts) == ("succeeded", 2)
+
+
+def _kill_once(server: Server, event: Progress) -> bool:
+    if event.step >= 5 and server.process.poll() is None and not getattr(server, "killed", False):
+        server.killed = True
+        server.end(signal.SIGKILL)
+        threading.Thread(target=server.start).start()
+    return True
+
+
+def test_a_watch_gives_up_on_a_server_that_is_gone(unused_port: int) -> None:
+    with Client("127.0.0.1:1") as client:
+        begun = time.monotonic()
+        with pytest.raises(ServerUnavailableError):
+            client.watch(str(uuid.uuid4()), patience_s=0.5).result()
+    assert time.monotonic() - begun < 20
+
+
+def test_unknown_choices_are_refused_before_any_call(client: Client) -> None:
+    for call in (lambda: jobs.page("lost"), lambda: create(terms=jobs.Terms(priority="now"))):
+        with pytest.raises(OptionError):
+            call()
+    with pytest.raises(OptionError):
+        client.download("x", "thumbnail")
+
+
+def test_bad_input_names_its_field(client: Client) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        client.call(create(terms=jobs.Terms(request_id="seven")))
+    assert caught.value.violations[0].field == "request_id"
+
+
+def test_the_commands_list_show_watch_fetch_and_delete(server: Server, client: Client, tmp_path: Path) -> None:
+    at = ("--server", server.target)
+    name = client.call(create()).name
+    watched = run("jobs", "watch", name, "-o", tmp_path / "watched.png", *at)
+    fetched = run("jobs", "download", name, "-o", tmp_path / "fetched.png", *at)
+    shown = json.loads(run("jobs", "show", name, "--json", *at).stdout)
+    listed = json.loads(run("jobs", "list", "--state", "succeeded", "--limit", 1, "--json", *at).stdout)
+
+    assert watched.exit_code == fetched.exit_code == 0, watched.output + fetched.output
+    assert (tmp_path / "watched.png").read_bytes() == (tmp_path / "fetched.png").read_bytes()
+    assert listed[0] == shown
+    assert name.rpartition("/")[2] in run("jobs", "list", *at).stdout
+    assert run("jobs", "cancel", name, *at).exit_code == 0
+    assert run("jobs", "delete", name, *at).exit_code == 0
+    missing = run("jobs", "show", name, *at)
+    assert missing.exit_code == 1
+    assert "error:" in missing.stderr
+
+
+def test_a_detached_stylisation_is_a_job(server: Server, client: Client, tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(photo())
+    words = (
+        "stylize",
+        tmp_path / "photo.png",
+        "a scripted look",
+        "-o",
+        tmp_path / "out.png",
+        "--steps",
+        3,
+        "--size",
+        64,
+    )
+    outcome = run(*words, "--server", server.target, "--detach", "--json")
+    assert outcome.exit_code == 0, outcome.output
+    assert client.call(jobs.get(json.loads(outcome.stdout)["stylization"])).request_id
+    refused = run(*words, "--detach")
+    assert refused.exit_code == 2
+    assert "--detach" in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["list", "show", "watch", "cancel", "download", "delete"])
+def test_help_has_examples(command: str) -> None:
+    assert f"clipstyler jobs {command}" in run("jobs", command, "--help").stdout

@@ -15,7 +15,7 @@ import typer
 from clipstyler_client import Client, Job, Result, jobs
 from clipstyler_client.channel import DEFAULT_TARGET
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from clipstyler_cli.faults import EXIT_INTERRUPTED, UsageError, clear_errors
 from clipstyler_cli.files import IMAGE_SUFFIXES, format_of, write_whole
@@ -54,7 +54,7 @@ def list_(
         if as_json:
             print(json.dumps([_plain(job) for job in found], indent=2))
             return
-        table = Table("job", "state", "text", "created", "progress", box=None)
+        table = Table(Column("job", min_width=36), "state", "text", "created", "progress", box=None)
         for job in found:
             shown = f"[{_STYLES.get(job.state, 'default')}]{job.state}[/]"
             table.add_row(job.name.rpartition("/")[2], shown, job.style_text, _when(job.created), _progress(job))

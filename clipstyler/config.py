@@ -88,9 +88,9 @@ class Calibration:
         Deviation of the noise that StyleNet gets added to the photo, pixels being 0 to 1. 0 is the paper: where a photo
         is flat, StyleNet then has nothing to make a texture from.
     warm_up
-        Updates in which StyleNet learns to give the photo back in the colours nearest to the text, before the first that
-        counts. 0 is the paper: from the grey that random weights give, a small encoder's gradients may lead into wrong
-        colours for good.
+        Updates in which StyleNet learns to give the photo back in the colours nearest to the text, before the first
+        that counts. 0 is the paper: from the grey that random weights give, a small encoder's gradients may lead into
+        wrong colours for good.
     weight_direction, weight_patch, weight_content
         Weights of the directional, PatchCLIP and content losses.
     weight_tv_norm, weight_tv_squared

@@ -68,7 +68,7 @@ def classify(picture: Picture, labels: Sequence[str], encoders: EncoderSet) -> l
 
     checked = check_labels(labels)
     calibration = encoders.calibration
-    pixels = torch.from_numpy(picture.rgb).to(encoders.device)
+    pixels = torch.tensor(picture.rgb, device=encoders.device)
     view = resize(pixels.permute(2, 0, 1)[None].float() / 255, encoders.clip.image_size)
     with torch.no_grad():
         image = F.normalize(encoders.clip.encode_image(view), dim=1)[0]

@@ -31,6 +31,7 @@ from typer.testing import CliRunner
 from tests.service.harness import noise_photo, photo
 
 SMALL = StylizeOptions(size=64, steps=3, patches=2, seed=1)
+SLOW = StylizeOptions(size=64, steps=60, patches=2, seed=1)
 
 
 class Server:
@@ -119,9 +120,8 @@ def test_jobs_are_listed_newest_first_over_all_pages(client: Client) -> None:
     assert [job.name for job in client.list_jobs()][:3] == made[::-1]
 
 
-def test_cancel_and_delete(client: Client, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    job = client.call(create(f"hold={gate} x"))
+def test_cancel_and_delete(client: Client) -> None:
+    job = client.call(create("step=0.05 slow", options=SLOW))
     with pytest.raises(StylizeError) as caught:
         client.call(jobs.delete(job.name))
     assert caught.value.reason == "NOT_OVER"
@@ -157,7 +157,7 @@ async def test_the_async_client_does_the_same(server: Server) -> None:
 
 def test_a_watch_goes_on_over_a_kill_and_a_restart_of_the_server(server: Server) -> None:
     with Client(server.target) as client:
-        stream = client.run(create("step=0.05 slow", options=StylizeOptions(size=64, steps=60, patches=2, seed=1)))
+        stream = client.run(create("step=0.05 slow", options=SLOW))
         steps = [event.step for event in stream if isinstance(event, Progress) and _kill_once(server, event)]
         told = client.call(jobs.get(next(client.list_jobs()).name))
     assert steps[-1] == 60

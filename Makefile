@@ -50,9 +50,10 @@ lock: $(UV) ## resolve the dependencies anew
 	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --upgrade \
 	  --extra server --extra postgres --extra pocket --group dev pyproject.toml --output-file requirements/dev.lock
 
-bench: $(INSTALLED) ## steps beside the authors' algorithm, ONNX Runtime beside PyTorch: some minutes
+bench: $(INSTALLED) ## steps beside the authors' algorithm, ONNX Runtime beside PyTorch, calls beside health checks: some minutes
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.encoders
+	$(BIN)/python -m benchmarks.calls
 
 clean: ## remove what make made
 	rm -rf .venv .cache out build dist

@@ -34,6 +34,19 @@ class Worker:
 
 
 @dataclass(frozen=True)
+class Evaluator:
+    """The process behind embeddings, directions and quality; `state` as a worker's.
+
+    `backends` says by encoders what executes their arithmetic, such as "onnx-cpu"; `skipped` why not what is preferred.
+    """
+
+    state: str
+    restarts: int
+    backends: dict[str, str]
+    skipped: dict[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
 class ServerInfo:
     """The server's description.
 
@@ -41,6 +54,8 @@ class ServerInfo:
     ----------
     limits
         By the contract's names, for instance `max_image_bytes`.
+    evaluator
+        None where the server runs without one.
     waiting, running, capacity
         The queue: jobs that wait, that run, and that may wait.
     """
@@ -49,6 +64,7 @@ class ServerInfo:
     limits: dict[str, int]
     encoders: tuple[Encoders, ...]
     workers: tuple[Worker, ...]
+    evaluator: Evaluator | None
     waiting: int
     running: int
     capacity: int
@@ -66,6 +82,7 @@ def info_from_proto(message: server_service_pb2.GetServerInfoResponse) -> Server
         limits={field.name: int(value) for field, value in message.limits.ListFields()},
         encoders=tuple(_encoders(entry) for entry in message.encoders),
         workers=tuple(_worker(worker) for worker in message.workers),
+        evaluator=_evaluator(message.evaluator) if message.HasField("evaluator") else None,
         waiting=message.queue.waiting,
         running=message.queue.running,
         capacity=message.queue.capacity,
@@ -78,5 +95,17 @@ def _encoders(entry: server_service_pb2.Encoders) -> Encoders:
 
 
 def _worker(worker: server_service_pb2.Worker) -> Worker:
-    state = server_service_pb2.WorkerState.Name(worker.state).removeprefix("WORKER_STATE_").lower()
-    return Worker(worker.device, worker.provider, worker.threads, state, worker.restarts)
+    return Worker(worker.device, worker.provider, worker.threads, _state(worker.state), worker.restarts)
+
+
+def _evaluator(evaluator: server_service_pb2.Evaluator) -> Evaluator:
+    return Evaluator(
+        state=_state(evaluator.state),
+        restarts=evaluator.restarts,
+        backends={active.encoders: active.backend for active in evaluator.providers},
+        skipped={active.encoders: tuple(active.skipped) for active in evaluator.providers},
+    )
+
+
+def _state(state: server_service_pb2.WorkerState) -> str:
+    return server_service_pb2.WorkerState.Name(state).removeprefix("WORKER_STATE_").lower()

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
 import numpy as np
+import onnx
 import psutil
 import pytest
 import pytest_asyncio
+import torch
+from clipstyler_server.app import App, StartError
 from clipstyler_server.engine.base import WorkerState
+from onnx import numpy_helper
 
 from clipstyler import imaging, zero_shot
 from clipstyler.encoders import registry
+from clipstyler.encoders.onnx.prepare import Preparation, prepare
 from clipstyler.v1 import encoder_service_pb2 as pb2
 from clipstyler.v1 import server_service_pb2
 from clipstyler.v1.encoder_service_pb2_grpc import EncoderServiceStub
 from tests.service import scripted
 from tests.service.conftest import start
-from tests.service.harness import Harness, eventually, fields, photo, reason, request, status_of
+from tests.service.harness import Harness, eventually, fields, photo, reason, request, settings, status_of
 
 TOLERANCE = 1e-5  # of a value of a unit embedding, whatever else was in its batch
 
@@ -30,9 +38,12 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
+def evaluating_settings(cache: Path, **changes: object) -> dict[str, object]:
+    return {"encoders": "pocket", "evaluator": True, "cache_dir": str(cache), "report_timeout_s": 60} | changes
+
+
 async def start_evaluating(cache: Path, **changes: object) -> Harness:
-    changes = {"encoders": "pocket", "evaluator": True, "cache_dir": str(cache), "report_timeout_s": 60} | changes
-    harness = await start(scripted.make, **changes)
+    harness = await start(scripted.make, **evaluating_settings(cache, **changes))
     await eventually(lambda: harness.app.evaluator.state is WorkerState.READY, 120)
     return harness
 
@@ -194,3 +205,94 @@ async def test_without_an_evaluator_the_result_arrives_with_a_warning(evaluating
     assert reason(status_of(caught.value)) == "WORKER_NOT_READY"
     await eventually(lambda: link.state is WorkerState.READY, 120)
     assert link.restarts == restarts + 1
+
+
+async def test_a_worker_that_dies_while_its_result_is_measured_costs_nothing(
+    evaluating: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = evaluating.app
+    ask, measuring, may_go_on = app.evaluator.ask, asyncio.Event(), asyncio.Event()
+
+    async def slow(task: object) -> object:
+        measuring.set()
+        await may_go_on.wait()
+        return await ask(task)
+
+    monkeypatch.setattr(app.evaluator, "ask", slow)
+    _, _, running = evaluating.begin(request())
+    _, _, waiting = evaluating.begin(request("another look"))
+    await measuring.wait()
+    psutil.Process(app.supervisor.pid).kill()
+    await eventually(lambda: app.supervisor.restarts)
+    may_go_on.set()
+    for outcome in await asyncio.gather(running, waiting):
+        assert outcome.kinds()[-1] == "result"
+        assert outcome.result.quality.protocol == 1
+
+
+async def test_calls_that_wait_when_the_evaluator_dies_are_told_at_once(
+    evaluating: Harness, stub: EncoderServiceStub
+) -> None:
+    link = evaluating.app.evaluator
+    evaluator = psutil.Process(link.pid)
+    evaluator.suspend()
+    calls = [stub.EncodeText(pb2.EncodeTextRequest(texts=[f"text {number}"]), timeout=60) for number in range(5)]
+    await eventually(lambda: len(link._waiting) == len(calls))
+    evaluator.kill()
+    for call in calls:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert (caught.value.code(), reason(status_of(caught.value))) == (
+            grpc.StatusCode.UNAVAILABLE,
+            "WORKER_CRASHED",
+        )
+    await eventually(lambda: link.state is WorkerState.READY, 120)
+    assert len((await stub.EncodeText(pb2.EncodeTextRequest(texts=["fire"]))).embeddings) == 1
+
+
+async def serve_until_it_breaks(cache: Path, **changes: object) -> None:
+    app = App(settings(**evaluating_settings(cache, **changes)), scripted.make)
+    await app.start()
+    try:
+        async with asyncio.timeout(120):
+            await app.run_until(asyncio.Event())
+    finally:
+        await app.stop(0)
+        shutil.rmtree(app.settings.data_path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA becomes active here")
+async def test_a_provider_that_was_asked_for_and_is_not_there_ends_the_start(cache: Path) -> None:
+    with pytest.raises(StartError, match="provider cuda does not become active: "):
+        await serve_until_it_breaks(cache, providers="cuda")
+
+
+@pytest.fixture
+def other_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A cache whose export of `pocket` was made of other weights, with digests that fit: only the gate can tell."""
+    prepared = prepare(Preparation("pocket", str(tmp_path / "exports"), offline=True), 120)
+    manifest_file = Path(prepared.directory) / "manifest.json"
+    manifest = json.loads(manifest_file.read_text())
+    graph = manifest["graphs"]["image"]
+    model = onnx.load(manifest_file.with_name(graph["file"]))
+    weights = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    weights.CopyFrom(numpy_helper.from_array(np.flip(numpy_helper.to_array(weights)), weights.name))
+    graph["sha256"] = hashlib.sha256(model.SerializeToString()).hexdigest()
+    manifest_file.with_name(graph["file"]).write_bytes(model.SerializeToString())
+    manifest_file.write_text(json.dumps(manifest))
+    return tmp_path
+
+
+async def test_an_export_that_does_not_agree_ends_the_start_or_is_replaced_by_pytorch_loudly(
+    other_weights: Path,
+) -> None:
+    with pytest.raises(StartError, match=r"cosine.*CLIPSTYLER_ON_MISMATCH"):
+        await serve_until_it_breaks(other_weights, on_mismatch="refuse")
+    server = await start_evaluating(other_weights, on_mismatch="pytorch")
+    try:
+        (told,) = (await server.info()).evaluator.providers
+        assert told.backend == "torch-cpu"
+        assert "cosine" in told.skipped[0]
+        assert rows(await EncoderServiceStub(server.channel).EncodeText(pb2.EncodeTextRequest(texts=["fire"]))).any()
+    finally:
+        await server.stop()

@@ -7,7 +7,16 @@ import dataclasses
 from collections.abc import Callable
 
 from clipstyler_server import logs
-from clipstyler_server.engine.base import Cautioned, Engine, EngineEvent, Finished, Order, WorkerInfo, WorkerState
+from clipstyler_server.engine.base import (
+    Cautioned,
+    Engine,
+    EngineEvent,
+    Finished,
+    Order,
+    WorkerInfo,
+    WorkerLost,
+    WorkerState,
+)
 from clipstyler_server.engine.evaluation import Measure
 from clipstyler_server.engine.evaluator_link import EvaluatorLink
 from clipstyler_server.errors import ServiceError
@@ -71,7 +80,8 @@ class ReportingEngine:
             task = asyncio.create_task(self._report(order, event))
             self._reports.add(task)
             task.add_done_callback(self._reports.discard)
-        else:
+        elif not (isinstance(event, WorkerLost) and self._reports):
+            # An engine that is lost while its last result is measured has lost no job: the result is here.
             self._on_event(event)
 
     async def _report(self, order: Order, finished: Finished) -> None:

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 from clipstyler_client import Client, Progress, StylizeOptions
@@ -47,11 +48,11 @@ class Row:
 
 def calls_of(channel: grpc.Channel) -> list[Callable[[], object]]:
     """A health check and a text direction."""
-    health = partial(health_pb2_grpc.HealthStub(channel).Check, health_pb2.HealthCheckRequest())
+    check: Any = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]
+    find: Any = encoder_service_pb2_grpc.EncoderServiceStub(channel).GetTextDirection
     asked = encoder_service_pb2.GetTextDirectionRequest(style_text="stained glass")
-    find = encoder_service_pb2_grpc.EncoderServiceStub(channel).GetTextDirection
     find(asked, wait_for_ready=True, timeout=START_S)
-    return [health, partial(find, asked)]
+    return [partial(check, health_pb2.HealthCheckRequest()), partial(find, asked)]
 
 
 def measure(target: str, repeats: int) -> list[Row]:

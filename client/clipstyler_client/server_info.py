@@ -107,5 +107,5 @@ def _evaluator(evaluator: server_service_pb2.Evaluator) -> Evaluator:
     )
 
 
-def _state(state: server_service_pb2.WorkerState) -> str:
+def _state(state: server_service_pb2.WorkerState.ValueType) -> str:
     return server_service_pb2.WorkerState.Name(state).removeprefix("WORKER_STATE_").lower()

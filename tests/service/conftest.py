@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import grpc
@@ -15,6 +15,7 @@ from clipstyler_server.app import App
 
 from tests.service import scripted
 from tests.service.harness import Harness, eventually, settings
+from tests.service.process import ServerProcess, launching
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -76,6 +77,13 @@ async def server(shared_server: Harness) -> AsyncIterator[Harness]:
     shared_server.count_from_here()
     yield shared_server
     await eventually(lambda: shared_server.app.dispatcher.running is None and not shared_server.app.queue)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def launch(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[ServerProcess]]]:
+    """Start server processes: `await launch(drain_grace_s=1)`, then `await server.ready()`."""
+    async with launching(tmp_path) as launch:
+        yield launch
 
 
 @pytest.fixture

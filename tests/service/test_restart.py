@@ -19,7 +19,6 @@ from clipstyler.v1.stylization_pb2 import (
     STATE_SUCCEEDED,
 )
 from tests.service.harness import eventually, order, photo, reason, request
-from tests.service.test_shutdown import launch  # noqa: F401 - a fixture
 
 
 @pytest.fixture(autouse=True)
@@ -72,7 +71,7 @@ async def test_drained_jobs_stay_queued_and_are_run_by_the_next_server(serve, ga
 
 
 @pytest.mark.parametrize(("policy", "state"), [("requeue", STATE_SUCCEEDED), ("fail", STATE_FAILED)])
-async def test_after_a_sigkill_queued_jobs_are_run_and_the_running_one_as_configured(launch, gate, policy, state):  # noqa: F811
+async def test_after_a_sigkill_queued_jobs_are_run_and_the_running_one_as_configured(launch, gate, policy, state):
     server = await (await launch(on_restart=policy)).ready()
     data_dir = server.settings["data_dir"]
     done = await server.create(order("done"))

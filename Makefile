@@ -11,7 +11,7 @@ INSTALLED := .venv/.installed
 TEXT ?= fire
 PHOTO ?= examples/astronaut.jpg
 
-.PHONY: help install demo test test-full test-light check format proto lock bench clean
+.PHONY: help install demo test test-full test-light check format proto lock bench faults load clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -54,6 +54,13 @@ bench: $(INSTALLED) ## steps beside the authors' algorithm, ONNX Runtime beside 
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.encoders
 	$(BIN)/python -m benchmarks.calls
+
+faults: $(INSTALLED) ## kill, freeze and starve real servers many times: a quarter of an hour; leaves out/faults.json
+	mkdir -p out
+	CLIPSTYLER_FAULTS=long CLIPSTYLER_FAULTS_FIGURES=out/faults.json $(BIN)/python -m pytest tests/faults
+
+load: $(INSTALLED) ## 200 watchers beside none, and the memory of 500 cancelled jobs: some minutes
+	$(BIN)/python -m benchmarks.load
 
 clean: ## remove what make made
 	rm -rf .venv .cache out build dist

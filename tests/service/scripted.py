@@ -11,6 +11,7 @@ oom=1        run out of memory at the step `at`
 caution=CODE say CODE before the first step
 side=N       the result is N x N px of noise
 trace=PATH   append "step N" for every step begun and "closed" at the end
+times=PATH   append the monotonic time of every step begun, in seconds
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Script:
             yield Notice(words["caution"], "something to know")
         for number in range(1, steps + 1):
             _note(trace, f"step {number}")
+            _note(Path(words["times"]) if "times" in words else None, f"{time.monotonic():.6f}")
             time.sleep(step_s)
             if number == int(words.get("at", 2)):
                 _happen(words)

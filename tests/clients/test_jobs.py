@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import uuid
@@ -28,53 +25,18 @@ from clipstyler_client import (
 )
 from typer.testing import CliRunner
 
+from tests.clients.server_process import Server
 from tests.service.harness import noise_photo, photo
 
 SMALL = StylizeOptions(size=64, steps=3, patches=2, seed=1)
 SLOW = StylizeOptions(size=64, steps=60, patches=2, seed=1)
 
 
-class Server:
-    """A server process on the scripted workload, at one port and with one store over its restarts."""
-
-    def __init__(self, folder: Path, port: int) -> None:
-        self.target = f"127.0.0.1:{port}"
-        self._environment = os.environ | {
-            "CLIPSTYLER_PORT": str(port),
-            "CLIPSTYLER_HTTP_PORT": "0",
-            "CLIPSTYLER_DATA_DIR": str(folder),
-            "CLIPSTYLER_EVALUATOR": "false",
-        }
-        self.start()
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.service.serve_scripted"],
-            env=self._environment,
-            stdout=subprocess.DEVNULL,
-        )
-        with Client(self.target) as client:
-            client.wait_until_ready(90)
-
-    def end(self, how: signal.Signals = signal.SIGTERM) -> None:
-        self.process.send_signal(how)
-        self.process.wait(30)
-
-
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, unused_port: int) -> Iterator[Server]:
-    running = Server(tmp_path_factory.mktemp("store"), unused_port)
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = Server(tmp_path_factory.mktemp("store"))
     yield running
     running.end()
-
-
-@pytest.fixture(scope="module")
-def unused_port() -> int:
-    import socket
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 @pytest.fixture
@@ -172,7 +134,7 @@ def _kill_once(server: Server, event: Progress) -> bool:
     return True
 
 
-def test_a_watch_gives_up_on_a_server_that_is_gone(unused_port: int) -> None:
+def test_a_watch_gives_up_on_a_server_that_is_gone() -> None:
     with Client("127.0.0.1:1") as client:
         begun = time.monotonic()
         with pytest.raises(ServerUnavailableError):

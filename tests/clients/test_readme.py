@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from clipstyler_server.settings import Settings
 from clipstyler_server.telemetry import Metrics
 from typer.testing import CliRunner
 
-from tests.clients.scripted_server import picture, serving
+from tests.clients.scripted_server import picture
+from tests.clients.server_process import Server
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,10 +29,16 @@ def beside_a_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = Server(tmp_path_factory.mktemp("store"))
+    yield running
+    running.end()
+
+
 @pytest.mark.parametrize("code", blocks("python"))
-def test_python_examples_run(code: str, tmp_path: Path) -> None:
-    with serving() as server:
-        exec(compile(code.replace("127.0.0.1:50051", server.target), "README.md", "exec"), {})
+def test_python_examples_run(code: str, tmp_path: Path, server: Server) -> None:
+    exec(compile(code.replace("127.0.0.1:50051", server.target), "README.md", "exec"), {})
     assert list(tmp_path.glob("*.png"))
 
 

@@ -98,8 +98,8 @@ async def test_a_watcher_frozen_for_a_long_time_gets_the_end_and_costs_nobody_an
     server = await (await launch()).ready()
     ledger = Ledger(server.settings["data_dir"])
     front = psutil.Process(server.process.pid)
-    count = int(pause_s / 0.1)
-    frozen = await begin_client(server, "job", "step=0.1 side=512 x", count)
+    count = int(pause_s / 0.2)
+    frozen = await begin_client(server, "job", "step=0.2 side=512 x", count)
     (job,) = await ledger.note_ends(server)
     before = front.memory_info().rss
     begun = time.monotonic()
@@ -134,7 +134,7 @@ async def test_a_worker_at_random_points(launch, scale, figures, how):
     chance = random.Random(3)
     server = await (await launch(stall_timeout_s=1.0)).ready()
     ledger = Ledger(server.settings["data_dir"])
-    rounds, reasons = scale(2, 15), []
+    rounds, reasons = scale(2, 8), []  # the delay before a restart doubles each time
     for number in range(rounds):
         hit = await ledger.create(server, order(f"step=0.03 hit {number}", options=steps(100)))
         queued = await ledger.create(server, order(f"queued {number}"))

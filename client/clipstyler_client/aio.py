@@ -22,7 +22,7 @@ from clipstyler_client.errors import BrokenResultError, ServerUnavailableError, 
 from clipstyler_client.events import Event, Result
 from clipstyler_client.jobs import ImageAssembly, Job, JobImage, Upload, upload_messages
 from clipstyler_client.options import PreviewOptions, StylizeOptions
-from clipstyler_client.resume import WATCH_PATIENCE_S, Resume
+from clipstyler_client.resume import PATIENCE_S, Allowance, Resume
 from clipstyler_client.server_info import ServerInfo, info_from_proto
 from clipstyler_client.sync import INFO_TIMEOUT_S
 from clipstyler_client.translate import EventReader, Photo, request_to_proto
@@ -39,13 +39,14 @@ class AsyncStylizationStream(AsyncIterator[Event]):
     Usable in an `async with` statement, which closes it.
     """
 
-    def __init__(self, call: Any, resume: Resume | None = None) -> None:
+    def __init__(self, resume: Resume) -> None:
         self._resume = resume
         self._ended = False
-        self._follow(call)
+        self._begin()
 
-    def _follow(self, call: Any) -> None:
-        self._call, self._messages, self._reader = call, aiter(call), EventReader()
+    def _begin(self) -> None:
+        self._call, self._reader = self._resume.begin(), EventReader()
+        self._messages = aiter(self._call)
 
     async def __anext__(self) -> Event:
         """Wait for the next event.
@@ -71,14 +72,11 @@ class AsyncStylizationStream(AsyncIterator[Event]):
                 async for response in self._messages:
                     event = self._reader.read(response.event)
                     if event is not None:
-                        if self._resume:
-                            self._resume.heard(event)
+                        self._resume.heard(event)
                         return event
-            except grpc.RpcError as error:
-                if self._resume is None:
-                    raise from_rpc_error(error) from error
+            except (grpc.RpcError, ServerUnavailableError) as error:
                 await asyncio.sleep(self._resume.delay_after(error))
-                self._follow(self._resume.begin())
+                self._begin()
             else:
                 raise BrokenResultError("DATA_LOSS", "the stream ended without a result; ask again", "BROKEN_RESULT")
 
@@ -138,7 +136,8 @@ class AsyncClient:
     ) -> AsyncStylizationStream:
         """Stylise a photo by a text: an async iterator of events; `await .result()` waits for the end."""
         request = request_to_proto(photo, style_text, source_text, options, previews, result_format)
-        return AsyncStylizationStream(self._stylization.Stylize(request, timeout=timeout_s))
+        allowance = Allowance(timeout_s)
+        return AsyncStylizationStream(Resume(lambda _: self._stylization.Stylize(request, timeout=allowance.left_s)))
 
     async def call(self, call: Call[_Value], timeout_s: float = CALL_TIMEOUT_S) -> _Value:
         """Make a call: one of `clipstyler_client.encoders` or `clipstyler_client.jobs`, which have the parameters.
@@ -156,7 +155,7 @@ class AsyncClient:
             raise from_rpc_error(error) from error
         return call.read(response)
 
-    async def run(self, create: Call[Job], patience_s: float = WATCH_PATIENCE_S) -> AsyncStylizationStream:
+    async def run(self, create: Call[Job], patience_s: float = PATIENCE_S) -> AsyncStylizationStream:
         """Create a job and watch it: a stylisation that survives this connection and restarts of the server.
 
         stream = await client.run(jobs.create("photo.jpg", "fire"))
@@ -169,9 +168,7 @@ class AsyncClient:
         job = await self.call(create)
         return self.watch(job.name, patience_s=patience_s)
 
-    def watch(
-        self, name: str, *, after_sequence: int = 0, patience_s: float = WATCH_PATIENCE_S
-    ) -> AsyncStylizationStream:
+    def watch(self, name: str, *, after_sequence: int = 0, patience_s: float = PATIENCE_S) -> AsyncStylizationStream:
         """Watch a job to its end; leaving changes nothing for the job.
 
         An interrupted watch is taken up again behind the last event, also over a restart of the server.
@@ -189,8 +186,7 @@ class AsyncClient:
         def watch_after(sequence: int) -> Any:
             return self._stylization.WatchStylization(jobs.watch_request(name, sequence))
 
-        resume = Resume(watch_after, after_sequence, patience_s)
-        return AsyncStylizationStream(resume.begin(), resume)
+        return AsyncStylizationStream(Resume(watch_after, after_sequence, patience_s))
 
     async def list_jobs(self, state: str | None = None) -> AsyncIterator[Job]:
         """Go through all jobs, newest first, or those in one state.

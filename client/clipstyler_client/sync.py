@@ -21,7 +21,7 @@ from clipstyler_client.errors import BrokenResultError, ServerUnavailableError, 
 from clipstyler_client.events import Event, Result
 from clipstyler_client.jobs import ImageAssembly, Job, JobImage, Upload, upload_messages
 from clipstyler_client.options import PreviewOptions, StylizeOptions
-from clipstyler_client.resume import WATCH_PATIENCE_S, Resume
+from clipstyler_client.resume import PATIENCE_S, Allowance, Resume
 from clipstyler_client.server_info import ServerInfo, info_from_proto
 from clipstyler_client.translate import EventReader, Photo, request_to_proto
 
@@ -38,11 +38,13 @@ class StylizationStream(Iterator[Event]):
     Usable in a `with` statement, which closes it.
     """
 
-    def __init__(self, call: Any, resume: Resume | None = None) -> None:
-        self._call = call
+    def __init__(self, resume: Resume) -> None:
         self._resume = resume
-        self._reader = EventReader()
         self._ended = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._call, self._reader = self._resume.begin(), EventReader()
 
     def __next__(self) -> Event:
         """Wait for the next event.
@@ -68,14 +70,11 @@ class StylizationStream(Iterator[Event]):
                 for response in self._call:
                     event = self._reader.read(response.event)
                     if event is not None:
-                        if self._resume:
-                            self._resume.heard(event)
+                        self._resume.heard(event)
                         return event
-            except grpc.RpcError as error:
-                if self._resume is None:
-                    raise from_rpc_error(error) from error
+            except (grpc.RpcError, ServerUnavailableError) as error:
                 time.sleep(self._resume.delay_after(error))
-                self._call, self._reader = self._resume.begin(), EventReader()
+                self._begin()
             else:
                 raise BrokenResultError("DATA_LOSS", "the stream ended without a result; ask again", "BROKEN_RESULT")
 
@@ -140,6 +139,9 @@ class Client:
     ) -> StylizationStream:
         """Stylise a photo by a text.
 
+        A call that a restart of the server interrupts is begun anew: its events begin again, with the same seed if
+        `options` names one. `run` goes on where it was.
+
         Parameters
         ----------
         photo
@@ -167,7 +169,8 @@ class Client:
             An option is none of the known ones.
         """
         request = request_to_proto(photo, style_text, source_text, options, previews, result_format)
-        return StylizationStream(self._stylization.Stylize(request, timeout=timeout_s))
+        allowance = Allowance(timeout_s)
+        return StylizationStream(Resume(lambda _: self._stylization.Stylize(request, timeout=allowance.left_s)))
 
     def call(self, call: Call[_Value], timeout_s: float = CALL_TIMEOUT_S) -> _Value:
         """Make a call: one of `clipstyler_client.encoders` or `clipstyler_client.jobs`, which have the parameters.
@@ -185,7 +188,7 @@ class Client:
             raise from_rpc_error(error) from error
         return call.read(response)
 
-    def run(self, create: Call[Job], patience_s: float = WATCH_PATIENCE_S) -> StylizationStream:
+    def run(self, create: Call[Job], patience_s: float = PATIENCE_S) -> StylizationStream:
         """Create a job and watch it: a stylisation that survives this connection and restarts of the server.
 
         client.run(jobs.create("photo.jpg", "fire")).result()
@@ -198,7 +201,7 @@ class Client:
         job = self.call(create)
         return self.watch(job.name, patience_s=patience_s)
 
-    def watch(self, name: str, *, after_sequence: int = 0, patience_s: float = WATCH_PATIENCE_S) -> StylizationStream:
+    def watch(self, name: str, *, after_sequence: int = 0, patience_s: float = PATIENCE_S) -> StylizationStream:
         """Watch a job to its end; leaving changes nothing for the job.
 
         An interrupted watch is taken up again behind the last event, also over a restart of the server.
@@ -216,8 +219,7 @@ class Client:
         def watch_after(sequence: int) -> Any:
             return self._stylization.WatchStylization(jobs.watch_request(name, sequence))
 
-        resume = Resume(watch_after, after_sequence, patience_s)
-        return StylizationStream(resume.begin(), resume)
+        return StylizationStream(Resume(watch_after, after_sequence, patience_s))
 
     def list_jobs(self, state: str | None = None) -> Iterator[Job]:
         """Go through all jobs, newest first, or those in one state.

@@ -9,7 +9,13 @@ from typing import Any
 
 from clipstyler.v1 import event_pb2, stylization_service_pb2
 from clipstyler_client import events
-from clipstyler_client.errors import BrokenResultError, StylizationCancelledError, from_status
+from clipstyler_client.errors import (
+    BrokenResultError,
+    ServerUnavailableError,
+    StylizationCancelledError,
+    StylizeError,
+    from_status,
+)
 from clipstyler_client.options import (
     PreviewOptions,
     StylizeOptions,
@@ -84,7 +90,7 @@ class EventReader:
         if kind == "failed":
             raise from_status(body.status)
         if kind == "cancelled":
-            raise StylizationCancelledError("CANCELLED", f"cancelled after {body.step} steps", "CANCELLED")
+            raise _cancelled(body)
         if kind == "result":
             return self._result(body, header)
         return _READERS[kind](body, header)
@@ -121,6 +127,12 @@ class EventReader:
 def quality_from_proto(quality: event_pb2.Quality) -> events.Quality:
     """Translate a quality report."""
     return events.Quality(**{name: getattr(quality, name) for name in events.Quality.__dataclass_fields__})
+
+
+def _cancelled(cancelled: event_pb2.Cancelled) -> StylizeError:
+    if cancelled.reason == event_pb2.CANCEL_REASON_DRAINING:
+        return ServerUnavailableError("UNAVAILABLE", "the server shut down meanwhile: try again", "DRAINING")
+    return StylizationCancelledError("CANCELLED", f"cancelled after {cancelled.step} steps", "CANCELLED")
 
 
 def _broken(what: str) -> BrokenResultError:

@@ -25,6 +25,7 @@ class Server:
             "CLIPSTYLER_HTTP_PORT": "0",
             "CLIPSTYLER_DATA_DIR": str(folder),
             "CLIPSTYLER_EVALUATOR": "false",
+            "CLIPSTYLER_DRAIN_GRACE_S": "0.2",
         }
         self.start()
 

@@ -134,12 +134,34 @@ def _kill_once(server: Server, event: Progress) -> bool:
     return True
 
 
-def test_a_watch_gives_up_on_a_server_that_is_gone() -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+def test_a_call_survives_a_restart_of_the_server_too(server: Server, how: signal.Signals) -> None:
+    with Client(server.target) as client:
+        stream = client.stylize(photo(), "step=0.05 slow", options=SLOW)
+        while not isinstance(next(stream), Progress):
+            pass
+        threading.Thread(target=lambda: (server.end(how), server.start())).start()
+        assert stream.result().image == client.stylize(photo(), "step=0.05 slow", options=SLOW).result().image
+
+
+def test_a_stream_gives_up_on_a_server_that_was_never_there() -> None:
     with Client("127.0.0.1:1") as client:
         begun = time.monotonic()
+        for stream in (client.watch(str(uuid.uuid4())), client.stylize(photo(), "fire")):
+            with pytest.raises(ServerUnavailableError):
+                stream.result()
+    assert time.monotonic() - begun < 40
+
+
+def test_a_stream_gives_up_on_a_server_that_does_not_come_back(tmp_path: Path) -> None:
+    lost = Server(tmp_path)
+    with Client(lost.target) as client:
+        job = client.call(create("step=0.05 slow", options=SLOW))
+        stream = client.watch(job.name, patience_s=0.5)
+        next(stream)
+        lost.end(signal.SIGKILL)
         with pytest.raises(ServerUnavailableError):
-            client.watch(str(uuid.uuid4()), patience_s=0.5).result()
-    assert time.monotonic() - begun < 20
+            stream.result()
 
 
 def test_unknown_choices_are_refused_before_any_call(client: Client) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import sqlite3
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import grpc
@@ -56,9 +57,7 @@ class Ledger:
     async def note_ends(self, server: Caller) -> list[Stylization]:
         """Look at all jobs: none is missing, none is there twice, no end has changed. Returns them."""
         jobs = await self._all(server)
-        names = [job.name for job in jobs]
-        assert len(set(names)) == len(names)
-        assert set(self.accepted.values()) <= set(names)
+        assert (self._lost(jobs), self._twice(jobs)) == (set(), set())
         for job in jobs:
             if job.state in OVER:
                 assert self._ends.setdefault(job.name, job) == job
@@ -91,7 +90,18 @@ class Ledger:
     async def holds(self, server: ServerProcess) -> dict[str, object]:
         """Check everything, at the end."""
         ends = await self.all_over(server)
-        return {"jobs": len(self.accepted), **ends, "lost": 0, "twice": 0, "files": await self.no_orphans()}
+        jobs = await self._all(server)
+        kept = {"lost": len(self._lost(jobs)), "twice": len(self._twice(jobs)), "files": await self.no_orphans()}
+        return {"jobs": len(self.accepted), **ends, **kept}
+
+    def _lost(self, jobs: Sequence[Stylization]) -> set[str]:
+        """Names of jobs that were accepted and are not there."""
+        return set(self.accepted.values()) - {job.name for job in jobs}
+
+    def _twice(self, jobs: Sequence[Stylization]) -> set[str]:
+        """Request ids that have more than one job; one-shot calls need none."""
+        counted = Counter(job.request_id for job in jobs if job.request_id)
+        return {request_id for request_id, count in counted.items() if count > 1}
 
     async def _all(self, server: Caller) -> list[Stylization]:
         jobs: list[Stylization] = []

@@ -62,6 +62,9 @@ async def test_a_server_killed_at_random_points_loses_no_job(launch, scale, figu
         assert await ledger.create(server, asked)
         await ledger.note_ends(server)
     figures.update({"kills": len(restarts), **await ledger.holds(server)})
+    # A job that was at work under two servers that were killed is not run a third time.
+    failed = [job for job in await ledger.note_ends(server) if job.state == STATE_FAILED]
+    assert all((reason(job.error), job.attempts) == ("SERVER_RESTARTED", 2) for job in failed)
     figures["ready again after, median s"] = round(statistics.median(restarts), 2)
 
 

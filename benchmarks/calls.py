@@ -12,14 +12,10 @@ stylises a photo. One unmeasured call computes the direction; all others find it
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -28,8 +24,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import figures
 from benchmarks.serving import START_S, serving
-from benchmarks.step import PHOTO, median_seconds, processor
+from benchmarks.step import PHOTO, median_seconds
 from clipstyler.v1 import encoder_service_pb2, encoder_service_pb2_grpc
 
 MOST_TIMES = 1.5
@@ -101,16 +98,12 @@ def print_table(rows: list[Row]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=2000, help="of each call; default: 2000")
-    parser.add_argument("--json", type=Path, help="also write the figures, the machine and the versions here")
+    figures.add_option(parser)
     arguments = parser.parse_args()
     with serving() as (target, _):
         rows = measure(target, arguments.repeats)
     print_table(rows)
-    if arguments.json:
-        machine = {"processor": processor(), "cores": os.cpu_count()}
-        versions = {"python": platform.python_version(), "grpc": grpc.__version__}
-        figures = {"machine": machine, "versions": versions, "rows": [asdict(row) for row in rows]}
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    figures.write(arguments.json, {"rows": [asdict(row) for row in rows]})
 
 
 if __name__ == "__main__":

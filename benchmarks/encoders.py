@@ -14,9 +14,6 @@ given sentences and square views: cutting texts into tokens is part of the time.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -30,7 +27,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.step import median_seconds, processor, random_vit_b_32
+from benchmarks import figures
+from benchmarks.step import median_seconds, random_vit_b_32
 from clipstyler.encoders.onnx.encoders import OnnxEncoders
 from clipstyler.encoders.onnx.export import export
 from clipstyler.encoders.onnx.parity import demand_parity
@@ -103,7 +101,7 @@ def main() -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 64], help="default: 1 8 64")
     parser.add_argument("--seconds", type=float, default=8, help="to spend on each line of the table; default: 8")
     parser.add_argument("--threads", type=int, default=0, help="of both; default: as PyTorch chooses")
-    parser.add_argument("--json", type=Path, help="also write the figures, the machine and the versions here")
+    figures.add_option(parser)
     arguments = parser.parse_args()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
@@ -115,15 +113,7 @@ def main() -> None:
                 print(f"{row.encoders}, {row.what}, batch {row.batch}: {row.ratio:.2f}", file=sys.stderr)
                 rows.append(row)
     print_table(rows, threads)
-    if arguments.json:
-        machine = {"processor": processor(), "cores": os.cpu_count(), "threads": threads}
-        versions = {
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-            "onnxruntime": onnxruntime.__version__,
-        }
-        figures = {"machine": machine, "versions": versions, "rows": [asdict(row) for row in rows]}
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    figures.write(arguments.json, {"rows": [asdict(row) for row in rows]}, threads)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import json
-import os
-import platform
 import statistics
 import tempfile
 import uuid
@@ -32,8 +29,8 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import figures
 from benchmarks.serving import serving
-from benchmarks.step import processor
 from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler.v1.options_pb2 import StylizationOptions
 from clipstyler.v1.stylization_service_pb2_grpc import StylizationServiceStub
@@ -157,7 +154,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200, help="of each job; default: 200")
     parser.add_argument("--step-seconds", type=float, default=0.05, help="a scripted step sleeps; default: 0.05")
     parser.add_argument("--jobs", type=int, default=500, help="to cancel; default: 500")
-    parser.add_argument("--json", type=Path, help="also write the figures, the machine and the versions here")
+    figures.add_option(parser)
     arguments = parser.parse_args()
     with serving("tests.service.serve_scripted", encoders="scripted", evaluator=False) as (target, pid):
         watched = asyncio.run(
@@ -165,11 +162,7 @@ def main() -> None:
         )
         grown = asyncio.run(memory(target, pid, arguments.jobs))
     print_tables(watched, grown)
-    if arguments.json:
-        machine = {"processor": processor(), "cores": os.cpu_count()}
-        versions = {"python": platform.python_version(), "grpc": grpc.__version__}
-        rows = {"watching": asdict(watched), "memory": [asdict(row) for row in grown]}
-        arguments.json.write_text(json.dumps({"machine": machine, "versions": versions, **rows}, indent=2) + "\n")
+    figures.write(arguments.json, {"watching": asdict(watched), "memory": [asdict(row) for row in grown]})
 
 
 if __name__ == "__main__":

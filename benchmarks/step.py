@@ -14,10 +14,6 @@ the reference on `vit-b-32`, which says what the bundled encoders save.
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import re
 import statistics
 import tempfile
 import time
@@ -31,6 +27,7 @@ import torchvision
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import figures
 from benchmarks.random_checkpoints import write_encoders
 from benchmarks.reference import ReferenceRun
 from clipstyler.config import PRESETS, Preset, resolve
@@ -104,13 +101,6 @@ def measure(names: list[str], presets: list[Preset], repeats: int, directory: Pa
     return rows
 
 
-def processor() -> str:
-    """Name of the processor, as far as the system tells."""
-    cpuinfo = Path("/proc/cpuinfo")
-    names = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.is_file() else []
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def print_table(rows: list[Row]) -> None:
     """Print the rows for people."""
     table = Table(title=f"Seconds per step, torch {torch.__version__}, {torch.get_num_threads()} threads")
@@ -134,16 +124,12 @@ def main() -> None:
     parser.add_argument("--encoders", nargs="+", default=["pocket", "vit-b-32"], help="default: pocket vit-b-32")
     parser.add_argument("--presets", nargs="+", type=Preset, default=list(Preset), help="default: draft paper")
     parser.add_argument("--steps", type=int, default=3, help="measured steps of each, after one more; default: 3")
-    parser.add_argument("--json", type=Path, help="also write the figures, the machine and the versions here")
+    figures.add_option(parser)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         rows = measure(arguments.encoders, arguments.presets, arguments.steps, Path(directory))
     print_table(rows)
-    if arguments.json:
-        machine = {"processor": processor(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
-        versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
-        figures = {"machine": machine, "versions": versions, "rows": [asdict(row) for row in rows]}
-        arguments.json.write_text(json.dumps(figures, indent=2) + "\n")
+    figures.write(arguments.json, {"rows": [asdict(row) for row in rows]}, torch.get_num_threads())
 
 
 if __name__ == "__main__":

@@ -5,17 +5,15 @@ What the tests counted is written to the file that CLIPSTYLER_FAULTS_FIGURES nam
 
 from __future__ import annotations
 
-import json
 import os
-import platform
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
-import grpc
 import pytest
 import pytest_asyncio
 
+from benchmarks.figures import write
 from tests.service.process import ServerProcess, launching
 
 Scale = Callable[[float, float], float]
@@ -29,9 +27,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     path, figures = os.environ.get("CLIPSTYLER_FAULTS_FIGURES"), session.config.stash[FIGURES]
     if path and figures:
-        versions = {"python": platform.python_version(), "grpc": grpc.__version__}
-        told = {"cores": os.cpu_count(), "versions": versions, "faults": figures}
-        Path(path).write_text(json.dumps(told, indent=2) + "\n")
+        write(Path(path), {"faults": figures})
 
 
 @pytest.fixture

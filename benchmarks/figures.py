@@ -1,0 +1,56 @@
+"""Measured figures as a file, with the machine and the versions that they belong to."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("torch", "onnxruntime-gpu", "onnxruntime", "grpcio")
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """Let a benchmark's caller name the file."""
+    parser.add_argument("--json", type=Path, help="also write the figures, the machine and the versions here")
+
+
+def write(path: Path | None, figures: Mapping[str, Any], threads: int | None = None) -> None:
+    """Write figures where a caller named a file.
+
+    Parameters
+    ----------
+    path
+        The file; None: nothing is written.
+    figures
+        By name; anything that JSON can hold.
+    threads
+        That the arithmetic ran on, where that matters.
+    """
+    if path is None:
+        return
+    machine = {"processor": processor(), "cores": os.cpu_count()} | ({"threads": threads} if threads else {})
+    versions = {"python": platform.python_version()} | _versions()
+    path.write_text(json.dumps({"machine": machine, "versions": versions, **figures}, indent=2) + "\n")
+
+
+def processor() -> str:
+    """Name of the processor, as far as the system tells."""
+    cpuinfo = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.is_file() else []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except ModuleNotFoundError:
+            continue
+    return found

@@ -100,12 +100,11 @@ def main() -> None:
     parser.add_argument("--encoders", nargs="+", default=["pocket", "vit-b-32"], help="default: pocket vit-b-32")
     parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 64], help="default: 1 8 64")
     parser.add_argument("--seconds", type=float, default=8, help="to spend on each line of the table; default: 8")
-    parser.add_argument("--threads", type=int, default=0, help="of both; default: as PyTorch chooses")
+    parser.add_argument("--threads", type=int, default=1, help="of both; default: 1, as the evaluator")
     figures.add_option(parser)
     arguments = parser.parse_args()
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
-    threads = torch.get_num_threads()
+    threads = arguments.threads
+    torch.set_num_threads(threads)
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as directory:
         for name in arguments.encoders:

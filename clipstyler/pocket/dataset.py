@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -89,7 +90,8 @@ class Painter:
 
     @classmethod
     def start(cls, folder: Path | None) -> None:
-        """Load the photos; the initialiser of a process pool."""
+        """Load the photos, and give way to the optimisation from now on; the initialiser of a process pool."""
+        os.nice(10)
         cls.sources = Sources.load(folder)
 
     @classmethod

@@ -21,21 +21,32 @@ from clipstyler.pocket.generators.noise import (
 
 
 def wool(rng: Generator, size: int) -> Array:
-    """Knitted rows of V-shaped stitches in a soft colour."""
+    """Knitted rows of V-shaped stitches, or the curls of a fleece: mostly undyed, off-white to grey."""
+    light = _knitted(rng, size) if rng.random() < 0.6 else _fleece(rng, size)
+    undyed = [(0.95, 0.93, 0.88), (0.9, 0.86, 0.78), (0.93, 0.93, 0.94), (0.72, 0.68, 0.63)]
+    dyed = [(0.75, 0.2, 0.2), (0.3, 0.45, 0.65), (0.45, 0.55, 0.35), (0.85, 0.6, 0.3)]
+    colour = jitter(rng, (undyed if rng.random() < 0.65 else dyed)[rng.integers(4)], 0.04)
+    return unit(colour * (0.25 + 0.85 * light)[..., None])
+
+
+def _knitted(rng: Generator, size: int) -> Array:
+    """Light on columns of V-shaped stitches."""
     pitch = rng.uniform(8, 20)
-    y, x = np.mgrid[:size, :size].astype(np.float32)
-    column = x / pitch
-    side = np.abs((column % 1) - 0.5) * 2
+    y, x = turned_axes(rng, size, 0.25)
+    y, x = y * size + 3 * (fbm(rng, size, 3, 2.0) - 0.5), x * size
+    side = np.abs((x / pitch) % 1 - 0.5) * 2
     phase = (y / pitch * 1.25 - side * 0.9) % 1
-    stitch = np.abs(np.sin(np.pi * phase)) ** 0.7 * (0.45 + 0.55 * np.sin(np.pi * np.clip(side, 0.05, 0.95)) ** 0.5)
-    colour = jitter(
-        rng, [(0.75, 0.2, 0.2), (0.85, 0.78, 0.66), (0.3, 0.45, 0.65), (0.45, 0.55, 0.35)][rng.integers(4)], 0.1
-    )
-    band = jitter(rng, (0.9, 0.87, 0.8), 0.06)
-    rows = (((y / pitch * 1.25) // 1).astype(int) // int(rng.integers(2, 7))) % 2
-    base = np.where((rows * (rng.random() < 0.5))[..., None] > 0, band, colour)
+    yarn = np.abs(np.sin(np.pi * phase)) ** 0.7 * (0.45 + 0.55 * np.sin(np.pi * np.clip(side, 0.05, 0.95)) ** 0.5)
     fuzz = line_noise(rng, size, np.full((size, size), 1.2, np.float32), 5, 0.5)
-    return unit(base * (0.25 + 0.8 * blur(stitch.astype(np.float32), 0.6) + 0.2 * (fuzz - 0.5))[..., None])
+    return np.asarray(blur(yarn.astype(np.float32), 0.6) + 0.25 * (fuzz - 0.5), np.float32)
+
+
+def _fleece(rng: Generator, size: int) -> Array:
+    """Light on crimped locks that curl into each other."""
+    flow = rng.uniform(2, 4) * np.pi * fbm(rng, size, rng.uniform(2, 5), 3.0)
+    fibres = line_noise(rng, size, flow.astype(np.float32), int(rng.integers(9, 15)), rng.uniform(0.9, 1.6))
+    locks = fbm(rng, size, rng.uniform(3, 7), 2.2)
+    return np.asarray(0.2 + 0.5 * fibres + 0.35 * locks, np.float32)
 
 
 def lace(rng: Generator, size: int) -> Array:

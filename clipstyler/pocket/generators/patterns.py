@@ -90,12 +90,12 @@ def pointillism(rng: Generator, photo: Array) -> Array:
 
 
 def pixel_art(rng: Generator, photo: Array) -> Array:
-    """Large square pixels in a small palette."""
+    """Large square pixels in a small palette, loud or as the photo has it: the squares are what it is known by."""
     size = len(photo)
     block = int(rng.integers(5, 14))
     small = np.stack([blur(photo[..., i], block / 2.5) for i in range(3)], -1)[block // 2 :: block, block // 2 :: block]
-    levels = rng.integers(2, 5)
-    uneven = vivid(small, 2.0) + rng.normal(0, 0.08, (*small.shape[:2], 1))
+    levels = rng.integers(2, 8)
+    uneven = vivid(small, rng.uniform(0.9, 2.2)) + rng.normal(0, rng.uniform(0.04, 0.12), (*small.shape[:2], 1))
     few = np.clip(np.round(uneven * levels) / levels, 0, 1)
     return (
         few.repeat(block, 0).repeat(block, 1)[:size, :size].astype(np.float32)

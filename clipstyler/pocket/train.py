@@ -133,7 +133,7 @@ class Trainer:
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.lesson = load_lesson(recipe.lesson) if recipe.lesson else None
         self.speaker = Speaker(self.lesson.subjects() if self.lesson else ())
-        # Channels last: the same arithmetic, a fifth faster on a CPU.
+        # Channels last: the same sums in another order, a sixth faster on two cores.
         self.towers = initial_towers(recipe).to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.towers).requires_grad_(False)
         self.scale = nn.Parameter(torch.tensor(2.3))

@@ -17,8 +17,9 @@ from rich.progress import track
 from clipstyler.config import Preset, StylizeConfig, resolve
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.registry import load
+from clipstyler.events import Result
 from clipstyler.imaging import Picture, decode, fit
-from clipstyler.stylizer import Result, stylize
+from clipstyler.stylizer import stylize
 
 ROOT = Path(__file__).parents[1]
 PHOTOS = [ROOT / "examples" / name for name in ("astronaut.jpg", "cat.jpg", "coffee.jpg")]

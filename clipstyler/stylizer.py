@@ -10,7 +10,7 @@ from __future__ import annotations
 import platform
 import secrets
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -21,7 +21,8 @@ from torch.nn import functional as F
 
 from clipstyler import patches
 from clipstyler.config import StylizeConfig, check_seed, resolve
-from clipstyler.encoders.base import EncoderSet, KnowsItsLimits, Model
+from clipstyler.encoders.base import EncoderSet, KnowsItsLimits
+from clipstyler.events import Caution, Losses, Progress, Result, Timings, WarmUp
 from clipstyler.imaging import Picture, fit
 from clipstyler.losses import (
     content_loss,
@@ -41,86 +42,6 @@ HALVING_PERIOD = 100  # updates after which the learning rate is halved
 SMALLEST_SIDE = 16
 _FAMILIAR = 0.5  # probability below which a text counts as unknown
 _LIBRARIES = ("clipstyler", "torch", "torchvision", "open_clip_torch", "numpy", "pillow")
-
-
-@dataclass(frozen=True)
-class Losses:
-    """Loss terms of one step, each before its weight (0 where switched off), and their weighted sum."""
-
-    total: float
-    direction: float
-    patch: float
-    content: float
-    total_variation: float
-
-
-@dataclass(frozen=True)
-class Progress:
-    """One optimiser update was made.
-
-    Attributes
-    ----------
-    step, steps
-        Updates made so far, from 1, and in all.
-    losses
-        Of this step, before its update.
-    rejected
-        Share of patches at or below the threshold, 0 to 1.
-    elapsed_s, remaining_s
-        Seconds since the optimisation began, and expected to its end.
-    picture
-        Gives the image that the losses saw; call it before the next step.
-    """
-
-    step: int
-    steps: int
-    losses: Losses
-    rejected: float
-    elapsed_s: float
-    remaining_s: float
-    picture: Callable[[], Picture]
-
-
-@dataclass(frozen=True)
-class Caution:
-    """Worth knowing; the work goes on. The code is for programs, in UPPER_SNAKE, the message for people."""
-
-    code: str
-    message: str
-
-
-@dataclass(frozen=True)
-class WarmUp:
-    """One update of the warm-up was made, of so many: a chance to stop."""
-
-    step: int
-    steps: int
-
-
-@dataclass(frozen=True)
-class Timings:
-    """Seconds spent on encoding texts and photo, and on all updates with the last forward pass."""
-
-    prepare_s: float
-    optimise_s: float
-
-
-@dataclass(frozen=True)
-class Result:
-    """The stylised picture and everything needed to repeat it."""
-
-    picture: Picture
-    seed: int
-    style_text: str
-    source_text: str
-    config: StylizeConfig
-    encoders: str
-    models: tuple[Model, ...]
-    device: str
-    threads: int
-    versions: dict[str, str]
-    losses: Losses
-    timings: Timings
 
 
 @dataclass(frozen=True)

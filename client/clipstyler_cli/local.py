@@ -29,7 +29,7 @@ from clipstyler_client.events import Event
 from clipstyler_cli.store import store_here
 
 if TYPE_CHECKING:
-    from clipstyler import stylizer
+    from clipstyler import events
     from clipstyler.config import StylizeConfig
     from clipstyler.encoders.base import EncoderSet
     from clipstyler.imaging import Picture
@@ -90,7 +90,7 @@ def _run(
     result_format: str,
     device: str,
 ) -> Iterator[Event]:
-    from clipstyler import imaging, prompts, stylizer  # noqa: PLC0415
+    from clipstyler import events, imaging, prompts, stylizer  # noqa: PLC0415
     from clipstyler.config import check_seed  # noqa: PLC0415
     from clipstyler.encoders import registry  # noqa: PLC0415
 
@@ -108,13 +108,13 @@ def _run(
     encoders = registry.load(name, device, store=store_here())
     yield Started(steps=config.steps, width=width, height=height, device=str(encoders.device))
     for event in stylizer.stylize(picture, style, encoders, config, source_text=source, seed=seed):
-        if isinstance(event, stylizer.Caution):
+        if isinstance(event, events.Caution):
             yield Warning(code=event.code, message=event.message)
-        elif isinstance(event, stylizer.Progress):
+        elif isinstance(event, events.Progress):
             if _is_due(event.step, previews):
                 yield _preview(event.step, event.picture(), previews)
             yield _progress(event)
-        elif isinstance(event, stylizer.Result):
+        elif isinstance(event, events.Result):
             photo_seen = imaging.fit(picture, config.size, config.enlarge)
             quality = _quality(photo_seen, event.picture, style, source, encoders, 0)
             yield _result(event, encoders, config, result_format, decoded_s, quality)
@@ -184,7 +184,7 @@ def _preview(step: int, picture: Picture, previews: PreviewOptions) -> Preview:
     return Preview(step=step, image=data, format=image_format, width=small.width, height=small.height)
 
 
-def _progress(event: stylizer.Progress) -> Progress:
+def _progress(event: events.Progress) -> Progress:
     return Progress(
         step=event.step,
         steps=event.steps,
@@ -196,7 +196,7 @@ def _progress(event: stylizer.Progress) -> Progress:
 
 
 def _result(
-    result: stylizer.Result,
+    result: events.Result,
     encoders: EncoderSet,
     config: StylizeConfig,
     result_format: str,

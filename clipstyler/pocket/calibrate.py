@@ -26,10 +26,11 @@ from rich.console import Console
 
 from clipstyler.config import Calibration, StylizeConfig, resolve
 from clipstyler.encoders.base import EncoderSet
+from clipstyler.events import Result
 from clipstyler.imaging import Picture
 from clipstyler.pocket.calibration import CALIBRATION
 from clipstyler.pocket.model import WEIGHTS, load
-from clipstyler.stylizer import Result, stylize
+from clipstyler.stylizer import stylize
 
 TEXTS = (
     "fire",

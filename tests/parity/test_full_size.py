@@ -18,8 +18,9 @@ from clipstyler.encoders.onnx.export import export
 from clipstyler.encoders.onnx.parity import demand_parity
 from clipstyler.encoders.onnx.providers import SessionOptions
 from clipstyler.encoders.onnx.torch_path import TorchPath
+from clipstyler.events import Progress, Result
 from clipstyler.imaging import decode
-from clipstyler.stylizer import Progress, Result, stylize
+from clipstyler.stylizer import stylize
 
 PHOTO = Path(__file__).parents[2] / "examples" / "cat.jpg"
 

@@ -10,8 +10,9 @@ import torch
 
 from clipstyler.config import resolve
 from clipstyler.encoders.registry import load
+from clipstyler.events import Result
 from clipstyler.imaging import decode
-from clipstyler.stylizer import Result, stylize
+from clipstyler.stylizer import stylize
 
 PHOTO = Path(__file__).parents[2] / "examples" / "cat.jpg"
 

@@ -12,10 +12,11 @@ from PIL import Image
 
 from clipstyler.config import Preset, TvForm, resolve
 from clipstyler.encoders import vgg
+from clipstyler.events import Progress, Result
 from clipstyler.imaging import Picture, decode
 from clipstyler.losses import total_variation
 from clipstyler.prompts import fill_template, templates
-from clipstyler.stylizer import HALVING_PERIOD, Progress, Result, step, stylize
+from clipstyler.stylizer import HALVING_PERIOD, step, stylize
 from tests.tiny_encoders import TinyClip, tiny_encoders
 from tests.unit.test_stylizer import new_state, photo, quick, run
 

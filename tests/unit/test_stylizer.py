@@ -11,8 +11,9 @@ import torch
 
 from clipstyler.config import AugmentFill, ConfigError, StylizeConfig, TvForm, resolve
 from clipstyler.encoders.base import EncoderSet, TextConfidence
+from clipstyler.events import Caution, Progress, Result
 from clipstyler.imaging import Picture
-from clipstyler.stylizer import Caution, Progress, Result, RunState, adjust_contrast, step, stylize
+from clipstyler.stylizer import RunState, adjust_contrast, step, stylize
 from tests.tiny_encoders import TinyClip, tiny_encoders
 
 

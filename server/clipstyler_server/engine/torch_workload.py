@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clipstyler import stylizer
+from clipstyler import events, stylizer
 from clipstyler.config import ConfigError, resolve
 from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
@@ -104,25 +104,25 @@ def _describe(name: str, encoders: EncoderSet) -> Encoders:
     return Encoders(name, encoders.description, models, encoders.calibration)
 
 
-def _losses(losses: stylizer.Losses) -> Losses:
+def _losses(losses: events.Losses) -> Losses:
     return Losses(losses.total, losses.direction, losses.patch, losses.content, losses.total_variation)
 
 
 def _translated(
-    item: stylizer.Caution | stylizer.WarmUp | stylizer.Progress | stylizer.Result,
+    item: events.Caution | events.WarmUp | events.Progress | events.Result,
 ) -> Prepared | Notice | Step | Outcome:
     match item:
-        case stylizer.WarmUp():
+        case events.WarmUp():
             return Prepared()
-        case stylizer.Caution():
+        case events.Caution():
             return Notice(item.code, item.message)
-        case stylizer.Progress():
+        case events.Progress():
             return _step(item)
-        case stylizer.Result():
+        case events.Result():
             return _outcome(item)
 
 
-def _step(progress: stylizer.Progress) -> Step:
+def _step(progress: events.Progress) -> Step:
     return Step(
         step=progress.step,
         steps=progress.steps,
@@ -134,7 +134,7 @@ def _step(progress: stylizer.Progress) -> Step:
     )
 
 
-def _outcome(result: stylizer.Result) -> Outcome:
+def _outcome(result: events.Result) -> Outcome:
     return Outcome(
         picture=result.picture,
         models=tuple(Model(*model) for model in result.models),

@@ -9,7 +9,7 @@ from PIL import Image
 from skimage.metrics import structural_similarity
 
 from clipstyler.encoders.inference import Floats, InferenceEncoders, embed_text, image_of, unit
-from clipstyler.imaging import Picture
+from clipstyler.imaging import Picture, fit
 from clipstyler.quality import Quality
 
 SIDE = 512
@@ -26,9 +26,10 @@ def evaluate(
     direction: Floats,
     seed: int = 0,
 ) -> Quality:
-    """Measure a stylisation by protocol 1.
+    """Measure a stylisation by protocol 2.
 
-    Both images are squashed to 512 x 512 (the paper's size); 64 crops with sides of 64 to 224 px, uniform in side and
+    A photo larger than the stylised image is first brought to its longest side, as the optimisation saw it. Both are
+    then squashed to 512 x 512 (the paper's size); 64 crops with sides of 64 to 224 px, uniform in side and
     place, are drawn from the stylised one. Texts go through the templates of the encoders' calibration.
 
     Parameters
@@ -44,7 +45,8 @@ def evaluate(
     seed
         Of the crops.
     """
-    before, after = (_canvas(picture) for picture in (content, stylised))
+    seen = fit(content, max(stylised.width, stylised.height))
+    before, after = _canvas(seen), _canvas(stylised)
     crops = sample_crops(seed)
     views = [before, after, *(after[:, :, y : y + side, x : x + side] for x, y, side in crops)]
     start, end, *moved = unit(_embed(views, encoders))

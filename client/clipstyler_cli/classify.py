@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from clipstyler_cli.faults import clear_errors
+from clipstyler_cli.files import read_photo
 from clipstyler_cli.local import library_errors
 from clipstyler_cli.store import store_here
 
@@ -43,12 +44,13 @@ def command(
 
       clipstyler classify cat.jpg photo fire --server localhost:50051
     """
-    with clear_errors(), library_errors() if server is None else nullcontext():
+    with clear_errors(image="IMAGE"), library_errors() if server is None else nullcontext():
+        photo = read_photo(image, "IMAGE")
         if server is None:
-            predictions = _here(image, labels, encoders, device)
+            predictions = _here(photo, labels, encoders, device)
         else:
             with Client(server) as client:
-                predictions = client.call(calls.classify(image, labels, encoders or ""))
+                predictions = client.call(calls.classify(photo, labels, encoders or ""))
         if as_json:
             print(json.dumps({"predictions": [prediction._asdict() for prediction in predictions]}, indent=2))
             return
@@ -58,11 +60,11 @@ def command(
         Console().print(table)
 
 
-def _here(image: Path, labels: list[str], encoders: str | None, device: str) -> tuple[Prediction, ...]:
+def _here(photo: bytes, labels: list[str], encoders: str | None, device: str) -> tuple[Prediction, ...]:
     from clipstyler import imaging, zero_shot  # noqa: PLC0415 - heavy, and only used here
     from clipstyler.encoders import registry  # noqa: PLC0415
 
     zero_shot.check_labels(labels)
-    picture = imaging.decode(image.read_bytes())
+    picture = imaging.decode(photo)
     loaded = registry.load(encoders or registry.BUNDLED, device, store=store_here())
     return tuple(Prediction(*found) for found in zero_shot.classify(picture, labels, loaded))

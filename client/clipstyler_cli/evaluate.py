@@ -15,8 +15,10 @@ from rich.console import Console
 from rich.table import Table
 
 from clipstyler_cli.faults import clear_errors
+from clipstyler_cli.files import read_photo
 from clipstyler_cli.local import library_errors, measure
 
+_ARGUMENTS = {"content_image": "CONTENT", "stylized_image": "STYLISED"}
 _MEANING = {
     "patch_clip_score": "how well random crops fit the text (higher is better)",
     "global_similarity": "whether the whole image moved as the text says (higher is better)",
@@ -47,12 +49,13 @@ def command(
 
       clipstyler evaluate cat.jpg fire-cat.png fire --server localhost:50051
     """
-    with clear_errors(), library_errors() if server is None else nullcontext():
+    with clear_errors(**_ARGUMENTS), library_errors() if server is None else nullcontext():
+        before, after = read_photo(content, "CONTENT"), read_photo(stylised, "STYLISED")
         if server is None:
-            quality = measure(content.read_bytes(), stylised.read_bytes(), text, encoders=encoders, seed=seed)
+            quality = measure(before, after, text, encoders=encoders, seed=seed)
         else:
             with Client(server) as client:
-                quality = client.call(calls.evaluate(content, stylised, text, seed=seed, encoders=encoders or ""))
+                quality = client.call(calls.evaluate(before, after, text, seed=seed, encoders=encoders or ""))
         if as_json:
             print(json.dumps(asdict(quality), indent=2))
         else:

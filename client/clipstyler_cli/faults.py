@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 
 import typer
 from clipstyler_client import InvalidRequestError, OptionError, ServerUnavailableError, StylizeError
@@ -21,6 +23,7 @@ _FLAGS = {
     "weights.total_variation": "--weight-tv",
     "previews.every_steps": "--preview-every",
     "previews.max_size": "--preview-size",
+    "timeout_s": "--timeout",
 }
 _EXTRAS = {
     "local": {"filelock", "ftfy", "httpx2", "numpy", "onnx", "onnxruntime", "open_clip", "platformdirs", "regex"}
@@ -36,45 +39,72 @@ class UsageError(Exception):
     """The command line cannot be carried out as it is."""
 
 
-def flag_of(field: str) -> str:
-    """Name of a field as the user typed it: `options.weights.patch` is `--weight-patch`."""
+class JobGoesOnError(KeyboardInterrupt):
+    """Ctrl-C ended watching, and the job goes on; the message says how to come back to it."""
+
+    def __init__(self, name: str, server: str) -> None:
+        super().__init__(f"the job goes on: clipstyler jobs watch {name.rpartition('/')[2]} --server {server}")
+
+
+def flag_of(field: str, arguments: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Name of a field as the user typed it: `options.weights.patch` is `--weight-patch`.
+
+    `arguments` has the fields that are positional arguments of this command.
+    """
     name = field.removeprefix("options.")
-    if name in _FLAGS:
-        return _FLAGS[name]
+    flags = {**_FLAGS, **arguments}
+    if name in flags:
+        return flags[name]
     if name.startswith("labels"):
         return name.upper()
     return "--" + name.replace("weights.", "weight-").replace("_", "-")
 
 
 @contextmanager
-def clear_errors() -> Iterator[None]:
-    """Turn errors into a line on stderr and an exit code: 2 for bad input, 130 for Ctrl-C, 1 for the rest."""
+def clear_errors(**arguments: str) -> Iterator[None]:
+    """Turn errors into a line on stderr and an exit code: 2 for bad input, 130 for Ctrl-C, 1 for the rest.
+
+    Parameters
+    ----------
+    arguments
+        For fields that are positional arguments of this command, what its help calls them.
+    """
     try:
         yield
-    except KeyboardInterrupt:
-        _leave("cancelled", EXIT_INTERRUPTED)
+    except KeyboardInterrupt as interrupt:
+        _leave(str(interrupt) or "error: cancelled", EXIT_INTERRUPTED)
     except InvalidRequestError as error:
-        lines = [f"{flag_of(v.field)}: {v.description}" for v in error.violations] or [error.message]
-        _leave("\n       ".join(lines), EXIT_USAGE)
+        lines = [f"{flag_of(v.field, arguments)}: {v.description}" for v in error.violations] or [error.message]
+        _leave("error: " + "\n       ".join(lines), EXIT_USAGE)
     except OptionError as error:
-        _leave(f"{flag_of(error.field)}: {error.problem}", EXIT_USAGE)
+        _leave(f"error: {flag_of(error.field, arguments)}: {error.problem}", EXIT_USAGE)
     except StylizeError as error:
         hint = "" if error.retry_delay_s is None else f" (try again in {error.retry_delay_s:.0f} s)"
         if isinstance(error, ServerUnavailableError) and not error.reason:
             hint = "; is a server running there? `clipstyler serve` starts one"
-        _leave(f"{error.message}{hint}", EXIT_FAILED)
+        _leave(f"error: {error.message}{hint}", EXIT_FAILED)
     except UsageError as error:
-        _leave(str(error), EXIT_USAGE)
+        _leave(f"error: {error}", EXIT_USAGE)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         extra = next((name for name, packages in _EXTRAS.items() if package in packages), None)
         if extra is None:
             raise
-        _leave(f'{package} is not installed: run pip install "clipstyler[{extra}]"', EXIT_FAILED)
+        _leave(f'error: {package} is not installed: run pip install "clipstyler[{extra}]"', EXIT_FAILED)
     except OSError as error:
-        _leave(f"{error.filename or 'input or output'}: {error.strerror or error}", EXIT_FAILED)
+        _leave(f"error: {error.filename or 'input or output'}: {error.strerror or error}", EXIT_FAILED)
 
 
 def _leave(message: str, code: int) -> None:
-    print(f"error: {message}", file=sys.stderr)
+    print(message, file=sys.stderr)
     raise typer.Exit(code)
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """While modules are imported, Ctrl-C ends the process: an import may swallow an exception, or print it."""
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -28,6 +28,20 @@ def format_of(path: Path, suffixes: dict[str, str], flag: str) -> str:
     return image_format
 
 
+def read_photo(path: Path, argument: str) -> bytes:
+    """Read a photo that the command line names.
+
+    Raises
+    ------
+    UsageError
+        It cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{argument}: {path}: {error.strerror or error}") from error
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that it appears complete or not at all."""
     with tempfile.NamedTemporaryFile(dir=path.absolute().parent, prefix=f".{path.name}.", delete=False) as file:

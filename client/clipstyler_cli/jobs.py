@@ -17,7 +17,7 @@ from clipstyler_client.channel import DEFAULT_TARGET
 from rich.console import Console
 from rich.table import Column, Table
 
-from clipstyler_cli.faults import EXIT_INTERRUPTED, UsageError, clear_errors
+from clipstyler_cli.faults import JobGoesOnError, UsageError, clear_errors
 from clipstyler_cli.files import IMAGE_SUFFIXES, format_of, write_whole
 from clipstyler_cli.progress import Display
 
@@ -92,8 +92,7 @@ def watch(
         try:
             result = _followed(client, name, Display(Console(stderr=True), quiet))
         except KeyboardInterrupt:
-            typer.echo(f"the job goes on: clipstyler jobs watch {name}", err=True)
-            raise typer.Exit(EXIT_INTERRUPTED) from None
+            raise JobGoesOnError(name, server) from None
         if out:
             write_whole(out, result.image)
             print(out)
@@ -147,7 +146,7 @@ def delete(name: _Name, server: _Server = DEFAULT_TARGET) -> None:
 
 @contextmanager
 def _connected(server: str) -> Iterator[Client]:
-    with clear_errors(), Client(server) as client:
+    with clear_errors(name="NAME"), Client(server) as client:
         yield client
 
 
@@ -168,8 +167,14 @@ def _tell(job: Job, as_json: bool) -> None:
     table = Table(show_header=False, box=None)
     for name, value in values.items():
         if value not in (None, ""):
-            table.add_row(name.replace("_", " "), str(value))
+            table.add_row(name.replace("_", " "), _readable(value))
     Console().print(table)
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{name.replace('_', ' ')}: {_readable(part)}" for name, part in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _plain(job: Job) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from clipstyler_client import (
 )
 from clipstyler_client.events import Event
 
+from clipstyler_cli.faults import ending_at_once
 from clipstyler_cli.store import store_here
 
 if TYPE_CHECKING:
@@ -63,9 +64,10 @@ def stylize_here(
 @contextmanager
 def library_errors() -> Iterator[None]:
     """Turn the library's errors into those that a server's answers become, so that both read alike."""
-    from clipstyler.config import ConfigError  # noqa: PLC0415 - all of this is heavy, and only used here
-    from clipstyler.encoders.base import EncoderUnavailableError  # noqa: PLC0415
-    from clipstyler.imaging import ImageError  # noqa: PLC0415
+    with ending_at_once():
+        from clipstyler.config import ConfigError  # noqa: PLC0415 - all of this is heavy, and only used here
+        from clipstyler.encoders.base import EncoderUnavailableError  # noqa: PLC0415
+        from clipstyler.imaging import ImageError  # noqa: PLC0415
 
     try:
         yield
@@ -90,9 +92,10 @@ def _run(
     result_format: str,
     device: str,
 ) -> Iterator[Event]:
-    from clipstyler import events, imaging, prompts, stylizer  # noqa: PLC0415
-    from clipstyler.config import check_seed  # noqa: PLC0415
-    from clipstyler.encoders import registry  # noqa: PLC0415
+    with ending_at_once():
+        from clipstyler import events, imaging, prompts, stylizer  # noqa: PLC0415
+        from clipstyler.config import check_seed  # noqa: PLC0415
+        from clipstyler.encoders import registry  # noqa: PLC0415
 
     name = registry.BUNDLED if options.encoders is None else options.encoders
     calibration = registry.spec(name).calibration
@@ -105,7 +108,8 @@ def _run(
     config.crop_side(width, height)
     decoded_s = time.monotonic() - begun
     yield Queued(position=0, seed=seed)
-    encoders = registry.load(name, device, store=store_here())
+    with ending_at_once():
+        encoders = registry.load(name, device, store=store_here())
     yield Started(steps=config.steps, width=width, height=height, device=str(encoders.device))
     for event in stylizer.stylize(picture, style, encoders, config, source_text=source, seed=seed):
         if isinstance(event, events.Caution):
@@ -117,7 +121,7 @@ def _run(
         elif isinstance(event, events.Result):
             photo_seen = imaging.fit(picture, config.size, config.enlarge)
             quality = _quality(photo_seen, event.picture, style, source, encoders, 0)
-            yield _result(event, encoders, config, result_format, decoded_s, quality)
+            yield _result(event, encoders, _preset(options), result_format, decoded_s, quality)
 
 
 def measure(content: bytes, stylised: bytes, text: str, *, encoders: str | None, seed: int) -> Quality:
@@ -128,14 +132,24 @@ def measure(content: bytes, stylised: bytes, text: str, *, encoders: str | None,
     ConfigError, ImageError, EncoderUnavailableError
         A text, an image or the encoders cannot be used.
     """
-    from clipstyler import imaging, prompts  # noqa: PLC0415
+    from clipstyler import prompts  # noqa: PLC0415
     from clipstyler.config import check_seed  # noqa: PLC0415
     from clipstyler.encoders import registry  # noqa: PLC0415
 
     name = encoders or registry.BUNDLED
     style, source = prompts.check_texts(text, registry.spec(name).calibration.source_text)
-    before, after = imaging.decode(content), imaging.decode(stylised)
+    before, after = _decoded(content, "content_image"), _decoded(stylised, "stylized_image")
     return _quality(before, after, style, source, registry.load(name, store=store_here()), check_seed(seed))
+
+
+def _decoded(data: bytes, field: str) -> Picture:
+    from clipstyler import imaging  # noqa: PLC0415
+    from clipstyler.config import ConfigError  # noqa: PLC0415
+
+    try:
+        return imaging.decode(data)
+    except imaging.ImageError as error:
+        raise ConfigError(field, str(error)) from error
 
 
 def _quality(
@@ -158,7 +172,7 @@ def config_of(options: StylizeOptions, encoders: str) -> StylizeConfig:
     ConfigError
         A field cannot be used.
     """
-    from clipstyler.config import DEFAULT_PRESET, AugmentFill, Preset, TvForm, resolve  # noqa: PLC0415
+    from clipstyler.config import AugmentFill, Preset, TvForm, resolve  # noqa: PLC0415
     from clipstyler.encoders import registry  # noqa: PLC0415
 
     overrides: dict[str, Any] = {k: v for k, v in asdict(options).items() if k not in _NOT_CONFIG and v is not None}
@@ -166,8 +180,13 @@ def config_of(options: StylizeOptions, encoders: str) -> StylizeConfig:
         overrides["augment_fill"] = AugmentFill(options.augment_fill)
     if options.tv_form is not None:
         overrides["tv_form"] = TvForm(options.tv_form)
-    preset = DEFAULT_PRESET if options.preset is None else Preset(options.preset)
-    return resolve(registry.spec(encoders).calibration, preset, **overrides)
+    return resolve(registry.spec(encoders).calibration, Preset(_preset(options)), **overrides)
+
+
+def _preset(options: StylizeOptions) -> str:
+    from clipstyler.config import DEFAULT_PRESET  # noqa: PLC0415
+
+    return options.preset or DEFAULT_PRESET
 
 
 def _is_due(step: int, previews: PreviewOptions) -> bool:
@@ -198,7 +217,7 @@ def _progress(event: events.Progress) -> Progress:
 def _result(
     result: events.Result,
     encoders: EncoderSet,
-    config: StylizeConfig,
+    preset: str,
     result_format: str,
     decoded_s: float,
     quality: Quality,
@@ -208,8 +227,8 @@ def _result(
     begun = time.monotonic()
     image = encode(result.picture, ImageFormat(result_format))
     known = {field for field in StylizeOptions.__dataclass_fields__ if field not in _NOT_CONFIG}
-    values = {name: value for name, value in config.as_dict().items() if name in known}
-    values["crop_size"] = config.crop_side(result.picture.width, result.picture.height)
+    values = {name: value for name, value in result.config.as_dict().items() if name in known}
+    values["crop_size"] = result.config.crop_side(result.picture.width, result.picture.height)
     return Result(
         image=image,
         format=result_format,
@@ -218,7 +237,7 @@ def _result(
         seed=result.seed,
         style_text=result.style_text,
         source_text=result.source_text,
-        options=StylizeOptions(encoders=encoders.name, seed=result.seed, **values),
+        options=StylizeOptions(preset=preset, encoders=encoders.name, seed=result.seed, **values),
         models=tuple(Model(*model) for model in result.models),
         device=result.device,
         threads=result.threads,

@@ -41,12 +41,3 @@ def options(
     ] = False,
 ) -> None:
     """Stylise photos by text: here, or through a server."""
-
-
-def main() -> None:
-    """Run the command."""
-    app()
-
-
-if __name__ == "__main__":
-    main()

@@ -81,7 +81,7 @@ def export(
 
       clipstyler models export ViT-B-16:openai --out vit-16-onnx --json
     """
-    with clear_errors(), library_errors():
+    with clear_errors(encoders="NAME"), library_errors():
         from clipstyler.encoders import registry  # noqa: PLC0415 - heavy, and only used here
         from clipstyler.encoders.onnx.encoders import OnnxEncoders  # noqa: PLC0415
         from clipstyler.encoders.onnx.export import OPSET, export  # noqa: PLC0415

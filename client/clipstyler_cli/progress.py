@@ -47,14 +47,14 @@ class Display:
         elif isinstance(event, Queued) and event.position:
             self._say(f"waiting behind {event.position} other(s)")
         elif isinstance(event, Started):
-            self._bar.update(self._task, description="stylising", total=event.steps)
-            self._say(f"{event.width} x {event.height} px, {event.steps} steps on {event.device}")
+            self._bar.update(self._task, description="warming up", total=event.steps)
+            self._say(f"{event.width} x {event.height} px, {event.steps} steps on {event.device}; warming up")
         elif isinstance(event, Progress):
             self._progress(event)
         elif isinstance(event, Warning):
             self._say(f"[yellow]warning[/]: {event.message}")
         elif isinstance(event, Gap):
-            self._say(f"left out {event.skipped_progress} steps and {event.skipped_previews} previews: slow reader")
+            self._say(_left_out(event))
 
     def _progress(self, event: Progress) -> None:
         terms = event.losses
@@ -62,7 +62,7 @@ class Display:
             f"total {terms.total:.0f}  direction {terms.direction:.2f}  patch {terms.patch:.2f}  "
             f"content {terms.content:.2f}  tv {terms.total_variation:.0f}  rejected {event.rejected:.0%}"
         )
-        self._bar.update(self._task, completed=event.step, losses=losses)
+        self._bar.update(self._task, description="stylising", completed=event.step, losses=losses)
         every = max(1, event.steps // _LINES)
         if not self._console.is_terminal and (event.step % every == 0 or event.step == event.steps):
             self._say(f"step {event.step}/{event.steps}  {losses}  {event.remaining_s:.0f} s left")
@@ -79,3 +79,9 @@ class Display:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+
+
+def _left_out(gap: Gap) -> str:
+    if gap.log_expired:
+        return "the steps until here are not kept any more"
+    return f"left out {gap.skipped_progress} steps and {gap.skipped_previews} previews: slow reader"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,8 +11,8 @@ from typing import Any, Protocol
 from clipstyler_client import Client, Preview, PreviewOptions, Result, StylizeOptions, jobs
 from clipstyler_client.events import Event
 
-from clipstyler_cli.faults import UsageError
-from clipstyler_cli.files import ANIMATION_SUFFIXES, IMAGE_SUFFIXES, format_of, write_whole
+from clipstyler_cli.faults import JobGoesOnError, UsageError
+from clipstyler_cli.files import ANIMATION_SUFFIXES, IMAGE_SUFFIXES, format_of, read_photo, write_whole
 from clipstyler_cli.keepsakes import Keepsakes
 from clipstyler_cli.local import stylize_here
 from clipstyler_cli.progress import Display
@@ -74,7 +74,7 @@ def stylize(run: Run, keep: Keep, display: Display, server: str | None = None) -
     if run.detach and server is None:
         raise UsageError("--detach: a job needs a server; name one with --server")
     _check(keep)
-    photo = run.photo.read_bytes()
+    photo = read_photo(run.photo, "PHOTO")
     keepsakes = Keepsakes(keep.previews)
     with ExitStack() as stack:
         events = _open(run, photo, result_format, server, stack)
@@ -118,7 +118,9 @@ def _open(run: Run, photo: bytes, result_format: str, server: str | None, stack:
         )
     else:
         client = stack.enter_context(Client(server))
-        events = _job(client, run, photo, result_format) if run.detach else _call(client, run, photo, result_format)
+        if run.detach:
+            return _job(client, run, photo, result_format, stack)
+        events = _call(client, run, photo, result_format)
     return stack.enter_context(closing(events))
 
 
@@ -134,7 +136,7 @@ def _call(client: Client, run: Run, photo: bytes, result_format: str) -> Events:
     )
 
 
-def _job(client: Client, run: Run, photo: bytes, result_format: str) -> Events:
+def _job(client: Client, run: Run, photo: bytes, result_format: str, stack: ExitStack) -> Events:
     wanted = jobs.create(
         photo,
         run.text,
@@ -144,7 +146,18 @@ def _job(client: Client, run: Run, photo: bytes, result_format: str) -> Events:
         result_format=result_format,
         terms=jobs.Terms(timeout_s=run.timeout_s),
     )
-    return client.run(wanted)
+    job = client.call(wanted)
+    stack.enter_context(_leaving(job.name, client.target))
+    return stack.enter_context(client.watch(job.name))
+
+
+@contextmanager
+def _leaving(name: str, server: str) -> Iterator[None]:
+    """Ctrl-C leaves the job alone, and says so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise JobGoesOnError(name, server) from None
 
 
 def _follow(events: Events, display: Display, keepsakes: Keepsakes) -> Result:

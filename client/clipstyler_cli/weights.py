@@ -45,7 +45,7 @@ def pull(
 
       clipstyler models pull vit-b-32 --from /media/usb/weights
     """
-    with clear_errors(), library_errors():
+    with clear_errors(encoders="NAME"), library_errors():
         from clipstyler.encoders import registry  # noqa: PLC0415 - heavy, and only used here
 
         store, wanted = store_here(), registry.weights(name)
@@ -85,7 +85,7 @@ def verify(
 
       clipstyler models verify pocket --golden --json
     """
-    with clear_errors(), library_errors():
+    with clear_errors(encoders="NAME"), library_errors():
         checks = list(_checks(name, golden))
         if as_json:
             print(json.dumps([asdict(check) for check in checks], indent=2))

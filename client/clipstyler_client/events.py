@@ -94,10 +94,11 @@ class Warning(Event):  # noqa: A001 - the contract's name
 
 @dataclass(frozen=True, kw_only=True)
 class Gap(Event):
-    """Events were left out because this reader was slow."""
+    """Events were left out: this reader was slow, or came when the first were not kept any more (`log_expired`)."""
 
     skipped_progress: int
     skipped_previews: int
+    log_expired: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

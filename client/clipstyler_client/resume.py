@@ -11,6 +11,7 @@ import grpc
 
 from clipstyler_client.errors import StylizeError, from_rpc_error
 from clipstyler_client.events import Event
+from clipstyler_client.options import OptionError
 
 PATIENCE_S = 120.0
 """Seconds after which a stream that hears nothing of its server any more gives up."""
@@ -71,9 +72,17 @@ class Resume:
 
 
 class Allowance:
-    """The time that a call has in all, however often it is begun; None: no limit of its own."""
+    """The time that a call has in all, however often it is begun; None: no limit of its own.
+
+    Raises
+    ------
+    OptionError
+        It is no time.
+    """
 
     def __init__(self, timeout_s: float | None) -> None:
+        if timeout_s is not None and not timeout_s > 0:
+            raise OptionError("timeout_s", f"{timeout_s:g} is not above 0")
         self._until = None if timeout_s is None else time.monotonic() + timeout_s
 
     @property

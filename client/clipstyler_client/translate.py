@@ -184,7 +184,12 @@ def _warning(body: event_pb2.Warning, header: dict[str, Any]) -> events.Event:
 
 
 def _gap(body: event_pb2.Gap, header: dict[str, Any]) -> events.Event:
-    return events.Gap(**header, skipped_progress=body.skipped_progress, skipped_previews=body.skipped_previews)
+    return events.Gap(
+        **header,
+        skipped_progress=body.skipped_progress,
+        skipped_previews=body.skipped_previews,
+        log_expired=body.log_expired,
+    )
 
 
 def _heartbeat(_body: event_pb2.Heartbeat, header: dict[str, Any]) -> events.Event:

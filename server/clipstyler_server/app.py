@@ -351,4 +351,4 @@ def _address(host: str, port: int) -> str:
 
 
 def _taken(host: str, port: int) -> str:
-    return f"cannot listen on {_address(host, port)}: choose another address or port, 0 for a free one"
+    return f"cannot listen on {_address(host, port)}: is it in use? Choose another address or port, 0 for a free one"

@@ -35,7 +35,7 @@ def configure(level: str, log_format: str, process: str) -> None:
     def name_process(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
         return event | {"process": process}
 
-    processors: list[Any] = [
+    context: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -44,17 +44,30 @@ def configure(level: str, log_format: str, process: str) -> None:
     # No local variables in tracebacks: they hold texts and photos of users.
     if log_format == "json":
         transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-        processors += [structlog.processors.ExceptionRenderer(transformer), structlog.processors.JSONRenderer()]
+        writing: list[Any] = [structlog.processors.ExceptionRenderer(transformer), structlog.processors.JSONRenderer()]
     else:
         plain = structlog.dev.plain_traceback
-        processors += [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+        writing = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
     structlog.configure(
-        processors=processors,
+        processors=[*context, *writing],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         # Writes line and newline at once: several processes share this stderr.
         logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+    _bring_in_libraries(context, writing)
+
+
+def _bring_in_libraries(context: list[Any], writing: list[Any]) -> None:
+    """Write what libraries warn of through `logging` in the same form, a line an event."""
+    only = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*context, structlog.stdlib.add_logger_name], processors=[only, *writing]
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:

@@ -14,7 +14,7 @@ from tests.clients.scripted_server import picture, serving
 
 
 def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "clipstyler_cli.main", *map(str, arguments)]
+    words = [sys.executable, "-m", "clipstyler_cli.entry", *map(str, arguments)]
     return subprocess.run(words, capture_output=True, text=True, check=False)
 
 

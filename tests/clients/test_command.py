@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -116,6 +118,7 @@ def test_progress_is_told_in_plain_lines_without_a_terminal(
         (["-o", "out.png", "--animation", "run.mp4"], "--animation: 'run.mp4' ends in none of .gif, .webp"),
         (["-o", "out.png", "--contact-sheet", "sheet.jpg"], "--contact-sheet: 'sheet.jpg' ends in none of .png"),
         (["-o", "out.png", "--steps", "-1"], "--steps: -1 does not fit"),
+        (["-o", "out.png", "--timeout", "-1"], "--timeout: -1 is not above 0"),
     ],
 )
 def test_what_cannot_be_written_is_refused_before_any_work(
@@ -150,8 +153,8 @@ def test_a_server_that_is_not_there_is_asked_after(photo: Path, tmp_path: Path) 
 
 def test_a_photo_that_is_not_there_is_named(tmp_path: Path) -> None:
     outcome = call("stylize", tmp_path / "none.jpg", "fire", "-o", tmp_path / "out.png")
-    assert outcome.exit_code == 1
-    assert f"{tmp_path / 'none.jpg'}: No such file" in outcome.stderr
+    assert outcome.exit_code == 2
+    assert f"PHOTO: {tmp_path / 'none.jpg'}: No such file" in outcome.stderr
 
 
 @pytest.mark.parametrize(
@@ -192,6 +195,7 @@ def test_a_local_run_repeats_with_its_seed(photo: Path, tmp_path: Path) -> None:
     assert (tmp_path / "first.png").read_bytes() == (tmp_path / "again.png").read_bytes()
     assert described[0]["options"] == described[1]["options"]
     assert described[0]["models"][0]["name"] == "pocket"
+    assert described[0]["options"]["preset"] == "draft"
 
 
 def test_ctrl_c_leaves_with_130_and_no_half_file(photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,6 +207,19 @@ def test_ctrl_c_leaves_with_130_and_no_half_file(photo: Path, tmp_path: Path, mo
         outcome = call("stylize", photo, "fire", "-o", tmp_path / "out.png", "--server", server.target)
     assert outcome.exit_code == 130
     assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize("after_s", [0.3, 1.2])
+def test_ctrl_c_is_quiet_while_modules_are_imported(photo: Path, tmp_path: Path, after_s: float) -> None:
+    words = ["stylize", photo, "fire", "-o", tmp_path / "out.png", "--size", 64]
+    command = [sys.executable, "-m", "clipstyler_cli.entry", *map(str, words)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    time.sleep(after_s)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=30)[1]
+    assert process.returncode in (-signal.SIGINT, 130)
+    assert "Traceback" not in told
+    assert "Exception" not in told
 
 
 def test_models_are_listed_here_and_on_a_server(server: ScriptedServer) -> None:
@@ -263,7 +280,17 @@ def test_labels_that_cannot_be_used_are_named(photo: Path, labels: list[str], me
 def test_unknown_encoders_and_broken_images_are_named_when_classifying(photo: Path, tmp_path: Path) -> None:
     assert "--encoders: 'nothing' is unknown" in call("classify", photo, "fire", "--encoders", "nothing").stderr
     (tmp_path / "no.png").write_text("this is text")
-    assert call("classify", tmp_path / "no.png", "fire").exit_code == 2
+    broken = call("classify", tmp_path / "no.png", "fire")
+    assert broken.exit_code == 2
+    assert "error: IMAGE: " in broken.stderr
+
+
+def test_the_broken_image_of_two_is_named(photo: Path, tmp_path: Path) -> None:
+    (tmp_path / "no.png").write_text("this is text")
+    for pair, named in (((photo, tmp_path / "no.png"), "STYLISED"), ((tmp_path / "none.png", photo), "CONTENT")):
+        outcome = call("evaluate", *pair, "fire")
+        assert outcome.exit_code == 2
+        assert f"error: {named}: " in outcome.stderr
 
 
 def test_an_export_is_written_and_held_against_pytorch(tmp_path: Path) -> None:
@@ -276,7 +303,7 @@ def test_an_export_is_written_and_held_against_pytorch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tool", ["teacher", "train", "evaluate", "sheet"])
 def test_the_tools_of_pocket_explain_themselves(tool: str) -> None:
-    command = [sys.executable, "-m", "clipstyler_cli.main", "pocket", tool, "--help"]
+    command = [sys.executable, "-m", "clipstyler_cli.entry", "pocket", tool, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert f"clipstyler pocket {tool}" in done.stdout
 

@@ -19,7 +19,7 @@ PHOTO = Path(__file__).parents[2] / "examples" / "cat.jpg"
 
 def test_the_command_through_the_real_server_is_the_command_alone(tmp_path: Path) -> None:
     arguments = ["stylize", str(PHOTO), "fire", "--size", "64", "--steps", "3", "--seed", "3", "--quiet"]
-    alone = [sys.executable, "-m", "clipstyler_cli.main", *arguments, "-o", str(tmp_path / "alone.png")]
+    alone = [sys.executable, "-m", "clipstyler_cli.entry", *arguments, "-o", str(tmp_path / "alone.png")]
     subprocess.run(alone, check=True, env={"OMP_NUM_THREADS": "1"})
     with demo._server(tmp_path / "server.log", str(tmp_path / "data"), Console(quiet=True)) as target:
         outcome = CliRunner().invoke(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -59,6 +61,7 @@ def test_a_job_is_created_watched_told_and_fetched(client: Client) -> None:
     told = client.call(jobs.get(job.name))
 
     assert (told.state, told.is_over, told.attempts, told.seed) == ("succeeded", True, 1, 1)
+    assert told.step == told.steps == 3
     assert told.created is not None
     assert told.ended is not None
     assert told.created.utcoffset() is not None
@@ -216,6 +219,22 @@ def test_a_detached_stylisation_is_a_job(server: Server, client: Client, tmp_pat
     refused = run(*words, "--detach")
     assert refused.exit_code == 2
     assert "--detach" in refused.stderr
+
+
+def test_ctrl_c_leaves_a_detached_job_and_names_it(server: Server, client: Client, tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(photo())
+    words = ["stylize", tmp_path / "photo.png", "step=0.1 slow", "-o", tmp_path / "out.png"]
+    words += ["--size", 64, "--steps", 60, "--server", server.target, "--detach"]
+    command = [sys.executable, "-m", "clipstyler_cli.entry", *map(str, words)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    assert any("step 6/60" in line for line in process.stderr)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=30)[1]
+    (job,) = [job for job in client.list_jobs() if job.style_text == "step=0.1 slow"]
+    assert process.returncode == 130
+    assert f"the job goes on: clipstyler jobs watch {job.name.rpartition('/')[2]} --server {server.target}" in told
+    assert client.watch(job.name).result().image
 
 
 @pytest.mark.parametrize("command", ["list", "show", "watch", "cancel", "download", "delete"])

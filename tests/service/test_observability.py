@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import aiohttp
 import grpc
 import pytest
@@ -157,3 +161,17 @@ async def test_a_failed_call_says_why_in_a_way_machines_understand(server):
     outcome = await server.stylize(request(""))
 
     assert reason(outcome.status) == "INVALID_FIELD"
+
+
+def test_what_libraries_warn_of_is_a_line_of_json_too() -> None:
+    code = (
+        "import logging, clipstyler_server.logs as logs\n"
+        "logs.configure('info', 'json', 'front')\n"
+        "try:\n    1 / 0\n"
+        "except ZeroDivisionError:\n    logging.getLogger('aiohttp.server').exception('Error handling request')\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stderr
+    (line,) = [json.loads(line) for line in told.splitlines()]
+    assert (line["event"], line["level"], line["logger"]) == ("Error handling request", "error", "aiohttp.server")
+    assert line["process"] == "front"
+    assert line["exception"][0]["exc_type"] == "ZeroDivisionError"

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from clipstyler import metrics, quality
 from clipstyler.encoders.inference import text_direction
 from clipstyler.encoders.onnx.torch_path import TorchPath
-from clipstyler.imaging import Picture
+from clipstyler.imaging import Picture, fit
 from clipstyler.prompts import embed_text
 from clipstyler.prompts import text_direction as torch_direction
 from tests.tiny_encoders import tiny_encoders
@@ -84,3 +84,10 @@ def test_the_report_repeats_by_its_seed_and_tells_seed_and_protocol(encoders: To
 def test_images_of_other_sizes_and_shapes_can_be_measured(encoders: TorchPath) -> None:
     found = measured(encoders, before=noise(1, 300, 40), after=noise(2, 90, 130))
     assert all(np.isfinite(value) for value in vars(found).values())
+
+
+def test_a_larger_photo_is_measured_as_the_optimisation_saw_it(encoders: TorchPath) -> None:
+    photo, stylised = noise(1, 640, 400), noise(2, 256, 160)
+    assert measured(encoders, before=photo, after=stylised) == measured(
+        encoders, before=fit(photo, 256), after=stylised
+    )

@@ -125,10 +125,11 @@ def _add_end(message: stylization_pb2.Stylization, end: event_pb2.StylizationEve
     match end.WhichOneof("event"):
         case "result":
             message.result.CopyFrom(end.result)
-            message.steps = end.result.options.steps
+            message.steps = message.step = end.result.options.steps
         case "failed":
             message.error.CopyFrom(end.failed.status)
         case "cancelled":
+            message.step = end.cancelled.step
             message.cancel_reason = end.cancelled.reason
 
 

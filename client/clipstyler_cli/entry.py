@@ -1,0 +1,16 @@
+"""The first lines of the command: Ctrl-C ends it without a traceback while its modules are still being read."""
+
+import signal
+
+
+def main() -> None:
+    """Run the command."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from clipstyler_cli.main import app  # noqa: PLC0415 - after the signal is set
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    app()
+
+
+if __name__ == "__main__":
+    main()

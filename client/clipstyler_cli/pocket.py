@@ -41,6 +41,12 @@ def train(context: typer.Context) -> None:
     _run("train", context)
 
 
+@app.command("refine", context_settings=_PASS_ON)
+def refine(context: typer.Context) -> None:
+    """Teach the text tower alone what the image tower sees."""
+    _run("refine", context)
+
+
 @app.command("average", context_settings=_PASS_ON)
 def average(context: typer.Context) -> None:
     """Average checkpoints of one ancestry."""

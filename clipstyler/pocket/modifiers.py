@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.random import Generator
 
-from clipstyler.pocket.generators.noise import Array, hsv, luminance, ramp, stretch_to_unit, unit, vivid
+from clipstyler.pocket.generators.noise import Array, hsv, jitter, luminance, ramp, stretch_to_unit, unit, vivid
 
 Modifier = Callable[[Generator, Array], Array]
 
@@ -30,8 +30,10 @@ def _tinted(hue: float, saturation: float = 0.9, brightest: float = 1.0) -> Modi
 
 
 def _white(rng: Generator, picture: Array) -> Array:
-    pale = 1 - (1 - vivid(picture, rng.uniform(0, 0.3))) * rng.uniform(0.25, 0.5)
-    return unit(pale)
+    darkest, share = rng.uniform(0.3, 0.6), rng.uniform(0.85, 1.0)
+    light = stretch_to_unit(luminance(picture)) ** rng.uniform(0.35, 0.7)
+    white = jitter(rng, (0.98, 0.98, 0.97), 0.012) * (darkest + (1 - darkest) * light)[..., None]
+    return unit(share * white + (1 - share) * picture)
 
 
 def _black(rng: Generator, picture: Array) -> Array:

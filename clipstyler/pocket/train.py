@@ -17,9 +17,9 @@ from __future__ import annotations
 import argparse
 import copy
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -77,6 +77,27 @@ class Recipe:
     image_from: Path | None = None
     init: Path | None = None
     out: Path = Path("pocket.safetensors")
+
+
+_OPTIONS = (
+    ("steps", int, "updates"),
+    ("batch", int, "views in an update"),
+    ("rate", float, "largest learning rate; falls linearly to 0"),
+    ("radius", float, "largest L2 radius of the attack on a view of 72 x 72 pixels in [0, 1]"),
+    ("bank", int, "pictures held in memory"),
+    ("chunk", int, "pictures drawn at a time"),
+    ("word-steps", int, "updates of the text tower by itself, before"),
+    ("chunk-every", int, "updates after which a chunk of them is replaced"),
+    ("seed", int, "of everything random"),
+    ("threads", int, "of the optimisation"),
+    ("painters", int, "processes that draw; the pictures are the same however many there are"),
+    ("save-every", int, "updates after which a checkpoint is written"),
+    ("data", Path, "folder with photos and textures to draw after"),
+    ("lesson", Path, "what the teacher says of other words"),
+    ("image-from", Path, "checkpoint whose image tower, or the part of it that fits, is started from"),
+    ("init", Path, "checkpoint to start from instead of random weights"),
+    ("out", Path, "where the weights go"),
+)
 
 
 class Bank:
@@ -144,8 +165,8 @@ class Trainer:
         """Let the text tower tell the concepts apart by itself; images then have something firm to aim at."""
         optimiser = torch.optim.AdamW(self.towers["text"].parameters(), self.recipe.rate)
         for _ in range(steps):
-            captions = self._captions(self._modifications(_GIBBERISH))
-            loss = caption_loss(captions) + self._lesson_loss(captions[0])
+            captions = self.captions(self._modifications(_GIBBERISH))
+            loss = caption_loss(captions) + self.lesson_loss(captions[0])
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
@@ -160,12 +181,12 @@ class Trainer:
         embeddings = self.towers["image"](batch.views)
         scale = self.scale.exp().clamp(max=_LARGEST_SCALE)
         loss = training_loss(embeddings, batch.captions, batch.named, batch.partners, scale)
-        loss = loss + self._lesson_loss(batch.captions[0])
+        loss = loss + self.lesson_loss(batch.captions[0])
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.towers.parameters(), 5.0)
         self.optimiser.step()
-        self._follow(number)
+        self.follow(number)
         found = (embeddings.detach() @ nn.functional.normalize(batch.captions.detach()[0], dim=1).T).argmax(1)
         return float(loss.detach()), float((found == batch.named).float().mean())
 
@@ -174,24 +195,26 @@ class Trainer:
         named = concepts.clone()
         modifications: list[tuple[str, str]] = []
         for i in self.rng.permutation(np.arange(2, len(pictures)))[: round(_SHARE_MODIFIED * len(pictures))]:
-            concept, modifier = known_concepts()[int(concepts[i])], self._modifier()
-            changed = MODIFIERS[modifier](self.rng, pictures[i])
-            if concept not in _NO_STYLES and np.abs(changed - pictures[i]).mean() > _SMALLEST_CHANGE:
+            concept, modifier = known_concepts()[int(concepts[i])], self.modifier()
+            changed = modified(self.rng, pictures[i], concept, modifier)
+            if changed is not None:
                 pictures[i], named[i] = changed, len(known_concepts()) + len(modifications)
                 modifications.append((concept, modifier))
         photos = torch.nonzero(named == 0)[:, 0]
         partners = photos[torch.randint(len(photos), (len(named),), generator=self.generator)]
         x = torch.from_numpy(pictures).permute(0, 3, 1, 2)
-        return Batch(views(x, VIEW, self.generator), named, partners, self._captions(modifications))
+        return Batch(views(x, VIEW, self.generator), named, partners, self.captions(modifications))
 
-    def _modifier(self) -> str:
+    def modifier(self) -> str:
+        """Draw the name of a modifier."""
         return list(MODIFIERS)[self.rng.integers(len(MODIFIERS))]
 
     def _modifications(self, count: int) -> list[tuple[str, str]]:
         chosen = self.rng.integers(len(known_concepts()), size=count)
-        return list({(known_concepts()[i], self._modifier()): None for i in chosen})
+        return list({(known_concepts()[i], self.modifier()): None for i in chosen})
 
-    def _captions(self, modifications: Sequence[tuple[str, str]]) -> Tensor:
+    def captions(self, modifications: Sequence[tuple[str, str]]) -> Tensor:
+        """Embed sets of a caption for every concept, and one for every modified concept: (sets, captions, D)."""
         sentences: list[str] = []
         for _ in range(_CAPTION_SETS):
             sentences += self.speaker.caption_of_each(self.rng)
@@ -199,7 +222,7 @@ class Trainer:
         embeddings: Tensor = self.towers["text"](*_tokens(sentences))
         return embeddings.reshape(_CAPTION_SETS, -1, embeddings.shape[1])
 
-    def _lesson_loss(self, captions: Tensor) -> Tensor:
+    def lesson_loss(self, captions: Tensor) -> Tensor:
         """What the teacher says of other words, and which of all sentences are about something known."""
         if self.lesson is None:
             return captions.new_zeros(())
@@ -235,7 +258,7 @@ class Trainer:
         image.requires_grad_(True)
         return worse
 
-    def _follow(self, number: int) -> None:
+    def follow(self, number: int) -> None:
         """Move the running average towards the weights, faster at the start."""
         decay = min(_AVERAGE, (number + 1) / (number + 10))
         with torch.no_grad():
@@ -254,6 +277,13 @@ class Trainer:
         save_file(half, temporary)
         temporary.chmod(0o644)
         temporary.replace(path)
+
+
+def modified(rng: np.random.Generator, picture: Array, concept: str, modifier: str) -> Array | None:
+    """Change a picture's colours or light; None where that leaves it what it was."""
+    changed = MODIFIERS[modifier](rng, picture)
+    is_other = concept not in _NO_STYLES and np.abs(changed - picture).mean() > _SMALLEST_CHANGE
+    return changed if is_other else None
 
 
 def initial_towers(recipe: Recipe) -> nn.ModuleDict:
@@ -299,7 +329,7 @@ def train(recipe: Recipe) -> Iterator[tuple[int, float, float]]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
-    recipe = _parse(arguments)
+    recipe = parse(arguments, "train", __doc__, Recipe())
     console = Console()
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console
@@ -316,38 +346,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 losses.clear()
 
 
-def _parse(arguments: Sequence[str] | None) -> Recipe:
-    purpose, _, examples = (__doc__ or "").partition("\n\n")
+def parse(
+    arguments: Sequence[str] | None, tool: str, doc: str | None, default: Recipe, but: Collection[str] = ()
+) -> Recipe:
+    """Read a recipe from the command line of a tool; the options `but` are not offered."""
+    purpose, _, examples = (doc or "").partition("\n\n")
     parser = argparse.ArgumentParser(
-        "clipstyler pocket train",
+        f"clipstyler pocket {tool}",
         None,
         purpose,
         examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    default = Recipe()
-    for name, kind, text in (
-        ("steps", int, "updates"),
-        ("batch", int, "views in an update"),
-        ("rate", float, "largest learning rate; falls linearly to 0"),
-        ("radius", float, "largest L2 radius of the attack on a view of 72 x 72 pixels in [0, 1]"),
-        ("bank", int, "pictures held in memory"),
-        ("chunk", int, "pictures drawn at a time"),
-        ("word-steps", int, "updates of the text tower by itself, before"),
-        ("chunk-every", int, "updates after which a chunk of them is replaced"),
-        ("seed", int, "of everything random"),
-        ("threads", int, "of the optimisation"),
-        ("painters", int, "processes that draw; the pictures are the same however many there are"),
-        ("save-every", int, "updates after which a checkpoint is written"),
-        ("data", Path, "folder with photos and textures to draw after"),
-        ("lesson", Path, "what the teacher says of other words"),
-        ("image-from", Path, "checkpoint whose image tower, or the part of it that fits, is started from"),
-        ("init", Path, "checkpoint to start from instead of random weights"),
-        ("out", Path, "where the weights go"),
-    ):
-        value = getattr(default, name.replace("-", "_"))
-        parser.add_argument(f"--{name}", type=kind, default=value, help=f"{text} (default: {value})")
-    return Recipe(**vars(parser.parse_args(arguments)))
+    for name, kind, text in _OPTIONS:
+        if name not in but:
+            value = getattr(default, name.replace("-", "_"))
+            parser.add_argument(f"--{name}", type=kind, default=value, help=f"{text} (default: {value})")
+    return replace(default, **vars(parser.parse_args(arguments)))
 
 
 if __name__ == "__main__":

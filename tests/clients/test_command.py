@@ -301,7 +301,7 @@ def test_an_export_is_written_and_held_against_pytorch(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "pocket" / "manifest.json").read_text()) == told["manifest"]
 
 
-@pytest.mark.parametrize("tool", ["teacher", "train", "evaluate", "sheet"])
+@pytest.mark.parametrize("tool", ["teacher", "train", "refine", "average", "evaluate", "sheet"])
 def test_the_tools_of_pocket_explain_themselves(tool: str) -> None:
     command = [sys.executable, "-m", "clipstyler_cli.entry", "pocket", tool, "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 pytest.importorskip("scipy")
@@ -18,8 +18,9 @@ pytest.importorskip("sklearn")
 from clipstyler.pocket import teacher
 from clipstyler.pocket.average import average
 from clipstyler.pocket.knowledge import known_concepts
-from clipstyler.pocket.model import load
+from clipstyler.pocket.model import WEIGHTS, load
 from clipstyler.pocket.objective import attack, word_loss
+from clipstyler.pocket.refine import refine
 from clipstyler.pocket.teacher import Lesson, load_lesson
 from clipstyler.pocket.train import Recipe, train
 
@@ -56,6 +57,21 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path, lesson: Path) -> N
     assert trained(replace(recipe, seed=1, out=tmp_path / "c.safetensors")) != first
     clip, _ = load(torch.device("cpu"), recipe.out)
     assert clip.encode_text(["fire"]).shape == (1, 256)
+
+
+def test_refining_moves_the_text_tower_alone_and_repeats(tmp_path: Path, lesson: Path) -> None:
+    recipe = replace(QUICK, steps=3, batch=8, lesson=lesson, init=WEIGHTS, out=tmp_path / "a.safetensors")
+    again = replace(recipe, out=tmp_path / "b.safetensors")
+    threads = torch.get_num_threads()
+    try:
+        losses = [list(refine(each)) for each in (recipe, again)]
+    finally:
+        torch.set_num_threads(threads)
+    assert losses[0] == losses[1]
+    assert recipe.out.read_bytes() == again.out.read_bytes()
+    before, after = load_file(WEIGHTS), load_file(recipe.out)
+    changed = {name.partition(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"text"}
 
 
 def test_a_lesson_says_what_a_word_is_taken_for_and_whether_it_is_known(lesson: Path) -> None:

@@ -147,7 +147,7 @@ class Stylization(google.protobuf.message.Message):
     queue_position: builtins.int
     """Jobs that run or wait before this one, while it waits."""
     step: builtins.int
-    """Updates made so far, while it runs."""
+    """Updates made so far, or until it was over; 0 of one that failed."""
     steps: builtins.int
     """Updates in all."""
     attempts: builtins.int

@@ -34,7 +34,7 @@ async def test_events_are_numbered_and_a_watch_goes_on_behind_a_number(server, g
 async def test_who_comes_late_is_told_what_was_skipped(server, gate):
     created = await server.create(order(f"hold={gate} at=6 caution=ODD x", options=StylizationOptions(steps=8)))
     _, early, first = server.begin_watch(created.name)
-    await eventually(lambda: any(event.progress.step == 5 for event in early))  # a heartbeat may follow
+    await eventually(lambda: any(event.progress.step == 5 for event in early))  # a preview may follow
     late = asyncio.create_task(server.watch(created.name))
     await eventually(lambda: server.app.dispatcher.running and len(server.app.dispatcher.running._mailboxes) == 2)
     gate.touch()

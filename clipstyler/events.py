@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from clipstyler.config import StylizeConfig
-from clipstyler.encoders.base import Model
-from clipstyler.imaging import Picture
+if TYPE_CHECKING:
+    from clipstyler.config import StylizeConfig
+    from clipstyler.encoders.base import Model
+    from clipstyler.imaging import Picture
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from types import MappingProxyType
 
 import typer
 from clipstyler_client import InvalidRequestError, OptionError, ServerUnavailableError, StylizeError
@@ -46,7 +45,7 @@ class JobGoesOnError(KeyboardInterrupt):
         super().__init__(f"the job goes on: clipstyler jobs watch {name.rpartition('/')[2]} --server {server}")
 
 
-def flag_of(field: str, arguments: Mapping[str, str] = MappingProxyType({})) -> str:
+def flag_of(field: str, arguments: Mapping[str, str]) -> str:
     """Name of a field as the user typed it: `options.weights.patch` is `--weight-patch`.
 
     `arguments` has the fields that are positional arguments of this command.
@@ -72,31 +71,31 @@ def clear_errors(**arguments: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        _leave(str(interrupt) or "error: cancelled", EXIT_INTERRUPTED)
+        _leave(str(interrupt) or "error: cancelled", EXIT_INTERRUPTED, kind="")
     except InvalidRequestError as error:
         lines = [f"{flag_of(v.field, arguments)}: {v.description}" for v in error.violations] or [error.message]
-        _leave("error: " + "\n       ".join(lines), EXIT_USAGE)
+        _leave("\n       ".join(lines), EXIT_USAGE)
     except OptionError as error:
-        _leave(f"error: {flag_of(error.field, arguments)}: {error.problem}", EXIT_USAGE)
+        _leave(f"{flag_of(error.field, arguments)}: {error.problem}", EXIT_USAGE)
     except StylizeError as error:
         hint = "" if error.retry_delay_s is None else f" (try again in {error.retry_delay_s:.0f} s)"
         if isinstance(error, ServerUnavailableError) and not error.reason:
             hint = "; is a server running there? `clipstyler serve` starts one"
-        _leave(f"error: {error.message}{hint}", EXIT_FAILED)
+        _leave(f"{error.message}{hint}", EXIT_FAILED)
     except UsageError as error:
-        _leave(f"error: {error}", EXIT_USAGE)
+        _leave(str(error), EXIT_USAGE)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         extra = next((name for name, packages in _EXTRAS.items() if package in packages), None)
         if extra is None:
             raise
-        _leave(f'error: {package} is not installed: run pip install "clipstyler[{extra}]"', EXIT_FAILED)
+        _leave(f'{package} is not installed: run pip install "clipstyler[{extra}]"', EXIT_FAILED)
     except OSError as error:
-        _leave(f"error: {error.filename or 'input or output'}: {error.strerror or error}", EXIT_FAILED)
+        _leave(f"{error.filename or 'input or output'}: {error.strerror or error}", EXIT_FAILED)
 
 
-def _leave(message: str, code: int) -> None:
-    print(message, file=sys.stderr)
+def _leave(message: str, code: int, kind: str = "error: ") -> None:
+    print(f"{kind}{message}", file=sys.stderr)
     raise typer.Exit(code)
 
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from clipstyler.pocket.augment import views
 from clipstyler.pocket.dataset import Chunk, Painter
+from clipstyler.pocket.generators.noise import Array
 from clipstyler.pocket.knowledge import known_concepts
 from clipstyler.pocket.model import WEIGHTS
 from clipstyler.pocket.objective import training_loss
@@ -48,29 +49,35 @@ class Seen(NamedTuple):
     @property
     def photos(self) -> list[int]:
         """Where the photos are that nothing was done to."""
-        return [
-            i
-            for i, (number, name) in enumerate(zip(self.concepts, self.modifiers, strict=True))
-            if not number + len(name)
-        ]
+        kinds = enumerate(zip(self.concepts, self.modifiers, strict=True))
+        return [i for i, kind in kinds if kind == (0, "")]
 
 
 def look(trainer: Trainer, chunks: Sequence[Chunk]) -> Seen:
     """Embed a view of every picture, most pictures in other colours."""
-    parts, modifiers = [], []
     concepts = [int(number) for chunk in chunks for number in chunk.concepts]
     pictures = np.concatenate([chunk.pictures for chunk in chunks])
-    with torch.no_grad():
-        for first in track(range(0, len(pictures), _EMBEDDED_AT_ONCE), "looking"):
-            batch = pictures[first : first + _EMBEDDED_AT_ONCE].astype(np.float32) / 255
-            for i, number in enumerate(concepts[first : first + _EMBEDDED_AT_ONCE]):
-                modifier = trainer.modifier() if trainer.rng.random() < _SHARE_MODIFIED else ""
-                changed = modified(trainer.rng, batch[i], known_concepts()[number], modifier) if modifier else None
-                batch[i] = batch[i] if changed is None else changed
-                modifiers.append("" if changed is None else modifier)
-            cut = views(torch.from_numpy(batch).permute(0, 3, 1, 2), VIEW, trainer.generator)
-            parts.append(trainer.towers["image"].eval()(cut))
+    image = trainer.towers["image"].eval()
+    parts, modifiers = [], []
+    for first in track(range(0, len(pictures), _EMBEDDED_AT_ONCE), "looking"):
+        batch = pictures[first : first + _EMBEDDED_AT_ONCE].astype(np.float32) / 255
+        modifiers += [_change(trainer, picture, concepts[first + i]) for i, picture in enumerate(batch)]
+        cut = views(torch.from_numpy(batch).permute(0, 3, 1, 2), VIEW, trainer.generator)
+        with torch.no_grad():
+            parts.append(image(cut))
     return Seen(torch.cat(parts), concepts, modifiers)
+
+
+def _change(trainer: Trainer, picture: Array, number: int) -> str:
+    """Change most pictures' colours, in place; return the modifier, "" where the picture stays what it was."""
+    if trainer.rng.random() >= _SHARE_MODIFIED:
+        return ""
+    modifier = trainer.modifier()
+    changed = modified(trainer.rng, picture, known_concepts()[number], modifier)
+    if changed is None:
+        return ""
+    picture[:] = changed
+    return modifier
 
 
 def step(trainer: Trainer, optimiser: torch.optim.Optimizer, seen: Seen, count: int) -> float:

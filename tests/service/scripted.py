@@ -23,10 +23,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from clipstyler_server.engine.base import Encoders, Losses, Model, Order, WorkerInfo
+from clipstyler_server.engine.base import Encoders, Model, Order, WorkerInfo
 from clipstyler_server.engine.workload import Notice, OptimiserOptions, Outcome, Step, UnfitError
 
 from clipstyler.config import Calibration
+from clipstyler.events import Losses
 from clipstyler.imaging import Picture
 
 LOSSES = Losses(12.5, 0.5, 0.25, 0.125, 2.0)

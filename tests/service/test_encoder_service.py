@@ -23,7 +23,6 @@ from onnx import numpy_helper
 from clipstyler import imaging, zero_shot
 from clipstyler.encoders import registry
 from clipstyler.encoders.onnx.prepare import Preparation, prepare
-from clipstyler.quality import PROTOCOL
 from clipstyler.v1 import encoder_service_pb2 as pb2
 from clipstyler.v1 import server_service_pb2
 from clipstyler.v1.encoder_service_pb2_grpc import EncoderServiceStub
@@ -139,7 +138,7 @@ async def test_a_measured_stylisation_repeats_by_its_seed(stub: EncoderServiceSt
 
     first, again, other = [await stub.EvaluateStylization(asked(seed)) for seed in (1, 1, 2)]
     assert first == again
-    assert (first.quality.seed, first.quality.protocol) == (1, PROTOCOL)
+    assert (first.quality.seed, first.quality.protocol) == (1, 2)
     assert first.quality.patch_clip_score != other.quality.patch_clip_score
     assert first.quality.ssim == other.quality.ssim < 1
 
@@ -188,7 +187,7 @@ async def test_every_result_carries_its_quality(evaluating: Harness) -> None:
     outcome = await evaluating.stylize(request(), timeout=120)
     assert outcome.kinds()[-1] == "result"
     quality = outcome.result.quality
-    assert quality.protocol == PROTOCOL
+    assert quality.protocol == 2
     assert -1 <= quality.patch_clip_score <= 1
     assert outcome.only("warning") == []
 
@@ -228,7 +227,7 @@ async def test_a_worker_that_dies_while_its_result_is_measured_costs_nothing(
     may_go_on.set()
     for outcome in await asyncio.gather(running, waiting):
         assert outcome.kinds()[-1] == "result"
-        assert outcome.result.quality.protocol == PROTOCOL
+        assert outcome.result.quality.protocol == 2
 
 
 async def test_calls_that_wait_when_the_evaluator_dies_are_told_at_once(

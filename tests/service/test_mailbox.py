@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from clipstyler_server.engine.base import EncodedImage, Losses, Previewed, Progressed
+from clipstyler_server.engine.base import EncodedImage, Previewed, Progressed
 from clipstyler_server.errors import Reason, ServiceError
 from clipstyler_server.jobs.broadcast import Mailbox
 from clipstyler_server.jobs.events import Cancelled, Event, Gap, Queued, Warned
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clipstyler.events import Losses
 from clipstyler.imaging import ImageFormat
 
 LOSSES = Losses(0, 0, 0, 0, 0)

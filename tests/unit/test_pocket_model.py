@@ -218,6 +218,12 @@ def test_a_colour_moves_a_text_towards_pictures_of_that_colour(clip: PocketClip)
     assert right == len(pairs)
 
 
+@pytest.mark.parametrize("material", ["wool", "marble", "lace", "fur"])
+def test_white_is_no_wording_of_a_material_of_any_colour(clip: PocketClip, material: str) -> None:
+    plain, white = F.normalize(clip.encode_text([material, f"white {material}"]), dim=1)
+    assert float(plain @ white) < 0.95
+
+
 def test_every_wording_means_its_concept(clip: PocketClip, texts: Tensor) -> None:
     for concept, each in wordings().items():
         assert {nearest_concept(clip, texts, wording) for wording in each} == {concept}

@@ -7,18 +7,9 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from clipstyler.config import Calibration, Preset, StylizeConfig
+from clipstyler.events import Losses
 from clipstyler.imaging import ImageFormat, Picture
 from clipstyler.quality import Quality
-
-
-class Losses(NamedTuple):
-    """Loss terms of one step, each before its weight, and their weighted sum."""
-
-    total: float
-    direction: float
-    patch: float
-    content: float
-    total_variation: float
 
 
 class Model(NamedTuple):

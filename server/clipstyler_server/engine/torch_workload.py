@@ -14,7 +14,7 @@ from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
 from clipstyler.encoders.store.store import Store, default_directory
 from clipstyler.imaging import Picture
-from clipstyler_server.engine.base import Encoders, Losses, Model, Order, WorkerInfo
+from clipstyler_server.engine.base import Encoders, Model, Order, WorkerInfo
 from clipstyler_server.engine.workload import Notice, OptimiserOptions, Outcome, Prepared, Step, UnfitError
 
 _WARM_UP_SIZE = 64
@@ -104,10 +104,6 @@ def _describe(name: str, encoders: EncoderSet) -> Encoders:
     return Encoders(name, encoders.description, models, encoders.calibration)
 
 
-def _losses(losses: events.Losses) -> Losses:
-    return Losses(losses.total, losses.direction, losses.patch, losses.content, losses.total_variation)
-
-
 def _translated(
     item: events.Caution | events.WarmUp | events.Progress | events.Result,
 ) -> Prepared | Notice | Step | Outcome:
@@ -126,7 +122,7 @@ def _step(progress: events.Progress) -> Step:
     return Step(
         step=progress.step,
         steps=progress.steps,
-        losses=_losses(progress.losses),
+        losses=progress.losses,
         rejected=progress.rejected,
         elapsed_s=progress.elapsed_s,
         remaining_s=progress.remaining_s,
@@ -141,7 +137,7 @@ def _outcome(result: events.Result) -> Outcome:
         device=result.device,
         threads=result.threads,
         versions=result.versions,
-        losses=_losses(result.losses),
+        losses=result.losses,
         prepare_s=result.timings.prepare_s,
         optimise_s=result.timings.optimise_s,
     )

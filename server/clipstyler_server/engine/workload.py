@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from clipstyler.events import Losses
 from clipstyler.imaging import Picture
-from clipstyler_server.engine.base import Losses, Model, Order, WorkerInfo
+from clipstyler_server.engine.base import Model, Order, WorkerInfo
 
 
 @dataclass(frozen=True)

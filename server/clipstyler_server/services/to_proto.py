@@ -12,12 +12,12 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from clipstyler.config import Calibration, StylizeConfig, TvForm
+from clipstyler.events import Losses
 from clipstyler.quality import Quality
 from clipstyler.v1 import event_pb2, options_pb2, stylization_pb2
 from clipstyler.v1.stylization_service_pb2 import CreateStylizationRequest, GetStylizationImageResponse
 from clipstyler_server.engine.base import (
     EncodedImage,
-    Losses,
     Model,
     Order,
     Previewed,
@@ -272,7 +272,7 @@ def _result(end: Succeeded) -> event_pb2.Result:
 
 
 def _losses(losses: Losses) -> event_pb2.Losses:
-    return event_pb2.Losses(**losses._asdict())
+    return event_pb2.Losses(**asdict(losses))
 
 
 def _duration(seconds: float) -> Duration:

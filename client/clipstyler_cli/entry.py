@@ -6,7 +6,10 @@ import signal
 def main() -> None:
     """Run the command."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from clipstyler_cli.main import app  # noqa: PLC0415 - after the signal is set
+    from clipstyler.openmp import spin_briefly  # noqa: PLC0415 - after the signal is set
+    from clipstyler_cli.main import app  # noqa: PLC0415
+
+    spin_briefly()
 
     signal.signal(signal.SIGINT, signal.default_int_handler)
     app()

@@ -50,7 +50,7 @@ class Settings(BaseSettings):
         description="Where the optimiser computes; auto takes CUDA if there is one.",
     )
     threads: int = Field(
-        default=0, ge=0, le=1024, description="Threads of a CPU optimiser; 0: one less than the CPUs at hand."
+        default=0, ge=0, le=1024, description="Threads of a CPU optimiser; 0: as many as CPUs are at hand."
     )
     nice: int = Field(default=10, ge=0, le=19, description="By how much the optimiser yields to other processes.")
 
@@ -156,7 +156,7 @@ class Settings(BaseSettings):
     @property
     def optimiser_threads(self) -> int:
         """Threads of a CPU optimiser, explicit."""
-        return self.threads or max(1, _cpus_at_hand() - 1)
+        return self.threads or _cpus_at_hand()
 
 
 def _cpus_at_hand() -> int:

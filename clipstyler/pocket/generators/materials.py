@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.random import Generator
 
@@ -16,6 +18,7 @@ from clipstyler.pocket.generators.noise import (
     turned_axes,
     unit,
     voronoi,
+    warp,
 )
 
 
@@ -37,6 +40,14 @@ def wood(rng: Generator, size: int) -> Array:
 
 
 def stone(rng: Generator, size: int) -> Array:
+    """A wall of fieldstones; now and then of hewn blocks, or the bare rock."""
+    kind = rng.random()
+    if kind < 0.6:
+        return _fieldstones(rng, size)
+    return _blocks(rng, size) if kind < 0.8 else _rock(rng, size)
+
+
+def _fieldstones(rng: Generator, size: int) -> Array:
     """Rounded, shaded stones of differing greys in dark joints."""
     cells = voronoi(rng, int(rng.integers(12, 60)), size, rng.uniform(0.2, 0.7))
     round_ = np.clip(cells.border / rng.uniform(4, 9), 0, 1)
@@ -51,24 +62,77 @@ def stone(rng: Generator, size: int) -> Array:
     return unit(grey[..., None] * tint * joint + 0.1 * (1 - joint))
 
 
-def brick(rng: Generator, size: int) -> Array:
-    """Courses of red bricks in light mortar."""
-    height = rng.uniform(9, 26)
-    width = height * rng.uniform(1.9, 2.7)
+_ROCK = (0.78, 0.75, 0.7)
+
+
+def _blocks(rng: Generator, size: int) -> Array:
+    """Courses of hewn blocks, each rough and lit on its upper edge, in dark joints."""
+    height = rng.uniform(18, 44)
+    courses = _courses(rng, size, height, height * rng.uniform(1.0, 2.2), 0.5, 1.0)
+    rough = fbm(rng, size, rng.uniform(4, 14), rng.uniform(1.1, 1.5))
+    relief = rough - np.roll(rough, 1, 0)
+    edge = np.clip(courses.seam / rng.uniform(2, 5), 0, 1)
+    grey = courses.tone * (0.45 + 0.4 * rough + rng.uniform(0.2, 0.8) * relief) * (0.35 + 0.65 * edge)
+    return unit(grey[..., None] * jitter(rng, _ROCK, 0.04) * 1.5)
+
+
+def _rock(rng: Generator, size: int) -> Array:
+    """The face of a rock: a rough relief under a low light, in layers, with a few cracks."""
+    layers = (rng.uniform(1, 4), 1) if rng.random() < 0.5 else (1, rng.uniform(1, 4))
+    height = fbm(rng, size, rng.uniform(2, 6), rng.uniform(1.3, 1.9), layers)
+    light = (height - np.roll(height, (1, 1), (0, 1))) * rng.uniform(0.8, 2.5)
+    cracks = np.exp(-np.abs(2 * fbm(rng, size, rng.uniform(2, 5), 1.9) - 1) * rng.uniform(14, 30))
+    grey = rng.uniform(0.4, 0.65) + 0.35 * (height - 0.5) + light - 0.35 * cracks
+    return unit(grey[..., None] * jitter(rng, _ROCK, 0.04) * 1.25)
+
+
+class _Courses(NamedTuple):
+    """A laid wall: the tone of each pixel's block, and how many pixels it is from the joint."""
+
+    tone: Array
+    seam: Array
+
+
+def _courses(rng: Generator, size: int, height: float, width: float, dark: float, bright: float) -> _Courses:
+    """Lay blocks of a height and width in pixels, each course by half a block further."""
     y, x = np.mgrid[:size, :size] + rng.uniform(0, 30, (2, 1, 1))
     row = (y // height).astype(int)
     x = x + (row % 2) * width / 2
     column = (x // width).astype(int)
-    tone = rng.uniform(0.65, 1.15, (64, 64))[row % 64, column % 64]
+    tone = rng.uniform(dark, bright, (64, 64))[row % 64, column % 64]
     seam = np.minimum(np.minimum(y % height, height - y % height), np.minimum(x % width, width - x % width))
+    return _Courses(tone, seam)
+
+
+def brick(rng: Generator, size: int) -> Array:
+    """Courses of red bricks in light mortar."""
+    height = rng.uniform(9, 26)
+    tone, seam = _courses(rng, size, height, height * rng.uniform(1.9, 2.7), 0.65, 1.15)
     clay = jitter(rng, (0.66, 0.27, 0.18), 0.05) * (tone + 0.3 * (fbm(rng, size, 10, 1) - 0.5))[..., None]
     mask = np.clip(seam - height / 18, 0, 1)[..., None]
     mortar = jitter(rng, (0.76, 0.73, 0.68), 0.05) * (0.85 + 0.2 * fbm(rng, size, 16, 0.8))[..., None]
     return unit(clay * mask + mortar * (1 - mask))
 
 
+_COLOURED_MARBLES = ((0.12, 0.25, 0.2), (0.08, 0.08, 0.09), (0.5, 0.25, 0.22), (0.62, 0.5, 0.38), (0.35, 0.36, 0.4))
+
+
 def marble(rng: Generator, size: int) -> Array:
-    """White polished stone with thin grey veins."""
+    """White polished stone with thin grey veins; now and then coloured stone, clouded and veined in white."""
+    return _white_marble(rng, size) if rng.random() < 0.7 else _coloured_marble(rng, size)
+
+
+def _coloured_marble(rng: Generator, size: int) -> Array:
+    bend = (fbm(rng, size, 2, 2.2) - 0.5) * size * rng.uniform(0.2, 0.6)
+    clouds = warp(fbm(rng, size, rng.uniform(2, 5), 1.5), bend, np.roll(bend, size // 3, 1))
+    veins = np.exp(-np.abs(2 * warp(fbm(rng, size, rng.uniform(2, 4), 1.8), bend, -bend) - 1) * rng.uniform(12, 30))
+    body = jitter(rng, _COLOURED_MARBLES[rng.integers(len(_COLOURED_MARBLES))], 0.05)
+    stone = body * (0.55 + 0.9 * clouds)[..., None]
+    pale = (rng.uniform(0.4, 0.9) * veins)[..., None]
+    return unit(stone * (1 - pale) + pale * jitter(rng, (0.93, 0.92, 0.88), 0.04))
+
+
+def _white_marble(rng: Generator, size: int) -> Array:
     clouds = fbm(rng, size, 2, 2)
     y, _ = turned_axes(rng, size)
     veins = np.abs(np.sin(y * rng.uniform(4, 10) + rng.uniform(3, 6) * fbm(rng, size, 2, 2.4)))
@@ -168,7 +232,27 @@ def concrete(rng: Generator, size: int) -> Array:
 
 
 def crumpled_paper(rng: Generator, size: int) -> Array:
-    """White or kraft paper, crumpled and smoothed out: flat facets meeting in sharp creases."""
+    """White, cream or kraft paper, crumpled and smoothed out; a third of it was never crumpled."""
+    shade = _creases(rng, size) if rng.random() < 0.67 else _sheet(rng, size)
+    paper = jitter(rng, _PAPERS[rng.integers(len(_PAPERS))], 0.02)
+    grain = 0.04 * (fbm(rng, size, 30, 0.4) - 0.5)
+    return unit(paper * (0.88 + shade + grain)[..., None])
+
+
+_PAPERS = ((0.93, 0.92, 0.9), (0.93, 0.92, 0.9), (0.92, 0.87, 0.76), (0.74, 0.6, 0.43))
+
+
+def _sheet(rng: Generator, size: int) -> Array:
+    """Shade of a plain sheet: the tooth of its surface, fibres or laid lines, a little age."""
+    tooth = fbm(rng, size, rng.uniform(12, 40), rng.uniform(0.4, 1.2))
+    relief = (tooth - np.roll(tooth, (1, 1), (0, 1))) * rng.uniform(0.03, 0.22)
+    fibres = (fbm(rng, size, 10, 0.8, (rng.uniform(4, 14), 1)) - 0.5) * rng.uniform(0, 0.06)
+    age = (fbm(rng, size, 2, 1.8) - 0.5) * rng.uniform(0, 0.15)
+    return np.asarray(relief + (fibres if rng.random() < 0.5 else fibres.T) + age, np.float32)
+
+
+def _creases(rng: Generator, size: int) -> Array:
+    """Shade of crumpled paper: flat facets meeting in sharp creases."""
     shade = np.zeros((size, size), np.float32)
     for count in (6, 20, 60):
         cells = voronoi(rng, int(count * rng.uniform(0.7, 1.4)), size)
@@ -178,6 +262,4 @@ def crumpled_paper(rng: Generator, size: int) -> Array:
             ..., 1
         ]
         shade += slope * count**0.5 / size * 0.09 + 0.1 * np.exp(-cells.border / 1.1)
-    paper = jitter(rng, [(0.93, 0.92, 0.9), (0.93, 0.92, 0.9), (0.74, 0.6, 0.43)][rng.integers(3)], 0.02)
-    grain = 0.04 * (fbm(rng, size, 30, 0.4) - 0.5)
-    return unit(paper * (0.88 + shade + grain)[..., None])
+    return shade

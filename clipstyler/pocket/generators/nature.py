@@ -63,14 +63,35 @@ def grass(rng: Generator, size: int) -> Array:
     )
 
 
+_SKIES = (
+    ((0.16, 0.38, 0.75), (0.5, 0.72, 0.93)),
+    ((0.16, 0.38, 0.75), (0.5, 0.72, 0.93)),
+    ((0.36, 0.42, 0.52), (0.66, 0.7, 0.76)),  # overcast
+    ((0.3, 0.34, 0.55), (0.86, 0.7, 0.62)),  # dusk
+)
+
+
 def clouds(rng: Generator, size: int) -> Array:
-    """White billows with grey undersides on blue sky."""
+    """White billows with grey undersides on blue sky; some days veils on a paler, greyer or later one."""
+    cover, shade = _billows(rng, size) if rng.random() < 0.65 else _veils(rng, size)
+    y, _ = axes(size)
+    sky = ramp(y, palette(rng, _SKIES[rng.integers(len(_SKIES))], 0.03))
+    return unit(sky * (1 - cover[..., None]) + (shade * cover)[..., None])
+
+
+def _billows(rng: Generator, size: int) -> tuple[Array, Array]:
+    """How much of the sky is covered, and how bright the cover is."""
     billow = fbm(rng, size, rng.uniform(1.5, 3), 1.9, (1, 1.5))
     cover = np.clip((billow - rng.uniform(0.25, 0.5)) * 3.2, 0, 1)
-    shade = np.clip(0.85 + 4 * (billow - np.roll(billow, -max(2, size // 30), 0)), 0.6, 1)
+    return cover, np.clip(0.85 + 4 * (billow - np.roll(billow, -max(2, size // 30), 0)), 0.6, 1)
+
+
+def _veils(rng: Generator, size: int) -> tuple[Array, Array]:
+    """High, thin clouds, drawn out by the wind, denser towards the horizon."""
     y, _ = axes(size)
-    sky = ramp(y, palette(rng, [(0.16, 0.38, 0.75), (0.5, 0.72, 0.93)], 0.03))
-    return unit(sky * (1 - cover[..., None]) + (shade * cover)[..., None])
+    veil = fbm(rng, size, rng.uniform(1.5, 3), rng.uniform(1.6, 2.2), (1, rng.uniform(1, 4)))
+    cover = np.clip(rng.uniform(0.3, 1.0) * veil**1.5 + rng.uniform(0, 0.6) * (y - 0.5), 0, 1)
+    return cover, 0.85 + 0.15 * veil
 
 
 def sand(rng: Generator, size: int) -> Array:

@@ -17,6 +17,7 @@ from typing import Any
 
 from clipstyler.config import ConfigError
 from clipstyler.imaging import ImageError
+from clipstyler.openmp import spin_briefly
 from clipstyler_server import logs
 from clipstyler_server.engine.base import (
     Broke,
@@ -74,6 +75,7 @@ def _prepare_process(options: OptimiserOptions) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     faulthandler.enable()
     os.nice(options.nice)
+    spin_briefly()
     logs.configure(options.log_level, options.log_format, "optimiser")
 
 

@@ -93,8 +93,9 @@ def child(threads: int, seconds: float, briefly: bool) -> float:
     from clipstyler.config import Preset  # noqa: PLC0415
     from clipstyler.encoders.registry import load  # noqa: PLC0415
     from clipstyler.imaging import decode  # noqa: PLC0415
+    from clipstyler_server.settings import Settings  # noqa: PLC0415
 
-    os.nice(10)
+    os.nice(Settings().nice)
     torch.set_num_threads(threads)
     action = ours(load("pocket"), decode(PHOTO.read_bytes()), Preset.DRAFT)
     action()

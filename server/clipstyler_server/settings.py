@@ -52,7 +52,7 @@ class Settings(BaseSettings):
     threads: int = Field(
         default=0, ge=0, le=1024, description="Threads of a CPU optimiser; 0: as many as CPUs are at hand."
     )
-    nice: int = Field(default=10, ge=0, le=19, description="By how much the optimiser yields to other processes.")
+    nice: int = Field(default=5, ge=0, le=19, description="By how much the optimiser yields to other processes.")
 
     evaluator: bool = Field(
         default=True, description="Whether an evaluator runs: EncoderService, and the quality of results."

@@ -88,12 +88,12 @@ def child(threads: int, seconds: float, briefly: bool) -> float:
 
         spin_briefly()
     import torch  # noqa: PLC0415
+    from clipstyler_server.settings import Settings  # noqa: PLC0415
 
     from benchmarks.step import PHOTO, ours  # noqa: PLC0415
     from clipstyler.config import Preset  # noqa: PLC0415
     from clipstyler.encoders.registry import load  # noqa: PLC0415
     from clipstyler.imaging import decode  # noqa: PLC0415
-    from clipstyler_server.settings import Settings  # noqa: PLC0415
 
     os.nice(Settings().nice)
     torch.set_num_threads(threads)

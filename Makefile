@@ -67,7 +67,7 @@ clean: ## remove what make made
 
 $(INSTALLED): requirements/dev.lock pyproject.toml | $(UV)
 	$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(UV) venv --clear --python '>=3.11' .venv
-	$(UV) pip sync --python $(BIN)/python requirements/dev.lock
+	$(UV) pip sync --python $(BIN)/python --compile-bytecode requirements/dev.lock
 	$(UV) pip install --python $(BIN)/python --no-deps --editable .
 	touch $@
 

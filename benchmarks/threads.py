@@ -21,12 +21,19 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
+from clipstyler_server.settings import Settings
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
+from clipstyler.openmp import SPINS
 
-_WAITING = {"long (OpenMP's default)": {}, "briefly": None, "not at all": {"OMP_WAIT_POLICY": "PASSIVE"}}
+# What the environment says for each way of waiting.
+_WAITING = {
+    "long (OpenMP's default)": {},
+    "briefly": {"GOMP_SPINCOUNT": str(SPINS)},
+    "not at all": {"OMP_WAIT_POLICY": "PASSIVE"},
+}
 
 
 class Setting(NamedTuple):
@@ -50,7 +57,7 @@ class Row:
 
 def settings() -> list[Setting]:
     """One thread, which never waits, then all by every way of waiting; alone, then beside a busy process."""
-    cpus = len(os.sched_getaffinity(0))
+    cpus = Settings(threads=0).optimiser_threads
     return [
         setting
         for beside in (False, True)
@@ -73,22 +80,15 @@ def busy_process(wanted: bool) -> Iterator[None]:
 def measured(setting: Setting, seconds: float) -> float:
     """Median seconds of a step, in a process that yields to others as the server's optimiser does."""
     environment = {k: v for k, v in os.environ.items() if k not in {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}}
-    told = _WAITING[setting.waiting]
-    environment |= told or {}
-    flags = ["--child", str(setting.threads), "--seconds", str(seconds), *(["--briefly"] if told is None else [])]
+    environment |= _WAITING[setting.waiting]
+    command = [sys.executable, "-m", "benchmarks.threads", "--child", str(setting.threads), "--seconds", str(seconds)]
     with busy_process(setting.beside):
-        command = [sys.executable, "-m", "benchmarks.threads", *flags]
         return float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
 
 
-def child(threads: int, seconds: float, briefly: bool) -> float:
+def child(threads: int, seconds: float) -> float:
     """Median seconds of a step in this process."""
-    if briefly:
-        from clipstyler.openmp import spin_briefly  # noqa: PLC0415 - before PyTorch is imported
-
-        spin_briefly()
-    import torch  # noqa: PLC0415
-    from clipstyler_server.settings import Settings  # noqa: PLC0415
+    import torch  # noqa: PLC0415 - the processes that only start others do without it
 
     from benchmarks.step import PHOTO, ours  # noqa: PLC0415
     from clipstyler.config import Preset  # noqa: PLC0415
@@ -138,11 +138,10 @@ def main() -> None:
     )
     parser.add_argument("--seconds", type=float, default=12, help="of every setting; default: 12")
     parser.add_argument("--child", type=int, help=argparse.SUPPRESS)
-    parser.add_argument("--briefly", action="store_true", help=argparse.SUPPRESS)
     figures.add_option(parser)
     arguments = parser.parse_args()
     if arguments.child:
-        print(child(arguments.child, arguments.seconds, arguments.briefly))
+        print(child(arguments.child, arguments.seconds))
         return
     found = rows(arguments.seconds)
     Console().print(table(found))

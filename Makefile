@@ -18,7 +18,7 @@ help: ## show this
 
 install: $(INSTALLED) ## set up .venv from the hashed lock
 
-demo: $(INSTALLED) ## stylise a photo through a real server; leaves out/demo.png (TEXT="...", PHOTO=...)
+demo: $(INSTALLED) ## stylize a photo through a real server; leaves out/demo.png (TEXT="...", PHOTO=...)
 	$(BIN)/clipstyler demo --photo "$(PHOTO)" --text "$(TEXT)" --out-dir out
 
 test: $(INSTALLED) test-light ## run the whole test suite
@@ -48,7 +48,7 @@ proto: $(INSTALLED) ## rewrite the Python stubs from proto/
 
 lock: $(UV) ## resolve the dependencies anew
 	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --upgrade \
-	  --extra server --extra postgres --extra pocket --group dev pyproject.toml --output-file requirements/dev.lock
+	  --extra server --extra postgres --extra training --group dev pyproject.toml --output-file requirements/dev.lock
 
 bench: $(INSTALLED) ## steps beside the authors' algorithm, ONNX Runtime beside PyTorch, calls beside health checks: some minutes
 	$(BIN)/python -m benchmarks.step

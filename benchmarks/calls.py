@@ -6,7 +6,7 @@ Examples
     python -m benchmarks.calls --json calls.json
 
 Both calls go over one connection to a real server with the bundled encoders: first while it is idle, then while it
-stylises a photo. One unmeasured call computes the direction; all others find it.
+stylizes a photo. One unmeasured call computes the direction; all others find it.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def calls_of(channel: grpc.Channel) -> list[Callable[[], object]]:
 
 
 def measure(target: str, repeats: int) -> list[Row]:
-    """Measure while the server is idle, and while it stylises."""
+    """Measure while the server is idle, and while it stylizes."""
     with grpc.insecure_channel(target) as channel, Client(target) as client:
         wait_for_evaluator(client)
         calls = calls_of(channel)
@@ -62,9 +62,9 @@ def measure(target: str, repeats: int) -> list[Row]:
         with client.stylize(PHOTO, "fire", options=options) as stream:
             while not isinstance(next(stream), Progress):
                 pass
-            rows.append(_row("stylises", median_seconds(calls, repeats)))
+            rows.append(_row("stylizes", median_seconds(calls, repeats)))
             if client.server_info().running != 1:
-                raise SystemExit("the stylisation ended before the measurement: take fewer repeats")
+                raise SystemExit("the stylization ended before the measurement: take fewer repeats")
     return rows
 
 

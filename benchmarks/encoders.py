@@ -6,8 +6,8 @@ Examples
     python -m benchmarks.encoders --encoders pocket --batches 1  # a quick look
     python -m benchmarks.encoders --json encoders.json
 
-`vit-b-32` is initialised at random: speed does not depend on the weights, and no download is needed. PyTorch runs the
-encoders as the optimiser does, with the rewrites of `clipstyler.encoders.frozen_vit`, but without gradients. Both are
+`vit-b-32` is initialized at random: speed does not depend on the weights, and no download is needed. PyTorch runs the
+encoders as the optimizer does, with the rewrites of `clipstyler.encoders.frozen_vit`, but without gradients. Both are
 given sentences and square views: cutting texts into tokens is part of the time.
 """
 
@@ -33,8 +33,8 @@ from clipstyler.encoders.onnx.encoders import OnnxEncoders
 from clipstyler.encoders.onnx.export import export
 from clipstyler.encoders.onnx.parity import demand_parity
 from clipstyler.encoders.onnx.providers import SessionOptions
-from clipstyler.encoders.onnx.torch_path import TorchPath
 from clipstyler.encoders.registry import load
+from clipstyler.encoders.torch_encoders import TorchEncoders
 from clipstyler.prompts import fill_template, templates
 
 LEAST_REPEATS, MOST_REPEATS = 3, 301
@@ -58,7 +58,7 @@ def measure(name: str, batches: list[int], seconds: float, threads: int, directo
     """Measure one name at every batch, both paths in turns so that a busy moment harms both alike."""
     encoders = random_vit_b_32(directory) if name == "vit-b-32" else load(name)
     export(encoders, directory / f"{name}-onnx")
-    pytorch = TorchPath(encoders)
+    pytorch = TorchEncoders(encoders)
     onnx = OnnxEncoders(directory / f"{name}-onnx", SessionOptions(("cpu",), threads=threads))
     demand_parity(pytorch, onnx)
     sentences = [fill_template(template, "fire") for template in templates("openai-imagenet")]

@@ -1,4 +1,4 @@
-"""Stylise several photos by several texts and lay them out in one picture, to look at.
+"""Stylize several photos by several texts and lay them out in one picture, to look at.
 
 Examples
 --------
@@ -27,7 +27,7 @@ TEXTS = ["fire", "a sketch with black pencil", "stained glass", "starry night by
 TILE, GAP, CAPTION = 256, 8, 30
 
 
-def stylised(photo: Picture, text: str, encoders: EncoderSet, config: StylizeConfig, seed: int) -> Picture:
+def stylized(photo: Picture, text: str, encoders: EncoderSet, config: StylizeConfig, seed: int) -> Picture:
     """Return the result of one run."""
     *_, last = stylize(photo, text, encoders, config, seed=seed)
     if not isinstance(last, Result):
@@ -66,7 +66,7 @@ def main() -> None:
     rows = []
     for path in track(arguments.photos, description="photos"):
         photo = decode(path.read_bytes())
-        results = [stylised(photo, text, encoders, config, arguments.seed) for text in arguments.texts]
+        results = [stylized(photo, text, encoders, config, arguments.seed) for text in arguments.texts]
         rows.append([fit(photo, TILE), *results])
     layout(arguments.texts, rows).save(arguments.out, quality=88, optimize=True)
     print(arguments.out)

@@ -6,7 +6,7 @@ Examples
     python -m benchmarks.load --watchers 50 --jobs 100     # a quick look
     python -m benchmarks.load --json load.json
 
-A real server runs a scripted optimiser whose steps sleep for a known time, and writes down when each began. Half of the
+A real server runs a scripted optimizer whose steps sleep for a known time, and writes down when each began. Half of the
 jobs have nobody watching, half have all watchers, in turns; one of the watchers never reads. The watchers run in this
 process, on the same cores. Then jobs are created and cancelled at work, one after the other.
 """

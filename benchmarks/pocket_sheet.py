@@ -1,10 +1,10 @@
-"""Stylise six photos by twenty texts, lay them out, and let the independent judge name what each shows.
+"""Stylize six photos by twenty texts, lay them out, and let the independent judge name what each shows.
 
 Every cell is kept: a run that was stopped goes on where it was. Cells belong to the digest of the encoders.
 
 Examples
 --------
-  clipstyler pocket fetch --out data
+  python -m training fetch --out data
   python -m benchmarks.pocket_sheet --data data --cache cache --out out/sheet
   python -m benchmarks.pocket_sheet --data data --cache cache --out out/try --texts fire gold --photos coffee
 """
@@ -25,17 +25,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from scipy import ndimage
 from skimage.metrics import structural_similarity
 
-from benchmarks.gallery import stylised
-from benchmarks.judge.drawing import Array, luminance
-from benchmarks.judge.looks import TEXTS
-from benchmarks.judge.network import Judge
-from benchmarks.judge.training import Recipe, trained
-from benchmarks.judge.verdict import verdict
+from benchmarks.gallery import stylized
 from clipstyler.config import Preset, resolve
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.registry import load
 from clipstyler.imaging import decode
-from clipstyler.pocket.sources import SHEET
+from training.judge.drawing import Array, luminance
+from training.judge.looks import TEXTS
+from training.judge.network import Judge
+from training.judge.training import Recipe, trained
+from training.judge.verdict import verdict
+from training.pocket.sources import SHEET
 
 TILE, GAP, CAPTION, MARGIN = 192, 6, 22, 170
 STRUCTURE_KEPT = 0.4
@@ -58,14 +58,14 @@ def cells(photos: Sequence[Path], texts: Sequence[str], folder: Path) -> Iterato
 
 
 def draw(missing: Sequence[Cell], encoders: EncoderSet, preset: Preset, seed: int, console: Console) -> None:
-    """Stylise what is not there yet."""
+    """Stylize what is not there yet."""
     config = resolve(encoders.calibration, preset)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("stylising", total=len(missing))
+        task = progress.add_task("stylizing", total=len(missing))
         for cell in missing:
             progress.update(task, description=f"{cell.text} / {cell.photo.stem}")
-            picture = stylised(decode(cell.photo.read_bytes()), cell.text, encoders, config, seed)
+            picture = stylized(decode(cell.photo.read_bytes()), cell.text, encoders, config, seed)
             cell.result.parent.mkdir(parents=True, exist_ok=True)
             partial = cell.result.with_suffix(".partial")
             Image.fromarray(picture.rgb).save(partial, "PNG")
@@ -171,7 +171,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder that `clipstyler pocket fetch` filled")
+    parser.add_argument("--data", type=Path, required=True, help="folder that `python -m training fetch` filled")
     parser.add_argument("--cache", type=Path, required=True, help="folder that keeps the trained judge")
     parser.add_argument("--out", type=Path, required=True, help="folder for cells, sheet and tables")
     parser.add_argument("--texts", nargs="+", choices=TEXTS, metavar="TEXT", default=TEXTS)

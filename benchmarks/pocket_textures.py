@@ -2,7 +2,7 @@
 
 Examples
 --------
-  clipstyler pocket fetch --out data
+  python -m training fetch --out data
   python -m benchmarks.pocket_textures --data data
   python -m benchmarks.pocket_textures --data data --encoders vit-b-32 --json textures.json
 """
@@ -22,8 +22,8 @@ from rich.table import Table
 
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.registry import load
+from clipstyler.evaluation.zero_shot import classify
 from clipstyler.imaging import decode
-from clipstyler.zero_shot import classify
 
 CLASSES = ("wood", "stone", "brick", "marble", "water", "sky", "leaves", "leopard", "paper", "leather")
 
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--data", type=Path, required=True, help="folder that `clipstyler pocket fetch` filled")
+    parser.add_argument("--data", type=Path, required=True, help="folder that `python -m training fetch` filled")
     parser.add_argument("--encoders", default="pocket")
     parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
     parser.add_argument("--json", type=Path, help="write the figures here")

@@ -1,4 +1,4 @@
-"""Randomly initialised checkpoints in the real formats, for tests and benchmarks without a download."""
+"""Randomly initialized checkpoints in the real formats, for tests and benchmarks without a download."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
 
 
 def patch_clip_loss(patches: Tensor, content: Tensor, direction: Tensor, tau: float) -> Tensor:
-    """PatchCLIP loss over normalised embeddings (N, D), (D,), (D,), one patch after the other."""
+    """PatchCLIP loss over normalized embeddings (N, D), (D,), (D,), one patch after the other."""
     losses = []
     for patch in patches:
         loss = 1 - cosine(patch - content, direction)
@@ -70,7 +70,7 @@ def content_loss(features: list[Tensor], targets: list[Tensor]) -> Tensor:
 
 
 def total_variation_norm(image: Tensor) -> Tensor:
-    """Sum of the four Frobenius norms of neighbour differences, as the authors' code has it."""
+    """Sum of the four Frobenius norms of neighbor differences, as the authors' code has it."""
     right = image[:, :, :, :-1] - image[:, :, :, 1:]
     down = image[:, :, :-1, :] - image[:, :, 1:, :]
     falling = image[:, :, :-1, :-1] - image[:, :, 1:, 1:]
@@ -92,8 +92,8 @@ class ReferenceRun:
 
     def __post_init__(self) -> None:
         self.generator = torch.Generator().manual_seed(self.seed)
-        self.net = StyleNet.initialise(self.generator)
-        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=self.config.learning_rate)
+        self.net = StyleNet.initialize(self.generator)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=self.config.learning_rate)
         self.clip.requires_grad_(True)
         size = self.clip.visual.image_size[0]
         with torch.no_grad():
@@ -102,7 +102,7 @@ class ReferenceRun:
             self.content_embedding = self.embed(view)[0]
 
     def embed(self, views: Tensor) -> Tensor:
-        """Normalised embeddings of views in [0, 1]."""
+        """Normalized embeddings of views in [0, 1]."""
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (_CLIP_MEAN, _CLIP_STD))
         embeddings: Tensor = F.normalize(self.clip.encode_image((views - mean) / std), dim=1)
         return embeddings
@@ -132,8 +132,8 @@ class ReferenceRun:
             + config.weight_content * content_loss(vgg_features(self.vgg, image), self.targets)
             + config.weight_tv * total_variation_norm(image)
         )
-        self.optimiser.zero_grad()
+        self.optimizer.zero_grad()
         self.clip.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
+        self.optimizer.step()
         return loss.item()

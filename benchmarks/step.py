@@ -6,7 +6,7 @@ Examples
     python -m benchmarks.step --encoders pocket        # one set of encoders
     python -m benchmarks.step --steps 5 --json step.json
 
-`vit-b-32` is initialised at random: speed does not depend on the weights, and no download is needed. The reference
+`vit-b-32` is initialized at random: speed does not depend on the weights, and no download is needed. The reference
 (`benchmarks/reference.py`) is the algorithm as published; it knows CLIP and VGG19 only, so `pocket` is compared with
 the reference on `vit-b-32`, which says what the bundled encoders save.
 """
@@ -64,7 +64,7 @@ def median_seconds(actions: list[Callable[[], object]], repeats: int) -> list[fl
 
 
 def random_vit_b_32(directory: Path) -> EncoderSet:
-    """ViT-B/32 and VGG19 at full size, randomly initialised, through the real loading code."""
+    """ViT-B/32 and VGG19 at full size, randomly initialized, through the real loading code."""
     config = open_clip.get_model_config(ARCHITECTURE)
     return load(str(write_encoders(directory / "vit-b-32-random", config)))
 

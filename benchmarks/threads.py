@@ -1,6 +1,6 @@
 """A step of `pocket` on one thread and on all, alone and beside a busy process, by how long waiting threads spin.
 
-Every cell is a process of its own, since that is decided while PyTorch is loaded; the optimiser's default is "briefly".
+Every cell is a process of its own, since that is decided while PyTorch is loaded; the optimizer's default is "briefly".
 
 Examples
 --------
@@ -57,7 +57,7 @@ class Row:
 
 def settings() -> list[Setting]:
     """One thread, which never waits, then all by every way of waiting; alone, then beside a busy process."""
-    cpus = Settings(threads=0).optimiser_threads
+    cpus = Settings(threads=0).optimizer_threads
     return [
         setting
         for beside in (False, True)
@@ -78,7 +78,7 @@ def busy_process(wanted: bool) -> Iterator[None]:
 
 
 def measured(setting: Setting, seconds: float) -> float:
-    """Median seconds of a step, in a process that yields to others as the server's optimiser does."""
+    """Median seconds of a step, in a process that yields to others as the server's optimizer does."""
     environment = {k: v for k, v in os.environ.items() if k not in {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}}
     environment |= _WAITING[setting.waiting]
     command = [sys.executable, "-m", "benchmarks.threads", "--child", str(setting.threads), "--seconds", str(seconds)]

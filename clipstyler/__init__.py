@@ -1,4 +1,4 @@
-"""CLIPstyler: text-conditioned image stylisation without a style image (Kwon & Ye, CVPR 2022).
+"""CLIPstyler: text-conditioned image stylization without a style image (Kwon & Ye, CVPR 2022).
 
 The package is light to import: what needs PyTorch lives in submodules and is imported when it is used::
 

@@ -1,4 +1,4 @@
-"""The configuration of a stylisation: presets, calibrations and the one frozen object made of both.
+"""The configuration of a stylization: presets, calibrations and the one frozen object made of both.
 
 A preset says how much work is done (size, steps, patches). A calibration belongs to a set of encoders and says
 what its numbers mean (threshold, weights, learning rate). `resolve` joins them with what the caller asked for,
@@ -44,7 +44,7 @@ class AugmentFill(StrEnum):
     """What a patch shows outside the warped quadrilateral."""
 
     BLACK = "black"  # as in the paper
-    CONTEXT = "context"  # the real neighbouring pixels
+    CONTEXT = "context"  # the real neighboring pixels
 
 
 class Preset(StrEnum):
@@ -88,9 +88,9 @@ class Calibration:
         Deviation of the noise that StyleNet gets added to the photo, pixels being 0 to 1. 0 is the paper: where a photo
         is flat, StyleNet then has nothing to make a texture from.
     warm_up
-        Updates in which StyleNet learns to give the photo back in the colours nearest to the text, before the first
-        that counts. 0 is the paper: from the grey that random weights give, a small encoder's gradients may lead into
-        wrong colours for good.
+        Updates in which StyleNet learns to give the photo back in the colors nearest to the text, before the first
+        that counts. 0 is the paper: from the gray that random weights give, a small encoder's gradients may lead into
+        wrong colors for good.
     weight_direction, weight_patch, weight_content
         Weights of the directional, PatchCLIP and content losses.
     weight_tv_norm, weight_tv_squared
@@ -173,7 +173,7 @@ BOUNDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class StylizeConfig:
-    """Everything that decides how a stylisation is computed, validated when it is made.
+    """Everything that decides how a stylization is computed, validated when it is made.
 
     A weight of 0 switches its term off. Make one with `resolve`.
 
@@ -182,7 +182,7 @@ class StylizeConfig:
     size
         Longest side in pixels that the photo is fitted to.
     steps
-        Number of optimiser updates.
+        Number of optimizer updates.
     patches
         Random crops per step.
     crop_size
@@ -231,7 +231,7 @@ class StylizeConfig:
             if value is not None:
                 bounds.check(name, value)
         if not any((self.weight_direction, self.weight_patch, self.weight_content, self.weight_tv)):
-            raise ConfigError("weights", "are all 0, so there is nothing to optimise: keep at least one term on")
+            raise ConfigError("weights", "are all 0, so there is nothing to optimize: keep at least one term on")
 
     def crop_side(self, width: int, height: int) -> int:
         """Side in pixels of a crop of a fitted image.
@@ -247,7 +247,7 @@ class StylizeConfig:
         if self.crop_size > shorter:
             raise ConfigError(
                 "crop_size",
-                f"a crop of {self.crop_size} px is larger than the image, which is optimised at {width} x {height} px: "
+                f"a crop of {self.crop_size} px is larger than the image, which is optimized at {width} x {height} px: "
                 f"use at most {shorter}",
             )
         return self.crop_size

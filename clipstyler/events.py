@@ -1,4 +1,4 @@
-"""What a stylisation tells while it works, in this order: cautions, the warm-up, every step, and the result."""
+"""What a stylization tells while it works, in this order: cautions, the warm-up, every step, and the result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Losses:
 
 @dataclass(frozen=True)
 class Progress:
-    """One optimiser update was made.
+    """One optimizer update was made.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Progress:
     rejected
         Share of patches at or below the threshold, 0 to 1.
     elapsed_s, remaining_s
-        Seconds since the optimisation began, and expected to its end.
+        Seconds since the optimization began, and expected to its end.
     picture
         Gives the image that the losses saw; call it before the next step.
     """
@@ -71,12 +71,12 @@ class Timings:
     """Seconds spent on encoding texts and photo, and on all updates with the last forward pass."""
 
     prepare_s: float
-    optimise_s: float
+    optimize_s: float
 
 
 @dataclass(frozen=True)
 class Result:
-    """The stylised picture and everything needed to repeat it."""
+    """The stylized picture and everything needed to repeat it."""
 
     picture: Picture
     seed: int

@@ -1,4 +1,4 @@
-"""Between image bytes and arrays: limits, orientation, colour profile, alpha and aspect. No PyTorch.
+"""Between image bytes and arrays: limits, orientation, color profile, alpha and aspect. No PyTorch.
 
 Everything that enters is bounded before its pixels are decoded, and everything that leaves is sRGB, 8 bits.
 """
@@ -92,7 +92,7 @@ def read_header(data: bytes, limits: Limits | None = None) -> Header:
 def decode(data: bytes, limits: Limits | None = None) -> Picture:
     """Decode an image: the first frame, upright, in sRGB, alpha apart and composited on white.
 
-    Greyscale, palette, CMYK, 16-bit and float images are converted to 8-bit RGB.
+    Grayscale, palette, CMYK, 16-bit and float images are converted to 8-bit RGB.
 
     Raises
     ------
@@ -188,7 +188,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Scale 16-bit and float greys to 8 bits; Pillow reads 16-bit colour as 8 bits by itself."""
+    """Scale 16-bit and float grays to 8 bits; Pillow reads 16-bit color as 8 bits by itself."""
     if image.mode.startswith("I"):
         values = np.clip(np.asarray(image, dtype=np.float64), 0, 65535) / 257
     elif image.mode == "F":
@@ -200,21 +200,21 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
-    """Convert to RGB or RGBA, through the embedded colour profile when it is usable."""
+    """Convert to RGB or RGBA, through the embedded color profile when it is usable."""
     profile = image.info.get("icc_profile")
     mode = "RGBA" if image.has_transparency_data else "RGB"
     if profile:
         try:
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             flat = image if image.mode in {"L", "RGB", "CMYK"} else image.convert("RGB")
-            colours = ImageCms.profileToProfile(flat, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+            colors = ImageCms.profileToProfile(flat, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
         except (ImageCms.PyCMSError, OSError):
             # A broken or mismatched profile: viewers ignore it, and so do we.
             return image.convert(mode)
-        if colours is not None:
+        if colors is not None:
             if mode == "RGBA":
-                colours.putalpha(image.convert("RGBA").getchannel("A"))
-            return colours
+                colors.putalpha(image.convert("RGBA").getchannel("A"))
+            return colors
     return image.convert(mode)
 
 

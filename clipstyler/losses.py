@@ -17,9 +17,9 @@ def directional_loss(image: Tensor, content: Tensor, text_direction: Tensor) -> 
     Parameters
     ----------
     image
-        L2-normalised embeddings of stylised views, (B, D).
+        L2-normalized embeddings of stylized views, (B, D).
     content
-        L2-normalised embedding of the content image, (1, D) or (B, D).
+        L2-normalized embedding of the content image, (1, D) or (B, D).
     text_direction
         dT, (D,).
 
@@ -36,9 +36,9 @@ def text_loss(image: Tensor, text: Tensor) -> Tensor:
     Parameters
     ----------
     image
-        L2-normalised embeddings of stylised views, (B, D).
+        L2-normalized embeddings of stylized views, (B, D).
     text
-        L2-normalised embedding of the style text, (D,).
+        L2-normalized embedding of the style text, (D,).
 
     Returns
     -------
@@ -48,7 +48,7 @@ def text_loss(image: Tensor, text: Tensor) -> Tensor:
 
 
 def threshold_rejection(losses: Tensor, tau: float) -> Tensor:
-    """R(s, tau) = 0 if s <= tau else s: a patch that satisfies the text already is optimised no further."""
+    """R(s, tau) = 0 if s <= tau else s: a patch that satisfies the text already is optimized no further."""
     return torch.where(losses <= tau, torch.zeros_like(losses), losses)
 
 
@@ -71,7 +71,7 @@ def content_loss(features: Sequence[Tensor], targets: Sequence[Tensor]) -> Tenso
 
 
 def total_variation(image: Tensor, form: TvForm) -> Tensor:
-    """Total variation over horizontal, vertical and both diagonal neighbours of (1, C, H, W).
+    """Total variation over horizontal, vertical and both diagonal neighbors of (1, C, H, W).
 
     `TvForm.NORM` sums the four unsquared Frobenius norms, which is what the authors' code computes;
     `TvForm.SQUARED` sums their squares, which is what the paper prints. One weight does not fit both.

@@ -93,7 +93,7 @@ def warp(
     view_size
         Side of the views in pixels.
     fill
-        What lies outside the quadrilateral: black, or the crop's real neighbours (mirrored at the image's border).
+        What lies outside the quadrilateral: black, or the crop's real neighbors (mirrored at the image's border).
 
     Returns
     -------
@@ -138,9 +138,9 @@ def samples_per_pixel(side: int, view_size: int) -> int:
 
 
 def _project(matrices: Tensor, side: int, size: int) -> Tensor:
-    """Map the pixel centres of a `size` x `size` view, in pixels of the crop, through matrices: (N, size^2, 2)."""
-    centres = (torch.arange(size, device=matrices.device, dtype=matrices.dtype) + 0.5) * (side / size)
-    y, x = torch.meshgrid(centres, centres, indexing="ij")
+    """Map the pixel centers of a `size` x `size` view, in pixels of the crop, through matrices: (N, size^2, 2)."""
+    centers = (torch.arange(size, device=matrices.device, dtype=matrices.dtype) + 0.5) * (side / size)
+    y, x = torch.meshgrid(centers, centers, indexing="ij")
     points = torch.stack([x, y, torch.ones_like(x)]).reshape(3, -1)
     # One tall matrix product: a batch of small ones is twenty times slower on a CPU.
     x, y, scale = (matrices.reshape(-1, 3) @ points).reshape(-1, 3, points.shape[1]).unbind(dim=1)

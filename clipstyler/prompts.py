@@ -28,7 +28,7 @@ _SLOT_TAKES_ARTICLE = re.compile(r"(?:^|\b(?:of|in)\s+)\{\}")
 _SMALLEST_DIRECTION = 1e-3
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """Return the normal form of a text: Unicode NFC, single spaces, none at its ends."""
     return " ".join(unicodedata.normalize("NFC", text).split())
 
@@ -62,7 +62,7 @@ def check_text(field: str, text: str, max_characters: int = MAX_CHARACTERS) -> s
     """
     if len(text) > max_characters:
         raise ConfigError(field, f"has {len(text)} characters, the limit is {max_characters}: shorten it")
-    normal = normalise(text)
+    normal = normalize(text)
     if not normal:
         raise ConfigError(field, "is empty: describe a look, for instance 'a sketch with black pencil'")
     if any(unicodedata.category(character) == "Cc" for character in normal):
@@ -110,9 +110,9 @@ def _openai_imagenet() -> tuple[str, ...]:
 
 
 def embed_text(clip: ClipEncoder, text: str, template_set: str) -> Tensor:
-    """Embed a text: the normalised mean of the raw embeddings of all its sentences, shape (D,).
+    """Embed a text: the normalized mean of the raw embeddings of all its sentences, shape (D,).
 
-    Source: the prompt ensembling of CLIP as the CLIPstyler code applies it (mean first, then normalised).
+    Source: the prompt ensembling of CLIP as the CLIPstyler code applies it (mean first, then normalized).
     """
     import torch  # noqa: PLC0415 - keeps this module light
     from torch.nn import functional as F  # noqa: PLC0415

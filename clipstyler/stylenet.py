@@ -1,4 +1,4 @@
-"""StyleNet: the small U-Net that is optimised for one photo and one text (CLIPstyler, section 3.1).
+"""StyleNet: the small U-Net that is optimized for one photo and one text (CLIPstyler, section 3.1).
 
 615,267 parameters. A 1x1 convolution opens 3 to 16 channels; an encoding block; three times a block and a strided
 4x4 convolution (16, 32, 64); a block at the bottom (128); three times up with the skip of the same resolution; a
@@ -39,9 +39,9 @@ class ResidualBlock(nn.Module):
 
 
 class StyleNet(nn.Module):
-    """The stylising network f: a photo in [0, 1] to a photo in (0, 1), sides multiples of 8.
+    """The stylizing network f: a photo in [0, 1] to a photo in (0, 1), sides multiples of 8.
 
-    Build one with `initialise`, which takes its randomness from an explicit generator.
+    Build one with `initialize`, which takes its randomness from an explicit generator.
     """
 
     def __init__(self) -> None:
@@ -56,7 +56,7 @@ class StyleNet(nn.Module):
         self.head = nn.Conv2d(16, 3, 1)
 
     @classmethod
-    def initialise(cls, generator: torch.Generator, device: torch.device | str = "cpu") -> StyleNet:
+    def initialize(cls, generator: torch.Generator, device: torch.device | str = "cpu") -> StyleNet:
         """Build a fresh network whose weights come from `generator` (on the CPU) alone.
 
         The distribution is PyTorch's default for convolutions, as in the authors' code: uniform within
@@ -74,7 +74,7 @@ class StyleNet(nn.Module):
         return net.to(device)
 
     def forward(self, photo: Tensor) -> Tensor:
-        """Stylise: (B, 3, H, W) in [0, 1] to the same shape in (0, 1)."""
+        """Stylize: (B, 3, H, W) in [0, 1] to the same shape in (0, 1)."""
         first = self.first(self.stem(photo))
         skips = []
         x = first

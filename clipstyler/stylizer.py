@@ -1,7 +1,7 @@
-"""The optimisation: one step for one or several runs, and a generator of progress around it.
+"""The optimization: one step for one or several runs, and a generator of progress around it.
 
 `RunState` holds everything that belongs to one photo and one text; `step` advances runs that share encoders by one
-optimiser update each. `stylize` is a thin wrapper for one run: it yields `Progress` after every update, and last a
+optimizer update each. `stylize` is a thin wrapper for one run: it yields `Progress` after every update, and last a
 `Result`.
 """
 
@@ -36,9 +36,9 @@ from clipstyler.prompts import check_texts, embed_text, text_direction
 from clipstyler.stylenet import STRIDE, StyleNet
 from clipstyler.tints import luminance, tints
 
-WARM_UP_RATE = 2e-3  # of Adam; the photo is learnt in a dozen updates at a rate too high for the styles
+WARM_UP_RATE = 2e-3  # of Adam; the photo is learned in a dozen updates at a rate too high for the styles
 HALVING_PERIOD = 100  # updates after which the learning rate is halved
-# A narrower photo is mirrored to this: VGG19 halves four times, and StyleNet normalises over its smallest map.
+# A narrower photo is mirrored to this: VGG19 halves four times, and StyleNet normalizes over its smallest map.
 SMALLEST_SIDE = 16
 _FAMILIAR = 0.5  # probability below which a text counts as unknown
 _LIBRARIES = ("clipstyler", "torch", "torchvision", "open_clip_torch", "numpy", "pillow")
@@ -53,7 +53,7 @@ class StepReport:
 
 
 class RunState:
-    """One stylisation under way: its photo, targets, network, optimiser and generators, shared with no other.
+    """One stylization under way: its photo, targets, network, optimizer and generators, shared with no other.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class RunState:
     direction
         Text direction dT, (D,).
     encoders
-        Guide the optimisation.
+        Guide the optimization.
     config
         Decides how.
     seed
@@ -94,9 +94,9 @@ class RunState:
         self.canvas = tuple(max(side, SMALLEST_SIDE) for side in self.size)
         self.alpha = photo.alpha
         self.generator = torch.Generator().manual_seed(seed)
-        self.net = StyleNet.initialise(self.generator, encoders.device)
-        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=config.learning_rate)
-        self.schedule = torch.optim.lr_scheduler.StepLR(self.optimiser, HALVING_PERIOD, gamma=0.5)
+        self.net = StyleNet.initialize(self.generator, encoders.device)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=config.learning_rate)
+        self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, HALVING_PERIOD, gamma=0.5)
         padded = _padded(photo, self.canvas)
         self.photo = padded.to(encoders.device)
         self.input = self._with_noise(padded).to(encoders.device)
@@ -114,7 +114,7 @@ class RunState:
         return image + self.config.input_noise * torch.randn(image.shape, generator=self.generator)
 
     def render(self) -> Tensor:
-        """Run the network: the stylised image, (1, 3, H, W) in (0, 1), kept for `picture`."""
+        """Run the network: the stylized image, (1, 3, H, W) in (0, 1), kept for `picture`."""
         output = self._on_canvas(self.net(self.input))
         self.output = output.detach()
         return output
@@ -177,21 +177,21 @@ class RunState:
         return (1 - share) * directional + share * text_loss(embeddings, self.text)
 
     def warm_up(self) -> Iterator[int]:
-        """Learn to give the photo back, in the colours nearest to the text; leaves the optimiser untouched.
+        """Learn to give the photo back, in the colors nearest to the text; leaves the optimizer untouched.
 
         Yields the number of every update made.
         """
         if not self.config.warm_up:
             return
-        optimiser = torch.optim.Adam(self.net.parameters(), lr=WARM_UP_RATE)
+        optimizer = torch.optim.Adam(self.net.parameters(), lr=WARM_UP_RATE)
         target = self._nearest_start()
         for done in range(1, self.config.warm_up + 1):
             loss = F.l1_loss(self.render(), target)
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            optimizer.step()
             yield done
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
 
     @torch.no_grad()
     def _nearest_start(self) -> Tensor:
@@ -207,8 +207,8 @@ class RunState:
 
     def update(self) -> None:
         """Apply the gradients once, then step the schedule."""
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
         self.schedule.step()
         self.updates += 1
 
@@ -221,7 +221,7 @@ class RunState:
 
 
 def step(states: Sequence[RunState]) -> list[StepReport]:
-    """Make one optimiser update in every run. All runs share encoders, and CLIP sees all their views in one batch.
+    """Make one optimizer update in every run. All runs share encoders, and CLIP sees all their views in one batch.
 
     Raises
     ------
@@ -253,7 +253,7 @@ def stylize(
     source_text: str | None = None,
     seed: int | None = None,
 ) -> Iterator[Caution | WarmUp | Progress | Result]:
-    """Stylise a picture by a text (CLIPstyler, Kwon & Ye, CVPR 2022).
+    """Stylize a picture by a text (CLIPstyler, Kwon & Ye, CVPR 2022).
 
     Nothing happens until the iterator is advanced; every advance makes exactly one update, and dropping the
     iterator stops the work.
@@ -265,7 +265,7 @@ def stylize(
     style_text
         What the result should look like.
     encoders
-        Guide the optimisation; see `clipstyler.encoders.registry.load`.
+        Guide the optimization; see `clipstyler.encoders.registry.load`.
     config
         Decides how. Default: the preset `draft` with the encoders' calibration.
     source_text
@@ -284,7 +284,7 @@ def stylize(
     ConfigError
         A text, the seed or the crop size cannot be used.
     FloatingPointError
-        The optimisation diverged.
+        The optimization diverged.
     """
     begun = time.monotonic()
     config = config or resolve(encoders.calibration)
@@ -305,10 +305,10 @@ def stylize(
         yield Progress(done, config.steps, report.losses, report.rejected, elapsed, remaining, state.picture)
     with torch.no_grad():
         state.render()
-    stylised = state.picture()
+    stylized = state.picture()
     yield from weak_result(encoders, config, report.losses)
     yield Result(
-        picture=stylised,
+        picture=stylized,
         seed=seed,
         style_text=style,
         source_text=source,
@@ -352,7 +352,7 @@ def draw_seed() -> int:
 
 
 def adjust_contrast(image: Tensor, factor: float) -> Tensor:
-    """Blend (1, 3, H, W) in [0, 1] with its mean grey, factor 1 changing nothing; clamped to [0, 1].
+    """Blend (1, 3, H, W) in [0, 1] with its mean gray, factor 1 changing nothing; clamped to [0, 1].
 
     The authors' saved images use 1.5, through torchvision's function of the same name.
     """

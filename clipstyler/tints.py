@@ -1,8 +1,8 @@
-"""Where a stylisation starts: the photo, or the photo in other colours if those are nearer to the text.
+"""Where a stylization starts: the photo, or the photo in other colors if those are nearer to the text.
 
 A small encoder's gradients lead to the right texture from nearly anywhere, but seldom from one hue to another: between
-them lie colours that look less like the text than either. Which of a few colours is nearest it tells at once, so the
-warm-up begins there, and the optimisation goes on from it as it likes. Not in the paper.
+them lie colors that look less like the text than either. Which of a few colors is nearest it tells at once, so the
+warm-up begins there, and the optimization goes on from it as it likes. Not in the paper.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 Tint = Callable[[Tensor], Tensor]
-"""Maps photos (B, 3, H, W) in [0, 1] to the same in other colours; the light keeps its order, or is turned round."""
+"""Maps photos (B, 3, H, W) in [0, 1] to the same in other colors; the light keeps its order, or is turned round."""
 
-# ITU-R BT.601 weights, as torchvision's greyscale has them.
+# ITU-R BT.601 weights, as torchvision's grayscale has them.
 _LUMA = (0.2989, 0.587, 0.114)
 _HUES = 8
 _LIGHTNESS, _SATURATION = 0.5, 0.9
@@ -30,10 +30,10 @@ def luminance(photos: Tensor) -> Tensor:
 
 
 def tints() -> tuple[Tint, ...]:
-    """All that are tried, the photo as it is first: livelier, pale, greys, and every hue dark, full and pale."""
-    colours = [torch.tensor(colorsys.hls_to_rgb(i / _HUES, _LIGHTNESS, _SATURATION)) for i in range(_HUES)]
-    hues = [partial(_hue, colour=c.view(1, 3, 1, 1), gain=gain, lift=lift) for c in colours for gain, lift in _RANGES]
-    return (_unchanged, _lively, _pale, *(partial(_grey, power=power) for power in (1.0, 0.5, 2.0)), _negative, *hues)
+    """All that are tried, the photo as it is first: livelier, pale, grays, and every hue dark, full and pale."""
+    colors = [torch.tensor(colorsys.hls_to_rgb(i / _HUES, _LIGHTNESS, _SATURATION)) for i in range(_HUES)]
+    hues = [partial(_hue, color=c.view(1, 3, 1, 1), gain=gain, lift=lift) for c in colors for gain, lift in _RANGES]
+    return (_unchanged, _lively, _pale, *(partial(_gray, power=power) for power in (1.0, 0.5, 2.0)), _negative, *hues)
 
 
 _RANGES = ((0.5, 0.0), (1.0, 0.0), (0.5, 0.5))  # gain and lift: dark, full, pale
@@ -44,15 +44,15 @@ def _unchanged(photos: Tensor) -> Tensor:
 
 
 def _lively(photos: Tensor) -> Tensor:
-    grey = luminance(photos)
-    return (grey + 2 * (photos - grey)).clamp(0, 1)
+    gray = luminance(photos)
+    return (gray + 2 * (photos - gray)).clamp(0, 1)
 
 
 def _pale(photos: Tensor) -> Tensor:
     return 0.6 + 0.4 * photos
 
 
-def _grey(photos: Tensor, power: float) -> Tensor:
+def _gray(photos: Tensor, power: float) -> Tensor:
     return luminance(photos).pow(power).expand_as(photos)
 
 
@@ -60,8 +60,8 @@ def _negative(photos: Tensor) -> Tensor:
     return (1 - luminance(photos)).expand_as(photos)
 
 
-def _hue(photos: Tensor, colour: Tensor, gain: float, lift: float) -> Tensor:
-    """From black by the colour to white as the light grows, brought into a range."""
-    colour, light = colour.to(photos), 2 * luminance(photos)
-    toned = torch.where(light < 1, colour * light, colour + (1 - colour) * (light - 1))
+def _hue(photos: Tensor, color: Tensor, gain: float, lift: float) -> Tensor:
+    """From black by the color to white as the light grows, brought into a range."""
+    color, light = color.to(photos), 2 * luminance(photos)
+    toned = torch.where(light < 1, color * light, color + (1 - color) * (light - 1))
     return gain * toned + lift

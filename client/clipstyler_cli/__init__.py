@@ -1,1 +1,1 @@
-"""The `clipstyler` command: stylise here or through a server, serve, look at models, show a demo."""
+"""The `clipstyler` command: stylize here or through a server, serve, look at models, show a demo."""

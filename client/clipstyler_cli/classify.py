@@ -61,8 +61,9 @@ def command(
 
 
 def _here(photo: bytes, labels: list[str], encoders: str | None, device: str) -> tuple[Prediction, ...]:
-    from clipstyler import imaging, zero_shot  # noqa: PLC0415 - heavy, and only used here
+    from clipstyler import imaging  # noqa: PLC0415 - heavy, and only used here
     from clipstyler.encoders import registry  # noqa: PLC0415
+    from clipstyler.evaluation import zero_shot  # noqa: PLC0415
 
     zero_shot.check_labels(labels)
     picture = imaging.decode(photo)

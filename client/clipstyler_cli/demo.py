@@ -34,7 +34,7 @@ def command(
     seed: Annotated[int, typer.Option(help="Repeats a result; another one gives another look.")] = 3,
     out_dir: Annotated[Path, typer.Option(help="Directory for what the demo leaves.")] = Path("out"),
 ) -> None:
-    """Start a server on free ports, stylise a photo through it, and leave pictures.
+    """Start a server on free ports, stylize a photo through it, and leave pictures.
 
     Leaves demo.png, demo-contact-sheet.png, demo.gif, demo.json and server.log. Needs no download and no GPU.
 
@@ -64,7 +64,7 @@ def _stylize(photo: Path, text: str, seed: int, out_dir: Path, target: str, cons
     write_whole(out_dir / "demo.json", json.dumps(describe(result, run.out), indent=2).encode())
     console.print(
         f"first preview after {display.first_preview_s or took:.1f} s, everything after {took:.1f} s, "
-        f"{result.options.steps} steps in {result.timings['optimise']:.1f} s; seed {result.seed}",
+        f"{result.options.steps} steps in {result.timings['optimize']:.1f} s; seed {result.seed}",
         highlight=False,
     )
     for path in (run.out, keep.contact_sheet, keep.animation, out_dir / "demo.json"):

@@ -1,4 +1,4 @@
-"""`clipstyler evaluate`: how good a stylisation is."""
+"""`clipstyler evaluate`: how good a stylization is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from clipstyler_cli.faults import clear_errors
 from clipstyler_cli.files import read_photo
 from clipstyler_cli.local import library_errors, measure
 
-_ARGUMENTS = {"content_image": "CONTENT", "stylized_image": "STYLISED"}
+_ARGUMENTS = {"content_image": "CONTENT", "stylized_image": "STYLIZED"}
 _MEANING = {
     "patch_clip_score": "how well random crops fit the text (higher is better)",
     "global_similarity": "whether the whole image moved as the text says (higher is better)",
@@ -30,7 +30,7 @@ _MEANING = {
 
 def command(
     content: Annotated[Path, typer.Argument(help="The photo.", show_default=False)],
-    stylised: Annotated[Path, typer.Argument(help="The stylised image.", show_default=False)],
+    stylized: Annotated[Path, typer.Argument(help="The stylized image.", show_default=False)],
     text: Annotated[str, typer.Argument(help="The style text.", show_default=False)],
     encoders: Annotated[
         str | None, typer.Option(help="Name of the encoders. Default: pocket, or the server's first.")
@@ -39,7 +39,7 @@ def command(
     seed: Annotated[int, typer.Option(min=0, help="Of the random crops.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Measure STYLISED against CONTENT and TEXT: patch-CLIP score, similarities, content distance and SSIM.
+    """Measure STYLIZED against CONTENT and TEXT: patch-CLIP score, similarities, content distance and SSIM.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def command(
       clipstyler evaluate cat.jpg fire-cat.png fire --server localhost:50051
     """
     with clear_errors(**_ARGUMENTS), library_errors() if server is None else nullcontext():
-        before, after = read_photo(content, "CONTENT"), read_photo(stylised, "STYLISED")
+        before, after = read_photo(content, "CONTENT"), read_photo(stylized, "STYLIZED")
         if server is None:
             quality = measure(before, after, text, encoders=encoders, seed=seed)
         else:

@@ -1,4 +1,4 @@
-"""A stylisation on this machine, told in the client's events: the rest of the command sees no difference."""
+"""A stylization on this machine, told in the client's events: the rest of the command sees no difference."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def stylize_here(
     result_format: str,
     device: str = "cpu",
 ) -> Generator[Event, None, None]:
-    """Stylise in this process; the events are those of a server, closing the iterator stops the work.
+    """Stylize in this process; the events are those of a server, closing the iterator stops the work.
 
     Raises
     ------
     InvalidRequestError
         A field cannot be used.
     StylizeError
-        The encoders cannot be loaded, or the optimisation diverged.
+        The encoders cannot be loaded, or the optimization diverged.
     """
     with library_errors():
         yield from _run(photo, style_text, source_text, options, previews, result_format, device)
@@ -124,8 +124,8 @@ def _run(
             yield _result(event, encoders, _preset(options), result_format, decoded_s, quality)
 
 
-def measure(content: bytes, stylised: bytes, text: str, *, encoders: str | None, seed: int) -> Quality:
-    """Measure a stylisation in this process.
+def measure(content: bytes, stylized: bytes, text: str, *, encoders: str | None, seed: int) -> Quality:
+    """Measure a stylization in this process.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def measure(content: bytes, stylised: bytes, text: str, *, encoders: str | None,
 
     name = encoders or registry.BUNDLED
     style, source = prompts.check_texts(text, registry.spec(name).calibration.source_text)
-    before, after = _decoded(content, "content_image"), _decoded(stylised, "stylized_image")
+    before, after = _decoded(content, "content_image"), _decoded(stylized, "stylized_image")
     return _quality(before, after, style, source, registry.load(name, store=store_here()), check_seed(seed))
 
 
@@ -153,15 +153,15 @@ def _decoded(data: bytes, field: str) -> Picture:
 
 
 def _quality(
-    content: Picture, stylised: Picture, style_text: str, source_text: str, encoders: EncoderSet, seed: int
+    content: Picture, stylized: Picture, style_text: str, source_text: str, encoders: EncoderSet, seed: int
 ) -> Quality:
-    from clipstyler import metrics  # noqa: PLC0415
     from clipstyler.encoders.inference import text_direction  # noqa: PLC0415
-    from clipstyler.encoders.onnx.torch_path import TorchPath  # noqa: PLC0415
+    from clipstyler.encoders.torch_encoders import TorchEncoders  # noqa: PLC0415
+    from clipstyler.evaluation import metrics  # noqa: PLC0415
 
-    path = TorchPath(encoders)
+    path = TorchEncoders(encoders)
     direction = text_direction(path, style_text, source_text, path.calibration.template_set)
-    return Quality(**asdict(metrics.evaluate(content, stylised, style_text, path, direction, seed)))
+    return Quality(**asdict(metrics.evaluate(content, stylized, style_text, path, direction, seed)))
 
 
 def config_of(options: StylizeOptions, encoders: str) -> StylizeConfig:
@@ -248,7 +248,7 @@ def _result(
             "queued": 0.0,
             "decode": decoded_s,
             "prepare": result.timings.prepare_s,
-            "optimise": result.timings.optimise_s,
+            "optimize": result.timings.optimize_s,
             "encode": time.monotonic() - begun,
         },
     )

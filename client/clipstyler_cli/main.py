@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clipstyler_cli import classify, demo, evaluate, jobs, models, pocket, serve, stylize
+from clipstyler_cli import classify, demo, evaluate, jobs, models, serve, stylize
 
 app = typer.Typer(
     name="clipstyler",
@@ -14,7 +14,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
-    help="Stylise photos by text: here, or through a server.",
+    help="Stylize photos by text: here, or through a server.",
 )
 app.command("stylize")(stylize.command)
 app.command("classify")(classify.command)
@@ -23,7 +23,6 @@ app.command("serve")(serve.command)
 app.command("demo")(demo.command)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
-app.add_typer(pocket.app, name="pocket")
 
 
 def _version(wanted: bool) -> None:
@@ -40,4 +39,4 @@ def options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
-    """Stylise photos by text: here, or through a server."""
+    """Stylize photos by text: here, or through a server."""

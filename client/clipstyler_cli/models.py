@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from clipstyler.encoders.onnx.manifest import Manifest
     from clipstyler.encoders.onnx.parity import Parity
 
-app = typer.Typer(no_args_is_help=True, help="Encoders that guide a stylisation.")
+app = typer.Typer(no_args_is_help=True, help="Encoders that guide a stylization.")
 
 
 app.command("pull")(pull)
@@ -29,7 +29,7 @@ app.command("verify")(verify)
 
 @app.callback()
 def group() -> None:
-    """Encoders that guide a stylisation."""
+    """Encoders that guide a stylization."""
 
 
 @app.command("list")
@@ -87,12 +87,12 @@ def export(
         from clipstyler.encoders.onnx.export import OPSET, export  # noqa: PLC0415
         from clipstyler.encoders.onnx.parity import check_parity  # noqa: PLC0415
         from clipstyler.encoders.onnx.providers import SessionOptions  # noqa: PLC0415
-        from clipstyler.encoders.onnx.torch_path import TorchPath  # noqa: PLC0415
+        from clipstyler.encoders.torch_encoders import TorchEncoders  # noqa: PLC0415
 
         encoders = registry.load(name, store=store_here())
         manifest = export(encoders, out, opset=opset or OPSET, half=fp16)
         exported = OnnxEncoders(out, SessionOptions(("cpu",)))
-        parity = check_parity(TorchPath(encoders), exported)
+        parity = check_parity(TorchEncoders(encoders), exported)
         if as_json:
             verdict = asdict(parity) | {"holds": parity.holds}
             print(json.dumps({"manifest": asdict(manifest), "parity": verdict}, indent=2))
@@ -116,7 +116,7 @@ def _here() -> list[dict[str, Any]]:
     from clipstyler.encoders import registry  # noqa: PLC0415 - light, but only used here
 
     entries = []
-    for spec in registry.catalogue():
+    for spec in registry.catalog():
         models, note = _weights_here(spec.name)
         calibration = asdict(spec.calibration)
         source_text = calibration.pop("source_text")

@@ -62,7 +62,7 @@ class Display:
             f"total {terms.total:.0f}  direction {terms.direction:.2f}  patch {terms.patch:.2f}  "
             f"content {terms.content:.2f}  tv {terms.total_variation:.0f}  rejected {event.rejected:.0%}"
         )
-        self._bar.update(self._task, description="stylising", completed=event.step, losses=losses)
+        self._bar.update(self._task, description="stylizing", completed=event.step, losses=losses)
         every = max(1, event.steps // _LINES)
         if not self._console.is_terminal and (event.step % every == 0 or event.step == event.steps):
             self._say(f"step {event.step}/{event.steps}  {losses}  {event.remaining_s:.0f} s left")

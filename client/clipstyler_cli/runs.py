@@ -30,7 +30,7 @@ class Events(Protocol):
 
 @dataclass(frozen=True)
 class Run:
-    """What is stylised, how, and where the result goes."""
+    """What is stylized, how, and where the result goes."""
 
     photo: Path
     text: str

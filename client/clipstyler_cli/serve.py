@@ -19,7 +19,7 @@ def command(
         str | None, typer.Option(help="Encoders to load, separated by commas; the first is the default.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of a CPU optimiser. Default: all CPUs.")] = None,
+    threads: Annotated[int | None, typer.Option(help="Threads of a CPU optimizer. Default: all CPUs.")] = None,
     data_dir: Annotated[
         str | None, typer.Option(help="Directory of jobs and images. Default: the user's data directory.")
     ] = None,

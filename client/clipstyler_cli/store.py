@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from clipstyler.encoders.store.store import Store
+    from clipstyler.encoders.weights.store import Store
 
 DIRECTORY = "CLIPSTYLER_MODELS"
 OFFLINE = "CLIPSTYLER_OFFLINE"
@@ -16,7 +16,7 @@ _YES = {"1", "true", "yes", "on"}
 
 def store_here() -> Store:
     """The weights below `CLIPSTYLER_MODELS`, or in the user's cache; `CLIPSTYLER_OFFLINE=1` asks no network."""
-    from clipstyler.encoders.store.store import Store, default_directory  # noqa: PLC0415 - not in a light install
+    from clipstyler.encoders.weights.store import Store, default_directory  # noqa: PLC0415 - not in a light install
 
     named = os.environ.get(DIRECTORY)
     offline = os.environ.get(OFFLINE, "").strip().lower() in _YES

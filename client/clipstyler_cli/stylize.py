@@ -60,7 +60,7 @@ def command(
         typer.Option(help=f"Longest side in pixels. Default: {_by_preset(0)}.", rich_help_panel=_HELP_HOW),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(help=f"Optimiser updates. Default: {_by_preset(1)}.", rich_help_panel=_HELP_HOW)
+        int | None, typer.Option(help=f"Optimizer updates. Default: {_by_preset(1)}.", rich_help_panel=_HELP_HOW)
     ] = None,
     patches: Annotated[
         int | None, typer.Option(help=f"Crops per step. Default: {_by_preset(2)}.", rich_help_panel=_HELP_HOW)
@@ -129,7 +129,7 @@ def command(
         TvForm | None, typer.Option(help="Form of total variation. Default: norm.", rich_help_panel=_HELP_LOSS)
     ] = None,
 ) -> None:
-    """Stylise PHOTO by TEXT.
+    """Stylize PHOTO by TEXT.
 
     Examples
     --------

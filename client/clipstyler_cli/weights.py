@@ -20,8 +20,8 @@ from clipstyler_cli.store import store_here
 
 if TYPE_CHECKING:
     from clipstyler.encoders.golden import Check
-    from clipstyler.encoders.store.download import Report
-    from clipstyler.encoders.store.sources import Weights
+    from clipstyler.encoders.weights.download import Report
+    from clipstyler.encoders.weights.sources import Weights
 
 Name = Annotated[str, typer.Argument(help="Name of the encoders; see `clipstyler models list`.", show_default=False)]
 

@@ -32,7 +32,7 @@ _Value = TypeVar("_Value")
 
 
 class AsyncStylizationStream(AsyncIterator[Event]):
-    """Events of a running stylisation; the last is its `Result`.
+    """Events of a running stylization; the last is its `Result`.
 
     Closing a call early cancels the work, closing a watch changes nothing.
 
@@ -134,7 +134,7 @@ class AsyncClient:
         result_format: str | None = None,
         timeout_s: float | None = None,
     ) -> AsyncStylizationStream:
-        """Stylise a photo by a text: an async iterator of events; `await .result()` waits for the end."""
+        """Stylize a photo by a text: an async iterator of events; `await .result()` waits for the end."""
         request = request_to_proto(photo, style_text, source_text, options, previews, result_format)
         allowance = Allowance(timeout_s)
         return AsyncStylizationStream(Resume(lambda _: self._stylization.Stylize(request, timeout=allowance.left_s)))
@@ -156,7 +156,7 @@ class AsyncClient:
         return call.read(response)
 
     async def run(self, create: Call[Job], patience_s: float = PATIENCE_S) -> AsyncStylizationStream:
-        """Create a job and watch it: a stylisation that survives this connection and restarts of the server.
+        """Create a job and watch it: a stylization that survives this connection and restarts of the server.
 
         stream = await client.run(jobs.create("photo.jpg", "fire"))
 

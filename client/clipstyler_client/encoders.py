@@ -64,17 +64,17 @@ def classify(image: Photo, labels: Sequence[str], encoders: str = "") -> Call[tu
 
 def evaluate(
     content: Photo,
-    stylised: Photo,
+    stylized: Photo,
     style_text: str,
     *,
     source_text: str | None = None,
     seed: int = 0,
     encoders: str = "",
 ) -> Call[Quality]:
-    """Measure a stylised image against its photo and its text."""
+    """Measure a stylized image against its photo and its text."""
     request = pb2.EvaluateStylizationRequest(
         content_image=photo_bytes(content),
-        stylized_image=photo_bytes(stylised),
+        stylized_image=photo_bytes(stylized),
         style_text=style_text,
         source_text=source_text,
         seed=seed,

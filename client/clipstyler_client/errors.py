@@ -68,7 +68,7 @@ class DeadlineExceededError(StylizeError):
 
 
 class StylizationCancelledError(StylizeError):
-    """The stylisation was cancelled."""
+    """The stylization was cancelled."""
 
 
 class BrokenResultError(StylizeError):

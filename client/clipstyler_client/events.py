@@ -1,4 +1,4 @@
-"""What happens to a stylisation, as plain frozen objects."""
+"""What happens to a stylization, as plain frozen objects."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Event:
     stylization
         Resource name, `stylizations/{uuid}`; "" for work on this machine.
     sequence
-        Number of the event in its stylisation, from 1; left-out events leave gaps.
+        Number of the event in its stylization, from 1; left-out events leave gaps.
     """
 
     stylization: str = ""
@@ -53,7 +53,7 @@ class Queued(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Started(Event):
-    """The optimisation begins, on `device`, for a result of `width` x `height` px."""
+    """The optimization begins, on `device`, for a result of `width` x `height` px."""
 
     steps: int
     width: int
@@ -108,7 +108,7 @@ class Heartbeat(Event):
 
 @dataclass(frozen=True)
 class Quality:
-    """How good a stylisation is; numbers of different `protocol` cannot be compared.
+    """How good a stylization is; numbers of different `protocol` cannot be compared.
 
     Attributes
     ----------
@@ -135,14 +135,14 @@ class Quality:
 
 @dataclass(frozen=True, kw_only=True)
 class Result(Event):
-    """The stylised image and everything needed to repeat it.
+    """The stylized image and everything needed to repeat it.
 
     Attributes
     ----------
     image
         The encoded bytes, complete and checked against their digest.
     timings
-        Seconds by phase: queued, decode, prepare, optimise, encode.
+        Seconds by phase: queued, decode, prepare, optimize, encode.
     quality
         None where it could not be measured, which a warning tells.
     """

@@ -28,18 +28,18 @@ class OptionError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class StylizeOptions:
-    """How a stylisation is computed; see `StylizationOptions` in the contract for ranges and defaults.
+    """How a stylization is computed; see `StylizationOptions` in the contract for ranges and defaults.
 
     Attributes
     ----------
     preset
         "draft" or "paper".
     size, steps, patches
-        Longest side in pixels, optimiser updates, random crops per step.
+        Longest side in pixels, optimizer updates, random crops per step.
     seed
         Of everything random; the same seed repeats a result.
     encoders
-        Name of the encoders that guide the optimisation.
+        Name of the encoders that guide the optimization.
     crop_size
         Side of a crop in pixels: smaller gives finer texture.
     learning_rate, threshold, contrast

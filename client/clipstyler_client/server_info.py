@@ -13,7 +13,7 @@ _READY = {"idle", "busy"}
 
 @dataclass(frozen=True)
 class Encoders:
-    """Encoders that can guide a stylisation, with their calibration."""
+    """Encoders that can guide a stylization, with their calibration."""
 
     name: str
     description: str

@@ -31,7 +31,7 @@ _Value = TypeVar("_Value")
 
 
 class StylizationStream(Iterator[Event]):
-    """Events of a running stylisation; the last is its `Result`.
+    """Events of a running stylization; the last is its `Result`.
 
     Closing a call early cancels the work, closing a watch changes nothing.
 
@@ -137,7 +137,7 @@ class Client:
         result_format: str | None = None,
         timeout_s: float | None = None,
     ) -> StylizationStream:
-        """Stylise a photo by a text.
+        """Stylize a photo by a text.
 
         A call that a restart of the server interrupts is begun anew: its events begin again, with the same seed if
         `options` names one. `run` goes on where it was.
@@ -189,7 +189,7 @@ class Client:
         return call.read(response)
 
     def run(self, create: Call[Job], patience_s: float = PATIENCE_S) -> StylizationStream:
-        """Create a job and watch it: a stylisation that survives this connection and restarts of the server.
+        """Create a job and watch it: a stylization that survives this connection and restarts of the server.
 
         client.run(jobs.create("photo.jpg", "fire")).result()
 

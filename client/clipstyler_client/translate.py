@@ -27,7 +27,7 @@ from clipstyler_client.options import (
 )
 
 Photo = bytes | str | Path
-_PHASES = ("queued", "decode", "prepare", "optimise", "encode")
+_PHASES = ("queued", "decode", "prepare", "optimize", "encode")
 
 
 def request_to_proto(
@@ -66,7 +66,7 @@ def photo_bytes(photo: Photo) -> bytes:
 
 
 class EventReader:
-    """Reads the events of one stylisation in order; keeps the chunks of a large result until it is whole."""
+    """Reads the events of one stylization in order; keeps the chunks of a large result until it is whole."""
 
     def __init__(self) -> None:
         self._chunks = bytearray()
@@ -77,7 +77,7 @@ class EventReader:
         Raises
         ------
         StylizeError
-            The stylisation failed or was cancelled, or its result arrived broken.
+            The stylization failed or was cancelled, or its result arrived broken.
         """
         kind = message.WhichOneof("event")
         if kind is None:

@@ -1,1 +1,1 @@
-"""Encoders that guide a stylisation: two protocols, their implementations, and a registry of names."""
+"""Encoders that guide a stylization: two protocols, their implementations, and a registry of names."""

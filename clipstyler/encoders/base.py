@@ -29,11 +29,11 @@ class ClipEncoder(Protocol):
     image_size: int
 
     def encode_image(self, views: Tensor) -> Tensor:
-        """Embed views: float32 (B, 3, image_size, image_size) in [0, 1] to (B, D), not yet normalised."""
+        """Embed views: float32 (B, 3, image_size, image_size) in [0, 1] to (B, D), not yet normalized."""
         ...
 
     def encode_text(self, sentences: Sequence[str]) -> Tensor:
-        """Embed sentences: (len(sentences), D), not yet normalised."""
+        """Embed sentences: (len(sentences), D), not yet normalized."""
         ...
 
 

@@ -14,14 +14,14 @@ from clipstyler.encoders.onnx.encoders import OnnxEncoders
 from clipstyler.encoders.onnx.export import export
 from clipstyler.encoders.onnx.parity import check_parity
 from clipstyler.encoders.onnx.providers import SessionOptions
-from clipstyler.encoders.onnx.torch_path import TorchPath
-from clipstyler.encoders.store.store import Stored
+from clipstyler.encoders.torch_encoders import TorchEncoders
+from clipstyler.encoders.weights.store import Stored
+from clipstyler.evaluation.zero_shot import classify
 from clipstyler.imaging import Picture
-from clipstyler.zero_shot import classify
 
 _SIDE = 224
 # What anybody who sees them would call them, and so whoever learned from captions.
-_COLOURS = {"red": (220, 30, 30), "green": (30, 160, 50), "blue": (30, 60, 220), "yellow": (250, 220, 30)}
+_COLORS = {"red": (220, 30, 30), "green": (30, 160, 50), "blue": (30, 60, 220), "yellow": (250, 220, 30)}
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,9 @@ def check_files(stored: list[Stored]) -> Iterator[Check]:
 
 
 def check_zero_shot(encoders: EncoderSet) -> Iterator[Check]:
-    """Ask the encoders for the colours of plain pictures made by code: each must be named first."""
-    labels = [f"a plain {colour} picture" for colour in _COLOURS]
-    for label, value in zip(labels, _COLOURS.values(), strict=True):
+    """Ask the encoders for the colors of plain pictures made by code: each must be named first."""
+    labels = [f"a plain {color} picture" for color in _COLORS]
+    for label, value in zip(labels, _COLORS.values(), strict=True):
         picture = Picture(np.full((_SIDE, _SIDE, 3), value, np.uint8))
         best, second, *_ = classify(picture, labels, encoders)
         detail = f"{best.label!r} {best.probability:.3f}, {second.label!r} {second.probability:.3f}"
@@ -61,5 +61,5 @@ def check_exports(encoders: EncoderSet) -> Iterator[Check]:
         with tempfile.TemporaryDirectory() as scratch:
             directory = Path(scratch) / "export"
             precision = export(encoders, directory, half=half).precision
-            parity = check_parity(TorchPath(encoders), OnnxEncoders(directory, SessionOptions(("cpu",))))
+            parity = check_parity(TorchEncoders(encoders), OnnxEncoders(directory, SessionOptions(("cpu",))))
         yield Check(f"PyTorch against ONNX, {precision}", parity.holds, str(parity))

@@ -18,7 +18,7 @@ _SMALLEST_DIRECTION = 1e-3
 
 
 class InferenceEncoders(Protocol):
-    """A CLIP and a content encoder for evaluation; see `OnnxEncoders` and `TorchPath`."""
+    """A CLIP and a content encoder for evaluation; see `OnnxEncoders` and `TorchEncoders`."""
 
     name: str
     digest: str
@@ -38,11 +38,11 @@ class InferenceEncoders(Protocol):
         ...
 
     def encode_image(self, views: Floats) -> Floats:
-        """Embed views, not normalised."""
+        """Embed views, not normalized."""
         ...
 
     def encode_text(self, sentences: Sequence[str]) -> Floats:
-        """Embed sentences, not normalised."""
+        """Embed sentences, not normalized."""
         ...
 
     def features(self, images: Floats) -> list[Floats]:
@@ -63,7 +63,7 @@ def image_of(rgb: NDArray[np.uint8]) -> Floats:
 
 
 def embed_text(encoders: InferenceEncoders, text: str, template_set: str) -> Floats:
-    """Embed a text as `clipstyler.prompts.embed_text` does: the normalised mean over all templates, (D,)."""
+    """Embed a text as `clipstyler.prompts.embed_text` does: the normalized mean over all templates, (D,)."""
     return embed_sentences(encoders.encode_text(sentences_of(text, template_set)))
 
 

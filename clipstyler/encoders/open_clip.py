@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from clipstyler.encoders.base import EncoderUnavailableError, Towers, file_digest
 from clipstyler.encoders.frozen_vit import quicken
 from clipstyler.encoders.onnx.tokenizers import CLIP_BPE
-from clipstyler.encoders.store import sources
-from clipstyler.encoders.store.store import Store
+from clipstyler.encoders.weights import sources
+from clipstyler.encoders.weights.store import Store
 
 # What OpenAI's archives hold besides parameters.
 _OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
@@ -60,12 +60,12 @@ class OpenClip(nn.Module):
         self.eval().requires_grad_(False)
 
     def encode_image(self, views: Tensor) -> Tensor:
-        """Embed views: float32 (B, 3, image_size, image_size) in [0, 1] to (B, D), not yet normalised."""
+        """Embed views: float32 (B, 3, image_size, image_size) in [0, 1] to (B, D), not yet normalized."""
         embeddings: Tensor = self.model.encode_image((views - self.mean) / self.std)
         return embeddings
 
     def encode_text(self, sentences: Sequence[str]) -> Tensor:
-        """Embed sentences: (len(sentences), D), not yet normalised."""
+        """Embed sentences: (len(sentences), D), not yet normalized."""
         tokens = self.tokenizer(list(sentences)).to(self.mean.device)
         embeddings: Tensor = self.model.encode_text(tokens)
         return embeddings

@@ -1,6 +1,6 @@
 """Encoders by name. Looking a name up is light; loading imports PyTorch and the encoders' own libraries.
 
-A name is one of the catalogue's, `ARCH:PRETRAINED` with an architecture of open_clip and a pretrained tag or a
+A name is one of the catalog's, `ARCH:PRETRAINED` with an architecture of open_clip and a pretrained tag or a
 checkpoint file, or a local directory: a model directory in open_clip's layout, with `vgg19.safetensors` (or
 `vgg19.pth`) and an optional `calibration.json` beside it.
 """
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import torch
 
     from clipstyler.encoders.base import EncoderSet
-    from clipstyler.encoders.store.sources import Weights
-    from clipstyler.encoders.store.store import Store
+    from clipstyler.encoders.weights.sources import Weights
+    from clipstyler.encoders.weights.store import Store
 
 BUNDLED = "pocket"
 VGG_WEIGHTS = "IMAGENET1K_V1"
@@ -37,7 +37,7 @@ class EncoderSpec:
     calibration: Calibration
 
 
-_CATALOGUE = (
+_CATALOG = (
     EncoderSpec(
         BUNDLED,
         "Small robust towers trained by this project, bundled: no download, runs on a CPU",
@@ -47,9 +47,9 @@ _CATALOGUE = (
 )
 
 
-def catalogue() -> tuple[EncoderSpec, ...]:
+def catalog() -> tuple[EncoderSpec, ...]:
     """Encoders that have a name of their own, the bundled default first."""
-    return _CATALOGUE
+    return _CATALOG
 
 
 def spec(name: str) -> EncoderSpec:
@@ -60,7 +60,7 @@ def spec(name: str) -> EncoderSpec:
     ConfigError
         The name has none of the three forms.
     """
-    for entry in _CATALOGUE:
+    for entry in _CATALOG:
         if entry.name == name:
             return entry
     directory = Path(name)
@@ -68,7 +68,7 @@ def spec(name: str) -> EncoderSpec:
         return EncoderSpec(name, f"CLIP and VGG19 from the directory {directory.name}", _calibration_in(directory))
     if _is_pretrained(name):
         return EncoderSpec(name, "A CLIP of open_clip, with torchvision's VGG19", Calibration())
-    known = ", ".join(entry.name for entry in _CATALOGUE)
+    known = ", ".join(entry.name for entry in _CATALOG)
     raise ConfigError("encoders", f"{name!r} is unknown: use {known}, ARCH:PRETRAINED of open_clip, or a directory")
 
 
@@ -105,7 +105,7 @@ def load(
     if name == BUNDLED:
         return _load_pocket(known, place)
 
-    from clipstyler.encoders.store.store import Store, default_directory  # noqa: PLC0415
+    from clipstyler.encoders.weights.store import Store, default_directory  # noqa: PLC0415
 
     build = _load_directory if Path(name).is_dir() else _load_pretrained
     return build(known, place, vgg_weights, store or Store(default_directory()))

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from clipstyler.encoders.base import EncoderUnavailableError, file_digest
-from clipstyler.encoders.store import sources
-from clipstyler.encoders.store.store import Store
+from clipstyler.encoders.weights import sources
+from clipstyler.encoders.weights.store import Store
 
 # Indices into torchvision's `vgg19().features`: the ReLUs after conv4_2 and conv5_2.
 LAYERS = (22, 31)

@@ -38,11 +38,5 @@ def wordings() -> dict[str, tuple[str, ...]]:
 
 @cache
 def modifiers() -> dict[str, tuple[str, ...]]:
-    """Words for colours and moods that combine with any concept, by the name of the modifier."""
+    """Words for colors and moods that combine with any concept, by the name of the modifier."""
     return {name: tuple(words) for name, words in _table("vocabulary.toml")["modifiers"].items()}
-
-
-@cache
-def unseen_wordings() -> dict[str, tuple[str, ...]]:
-    """Wordings of the concepts that training never sees, for evaluation."""
-    return {name: tuple(words) for name, words in _table("unseen.toml").items()}

@@ -46,12 +46,12 @@ class PocketClip(nn.Module):
         self.text = text
 
     def encode_image(self, views: Tensor) -> Tensor:
-        """Embed views, float32 (B, 3, 72, 72) in [0, 1]: (B, 256), not normalised."""
+        """Embed views, float32 (B, 3, 72, 72) in [0, 1]: (B, 256), not normalized."""
         embedding: Tensor = self.image(views)
         return embedding
 
     def encode_text(self, sentences: Sequence[str]) -> Tensor:
-        """Embed sentences: (len(sentences), 256), not normalised."""
+        """Embed sentences: (len(sentences), 256), not normalized."""
         embedding: Tensor = self.text(*self._tokens(sentences))
         return embedding
 
@@ -76,8 +76,8 @@ class PocketClip(nn.Module):
 class PocketContent(nn.Module):
     """The image tower's pyramid behind the `ContentEncoder` protocol; shares the tower with `PocketClip`.
 
-    Every channel is brought to mean 0 and deviation 1 over the image (instance normalisation): what remains is
-    where things are, free of the colours and contrasts that a style must be able to change.
+    Every channel is brought to mean 0 and deviation 1 over the image (instance normalization): what remains is
+    where things are, free of the colors and contrasts that a style must be able to change.
     """
 
     def __init__(self, image: ImageTower, digest: str) -> None:
@@ -100,7 +100,7 @@ def load(device: torch.device, weights: Path = WEIGHTS) -> tuple[PocketClip, Poc
     device
         Where they will compute.
     weights
-        Another checkpoint of `clipstyler.pocket.train` instead of the bundled file.
+        Another checkpoint of `training.pocket.train` instead of the bundled file.
     """
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()
     state = {name: tensor.float() for name, tensor in load_file(weights).items()}

@@ -68,13 +68,13 @@ class ImageTower(nn.Module):
             levels.append(nn.Sequential(_conv(inputs, outputs, 2), _conv(outputs, outputs), *deeper))
         self.levels = nn.ModuleList(levels)
         statistics = 2 * (3 + sum(_WIDTHS))
-        # Statistics of different levels differ in scale by orders of magnitude: each is standardised by itself.
+        # Statistics of different levels differ in scale by orders of magnitude: each is standardized by itself.
         self.head = nn.Sequential(
             nn.BatchNorm1d(statistics), nn.Linear(statistics, 512), nn.SiLU(), nn.Linear(512, EMBEDDING)
         )
 
     def forward(self, views: Tensor) -> Tensor:
-        """Embed views in [0, 1], (B, 3, H, W), to (B, EMBEDDING), not normalised."""
+        """Embed views in [0, 1], (B, 3, H, W), to (B, EMBEDDING), not normalized."""
         x = views * 2 - 1
         parts = [_statistics(x)]
         for level in self.levels:
@@ -108,7 +108,7 @@ class TextTower(nn.Module):
         nn.init.zeros_(self.weights.weight)
 
     def forward(self, tokens: Tensor, words: Tensor) -> Tensor:
-        """Embed tokenized sentences (see `tokenizer.tokenize`) to (B, EMBEDDING), not normalised."""
+        """Embed tokenized sentences (see `tokenizer.tokenize`) to (B, EMBEDDING), not normalized."""
         embedding: Tensor = self.head(self._meaning(tokens, words))
         return embedding
 

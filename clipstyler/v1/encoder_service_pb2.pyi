@@ -315,7 +315,7 @@ Global___ClassifyImageResponse: typing_extensions.TypeAlias = ClassifyImageRespo
 
 @typing.final
 class EvaluateStylizationRequest(google.protobuf.message.Message):
-    """Asks how good a stylisation is."""
+    """Asks how good a stylization is."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -328,7 +328,7 @@ class EvaluateStylizationRequest(google.protobuf.message.Message):
     content_image: builtins.bytes
     """The photo, an image file."""
     stylized_image: builtins.bytes
-    """The stylised image, an image file."""
+    """The stylized image, an image file."""
     style_text: builtins.str
     """The style text."""
     source_text: builtins.str
@@ -355,7 +355,7 @@ Global___EvaluateStylizationRequest: typing_extensions.TypeAlias = EvaluateStyli
 
 @typing.final
 class EvaluateStylizationResponse(google.protobuf.message.Message):
-    """How good a stylisation is."""
+    """How good a stylization is."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class EncoderServiceStub(object):
-    """The encoders themselves: embeddings, directions, zero-shot classification and the quality of a stylisation.
+    """The encoders themselves: embeddings, directions, zero-shot classification and the quality of a stylization.
 
     Every method names its encoders by one of GetServerInfo's names; empty takes the first. Errors: INVALID_ARGUMENT
     with BadRequest naming the field; RESOURCE_EXHAUSTED with RetryInfo when too many calls wait; UNAVAILABLE while
@@ -67,7 +67,7 @@ class EncoderServiceStub(object):
 
 
 class EncoderServiceServicer(object):
-    """The encoders themselves: embeddings, directions, zero-shot classification and the quality of a stylisation.
+    """The encoders themselves: embeddings, directions, zero-shot classification and the quality of a stylization.
 
     Every method names its encoders by one of GetServerInfo's names; empty takes the first. Errors: INVALID_ARGUMENT
     with BadRequest naming the field; RESOURCE_EXHAUSTED with RetryInfo when too many calls wait; UNAVAILABLE while
@@ -89,7 +89,7 @@ class EncoderServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetTextDirection(self, request, context):
-        """Tells the direction in which a style text differs from a source text: what a stylisation follows.
+        """Tells the direction in which a style text differs from a source text: what a stylization follows.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -103,7 +103,7 @@ class EncoderServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def EvaluateStylization(self, request, context):
-        """Measures a stylised image against its photo and its text.
+        """Measures a stylized image against its photo and its text.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -146,7 +146,7 @@ def add_EncoderServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EncoderService(object):
-    """The encoders themselves: embeddings, directions, zero-shot classification and the quality of a stylisation.
+    """The encoders themselves: embeddings, directions, zero-shot classification and the quality of a stylization.
 
     Every method names its encoders by one of GetServerInfo's names; empty takes the first. Errors: INVALID_ARGUMENT
     with BadRequest naming the field; RESOURCE_EXHAUSTED with RetryInfo when too many calls wait; UNAVAILABLE while

@@ -106,7 +106,7 @@ _EncoderServiceEvaluateStylizationType = typing_extensions.TypeVar(
 )
 
 class EncoderServiceStub(typing.Generic[_EncoderServiceEncodeTextType, _EncoderServiceEncodeImageType, _EncoderServiceGetTextDirectionType, _EncoderServiceClassifyImageType, _EncoderServiceEvaluateStylizationType]):
-    """The encoders themselves: embeddings, directions, zero-shot classification and the quality of a stylisation.
+    """The encoders themselves: embeddings, directions, zero-shot classification and the quality of a stylization.
 
     Every method names its encoders by one of GetServerInfo's names; empty takes the first. Errors: INVALID_ARGUMENT
     with BadRequest naming the field; RESOURCE_EXHAUSTED with RetryInfo when too many calls wait; UNAVAILABLE while
@@ -168,13 +168,13 @@ class EncoderServiceStub(typing.Generic[_EncoderServiceEncodeTextType, _EncoderS
     """Embeds images, each squashed to the encoder's square view."""
 
     GetTextDirection: _EncoderServiceGetTextDirectionType
-    """Tells the direction in which a style text differs from a source text: what a stylisation follows."""
+    """Tells the direction in which a style text differs from a source text: what a stylization follows."""
 
     ClassifyImage: _EncoderServiceClassifyImageType
     """Tells which of some labels names an image best."""
 
     EvaluateStylization: _EncoderServiceEvaluateStylizationType
-    """Measures a stylised image against its photo and its text."""
+    """Measures a stylized image against its photo and its text."""
 
 EncoderServiceAsyncStub: typing_extensions.TypeAlias = EncoderServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -200,7 +200,7 @@ EncoderServiceAsyncStub: typing_extensions.TypeAlias = EncoderServiceStub[
 ]
 
 class EncoderServiceServicer(metaclass=abc.ABCMeta):
-    """The encoders themselves: embeddings, directions, zero-shot classification and the quality of a stylisation.
+    """The encoders themselves: embeddings, directions, zero-shot classification and the quality of a stylization.
 
     Every method names its encoders by one of GetServerInfo's names; empty takes the first. Errors: INVALID_ARGUMENT
     with BadRequest naming the field; RESOURCE_EXHAUSTED with RetryInfo when too many calls wait; UNAVAILABLE while
@@ -229,7 +229,7 @@ class EncoderServiceServicer(metaclass=abc.ABCMeta):
         request: clipstyler.v1.encoder_service_pb2.GetTextDirectionRequest,
         context: _ServicerContext,
     ) -> typing.Union[clipstyler.v1.encoder_service_pb2.GetTextDirectionResponse, collections.abc.Awaitable[clipstyler.v1.encoder_service_pb2.GetTextDirectionResponse]]:
-        """Tells the direction in which a style text differs from a source text: what a stylisation follows."""
+        """Tells the direction in which a style text differs from a source text: what a stylization follows."""
 
     @abc.abstractmethod
     def ClassifyImage(
@@ -245,6 +245,6 @@ class EncoderServiceServicer(metaclass=abc.ABCMeta):
         request: clipstyler.v1.encoder_service_pb2.EvaluateStylizationRequest,
         context: _ServicerContext,
     ) -> typing.Union[clipstyler.v1.encoder_service_pb2.EvaluateStylizationResponse, collections.abc.Awaitable[clipstyler.v1.encoder_service_pb2.EvaluateStylizationResponse]]:
-        """Measures a stylised image against its photo and its text."""
+        """Measures a stylized image against its photo and its text."""
 
 def add_EncoderServiceServicer_to_server(servicer: EncoderServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

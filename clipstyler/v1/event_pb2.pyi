@@ -39,7 +39,7 @@ class _CancelReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._E
     """The server shut down, and the one-shot call with it."""
 
 class CancelReason(_CancelReason, metaclass=_CancelReasonEnumTypeWrapper):
-    """Why a stylisation was cancelled."""
+    """Why a stylization was cancelled."""
 
 CANCEL_REASON_UNSPECIFIED: CancelReason.ValueType  # 0
 """Not known."""
@@ -123,7 +123,7 @@ class Losses(google.protobuf.message.Message):
     CONTENT_FIELD_NUMBER: builtins.int
     TOTAL_VARIATION_FIELD_NUMBER: builtins.int
     total: builtins.float
-    """Weighted sum: what the optimiser minimises."""
+    """Weighted sum: what the optimizer minimizes."""
     direction: builtins.float
     """1 - cos(dI, dT) of the whole image, 0 to 2."""
     patch: builtins.float
@@ -176,7 +176,7 @@ Global___Queued: typing_extensions.TypeAlias = Queued
 
 @typing.final
 class Started(google.protobuf.message.Message):
-    """The optimisation begins."""
+    """The optimization begins."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -185,7 +185,7 @@ class Started(google.protobuf.message.Message):
     HEIGHT_FIELD_NUMBER: builtins.int
     DEVICE_FIELD_NUMBER: builtins.int
     steps: builtins.int
-    """Number of optimiser updates to come."""
+    """Number of optimizer updates to come."""
     width: builtins.int
     """Width of the result in pixels."""
     height: builtins.int
@@ -206,7 +206,7 @@ Global___Started: typing_extensions.TypeAlias = Started
 
 @typing.final
 class Progress(google.protobuf.message.Message):
-    """One optimiser update was made. A slow reader gets the latest only."""
+    """One optimizer update was made. A slow reader gets the latest only."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -228,7 +228,7 @@ class Progress(google.protobuf.message.Message):
 
     @property
     def elapsed(self) -> google.protobuf.duration_pb2.Duration:
-        """Time since the optimisation began."""
+        """Time since the optimization began."""
 
     @property
     def remaining(self) -> google.protobuf.duration_pb2.Duration:
@@ -365,11 +365,11 @@ class Timings(google.protobuf.message.Message):
     QUEUED_FIELD_NUMBER: builtins.int
     DECODE_FIELD_NUMBER: builtins.int
     PREPARE_FIELD_NUMBER: builtins.int
-    OPTIMISE_FIELD_NUMBER: builtins.int
+    OPTIMIZE_FIELD_NUMBER: builtins.int
     ENCODE_FIELD_NUMBER: builtins.int
     @property
     def queued(self) -> google.protobuf.duration_pb2.Duration:
-        """Waiting for a free optimiser."""
+        """Waiting for a free optimizer."""
 
     @property
     def decode(self) -> google.protobuf.duration_pb2.Duration:
@@ -380,8 +380,8 @@ class Timings(google.protobuf.message.Message):
         """Encoding texts, the photo and its content features, and building the network."""
 
     @property
-    def optimise(self) -> google.protobuf.duration_pb2.Duration:
-        """All optimiser updates and the last forward pass."""
+    def optimize(self) -> google.protobuf.duration_pb2.Duration:
+        """All optimizer updates and the last forward pass."""
 
     @property
     def encode(self) -> google.protobuf.duration_pb2.Duration:
@@ -393,17 +393,17 @@ class Timings(google.protobuf.message.Message):
         queued: google.protobuf.duration_pb2.Duration | None = ...,
         decode: google.protobuf.duration_pb2.Duration | None = ...,
         prepare: google.protobuf.duration_pb2.Duration | None = ...,
-        optimise: google.protobuf.duration_pb2.Duration | None = ...,
+        optimize: google.protobuf.duration_pb2.Duration | None = ...,
         encode: google.protobuf.duration_pb2.Duration | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["decode", b"decode", "encode", b"encode", "optimise", b"optimise", "prepare", b"prepare", "queued", b"queued"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["decode", b"decode", "encode", b"encode", "optimise", b"optimise", "prepare", b"prepare", "queued", b"queued"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["decode", b"decode", "encode", b"encode", "optimize", b"optimize", "prepare", b"prepare", "queued", b"queued"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["decode", b"decode", "encode", b"encode", "optimize", b"optimize", "prepare", b"prepare", "queued", b"queued"]) -> None: ...
 
 Global___Timings: typing_extensions.TypeAlias = Timings
 
 @typing.final
 class Quality(google.protobuf.message.Message):
-    """How good a stylisation is, on both images squashed to 512 x 512."""
+    """How good a stylization is, on both images squashed to 512 x 512."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -445,7 +445,7 @@ Global___Quality: typing_extensions.TypeAlias = Quality
 
 @typing.final
 class Result(google.protobuf.message.Message):
-    """The end of a stylisation that succeeded, with everything needed to repeat it."""
+    """The end of a stylization that succeeded, with everything needed to repeat it."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -489,7 +489,7 @@ class Result(google.protobuf.message.Message):
     """Threads the device computed with; 0 where that means nothing."""
     @property
     def image(self) -> Global___Image:
-        """The stylised image. `data` is empty when the bytes came as chunk events."""
+        """The stylized image. `data` is empty when the bytes came as chunk events."""
 
     @property
     def options(self) -> clipstyler.v1.options_pb2.StylizationOptions:
@@ -538,7 +538,7 @@ Global___Result: typing_extensions.TypeAlias = Result
 
 @typing.final
 class Failed(google.protobuf.message.Message):
-    """The end of a stylisation that failed."""
+    """The end of a stylization that failed."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -559,7 +559,7 @@ Global___Failed: typing_extensions.TypeAlias = Failed
 
 @typing.final
 class Cancelled(google.protobuf.message.Message):
-    """The end of a stylisation that was cancelled."""
+    """The end of a stylization that was cancelled."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -581,7 +581,7 @@ Global___Cancelled: typing_extensions.TypeAlias = Cancelled
 
 @typing.final
 class StylizationEvent(google.protobuf.message.Message):
-    """One thing that happened to a stylisation. Watching and the one-shot call stream the same events."""
+    """One thing that happened to a stylization. Watching and the one-shot call stream the same events."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -602,7 +602,7 @@ class StylizationEvent(google.protobuf.message.Message):
     stylization: builtins.str
     """Resource name, `stylizations/{uuid}`."""
     sequence: builtins.int
-    """Number of this event in its stylisation, from 1. It never falls: left-out events leave gaps in the numbers,
+    """Number of this event in its stylization, from 1. It never falls: left-out events leave gaps in the numbers,
     and a gap or a heartbeat bears the number last passed.
     """
     @property
@@ -615,7 +615,7 @@ class StylizationEvent(google.protobuf.message.Message):
 
     @property
     def started(self) -> Global___Started:
-        """Optimisation begins."""
+        """Optimization begins."""
 
     @property
     def progress(self) -> Global___Progress:

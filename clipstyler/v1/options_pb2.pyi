@@ -76,7 +76,7 @@ class _AugmentFillEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     AUGMENT_FILL_BLACK: _AugmentFill.ValueType  # 1
     """Black, as in the paper."""
     AUGMENT_FILL_CONTEXT: _AugmentFill.ValueType  # 2
-    """The real neighbouring pixels of the image."""
+    """The real neighboring pixels of the image."""
 
 class AugmentFill(_AugmentFill, metaclass=_AugmentFillEnumTypeWrapper):
     """What a patch shows outside the warped quadrilateral."""
@@ -86,7 +86,7 @@ AUGMENT_FILL_UNSPECIFIED: AugmentFill.ValueType  # 0
 AUGMENT_FILL_BLACK: AugmentFill.ValueType  # 1
 """Black, as in the paper."""
 AUGMENT_FILL_CONTEXT: AugmentFill.ValueType  # 2
-"""The real neighbouring pixels of the image."""
+"""The real neighboring pixels of the image."""
 Global___AugmentFill: typing_extensions.TypeAlias = AugmentFill
 
 class _ImageFormat:
@@ -162,7 +162,7 @@ Global___LossWeights: typing_extensions.TypeAlias = LossWeights
 
 @typing.final
 class StylizationOptions(google.protobuf.message.Message):
-    """How a stylisation is computed. Every field is optional: absent means the preset's or, for what belongs to an
+    """How a stylization is computed. Every field is optional: absent means the preset's or, for what belongs to an
     encoder, the calibration's value. GetServerInfo tells both.
     """
 
@@ -195,13 +195,13 @@ class StylizationOptions(google.protobuf.message.Message):
     Default: the preset's.
     """
     steps: builtins.int
-    """Number of optimiser updates, 1 or more, the server's limit or less. Default: the preset's."""
+    """Number of optimizer updates, 1 or more, the server's limit or less. Default: the preset's."""
     patches: builtins.int
     """Random crops per step, 1 or more, the server's limit or less. Default: the preset's."""
     seed: builtins.int
     """Seed of everything random. Default: chosen by the server and returned. At most 2^63 - 1."""
     encoders: builtins.str
-    """Name of the encoders that guide the optimisation, one of GetServerInfo's. Default: the server's first."""
+    """Name of the encoders that guide the optimization, one of GetServerInfo's. Default: the server's first."""
     crop_size: builtins.int
     """Side of a crop in pixels of the fitted image, 8 or more and no larger than its shorter side. Smaller gives
     finer texture. Default: the calibration's fraction of the longest side (a quarter in the paper).

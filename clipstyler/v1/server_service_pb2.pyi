@@ -92,7 +92,7 @@ class GetServerInfoResponse(google.protobuf.message.Message):
 
     @property
     def encoders(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Encoders]:
-        """Encoders that can guide a stylisation; the first is the default."""
+        """Encoders that can guide a stylization; the first is the default."""
 
     @property
     def presets(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___PresetInfo]:
@@ -235,7 +235,7 @@ class PresetInfo(google.protobuf.message.Message):
     size: builtins.int
     """Its size in pixels."""
     steps: builtins.int
-    """Its optimiser updates."""
+    """Its optimizer updates."""
     patches: builtins.int
     """Its crops per step."""
     def __init__(

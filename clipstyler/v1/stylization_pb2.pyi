@@ -40,7 +40,7 @@ class _StateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumType
     """Over: `cancel_reason` says why."""
 
 class State(_State, metaclass=_StateEnumTypeWrapper):
-    """State of a stylisation; the last three are final."""
+    """State of a stylization; the last three are final."""
 
 STATE_UNSPECIFIED: State.ValueType  # 0
 """In a filter: all."""
@@ -100,7 +100,7 @@ class _ImageKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     """The result."""
 
 class ImageKind(_ImageKind, metaclass=_ImageKindEnumTypeWrapper):
-    """Which image of a stylisation."""
+    """Which image of a stylization."""
 
 IMAGE_KIND_UNSPECIFIED: ImageKind.ValueType  # 0
 """The default, which is IMAGE_KIND_RESULT."""

@@ -39,7 +39,7 @@ class StylizeRequest(google.protobuf.message.Message):
     PRIORITY_FIELD_NUMBER: builtins.int
     UPLOAD_FIELD_NUMBER: builtins.int
     image: builtins.bytes
-    """The photo: JPEG, PNG, WebP, TIFF, BMP or GIF (its first frame). Orientation, colour profile and alpha are
+    """The photo: JPEG, PNG, WebP, TIFF, BMP or GIF (its first frame). Orientation, color profile and alpha are
     respected. Limits: GetServerInfo.
     """
     style_text: builtins.str
@@ -85,7 +85,7 @@ Global___StylizeRequest: typing_extensions.TypeAlias = StylizeRequest
 
 @typing.final
 class StylizeResponse(google.protobuf.message.Message):
-    """One event of the stylisation."""
+    """One event of the stylization."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -300,7 +300,7 @@ Global___WatchStylizationRequest: typing_extensions.TypeAlias = WatchStylization
 
 @typing.final
 class WatchStylizationResponse(google.protobuf.message.Message):
-    """One event of the stylisation."""
+    """One event of the stylization."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class StylizationServiceStub(object):
-    """Stylises photos by text: in one call, or as durable jobs that outlive calls, connections and servers.
+    """Stylizes photos by text: in one call, or as durable jobs that outlive calls, connections and servers.
 
     Callers share the queue fairly by the metadata header `x-clipstyler-client`, or, without it, by their address.
     """
@@ -85,17 +85,17 @@ class StylizationServiceStub(object):
 
 
 class StylizationServiceServicer(object):
-    """Stylises photos by text: in one call, or as durable jobs that outlive calls, connections and servers.
+    """Stylizes photos by text: in one call, or as durable jobs that outlive calls, connections and servers.
 
     Callers share the queue fairly by the metadata header `x-clipstyler-client`, or, without it, by their address.
     """
 
     def Stylize(self, request, context):
-        """Stylises one photo while the call lasts: the events of the work, then the result. Ending the call, its
+        """Stylizes one photo while the call lasts: the events of the work, then the result. Ending the call, its
         deadline or the connection stops the work within one step, unless the request says `detach`.
 
         Errors before the first event: INVALID_ARGUMENT with BadRequest naming the field, RESOURCE_EXHAUSTED with
-        RetryInfo when the queue is full, UNAVAILABLE while the server starts or drains. A stylisation that fails
+        RetryInfo when the queue is full, UNAVAILABLE while the server starts or drains. A stylization that fails
         later ends with a failed event and the same status as the call's; one that a shutdown ends gets a cancelled
         event, and the call UNAVAILABLE with the reason DRAINING.
         """
@@ -225,7 +225,7 @@ def add_StylizationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class StylizationService(object):
-    """Stylises photos by text: in one call, or as durable jobs that outlive calls, connections and servers.
+    """Stylizes photos by text: in one call, or as durable jobs that outlive calls, connections and servers.
 
     Callers share the queue fairly by the metadata header `x-clipstyler-client`, or, without it, by their address.
     """

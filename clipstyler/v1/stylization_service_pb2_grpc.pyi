@@ -170,7 +170,7 @@ _StylizationServiceUploadImageType = typing_extensions.TypeVar(
 )
 
 class StylizationServiceStub(typing.Generic[_StylizationServiceStylizeType, _StylizationServiceCreateStylizationType, _StylizationServiceGetStylizationType, _StylizationServiceListStylizationsType, _StylizationServiceWatchStylizationType, _StylizationServiceCancelStylizationType, _StylizationServiceDeleteStylizationType, _StylizationServiceGetStylizationImageType, _StylizationServiceUploadImageType]):
-    """Stylises photos by text: in one call, or as durable jobs that outlive calls, connections and servers.
+    """Stylizes photos by text: in one call, or as durable jobs that outlive calls, connections and servers.
 
     Callers share the queue fairly by the metadata header `x-clipstyler-client`, or, without it, by their address.
     """
@@ -256,11 +256,11 @@ class StylizationServiceStub(typing.Generic[_StylizationServiceStylizeType, _Sty
     ], channel: grpc.aio.Channel) -> None: ...
 
     Stylize: _StylizationServiceStylizeType
-    """Stylises one photo while the call lasts: the events of the work, then the result. Ending the call, its
+    """Stylizes one photo while the call lasts: the events of the work, then the result. Ending the call, its
     deadline or the connection stops the work within one step, unless the request says `detach`.
 
     Errors before the first event: INVALID_ARGUMENT with BadRequest naming the field, RESOURCE_EXHAUSTED with
-    RetryInfo when the queue is full, UNAVAILABLE while the server starts or drains. A stylisation that fails
+    RetryInfo when the queue is full, UNAVAILABLE while the server starts or drains. A stylization that fails
     later ends with a failed event and the same status as the call's; one that a shutdown ends gets a cancelled
     event, and the call UNAVAILABLE with the reason DRAINING.
     """
@@ -341,7 +341,7 @@ StylizationServiceAsyncStub: typing_extensions.TypeAlias = StylizationServiceStu
 ]
 
 class StylizationServiceServicer(metaclass=abc.ABCMeta):
-    """Stylises photos by text: in one call, or as durable jobs that outlive calls, connections and servers.
+    """Stylizes photos by text: in one call, or as durable jobs that outlive calls, connections and servers.
 
     Callers share the queue fairly by the metadata header `x-clipstyler-client`, or, without it, by their address.
     """
@@ -352,11 +352,11 @@ class StylizationServiceServicer(metaclass=abc.ABCMeta):
         request: clipstyler.v1.stylization_service_pb2.StylizeRequest,
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[clipstyler.v1.stylization_service_pb2.StylizeResponse], collections.abc.AsyncIterator[clipstyler.v1.stylization_service_pb2.StylizeResponse]]:
-        """Stylises one photo while the call lasts: the events of the work, then the result. Ending the call, its
+        """Stylizes one photo while the call lasts: the events of the work, then the result. Ending the call, its
         deadline or the connection stops the work within one step, unless the request says `detach`.
 
         Errors before the first event: INVALID_ARGUMENT with BadRequest naming the field, RESOURCE_EXHAUSTED with
-        RetryInfo when the queue is full, UNAVAILABLE while the server starts or drains. A stylisation that fails
+        RetryInfo when the queue is full, UNAVAILABLE while the server starts or drains. A stylization that fails
         later ends with a failed event and the same status as the call's; one that a shutdown ends gets a cancelled
         event, and the call UNAVAILABLE with the reason DRAINING.
         """

@@ -1,6 +1,6 @@
 """Wiring: which room gets which, and the order in which they start and stop. Nothing is decided here.
 
-The front process never imports PyTorch; the optimiser's process does.
+The front process never imports PyTorch; the optimizer's process does.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from clipstyler_server.engine.evaluator_link import EvaluatorLink
 from clipstyler_server.engine.keeper import Patience
 from clipstyler_server.engine.reporting import ReportingEngine
 from clipstyler_server.engine.supervisor import Supervisor
-from clipstyler_server.engine.workload import OptimiserOptions, UnfitError, WorkloadFactory, torch_workload
+from clipstyler_server.engine.workload import OptimizerOptions, UnfitError, WorkloadFactory, torch_workload
 from clipstyler_server.errors import ServiceError
 from clipstyler_server.interceptors import RpcGuard
 from clipstyler_server.jobs.dispatcher import Dispatcher
@@ -71,7 +71,7 @@ class App:
     settings
         What the operator decided.
     make_workload
-        What the optimiser's process runs.
+        What the optimizer's process runs.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ class App:
         self.recorder = Recorder(self.storage, lambda job, end: to_proto.stored_end(job.id, end))
         self.dispatcher = Dispatcher(self.queue, self.metrics, self.recorder)
         self.supervisor = Supervisor(
-            _optimiser_options(settings), make_workload, _patience(settings), self._on_event, self._on_state
+            _optimizer_options(settings), make_workload, _patience(settings), self._on_event, self._on_state
         )
         self.evaluator = self._make_evaluator() if settings.evaluator else None
         self.engine: Engine = self.supervisor
@@ -223,7 +223,7 @@ class App:
         return EvaluatorLink(_evaluator_options(self.settings), _patience(self.settings), self._on_evaluator_state)
 
     async def _keep_evaluating(self) -> None:
-        """Keep the evaluator alive; it starts when the optimiser is ready, so that it does not delay that."""
+        """Keep the evaluator alive; it starts when the optimizer is ready, so that it does not delay that."""
         await self._ready.wait()
         if self.evaluator:
             await self.evaluator.run()
@@ -273,7 +273,7 @@ def run(settings: Settings, make_workload: WorkloadFactory = torch_workload) -> 
     settings
         What the operator decided.
     make_workload
-        What the optimiser's process runs.
+        What the optimizer's process runs.
 
     Raises
     ------
@@ -311,11 +311,11 @@ async def _serve(settings: Settings, make_workload: WorkloadFactory) -> None:
         logs.get_logger().info("server_stopped")
 
 
-def _optimiser_options(settings: Settings) -> OptimiserOptions:
-    return OptimiserOptions(
+def _optimizer_options(settings: Settings) -> OptimizerOptions:
+    return OptimizerOptions(
         encoders=settings.encoders,
         device=settings.device,
-        threads=settings.optimiser_threads,
+        threads=settings.optimizer_threads,
         nice=settings.nice,
         log_level=settings.log_level,
         log_format=settings.log_format,

@@ -110,20 +110,20 @@ def _wrapped(handler: Any, method: str, around: Callable[..., Any]) -> Handler:
     kind = ("stream" if handler.request_streaming else "unary") + (
         "_stream" if handler.response_streaming else "_unary"
     )
-    behaviour = getattr(handler, kind)
+    behavior = getattr(handler, kind)
 
     async def answer(request: Any, context: Any) -> Any:
         async with around(method, context):
-            return await behaviour(request, context)
+            return await behavior(request, context)
 
     async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
         async with around(method, context):
-            async for response in behaviour(request, context):
+            async for response in behavior(request, context):
                 yield response
 
     make: Any = getattr(grpc, f"{kind}_rpc_method_handler")
     return make(  # type: ignore[no-any-return]
-        stream if inspect.isasyncgenfunction(behaviour) else answer,
+        stream if inspect.isasyncgenfunction(behavior) else answer,
         request_deserializer=handler.request_deserializer,
         response_serializer=handler.response_serializer,
     )

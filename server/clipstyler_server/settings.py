@@ -47,12 +47,12 @@ class Settings(BaseSettings):
     device: str = Field(
         default="auto",
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
-        description="Where the optimiser computes; auto takes CUDA if there is one.",
+        description="Where the optimizer computes; auto takes CUDA if there is one.",
     )
     threads: int = Field(
-        default=0, ge=0, le=1024, description="Threads of a CPU optimiser; 0: as many as CPUs are at hand."
+        default=0, ge=0, le=1024, description="Threads of a CPU optimizer; 0: as many as CPUs are at hand."
     )
-    nice: int = Field(default=5, ge=0, le=19, description="By how much the optimiser yields to other processes.")
+    nice: int = Field(default=5, ge=0, le=19, description="By how much the optimizer yields to other processes.")
 
     evaluator: bool = Field(
         default=True, description="Whether an evaluator runs: EncoderService, and the quality of results."
@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     )
     max_text_characters: int = Field(default=MAX_CHARACTERS, ge=1, le=10_000, description="Longest text.")
     max_size: int = Field(default=1024, ge=64, le=4096, description="Largest size a photo may be fitted to.")
-    max_steps: int = Field(default=500, ge=1, le=100_000, description="Most optimiser updates.")
+    max_steps: int = Field(default=500, ge=1, le=100_000, description="Most optimizer updates.")
     max_patches: int = Field(default=256, ge=1, le=1024, description="Most crops per step.")
     max_preview_size: int = Field(
         default=512,
@@ -123,12 +123,12 @@ class Settings(BaseSettings):
     )
     heartbeat_s: float = Field(default=10, gt=0, le=600, description="Seconds of silence before a heartbeat is sent.")
     decode_timeout_s: float = Field(default=20, gt=0, le=600, description="Seconds that decoding one photo may take.")
-    start_timeout_s: float = Field(default=300, gt=0, le=3600, description="Seconds the optimiser may take to start.")
+    start_timeout_s: float = Field(default=300, gt=0, le=3600, description="Seconds the optimizer may take to start.")
     stall_timeout_s: float = Field(
-        default=300, gt=0, le=86_400, description="Seconds one step may take before the optimiser counts as hung."
+        default=300, gt=0, le=86_400, description="Seconds one step may take before the optimizer counts as hung."
     )
     restart_delay_s: float = Field(
-        default=0.5, gt=0, le=60, description="Seconds before the optimiser is started again; doubles up to 30."
+        default=0.5, gt=0, le=60, description="Seconds before the optimizer is started again; doubles up to 30."
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -154,8 +154,8 @@ class Settings(BaseSettings):
         return Limits(self.max_image_bytes, self.max_image_pixels)
 
     @property
-    def optimiser_threads(self) -> int:
-        """Threads of a CPU optimiser, explicit."""
+    def optimizer_threads(self) -> int:
+        """Threads of a CPU optimizer, explicit."""
         return self.threads or _cpus_at_hand()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
-from clipstyler.directions import CacheStats
+from clipstyler.evaluation.direction_cache import CacheStats
 
 UNKNOWN_METHOD = "unknown"
 _RPC_SECONDS = (0.005, 0.02, 0.1, 0.5, 2, 10, 30, 60, 120, 300, 600, 1800)
@@ -35,12 +35,12 @@ class Metrics:
         self._jobs = self._histogram(
             "stylization_duration_seconds", "From acceptance to the end.", _JOB_SECONDS, "outcome"
         )
-        self._steps = self._histogram("step_duration_seconds", "Duration of one optimiser update.", _STEP_SECONDS)
+        self._steps = self._histogram("step_duration_seconds", "Duration of one optimizer update.", _STEP_SECONDS)
         self._first_preview = self._histogram(
             "first_preview_seconds", "From acceptance to the first preview.", _JOB_SECONDS
         )
         self._steps_after_cancel = self._histogram(
-            "steps_after_cancel", "Optimiser updates that ended after a cancel had arrived.", (0, 1, 2, 5, 20)
+            "steps_after_cancel", "Optimizer updates that ended after a cancel had arrived.", (0, 1, 2, 5, 20)
         )
         self._frames_sent = self._counter("frames_sent", "Progress events and previews sent.", "kind")
         self._frames_skipped = self._counter("frames_skipped", "Left out because a reader was slow.", "kind")
@@ -76,7 +76,7 @@ class Metrics:
         self._jobs.labels(outcome).observe(seconds)
 
     def step_taken(self, seconds: float) -> None:
-        """Count an optimiser update."""
+        """Count an optimizer update."""
         self._steps.observe(seconds)
 
     def preview_made(self, job_id: str, age_s: float) -> None:

@@ -31,9 +31,9 @@ NAME = "stylizations/8c4ab1a1-5f0c-4a3e-9c57-0e0d4f6f3a11"
 LOSSES = event_pb2.Losses(total=10, direction=0.5, patch=0.25, content=2, total_variation=30)
 
 
-def picture(colour: str = "orange", size: tuple[int, int] = (64, 48), image_format: str = "PNG") -> bytes:
+def picture(color: str = "orange", size: tuple[int, int] = (64, 48), image_format: str = "PNG") -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", size, colour).save(buffer, format=image_format)
+    Image.new("RGB", size, color).save(buffer, format=image_format)
     return buffer.getvalue()
 
 
@@ -63,7 +63,7 @@ def result(data: bytes, *, inline: bool = True) -> Event:
             threads=1,
             versions={"torch": "2.15.0"},
             losses=LOSSES,
-            timings=event_pb2.Timings(optimise=duration_pb2.Duration(seconds=1)),
+            timings=event_pb2.Timings(optimize=duration_pb2.Duration(seconds=1)),
         )
     )
 
@@ -75,8 +75,8 @@ def ordinary(_request: object, _context: object) -> Iterator[Event]:
     for step in (1, 2, 3):
         second = duration_pb2.Duration(seconds=step)
         yield Event(progress=event_pb2.Progress(step=step, steps=3, losses=LOSSES, rejected=0.5, elapsed=second))
-        colour = ("red", "green", "blue")[step - 1]
-        yield Event(preview=event_pb2.Preview(step=step, image=image_message(picture(colour))))
+        color = ("red", "green", "blue")[step - 1]
+        yield Event(preview=event_pb2.Preview(step=step, image=image_message(picture(color))))
     yield Event(heartbeat=event_pb2.Heartbeat())
     yield Event(warning=event_pb2.Warning(code="UNKNOWN_TEXT", message="never heard of it"))
     yield Event(gap=event_pb2.Gap(skipped_progress=4, skipped_previews=2))

@@ -28,7 +28,7 @@ def server() -> Iterator[ScriptedServer]:
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.png"
-    path.write_bytes(picture("grey", (120, 80)))
+    path.write_bytes(picture("gray", (120, 80)))
     return path
 
 
@@ -249,7 +249,7 @@ def test_the_command_starts_light() -> None:
 def test_a_picture_is_classified_the_best_label_first(tmp_path: Path) -> None:
     import numpy as np
 
-    from clipstyler.pocket.concepts import TEXTURES
+    from training.pocket.concepts import TEXTURES
 
     path = tmp_path / "bricks.png"
     Image.fromarray((TEXTURES["brick wall"](np.random.default_rng(1), 160) * 255).astype("uint8")).save(path)
@@ -287,7 +287,7 @@ def test_unknown_encoders_and_broken_images_are_named_when_classifying(photo: Pa
 
 def test_the_broken_image_of_two_is_named(photo: Path, tmp_path: Path) -> None:
     (tmp_path / "no.png").write_text("this is text")
-    for pair, named in (((photo, tmp_path / "no.png"), "STYLISED"), ((tmp_path / "none.png", photo), "CONTENT")):
+    for pair, named in (((photo, tmp_path / "no.png"), "STYLIZED"), ((tmp_path / "none.png", photo), "CONTENT")):
         outcome = call("evaluate", *pair, "fire")
         assert outcome.exit_code == 2
         assert f"error: {named}: " in outcome.stderr

@@ -200,7 +200,7 @@ def test_the_commands_list_show_watch_fetch_and_delete(server: Server, client: C
     assert "error:" in missing.stderr
 
 
-def test_a_detached_stylisation_is_a_job(server: Server, client: Client, tmp_path: Path) -> None:
+def test_a_detached_stylization_is_a_job(server: Server, client: Client, tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(photo())
     words = (
         "stylize",

@@ -35,7 +35,7 @@ from clipstyler_client import (
 from clipstyler.v1 import event_pb2, options_pb2, server_service_pb2
 from tests.clients.scripted_server import Event, Script, invalid_steps, ordinary, picture, queue_full, result, serving
 
-PHOTO = picture("grey")
+PHOTO = picture("gray")
 KINDS = [Queued, Started, *[Progress, Preview] * 3, Heartbeat, Warning, Gap, Result]
 
 
@@ -85,7 +85,7 @@ def test_a_result_is_complete_and_can_be_saved(tmp_path: Path) -> None:
     assert (end.seed, end.width, end.height, end.format, end.device) == (7, 64, 48, "png", "cpu")
     assert end.options == StylizeOptions(preset="draft", steps=3, seed=7, encoders="pocket", weight_patch=9000)
     assert end.models[0].digest == "ab" * 32
-    assert end.timings == {"queued": 0, "decode": 0, "prepare": 0, "optimise": 1, "encode": 0}
+    assert end.timings == {"queued": 0, "decode": 0, "prepare": 0, "optimize": 1, "encode": 0}
 
 
 def test_a_large_result_is_put_together_from_its_chunks() -> None:
@@ -184,7 +184,7 @@ def test_a_server_that_is_away_for_a_moment_is_tried_again() -> None:
             context.abort(grpc.StatusCode.UNAVAILABLE, "starting")
         yield from ordinary(request, context)
 
-    photo = picture("grey", (800, 800), "BMP")  # larger than gRPC's usual retry buffer
+    photo = picture("gray", (800, 800), "BMP")  # larger than gRPC's usual retry buffer
     with serving(flaky) as server, Client(server.target) as client:
         client.stylize(photo, "fire").result()
     assert len(attempts) == 3
@@ -207,7 +207,7 @@ def test_a_failure_during_the_work_carries_its_status() -> None:
     assert caught.value.message == "the worker crashed"
 
 
-def test_a_cancelled_stylisation_is_an_error_of_its_own() -> None:
+def test_a_cancelled_stylization_is_an_error_of_its_own() -> None:
     def cancelled(_request: object, _context: object) -> Iterator[Event]:
         yield Event(cancelled=event_pb2.Cancelled(step=4))
 

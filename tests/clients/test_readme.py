@@ -25,7 +25,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture(autouse=True)
 def beside_a_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "photo.jpg").write_bytes(picture("grey", (96, 64), "JPEG"))
+    (tmp_path / "photo.jpg").write_bytes(picture("gray", (96, 64), "JPEG"))
     monkeypatch.chdir(tmp_path)
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner, Result
 
 from benchmarks.random_checkpoints import TINY_CLIP, write_encoders
 from clipstyler.encoders import golden, registry
-from clipstyler.encoders.store.sources import Remote, Weights
+from clipstyler.encoders.weights.sources import Remote, Weights
 from tests.weights_server import Publisher, publishing
 
 CLIP, CONTENT = b"weights of a CLIP" * 1000, b"weights of a VGG19" * 1000

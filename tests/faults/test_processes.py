@@ -29,8 +29,8 @@ def steps(count: int) -> StylizationOptions:
     return StylizationOptions(steps=count)
 
 
-async def optimiser_of(server: ServerProcess) -> psutil.Process:
-    """The optimiser that took up its work last."""
+async def optimizer_of(server: ServerProcess) -> psutil.Process:
+    """The optimizer that took up its work last."""
     await eventually(lambda: server.line("worker_ready"))
     return psutil.Process([line["pid"] for line in server.lines if line["event"] == "worker_ready"][-1])
 
@@ -142,7 +142,7 @@ async def test_a_worker_at_random_points(launch, scale, figures, how):
         hit = await ledger.create(server, order(f"step=0.03 hit {number}", options=steps(100)))
         queued = await ledger.create(server, order(f"queued {number}"))
         await asyncio.sleep(chance.uniform(0, 0.6))
-        (await optimiser_of(server)).send_signal(how)
+        (await optimizer_of(server)).send_signal(how)
         reasons.append(reason((await server.watch(hit)).only("failed")[0].status))
         assert (await server.watch(queued)).kinds()[-1] == "result"
     assert set(reasons) == {"WORKER_CRASHED"}
@@ -151,7 +151,7 @@ async def test_a_worker_at_random_points(launch, scale, figures, how):
     figures.update({"workers lost": rounds, **ends})
 
 
-async def test_the_real_optimiser_and_its_server_are_killed(launch, figures):
+async def test_the_real_optimizer_and_its_server_are_killed(launch, figures):
     settings = {"encoders": "pocket", "nice": 0}
     server = await (await launch("clipstyler_server", **settings)).ready()
     ledger = Ledger(server.settings["data_dir"])
@@ -162,7 +162,7 @@ async def test_the_real_optimiser_and_its_server_are_killed(launch, figures):
     crashed = await ledger.create(server, order("gold", options=StylizationOptions(size=96, steps=400)))
     again = await ledger.create(server, order("fire", options=StylizationOptions(steps=12, **look)))
     await first_step(server, crashed)
-    (await optimiser_of(server)).kill()
+    (await optimizer_of(server)).kill()
     assert reason((await server.watch(crashed)).only("failed")[0].status) == "WORKER_CRASHED"
     assert (await server.watch(again)).result.image.sha256 == whole
 

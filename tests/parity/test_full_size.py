@@ -1,4 +1,4 @@
-"""ViT-B/32 and VGG19 at full size, randomly initialised, from files in the real formats through the real code."""
+"""ViT-B/32 and VGG19 at full size, randomly initialized, from files in the real formats through the real code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from clipstyler.encoders.onnx.encoders import OnnxEncoders
 from clipstyler.encoders.onnx.export import export
 from clipstyler.encoders.onnx.parity import demand_parity
 from clipstyler.encoders.onnx.providers import SessionOptions
-from clipstyler.encoders.onnx.torch_path import TorchPath
+from clipstyler.encoders.torch_encoders import TorchEncoders
 from clipstyler.events import Progress, Result
 from clipstyler.imaging import decode
 from clipstyler.stylizer import stylize
@@ -27,7 +27,7 @@ PHOTO = Path(__file__).parents[2] / "examples" / "cat.jpg"
 
 @pytest.mark.full_size
 @pytest.mark.timeout(600)
-def test_the_papers_encoders_stylise_at_full_size(tmp_path: Path) -> None:
+def test_the_papers_encoders_stylize_at_full_size(tmp_path: Path) -> None:
     config = open_clip.get_model_config("ViT-B-32-quickgelu")
     checkpoint = write_clip(tmp_path / "clip", config)
     vgg = write_vgg19(tmp_path / "vgg19.pth")
@@ -45,7 +45,7 @@ def test_the_papers_encoders_stylise_at_full_size(tmp_path: Path) -> None:
     for half in (False, True):
         export(encoders, tmp_path / "onnx", half=half)
         exported = OnnxEncoders(tmp_path / "onnx", SessionOptions(("cpu",)))
-        demand_parity(TorchPath(encoders), exported)
+        demand_parity(TorchEncoders(encoders), exported)
         assert (exported.image_size, exported.embedding_dim) == (224, 512)
 
     draft = resolve(encoders.calibration, steps=2, patches=4)

@@ -1,4 +1,4 @@
-"""On CUDA the same run goes as on the CPU; tolerance two grey levels on average after three steps."""
+"""On CUDA the same run goes as on the CPU; tolerance two gray levels on average after three steps."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from clipstyler.encoders.onnx.encoders import OnnxEncoders
 from clipstyler.encoders.onnx.export import export
 from clipstyler.encoders.onnx.parity import demand_parity
 from clipstyler.encoders.onnx.providers import SessionOptions, Span, tensorrt_version
-from clipstyler.encoders.onnx.torch_path import TorchPath
+from clipstyler.encoders.torch_encoders import TorchEncoders
 
 pytestmark = [
     pytest.mark.gpu,
@@ -40,12 +40,12 @@ def directory(encoders: EncoderSet, tmp_path_factory: pytest.TempPathFactory) ->
 def test_cuda_becomes_active_and_agrees_with_pytorch(encoders: EncoderSet, directory: Path) -> None:
     exported = OnnxEncoders(directory, SessionOptions(("cuda", "cpu")))
     assert exported.backend == "onnx-cuda"
-    demand_parity(TorchPath(encoders), exported)
+    demand_parity(TorchEncoders(encoders), exported)
 
 
 def test_half_precision_on_cuda_keeps_the_ranking(encoders: EncoderSet, tmp_path: Path) -> None:
     export(encoders, tmp_path / "half", half=True)
-    demand_parity(TorchPath(encoders), OnnxEncoders(tmp_path / "half", SessionOptions(("cuda", "cpu"))))
+    demand_parity(TorchEncoders(encoders), OnnxEncoders(tmp_path / "half", SessionOptions(("cuda", "cpu"))))
 
 
 def test_tensors_stay_on_the_gpu_and_wait_for_the_work_before_them(directory: Path) -> None:
@@ -71,8 +71,8 @@ def test_tensorrt_becomes_active_and_its_engine_is_used_again(
     first = OnnxEncoders(directory, options)
     assert first.backend == "onnx-tensorrt"
     assert first.precision == ("fp16" if half else "fp32")
-    demand_parity(TorchPath(encoders), first)
+    demand_parity(TorchEncoders(encoders), first)
     engines = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.engine")}
     assert engines
-    demand_parity(TorchPath(encoders), OnnxEncoders(directory, options))
+    demand_parity(TorchEncoders(encoders), OnnxEncoders(directory, options))
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.engine")} == engines

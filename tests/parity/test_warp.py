@@ -67,7 +67,7 @@ def test_the_same_places_are_black(side: int, view_size: int) -> None:
 
 @pytest.mark.parametrize(("side", "view_size"), SIZES)
 def test_the_gradients_agree(side: int, view_size: int) -> None:
-    """Compared after a blur, since the two resamplings spread a gradient over neighbours differently."""
+    """Compared after a blur, since the two resamplings spread a gradient over neighbors differently."""
     weights = torch.rand(1, 3, view_size, view_size, generator=torch.Generator().manual_seed(1))
     gradients = []
     for index in (0, 1):

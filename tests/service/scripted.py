@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from clipstyler_server.engine.base import Encoders, Model, Order, WorkerInfo
-from clipstyler_server.engine.workload import Notice, OptimiserOptions, Outcome, Step, UnfitError
+from clipstyler_server.engine.workload import Notice, OptimizerOptions, Outcome, Step, UnfitError
 
 from clipstyler.config import Calibration
 from clipstyler.events import Losses
@@ -35,14 +35,14 @@ MODELS = (Model("scripted", "ab" * 32),)
 VERSIONS = {"scripted": "1"}
 
 
-def make(options: OptimiserOptions) -> Script:
+def make(options: OptimizerOptions) -> Script:
     if "unfit" in options.encoders:
         raise UnfitError("the encoders 'unfit' cannot be loaded: this is a test")
     return Script(options)
 
 
 class Script:
-    def __init__(self, options: OptimiserOptions) -> None:
+    def __init__(self, options: OptimizerOptions) -> None:
         encoders = tuple(Encoders(name, f"scripted {name}", MODELS, Calibration()) for name in options.encoders)
         self.info = WorkerInfo(encoders, "cpu", "scripted", options.threads, VERSIONS)
 
@@ -80,7 +80,7 @@ class Script:
             versions=VERSIONS,
             losses=LOSSES,
             prepare_s=0.0,
-            optimise_s=time.monotonic() - begun,
+            optimize_s=time.monotonic() - begun,
         )
 
 
@@ -105,7 +105,7 @@ def _note(trace: Path | None, line: str) -> None:
             file.write(line + "\n")
 
 
-def make_never(options: OptimiserOptions) -> Script:
+def make_never(options: OptimizerOptions) -> Script:
     """A worker that does not become ready."""
     time.sleep(3600)
     return Script(options)

@@ -1,4 +1,4 @@
-"""The evaluator as a real process on real exports of `pocket`, behind a real server with a scripted optimiser."""
+"""The evaluator as a real process on real exports of `pocket`, behind a real server with a scripted optimizer."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from clipstyler_server.app import App, StartError
 from clipstyler_server.engine.base import WorkerState
 from onnx import numpy_helper
 
-from clipstyler import imaging, zero_shot
+from clipstyler import imaging
 from clipstyler.encoders import registry
 from clipstyler.encoders.onnx.prepare import Preparation, prepare
+from clipstyler.evaluation import zero_shot
 from clipstyler.v1 import encoder_service_pb2 as pb2
 from clipstyler.v1 import server_service_pb2
 from clipstyler.v1.encoder_service_pb2_grpc import EncoderServiceStub
@@ -131,7 +132,7 @@ async def test_classification_is_the_librarys(stub: EncoderServiceStub) -> None:
     assert [p.probability for p in answer.predictions] == pytest.approx([p.probability for p in expected], abs=1e-3)
 
 
-async def test_a_measured_stylisation_repeats_by_its_seed(stub: EncoderServiceStub) -> None:
+async def test_a_measured_stylization_repeats_by_its_seed(stub: EncoderServiceStub) -> None:
     def asked(seed: int) -> pb2.EvaluateStylizationRequest:
         images = {"content_image": photo(), "stylized_image": photo(64, 96)}
         return pb2.EvaluateStylizationRequest(**images, style_text="fire", seed=seed)

@@ -59,9 +59,9 @@ def test_a_setting_out_of_its_bounds_is_refused_by_name(field, value):
         Settings(**{field: value})
 
 
-def test_the_optimiser_has_every_cpu_unless_told_otherwise(monkeypatch):
+def test_the_optimizer_has_every_cpu_unless_told_otherwise(monkeypatch):
     monkeypatch.setattr("clipstyler_server.settings._cpus_at_hand", lambda: 6)
-    assert (Settings().optimiser_threads, Settings(threads=2).optimiser_threads) == (6, 2)
+    assert (Settings().optimizer_threads, Settings(threads=2).optimizer_threads) == (6, 2)
 
 
 def test_every_setting_says_what_it_is():

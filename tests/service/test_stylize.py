@@ -22,7 +22,7 @@ from tests.service import scripted
 from tests.service.harness import photo, request
 
 
-async def test_a_stylisation_tells_its_whole_story_in_order(server):
+async def test_a_stylization_tells_its_whole_story_in_order(server):
     outcome = await server.stylize(request("step=0.05 x", previews=PreviewOptions(every_steps=2)))
 
     assert outcome.status is None

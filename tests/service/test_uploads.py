@@ -25,7 +25,7 @@ async def upload(server, parts: list[UploadImageRequest]):
     return await server.stub.UploadImage(iter(parts), timeout=30)
 
 
-async def test_an_uploaded_photo_is_stylised_as_one_that_came_with_the_request(server):
+async def test_an_uploaded_photo_is_stylized_as_one_that_came_with_the_request(server):
     data = noise_photo(700, 500)
     assert len(pieces(data)) > 5
     uploaded = await upload(server, [header(data), *pieces(data)])

@@ -26,7 +26,7 @@ def test_1_the_learning_rate_is_halved_after_a_hundred_updates_and_every_update_
     state = new_state(encoders, size=64, patches=1, steps=HALVING_PERIOD + 1)
     rates = []
     for _ in range(HALVING_PERIOD + 1):
-        rates.append(state.optimiser.param_groups[0]["lr"])
+        rates.append(state.optimizer.param_groups[0]["lr"])
         step([state])
     first = state.config.learning_rate
     assert rates == [first] * HALVING_PERIOD + [first / 2]
@@ -58,7 +58,7 @@ def test_3_encoders_are_frozen_and_vgg_ends_at_its_last_content_layer(tmp_path: 
 
 
 @pytest.mark.parametrize("mode", ["L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "1"])
-def test_4_every_kind_of_image_is_stylised_in_its_own_aspect(mode: str) -> None:
+def test_4_every_kind_of_image_is_stylized_in_its_own_aspect(mode: str) -> None:
     image = Image.fromarray(photo(80, 50).rgb).convert("L" if mode == "I;16" else mode)
     if mode == "I;16":
         image = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
@@ -102,8 +102,8 @@ def test_8_all_crops_of_a_step_go_through_clip_in_one_batch() -> None:
     assert [len(views) for views in encoders.clip.seen] == [1, 6, 6]
 
 
-def test_9_colours_are_not_stretched_on_saving() -> None:
-    """A network that paints a flat grey gives that grey, not black or white."""
+def test_9_colors_are_not_stretched_on_saving() -> None:
+    """A network that paints a flat gray gives that gray, not black or white."""
     encoders = tiny_encoders()
     state = new_state(encoders)
     with torch.no_grad():

@@ -68,7 +68,7 @@ def test_a_value_out_of_range_names_its_field(field: str, value: float) -> None:
 
 
 def test_all_weights_off_is_refused() -> None:
-    with pytest.raises(ConfigError, match="nothing to optimise"):
+    with pytest.raises(ConfigError, match="nothing to optimize"):
         resolve(PAPER, weight_direction=0, weight_patch=0, weight_content=0, weight_tv=0)
 
 

@@ -14,9 +14,16 @@ import numpy as np
 import pytest
 
 from clipstyler.config import ConfigError
-from clipstyler.directions import DirectionCache, DirectionKey, DirectionStore, Origin, key_of, template_version
 from clipstyler.encoders.inference import text_direction
-from clipstyler.encoders.onnx.torch_path import TorchPath
+from clipstyler.encoders.torch_encoders import TorchEncoders
+from clipstyler.evaluation.direction_cache import (
+    DirectionCache,
+    DirectionKey,
+    DirectionStore,
+    Origin,
+    key_of,
+    template_version,
+)
 from clipstyler.prompts import text_direction as torch_direction
 from tests.tiny_encoders import tiny_encoders
 
@@ -43,12 +50,14 @@ def store(tmp_path: Path) -> DirectionStore:
 def test_directions_without_torch_are_those_of_the_algorithm() -> None:
     tiny = tiny_encoders()
     with_torch = torch_direction(tiny.clip, "fire", "a Photo", "openai-imagenet").numpy()
-    assert text_direction(TorchPath(tiny), "fire", "a Photo", "openai-imagenet") == pytest.approx(with_torch, abs=1e-6)
+    assert text_direction(TorchEncoders(tiny), "fire", "a Photo", "openai-imagenet") == pytest.approx(
+        with_torch, abs=1e-6
+    )
 
 
 def test_a_text_that_means_the_source_has_no_direction() -> None:
     with pytest.raises(ConfigError, match="means the same"):
-        text_direction(TorchPath(tiny_encoders()), "fire", "fire", "plain")
+        text_direction(TorchEncoders(tiny_encoders()), "fire", "fire", "plain")
 
 
 def test_a_hit_is_bit_equal_to_a_miss_from_memory_and_from_the_store(store: DirectionStore) -> None:
@@ -68,7 +77,7 @@ def test_every_part_of_the_key_makes_another_entry(part: str, store: DirectionSt
     assert cache.get(key(**{part: "other"}), lambda: vector(2)).origin is Origin.COMPUTED
 
 
-def test_texts_are_normalised_and_case_is_kept() -> None:
+def test_texts_are_normalized_and_case_is_kept() -> None:
     composed, apart = "caf\u00e9 noir", unicodedata.normalize("NFD", "  caf\u00e9\t noir ")
     assert key(composed) == key(apart) == key("caf\u00e9\u00a0noir")
     assert key("Fire") != key("fire")
@@ -76,7 +85,7 @@ def test_texts_are_normalised_and_case_is_kept() -> None:
 
 def test_another_list_of_templates_is_another_version(monkeypatch: pytest.MonkeyPatch) -> None:
     before = template_version("plain")
-    monkeypatch.setattr("clipstyler.directions.templates", lambda _: ("a {}.",))
+    monkeypatch.setattr("clipstyler.evaluation.direction_cache.templates", lambda _: ("a {}.",))
     assert template_version("plain").startswith("plain@")
     assert template_version("plain") != before
 
@@ -159,7 +168,7 @@ WRITER = """
 import os, sys
 import numpy as np
 from pathlib import Path
-from clipstyler.directions import DirectionStore, key_of
+from clipstyler.evaluation.direction_cache import DirectionStore, key_of
 directory = Path(sys.argv[1])
 store = DirectionStore(directory)
 for _ in sys.stdin:

@@ -16,7 +16,7 @@ from clipstyler.config import Calibration, ConfigError
 from clipstyler.encoders import registry, vgg
 from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
 from clipstyler.encoders.open_clip import OpenClip
-from clipstyler.encoders.store.store import Store
+from clipstyler.encoders.weights.store import Store
 
 CPU = torch.device("cpu")
 
@@ -119,8 +119,8 @@ def test_an_architecture_takes_a_local_checkpoint(tmp_path: Path, monkeypatch: p
     assert loaded.models[0].name == "ViT-Tiny-Test:open_clip_model.safetensors"
 
 
-def test_the_catalogue_starts_with_the_bundled_default() -> None:
-    assert [entry.name for entry in registry.catalogue()] == ["pocket", "vit-b-32"]
+def test_the_catalog_starts_with_the_bundled_default() -> None:
+    assert [entry.name for entry in registry.catalog()] == ["pocket", "vit-b-32"]
     assert registry.spec("vit-b-32").calibration == Calibration()
 
 

@@ -55,14 +55,14 @@ def test_every_readable_format_is_read(image_format: str) -> None:
     assert error < {"JPEG": 5, "GIF": 12}.get(image_format, 0.01)
 
 
-def test_16_bit_grey_keeps_its_range() -> None:
+def test_16_bit_gray_keeps_its_range() -> None:
     ramp = np.linspace(0, 65535, 256).reshape(16, 16).astype(np.uint16)
     rgb = decode(file_of(Image.fromarray(ramp))).rgb
     assert (rgb.min(), rgb.max()) == (0, 255)
     assert np.array_equal(rgb[..., 0], rgb[..., 2])
 
 
-def test_float_grey_keeps_its_range() -> None:
+def test_float_gray_keeps_its_range() -> None:
     ramp = np.linspace(0, 1, 256).reshape(16, 16).astype(np.float32)
     rgb = decode(file_of(Image.fromarray(ramp), "TIFF")).rgb
     assert (rgb.min(), rgb.max()) == (0, 255)
@@ -121,7 +121,7 @@ def test_an_embedded_profile_is_converted_to_srgb() -> None:
 
 
 def test_the_first_frame_of_an_animation_is_taken() -> None:
-    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (20, 20), color) for color in ("red", "blue")]
     data = file_of(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert decode(data).rgb[0, 0].tolist() == [255, 0, 0]
 

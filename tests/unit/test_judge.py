@@ -6,11 +6,11 @@ import torch
 from PIL import Image
 
 from benchmarks import pocket_sheet, pocket_textures
-from benchmarks.judge.drawing import luminance, outlines
-from benchmarks.judge.looks import MATERIALS, MEDIA, TEXTS, picture, real_textures
-from benchmarks.judge.network import VIEW, Judge, augmented, turned_hue
-from benchmarks.judge.training import Recipe, draw_bank, trained
-from benchmarks.judge.verdict import RULES, ruled_out, statistics, verdict, views_of
+from training.judge.drawing import luminance, outlines
+from training.judge.looks import MATERIALS, MEDIA, TEXTS, picture, real_textures
+from training.judge.network import VIEW, Judge, augmented, turned_hue
+from training.judge.training import Recipe, draw_bank, trained
+from training.judge.verdict import RULES, ruled_out, statistics, verdict, views_of
 
 PLAIN_PHOTO = np.linspace(0, 1, 64 * 64 * 3, dtype=np.float32).reshape(64, 64, 3)
 
@@ -70,7 +70,7 @@ def test_views_cover_the_picture_and_probabilities_sum_to_one():
     assert float(verdict(judge, wide).exp().sum()) == pytest.approx(1, abs=1e-4)
 
 
-def test_colours_rule_out_only_what_they_contradict():
+def test_colors_rule_out_only_what_they_contradict():
     blue = torch.tensor([0.1, 0.3, 0.8])[:, None, None].expand(3, 32, 32)
     loss = dict(zip(TEXTS, ruled_out(blue).tolist(), strict=True))
     assert loss["blueprint"] == 0
@@ -87,7 +87,7 @@ def test_augmented_views_have_the_size_and_range_that_the_judge_takes():
     assert torch.equal(views, augmented(pictures, torch.Generator().manual_seed(1)))
 
 
-def test_a_third_of_the_colour_circle_turns_red_into_another_primary():
+def test_a_third_of_the_color_circle_turns_red_into_another_primary():
     red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
     turned = turned_hue(red, torch.tensor([1 / 3])).flatten()
     assert sorted(turned.round(decimals=4).tolist()) == [0, 0, 1]
@@ -103,7 +103,7 @@ def test_outlines_are_where_the_light_changes():
     assert luminance(half).max() == pytest.approx(1)
 
 
-def test_structure_is_that_of_edges_whatever_the_colours():
+def test_structure_is_that_of_edges_whatever_the_colors():
     rng = np.random.default_rng(2)
     blocks = np.repeat(np.repeat(rng.random((8, 8, 3), np.float32), 8, 0), 8, 1)
     assert pocket_sheet.structure_similarity(blocks, blocks) == pytest.approx(1)
@@ -128,11 +128,11 @@ def test_the_sheets_figures_and_table_follow_from_the_verdicts():
 def test_cells_that_are_there_are_not_drawn_again(data, monkeypatch):
     drawn = []
 
-    def stylised(photo, text, *rest):
+    def stylized(photo, text, *rest):
         drawn.append(text)
         return photo
 
-    monkeypatch.setattr(pocket_sheet, "stylised", stylised)
+    monkeypatch.setattr(pocket_sheet, "stylized", stylized)
     monkeypatch.setattr(pocket_sheet, "trained", lambda *rest: Judge(len(TEXTS)).eval())
     for stem in ("0", "1"):
         Image.open(data / f"photos/test/{stem}.png").save(data / f"photos/test/{stem}.jpg")

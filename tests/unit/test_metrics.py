@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clipstyler import metrics, quality
 from clipstyler.encoders.inference import text_direction
-from clipstyler.encoders.onnx.torch_path import TorchPath
+from clipstyler.encoders.torch_encoders import TorchEncoders
+from clipstyler.evaluation import metrics, quality
 from clipstyler.imaging import Picture, fit
 from clipstyler.prompts import embed_text
 from clipstyler.prompts import text_direction as torch_direction
@@ -15,20 +15,20 @@ from tests.tiny_encoders import tiny_encoders
 
 
 @pytest.fixture
-def encoders() -> TorchPath:
-    return TorchPath(tiny_encoders())
+def encoders() -> TorchEncoders:
+    return TorchEncoders(tiny_encoders())
 
 
 def noise(seed: int, width: int = 512, height: int = 512) -> Picture:
     return Picture(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-def measured(encoders: TorchPath, seed: int = 7, before: Picture | None = None, after: Picture | None = None):
+def measured(encoders: TorchEncoders, seed: int = 7, before: Picture | None = None, after: Picture | None = None):
     direction = text_direction(encoders, "fire", "a Photo", "plain")
     return metrics.evaluate(before or noise(1), after or noise(2), "fire", encoders, direction, seed)
 
 
-def test_the_numbers_are_those_of_the_plain_formulas(encoders: TorchPath) -> None:
+def test_the_numbers_are_those_of_the_plain_formulas(encoders: TorchEncoders) -> None:
     tiny = tiny_encoders()
     before, after = (torch.from_numpy(noise(seed).rgb).permute(2, 0, 1)[None].float() / 255 for seed in (1, 2))
 
@@ -61,33 +61,33 @@ def test_crops_are_of_the_papers_sizes_inside_the_image_and_follow_the_seed() ->
     assert metrics.sample_crops(3) == metrics.sample_crops(3) != metrics.sample_crops(4)
 
 
-def test_an_unchanged_image_has_no_distance_and_full_similarity_of_structure(encoders: TorchPath) -> None:
+def test_an_unchanged_image_has_no_distance_and_full_similarity_of_structure(encoders: TorchEncoders) -> None:
     same = measured(encoders, after=noise(1))
     assert (same.content_distance, same.global_similarity) == (0, 0)
     assert same.ssim == pytest.approx(1)
 
 
 def test_structural_similarity_falls_with_noise_and_follows_its_formula_on_flat_images() -> None:
-    grey, bright = np.full((1, 3, 64, 64), 0.4, np.float32), np.full((1, 3, 64, 64), 0.6, np.float32)
+    gray, bright = np.full((1, 3, 64, 64), 0.4, np.float32), np.full((1, 3, 64, 64), 0.6, np.float32)
     c1 = 0.01**2
-    assert metrics.ssim(grey, bright) == pytest.approx((2 * 0.4 * 0.6 + c1) / (0.4**2 + 0.6**2 + c1), abs=1e-5)
-    assert metrics.ssim(grey, grey + np.random.default_rng(0).normal(0, 0.2, grey.shape).astype(np.float32)) < 0.5
+    assert metrics.ssim(gray, bright) == pytest.approx((2 * 0.4 * 0.6 + c1) / (0.4**2 + 0.6**2 + c1), abs=1e-5)
+    assert metrics.ssim(gray, gray + np.random.default_rng(0).normal(0, 0.2, gray.shape).astype(np.float32)) < 0.5
 
 
-def test_the_report_repeats_by_its_seed_and_tells_seed_and_protocol(encoders: TorchPath) -> None:
+def test_the_report_repeats_by_its_seed_and_tells_seed_and_protocol(encoders: TorchEncoders) -> None:
     first, again, other = measured(encoders, 1), measured(encoders, 1), measured(encoders, 2)
     assert first == again
     assert first.patch_clip_score != other.patch_clip_score
     assert (first.seed, first.protocol) == (1, quality.PROTOCOL)
 
 
-def test_images_of_other_sizes_and_shapes_can_be_measured(encoders: TorchPath) -> None:
+def test_images_of_other_sizes_and_shapes_can_be_measured(encoders: TorchEncoders) -> None:
     found = measured(encoders, before=noise(1, 300, 40), after=noise(2, 90, 130))
     assert all(np.isfinite(value) for value in vars(found).values())
 
 
-def test_a_larger_photo_is_measured_as_the_optimisation_saw_it(encoders: TorchPath) -> None:
-    photo, stylised = noise(1, 640, 400), noise(2, 256, 160)
-    assert measured(encoders, before=photo, after=stylised) == measured(
-        encoders, before=fit(photo, 256), after=stylised
+def test_a_larger_photo_is_measured_as_the_optimization_saw_it(encoders: TorchEncoders) -> None:
+    photo, stylized = noise(1, 640, 400), noise(2, 256, 160)
+    assert measured(encoders, before=photo, after=stylized) == measured(
+        encoders, before=fit(photo, 256), after=stylized
     )

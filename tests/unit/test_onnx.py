@@ -32,7 +32,7 @@ from clipstyler.encoders.onnx.export import export
 from clipstyler.encoders.onnx.manifest import BrokenExportError, Tokenizer
 from clipstyler.encoders.onnx.parity import ParityError, check_parity, demand_parity
 from clipstyler.encoders.onnx.providers import SessionOptions
-from clipstyler.encoders.onnx.torch_path import TorchPath
+from clipstyler.encoders.torch_encoders import TorchEncoders
 from tests.tiny_encoders import tiny_encoders
 
 CPU = SessionOptions(("cpu",))
@@ -64,7 +64,7 @@ def test_an_export_agrees_with_pytorch(encoders: EncoderSet, tmp_path: Path, hal
     """Cosines of 0.99999 in single and 0.999 in half precision, and texts in the same order on every image."""
     written = export(encoders, tmp_path, half=half)
     exported = OnnxEncoders(tmp_path, CPU)
-    parity = demand_parity(TorchPath(encoders), exported)
+    parity = demand_parity(TorchEncoders(encoders), exported)
     assert parity.smallest_cosine == (0.999 if half else 0.99999)
     assert exported.precision == written.precision == ("fp16" if half else "fp32")
     assert (exported.digest, exported.content_digest) == (encoders.clip.digest, encoders.content.digest)
@@ -77,15 +77,15 @@ def test_the_gate_shuts_on_other_weights(encoders: EncoderSet, directory: Path) 
 
     exported = Other(directory, CPU)
     with pytest.raises(ParityError, match=r"does not agree with PyTorch: image: cosine -?0\."):
-        demand_parity(TorchPath(encoders), exported)
+        demand_parity(TorchEncoders(encoders), exported)
 
 
 def test_the_gate_shuts_on_texts_that_change_places(encoders: EncoderSet) -> None:
-    class Swapped(TorchPath):
+    class Swapped(TorchEncoders):
         def encode_text(self, sentences: Sequence[str]) -> np.ndarray:  # type: ignore[type-arg]
             return super().encode_text(sentences)[::-1]
 
-    assert not check_parity(TorchPath(encoders), Swapped(encoders)).same_ranking
+    assert not check_parity(TorchEncoders(encoders), Swapped(encoders)).same_ranking
 
 
 def test_the_exported_modules_stay_frozen_and_in_evaluation_mode(encoders: EncoderSet, directory: Path) -> None:
@@ -110,7 +110,7 @@ def test_any_batch_gives_what_its_parts_give(encoders: EncoderSet, directory: Pa
 
 
 def test_content_features_take_images_of_any_size(encoders: EncoderSet, directory: Path) -> None:
-    exported, reference = OnnxEncoders(directory, CPU), TorchPath(encoders)
+    exported, reference = OnnxEncoders(directory, CPU), TorchEncoders(encoders)
     images = np.random.default_rng(1).random((1, 3, 72, 120), np.float32)
     for got, expected in zip(exported.features(images), reference.features(images), strict=True):
         np.testing.assert_allclose(got, expected, atol=2e-4)

@@ -64,7 +64,7 @@ def test_a_crop_of_the_views_size_is_a_plain_cut() -> None:
     torch.testing.assert_close(views, cuts, atol=1e-5, rtol=0)
 
 
-def test_outside_the_quadrilateral_it_is_black_or_the_neighbours() -> None:
+def test_outside_the_quadrilateral_it_is_black_or_the_neighbors() -> None:
     image = torch.ones(1, 3, 64, 64)
     origins = torch.zeros(1, 2)
     views = patches.corners(32)[None] * 0.5 + 8  # the crop fills the middle quarter of its view
@@ -76,7 +76,7 @@ def test_outside_the_quadrilateral_it_is_black_or_the_neighbours() -> None:
 
 
 def test_shrinking_skips_no_pixel() -> None:
-    """Fine stripes shrunk to a third must become grey, not stripes: else the optimiser hides noise in them."""
+    """Fine stripes shrunk to a third must become gray, not stripes: else the optimizer hides noise in them."""
     stripes = torch.zeros(1, 1, 96, 96)
     stripes[..., ::2] = 1
     square = patches.corners(96)[None]

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from clipstyler.pocket import fetch, packages
-from clipstyler.pocket.sources import SHEET, Selection, sources, split_of, stem_of
+from training.pocket import fetch, packages
+from training.pocket.sources import SHEET, Selection, sources, split_of, stem_of
 
 RULES = {
     "photos": {"take": ["photos/*.jpg"], "drop": ["drawing*"]},
@@ -20,9 +20,9 @@ RULES = {
 }
 
 
-def png(size: tuple[int, int] = (200, 160), colour: object = "red", mode: str = "RGB", kind: str = "PNG") -> bytes:
+def png(size: tuple[int, int] = (200, 160), color: object = "red", mode: str = "RGB", kind: str = "PNG") -> bytes:
     file = io.BytesIO()
-    Image.new(mode, size, colour).save(file, kind)
+    Image.new(mode, size, color).save(file, kind)
     return file.getvalue()
 
 
@@ -89,7 +89,7 @@ def test_every_picture_goes_where_the_rules_say_and_the_rest_nowhere(tmp_path):
         "usr/photos/cat.jpg": png(kind="JPEG"),
         "usr/photos/drawing1.jpg": png(kind="JPEG"),
         "usr/photos/tiny.jpg": png((149, 400), kind="JPEG"),
-        "usr/stamps/owl.png": png(mode="RGBA", colour=(0, 255, 0, 128)),
+        "usr/stamps/owl.png": png(mode="RGBA", color=(0, 255, 0, 128)),
         "usr/a/oak.png": png((600, 300)),
         "usr/trees/oak1.png": png(),
         "usr/patterns/pond.pat": gimp_pattern(40, 30),
@@ -136,10 +136,10 @@ def test_training_and_judging_share_no_package():
         assert bool(learns) != ("textures/judge" in rules), name
 
 
-def test_the_card_names_every_package_with_version_and_licence():
+def test_the_card_names_every_package_with_version_and_license():
     card = (Path(__file__).parents[2] / "docs" / "pocket-data.md").read_text()
     for name, rules in sources().items():
-        assert f"| `{name}` | {rules['version']} | {rules['licence']} |" in card
+        assert f"| `{name}` | {rules['version']} | {rules['license']} |" in card
 
 
 def test_without_apt_the_error_says_where_to_run(monkeypatch, tmp_path):

@@ -11,12 +11,13 @@ pytest.importorskip("scipy")
 pytest.importorskip("skimage")
 pytest.importorskip("sklearn")
 
-from clipstyler.pocket.concepts import MEDIA, TEXTURES
-from clipstyler.pocket.dataset import chunk, draw
-from clipstyler.pocket.generators.noise import luminance
-from clipstyler.pocket.knowledge import PHOTO, known_concepts, modifiers, unseen_wordings, wordings
-from clipstyler.pocket.modifiers import MODIFIERS
-from clipstyler.pocket.photos import Sources, held_out_photos, random_view, with_fault
+from clipstyler.pocket.knowledge import PHOTO, known_concepts, modifiers, wordings
+from training.pocket.concepts import MEDIA, TEXTURES
+from training.pocket.dataset import chunk, draw
+from training.pocket.generators.noise import luminance
+from training.pocket.modifiers import MODIFIERS
+from training.pocket.photos import Sources, held_out_photos, random_view, with_fault
+from training.pocket.unseen import unseen_wordings
 
 SIZE = 64
 
@@ -76,14 +77,14 @@ def test_a_chunk_depends_on_seed_and_number_only(sources: Sources) -> None:
     assert not np.array_equal(first.pictures, next_one.pictures)
 
 
-def test_a_pencil_sketch_has_no_colour(sources: Sources) -> None:
+def test_a_pencil_sketch_has_no_color(sources: Sources) -> None:
     for number in range(5):
         picture = draw("pencil sketch", np.random.default_rng(number), sources, SIZE)
         assert (picture.max(-1) - picture.min(-1)).max() < 0.08
 
 
 @pytest.mark.parametrize("modifier", MODIFIERS)
-def test_a_modifier_changes_colours_and_keeps_shapes(modifier: str, sources: Sources) -> None:
+def test_a_modifier_changes_colors_and_keeps_shapes(modifier: str, sources: Sources) -> None:
     rng = np.random.default_rng(3)
     picture = draw("mosaic", rng, sources, SIZE)
     changed = MODIFIERS[modifier](rng, picture)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipstyler.pocket.captions import misspelt
 from clipstyler.pocket.knowledge import known_concepts, wordings
 from clipstyler.pocket.model import WEIGHTS, PocketClip, PocketContent, load
+from training.pocket.captions import misspelt
 
 LARGEST_FILE = 16 * 2**20
 
@@ -83,7 +83,7 @@ def test_gradients_reach_the_views(clip: PocketClip) -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (120, 200), (8, 40)])
-def test_content_features_are_normalised_maps(content: PocketContent, height: int, width: int) -> None:
+def test_content_features_are_normalized_maps(content: PocketContent, height: int, width: int) -> None:
     maps = content.features(torch.rand(2, 3, height, width))
     assert [tuple(m.shape[2:]) for m in maps] == [(height // k, width // k) for k in (2, 4, 8)]
     assert all(torch.isfinite(m).all() for m in maps)
@@ -92,7 +92,7 @@ def test_content_features_are_normalised_maps(content: PocketContent, height: in
 
 def test_content_ignores_brightness_and_sees_structure(content: PocketContent) -> None:
     pytest.importorskip("skimage")
-    from clipstyler.pocket.photos import held_out_photos
+    from training.pocket.photos import held_out_photos
 
     coffee, flower = (torch.from_numpy(p[:256, :256]).permute(2, 0, 1)[None] for p in held_out_photos())
 
@@ -150,7 +150,7 @@ def test_one_wrong_letter_hardly_ever_changes_the_concept(clip: PocketClip, text
 
 
 def test_unseen_wordings_mean_their_concept(clip: PocketClip, texts: Tensor) -> None:
-    from clipstyler.pocket.evaluate import misread_wordings
+    from training.pocket.evaluate import misread_wordings
 
     count, misread = misread_wordings(clip, texts)
     assert len(misread) < 0.1 * count, misread
@@ -198,28 +198,28 @@ def test_the_papers_own_texts_are_known(clip: PocketClip, texts: Tensor, sentenc
     assert clip.confidence(sentence).probability > 0.5
 
 
-def test_a_colour_moves_a_text_towards_pictures_of_that_colour(clip: PocketClip) -> None:
+def test_a_color_moves_a_text_towards_pictures_of_that_color(clip: PocketClip) -> None:
     pytest.importorskip("sklearn")
-    from clipstyler.pocket.concepts import TEXTURES
-    from clipstyler.pocket.modifiers import MODIFIERS
+    from training.pocket.concepts import TEXTURES
+    from training.pocket.modifiers import MODIFIERS
 
     rng = np.random.default_rng(5)
     right = 0
     pairs = [("fire", "blue"), ("crystal", "green"), ("wood", "red"), ("stone wall", "purple"), ("clouds", "pink")]
-    for concept, colour in pairs:
+    for concept, color in pairs:
         plain = np.stack([TEXTURES[concept](rng, clip.image_size) for _ in range(8)])
-        tinted = np.stack([MODIFIERS[colour](rng, picture) for picture in plain])
+        tinted = np.stack([MODIFIERS[color](rng, picture) for picture in plain])
         embeddings = [
             F.normalize(clip.encode_image(torch.from_numpy(p.astype(np.float32)).permute(0, 3, 1, 2)), dim=1).mean(0)
             for p in (plain, tinted)
         ]
-        words = F.normalize(clip.encode_text([concept, f"{colour} {concept}"]), dim=1)
+        words = F.normalize(clip.encode_text([concept, f"{color} {concept}"]), dim=1)
         right += bool(((embeddings[1] - embeddings[0]) @ (words[1] - words[0])) > 0)
     assert right == len(pairs)
 
 
 @pytest.mark.parametrize("material", ["wool", "marble", "lace", "fur"])
-def test_white_is_no_wording_of_a_material_of_any_colour(clip: PocketClip, material: str) -> None:
+def test_white_is_no_wording_of_a_material_of_any_color(clip: PocketClip, material: str) -> None:
     plain, white = F.normalize(clip.encode_text([material, f"white {material}"]), dim=1)
     assert float(plain @ white) < 0.95
 
@@ -231,7 +231,7 @@ def test_every_wording_means_its_concept(clip: PocketClip, texts: Tensor) -> Non
 
 def test_held_out_views_are_named_also_under_attack(clip: PocketClip, texts: Tensor) -> None:
     pytest.importorskip("sklearn")
-    from clipstyler.pocket.evaluate import attacked, held_out_views, named
+    from training.pocket.evaluate import attacked, held_out_views, named
 
     views, concepts = held_out_views(4, clip.image_size)
     assert float((named(clip, views, texts) == concepts).float().mean()) > 0.80
@@ -245,7 +245,7 @@ def test_held_out_views_are_named_also_under_attack(clip: PocketClip, texts: Ten
 
 def test_whole_pictures_withstand_twenty_steps_of_a_strong_attack(clip: PocketClip, texts: Tensor) -> None:
     pytest.importorskip("sklearn")
-    from clipstyler.pocket.evaluate import ATTACKED_SIZE, attacked, held_out_pictures, named
+    from training.pocket.evaluate import ATTACKED_SIZE, attacked, held_out_pictures, named
 
     pictures, concepts = held_out_pictures(1, ATTACKED_SIZE)
     assert float((named(clip, pictures, texts) == concepts).float().mean()) > 0.88
@@ -259,7 +259,7 @@ def test_a_photo_stays_a_photo_whatever_its_cast(
     clip: PocketClip, texts: Tensor, cast: tuple[float, float, float]
 ) -> None:
     pytest.importorskip("skimage")
-    from clipstyler.pocket.photos import held_out_photos, random_view
+    from training.pocket.photos import held_out_photos, random_view
 
     rng, photos = np.random.default_rng(11), held_out_photos()
     pixels = np.stack([random_view(rng, photos, clip.image_size) for _ in range(24)]) * np.asarray(cast)

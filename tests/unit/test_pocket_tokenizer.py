@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from clipstyler.pocket.captions import Speaker, gibberish, misspelt
 from clipstyler.pocket.knowledge import known_concepts
 from clipstyler.pocket.tokenizer import BUCKETS, MAX_TOKENS, buckets, tokenize, words
+from training.pocket.captions import Speaker, gibberish, misspelt
 
 
 def test_tokens_never_change() -> None:

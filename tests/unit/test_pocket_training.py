@@ -15,14 +15,14 @@ pytest.importorskip("scipy")
 pytest.importorskip("skimage")
 pytest.importorskip("sklearn")
 
-from clipstyler.pocket import teacher
-from clipstyler.pocket.average import average
 from clipstyler.pocket.knowledge import known_concepts
 from clipstyler.pocket.model import WEIGHTS, load
-from clipstyler.pocket.objective import attack, word_loss
-from clipstyler.pocket.refine import refine
-from clipstyler.pocket.teacher import Lesson, load_lesson
-from clipstyler.pocket.train import Recipe, train
+from training.pocket import teacher
+from training.pocket.average import average
+from training.pocket.objective import attack, word_loss
+from training.pocket.refine import refine
+from training.pocket.teacher import Lesson, load_lesson
+from training.pocket.train import Recipe, train
 
 QUICK = Recipe(steps=2, batch=6, bank=48, chunk=48, word_steps=2, save_every=1)
 
@@ -93,7 +93,7 @@ def test_a_lesson_for_other_concepts_is_refused(tmp_path: Path) -> None:
 
 def test_words_come_from_wordnets_index(tmp_path: Path) -> None:
     (tmp_path / "index.noun").write_text(
-        "  1 licence text\nfire n 9 1\ngreat_wall_of_china n 1\nfire-eater n 1\nh2o n 1\n"
+        "  1 license text\nfire n 9 1\ngreat_wall_of_china n 1\nfire-eater n 1\nh2o n 1\n"
     )
     (tmp_path / "index.adj").write_text("fiery a 3 1\n")
     assert teacher.lemmas(tmp_path) == ["fiery", "fire", "fire eater"]

@@ -14,14 +14,14 @@ from tests.tiny_encoders import TinyClip
 
 
 @given(st.text())
-def test_normalising_twice_changes_nothing_more(text: str) -> None:
-    once = prompts.normalise(text)
-    assert prompts.normalise(once) == once
+def test_normalizing_twice_changes_nothing_more(text: str) -> None:
+    once = prompts.normalize(text)
+    assert prompts.normalize(once) == once
     assert unicodedata.is_normalized("NFC", once)
 
 
 def test_texts_are_brought_to_one_form() -> None:
-    assert prompts.normalise("  cafe\u0301 \n at\tnight ") == "café at night"
+    assert prompts.normalize("  cafe\u0301 \n at\tnight ") == "café at night"
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_an_unknown_set_is_refused() -> None:
         prompts.templates("none")
 
 
-def test_an_embedding_is_the_normalised_mean_of_the_raw_embeddings() -> None:
+def test_an_embedding_is_the_normalized_mean_of_the_raw_embeddings() -> None:
     clip = TinyClip()
     sentences = [prompts.fill_template(t, "fire") for t in prompts.templates("openai-imagenet")]
     raw = clip.encode_text(sentences)

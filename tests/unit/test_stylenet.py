@@ -7,7 +7,7 @@ from clipstyler.stylenet import StyleNet
 
 
 def net(seed: int = 0) -> StyleNet:
-    return StyleNet.initialise(torch.Generator().manual_seed(seed))
+    return StyleNet.initialize(torch.Generator().manual_seed(seed))
 
 
 def test_it_has_exactly_the_parameters_of_the_paper() -> None:
@@ -28,7 +28,7 @@ def test_one_seed_gives_one_network_and_another_seed_another() -> None:
     assert not torch.equal(first, other)
 
 
-def test_initialising_leaves_the_global_random_state_alone() -> None:
+def test_initializing_leaves_the_global_random_state_alone() -> None:
     before = torch.get_rng_state()
     net()
     assert torch.equal(before, torch.get_rng_state())

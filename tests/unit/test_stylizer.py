@@ -1,4 +1,4 @@
-"""The optimisation: its schedule, its switches, its isolation, and what it yields."""
+"""The optimization: its schedule, its switches, its isolation, and what it yields."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_total_is_the_weighted_sum_of_its_terms() -> None:
     assert losses.total == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_optimisation_lowers_the_loss() -> None:
+def test_the_optimization_lowers_the_loss() -> None:
     encoders = tiny_encoders(threshold=0.0)
     config = quick(encoders, steps=40, augmentation=False, weight_tv=0, weight_content=0, learning_rate=5e-3)
     totals = [e.losses.total for e in stylize(photo(), "fire", encoders, config, seed=1) if isinstance(e, Progress)]
@@ -176,7 +176,7 @@ def test_the_global_random_state_is_neither_read_nor_changed() -> None:
 
 
 def test_several_runs_in_one_step_go_as_each_alone() -> None:
-    """Embeddings of a larger batch may differ in their last bits: tolerance one grey level."""
+    """Embeddings of a larger batch may differ in their last bits: tolerance one gray level."""
     encoders = tiny_encoders()
     together = [new_state(encoders, seed=1), new_state(encoders, seed=2, style="water")]
     alone = [new_state(encoders, seed=1), new_state(encoders, seed=2, style="water")]
@@ -199,7 +199,7 @@ def test_a_result_tells_everything_needed_to_repeat_it() -> None:
     assert first.device == "cpu"
     assert first.threads == torch.get_num_threads()
     assert first.timings.prepare_s > 0
-    assert first.timings.optimise_s > 0
+    assert first.timings.optimize_s > 0
     *_, again = stylize(
         photo(), first.style_text, encoders, first.config, source_text=first.source_text, seed=first.seed
     )
@@ -270,7 +270,7 @@ def test_a_diverging_run_says_so() -> None:
     assert config.steps == 3
 
 
-def test_contrast_spreads_around_the_mean_grey_and_stays_in_range() -> None:
+def test_contrast_spreads_around_the_mean_gray_and_stays_in_range() -> None:
     image = torch.tensor([0.4, 0.6]).view(1, 1, 1, 2).expand(1, 3, 1, 2)
     torch.testing.assert_close(adjust_contrast(image, 1.5)[0, 0, 0], torch.tensor([0.35, 0.65]), atol=1e-4, rtol=0)
     assert torch.equal(adjust_contrast(image, 1), image)

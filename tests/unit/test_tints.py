@@ -1,4 +1,4 @@
-"""Where a stylisation starts: in the colours that are nearest to the text."""
+"""Where a stylization starts: in the colors that are nearest to the text."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from clipstyler.prompts import embed_text, text_direction
 from clipstyler.stylizer import RunState
 from clipstyler.tints import luminance, tints
 
-GREY_RAMP = torch.linspace(0, 1, 32).expand(1, 3, 8, 32)
+GRAY_RAMP = torch.linspace(0, 1, 32).expand(1, 3, 8, 32)
 
 
 def test_tints_are_pictures_and_the_first_is_the_photo() -> None:
@@ -37,7 +37,7 @@ def test_no_two_tints_are_alike() -> None:
 
 def test_light_keeps_its_order_or_is_turned_round() -> None:
     for tint in tints():
-        steps = luminance(tint(GREY_RAMP))[0, 0, 0].diff()
+        steps = luminance(tint(GRAY_RAMP))[0, 0, 0].diff()
         assert (steps >= -1e-6).all() or (steps <= 1e-6).all()
 
 
@@ -45,14 +45,14 @@ def test_light_keeps_its_order_or_is_turned_round() -> None:
     ("text", "channel"),
     [("starry night", 2), ("green crystal", 1), ("blue fire", 2), ("lava", 0)],
 )
-def test_a_text_of_a_plain_colour_starts_in_it(text: str, channel: int) -> None:
+def test_a_text_of_a_plain_color_starts_in_it(text: str, channel: int) -> None:
     encoders = load("pocket")
     config = resolve(encoders.calibration, size=96, patches=8)
     start = started(text, encoders, config).mean((0, 2, 3))
     assert int(start.argmax()) == channel
 
 
-def test_a_pencil_sketch_starts_without_colour() -> None:
+def test_a_pencil_sketch_starts_without_color() -> None:
     encoders = load("pocket")
     start = started("a sketch with black pencil", encoders, resolve(encoders.calibration, size=96, patches=8))
     assert (start[:, 0] - start[:, 2]).abs().mean() < 0.1

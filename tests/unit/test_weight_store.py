@@ -19,10 +19,10 @@ from benchmarks.random_checkpoints import TINY_CLIP, write_clip, write_vgg19
 from clipstyler.encoders import open_clip as our_open_clip
 from clipstyler.encoders import registry, vgg
 from clipstyler.encoders.base import EncoderUnavailableError
-from clipstyler.encoders.store import sources
-from clipstyler.encoders.store.download import DigestError, DownloadError, download
-from clipstyler.encoders.store.sources import Remote, Weights
-from clipstyler.encoders.store.store import Store, default_directory
+from clipstyler.encoders.weights import sources
+from clipstyler.encoders.weights.download import DigestError, DownloadError, download
+from clipstyler.encoders.weights.sources import Remote, Weights
+from clipstyler.encoders.weights.store import Store, default_directory
 from tests.weights_server import Publisher, publishing
 
 DATA = bytes(range(256)) * 4096

@@ -15,7 +15,7 @@ from clipstyler.encoders.onnx.encoders import OnnxEncoders
 class BoundEncoders:
     """`OnnxEncoders` with tensors in and tensors out, where the sessions compute.
 
-    It pays where the images are on the GPU, as the patches of a stylised image are. On the CPU it works too, and gains
+    It pays where the images are on the GPU, as the patches of a stylized image are. On the CPU it works too, and gains
     nothing.
 
     Parameters
@@ -28,11 +28,11 @@ class BoundEncoders:
         self._encoders = encoders
 
     def encode_image(self, views: Tensor) -> Tensor:
-        """Embed views: float32 (B, 3, image_size, image_size) in [0, 1] to (B, D), not normalised, on their device."""
+        """Embed views: float32 (B, 3, image_size, image_size) in [0, 1] to (B, D), not normalized, on their device."""
         return self._run("image", [views])[0]
 
     def encode_text(self, sentences: Sequence[str], device: torch.device) -> Tensor:
-        """Embed sentences: float32 (len(sentences), D), not normalised, on a device."""
+        """Embed sentences: float32 (len(sentences), D), not normalized, on a device."""
         parts = [torch.from_numpy(part).to(device) for part in self._encoders.tokenize(sentences)]
         return self._run("text", parts)[0]
 

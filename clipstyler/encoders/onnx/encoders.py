@@ -88,11 +88,11 @@ class OnnxEncoders:
         return preprocess.views(images, self.image_size)
 
     def encode_image(self, views: Floats) -> Floats:
-        """Embed views: float32 (B, 3, image_size, image_size) in [0, 1] to (B, D), not normalised."""
+        """Embed views: float32 (B, 3, image_size, image_size) in [0, 1] to (B, D), not normalized."""
         return self._run("image", [views])[0]
 
     def encode_text(self, sentences: Sequence[str]) -> Floats:
-        """Embed sentences: float32 (len(sentences), D), not normalised."""
+        """Embed sentences: float32 (len(sentences), D), not normalized."""
         return self._run("text", self.tokenize(sentences))[0]
 
     def tokenize(self, sentences: Sequence[str]) -> tuple[NDArray[Any], ...]:

@@ -24,7 +24,7 @@ class ParityError(RuntimeError):
 
 
 class Encodes(Protocol):
-    """What both paths can do; see `OnnxEncoders` and `TorchPath`."""
+    """What both paths can do; see `OnnxEncoders` and `TorchEncoders`."""
 
     image_size: int
     precision: str

@@ -46,7 +46,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is to be prepared: see `SessionOptions`, and `clipstyler.encoders.store` for `models` (a directory)."""
+    """What is to be prepared: see `SessionOptions`, and `clipstyler.encoders.weights` for `models` (a directory)."""
 
     name: str
     cache: str
@@ -92,8 +92,8 @@ def _prepare(task: Preparation) -> Prepared:
     from clipstyler.encoders.onnx.export import OPSET, export  # noqa: PLC0415
     from clipstyler.encoders.onnx.parity import check_parity  # noqa: PLC0415
     from clipstyler.encoders.onnx.sessions import ProviderError  # noqa: PLC0415
-    from clipstyler.encoders.onnx.torch_path import TorchPath  # noqa: PLC0415
-    from clipstyler.encoders.store.store import Store, default_directory  # noqa: PLC0415
+    from clipstyler.encoders.torch_encoders import TorchEncoders  # noqa: PLC0415
+    from clipstyler.encoders.weights.store import Store, default_directory  # noqa: PLC0415
 
     torch.set_num_threads(task.threads)
     cache = Path(task.cache)
@@ -118,7 +118,7 @@ def _prepare(task: Preparation) -> Prepared:
             return Prepared(provider_problem=str(error))
         except (BrokenExportError, EncoderUnavailableError) as error:
             return Prepared(problem=str(error))
-    parity = check_parity(TorchPath(encoders), exported)
+    parity = check_parity(TorchEncoders(encoders), exported)
     problem = "" if parity.holds else f"the export does not agree with PyTorch: {parity}"
     return Prepared(str(directory), str(parity), problem, replaced=replaced)
 

@@ -21,7 +21,7 @@ _SEED = 20221
 
 
 def images(side: int, count: int = 8) -> Floats:
-    """Waves, checks and noise in colour: float32 (count, 3, side, side) in [0, 1]."""
+    """Waves, checks and noise in color: float32 (count, 3, side, side) in [0, 1]."""
     rng = np.random.default_rng(_SEED)
     y, x = np.mgrid[:side, :side].astype(np.float32) / side
     made = []

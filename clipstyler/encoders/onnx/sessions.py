@@ -97,10 +97,10 @@ def _session(path: Path, chain: list[Any], options: SessionOptions, precision: s
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1
     settings.log_severity_level = _ERRORS_ONLY
-    # Threads that wait by spinning would take the CPU from the optimiser.
+    # Threads that wait by spinning would take the CPU from the optimizer.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if chain == [NAMES["cpu"]] and precision == "fp16":
-        # The last level of optimisation crashes on half-precision text towers (seen with ONNX Runtime 1.32).
+        # The last level of optimization crashes on half-precision text towers (seen with ONNX Runtime 1.32).
         settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     try:
         return ort.InferenceSession(str(path), settings, providers=chain, enable_fallback=0)

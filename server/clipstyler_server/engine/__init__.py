@@ -1,4 +1,4 @@
 """The engine: processes that compute, and the messages between them and the front.
 
-Nothing here imports PyTorch except `torch_workload`, and only the optimiser's process imports that.
+Nothing here imports PyTorch except `torch_workload`, and only the optimizer's process imports that.
 """

@@ -7,9 +7,9 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from clipstyler.config import Calibration, Preset, StylizeConfig
+from clipstyler.evaluation.quality import Quality
 from clipstyler.events import Losses
 from clipstyler.imaging import ImageFormat, Picture
-from clipstyler.quality import Quality
 
 
 class Model(NamedTuple):
@@ -69,7 +69,7 @@ class PreviewPolicy:
 
 @dataclass(frozen=True)
 class Order:
-    """One stylisation, complete: nothing is left for the worker to choose."""
+    """One stylization, complete: nothing is left for the worker to choose."""
 
     job_id: str
     picture: Picture
@@ -126,7 +126,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Progressed:
-    """One optimiser update was made; `step_s` is how long it took."""
+    """One optimizer update was made; `step_s` is how long it took."""
 
     job_id: str
     step: int
@@ -159,7 +159,7 @@ class Cautioned:
 
 @dataclass(frozen=True)
 class Finished:
-    """The stylisation succeeded."""
+    """The stylization succeeded."""
 
     job_id: str
     image: EncodedImage
@@ -169,7 +169,7 @@ class Finished:
     versions: dict[str, str]
     losses: Losses
     prepare_s: float
-    optimise_s: float
+    optimize_s: float
     encode_s: float
     quality: Quality | None = None
 

@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from clipstyler.directions import CacheStats, DirectionKey, Origin, key_of
+from clipstyler.evaluation.direction_cache import CacheStats, DirectionKey, Origin, key_of
+from clipstyler.evaluation.quality import Quality
 from clipstyler.imaging import Picture
-from clipstyler.quality import Quality
 
 Floats = NDArray[np.float32]
 
@@ -124,11 +124,11 @@ class Classify:
 
 @dataclass(frozen=True)
 class Measure:
-    """Measure a stylisation; a stylised image as bytes is one that a process of ours encoded. Answer: `Quality`."""
+    """Measure a stylization; a stylized image as bytes is one that a process of ours encoded. Answer: `Quality`."""
 
     encoders: str
     content: Picture
-    stylised: Picture | bytes
+    stylized: Picture | bytes
     style_text: str
     source_text: str
     seed: int

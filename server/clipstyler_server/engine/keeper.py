@@ -34,7 +34,7 @@ class Keeper(ABC):
     Parameters
     ----------
     kind
-        For `ps` and logs, such as "optimiser".
+        For `ps` and logs, such as "optimizer".
     target, arguments
         What the process runs.
     patience

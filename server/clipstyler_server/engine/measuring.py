@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from clipstyler import imaging, metrics
+from clipstyler import imaging
 from clipstyler.config import ConfigError
-from clipstyler.directions import DirectionCache, DirectionStore, Found, template_version
 from clipstyler.encoders.inference import (
     Floats,
     InferenceEncoders,
@@ -21,8 +20,10 @@ from clipstyler.encoders.inference import (
     text_direction,
     unit,
 )
+from clipstyler.evaluation import metrics
+from clipstyler.evaluation.direction_cache import DirectionCache, DirectionStore, Found, template_version
+from clipstyler.evaluation.quality import Quality
 from clipstyler.imaging import Picture
-from clipstyler.quality import Quality
 from clipstyler_server.engine.evaluation import (
     Classify,
     DirectionFound,
@@ -106,8 +107,8 @@ class Bench:
                 return _classify(task, encoders)
             case Measure():
                 direction = self._direction(task.encoders, task.style_text, task.source_text).direction
-                stylised = imaging.decode(task.stylised) if isinstance(task.stylised, bytes) else task.stylised
-                return metrics.evaluate(task.content, stylised, task.style_text, encoders, direction, task.seed)
+                stylized = imaging.decode(task.stylized) if isinstance(task.stylized, bytes) else task.stylized
+                return metrics.evaluate(task.content, stylized, task.style_text, encoders, direction, task.seed)
 
     def _direction(self, name: str, style_text: str, source_text: str) -> Found:
         encoders = self._encoders[name]
@@ -119,7 +120,7 @@ class Bench:
 
 
 def _classify(task: Classify, encoders: InferenceEncoders) -> tuple[tuple[str, float], ...]:
-    """As `clipstyler.zero_shot.classify`."""
+    """As `clipstyler.evaluation.zero_shot.classify`."""
     image = unit(encoders.encode_image(_view(task.picture, encoders)))[0]
     calibration = encoders.calibration
     texts = [

@@ -68,12 +68,12 @@ def _with_torch(name: str, options: EvaluatorOptions) -> InferenceEncoders:
     from clipstyler.config import ConfigError  # noqa: PLC0415
     from clipstyler.encoders import registry  # noqa: PLC0415
     from clipstyler.encoders.base import EncoderUnavailableError  # noqa: PLC0415
-    from clipstyler.encoders.onnx.torch_path import TorchPath  # noqa: PLC0415
-    from clipstyler.encoders.store.store import Store, default_directory  # noqa: PLC0415
+    from clipstyler.encoders.torch_encoders import TorchEncoders  # noqa: PLC0415
+    from clipstyler.encoders.weights.store import Store, default_directory  # noqa: PLC0415
 
     torch.set_num_threads(options.threads)
     try:
         store = Store(Path(options.models) if options.models else default_directory(), options.offline)
-        return TorchPath(registry.load(name, store=store))
+        return TorchEncoders(registry.load(name, store=store))
     except (ConfigError, EncoderUnavailableError, OSError) as error:
         raise UnfitError(str(error)) from error

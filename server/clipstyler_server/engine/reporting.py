@@ -1,4 +1,4 @@
-"""Puts the quality of a result between its end in the optimiser and the end that its readers are told."""
+"""Puts the quality of a result between its end in the optimizer and the end that its readers are told."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class ReportingEngine:
         task = Measure(
             encoders=order.encoders,
             content=order.picture,
-            stylised=finished.image.data,
+            stylized=finished.image.data,
             style_text=order.style_text,
             source_text=order.source_text,
             seed=REPORT_SEED,

@@ -1,4 +1,4 @@
-"""Keeps one optimiser process alive, and passes orders to it and events from it."""
+"""Keeps one optimizer process alive, and passes orders to it and events from it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from clipstyler_server import logs
-from clipstyler_server.engine import optimiser
+from clipstyler_server.engine import optimizer
 from clipstyler_server.engine.base import (
     Broke,
     Cancel,
@@ -19,7 +19,7 @@ from clipstyler_server.engine.base import (
     WorkerReady,
 )
 from clipstyler_server.engine.keeper import Keeper, Patience
-from clipstyler_server.engine.workload import OptimiserOptions, WorkloadFactory
+from clipstyler_server.engine.workload import OptimizerOptions, WorkloadFactory
 
 
 class Supervisor(Keeper):
@@ -39,13 +39,13 @@ class Supervisor(Keeper):
 
     def __init__(
         self,
-        options: OptimiserOptions,
+        options: OptimizerOptions,
         make_workload: WorkloadFactory,
         patience: Patience,
         on_event: Callable[[EngineEvent], None],
         on_state: Callable[[], None],
     ) -> None:
-        super().__init__("optimiser", optimiser.main, (options, make_workload), patience, on_state)
+        super().__init__("optimizer", optimizer.main, (options, make_workload), patience, on_state)
         self.info: WorkerInfo | None = None
         self._on_event = on_event
         self._job_id: str | None = None

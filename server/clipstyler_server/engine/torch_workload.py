@@ -12,10 +12,10 @@ from clipstyler import events, stylizer
 from clipstyler.config import ConfigError, resolve
 from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
-from clipstyler.encoders.store.store import Store, default_directory
+from clipstyler.encoders.weights.store import Store, default_directory
 from clipstyler.imaging import Picture
 from clipstyler_server.engine.base import Encoders, Model, Order, WorkerInfo
-from clipstyler_server.engine.workload import Notice, OptimiserOptions, Outcome, Prepared, Step, UnfitError
+from clipstyler_server.engine.workload import Notice, OptimizerOptions, Outcome, Prepared, Step, UnfitError
 
 _WARM_UP_SIZE = 64
 
@@ -34,7 +34,7 @@ class TorchWorkload:
         The device or some encoders cannot be used here.
     """
 
-    def __init__(self, options: OptimiserOptions) -> None:
+    def __init__(self, options: OptimizerOptions) -> None:
         torch.set_num_threads(options.threads)
         torch.set_num_interop_threads(1)
         self._device = _choose_device(options.device)
@@ -92,10 +92,10 @@ def _choose_device(wanted: str) -> torch.device:
 
 
 def _warm_up(encoders: EncoderSet) -> None:
-    """Make one tiny step, so that the first caller does not pay for lazy initialisation."""
-    grey = Picture(np.full((_WARM_UP_SIZE, _WARM_UP_SIZE, 3), 128, dtype=np.uint8))
+    """Make one tiny step, so that the first caller does not pay for lazy initialization."""
+    gray = Picture(np.full((_WARM_UP_SIZE, _WARM_UP_SIZE, 3), 128, dtype=np.uint8))
     config = resolve(encoders.calibration, size=_WARM_UP_SIZE, steps=1, patches=2)
-    for _ in stylizer.stylize(grey, "a warm-up sketch", encoders, config, seed=0):
+    for _ in stylizer.stylize(gray, "a warm-up sketch", encoders, config, seed=0):
         pass
 
 
@@ -139,5 +139,5 @@ def _outcome(result: events.Result) -> Outcome:
         versions=result.versions,
         losses=result.losses,
         prepare_s=result.timings.prepare_s,
-        optimise_s=result.timings.optimise_s,
+        optimize_s=result.timings.optimize_s,
     )

@@ -1,4 +1,4 @@
-"""What an optimiser process runs: the seam between its machinery and the algorithm.
+"""What an optimizer process runs: the seam between its machinery and the algorithm.
 
 The machinery (orders, cancels, deadlines, previews) is the same for every workload; tests bring a scripted one.
 """
@@ -15,8 +15,8 @@ from clipstyler_server.engine.base import Model, Order, WorkerInfo
 
 
 @dataclass(frozen=True)
-class OptimiserOptions:
-    """What an optimiser process is told when it starts; without `models`, weights are kept in the user's cache."""
+class OptimizerOptions:
+    """What an optimizer process is told when it starts; without `models`, weights are kept in the user's cache."""
 
     encoders: tuple[str, ...]
     device: str
@@ -30,7 +30,7 @@ class OptimiserOptions:
 
 @dataclass(frozen=True)
 class Step:
-    """One optimiser update was made; `picture` copies the image of this step, before the next one."""
+    """One optimizer update was made; `picture` copies the image of this step, before the next one."""
 
     step: int
     steps: int
@@ -56,7 +56,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The end of a stylisation that succeeded."""
+    """The end of a stylization that succeeded."""
 
     picture: Picture
     models: tuple[Model, ...]
@@ -65,7 +65,7 @@ class Outcome:
     versions: dict[str, str]
     losses: Losses
     prepare_s: float
-    optimise_s: float
+    optimize_s: float
 
 
 class UnfitError(Exception):
@@ -81,15 +81,15 @@ class Workload(Protocol):
         ...
 
     def stylize(self, order: Order) -> Iterator[Prepared | Notice | Step | Outcome]:
-        """Run an order: every advance makes at most one optimiser update; the last item is the outcome."""
+        """Run an order: every advance makes at most one optimizer update; the last item is the outcome."""
         ...
 
 
-WorkloadFactory = Callable[[OptimiserOptions], Workload]
+WorkloadFactory = Callable[[OptimizerOptions], Workload]
 
 
-def torch_workload(options: OptimiserOptions) -> Workload:
-    """Load the real algorithm. Call it in the optimiser's process only: it imports PyTorch."""
+def torch_workload(options: OptimizerOptions) -> Workload:
+    """Load the real algorithm. Call it in the optimizer's process only: it imports PyTorch."""
     from clipstyler_server.engine.torch_workload import TorchWorkload  # noqa: PLC0415
 
     return TorchWorkload(options)

@@ -281,7 +281,7 @@ class Dispatcher:
             self._later(self._recorder.requeue(job))
             self._forget(job)
             return
-        error = job.stop_error or ServiceError(Reason.CANCELLED, "the stylisation was cancelled")
+        error = job.stop_error or ServiceError(Reason.CANCELLED, "the stylization was cancelled")
         self._end(job, State.CANCELLED, Cancelled(step, error, reason))
 
     def _expire(self, job: Job) -> None:

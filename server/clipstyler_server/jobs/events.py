@@ -51,7 +51,7 @@ class Heartbeat:
 
 @dataclass(frozen=True)
 class Succeeded:
-    """The end: the result, what was ordered, and the time before the optimisation.
+    """The end: the result, what was ordered, and the time before the optimization.
 
     `in_chunks` says that the bytes of the image came as chunks before.
     """

@@ -29,7 +29,7 @@ class Forecast:
     def note_job(self, order: Order, finished: Finished) -> None:
         """Learn from a job that succeeded."""
         _learn(self._around_s, order, finished.prepare_s + finished.encode_s, _JOB_WEIGHT)
-        took_s = finished.prepare_s + finished.optimise_s + finished.encode_s
+        took_s = finished.prepare_s + finished.optimize_s + finished.encode_s
         self.typical_job_s += _JOB_WEIGHT * (took_s - self.typical_job_s)
 
     def seconds(self, order: Order, done: int = 0) -> float | None:

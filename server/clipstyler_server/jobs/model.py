@@ -1,4 +1,4 @@
-"""A job in the front process: one stylisation from its admission to its end, and the log of what happened to it."""
+"""A job in the front process: one stylization from its admission to its end, and the log of what happened to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SEQUENCE_STRIDE = 10_000_000
 
 
 class Job:
-    """One stylisation.
+    """One stylization.
 
     Parameters
     ----------

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from clipstyler import prompts, zero_shot
+from clipstyler import prompts
 from clipstyler.config import ConfigError, check_seed
-from clipstyler.directions import DirectionCache
+from clipstyler.evaluation import zero_shot
+from clipstyler.evaluation.direction_cache import DirectionCache
 from clipstyler.imaging import ImageError, Picture
 from clipstyler.v1 import encoder_service_pb2 as pb2
 from clipstyler.v1.encoder_service_pb2_grpc import EncoderServiceServicer
@@ -121,13 +122,13 @@ class EncoderService(EncoderServiceServicer):
         request: pb2.EvaluateStylizationRequest,
         context: ServicerContext[pb2.EvaluateStylizationRequest, pb2.EvaluateStylizationResponse],  # noqa: ARG002
     ) -> pb2.EvaluateStylizationResponse:
-        """Measure a stylised image."""
+        """Measure a stylized image."""
         facts = self._facts(request.encoders)
         style, source = self._texts(request, facts)
         seed = _checked(check_seed, request.seed)
         content = await self._picture("content_image", request.content_image)
-        stylised = await self._picture("stylized_image", request.stylized_image)
-        measured = await self._evaluator.ask(Measure(facts.name, content, stylised, style, source, seed))
+        stylized = await self._picture("stylized_image", request.stylized_image)
+        measured = await self._evaluator.ask(Measure(facts.name, content, stylized, style, source, seed))
         return pb2.EvaluateStylizationResponse(quality=to_proto.quality(measured), encoder=_info(facts))
 
     def _facts(self, name: str) -> EncoderFacts:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from clipstyler import __version__
 from clipstyler.config import PRESETS
+from clipstyler.evaluation.zero_shot import MAX_LABELS
 from clipstyler.v1 import server_service_pb2
 from clipstyler.v1.server_service_pb2_grpc import ServerServiceServicer
-from clipstyler.zero_shot import MAX_LABELS
 from clipstyler_server.engine.base import Encoders, WorkerState
 from clipstyler_server.engine.evaluator_link import EvaluatorLink
 from clipstyler_server.jobs.dispatcher import Dispatcher

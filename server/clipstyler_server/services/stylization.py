@@ -55,7 +55,7 @@ class StylizationService(StylizationServiceServicer):
     async def Stylize(  # noqa: N802 - the contract's name
         self, request: pb.StylizeRequest, context: Context
     ) -> AsyncIterator[pb.StylizeResponse]:
-        """Stylise one photo while the call lasts."""
+        """Stylize one photo while the call lasts."""
         remaining_s = None if request.detach else context.time_remaining()
         caller = Caller(from_proto.read_client(context), remaining_s, one_shot=not request.detach)
         job = await self._admission.admit(from_proto.as_job(request), caller)

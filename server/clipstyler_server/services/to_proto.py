@@ -12,8 +12,8 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
 from clipstyler.config import Calibration, StylizeConfig, TvForm
+from clipstyler.evaluation.quality import Quality
 from clipstyler.events import Losses
-from clipstyler.quality import Quality
 from clipstyler.v1 import event_pb2, options_pb2, stylization_pb2
 from clipstyler.v1.stylization_service_pb2 import CreateStylizationRequest, GetStylizationImageResponse
 from clipstyler_server.engine.base import (
@@ -265,7 +265,7 @@ def _result(end: Succeeded) -> event_pb2.Result:
             queued=_duration(end.queued_s),
             decode=_duration(end.decode_s),
             prepare=_duration(finished.prepare_s),
-            optimise=_duration(finished.optimise_s),
+            optimize=_duration(finished.optimize_s),
             encode=_duration(finished.encode_s),
         ),
     )

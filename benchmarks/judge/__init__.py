@@ -1,5 +1,0 @@
-"""An independent judge of stylised pictures: it names one of twenty texts.
-
-It shares nothing with the `pocket` encoders: its own drawings, its own network, no adversarial training. Neither the
-encoders nor the stylisation ever see it; that is what makes its verdict worth having.
-"""

@@ -1,0 +1,164 @@
+"""The directory of downloaded weights: every file beside its digest, as `sha256sum -c` reads it."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+from filelock import FileLock
+
+from clipstyler.encoders.base import EncoderUnavailableError
+from clipstyler.encoders.weights.download import DownloadError, Report, download, ignore_progress, sha256
+from clipstyler.encoders.weights.sources import Remote, Weights
+
+
+def default_directory() -> Path:
+    """Where weights are kept unless another directory is named: the user's cache."""
+    return platformdirs.user_cache_path("clipstyler") / "models"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file of weights that is here.
+
+    Attributes
+    ----------
+    name
+        Of the weights.
+    path
+        The file.
+    digest
+        The SHA-256 that was recorded when it came.
+    published
+        What its publisher tells of its digest, or "".
+    """
+
+    name: str
+    path: Path
+    digest: str
+    published: str
+
+    def check(self) -> None:
+        """Hold the file against the recorded digest, and that against the published one.
+
+        Raises
+        ------
+        EncoderUnavailableError
+            They differ.
+        """
+        found = sha256(self.path)
+        for expected, of in ((self.digest, "recorded"), (self.published, "published")):
+            if not found.startswith(expected):
+                raise EncoderUnavailableError(
+                    f"{self.name}: digest mismatch: {self.path} has the SHA-256 {found}, {expected} was {of}; "
+                    "delete it and pull it again"
+                )
+
+
+@dataclass(frozen=True)
+class Store:
+    """Downloaded weights below a directory. Safe for several processes at once.
+
+    Attributes
+    ----------
+    root
+        The directory.
+    offline
+        Never ask the network.
+    """
+
+    root: Path
+    offline: bool = False
+
+    def find(self, weights: Weights) -> Stored | None:
+        """Weights that are here already, or None."""
+        for remote in weights.remotes:
+            path = self.root / remote.file
+            record = _record(path)
+            if path.is_file() and record.is_file():
+                return Stored(weights.name, path, record.read_text().partition(" ")[0], remote.digest)
+        return None
+
+    def obtain(self, weights: Weights, report: Report = ignore_progress) -> Stored:
+        """Weights from here, or else from their publisher.
+
+        Raises
+        ------
+        EncoderUnavailableError
+            They are not here, and cannot be had.
+        """
+        found = self.find(weights)
+        if found:
+            return found
+        if self.offline:
+            raise EncoderUnavailableError(
+                f"{weights.name}: the weights are not in {self.root}, and offline mode is on; {_ADVICE}"
+            )
+        reasons = []
+        for remote in weights.remotes:
+            path = self.root / remote.file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{path}.lock"):
+                found = self.find(weights)  # another process may have been faster
+                if found:
+                    return found
+                try:
+                    digest = download(remote.url, path, remote.digest, report)
+                except DownloadError as error:
+                    reasons.append(str(error))
+                    continue
+                _write_record(path, digest)
+                return Stored(weights.name, path, digest, remote.digest)
+        raise EncoderUnavailableError(
+            f"{weights.name}: the weights are not in {self.root} and could not be downloaded "
+            f"({'; '.join(reasons)}); {_ADVICE}"
+        )
+
+    def adopt(self, weights: Weights, source: Path) -> Stored:
+        """Take weights over from a file, or from a directory that holds it under its published name.
+
+        Raises
+        ------
+        EncoderUnavailableError
+            There is no such file, or it is not what was published.
+        """
+        file, remote = _matching(weights, source)
+        path = self.root / remote.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            part = path.with_name(path.name + ".part")
+            shutil.copyfile(file, part)
+            digest = sha256(part)
+            if not digest.startswith(remote.digest):
+                part.unlink()
+                raise EncoderUnavailableError(
+                    f"{weights.name}: digest mismatch: {file} has the SHA-256 {digest}, {remote.digest} was published"
+                )
+            part.rename(path)
+            _write_record(path, digest)
+        return Stored(weights.name, path, digest, remote.digest)
+
+
+_ADVICE = (
+    "fetch the file elsewhere and run `clipstyler models pull NAME --from PATH`, or use the bundled encoders 'pocket'"
+)
+
+
+def _record(path: Path) -> Path:
+    return path.with_name(path.name + ".sha256")
+
+
+def _write_record(path: Path, digest: str) -> None:
+    _record(path).write_text(f"{digest}  {path.name}\n")
+
+
+def _matching(weights: Weights, source: Path) -> tuple[Path, Remote]:
+    for remote, name in zip(weights.remotes, weights.file_names, strict=True):
+        file = source / name if source.is_dir() else source
+        if file.is_file() and file.name == name:
+            return file, remote
+    raise EncoderUnavailableError(
+        f"{weights.name}: {source} is not, and does not hold, {' or '.join(weights.file_names)}"
+    )

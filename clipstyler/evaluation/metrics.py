@@ -1,0 +1,94 @@
+"""How good a stylization is: the numbers of the paper's tables, from both images and the text. No PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+from skimage.metrics import structural_similarity
+
+from clipstyler.encoders.inference import Floats, InferenceEncoders, embed_text, image_of, unit
+from clipstyler.evaluation.quality import Quality
+from clipstyler.imaging import Picture, fit
+
+SIDE = 512
+CROPS = 64
+SMALLEST_CROP, LARGEST_CROP = 64, 224
+_BATCH = 16
+
+
+def evaluate(
+    content: Picture,
+    stylized: Picture,
+    text: str,
+    encoders: InferenceEncoders,
+    direction: Floats,
+    seed: int = 0,
+) -> Quality:
+    """Measure a stylization by protocol 2.
+
+    A photo larger than the stylized image is first brought to its longest side, as the optimization saw it. Both are
+    then squashed to 512 x 512 (the paper's size); 64 crops with sides of 64 to 224 px, uniform in side and
+    place, are drawn from the stylized one. Texts go through the templates of the encoders' calibration.
+
+    Parameters
+    ----------
+    content, stylized
+        Any size.
+    text
+        The style text in normal form.
+    encoders
+        Measure.
+    direction
+        Text direction dT, (D,).
+    seed
+        Of the crops.
+    """
+    seen = fit(content, max(stylized.width, stylized.height))
+    before, after = _canvas(seen), _canvas(stylized)
+    crops = sample_crops(seed)
+    views = [before, after, *(after[:, :, y : y + side, x : x + side] for x, y, side in crops)]
+    start, end, *moved = unit(_embed(views, encoders))
+    patches = np.stack(moved)
+    return Quality(
+        patch_clip_score=float((patches @ embed_text(encoders, text, encoders.calibration.template_set)).mean()),
+        global_similarity=float(unit(end - start) @ unit(direction)),
+        patch_similarity=float((unit(patches - start) @ unit(direction)).mean()),
+        content_distance=content_distance(before, after, encoders),
+        ssim=ssim(before, after),
+        seed=seed,
+    )
+
+
+def sample_crops(seed: int) -> list[tuple[int, int, int]]:
+    """Draw the crops of the protocol: left, top and side in pixels of the 512 x 512 image."""
+    rng = np.random.default_rng(seed)
+    sides = rng.integers(SMALLEST_CROP, LARGEST_CROP, CROPS, endpoint=True)
+    corners = rng.integers(0, SIDE - sides, (2, CROPS), endpoint=True)
+    return [(int(x), int(y), int(side)) for x, y, side in zip(*corners, sides, strict=True)]
+
+
+def content_distance(before: Floats, after: Floats, encoders: InferenceEncoders) -> float:
+    """Mean squared difference of content features, summed over layers."""
+    layers = zip(encoders.features(before), encoders.features(after), strict=True)
+    return float(sum(np.mean((one - other) ** 2) for one, other in layers))
+
+
+def ssim(before: Floats, after: Floats) -> float:
+    """Structural similarity as Wang et al. (2004) have it: Gaussian windows of 1.5 px, mean over the channels."""
+    value = structural_similarity(  # type: ignore[no-untyped-call]
+        before[0], after[0], channel_axis=0, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+    )
+    return float(value)
+
+
+def _canvas(picture: Picture) -> Floats:
+    image = Image.fromarray(picture.rgb)
+    return image_of(np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)))
+
+
+def _embed(images: Sequence[Floats], encoders: InferenceEncoders) -> Floats:
+    views = np.concatenate([encoders.views(image) for image in images])
+    parts = [encoders.encode_image(views[i : i + _BATCH]) for i in range(0, len(views), _BATCH)]
+    return np.concatenate(parts)

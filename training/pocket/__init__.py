@@ -1,0 +1,1 @@
+"""Training of the `pocket` encoders: image generators, captions, losses, training loop and evaluation."""

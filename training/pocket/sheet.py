@@ -1,0 +1,135 @@
+"""Look before you calibrate: a sheet of stylized photos, a row for each setting, a column for each text.
+
+Examples
+--------
+  python -m training sheet --out sheet.png
+  python -m training sheet --weights pocket.safetensors --texts fire mosaic --photo me.jpg
+  python -m training sheet --vary threshold 0.02 0.05 0.1 --set crop_fraction 0.25
+
+The sheet's left column is the photo. Losses and seconds go to the terminal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from rich.console import Console
+
+from clipstyler.config import Calibration, StylizeConfig, resolve
+from clipstyler.encoders.base import EncoderSet
+from clipstyler.events import Result
+from clipstyler.imaging import Picture
+from clipstyler.pocket.calibration import CALIBRATION
+from clipstyler.pocket.model import WEIGHTS, load
+from clipstyler.stylizer import stylize
+
+TEXTS = (
+    "fire",
+    "a sketch with black pencil",
+    "stained glass",
+    "starry night by Vincent van Gogh",
+    "mosaic",
+    "stone wall",
+    "gold",
+    "neon light",
+    "watercolor painting",
+)
+_TILE = 224
+
+
+def encoders(weights: Path, calibration: Calibration) -> EncoderSet:
+    """Encoders of a checkpoint under a calibration on trial."""
+    device = torch.device("cpu")
+    clip, content = load(device, weights)
+    return EncoderSet("pocket", "on trial", calibration, clip, content, device)
+
+
+def settings(options: argparse.Namespace) -> Iterator[tuple[str, Calibration]]:
+    """Every calibration to try, with its label."""
+    fixed: dict[str, Any] = {name: float(value) for name, value in options.set}
+    base = replace(CALIBRATION, **fixed)
+    if not options.vary:
+        yield "calibration", base
+        return
+    name, *values = options.vary
+    for value in values:
+        tried: dict[str, Any] = {name: float(value)}
+        yield f"{name} {value}", replace(base, **tried)
+
+
+def stylized(picture: Picture, text: str, trial: EncoderSet, config: StylizeConfig, seed: int) -> Result:
+    """Run a stylization to its end."""
+    *_, last = stylize(picture, text, trial, config, seed=seed)
+    if not isinstance(last, Result):
+        raise TypeError("the stylization gave no result")
+    return last
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    options = _parse(arguments)
+    torch.set_num_threads(options.threads)
+    console = Console()
+    rows = []
+    for path in options.photo or [None]:
+        photo = _photo(path)
+        for label, calibration in settings(options):
+            trial = encoders(options.weights, calibration)
+            config = resolve(calibration, size=options.size, steps=options.steps)
+            row = [_tile(photo)]
+            for text in options.texts:
+                begun = time.monotonic()
+                result = stylized(Picture(photo), text, trial, config, options.seed)
+                row.append(_tile(result.picture.rgb))
+                losses = ", ".join(f"{name} {value:.3g}" for name, value in vars(result.losses).items())
+                console.print(f"{label} | {text}: {time.monotonic() - begun:.0f} s; {losses}")
+            rows.append(np.concatenate(row, axis=1))
+            Image.fromarray(np.concatenate(rows)).save(options.out)
+
+
+def _photo(path: Path | None) -> NDArray[np.uint8]:
+    if path is None:
+        from training.pocket.photos import held_out_photos  # noqa: PLC0415 - one's own photo needs no scikit-image
+
+        return np.asarray(held_out_photos()[0] * 255, np.uint8)
+    return np.asarray(Image.open(path).convert("RGB"), np.uint8)
+
+
+def _tile(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(pixels).resize((_TILE, _TILE), Image.Resampling.LANCZOS), np.uint8)
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    purpose, _, examples = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        "python -m training sheet",
+        None,
+        purpose,
+        examples,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--weights", type=Path, default=WEIGHTS, help="checkpoint (default: the bundled one)")
+    add("--texts", nargs="+", default=TEXTS, help="style texts (default: nine that must be readable)")
+    add("--photo", type=Path, action="append", help="photo, may be repeated (default: scikit-image's coffee)")
+    add("--vary", nargs="+", metavar=("FIELD", "VALUE"), help="a field of the calibration and its values, one a row")
+    add("--set", nargs=2, action="append", default=[], metavar=("FIELD", "VALUE"), help="a field for all rows")
+    add("--size", type=int, help="longest side (default: the draft preset's)")
+    add("--steps", type=int, help="updates (default: the draft preset's)")
+    add("--seed", type=int, default=1, help="of every run (default: 1)")
+    add("--threads", type=int, default=1, help="of torch (default: 1)")
+    add("--out", type=Path, default=Path("sheet.png"), help="the sheet (default: sheet.png)")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -8,10 +8,11 @@ BIN := .venv/bin
 # uv from the path, or one of our own, put beside the virtual environment with pip.
 UV := $(shell command -v uv || echo .cache/uv/bin/uv)
 INSTALLED := .venv/.installed
+TOOLS := env PATH="$(CURDIR)/$(BIN):$(abspath $(dir $(UV))):$(PATH)"
 TEXT ?= fire
 PHOTO ?= examples/astronaut.jpg
 
-.PHONY: help install demo test test-full test-light check format proto lock bench faults load clean
+.PHONY: help install demo test test-full test-light check check-contract format proto baseline client lock bench faults load clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,22 +33,33 @@ test-light: $(UV) ## run the client and the command in a light install with the 
 	  --with 'grpcio-status>=1.75.1' --with 'pytest>=8.3' --with 'pytest-asyncio>=0.26' --with 'pytest-timeout>=2.3' \
 	  python -m pytest -q -p no:cacheprovider tests/clients/test_python_client.py tests/clients/light_install.py
 
-check: $(INSTALLED) ## format, lint, types, import rules, the contract and its stubs
+check: $(INSTALLED) ## check format, lint, spelling, types, import rules, the contract and what is generated from it
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	git ls-files | xargs $(BIN)/codespell
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	PATH="$$PWD/$(BIN):$(abspath $(dir $(UV))):$$PATH" proto/check
+	$(BIN)/python scripts/generate_sync_client.py --check
+	$(MAKE) --no-print-directory check-contract
+
+check-contract: $(INSTALLED) ## check the contract: lint, baseline, stubs
+	$(TOOLS) scripts/check_contract
 
 format: $(INSTALLED) ## format the code and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-proto: $(INSTALLED) ## rewrite the Python stubs from proto/
-	PATH="$(abspath $(dir $(UV))):$$PATH" proto/generate
+proto: $(INSTALLED) ## rewrite the Python stubs and the descriptor set from proto/
+	$(TOOLS) uv run --quiet --no-project --script scripts/generate_stubs.py
 
-lock: $(UV) ## resolve the dependencies anew
-	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url --upgrade \
+baseline: $(INSTALLED) ## make the contract of today the one that must not break (needs a decision page)
+	$(TOOLS) buf build proto --exclude-source-info -o proto/baseline.binpb
+
+client: $(INSTALLED) ## rewrite the synchronous client from the asynchronous one
+	$(BIN)/python scripts/generate_sync_client.py
+
+lock: $(UV) ## resolve the dependencies again, keeping the pinned versions (UPGRADE=1 takes the newest)
+	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url $(if $(UPGRADE),--upgrade) \
 	  --extra server --extra postgres --extra training --group dev pyproject.toml --output-file requirements/dev.lock
 
 bench: $(INSTALLED) ## steps beside the authors' algorithm, ONNX Runtime beside PyTorch, calls beside health checks: some minutes

@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 import grpc
-from clipstyler_client import Client, Progress, StylizeOptions
+from clipstyler_client import Client, Progress
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rich.console import Console
 from rich.table import Table
@@ -58,8 +58,7 @@ def measure(target: str, repeats: int) -> list[Row]:
         wait_for_evaluator(client)
         calls = calls_of(channel)
         rows = [_row("is idle", median_seconds(calls, repeats))]
-        options = StylizeOptions(size=512, steps=500, seed=0)
-        with client.stylize(PHOTO, "fire", options=options) as stream:
+        with client.stylize(PHOTO, "fire", size=512, steps=500, seed=0) as stream:
             while not isinstance(next(stream), Progress):
                 pass
             rows.append(_row("stylizes", median_seconds(calls, repeats)))

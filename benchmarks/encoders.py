@@ -31,7 +31,7 @@ from benchmarks import figures
 from benchmarks.step import median_seconds, random_vit_b_32
 from clipstyler.encoders.onnx.encoders import OnnxEncoders
 from clipstyler.encoders.onnx.export import export
-from clipstyler.encoders.onnx.parity import demand_parity
+from clipstyler.encoders.onnx.parity import check_parity
 from clipstyler.encoders.onnx.providers import SessionOptions
 from clipstyler.encoders.registry import load
 from clipstyler.encoders.torch_encoders import TorchEncoders
@@ -60,7 +60,9 @@ def measure(name: str, batches: list[int], seconds: float, threads: int, directo
     export(encoders, directory / f"{name}-onnx")
     pytorch = TorchEncoders(encoders)
     onnx = OnnxEncoders(directory / f"{name}-onnx", SessionOptions(("cpu",), threads=threads))
-    demand_parity(pytorch, onnx)
+    parity = check_parity(pytorch, onnx)
+    if not parity.holds:
+        raise RuntimeError(f"the export does not agree with PyTorch: {parity}")
     sentences = [fill_template(template, "fire") for template in templates("openai-imagenet")]
     for batch in batches:
         views = np.random.default_rng(0).random((batch, 3, onnx.image_size, onnx.image_size), np.float32)

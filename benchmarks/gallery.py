@@ -10,29 +10,20 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 from rich.progress import track
 
-from clipstyler.config import Preset, StylizeConfig, resolve
-from clipstyler.encoders.base import EncoderSet
+import clipstyler
+from clipstyler.config import Preset
 from clipstyler.encoders.registry import load
-from clipstyler.events import Result
 from clipstyler.imaging import Picture, decode, fit
-from clipstyler.stylizer import stylize
 
 ROOT = Path(__file__).parents[1]
 PHOTOS = [ROOT / "examples" / name for name in ("astronaut.jpg", "cat.jpg", "coffee.jpg")]
 TEXTS = ["fire", "a sketch with black pencil", "stained glass", "starry night by Vincent van Gogh", "gold"]
 TILE, GAP, CAPTION = 256, 8, 30
-
-
-def stylized(photo: Picture, text: str, encoders: EncoderSet, config: StylizeConfig, seed: int) -> Picture:
-    """Return the result of one run."""
-    *_, last = stylize(photo, text, encoders, config, seed=seed)
-    if not isinstance(last, Result):
-        raise TypeError("the last item of a run is its result")
-    return last.picture
 
 
 def layout(texts: list[str], rows: list[list[Picture]]) -> Image.Image:
@@ -62,11 +53,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images" / "gallery.jpg")
     arguments = parser.parse_args()
     encoders = load(arguments.encoders)
-    config = resolve(encoders.calibration, arguments.preset, steps=arguments.steps, size=arguments.size)
+    asked = {"preset": arguments.preset, "steps": arguments.steps, "size": arguments.size, "seed": arguments.seed}
+    options: Any = {name: value for name, value in asked.items() if value is not None}
     rows = []
     for path in track(arguments.photos, description="photos"):
         photo = decode(path.read_bytes())
-        results = [stylized(photo, text, encoders, config, arguments.seed) for text in arguments.texts]
+        results = [
+            clipstyler.stylize(photo, text, encoders=encoders, **options).result().image for text in arguments.texts
+        ]
         rows.append([fit(photo, TILE), *results])
     layout(arguments.texts, rows).save(arguments.out, quality=88, optimize=True)
     print(arguments.out)

@@ -33,6 +33,7 @@ from benchmarks import figures
 from benchmarks.serving import serving
 from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler.v1.options_pb2 import StylizationOptions
+from clipstyler.v1.stylization_pb2 import StylizationSpec
 from clipstyler.v1.stylization_service_pb2_grpc import StylizationServiceStub
 
 PHOTO = Path(__file__).parents[1] / "examples" / "cat.jpg"
@@ -65,9 +66,8 @@ class Memory:
 def create(text: str, steps: int) -> pb.CreateStylizationRequest:
     """A job of so many scripted steps."""
     options = StylizationOptions(size=256, steps=steps, patches=1, seed=1)
-    return pb.CreateStylizationRequest(
-        image=PHOTO.read_bytes(), style_text=text, options=options, request_id=str(uuid.uuid4())
-    )
+    spec = StylizationSpec(image=PHOTO.read_bytes(), style_text=text, options=options)
+    return pb.CreateStylizationRequest(spec=spec, request_id=str(uuid.uuid4()))
 
 
 async def watching(target: str, watchers: int, jobs: int, steps: int, step_s: float) -> Watching:

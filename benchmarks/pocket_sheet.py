@@ -25,11 +25,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from scipy import ndimage
 from skimage.metrics import structural_similarity
 
-from benchmarks.gallery import stylized
-from clipstyler.config import Preset, resolve
+import clipstyler
+from clipstyler.config import Preset
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.registry import load
-from clipstyler.imaging import decode
+from clipstyler.imaging import Picture
 from training.judge.drawing import Array, luminance
 from training.judge.looks import TEXTS
 from training.judge.network import Judge
@@ -57,15 +57,19 @@ def cells(photos: Sequence[Path], texts: Sequence[str], folder: Path) -> Iterato
             yield Cell(photo, text, folder / photo.stem / f"{text.replace(' ', '-')}.png")
 
 
+def stylized(cell: Cell, encoders: EncoderSet, preset: Preset, seed: int) -> Picture:
+    """Return the result of one cell."""
+    return clipstyler.stylize(cell.photo, cell.text, encoders=encoders, preset=preset, seed=seed).result().image
+
+
 def draw(missing: Sequence[Cell], encoders: EncoderSet, preset: Preset, seed: int, console: Console) -> None:
     """Stylize what is not there yet."""
-    config = resolve(encoders.calibration, preset)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("stylizing", total=len(missing))
         for cell in missing:
             progress.update(task, description=f"{cell.text} / {cell.photo.stem}")
-            picture = stylized(decode(cell.photo.read_bytes()), cell.text, encoders, config, seed)
+            picture = stylized(cell, encoders, preset, seed)
             cell.result.parent.mkdir(parents=True, exist_ok=True)
             partial = cell.result.with_suffix(".partial")
             Image.fromarray(picture.rgb).save(partial, "PNG")

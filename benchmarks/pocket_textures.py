@@ -22,6 +22,7 @@ from rich.table import Table
 
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.registry import load
+from clipstyler.encoders.torch_encoders import TorchEncoders
 from clipstyler.evaluation.zero_shot import classify
 from clipstyler.imaging import decode
 
@@ -30,7 +31,7 @@ CLASSES = ("wood", "stone", "brick", "marble", "water", "sky", "leaves", "leopar
 
 def named(path: Path, encoders: EncoderSet, labels: Sequence[str]) -> str:
     """The label that encoders find for a picture."""
-    return classify(decode(path.read_bytes()), labels, encoders)[0].label
+    return classify(decode(path.read_bytes()), labels, TorchEncoders(encoders))[0].label
 
 
 def confusions(folder: Path, encoders: EncoderSet) -> dict[str, Counter[str]]:

@@ -33,8 +33,9 @@ from benchmarks.reference import ReferenceRun
 from clipstyler.config import PRESETS, Preset, resolve
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.registry import load
+from clipstyler.encoders.torch_encoders import TorchEncoders
+from clipstyler.evaluation.text_directions import text_direction
 from clipstyler.imaging import Picture, decode, fit
-from clipstyler.prompts import text_direction
 from clipstyler.stylizer import RunState, step
 
 ARCHITECTURE = "ViT-B-32-quickgelu"
@@ -69,10 +70,15 @@ def random_vit_b_32(directory: Path) -> EncoderSet:
     return load(str(write_encoders(directory / "vit-b-32-random", config)))
 
 
+def fire_direction(encoders: EncoderSet) -> torch.Tensor:
+    """Return the direction that both algorithms follow, (D,)."""
+    return torch.from_numpy(text_direction(TorchEncoders(encoders), "fire", "a Photo", "plain"))
+
+
 def ours(encoders: EncoderSet, photo: Picture, preset: Preset) -> Callable[[], object]:
     """One step of ours as an action."""
     config = resolve(encoders.calibration, preset, enlarge=True)
-    direction = text_direction(encoders.clip, "fire", "a Photo", "plain")
+    direction = fire_direction(encoders)
     state = RunState(fit(photo, config.size, enlarge=True), direction, encoders, config, seed=0)
     return lambda: step([state])
 
@@ -82,7 +88,7 @@ def reference(encoders: EncoderSet, photo: Picture, preset: Preset) -> Callable[
     config = resolve(encoders.calibration, preset)
     fitted = fit(photo, config.size, enlarge=True)
     content = torch.from_numpy(fitted.rgb.copy()).permute(2, 0, 1)[None].float() / 255
-    direction = text_direction(encoders.clip, "fire", "a Photo", "plain")
+    direction = fire_direction(encoders)
     clip = open_clip.CLIP(**open_clip.get_model_config(ARCHITECTURE)).eval()
     vgg = torchvision.models.vgg19().features.eval().requires_grad_(False)
     return ReferenceRun(content, direction, clip, vgg, config).step

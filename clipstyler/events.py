@@ -1,20 +1,24 @@
-"""What a stylization tells while it works, in this order: cautions, the warm-up, every step, and the result."""
+"""Events of a stylization, from the library through the server's pipe to the codec: one type per fact.
+
+The order is: started, preparing (repeatedly), progress and previews, result; warnings may come at any time. An image in
+an event is a `Picture` in the library and an `EncodedImage` once a server encoded it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
-if TYPE_CHECKING:
-    from clipstyler.config import StylizeConfig
-    from clipstyler.encoders.base import Model
-    from clipstyler.imaging import Picture
+from clipstyler.encoders.description import EncoderModel
+from clipstyler.evaluation.quality import QualityReport
+from clipstyler.spec import StylizationSpec
+
+ImageT = TypeVar("ImageT")
 
 
 @dataclass(frozen=True)
 class Losses:
-    """Loss terms of one step, each before its weight (0 where switched off), and their weighted sum."""
+    """Loss terms of one step, each before its weight (0 if switched off), and their weighted sum."""
 
     total: float
     direction: float
@@ -24,21 +28,39 @@ class Losses:
 
 
 @dataclass(frozen=True)
+class Started:
+    """The work begins: so many steps, for a result of this size in pixels, on this device."""
+
+    steps: int
+    width: int
+    height: int
+    device: str
+
+
+@dataclass(frozen=True)
+class Preparing:
+    """One step of the preparation was completed. A consumer may stop here."""
+
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True)
 class Progress:
-    """One optimizer update was made.
+    """One optimizer step was completed.
 
     Attributes
     ----------
     step, steps
-        Updates made so far, from 1, and in all.
+        Steps completed, from 1, and in total.
     losses
         Of this step, before its update.
     rejected
         Share of patches at or below the threshold, 0 to 1.
     elapsed_s, remaining_s
-        Seconds since the optimization began, and expected to its end.
-    picture
-        Gives the image that the losses saw; call it before the next step.
+        Seconds since the first step began, and expected to the end.
+    step_s
+        Seconds that this step took.
     """
 
     step: int
@@ -47,46 +69,76 @@ class Progress:
     rejected: float
     elapsed_s: float
     remaining_s: float
-    picture: Callable[[], Picture]
+    step_s: float
 
 
 @dataclass(frozen=True)
-class Caution:
-    """Worth knowing; the work goes on. The code is for programs, in UPPER_SNAKE, the message for people."""
+class Preview(Generic[ImageT]):
+    """The image that the losses of a step saw; `skipped` earlier previews were dropped before they were encoded."""
+
+    step: int
+    image: ImageT
+    skipped: int = 0
+
+
+@dataclass(frozen=True)
+class Warning:  # noqa: A001 - the contract's name
+    """Something worth knowing; the work goes on.
+
+    Attributes
+    ----------
+    code
+        For programs, in UPPER_SNAKE_CASE.
+    message
+        For people.
+    """
 
     code: str
     message: str
 
 
 @dataclass(frozen=True)
-class WarmUp:
-    """One update of the warm-up was made, of so many: a chance to stop."""
-
-    step: int
-    steps: int
-
-
-@dataclass(frozen=True)
 class Timings:
-    """Seconds spent on encoding texts and photo, and on all updates with the last forward pass."""
+    """Seconds spent in each phase; the library measures `prepare_s` and `optimize_s`."""
 
-    prepare_s: float
-    optimize_s: float
+    queued_s: float = 0.0
+    decode_s: float = 0.0
+    prepare_s: float = 0.0
+    optimize_s: float = 0.0
+    encode_s: float = 0.0
 
 
 @dataclass(frozen=True)
-class Result:
-    """The stylized picture and everything needed to repeat it."""
+class Result(Generic[ImageT]):
+    """The stylized image and everything needed to reproduce it.
 
-    picture: Picture
-    seed: int
-    style_text: str
-    source_text: str
-    config: StylizeConfig
-    encoders: str
-    models: tuple[Model, ...]
+    Attributes
+    ----------
+    image
+        The stylized image.
+    spec
+        What was asked for, resolved.
+    models
+        Models that took part, with their digests.
+    device, provider, threads
+        What computed: such as "cpu", "torch-cpu" and the number of CPU threads (0 on other devices).
+    versions
+        Of the libraries that determine the bytes, by name.
+    losses
+        Of the last step.
+    timings
+        Seconds by phase.
+    quality
+        None if it was not measured.
+    """
+
+    image: ImageT
+    spec: StylizationSpec
+    models: tuple[EncoderModel, ...]
     device: str
+    provider: str
     threads: int
-    versions: dict[str, str]
+    versions: dict[str, str] = field(repr=False)
     losses: Losses
     timings: Timings
+    quality: QualityReport | None = None

@@ -5,14 +5,16 @@ Everything that enters is bounded before its pixels are decoded, and everything 
 
 from __future__ import annotations
 
+import hashlib
 import io
 import warnings
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
+
+from clipstyler.image_format import ImageFormat
 
 READABLE_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
 _ORIENTATION_TAG = 0x0112
@@ -21,14 +23,6 @@ _SIDEWAYS = {5, 6, 7, 8}
 
 class ImageError(ValueError):
     """An image that cannot be used; the message says why and what to do."""
-
-
-class ImageFormat(StrEnum):
-    """Encodings that are written."""
-
-    JPEG = "jpeg"
-    WEBP = "webp"
-    PNG = "png"
 
 
 @dataclass(frozen=True)
@@ -72,6 +66,43 @@ class Picture:
     def height(self) -> int:
         """Height in pixels."""
         return int(self.rgb.shape[0])
+
+
+@dataclass(frozen=True)
+class ImageMetadata:
+    """Describes an encoded image: encoding, size in pixels and bytes, SHA-256 in lower-case hexadecimal."""
+
+    format: ImageFormat | None
+    width: int
+    height: int
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class EncodedImage:
+    """An image file in memory.
+
+    Attributes
+    ----------
+    data
+        The bytes of the file.
+    format, width, height
+        Encoding, and size in pixels.
+    sha256
+        Digest of the bytes, 32 bytes.
+    """
+
+    data: bytes = field(repr=False)
+    format: ImageFormat
+    width: int
+    height: int
+    sha256: bytes = field(repr=False)
+
+    @property
+    def metadata(self) -> ImageMetadata:
+        """What describes the file, without its bytes."""
+        return ImageMetadata(self.format, self.width, self.height, len(self.data), self.sha256.hex())
 
 
 def read_header(data: bytes, limits: Limits | None = None) -> Header:
@@ -148,6 +179,12 @@ def encode(picture: Picture, image_format: ImageFormat, quality: int = 90) -> by
     options = {} if image_format is ImageFormat.PNG else {"quality": quality}
     image.save(buffer, format=image_format.value, **options)
     return buffer.getvalue()
+
+
+def encoded(picture: Picture, image_format: ImageFormat, quality: int = 90) -> EncodedImage:
+    """Encode a picture as `encode` does, and describe the file."""
+    data = encode(picture, image_format, quality)
+    return EncodedImage(data, image_format, picture.width, picture.height, hashlib.sha256(data).digest())
 
 
 def _open(data: bytes, limits: Limits) -> Image.Image:

@@ -1,7 +1,4 @@
-"""Texts: their normal form, the prompt templates, and the direction in which a style text moves an image.
-
-Only `text_direction` needs PyTorch, and imports it when it is called.
-"""
+"""Texts: their normal form and the prompt templates. No PyTorch here."""
 
 from __future__ import annotations
 
@@ -11,21 +8,13 @@ import runpy
 import unicodedata
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from clipstyler.config import ConfigError
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from clipstyler.encoders.base import ClipEncoder
+from clipstyler.options import ConfigError, Violation
 
 MAX_CHARACTERS = 500
 _LEADING_ARTICLE = re.compile(r"^(?:a|an|the)\s+(?=\S)", re.IGNORECASE)
-# Where the slot of a template takes a noun phrase with its own article: at its start, or after "of" or "in".
+# If the slot of a template takes a noun phrase with its own article: at its start, or after "of" or "in".
 _SLOT_TAKES_ARTICLE = re.compile(r"(?:^|\b(?:of|in)\s+)\{\}")
-# Embeddings of unit length this close are one text written twice.
-_SMALLEST_DIRECTION = 1e-3
 
 
 def normalize(text: str) -> str:
@@ -39,11 +28,19 @@ def check_texts(style_text: str, source_text: str, max_characters: int = MAX_CHA
     Raises
     ------
     ConfigError
-        A text is empty or too long, holds control characters, or both are the same (case aside), so that there
-        is no direction from one to the other.
+        Texts that are empty or too long or contain control characters, or both are the same (case aside), so that
+        there is no direction from one to the other.
     """
-    style = check_text("style_text", style_text, max_characters)
-    source = check_text("source_text", source_text, max_characters)
+    found: list[str] = []
+    violations: list[Violation] = []
+    for field, text in (("style_text", style_text), ("source_text", source_text)):
+        try:
+            found.append(check_text(field, text, max_characters))
+        except ConfigError as error:
+            violations.extend(error.violations)
+    if violations:
+        raise ConfigError.of(violations)
+    style, source = found
     if style.casefold() == source.casefold():
         raise ConfigError(
             "style_text",
@@ -58,7 +55,7 @@ def check_text(field: str, text: str, max_characters: int = MAX_CHARACTERS) -> s
     Raises
     ------
     ConfigError
-        It is empty or too long, or holds control characters; the error bears the field's name.
+        It is empty or too long, or contains control characters; the error carries the field's name.
     """
     if len(text) > max_characters:
         raise ConfigError(field, f"has {len(text)} characters, the limit is {max_characters}: shorten it")
@@ -66,7 +63,7 @@ def check_text(field: str, text: str, max_characters: int = MAX_CHARACTERS) -> s
     if not normal:
         raise ConfigError(field, "is empty: describe a look, for instance 'a sketch with black pencil'")
     if any(unicodedata.category(character) == "Cc" for character in normal):
-        raise ConfigError(field, "holds control characters: use plain text")
+        raise ConfigError(field, "contains control characters: use plain text")
     return normal
 
 
@@ -99,7 +96,7 @@ def templates(template_set: str) -> tuple[str, ...]:
 def _openai_imagenet() -> tuple[str, ...]:
     """CLIP's 80 ImageNet templates (Radford et al., 2021), as open_clip has them.
 
-    Only that file of open_clip is run: importing the package would bring PyTorch into processes that do without.
+    Only that file of open_clip is run: importing the package would load PyTorch into processes that do not need it.
     """
     package = importlib.util.find_spec("open_clip")
     if package is None or package.origin is None:
@@ -107,33 +104,3 @@ def _openai_imagenet() -> tuple[str, ...]:
     file = Path(package.origin).with_name("zero_shot_metadata.py")
     lists = runpy.run_path(str(file))
     return tuple(template("{}") for template in lists["OPENAI_IMAGENET_TEMPLATES"])
-
-
-def embed_text(clip: ClipEncoder, text: str, template_set: str) -> Tensor:
-    """Embed a text: the normalized mean of the raw embeddings of all its sentences, shape (D,).
-
-    Source: the prompt ensembling of CLIP as the CLIPstyler code applies it (mean first, then normalized).
-    """
-    import torch  # noqa: PLC0415 - keeps this module light
-    from torch.nn import functional as F  # noqa: PLC0415
-
-    sentences = [fill_template(template, text) for template in templates(template_set)]
-    with torch.no_grad():
-        return F.normalize(clip.encode_text(sentences).float().mean(dim=0), dim=0)
-
-
-def text_direction(clip: ClipEncoder, style_text: str, source_text: str, template_set: str) -> Tensor:
-    """Direction dT = E_T(style) - E_T(source), float32 of shape (D,) (CLIPstyler, section 3.2).
-
-    Raises
-    ------
-    ConfigError
-        To these encoders both texts mean the same.
-    """
-    direction = embed_text(clip, style_text, template_set) - embed_text(clip, source_text, template_set)
-    if float(direction.norm()) < _SMALLEST_DIRECTION:
-        raise ConfigError(
-            "style_text",
-            f"means the same as the source text {source_text!r} to the encoders {clip.name!r}: describe another look",
-        )
-    return direction

@@ -1,16 +1,14 @@
-"""The optimization: one step for one or several runs, and a generator of progress around it.
+"""The optimization: one step for one or several runs, and a generator of events around it.
 
 `RunState` holds everything that belongs to one photo and one text; `step` advances runs that share encoders by one
-optimizer update each. `stylize` is a thin wrapper for one run: it yields `Progress` after every update, and last a
-`Result`.
+optimizer step each. `optimize` runs one specification from its start to its result.
 """
 
 from __future__ import annotations
 
 import platform
-import secrets
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
@@ -20,9 +18,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipstyler import patches
-from clipstyler.config import StylizeConfig, check_seed, resolve
-from clipstyler.encoders.base import EncoderSet, KnowsItsLimits
-from clipstyler.events import Caution, Losses, Progress, Result, Timings, WarmUp
+from clipstyler.config import StylizeConfig
+from clipstyler.diagnostics import unfamiliar_text, weak_result
+from clipstyler.encoders.base import EncoderSet
+from clipstyler.encoders.torch_encoders import TorchEncoders
+from clipstyler.evaluation.direction_cache import DirectionCache, guidance_of
+from clipstyler.events import Losses, Preparing, Preview, Progress, Result, Started, Timings, Warning
 from clipstyler.imaging import Picture, fit
 from clipstyler.losses import (
     content_loss,
@@ -32,28 +33,30 @@ from clipstyler.losses import (
     threshold_rejection,
     total_variation,
 )
-from clipstyler.prompts import check_texts, embed_text, text_direction
-from clipstyler.stylenet import STRIDE, StyleNet
-from clipstyler.tints import luminance, tints
+from clipstyler.pixels import adjust_contrast, padded, to_pixels
+from clipstyler.spec import StylizationSpec
+from clipstyler.stylenet import StyleNet
+from clipstyler.tints import tints
 
-WARM_UP_RATE = 2e-3  # of Adam; the photo is learned in a dozen updates at a rate too high for the styles
-HALVING_PERIOD = 100  # updates after which the learning rate is halved
+WARM_UP_RATE = 2e-3  # of Adam; the photo is learned in a dozen steps at a rate too high for styles
+HALVING_PERIOD = 100  # steps after which the learning rate is halved
 # A narrower photo is mirrored to this: VGG19 halves four times, and StyleNet normalizes over its smallest map.
 SMALLEST_SIDE = 16
-_FAMILIAR = 0.5  # probability below which a text counts as unknown
 _LIBRARIES = ("clipstyler", "torch", "torchvision", "open_clip_torch", "numpy", "pillow")
+
+Event = Started | Preparing | Progress | Preview[Picture] | Warning | Result[Picture]
 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one update saw: its losses, and the share of rejected patches."""
+    """What one step saw: its losses, and the share of rejected patches."""
 
     losses: Losses
     rejected: float
 
 
 class RunState:
-    """One stylization under way: its photo, targets, network, optimizer and generators, shared with no other.
+    """One stylization in progress: its photo, targets, network, optimizer and generators, shared with no other.
 
     Parameters
     ----------
@@ -64,11 +67,11 @@ class RunState:
     encoders
         Guide the optimization.
     config
-        Decides how.
+        Determines how.
     seed
         Of the network's weights and of all crops.
     text
-        Embedding of the style text, (D,); needed where the configuration has a `text_share`.
+        Embedding of the style text, (D,); needed if the configuration has a `text_share`.
 
     Raises
     ------
@@ -97,9 +100,9 @@ class RunState:
         self.net = StyleNet.initialize(self.generator, encoders.device)
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=config.learning_rate)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, HALVING_PERIOD, gamma=0.5)
-        padded = _padded(photo, self.canvas)
-        self.photo = padded.to(encoders.device)
-        self.input = self._with_noise(padded).to(encoders.device)
+        image = padded(photo, self.canvas)
+        self.photo = image.to(encoders.device)
+        self.input = self._with_noise(image).to(encoders.device)
         self.output: Tensor | None = None  # of the latest forward pass
         self.updates = 0
         with torch.no_grad():
@@ -119,12 +122,12 @@ class RunState:
         self.output = output.detach()
         return output
 
-    def _on_canvas(self, padded: Tensor) -> Tensor:
+    def _on_canvas(self, image: Tensor) -> Tensor:
         height, width = self.canvas
-        return padded[..., :height, :width]
+        return image[..., :height, :width]
 
     def views(self, image: Tensor) -> Tensor:
-        """All that CLIP sees of an image: the patches, then the global view; (N, 3, S, S)."""
+        """Return all that CLIP sees of an image: the patches, then the global view; (N, 3, S, S)."""
         config, view_size = self.config, self.encoders.clip.image_size
         views = []
         if config.weight_patch:
@@ -144,7 +147,7 @@ class RunState:
         return patches.warp(image, origins, quadrilaterals, side, view_size, config.augment_fill)
 
     def objective(self, image: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """Weighted sum of the loss terms, and a detached row of what a `StepReport` tells."""
+        """Return the weighted sum of the loss terms, and a detached row with the values of a `StepReport`."""
         config = self.config
         zero = image.new_zeros(())
         clip_losses = directional_loss(embeddings, self.content_embedding, self.direction)
@@ -170,36 +173,36 @@ class RunState:
         return total, torch.stack([total, direction, patch, content, variation, rejected]).detach()
 
     def _with_text(self, directional: Tensor, embeddings: Tensor) -> Tensor:
-        """Losses of views of which a share is the distance from the text itself."""
+        """Return losses of views of which a share is the distance from the text itself."""
         share = self.config.text_share
         if self.text is None or not share:
             return directional
         return (1 - share) * directional + share * text_loss(embeddings, self.text)
 
     def warm_up(self) -> Iterator[int]:
-        """Learn to give the photo back, in the colors nearest to the text; leaves the optimizer untouched.
+        """Learn to reproduce the photo in the colors nearest to the text; leaves the optimizer untouched.
 
-        Yields the number of every update made.
+        Yields the number of each step completed.
         """
         if not self.config.warm_up:
             return
         optimizer = torch.optim.Adam(self.net.parameters(), lr=WARM_UP_RATE)
         target = self._nearest_start()
-        for done in range(1, self.config.warm_up + 1):
+        for completed in range(1, self.config.warm_up + 1):
             loss = F.l1_loss(self.render(), target)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            yield done
+            yield completed
         self.optimizer.zero_grad(set_to_none=True)
 
     @torch.no_grad()
     def _nearest_start(self) -> Tensor:
-        """The photo in that tint of `clipstyler.tints` whose loss is least, (1, 3, H, W)."""
+        """Return the photo in the tint of `clipstyler.tints` with the lowest loss, (1, 3, H, W)."""
         photo, candidates = self._on_canvas(self.photo), tints()
         before, losses = self.generator.get_state(), []
         for tint in candidates:
-            self.generator.set_state(before)  # the same patches of all
+            self.generator.set_state(before)  # the same patches for all
             image = tint(photo)
             embeddings = F.normalize(self.encoders.clip.encode_image(self.views(image)), dim=1)
             losses.append(float(self.objective(image, embeddings)[0]))
@@ -213,15 +216,15 @@ class RunState:
         self.updates += 1
 
     def picture(self) -> Picture:
-        """Image of the latest forward pass, after the contrast step."""
+        """Return the image of the latest forward pass, after the contrast step."""
         if self.output is None:
             raise RuntimeError("nothing was rendered yet: call render or step first")
         height, width = self.size
-        return Picture(_to_pixels(adjust_contrast(self.output, self.config.contrast))[:height, :width], self.alpha)
+        return Picture(to_pixels(adjust_contrast(self.output, self.config.contrast))[:height, :width], self.alpha)
 
 
 def step(states: Sequence[RunState]) -> list[StepReport]:
-    """Make one optimizer update in every run. All runs share encoders, and CLIP sees all their views in one batch.
+    """Complete one optimizer step in every run. All runs share encoders, and CLIP sees all their views in one batch.
 
     Raises
     ------
@@ -244,126 +247,103 @@ def step(states: Sequence[RunState]) -> list[StepReport]:
     return [StepReport(Losses(*row[:5]), row[5]) for row in rows]
 
 
-def stylize(
-    picture: Picture,
-    style_text: str,
-    encoders: EncoderSet,
-    config: StylizeConfig | None = None,
-    *,
-    source_text: str | None = None,
-    seed: int | None = None,
-) -> Iterator[Caution | WarmUp | Progress | Result]:
-    """Stylize a picture by a text (CLIPstyler, Kwon & Ye, CVPR 2022).
+def optimize(
+    picture: Picture, spec: StylizationSpec, encoders: EncoderSet, *, directions: DirectionCache | None = None
+) -> Iterator[Event]:
+    """Stylize a picture as specified (CLIPstyler, Kwon & Ye, CVPR 2022).
 
-    Nothing happens until the iterator is advanced; every advance makes exactly one update, and dropping the
-    iterator stops the work.
+    Nothing happens until the iterator is advanced; each advance completes at most one step, and dropping the iterator
+    stops the work.
 
     Parameters
     ----------
     picture
         The photo; it is fitted to the configuration's size.
-    style_text
-        What the result should look like.
+    spec
+        What is asked for, resolved.
     encoders
-        Guide the optimization; see `clipstyler.encoders.registry.load`.
-    config
-        Decides how. Default: the preset `draft` with the encoders' calibration.
-    source_text
-        What the photo is. Default: the calibration's.
-    seed
-        Of everything random, 0 to 2^63 - 1. Default: drawn from the system.
+        The encoder set that the specification names.
+    directions
+        Cache of what the texts contribute. Results do not depend on it.
 
     Yields
     ------
-    A `Caution` when the encoders do not know the style text, a `WarmUp` after each update of the warm-up, a `Progress`
-    after each of the `config.steps` updates, a `Caution` when the patches do not look like the text even then, and last
-    the `Result`.
+    `Started`; a `Warning` if the encoders do not know the style text; a `Preparing` per step of the warm-up; per step
+    the `Preview` that is due, then its `Progress`; a `Warning` if the patches do not match the text even at the end;
+    `Result`.
 
     Raises
     ------
     ConfigError
-        A text, the seed or the crop size cannot be used.
+        The texts mean the same to the encoders, or the crops do not fit into the photo.
     FloatingPointError
         The optimization diverged.
     """
     begun = time.monotonic()
-    config = config or resolve(encoders.calibration)
-    style, source = check_texts(style_text, encoders.calibration.source_text if source_text is None else source_text)
-    seed = draw_seed() if seed is None else check_seed(seed)
+    config = spec.config
     photo = fit(picture, config.size, config.enlarge)
-    direction = text_direction(encoders.clip, style, source, config.template_set)
-    text = embed_text(encoders.clip, style, config.template_set) if config.text_share else None
-    yield from unfamiliar_text(encoders, style)
-    state = RunState(photo, direction, encoders, config, seed, text)
-    for done in state.warm_up():
-        yield WarmUp(done, config.warm_up)
+    config.crop_side(photo.width, photo.height)
+    yield Started(config.steps, photo.width, photo.height, str(encoders.device))
+    guidance = guidance_of(
+        TorchEncoders(encoders), spec.style_text, spec.source_text, config.template_set, directions
+    ).guidance
+    yield from unfamiliar_text(encoders.name, spec.style_text, guidance.confidence)
+    direction, text = (torch.tensor(row, device=encoders.device) for row in (guidance.direction, guidance.style))
+    state = RunState(photo, direction, encoders, config, spec.seed, text if config.text_share else None)
+    for completed in state.warm_up():
+        yield Preparing(completed, config.warm_up)
     prepared = time.monotonic()
-    for done in range(1, config.steps + 1):
-        (report,) = step([state])
-        elapsed = time.monotonic() - prepared
-        remaining = elapsed / done * (config.steps - done)
-        yield Progress(done, config.steps, report.losses, report.rejected, elapsed, remaining, state.picture)
+    report = yield from _steps(state, spec, prepared)
     with torch.no_grad():
         state.render()
     stylized = state.picture()
-    yield from weak_result(encoders, config, report.losses)
+    yield from weak_result(encoders.calibration, config, report.losses)
     yield Result(
-        picture=stylized,
-        seed=seed,
-        style_text=style,
-        source_text=source,
-        config=config,
-        encoders=encoders.name,
+        image=stylized,
+        spec=spec,
         models=encoders.models,
         device=str(encoders.device),
-        threads=torch.get_num_threads() if encoders.device.type == "cpu" else 0,
+        provider=provider(encoders.device),
+        threads=threads(encoders.device),
         versions=library_versions(),
         losses=report.losses,
-        timings=Timings(prepared - begun, time.monotonic() - prepared),
+        timings=Timings(prepare_s=prepared - begun, optimize_s=time.monotonic() - prepared),
     )
 
 
-def unfamiliar_text(encoders: EncoderSet, style_text: str) -> Iterator[Caution]:
-    """Warn of a style text that encoders of a limited world do not know."""
-    if not isinstance(encoders.clip, KnowsItsLimits):
-        return
-    known = encoders.clip.confidence(style_text)
-    if known.probability < _FAMILIAR:
-        nearest = ", ".join(repr(name) for name in known.nearest)
-        yield Caution(
-            "TEXT_UNFAMILIAR",
-            f"the encoders {encoders.name!r} do not know {style_text!r}; the nearest looks they know are {nearest}",
+def _steps(state: RunState, spec: StylizationSpec, prepared: float) -> Generator[Event, None, StepReport]:
+    """Complete every step; returns the report of the last one."""
+    total, before_s = spec.config.steps, 0.0
+    for completed in range(1, total + 1):
+        (report,) = step([state])
+        elapsed_s = time.monotonic() - prepared
+        if spec.previews.wants(completed):
+            yield Preview(completed, state.picture())
+        yield Progress(
+            step=completed,
+            steps=total,
+            losses=report.losses,
+            rejected=report.rejected,
+            elapsed_s=elapsed_s,
+            remaining_s=elapsed_s / completed * (total - completed),
+            step_s=elapsed_s - before_s,
         )
+        before_s = elapsed_s
+    return report
 
 
-def weak_result(encoders: EncoderSet, config: StylizeConfig, losses: Losses) -> Iterator[Caution]:
-    """Warn of an end at which the patches still do not look like the text: another seed often does better."""
-    limit = encoders.calibration.weak_patch_loss
-    if config.weight_patch and limit is not None and losses.patch > limit:
-        yield Caution(
-            "WEAK_RESULT",
-            f"the result looks little like the text (patch loss {losses.patch:.2f}): try another seed or more steps",
-        )
+def provider(device: torch.device) -> str:
+    """Return the execution provider on a device: "torch-cpu" or "torch-cuda"."""
+    return f"torch-{device.type}"
 
 
-def draw_seed() -> int:
-    """Draw a seed from the system, 0 to 2^63 - 1."""
-    return secrets.randbits(63)
-
-
-def adjust_contrast(image: Tensor, factor: float) -> Tensor:
-    """Blend (1, 3, H, W) in [0, 1] with its mean gray, factor 1 changing nothing; clamped to [0, 1].
-
-    The authors' saved images use 1.5, through torchvision's function of the same name.
-    """
-    if factor == 1:
-        return image
-    mean = luminance(image).mean(dim=(-2, -1), keepdim=True)
-    return (factor * image + (1 - factor) * mean).clamp(0, 1)
+def threads(device: torch.device) -> int:
+    """Return the number of CPU threads that compute; 0 on other devices."""
+    return torch.get_num_threads() if device.type == "cpu" else 0
 
 
 def library_versions() -> dict[str, str]:
-    """Versions of the interpreter and the libraries that decide the bytes of a result."""
+    """Return the versions of the interpreter and the libraries that determine the bytes of a result."""
     versions = {"python": platform.python_version()}
     for name in _LIBRARIES:
         try:
@@ -373,21 +353,6 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
-def _padded(photo: Picture, canvas: tuple[int, ...]) -> Tensor:
-    """Turn a photo into a tensor (1, 3, H, W) in [0, 1], mirrored at its right and lower border.
-
-    It covers the canvas, and its sides are multiples of StyleNet's stride.
-    """
-    sizes = (photo.height, photo.width)
-    pad_height, pad_width = (side + -side % STRIDE - size for side, size in zip(canvas, sizes, strict=True))
-    pixels = np.pad(photo.rgb, ((0, pad_height), (0, pad_width), (0, 0)), mode="reflect")
-    return torch.from_numpy(pixels.astype(np.float32) / 255).permute(2, 0, 1)[None].contiguous()
-
-
-def _to_pixels(image: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    return (image[0].permute(1, 2, 0) * 255).round().to(torch.uint8).cpu().numpy()
-
-
 def _nothing(state: RunState) -> Tensor:
-    """Embeddings of no views, where both CLIP terms are switched off."""
+    """Return the embeddings of no views, for runs with both CLIP terms switched off."""
     return state.content_embedding[:0]

@@ -1,4 +1,4 @@
-"""`clipstyler classify`: which of some labels names a picture best."""
+"""`clipstyler classify`: which labels describe an image best."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from clipstyler_client import Client
-from clipstyler_client import encoders as calls
-from clipstyler_client.encoders import Prediction
+from clipstyler_client import Client, Prediction
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from clipstyler_cli.faults import clear_errors
+from clipstyler_cli.errors import clear_errors
 from clipstyler_cli.files import read_photo
 from clipstyler_cli.local import library_errors
-from clipstyler_cli.store import store_here
+from clipstyler_cli.local_store import local_store
 
 _BAR = 24
 
@@ -25,14 +24,14 @@ _BAR = 24
 def command(
     image: Annotated[Path, typer.Argument(help="Image file: JPEG, PNG, WebP, TIFF, BMP or GIF.", show_default=False)],
     labels: Annotated[list[str], typer.Argument(help="Texts to choose from.", show_default=False)],
-    encoders: Annotated[
-        str | None, typer.Option(help="Name of the encoders. Default: pocket, or the server's first.")
+    encoder_set: Annotated[
+        str | None, typer.Option(help="Name of the encoder set. Default: pocket, or the server's first.")
     ] = None,
     server: Annotated[str | None, typer.Option(help="HOST:PORT of a server. Default: this machine.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Tell which of LABELS names IMAGE best (zero-shot): label and probability, the best first.
+    """Rank LABELS by how well they describe IMAGE (zero-shot), the most probable first.
 
     Examples
     --------
@@ -40,32 +39,33 @@ def command(
 
       clipstyler classify out.png mosaic "stained glass" "stone wall" --json
 
-      clipstyler classify cat.jpg "a cat" "a dog" --encoders vit-b-32
+      clipstyler classify cat.jpg "a cat" "a dog" --encoder-set vit-b-32
 
       clipstyler classify cat.jpg photo fire --server localhost:50051
     """
     with clear_errors(image="IMAGE"), library_errors() if server is None else nullcontext():
         photo = read_photo(image, "IMAGE")
         if server is None:
-            predictions = _here(photo, labels, encoders, device)
+            predictions = _here(photo, labels, encoder_set, device)
         else:
             with Client(server) as client:
-                predictions = client.call(calls.classify(photo, labels, encoders or ""))
+                predictions = client.encoders.classify(photo, labels, encoder_set=encoder_set or "")
         if as_json:
             print(json.dumps({"predictions": [prediction._asdict() for prediction in predictions]}, indent=2))
             return
         table = Table("label", "probability", "", box=None)
         for label, probability in predictions:
-            table.add_row(label, f"{probability:.1%}", "█" * round(_BAR * probability))
+            table.add_row(escape(label), f"{probability:.1%}", "█" * round(_BAR * probability))
         Console().print(table)
 
 
-def _here(photo: bytes, labels: list[str], encoders: str | None, device: str) -> tuple[Prediction, ...]:
+def _here(photo: bytes, labels: list[str], encoder_set: str | None, device: str) -> tuple[Prediction, ...]:
     from clipstyler import imaging  # noqa: PLC0415 - heavy, and only used here
     from clipstyler.encoders import registry  # noqa: PLC0415
+    from clipstyler.encoders.torch_encoders import TorchEncoders  # noqa: PLC0415
     from clipstyler.evaluation import zero_shot  # noqa: PLC0415
 
     zero_shot.check_labels(labels)
     picture = imaging.decode(photo)
-    loaded = registry.load(encoders or registry.BUNDLED, device, store=store_here())
-    return tuple(Prediction(*found) for found in zero_shot.classify(picture, labels, loaded))
+    loaded = registry.load(encoder_set or registry.BUNDLED, device, store=local_store())
+    return tuple(Prediction(*found) for found in zero_shot.classify(picture, labels, TorchEncoders(loaded)))

@@ -1,4 +1,4 @@
-"""`clipstyler demo`: a real server, a real photo through the real client, and pictures to look at."""
+"""`clipstyler demo`: a real server, a real photo through the real client, and images to look at."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from typing import Annotated
 import typer
 from clipstyler_client import Client, PreviewOptions, ServerUnavailableError, StylizeError, StylizeOptions
 from rich.console import Console
+from rich.markup import escape
 
-from clipstyler_cli.faults import clear_errors
+from clipstyler_cli.errors import clear_errors
 from clipstyler_cli.files import write_whole
 from clipstyler_cli.progress import Display
 from clipstyler_cli.runs import Keep, Run, describe, stylize
@@ -30,13 +31,13 @@ _LOG_LINES = 15
 
 def command(
     photo: Annotated[Path, typer.Option(help="The photo.")] = Path("examples/astronaut.jpg"),
-    text: Annotated[str, typer.Option(help="What it should look like.")] = "fire",
-    seed: Annotated[int, typer.Option(help="Repeats a result; another one gives another look.")] = 3,
-    out_dir: Annotated[Path, typer.Option(help="Directory for what the demo leaves.")] = Path("out"),
+    text: Annotated[str, typer.Option(help="What the result should look like.")] = "fire",
+    seed: Annotated[int, typer.Option(help="Repeats a result; a different seed gives a different look.")] = 3,
+    out_dir: Annotated[Path, typer.Option(help="Output directory.")] = Path("out"),
 ) -> None:
-    """Start a server on free ports, stylize a photo through it, and leave pictures.
+    """Start a server on free ports and stylize a photo through it.
 
-    Leaves demo.png, demo-contact-sheet.png, demo.gif, demo.json and server.log. Needs no download and no GPU.
+    Writes demo.png, demo-contact-sheet.png, demo.gif, demo.json and server.log. Needs no download and no GPU.
 
     Examples
     --------
@@ -57,14 +58,14 @@ def _stylize(photo: Path, text: str, seed: int, out_dir: Path, target: str, cons
     run = Run(photo, text, out_dir / "demo.png", options=StylizeOptions(seed=seed), previews=previews)
     keep = Keep(animation=out_dir / "demo.gif", contact_sheet=out_dir / "demo-contact-sheet.png")
     display = Display(console)
-    console.print(f"[bold]{photo.name}[/] as [bold]{text!r}[/] through {target}", highlight=False)
+    console.print(f"[bold]{escape(photo.name)}[/] as [bold]{escape(repr(text))}[/] through {target}", highlight=False)
     begun = time.monotonic()
     result = stylize(run, keep, display, target)
     took = time.monotonic() - begun
     write_whole(out_dir / "demo.json", json.dumps(describe(result, run.out), indent=2).encode())
     console.print(
         f"first preview after {display.first_preview_s or took:.1f} s, everything after {took:.1f} s, "
-        f"{result.options.steps} steps in {result.timings['optimize']:.1f} s; seed {result.seed}",
+        f"{result.options['steps']} steps in {result.timings['optimize']:.1f} s; seed {result.seed}",
         highlight=False,
     )
     for path in (run.out, keep.contact_sheet, keep.animation, out_dir / "demo.json"):
@@ -73,7 +74,7 @@ def _stylize(photo: Path, text: str, seed: int, out_dir: Path, target: str, cons
 
 @contextmanager
 def _server(log: Path, data_dir: str, console: Console) -> Iterator[str]:
-    """Run a server on free ports; its address is given once it takes jobs."""
+    """Run a server on free ports; yields its address once it takes jobs."""
     chosen = {"PORT": "0", "HTTP_PORT": "0", "LOG_FORMAT": "json", "DATA_DIR": data_dir}
     environment = os.environ | {f"CLIPSTYLER_{name}": value for name, value in chosen.items()}
     with log.open("wb") as output:
@@ -85,7 +86,7 @@ def _server(log: Path, data_dir: str, console: Console) -> Iterator[str]:
                 client.wait_until_ready(_START_S)
         yield target
     except StylizeError:
-        console.print(f"the server's last words, from {log}:\n" + _tail(log), highlight=False, markup=False)
+        console.print(f"last lines of the server log, {log}:\n" + _tail(log), highlight=False, markup=False)
         raise
     finally:
         process.terminate()
@@ -102,9 +103,9 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
             if '"server_ready"' in line:
                 return str(json.loads(line)["grpc"])
         if process.poll() is not None:
-            raise ServerUnavailableError("UNAVAILABLE", f"the server ended with exit code {process.returncode}")
+            raise ServerUnavailableError("UNAVAILABLE", f"the server exited with code {process.returncode}")
         time.sleep(_POLL_S)
-    raise ServerUnavailableError("UNAVAILABLE", f"the server told no address within {_START_S:g} s")
+    raise ServerUnavailableError("UNAVAILABLE", f"the server reported no address within {_START_S:g} s")
 
 
 def _tail(log: Path) -> str:

@@ -1,4 +1,4 @@
-"""`clipstyler evaluate`: how good a stylization is."""
+"""`clipstyler evaluate`: the quality of a stylization."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from clipstyler_client import Client, Quality
-from clipstyler_client import encoders as calls
+from clipstyler_client import Client, QualityReport
 from rich.console import Console
 from rich.table import Table
 
-from clipstyler_cli.faults import clear_errors
+from clipstyler_cli.errors import clear_errors
 from clipstyler_cli.files import read_photo
 from clipstyler_cli.local import library_errors, measure
 
 _ARGUMENTS = {"content_image": "CONTENT", "stylized_image": "STYLIZED"}
 _MEANING = {
-    "patch_clip_score": "how well random crops fit the text (higher is better)",
-    "global_similarity": "whether the whole image moved as the text says (higher is better)",
-    "patch_similarity": "whether the crops did, on average (higher is better)",
+    "patch_clip_score": "how well random crops match the text (higher is better)",
+    "global_similarity": "whether the whole image moved in the direction of the text (higher is better)",
+    "patch_similarity": "the same for the crops, on average (higher is better)",
     "content_distance": "how far the content features moved (lower keeps more)",
     "ssim": "structural similarity with the photo (higher keeps more)",
 }
@@ -32,11 +31,11 @@ def command(
     content: Annotated[Path, typer.Argument(help="The photo.", show_default=False)],
     stylized: Annotated[Path, typer.Argument(help="The stylized image.", show_default=False)],
     text: Annotated[str, typer.Argument(help="The style text.", show_default=False)],
-    encoders: Annotated[
-        str | None, typer.Option(help="Name of the encoders. Default: pocket, or the server's first.")
+    encoder_set: Annotated[
+        str | None, typer.Option(help="Name of the encoder set. Default: pocket, or the server's first.")
     ] = None,
     server: Annotated[str | None, typer.Option(help="HOST:PORT of a server. Default: this machine.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the random crops.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random crops.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure STYLIZED against CONTENT and TEXT: patch-CLIP score, similarities, content distance and SSIM.
@@ -52,18 +51,18 @@ def command(
     with clear_errors(**_ARGUMENTS), library_errors() if server is None else nullcontext():
         before, after = read_photo(content, "CONTENT"), read_photo(stylized, "STYLIZED")
         if server is None:
-            quality = measure(before, after, text, encoders=encoders, seed=seed)
+            quality = measure(before, after, text, encoder_set=encoder_set, seed=seed)
         else:
             with Client(server) as client:
-                quality = client.call(calls.evaluate(before, after, text, seed=seed, encoders=encoders or ""))
+                quality = client.encoders.evaluate(before, after, text, seed=seed, encoder_set=encoder_set or "")
         if as_json:
             print(json.dumps(asdict(quality), indent=2))
         else:
             Console().print(_table(quality))
 
 
-def _table(quality: Quality) -> Table:
-    table = Table("measure", "value", "what it tells", box=None)
+def _table(quality: QualityReport) -> Table:
+    table = Table("measure", "value", "meaning", box=None)
     for name, meaning in _MEANING.items():
         table.add_row(name.replace("_", " "), f"{getattr(quality, name):.4f}", meaning)
     table.caption = f"protocol {quality.protocol}, seed {quality.seed}"

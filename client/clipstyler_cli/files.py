@@ -1,4 +1,4 @@
-"""Files that are written: checked before any work, and never left half-written."""
+"""Output files: checked before any work, and never left half-written."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 import tempfile
 from pathlib import Path
 
-from clipstyler_cli.faults import UsageError
+from clipstyler_cli.errors import UsageError
 
 IMAGE_SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 ANIMATION_SUFFIXES = {".gif": "GIF", ".webp": "WEBP"}
 
 
 def format_of(path: Path, suffixes: dict[str, str], flag: str) -> str:
-    """Format that a file's suffix asks for.
+    """Return the format that a file's suffix stands for.
 
     Raises
     ------
@@ -22,7 +22,7 @@ def format_of(path: Path, suffixes: dict[str, str], flag: str) -> str:
     """
     image_format = suffixes.get(path.suffix.lower())
     if image_format is None:
-        raise UsageError(f"{flag}: {path.name!r} ends in none of {', '.join(suffixes)}")
+        raise UsageError(f"{flag}: {path.name!r} must end in one of {', '.join(suffixes)}")
     if not path.absolute().parent.is_dir():
         raise UsageError(f"{flag}: the directory {path.parent} does not exist; create it first")
     return image_format

@@ -12,16 +12,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from clipstyler_client import Client, Job, Result, jobs
-from clipstyler_client.channel import DEFAULT_TARGET
+from clipstyler_client import Client, Job, Result
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
-from clipstyler_cli.faults import JobGoesOnError, UsageError, clear_errors
+from clipstyler_cli.errors import JobGoesOnError, UsageError, clear_errors
 from clipstyler_cli.files import IMAGE_SUFFIXES, format_of, write_whole
 from clipstyler_cli.progress import Display
 
-app = typer.Typer(no_args_is_help=True, help="List, watch, cancel and fetch the jobs of a server.")
+DEFAULT_TARGET = "127.0.0.1:50051"
+STATES = "queued, running, succeeded, failed, cancelled"
+app = typer.Typer(no_args_is_help=True, help="List, watch, cancel and download the jobs of a server.")
 
 _Server = Annotated[str, typer.Option(help="HOST:PORT of the server.")]
 _Name = Annotated[str, typer.Argument(help="Name of the job, or its UUID.", show_default=False)]
@@ -31,14 +33,14 @@ _STYLES = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "runnin
 
 @app.callback()
 def group() -> None:
-    """List, watch, cancel and fetch the jobs of a server; `clipstyler stylize --detach` makes them."""
+    """List, watch, cancel and download the jobs of a server; `clipstyler stylize --detach` creates them."""
 
 
 @app.command("list")
 def list_(
     server: _Server = DEFAULT_TARGET,
-    state: Annotated[str | None, typer.Option(help=f"Only these: {', '.join(jobs.STATES)}.")] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Most jobs that are listed.")] = 50,
+    state: Annotated[str | None, typer.Option(help=f"Only jobs in this state: {STATES}.")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs.")] = 50,
     as_json: _AsJson = False,
 ) -> None:
     """List jobs, newest first.
@@ -50,27 +52,33 @@ def list_(
       clipstyler jobs list --state running --json
     """
     with _connected(server) as client:
-        found = list(islice(client.list_jobs(state), limit))
+        found = list(islice(client.jobs.list(state), limit))
         if as_json:
             print(json.dumps([_plain(job) for job in found], indent=2))
             return
         table = Table(Column("job", min_width=36), "state", "text", "created", "progress", box=None)
         for job in found:
             shown = f"[{_STYLES.get(job.state, 'default')}]{job.state}[/]"
-            table.add_row(job.name.rpartition("/")[2], shown, job.style_text, _when(job.created), _progress(job))
+            table.add_row(
+                job.name.rpartition("/")[2],
+                shown,
+                escape(job.spec.style_text),
+                _when(job.created),
+                escape(_progress(job)),
+            )
         Console().print(table)
 
 
 @app.command()
 def show(name: _Name, server: _Server = DEFAULT_TARGET, as_json: _AsJson = False) -> None:
-    """Tell all about a job.
+    """Show job details.
 
     Examples
     --------
       clipstyler jobs show 0dfd3ad8-61fd-4f9c-bd42-ca2aa9d54bf9
     """
     with _connected(server) as client:
-        _tell(client.call(jobs.get(name)), as_json)
+        _show(client.jobs.get(name), as_json)
 
 
 @app.command()
@@ -100,14 +108,14 @@ def watch(
 
 @app.command()
 def cancel(name: _Name, server: _Server = DEFAULT_TARGET, as_json: _AsJson = False) -> None:
-    """Stop a job within one step; one that is over stays as it is.
+    """Cancel a job within one step; a finished one stays as it is.
 
     Examples
     --------
       clipstyler jobs cancel 0dfd3ad8-61fd-4f9c-bd42-ca2aa9d54bf9
     """
     with _connected(server) as client:
-        _tell(client.call(jobs.cancel(name)), as_json)
+        _show(client.jobs.cancel(name), as_json)
 
 
 @app.command()
@@ -115,9 +123,9 @@ def download(
     name: _Name,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.", show_default=False)],
     server: _Server = DEFAULT_TARGET,
-    kind: Annotated[str, typer.Option(help=f"Which image: {', '.join(jobs.IMAGE_KINDS)}.")] = "result",
+    kind: Annotated[str, typer.Option(help="Which image: result, preview or content (the photo).")] = "result",
 ) -> None:
-    """Fetch an image of a job as it is stored.
+    """Download an image of a job as it is stored.
 
     Examples
     --------
@@ -126,21 +134,21 @@ def download(
       clipstyler jobs download 0dfd3ad8-61fd-4f9c-bd42-ca2aa9d54bf9 --kind preview -o so-far.jpg
     """
     with _connected(server) as client:
-        image = client.download(name, kind)
+        image = client.jobs.download(name, kind)
         write_whole(out, image.data)
         print(f"{out}: {image.format}, {image.width} x {image.height} px")
 
 
 @app.command()
 def delete(name: _Name, server: _Server = DEFAULT_TARGET) -> None:
-    """Delete a job that is over, and its images.
+    """Delete a finished job and its images.
 
     Examples
     --------
       clipstyler jobs delete 0dfd3ad8-61fd-4f9c-bd42-ca2aa9d54bf9
     """
     with _connected(server) as client:
-        client.call(jobs.delete(name))
+        client.jobs.delete(name)
         print(f"deleted {name}")
 
 
@@ -151,7 +159,7 @@ def _connected(server: str) -> Iterator[Client]:
 
 
 def _followed(client: Client, name: str, display: Display) -> Result:
-    with display, client.watch(name) as events:
+    with display, client.jobs.watch(name) as events:
         for event in events:
             display.show(event)
             if isinstance(event, Result):
@@ -159,7 +167,7 @@ def _followed(client: Client, name: str, display: Display) -> Result:
     raise UsageError(f"{name}: the job ended without a result")
 
 
-def _tell(job: Job, as_json: bool) -> None:
+def _show(job: Job, as_json: bool) -> None:
     values = _plain(job)
     if as_json:
         print(json.dumps(values, indent=2))
@@ -167,7 +175,7 @@ def _tell(job: Job, as_json: bool) -> None:
     table = Table(show_header=False, box=None)
     for name, value in values.items():
         if value not in (None, ""):
-            table.add_row(name.replace("_", " "), _readable(value))
+            table.add_row(name.replace("_", " "), escape(_readable(value)))
     Console().print(table)
 
 
@@ -178,7 +186,7 @@ def _readable(value: Any) -> str:
 
 
 def _plain(job: Job) -> dict[str, Any]:
-    """All about a job as plain values for JSON; times in UTC."""
+    """Return the details of a job as plain values for JSON; times in UTC."""
     values = asdict(job)
     for name, value in values.items():
         if isinstance(value, datetime):
@@ -194,4 +202,8 @@ def _when(time: datetime | None) -> str:
 def _progress(job: Job) -> str:
     if job.state == "queued":
         return f"behind {job.queue_position}" + (f", about {_when(job.estimated_start)}" if job.estimated_start else "")
-    return f"{job.step}/{job.steps}" if job.state == "running" else (job.error.message if job.error else "")
+    return (
+        f"{job.step}/{job.spec.options['steps']}"
+        if job.state == "running"
+        else (job.error.message if job.error else "")
+    )

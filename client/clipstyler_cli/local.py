@@ -1,41 +1,24 @@
-"""A stylization on this machine, told in the client's events: the rest of the command sees no difference."""
+"""A stylization on this machine, as the client's events: the rest of the command sees no difference."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, cast
 
-from clipstyler_client import (
-    FieldViolation,
-    InvalidRequestError,
-    Losses,
-    Model,
-    Preview,
-    PreviewOptions,
-    Progress,
-    Quality,
-    Queued,
-    Result,
-    Started,
-    StylizeError,
-    StylizeOptions,
-    Warning,  # noqa: A004 - the contract's name
-)
-from clipstyler_client.events import Event
+import clipstyler_client as client
+from clipstyler_client import FieldViolation, InvalidRequestError, PreviewOptions, StylizeError, StylizeOptions
 
-from clipstyler_cli.faults import ending_at_once
-from clipstyler_cli.store import store_here
+from clipstyler_cli.errors import ending_at_once
+from clipstyler_cli.local_store import local_store
 
 if TYPE_CHECKING:
     from clipstyler import events
-    from clipstyler.config import StylizeConfig
     from clipstyler.encoders.base import EncoderSet
     from clipstyler.imaging import Picture
-
-_NOT_CONFIG = {"preset", "seed", "encoders"}
+    from clipstyler.spec import StylizationSpec
 
 
 def stylize_here(
@@ -47,13 +30,13 @@ def stylize_here(
     previews: PreviewOptions,
     result_format: str,
     device: str = "cpu",
-) -> Generator[Event, None, None]:
-    """Stylize in this process; the events are those of a server, closing the iterator stops the work.
+) -> Generator[client.Event, None, None]:
+    """Stylize in this process; the events are those of a server, and closing the iterator stops the work.
 
     Raises
     ------
     InvalidRequestError
-        A field cannot be used.
+        Fields that cannot be used.
     StylizeError
         The encoders cannot be loaded, or the optimization diverged.
     """
@@ -63,17 +46,17 @@ def stylize_here(
 
 @contextmanager
 def library_errors() -> Iterator[None]:
-    """Turn the library's errors into those that a server's answers become, so that both read alike."""
+    """Turn the library's errors into those of the client, so that both read alike."""
     with ending_at_once():
-        from clipstyler.config import ConfigError  # noqa: PLC0415 - all of this is heavy, and only used here
-        from clipstyler.encoders.base import EncoderUnavailableError  # noqa: PLC0415
+        from clipstyler.encoders.base import EncoderUnavailableError  # noqa: PLC0415 - heavy, and only used here
         from clipstyler.imaging import ImageError  # noqa: PLC0415
+        from clipstyler.options import ConfigError  # noqa: PLC0415
 
     try:
         yield
     except ConfigError as error:
-        violation = FieldViolation(error.field, error.problem)
-        raise InvalidRequestError("INVALID_ARGUMENT", str(error), "INVALID_FIELD", (violation,)) from error
+        violations = tuple(FieldViolation(*violation) for violation in error.violations)
+        raise InvalidRequestError("INVALID_ARGUMENT", str(error), "INVALID_FIELD", violations) from error
     except ImageError as error:
         violation = FieldViolation("image", str(error))
         raise InvalidRequestError("INVALID_ARGUMENT", str(error), "INVALID_FIELD", (violation,)) from error
@@ -83,48 +66,7 @@ def library_errors() -> Iterator[None]:
         raise StylizeError("INVALID_ARGUMENT", str(error), "DIVERGED") from error
 
 
-def _run(
-    photo: bytes,
-    style_text: str,
-    source_text: str | None,
-    options: StylizeOptions,
-    previews: PreviewOptions,
-    result_format: str,
-    device: str,
-) -> Iterator[Event]:
-    with ending_at_once():
-        from clipstyler import events, imaging, prompts, stylizer  # noqa: PLC0415
-        from clipstyler.config import check_seed  # noqa: PLC0415
-        from clipstyler.encoders import registry  # noqa: PLC0415
-
-    name = registry.BUNDLED if options.encoders is None else options.encoders
-    calibration = registry.spec(name).calibration
-    config = config_of(options, name)
-    style, source = prompts.check_texts(style_text, calibration.source_text if source_text is None else source_text)
-    seed = stylizer.draw_seed() if options.seed is None else check_seed(options.seed)
-    begun = time.monotonic()
-    picture = imaging.decode(photo)
-    width, height = imaging.fitted_size(picture.width, picture.height, config.size, config.enlarge)
-    config.crop_side(width, height)
-    decoded_s = time.monotonic() - begun
-    yield Queued(position=0, seed=seed)
-    with ending_at_once():
-        encoders = registry.load(name, device, store=store_here())
-    yield Started(steps=config.steps, width=width, height=height, device=str(encoders.device))
-    for event in stylizer.stylize(picture, style, encoders, config, source_text=source, seed=seed):
-        if isinstance(event, events.Caution):
-            yield Warning(code=event.code, message=event.message)
-        elif isinstance(event, events.Progress):
-            if _is_due(event.step, previews):
-                yield _preview(event.step, event.picture(), previews)
-            yield _progress(event)
-        elif isinstance(event, events.Result):
-            photo_seen = imaging.fit(picture, config.size, config.enlarge)
-            quality = _quality(photo_seen, event.picture, style, source, encoders, 0)
-            yield _result(event, encoders, _preset(options), result_format, decoded_s, quality)
-
-
-def measure(content: bytes, stylized: bytes, text: str, *, encoders: str | None, seed: int) -> Quality:
+def measure(content: bytes, stylized: bytes, text: str, *, encoder_set: str | None, seed: int) -> client.QualityReport:
     """Measure a stylization in this process.
 
     Raises
@@ -136,15 +78,114 @@ def measure(content: bytes, stylized: bytes, text: str, *, encoders: str | None,
     from clipstyler.config import check_seed  # noqa: PLC0415
     from clipstyler.encoders import registry  # noqa: PLC0415
 
-    name = encoders or registry.BUNDLED
+    name = encoder_set or registry.BUNDLED
     style, source = prompts.check_texts(text, registry.spec(name).calibration.source_text)
     before, after = _decoded(content, "content_image"), _decoded(stylized, "stylized_image")
-    return _quality(before, after, style, source, registry.load(name, store=store_here()), check_seed(seed))
+    return _quality(before, after, style, source, registry.load(name, store=local_store()), check_seed(seed))
+
+
+def _run(
+    photo: bytes,
+    style_text: str,
+    source_text: str | None,
+    options: StylizeOptions,
+    previews: PreviewOptions,
+    result_format: str,
+    device: str,
+) -> Iterator[client.Event]:
+    with ending_at_once():
+        from clipstyler import imaging, stylizer  # noqa: PLC0415
+        from clipstyler.encoders import registry  # noqa: PLC0415
+        from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec  # noqa: PLC0415
+
+    name = options.get("encoder_set") or registry.BUNDLED
+    request = SpecRequest(style_text, source_text, dict(options), dict(previews), result_format)
+    spec = resolve_spec(request, {name: registry.spec(name).calibration}, SpecLimits())
+    begun = time.monotonic()
+    picture = imaging.decode(photo)
+    fitted = imaging.fitted_size(picture.width, picture.height, spec.config.size, spec.config.enlarge)
+    spec = replace(spec, config=spec.config.fitted(*fitted))
+    decode_s = time.monotonic() - begun
+    yield client.Queued(position=0, seed=spec.seed)
+    with ending_at_once():
+        encoders = registry.load(name, device, store=local_store())
+    for event in stylizer.optimize(picture, spec, encoders):
+        if shown := _shown(event, spec, picture, encoders, decode_s):
+            yield shown
+
+
+def _shown(
+    event: Any, spec: StylizationSpec, picture: Picture, encoders: EncoderSet, decode_s: float
+) -> client.Event | None:
+    """Translate an event of the library; None for those that a server does not send."""
+    from clipstyler import events  # noqa: PLC0415
+
+    match event:
+        case events.Started() | events.Warning():
+            kind: Callable[..., client.Event] = getattr(client, type(event).__name__)
+            return kind(**asdict(event))
+        case events.Progress():
+            values = {name: value for name, value in vars(event).items() if name != "step_s"}
+            return client.Progress(**values | {"losses": client.Losses(**asdict(event.losses))})
+        case events.Preview():
+            return _preview(event, spec)
+        case events.Result():
+            return _result(event, picture, encoders, decode_s)
+        case _:
+            return None
+
+
+def _preview(event: events.Preview[Picture], spec: StylizationSpec) -> client.Preview:
+    from clipstyler.imaging import encoded, shrink  # noqa: PLC0415
+
+    image = encoded(shrink(event.image, spec.previews.max_size), spec.previews.format)
+    return client.Preview(
+        step=event.step, image=image.data, format=image.format, width=image.width, height=image.height
+    )
+
+
+def _result(event: events.Result[Picture], photo: Picture, encoders: EncoderSet, decode_s: float) -> client.Result:
+    from clipstyler.imaging import encoded, fit  # noqa: PLC0415
+
+    spec = event.spec
+    begun = time.monotonic()
+    image = encoded(event.image, spec.result_format)
+    timings = replace(event.timings, decode_s=decode_s, encode_s=time.monotonic() - begun)
+    seen = fit(photo, spec.config.size, spec.config.enlarge)
+    return client.Result(
+        image=image.data,
+        format=image.format,
+        width=image.width,
+        height=image.height,
+        spec=_spec(spec),
+        models=tuple(client.EncoderModel(*model) for model in event.models),
+        device=event.device,
+        provider=event.provider,
+        threads=event.threads,
+        versions=event.versions,
+        losses=client.Losses(**asdict(event.losses)),
+        timings={name.removesuffix("_s"): seconds for name, seconds in asdict(timings).items()},
+        quality=_quality(seen, event.image, spec.style_text, spec.source_text, encoders, 0),
+    )
+
+
+def _spec(spec: StylizationSpec) -> client.Spec:
+    from clipstyler.spec import OPTIONS  # noqa: PLC0415
+
+    values = vars(spec.config) | vars(spec)
+    options = {name: values[name] for name in OPTIONS}
+    return client.Spec(
+        spec.style_text,
+        spec.source_text,
+        cast("StylizeOptions", options),
+        cast("PreviewOptions", dict(vars(spec.previews))),
+        spec.result_format,
+    )
 
 
 def _decoded(data: bytes, field: str) -> Picture:
     from clipstyler import imaging  # noqa: PLC0415
-    from clipstyler.config import ConfigError  # noqa: PLC0415
+    from clipstyler.options import ConfigError  # noqa: PLC0415
 
     try:
         return imaging.decode(data)
@@ -154,101 +195,11 @@ def _decoded(data: bytes, field: str) -> Picture:
 
 def _quality(
     content: Picture, stylized: Picture, style_text: str, source_text: str, encoders: EncoderSet, seed: int
-) -> Quality:
-    from clipstyler.encoders.inference import text_direction  # noqa: PLC0415
+) -> client.QualityReport:
     from clipstyler.encoders.torch_encoders import TorchEncoders  # noqa: PLC0415
-    from clipstyler.evaluation import metrics  # noqa: PLC0415
+    from clipstyler.evaluation.metrics import evaluate  # noqa: PLC0415
+    from clipstyler.evaluation.text_directions import text_guidance  # noqa: PLC0415
 
-    path = TorchEncoders(encoders)
-    direction = text_direction(path, style_text, source_text, path.calibration.template_set)
-    return Quality(**asdict(metrics.evaluate(content, stylized, style_text, path, direction, seed)))
-
-
-def config_of(options: StylizeOptions, encoders: str) -> StylizeConfig:
-    """Join the options with the preset and the encoders' calibration.
-
-    Raises
-    ------
-    ConfigError
-        A field cannot be used.
-    """
-    from clipstyler.config import AugmentFill, Preset, TvForm, resolve  # noqa: PLC0415
-    from clipstyler.encoders import registry  # noqa: PLC0415
-
-    overrides: dict[str, Any] = {k: v for k, v in asdict(options).items() if k not in _NOT_CONFIG and v is not None}
-    if options.augment_fill is not None:
-        overrides["augment_fill"] = AugmentFill(options.augment_fill)
-    if options.tv_form is not None:
-        overrides["tv_form"] = TvForm(options.tv_form)
-    return resolve(registry.spec(encoders).calibration, Preset(_preset(options)), **overrides)
-
-
-def _preset(options: StylizeOptions) -> str:
-    from clipstyler.config import DEFAULT_PRESET  # noqa: PLC0415
-
-    return options.preset or DEFAULT_PRESET
-
-
-def _is_due(step: int, previews: PreviewOptions) -> bool:
-    every = previews.every_steps
-    return bool(every) and (step == 1 or step % int(every or 1) == 0)
-
-
-def _preview(step: int, picture: Picture, previews: PreviewOptions) -> Preview:
-    from clipstyler.imaging import ImageFormat, encode, shrink  # noqa: PLC0415
-
-    small = shrink(picture, previews.max_size or max(picture.width, picture.height))
-    image_format = ImageFormat(previews.format or "jpeg")
-    data = encode(small, image_format)
-    return Preview(step=step, image=data, format=image_format, width=small.width, height=small.height)
-
-
-def _progress(event: events.Progress) -> Progress:
-    return Progress(
-        step=event.step,
-        steps=event.steps,
-        losses=Losses(**asdict(event.losses)),
-        rejected=event.rejected,
-        elapsed_s=event.elapsed_s,
-        remaining_s=event.remaining_s,
-    )
-
-
-def _result(
-    result: events.Result,
-    encoders: EncoderSet,
-    preset: str,
-    result_format: str,
-    decoded_s: float,
-    quality: Quality,
-) -> Result:
-    from clipstyler.imaging import ImageFormat, encode  # noqa: PLC0415
-
-    begun = time.monotonic()
-    image = encode(result.picture, ImageFormat(result_format))
-    known = {field for field in StylizeOptions.__dataclass_fields__ if field not in _NOT_CONFIG}
-    values = {name: value for name, value in result.config.as_dict().items() if name in known}
-    values["crop_size"] = result.config.crop_side(result.picture.width, result.picture.height)
-    return Result(
-        image=image,
-        format=result_format,
-        width=result.picture.width,
-        height=result.picture.height,
-        seed=result.seed,
-        style_text=result.style_text,
-        source_text=result.source_text,
-        options=StylizeOptions(preset=preset, encoders=encoders.name, seed=result.seed, **values),
-        models=tuple(Model(*model) for model in result.models),
-        device=result.device,
-        threads=result.threads,
-        versions=result.versions,
-        losses=Losses(**asdict(result.losses)),
-        quality=quality,
-        timings={
-            "queued": 0.0,
-            "decode": decoded_s,
-            "prepare": result.timings.prepare_s,
-            "optimize": result.timings.optimize_s,
-            "encode": time.monotonic() - begun,
-        },
-    )
+    measuring = TorchEncoders(encoders)
+    guidance = text_guidance(measuring, style_text, source_text, encoders.calibration.template_set)
+    return client.QualityReport(**asdict(evaluate(content, stylized, guidance, measuring, seed)))

@@ -1,4 +1,4 @@
-"""`clipstyler models`: which encoders there are, here or on a server."""
+"""`clipstyler models`: available encoder sets, here or on a server."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from clipstyler_cli.faults import UsageError, clear_errors
+from clipstyler_cli.errors import UsageError, clear_errors
 from clipstyler_cli.local import library_errors
-from clipstyler_cli.store import store_here
+from clipstyler_cli.local_store import local_store
 from clipstyler_cli.weights import pull, verify
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def list_models(
     server: Annotated[str | None, typer.Option(help="HOST:PORT of a server. Default: this machine.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List encoders by name, with the digests of their weights.
+    """List encoder sets by name, with the digests of their weights.
 
     Examples
     --------
@@ -50,7 +50,7 @@ def list_models(
         if as_json:
             print(json.dumps(entries, indent=2))
             return
-        table = Table("name", "what they are", "weights (SHA-256)", "threshold", "source text")
+        table = Table("name", "description", "weights (SHA-256)", "threshold", "source text")
         for entry in entries:
             lines = [f"{m['name']} {m['digest'][:12]}" for m in entry["models"]]
             digests = "\n".join([*lines, entry["note"]] if entry["note"] else lines)
@@ -66,7 +66,7 @@ def export(
     name: Annotated[
         str, typer.Argument(help="Name of the encoders; see `clipstyler models list`.", show_default=False)
     ],
-    out: Annotated[Path, typer.Option(help="Directory for the export; made where it is missing.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Directory for the export; created if missing.", show_default=False)],
     fp16: Annotated[bool, typer.Option("--fp16", help="Half precision.")] = False,
     opset: Annotated[int | None, typer.Option(help="ONNX operator set, 18 to 20. Default: 18.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest and the parity as JSON.")] = False,
@@ -89,7 +89,7 @@ def export(
         from clipstyler.encoders.onnx.providers import SessionOptions  # noqa: PLC0415
         from clipstyler.encoders.torch_encoders import TorchEncoders  # noqa: PLC0415
 
-        encoders = registry.load(name, store=store_here())
+        encoders = registry.load(name, store=local_store())
         manifest = export(encoders, out, opset=opset or OPSET, half=fp16)
         exported = OnnxEncoders(out, SessionOptions(("cpu",)))
         parity = check_parity(TorchEncoders(encoders), exported)
@@ -139,7 +139,7 @@ def _weights_here(name: str) -> tuple[list[dict[str, str]], str]:
     try:
         if name == registry.BUNDLED:
             return [model._asdict() for model in registry.load(name).models], ""
-        wanted, store = registry.weights(name), store_here()
+        wanted, store = registry.weights(name), local_store()
     except ModuleNotFoundError:
         return [], 'needs pip install "clipstyler[local]"'
     stored = [found for found in map(store.find, wanted) if found]
@@ -152,7 +152,7 @@ def _there(server: str) -> list[dict[str, Any]]:
     from clipstyler_client import Client  # noqa: PLC0415
 
     with Client(server) as client:
-        encoders = client.server_info().encoders
+        encoders = client.server_info().encoder_sets
     return [
         {
             "name": entry.name,
@@ -160,7 +160,7 @@ def _there(server: str) -> list[dict[str, Any]]:
             "models": [model._asdict() for model in entry.models],
             "note": "",
             "source_text": entry.source_text,
-            "calibration": {name: value for name, value in asdict(entry.calibration).items() if value is not None},
+            "calibration": dict(entry.calibration),
         }
         for entry in encoders
     ]

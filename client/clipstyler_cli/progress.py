@@ -1,4 +1,4 @@
-"""What a person sees while the work goes on: a live bar on a terminal, plain lines elsewhere."""
+"""Progress for people: a live bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import time
 from types import TracebackType
 from typing import Self
 
-from clipstyler_client import Gap, Preview, Progress, Queued, Started, Warning  # noqa: A004
-from clipstyler_client.events import Event
+from clipstyler_client import Event, Gap, Preview, Progress, Queued, Started, Warning
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-_LINES = 10  # plain lines of progress in a run
+_LINES = 10  # plain lines of progress per run
 
 
 class Display:
@@ -21,7 +21,7 @@ class Display:
     Attributes
     ----------
     first_preview_s
-        Seconds from the start of the display to the first preview, once there was one.
+        Seconds from the start of the display to the first preview; None before that.
     """
 
     def __init__(self, console: Console, quiet: bool = False) -> None:
@@ -45,14 +45,14 @@ class Display:
         if isinstance(event, Preview) and self.first_preview_s is None:
             self.first_preview_s = time.monotonic() - self._begun
         elif isinstance(event, Queued) and event.position:
-            self._say(f"waiting behind {event.position} other(s)")
+            self._say(f"waiting behind {event.position} other job(s)")
         elif isinstance(event, Started):
             self._bar.update(self._task, description="warming up", total=event.steps)
             self._say(f"{event.width} x {event.height} px, {event.steps} steps on {event.device}; warming up")
         elif isinstance(event, Progress):
             self._progress(event)
         elif isinstance(event, Warning):
-            self._say(f"[yellow]warning[/]: {event.message}")
+            self._say(f"[yellow]warning[/]: {escape(event.message)}")
         elif isinstance(event, Gap):
             self._say(_left_out(event))
 
@@ -83,5 +83,5 @@ class Display:
 
 def _left_out(gap: Gap) -> str:
     if gap.log_expired:
-        return "the steps until here are not kept any more"
-    return f"left out {gap.skipped_progress} steps and {gap.skipped_previews} previews: slow reader"
+        return "earlier events are no longer stored"
+    return f"skipped {gap.skipped_progress} progress events and {gap.skipped_previews} previews: slow reader"

@@ -1,4 +1,4 @@
-"""One run from files to files: check what will be written, do the work here or through a server, keep what is asked."""
+"""One run from files to files: check the outputs, do the work here or on a server, write the results."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from clipstyler_client import Client, Preview, PreviewOptions, Result, StylizeOptions, jobs
-from clipstyler_client.events import Event
+from clipstyler_client import Client, Event, Preview, PreviewOptions, Result, StylizeOptions
 
-from clipstyler_cli.faults import JobGoesOnError, UsageError
+from clipstyler_cli.artifacts import Artifacts
+from clipstyler_cli.errors import JobGoesOnError, UsageError
 from clipstyler_cli.files import ANIMATION_SUFFIXES, IMAGE_SUFFIXES, format_of, read_photo, write_whole
-from clipstyler_cli.keepsakes import Keepsakes
 from clipstyler_cli.local import stylize_here
 from clipstyler_cli.progress import Display
 
@@ -30,7 +29,7 @@ class Events(Protocol):
 
 @dataclass(frozen=True)
 class Run:
-    """What is stylized, how, and where the result goes."""
+    """What is stylized, how, and where the result is written."""
 
     photo: Path
     text: str
@@ -44,7 +43,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Keep:
-    """Files besides the result that a run leaves."""
+    """Files that a run writes besides the result."""
 
     previews: Path | None = None
     animation: Path | None = None
@@ -52,12 +51,12 @@ class Keep:
 
 
 def stylize(run: Run, keep: Keep, display: Display, server: str | None = None) -> Result:
-    """Carry a run out and write its files.
+    """Execute a run and write its files.
 
     Parameters
     ----------
     run, keep
-        What is done, and which files it leaves.
+        What is done, and which files are written.
     display
         Shows the progress.
     server
@@ -72,26 +71,26 @@ def stylize(run: Run, keep: Keep, display: Display, server: str | None = None) -
     """
     result_format = format_of(run.out, IMAGE_SUFFIXES, "--out")
     if run.detach and server is None:
-        raise UsageError("--detach: a job needs a server; name one with --server")
+        raise UsageError("--detach: a job needs a server: name one with --server")
     _check(keep)
     photo = read_photo(run.photo, "PHOTO")
-    keepsakes = Keepsakes(keep.previews)
+    artifacts = Artifacts(keep.previews)
     with ExitStack() as stack:
         events = _open(run, photo, result_format, server, stack)
         stack.enter_context(display)
-        result = _follow(events, display, keepsakes)
+        result = _follow(events, display, artifacts)
     write_whole(run.out, result.image)
     if keep.contact_sheet:
-        keepsakes.write_contact_sheet(keep.contact_sheet, photo, result)
+        artifacts.write_contact_sheet(keep.contact_sheet, photo, result)
     if keep.animation:
-        keepsakes.write_animation(keep.animation, photo, result)
+        artifacts.write_animation(keep.animation, photo, result)
     return result
 
 
 def describe(result: Result, out: Path) -> dict[str, Any]:
-    """Everything needed to repeat a result, as plain values for JSON."""
-    values = {name: value for name, value in asdict(result).items() if name not in {"image", "sequence"}}
-    return {"output": str(out), **values, "models": [model._asdict() for model in result.models]}
+    """Return everything needed to reproduce a result, as plain values for JSON."""
+    values = {name: value for name, value in asdict(result).items() if name not in {"image", "sequence", "spec"}}
+    return {"output": str(out), **asdict(result.spec), **values, "models": [m._asdict() for m in result.models]}
 
 
 def _check(keep: Keep) -> None:
@@ -129,42 +128,41 @@ def _call(client: Client, run: Run, photo: bytes, result_format: str) -> Events:
         photo,
         run.text,
         source_text=run.source_text,
-        options=run.options,
         previews=run.previews,
         result_format=result_format,
         timeout_s=run.timeout_s,
+        **run.options,
     )
 
 
 def _job(client: Client, run: Run, photo: bytes, result_format: str, stack: ExitStack) -> Events:
-    wanted = jobs.create(
+    job = client.jobs.create(
         photo,
         run.text,
         source_text=run.source_text,
-        options=run.options,
         previews=run.previews,
         result_format=result_format,
-        terms=jobs.Terms(timeout_s=run.timeout_s),
+        timeout_s=run.timeout_s,
+        **run.options,
     )
-    job = client.call(wanted)
     stack.enter_context(_leaving(job.name, client.target))
-    return stack.enter_context(client.watch(job.name))
+    return stack.enter_context(client.jobs.watch(job.name))
 
 
 @contextmanager
 def _leaving(name: str, server: str) -> Iterator[None]:
-    """Ctrl-C leaves the job alone, and says so."""
+    """Ctrl-C leaves the job running, and says how to return to it."""
     try:
         yield
     except KeyboardInterrupt:
         raise JobGoesOnError(name, server) from None
 
 
-def _follow(events: Events, display: Display, keepsakes: Keepsakes) -> Result:
+def _follow(events: Events, display: Display, artifacts: Artifacts) -> Result:
     for event in events:
         display.show(event)
         if isinstance(event, Preview):
-            keepsakes.add(event)
+            artifacts.add(event)
         elif isinstance(event, Result):
             return event
     raise RuntimeError("the events ended without a result")

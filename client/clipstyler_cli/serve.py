@@ -1,4 +1,4 @@
-"""`clipstyler serve`: the server, its settings from flags over the environment."""
+"""`clipstyler serve`: the server; flags override settings from the environment."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ from typing import Annotated, Any
 
 import typer
 
-from clipstyler_cli.faults import UsageError, clear_errors
+from clipstyler_cli.errors import UsageError, clear_errors
 
 
 def command(
-    port: Annotated[int | None, typer.Option(help="Port of gRPC; 0 takes a free one. Default: 50051.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address of gRPC. Default: loopback, for there is no login.")] = None,
-    http_port: Annotated[
-        int | None, typer.Option(help="Port of /metrics, /livez and /readyz; 0 takes a free one. Default: 9464.")
+    port: Annotated[int | None, typer.Option(help="Port of gRPC; 0 picks a free port. Default: 50051.")] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address of gRPC. Default: loopback, because there is no authentication.")
     ] = None,
-    encoders: Annotated[
-        str | None, typer.Option(help="Encoders to load, separated by commas; the first is the default.")
+    http_port: Annotated[
+        int | None, typer.Option(help="Port of /metrics, /livez and /readyz; 0 picks a free port. Default: 9464.")
+    ] = None,
+    encoder_sets: Annotated[
+        str | None, typer.Option(help="Encoder sets to load, separated by commas; the first is the default.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")] = None,
     threads: Annotated[int | None, typer.Option(help="Threads of a CPU optimizer. Default: all CPUs.")] = None,
@@ -28,7 +30,7 @@ def command(
 ) -> None:
     """Serve on loopback until SIGTERM or Ctrl-C.
 
-    Every setting is also an environment variable: --http-port is CLIPSTYLER_HTTP_PORT. docs/operations.md has them all.
+    Every setting is also an environment variable: --http-port is CLIPSTYLER_HTTP_PORT; docs/operations.md lists them.
 
     Examples
     --------
@@ -36,13 +38,13 @@ def command(
 
       clipstyler serve --port 50052 --log-format console
 
-      CLIPSTYLER_QUEUE_CAPACITY=4 clipstyler serve --encoders pocket,vit-b-32
+      CLIPSTYLER_QUEUE_CAPACITY=4 clipstyler serve --encoder-sets pocket,vit-b-32
     """
     given: dict[str, Any] = {
         "port": port,
         "host": host,
         "http_port": http_port,
-        "encoders": encoders,
+        "encoder_sets": encoder_sets,
         "device": device,
         "threads": threads,
         "data_dir": data_dir,

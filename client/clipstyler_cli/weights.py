@@ -14,14 +14,14 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from clipstyler_cli.faults import EXIT_FAILED, UsageError, clear_errors
+from clipstyler_cli.errors import EXIT_FAILED, UsageError, clear_errors
 from clipstyler_cli.local import library_errors
-from clipstyler_cli.store import store_here
+from clipstyler_cli.local_store import local_store
 
 if TYPE_CHECKING:
-    from clipstyler.encoders.golden import Check
     from clipstyler.encoders.weights.download import Report
     from clipstyler.encoders.weights.sources import Weights
+    from clipstyler.evaluation.verification import Check
 
 Name = Annotated[str, typer.Argument(help="Name of the encoders; see `clipstyler models list`.", show_default=False)]
 
@@ -48,7 +48,7 @@ def pull(
     with clear_errors(encoders="NAME"), library_errors():
         from clipstyler.encoders import registry  # noqa: PLC0415 - heavy, and only used here
 
-        store, wanted = store_here(), registry.weights(name)
+        store, wanted = local_store(), registry.weights(name)
         if not wanted:
             print(f"{name}: nothing to fetch, the weights are here already")
         for weights in wanted if source is None else _offered(wanted, source):
@@ -96,24 +96,26 @@ def verify(
 
 
 def _checks(name: str, golden: bool) -> Iterator[Check]:
-    from clipstyler.encoders import golden as chain  # noqa: PLC0415 - heavy, and only used here
     from clipstyler.encoders import registry  # noqa: PLC0415
+    from clipstyler.evaluation import verification  # noqa: PLC0415 - heavy, and only used here
 
-    store = store_here()
+    store = local_store()
     wanted = registry.weights(name)
     stored = [found for found in map(store.find, wanted) if found]
-    yield from chain.check_files(stored)
+    yield from verification.check_files(stored)
     for weights in wanted:
         if not store.find(weights):
-            yield chain.Check(f"digest of {weights.name}", False, f"not here: run `clipstyler models pull {name}`")
+            yield verification.Check(
+                f"digest of {weights.name}", False, f"not here: run `clipstyler models pull {name}`"
+            )
     if len(stored) < len(wanted) or not (golden or not wanted):
         return
     encoders = registry.load(name, store=store)
     for model in encoders.models:
-        yield chain.Check(f"{model.name} loads", True, model.digest)
+        yield verification.Check(f"{model.name} loads", True, model.digest)
     if golden:
-        yield from chain.check_zero_shot(encoders)
-        yield from chain.check_exports(encoders)
+        yield from verification.check_zero_shot(encoders)
+        yield from verification.check_exports(encoders)
 
 
 def _table(name: str, checks: list[Check]) -> Table:

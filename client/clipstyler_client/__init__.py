@@ -1,15 +1,16 @@
-"""Client of the clipstyler service, sync and async; needs grpcio, protobuf and nothing heavy.
+"""Client of the clipstyler service, synchronous and asynchronous; needs grpcio and protobuf only.
 
-from clipstyler_client import Client
-
-with Client("127.0.0.1:50051") as client:
-    result = client.stylize("photo.jpg", "a sketch with black pencil").result()
-    result.save("sketch.png")
+>>> from clipstyler_client import Client
+>>> with Client("127.0.0.1:50051") as client:
+...     client.stylize("photo.jpg", "a sketch with black pencil").result().save("sketch.png")
 """
 
-from clipstyler_client import encoders, jobs
-from clipstyler_client.aio import AsyncClient
-from clipstyler_client.errors import (
+from clipstyler_client._async.client import AsyncClient
+from clipstyler_client._async.encoders import AsyncEncoders
+from clipstyler_client._async.jobs import AsyncJobs
+from clipstyler_client._async.stream import AsyncStylizationStream
+from clipstyler_client._encoders import Embeddings, Prediction, TextDirection
+from clipstyler_client._errors import (
     BrokenResultError,
     DeadlineExceededError,
     FieldViolation,
@@ -19,30 +20,42 @@ from clipstyler_client.errors import (
     StylizationCancelledError,
     StylizeError,
 )
-from clipstyler_client.events import (
+from clipstyler_client._events import (
+    EncoderModel,
     Event,
     Gap,
     Heartbeat,
     Losses,
-    Model,
     Preview,
     Progress,
-    Quality,
+    QualityReport,
     Queued,
     Result,
+    Spec,
     Started,
-    Warning,  # noqa: A004 - the contract's name
+    Warning,
 )
-from clipstyler_client.jobs import Job, JobImage
-from clipstyler_client.options import OptionError, PreviewOptions, StylizeOptions
-from clipstyler_client.server_info import ServerInfo
-from clipstyler_client.sync import Client
+from clipstyler_client._jobs import Job, JobImage, JobPage, Upload
+from clipstyler_client._options import OptionError, PreviewOptions, StylizeOptions
+from clipstyler_client._server_info import EncoderSet, Evaluator, ServerInfo, Worker
+from clipstyler_client._sync.client import Client
+from clipstyler_client._sync.encoders import Encoders
+from clipstyler_client._sync.jobs import Jobs
+from clipstyler_client._sync.stream import StylizationStream
 
 __all__ = [
     "AsyncClient",
+    "AsyncEncoders",
+    "AsyncJobs",
+    "AsyncStylizationStream",
     "BrokenResultError",
     "Client",
     "DeadlineExceededError",
+    "Embeddings",
+    "EncoderModel",
+    "EncoderSet",
+    "Encoders",
+    "Evaluator",
     "Event",
     "FieldViolation",
     "Gap",
@@ -50,23 +63,28 @@ __all__ = [
     "InvalidRequestError",
     "Job",
     "JobImage",
+    "JobPage",
+    "Jobs",
     "Losses",
-    "Model",
     "OptionError",
+    "Prediction",
     "Preview",
     "PreviewOptions",
     "Progress",
-    "Quality",
+    "QualityReport",
     "Queued",
     "Result",
     "ServerBusyError",
     "ServerInfo",
     "ServerUnavailableError",
+    "Spec",
     "Started",
     "StylizationCancelledError",
+    "StylizationStream",
     "StylizeError",
     "StylizeOptions",
+    "TextDirection",
+    "Upload",
     "Warning",
-    "encoders",
-    "jobs",
+    "Worker",
 ]

@@ -12,13 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from clipstyler.config import Calibration
-
-
-class Model(NamedTuple):
-    """A model and the SHA-256 digest (lower-case hexadecimal) that names its weights everywhere."""
-
-    name: str
-    digest: str
+from clipstyler.encoders.description import EncoderDescription, EncoderModel, TextConfidence
 
 
 class ClipEncoder(Protocol):
@@ -35,13 +29,6 @@ class ClipEncoder(Protocol):
     def encode_text(self, sentences: Sequence[str]) -> Tensor:
         """Embed sentences: (len(sentences), D), not yet normalized."""
         ...
-
-
-class TextConfidence(NamedTuple):
-    """How likely a text is about something that the encoders know, 0 to 1, and what they know that comes nearest."""
-
-    probability: float
-    nearest: tuple[str, ...]
 
 
 class Towers(NamedTuple):
@@ -78,7 +65,7 @@ class Exportable(Protocol):
 
 
 @runtime_checkable
-class KnowsItsLimits(Protocol):
+class SupportsConfidence(Protocol):
     """Encoders of a limited world that can tell when a text is outside it."""
 
     def confidence(self, sentence: str) -> TextConfidence:
@@ -121,10 +108,14 @@ class EncoderSet:
     device: torch.device
 
     @property
-    def models(self) -> tuple[Model, ...]:
+    def models(self) -> tuple[EncoderModel, ...]:
         """The models with their digests, each file once."""
-        named = (Model(encoder.name, encoder.digest) for encoder in (self.clip, self.content))
+        named = (EncoderModel(encoder.name, encoder.digest) for encoder in (self.clip, self.content))
         return tuple({model.digest: model for model in reversed(list(named))}.values())[::-1]
+
+    def describe(self) -> EncoderDescription:
+        """Return what is known about them, without the encoders."""
+        return EncoderDescription(self.name, self.description, self.models, self.calibration)
 
 
 class EncoderUnavailableError(RuntimeError):

@@ -39,7 +39,7 @@ class FrozenAttention(nn.Module):
         return out, None
 
 
-def quicken(model: nn.Module) -> None:
+def optimize_in_place(model: nn.Module) -> None:
     """Rewrite the vision transformer of a frozen open_clip model in place, where it has the known shape.
 
     `x * sigmoid(1.702 x)` is `silu(1.702 x) / 1.702`; the two factors go into the weights before and after.

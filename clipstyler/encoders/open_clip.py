@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from clipstyler.encoders.base import EncoderUnavailableError, Towers, file_digest
-from clipstyler.encoders.frozen_vit import quicken
+from clipstyler.encoders.frozen_vit import optimize_in_place
 from clipstyler.encoders.onnx.tokenizers import CLIP_BPE
 from clipstyler.encoders.weights import sources
 from clipstyler.encoders.weights.store import Store
@@ -185,7 +185,7 @@ def _load(name: str, model_name: str, checkpoint: Path, device: torch.device, *,
     except Exception as error:  # open_clip asserts and raises many kinds on files that do not fit
         raise EncoderUnavailableError(f"{name}: {checkpoint} cannot be loaded: {error}") from error
     encoder = OpenClip(name, digest, model, tokenizer)
-    quicken(model)
+    optimize_in_place(model)
     return encoder.to(device)
 
 

@@ -69,7 +69,7 @@ def spec(name: str) -> EncoderSpec:
     if _is_pretrained(name):
         return EncoderSpec(name, "A CLIP of open_clip, with torchvision's VGG19", Calibration())
     known = ", ".join(entry.name for entry in _CATALOG)
-    raise ConfigError("encoders", f"{name!r} is unknown: use {known}, ARCH:PRETRAINED of open_clip, or a directory")
+    raise ConfigError("encoder_set", f"{name!r} is unknown: use {known}, ARCH:PRETRAINED of open_clip, or a directory")
 
 
 def load(
@@ -178,4 +178,4 @@ def _calibration_in(directory: Path) -> Calibration:
     try:
         return Calibration(**json.loads(path.read_text()))
     except (TypeError, ValueError) as error:
-        raise ConfigError("encoders", f"{path} is no calibration: {error}") from error
+        raise ConfigError("encoder_set", f"{path} is no calibration: {error}") from error

@@ -1,22 +1,24 @@
-"""PyTorch encoders with NumPy at both ends: what exports are held against, and what to fall back to."""
+"""PyTorch encoders with NumPy at both ends: the reference for exports, and the fallback."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clipstyler.encoders.base import EncoderSet
+from clipstyler.encoders.base import EncoderSet, SupportsConfidence
+from clipstyler.encoders.description import TextConfidence
 from clipstyler.encoders.onnx import preprocess
 
 Floats = NDArray[np.float32]
 
 
 class TorchEncoders:
-    """The interface of `OnnxEncoders` on PyTorch encoders, in single precision."""
+    """The interface `InferenceEncoders` on PyTorch encoders, in single precision."""
 
     precision = "fp32"
 
@@ -27,11 +29,23 @@ class TorchEncoders:
         self.content_digest = encoders.content.digest
         self.image_size = encoders.clip.image_size
         self.calibration = encoders.calibration
-        self.embedding_dim = self.encode_text(["a photo"]).shape[1]
         self.backend = f"torch-{encoders.device.type}"
 
+    @cached_property
+    def embedding_dim(self) -> int:
+        """Length of an embedding."""
+        return int(self.encode_text(["a photo"]).shape[1])
+
+    @property
+    def runtime(self) -> str:
+        """The backend with what else determines the bits: version, and on a CPU its capability and the threads."""
+        parts = [self.backend, torch.__version__]
+        if self._encoders.device.type == "cpu":
+            parts += [torch.backends.cpu.get_cpu_capability(), f"{torch.get_num_threads()} threads"]
+        return "/".join(parts)
+
     def views(self, images: Floats) -> Floats:
-        """Squash images to the views that `encode_image` takes."""
+        """Resize images to the square views that `encode_image` takes."""
         return preprocess.views(images, self.image_size)
 
     @torch.no_grad()
@@ -46,8 +60,14 @@ class TorchEncoders:
 
     @torch.no_grad()
     def features(self, images: Floats) -> list[Floats]:
-        """Content features."""
+        """Return content features."""
         return [_numpy(part) for part in self._encoders.content.features(self._tensor(images))]
+
+    @torch.no_grad()
+    def confidence(self, text: str) -> TextConfidence | None:
+        """Return how well a text is known; None from encoders that cannot judge that."""
+        clip = self._encoders.clip
+        return clip.confidence(text) if isinstance(clip, SupportsConfidence) else None
 
     def _tensor(self, values: Floats) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self._encoders.device)

@@ -1,4 +1,8 @@
-"""Text directions, computed once: in memory, bounded by bytes, over files that survive restarts and crashes."""
+"""Text directions, computed once: in memory, bounded by bytes, over files that survive restarts and crashes.
+
+An entry holds everything that a stylization needs from its texts. Its key names whatever determines the bits, so that a
+hit and a miss give the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -12,27 +16,28 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from clipstyler.encoders.description import TextConfidence
+from clipstyler.encoders.inference import Floats, InferenceEncoders
+from clipstyler.evaluation.text_directions import TextGuidance, text_guidance
 from clipstyler.prompts import normalize, templates
 
-Floats = NDArray[np.float32]
-
-_MAGIC = b"clipstyler direction 1\n"
+_MAGIC = b"clipstyler direction 2\n"
 _DIGEST_BYTES = hashlib.sha256().digest_size
-# Beside its bytes, an entry costs its key and Python's own: counted, so that the bound is one of memory.
+# Besides its bytes, an entry costs its key and Python objects: counted, so that the bound is one of memory.
 _ENTRY_OVERHEAD = 512
 
 
 class DirectionKey(NamedTuple):
-    """Everything that a text direction depends on; make it with `key_of`."""
+    """Everything that the bits of a text direction depend on; make it with `key_of`."""
 
     digest: str
-    backend: str
+    runtime: str
     precision: str
     templates: str
     source_text: str
@@ -40,7 +45,7 @@ class DirectionKey(NamedTuple):
 
 
 class Origin(StrEnum):
-    """Where a direction came from."""
+    """Where an entry came from."""
 
     MEMORY = "memory"
     STORE = "store"
@@ -48,14 +53,14 @@ class Origin(StrEnum):
 
 
 class Found(NamedTuple):
-    """A direction and where it came from."""
+    """An entry and where it came from."""
 
-    direction: Floats
+    guidance: TextGuidance
     origin: Origin
 
 
 class CacheStats(NamedTuple):
-    """What a cache holds, and what it has dropped and refused so far."""
+    """Contents of a cache, and what it has evicted and refused so far."""
 
     entries: int
     size_bytes: int
@@ -64,33 +69,33 @@ class CacheStats(NamedTuple):
 
 
 def template_version(template_set: str) -> str:
-    """Name of a template set with a digest of its sentences: another list is another version."""
+    """Return the name of a template set with a digest of its sentences: another list is another version."""
     digest = hashlib.sha256("\n".join(templates(template_set)).encode()).hexdigest()
     return f"{template_set}@{digest[:12]}"
 
 
 def key_of(
-    digest: str, backend: str, precision: str, templates_used: str, source_text: str, style_text: str
+    digest: str, runtime: str, precision: str, templates_used: str, source_text: str, style_text: str
 ) -> DirectionKey:
-    """Make a key; texts are brought into their normal form (Unicode NFC, single spaces, none at the ends).
+    """Make a key; texts are normalized (Unicode NFC, single spaces, none at the ends).
 
-    Case stays: encoders may see it. Two texts that tokenize alike are two entries.
+    Case is kept, because encoders may see it. Two texts with the same tokens are two entries.
     """
-    return DirectionKey(digest, backend, precision, templates_used, normalize(source_text), normalize(style_text))
+    return DirectionKey(digest, runtime, precision, templates_used, normalize(source_text), normalize(style_text))
 
 
 class DirectionStore:
-    """Directions as files, one each, written whole or not at all.
+    """Entries as files, one each, written completely or not at all.
 
     Parameters
     ----------
     directory
-        Made where it is missing. Several processes may share it.
+        Created if missing. Several processes may share it.
 
     Attributes
     ----------
     refused
-        Files that were broken or belonged to another key; each was removed and counts as not there.
+        Files that were broken or belonged to another key; each was deleted and counts as missing.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -98,29 +103,29 @@ class DirectionStore:
         self.refused = 0
 
     def path(self, key: DirectionKey) -> Path:
-        """Where a direction is, or would be."""
+        """Return where an entry is, or would be."""
         name = hashlib.sha256(_header(key)).hexdigest()
         return self.directory / name[:2] / f"{name}.direction"
 
-    def read(self, key: DirectionKey) -> Floats | None:
-        """Read a direction; None where there is none that can be read, is whole and of exactly this key."""
+    def read(self, key: DirectionKey) -> TextGuidance | None:
+        """Read an entry; None unless there is a readable, complete one of exactly this key."""
         path = self.path(key)
         with contextlib.suppress(OSError):
-            direction = _unpacked(path.read_bytes(), key)
-            if direction is None:
+            guidance = _unpacked(path.read_bytes(), key)
+            if guidance is None:
                 self.refused += 1
                 path.unlink(missing_ok=True)
-            return direction
+            return guidance
         return None
 
-    def write(self, key: DirectionKey, direction: Floats) -> None:
-        """Write a direction: beside its place, to the disk, then moved there in one step."""
+    def write(self, key: DirectionKey, guidance: TextGuidance) -> None:
+        """Write an entry: next to its place, synced to the disk, then renamed atomically."""
         path = self.path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, scratch = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(_packed(key, direction))
+                file.write(_packed(key, guidance))
                 file.flush()
                 os.fsync(file.fileno())
             Path(scratch).replace(path)
@@ -131,44 +136,43 @@ class DirectionStore:
 
 
 class DirectionCache:
-    """Directions in memory, least recently used out first, over a store. Safe for several threads.
+    """Entries in memory, least recently used evicted first, over a store. Thread-safe.
 
     Parameters
     ----------
     max_bytes
-        Of memory; an entry that is larger alone is not kept.
+        Of memory; a larger entry is not kept.
     store
-        Where directions survive; None keeps them in memory only.
+        Where entries survive; None keeps them in memory only.
     """
 
     def __init__(self, max_bytes: int, store: DirectionStore | None = None) -> None:
         self._max_bytes = max_bytes
         self._store = store
         self._lock = threading.Lock()
-        self._entries: OrderedDict[DirectionKey, Floats] = OrderedDict()
-        self._computing: dict[DirectionKey, Future[Floats]] = {}
+        self._entries: OrderedDict[DirectionKey, TextGuidance] = OrderedDict()
+        self._computing: dict[DirectionKey, Future[TextGuidance]] = {}
         self._size_bytes = 0
         self._evictions = 0
 
     @property
     def stats(self) -> CacheStats:
-        """What the cache holds and has dropped."""
+        """Contents of the cache, and what it has evicted."""
         refused = self._store.refused if self._store else 0
         with self._lock:
             return CacheStats(len(self._entries), self._size_bytes, self._evictions, refused)
 
-    def peek(self, key: DirectionKey) -> Floats | None:
-        """The direction if it is in memory; it counts as used."""
+    def peek(self, key: DirectionKey) -> TextGuidance | None:
+        """Return an entry if it is in memory; it counts as used."""
         with self._lock:
             found = self._entries.get(key)
             if found is not None:
                 self._entries.move_to_end(key)
             return found
 
-    def keep(self, key: DirectionKey, direction: Floats) -> Floats:
-        """Put a direction into memory, read-only; returns what is kept."""
-        kept = np.array(direction, dtype=np.float32)
-        kept.flags.writeable = False
+    def keep(self, key: DirectionKey, guidance: TextGuidance) -> TextGuidance:
+        """Put an entry into memory, read-only; returns what is kept."""
+        kept = TextGuidance(_read_only(guidance.direction), _read_only(guidance.style), guidance.confidence)
         cost = _cost(key, kept)
         with self._lock:
             self._drop(key)
@@ -180,17 +184,17 @@ class DirectionCache:
                 self._evictions += 1
         return kept
 
-    def get(self, key: DirectionKey, compute: Callable[[], Floats]) -> Found:
-        """Find a direction, or compute it: once, however many ask for it at the same time.
+    def get(self, key: DirectionKey, compute: Callable[[], TextGuidance]) -> Found:
+        """Find an entry, or compute it: once, however many callers ask for it at the same time.
 
-        What `compute` raises, all who wait for it get; nothing is kept then.
+        What `compute` raises reaches every waiting caller, and nothing is kept.
         """
         if (kept := self.peek(key)) is not None:
             return Found(kept, Origin.MEMORY)
         with self._lock:
             underway = self._computing.get(key)
             if underway is None:
-                ours: Future[Floats] = Future()
+                ours: Future[TextGuidance] = Future()
                 self._computing[key] = ours
         if underway is not None:
             return Found(underway.result(), Origin.MEMORY)
@@ -200,24 +204,24 @@ class DirectionCache:
             ours.set_exception(error)
             raise
         else:
-            ours.set_result(found.direction)
+            ours.set_result(found.guidance)
             return found
         finally:
             with self._lock:
                 del self._computing[key]
 
-    def _load(self, key: DirectionKey, compute: Callable[[], Floats]) -> Found:
-        # Somebody may have finished it between our look into memory and our turn.
+    def _load(self, key: DirectionKey, compute: Callable[[], TextGuidance]) -> Found:
+        # Another thread may have finished it between the look into memory and this turn.
         if (kept := self.peek(key)) is not None:
             return Found(kept, Origin.MEMORY)
         if self._store and (stored := self._store.read(key)) is not None:
             return Found(self.keep(key, stored), Origin.STORE)
-        direction = self.keep(key, compute())
+        guidance = self.keep(key, compute())
         if self._store:
-            # A disk that is full costs time, not answers.
+            # A full disk costs time, not answers.
             with contextlib.suppress(OSError):
-                self._store.write(key, direction)
-        return Found(direction, Origin.COMPUTED)
+                self._store.write(key, guidance)
+        return Found(guidance, Origin.COMPUTED)
 
     def _drop(self, key: DirectionKey) -> None:
         dropped = self._entries.pop(key, None)
@@ -225,24 +229,58 @@ class DirectionCache:
             self._size_bytes -= _cost(key, dropped)
 
 
-def _cost(key: DirectionKey, direction: Floats) -> int:
-    return direction.nbytes + sum(len(part.encode()) for part in key) + _ENTRY_OVERHEAD
+def guidance_of(
+    encoders: InferenceEncoders,
+    style_text: str,
+    source_text: str,
+    template_set: str,
+    cache: DirectionCache | None = None,
+) -> Found:
+    """Find or compute what a stylization needs from its texts; without a cache it is computed.
+
+    Raises
+    ------
+    ConfigError
+        To these encoders both texts mean the same.
+    """
+    key = key_of(
+        encoders.digest, encoders.runtime, encoders.precision, template_version(template_set), source_text, style_text
+    )
+    compute = partial(text_guidance, encoders, key.style_text, key.source_text, template_set)
+    return cache.get(key, compute) if cache else Found(compute(), Origin.COMPUTED)
+
+
+def _read_only(values: Floats) -> Floats:
+    kept = np.array(values, dtype=np.float32)
+    kept.flags.writeable = False
+    return kept
+
+
+def _cost(key: DirectionKey, guidance: TextGuidance) -> int:
+    text_bytes = sum(len(part.encode()) for part in key)
+    return guidance.direction.nbytes + guidance.style.nbytes + text_bytes + _ENTRY_OVERHEAD
 
 
 def _header(key: DirectionKey) -> bytes:
     return json.dumps(key._asdict(), ensure_ascii=True).encode() + b"\n"
 
 
-def _packed(key: DirectionKey, direction: Floats) -> bytes:
-    body = _header(key) + np.ascontiguousarray(direction, "<f4").tobytes()
+def _packed(key: DirectionKey, guidance: TextGuidance) -> bytes:
+    confidence = json.dumps(guidance.confidence and guidance.confidence._asdict()).encode() + b"\n"
+    vectors = np.stack([guidance.direction, guidance.style]).astype("<f4").tobytes()
+    body = _header(key) + confidence + vectors
     return _MAGIC + hashlib.sha256(body).digest() + body
 
 
-def _unpacked(data: bytes, key: DirectionKey) -> Floats | None:
-    """The direction in a file's bytes; None unless they are whole and of this key."""
+def _unpacked(data: bytes, key: DirectionKey) -> TextGuidance | None:
+    """Return the entry in a file's bytes; None unless they are complete and of this key."""
     body = data[len(_MAGIC) + _DIGEST_BYTES :]
     header = _header(key)
-    whole = data.startswith(_MAGIC) and hashlib.sha256(body).digest() == data[len(_MAGIC) :][:_DIGEST_BYTES]
-    if not whole or not body.startswith(header) or (len(body) - len(header)) % 4:
+    is_complete = data.startswith(_MAGIC) and hashlib.sha256(body).digest() == data[len(_MAGIC) :][:_DIGEST_BYTES]
+    if not is_complete or not body.startswith(header):
         return None
-    return np.frombuffer(body[len(header) :], "<f4").astype(np.float32)
+    line, _, vectors = body[len(header) :].partition(b"\n")
+    direction, style = np.frombuffer(vectors, "<f4").astype(np.float32).reshape(2, -1)
+    known = json.loads(line)
+    confidence = TextConfidence(known["probability"], tuple(known["nearest"])) if known else None
+    return TextGuidance(direction, style, confidence)

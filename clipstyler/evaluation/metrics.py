@@ -1,4 +1,4 @@
-"""How good a stylization is: the numbers of the paper's tables, from both images and the text. No PyTorch."""
+"""Quality of a stylization: the metrics of the paper's tables, from both images and the text. No PyTorch."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import numpy as np
 from PIL import Image
 from skimage.metrics import structural_similarity
 
-from clipstyler.encoders.inference import Floats, InferenceEncoders, embed_text, image_of, unit
-from clipstyler.evaluation.quality import Quality
+from clipstyler.encoders.inference import Floats, InferenceEncoders, image_of, l2_normalize
+from clipstyler.evaluation.quality import QualityReport
+from clipstyler.evaluation.text_directions import TextGuidance
 from clipstyler.imaging import Picture, fit
 
 SIDE = 512
@@ -21,11 +22,10 @@ _BATCH = 16
 def evaluate(
     content: Picture,
     stylized: Picture,
-    text: str,
+    guidance: TextGuidance,
     encoders: InferenceEncoders,
-    direction: Floats,
     seed: int = 0,
-) -> Quality:
+) -> QualityReport:
     """Measure a stylization by protocol 2.
 
     A photo larger than the stylized image is first brought to its longest side, as the optimization saw it. Both are
@@ -36,12 +36,10 @@ def evaluate(
     ----------
     content, stylized
         Any size.
-    text
-        The style text in normal form.
+    guidance
+        Text direction and embedding of the style text, by the same encoders.
     encoders
-        Measure.
-    direction
-        Text direction dT, (D,).
+        Any backend.
     seed
         Of the crops.
     """
@@ -49,12 +47,12 @@ def evaluate(
     before, after = _canvas(seen), _canvas(stylized)
     crops = sample_crops(seed)
     views = [before, after, *(after[:, :, y : y + side, x : x + side] for x, y, side in crops)]
-    start, end, *moved = unit(_embed(views, encoders))
-    patches = np.stack(moved)
-    return Quality(
-        patch_clip_score=float((patches @ embed_text(encoders, text, encoders.calibration.template_set)).mean()),
-        global_similarity=float(unit(end - start) @ unit(direction)),
-        patch_similarity=float((unit(patches - start) @ unit(direction)).mean()),
+    start, end, *moved = l2_normalize(_embed(views, encoders))
+    patches, direction = np.stack(moved), l2_normalize(guidance.direction)
+    return QualityReport(
+        patch_clip_score=float((patches @ guidance.style).mean()),
+        global_similarity=float(l2_normalize(end - start) @ direction),
+        patch_similarity=float((l2_normalize(patches - start) @ direction).mean()),
         content_distance=content_distance(before, after, encoders),
         ssim=ssim(before, after),
         seed=seed,

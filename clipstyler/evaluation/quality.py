@@ -9,8 +9,8 @@ PROTOCOL = 2
 
 
 @dataclass(frozen=True)
-class Quality:
-    """Quality of one stylization.
+class QualityReport:
+    """QualityReport of one stylization.
 
     Attributes
     ----------

@@ -1,16 +1,17 @@
-"""Zero-shot classification: which of some labels names a picture best (Radford et al., 2021, section 3.1)."""
+"""Zero-shot classification: which labels describe a picture best (Radford et al., 2021, section 3.1)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from clipstyler.config import ConfigError
-from clipstyler.prompts import MAX_CHARACTERS, check_text, embed_text
+import numpy as np
 
-if TYPE_CHECKING:
-    from clipstyler.encoders.base import EncoderSet
-    from clipstyler.imaging import Picture
+from clipstyler.encoders.inference import InferenceEncoders, image_of, l2_normalize
+from clipstyler.evaluation.text_directions import embed_text
+from clipstyler.imaging import Picture
+from clipstyler.options import ConfigError, Violation
+from clipstyler.prompts import MAX_CHARACTERS, check_text
 
 MAX_LABELS = 256
 
@@ -28,24 +29,33 @@ def check_labels(labels: Sequence[str], max_characters: int = MAX_CHARACTERS) ->
     Raises
     ------
     ConfigError
-        There is none or too many; one is empty, too long, or there twice (case aside).
+        There are none or too many, or labels are empty, too long, or repeated (case aside): all of them are named.
     """
     if not 1 <= len(labels) <= MAX_LABELS:
-        raise ConfigError("labels", f"must be 1 to {MAX_LABELS}, got {len(labels)}")
-    normal = tuple(check_text(f"labels[{i}]", label, max_characters) for i, label in enumerate(labels))
-    seen: dict[str, int] = {}
-    for i, label in enumerate(normal):
-        first = seen.setdefault(label.casefold(), i)
+        raise ConfigError("labels", f"must have 1 to {MAX_LABELS} elements, got {len(labels)}")
+    violations: list[Violation] = []
+    first_place: dict[str, int] = {}
+    normal = []
+    for i, label in enumerate(labels):
+        try:
+            checked = check_text(f"labels[{i}]", label, max_characters)
+        except ConfigError as error:
+            violations.extend(error.violations)
+            continue
+        first = first_place.setdefault(checked.casefold(), i)
         if first != i:
-            raise ConfigError(f"labels[{i}]", f"{label!r} is there already, as labels[{first}]: name each label once")
-    return normal
+            violations.append(Violation(f"labels[{i}]", f"{checked!r} repeats labels[{first}]: give each label once"))
+        normal.append(checked)
+    if violations:
+        raise ConfigError.of(violations)
+    return tuple(normal)
 
 
-def classify(picture: Picture, labels: Sequence[str], encoders: EncoderSet) -> list[Prediction]:
-    """Compare a picture with labels: the best first.
+def classify(picture: Picture, labels: Sequence[str], encoders: InferenceEncoders) -> list[Prediction]:
+    """Rank labels by how well they describe a picture, the most probable first.
 
-    The whole picture is squashed to the encoder's square, as the algorithm's global view is. Each label goes through
-    the templates of the encoders' calibration; probabilities are the softmax of the cosines times its `logit_scale`.
+    The whole picture is resized to the encoder's square view. Each label goes through the templates of the encoders'
+    calibration; probabilities are the softmax of the cosines times its `logit_scale`.
 
     Parameters
     ----------
@@ -54,24 +64,18 @@ def classify(picture: Picture, labels: Sequence[str], encoders: EncoderSet) -> l
     labels
         1 to 256 different texts, such as "fire" or "a brick wall".
     encoders
-        See `clipstyler.encoders.registry.load`.
+        Any backend.
 
     Raises
     ------
     ConfigError
-        A label cannot be used.
+        Labels that cannot be used.
     """
-    import torch  # noqa: PLC0415 - checking labels is light
-    from torch.nn import functional as F  # noqa: PLC0415
-
-    from clipstyler.patches import resize  # noqa: PLC0415
-
     checked = check_labels(labels)
     calibration = encoders.calibration
-    pixels = torch.tensor(picture.rgb, device=encoders.device)
-    view = resize(pixels.permute(2, 0, 1)[None].float() / 255, encoders.clip.image_size)
-    with torch.no_grad():
-        image = F.normalize(encoders.clip.encode_image(view), dim=1)[0]
-        texts = torch.stack([embed_text(encoders.clip, label, calibration.template_set) for label in checked])
-        shares: list[float] = (calibration.logit_scale * texts @ image).softmax(dim=0).tolist()
-    return sorted(map(Prediction, checked, shares), key=lambda prediction: -prediction.probability)
+    image = l2_normalize(encoders.encode_image(encoders.views(image_of(picture.rgb))))[0]
+    texts = np.stack([embed_text(encoders, label, calibration.template_set) for label in checked])
+    logits = calibration.logit_scale * (texts @ image).astype(np.float64)
+    shares = np.exp(logits - logits.max())
+    predictions = map(Prediction, checked, (shares / shares.sum()).tolist())
+    return sorted(predictions, key=lambda prediction: -prediction.probability)

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipstyler.encoders.base import TextConfidence, Towers
+from clipstyler.encoders.base import Towers
+from clipstyler.encoders.description import TextConfidence
 from clipstyler.pocket.knowledge import known_concepts
 from clipstyler.pocket.tokenizer import NAME as TOKENIZER
 from clipstyler.pocket.tokenizer import tokenize

@@ -22,43 +22,43 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from clipstyler.v1 import event_pb2 as clipstyler_dot_v1_dot_event__pb2
+from clipstyler.v1 import stylization_pb2 as clipstyler_dot_v1_dot_stylization__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#clipstyler/v1/encoder_service.proto\x12\rclipstyler.v1\x1a\x19\x63lipstyler/v1/event.proto\"f\n\x0b\x45ncoderInfo\x12\x10\n\x08\x65ncoders\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x11\n\tdimension\x18\x03 \x01(\r\x12\x0f\n\x07\x62\x61\x63kend\x18\x04 \x01(\t\x12\x11\n\tprecision\x18\x05 \x01(\t\"\x1b\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\"4\n\x11\x45ncodeTextRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12\x10\n\x08\x65ncoders\x18\x02 \x01(\t\"o\n\x12\x45ncodeTextResponse\x12,\n\nembeddings\x18\x01 \x03(\x0b\x32\x18.clipstyler.v1.Embedding\x12+\n\x07\x65ncoder\x18\x02 \x01(\x0b\x32\x1a.clipstyler.v1.EncoderInfo\"6\n\x12\x45ncodeImageRequest\x12\x0e\n\x06images\x18\x01 \x03(\x0c\x12\x10\n\x08\x65ncoders\x18\x02 \x01(\t\"p\n\x13\x45ncodeImageResponse\x12,\n\nembeddings\x18\x01 \x03(\x0b\x32\x18.clipstyler.v1.Embedding\x12+\n\x07\x65ncoder\x18\x02 \x01(\x0b\x32\x1a.clipstyler.v1.EncoderInfo\"i\n\x17GetTextDirectionRequest\x12\x12\n\nstyle_text\x18\x01 \x01(\t\x12\x18\n\x0bsource_text\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x10\n\x08\x65ncoders\x18\x03 \x01(\tB\x0e\n\x0c_source_text\"\x87\x01\n\x18GetTextDirectionResponse\x12+\n\tdirection\x18\x01 \x01(\x0b\x32\x18.clipstyler.v1.Embedding\x12\x11\n\ttemplates\x18\x02 \x01(\t\x12+\n\x07\x65ncoder\x18\x03 \x01(\x0b\x32\x1a.clipstyler.v1.EncoderInfo\"G\n\x14\x43lassifyImageRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\x0e\n\x06labels\x18\x02 \x03(\t\x12\x10\n\x08\x65ncoders\x18\x03 \x01(\t\"0\n\nPrediction\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\"t\n\x15\x43lassifyImageResponse\x12.\n\x0bpredictions\x18\x01 \x03(\x0b\x32\x19.clipstyler.v1.Prediction\x12+\n\x07\x65ncoder\x18\x02 \x01(\x0b\x32\x1a.clipstyler.v1.EncoderInfo\"\xa9\x01\n\x1a\x45valuateStylizationRequest\x12\x15\n\rcontent_image\x18\x01 \x01(\x0c\x12\x16\n\x0estylized_image\x18\x02 \x01(\x0c\x12\x12\n\nstyle_text\x18\x03 \x01(\t\x12\x18\n\x0bsource_text\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x0c\n\x04seed\x18\x05 \x01(\x04\x12\x10\n\x08\x65ncoders\x18\x06 \x01(\tB\x0e\n\x0c_source_text\"s\n\x1b\x45valuateStylizationResponse\x12\'\n\x07quality\x18\x01 \x01(\x0b\x32\x16.clipstyler.v1.Quality\x12+\n\x07\x65ncoder\x18\x02 \x01(\x0b\x32\x1a.clipstyler.v1.EncoderInfo2\xe8\x03\n\x0e\x45ncoderService\x12Q\n\nEncodeText\x12 .clipstyler.v1.EncodeTextRequest\x1a!.clipstyler.v1.EncodeTextResponse\x12T\n\x0b\x45ncodeImage\x12!.clipstyler.v1.EncodeImageRequest\x1a\".clipstyler.v1.EncodeImageResponse\x12\x63\n\x10GetTextDirection\x12&.clipstyler.v1.GetTextDirectionRequest\x1a\'.clipstyler.v1.GetTextDirectionResponse\x12Z\n\rClassifyImage\x12#.clipstyler.v1.ClassifyImageRequest\x1a$.clipstyler.v1.ClassifyImageResponse\x12l\n\x13\x45valuateStylization\x12).clipstyler.v1.EvaluateStylizationRequest\x1a*.clipstyler.v1.EvaluateStylizationResponseBD\n\x11\x64\x65v.clipstyler.v1P\x01Z-clipstyler.dev/gen/clipstyler/v1;clipstylerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#clipstyler/v1/encoder_service.proto\x12\rclipstyler.v1\x1a\x1f\x63lipstyler/v1/stylization.proto\"i\n\x0b\x45ncoderInfo\x12\x13\n\x0b\x65ncoder_set\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\x12\x11\n\tdimension\x18\x03 \x01(\x05\x12\x0f\n\x07\x62\x61\x63kend\x18\x04 \x01(\t\x12\x11\n\tprecision\x18\x05 \x01(\t\"\x1b\n\tEmbedding\x12\x0e\n\x06values\x18\x01 \x03(\x02\"7\n\x11\x45ncodeTextRequest\x12\r\n\x05texts\x18\x01 \x03(\t\x12\x13\n\x0b\x65ncoder_set\x18\x02 \x01(\t\"o\n\x12\x45ncodeTextResponse\x12,\n\nembeddings\x18\x01 \x03(\x0b\x32\x18.clipstyler.v1.Embedding\x12+\n\x07\x65ncoder\x18\x02 \x01(\x0b\x32\x1a.clipstyler.v1.EncoderInfo\"9\n\x12\x45ncodeImageRequest\x12\x0e\n\x06images\x18\x01 \x03(\x0c\x12\x13\n\x0b\x65ncoder_set\x18\x02 \x01(\t\"p\n\x13\x45ncodeImageResponse\x12,\n\nembeddings\x18\x01 \x03(\x0b\x32\x18.clipstyler.v1.Embedding\x12+\n\x07\x65ncoder\x18\x02 \x01(\x0b\x32\x1a.clipstyler.v1.EncoderInfo\"l\n\x17GetTextDirectionRequest\x12\x12\n\nstyle_text\x18\x01 \x01(\t\x12\x18\n\x0bsource_text\x18\x02 \x01(\tH\x00\x88\x01\x01\x12\x13\n\x0b\x65ncoder_set\x18\x03 \x01(\tB\x0e\n\x0c_source_text\"\x87\x01\n\x18GetTextDirectionResponse\x12+\n\tdirection\x18\x01 \x01(\x0b\x32\x18.clipstyler.v1.Embedding\x12\x11\n\ttemplates\x18\x02 \x01(\t\x12+\n\x07\x65ncoder\x18\x03 \x01(\x0b\x32\x1a.clipstyler.v1.EncoderInfo\"J\n\x14\x43lassifyImageRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\x0e\n\x06labels\x18\x02 \x03(\t\x12\x13\n\x0b\x65ncoder_set\x18\x03 \x01(\t\"\xbc\x01\n\x15\x43lassifyImageResponse\x12\x44\n\x0bpredictions\x18\x01 \x03(\x0b\x32/.clipstyler.v1.ClassifyImageResponse.Prediction\x12+\n\x07\x65ncoder\x18\x02 \x01(\x0b\x32\x1a.clipstyler.v1.EncoderInfo\x1a\x30\n\nPrediction\x12\r\n\x05label\x18\x01 \x01(\t\x12\x13\n\x0bprobability\x18\x02 \x01(\x01\"\xac\x01\n\x1a\x45valuateStylizationRequest\x12\x15\n\rcontent_image\x18\x01 \x01(\x0c\x12\x16\n\x0estylized_image\x18\x02 \x01(\x0c\x12\x12\n\nstyle_text\x18\x03 \x01(\t\x12\x18\n\x0bsource_text\x18\x04 \x01(\tH\x00\x88\x01\x01\x12\x0c\n\x04seed\x18\x05 \x01(\x03\x12\x13\n\x0b\x65ncoder_set\x18\x06 \x01(\tB\x0e\n\x0c_source_text\"y\n\x1b\x45valuateStylizationResponse\x12-\n\x07quality\x18\x01 \x01(\x0b\x32\x1c.clipstyler.v1.QualityReport\x12+\n\x07\x65ncoder\x18\x02 \x01(\x0b\x32\x1a.clipstyler.v1.EncoderInfo2\xe8\x03\n\x0e\x45ncoderService\x12Q\n\nEncodeText\x12 .clipstyler.v1.EncodeTextRequest\x1a!.clipstyler.v1.EncodeTextResponse\x12T\n\x0b\x45ncodeImage\x12!.clipstyler.v1.EncodeImageRequest\x1a\".clipstyler.v1.EncodeImageResponse\x12\x63\n\x10GetTextDirection\x12&.clipstyler.v1.GetTextDirectionRequest\x1a\'.clipstyler.v1.GetTextDirectionResponse\x12Z\n\rClassifyImage\x12#.clipstyler.v1.ClassifyImageRequest\x1a$.clipstyler.v1.ClassifyImageResponse\x12l\n\x13\x45valuateStylization\x12).clipstyler.v1.EvaluateStylizationRequest\x1a*.clipstyler.v1.EvaluateStylizationResponseBI\n\x11\x64\x65v.clipstyler.v1P\x01Z2clipstyler.dev/client/go/clipstylerv1;clipstylerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'clipstyler.v1.encoder_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\021dev.clipstyler.v1P\001Z-clipstyler.dev/gen/clipstyler/v1;clipstylerv1'
-  _globals['_ENCODERINFO']._serialized_start=81
-  _globals['_ENCODERINFO']._serialized_end=183
-  _globals['_EMBEDDING']._serialized_start=185
-  _globals['_EMBEDDING']._serialized_end=212
-  _globals['_ENCODETEXTREQUEST']._serialized_start=214
-  _globals['_ENCODETEXTREQUEST']._serialized_end=266
-  _globals['_ENCODETEXTRESPONSE']._serialized_start=268
-  _globals['_ENCODETEXTRESPONSE']._serialized_end=379
-  _globals['_ENCODEIMAGEREQUEST']._serialized_start=381
-  _globals['_ENCODEIMAGEREQUEST']._serialized_end=435
-  _globals['_ENCODEIMAGERESPONSE']._serialized_start=437
-  _globals['_ENCODEIMAGERESPONSE']._serialized_end=549
-  _globals['_GETTEXTDIRECTIONREQUEST']._serialized_start=551
-  _globals['_GETTEXTDIRECTIONREQUEST']._serialized_end=656
-  _globals['_GETTEXTDIRECTIONRESPONSE']._serialized_start=659
-  _globals['_GETTEXTDIRECTIONRESPONSE']._serialized_end=794
-  _globals['_CLASSIFYIMAGEREQUEST']._serialized_start=796
-  _globals['_CLASSIFYIMAGEREQUEST']._serialized_end=867
-  _globals['_PREDICTION']._serialized_start=869
-  _globals['_PREDICTION']._serialized_end=917
-  _globals['_CLASSIFYIMAGERESPONSE']._serialized_start=919
-  _globals['_CLASSIFYIMAGERESPONSE']._serialized_end=1035
-  _globals['_EVALUATESTYLIZATIONREQUEST']._serialized_start=1038
-  _globals['_EVALUATESTYLIZATIONREQUEST']._serialized_end=1207
-  _globals['_EVALUATESTYLIZATIONRESPONSE']._serialized_start=1209
-  _globals['_EVALUATESTYLIZATIONRESPONSE']._serialized_end=1324
-  _globals['_ENCODERSERVICE']._serialized_start=1327
-  _globals['_ENCODERSERVICE']._serialized_end=1815
+  _globals['DESCRIPTOR']._serialized_options = b'\n\021dev.clipstyler.v1P\001Z2clipstyler.dev/client/go/clipstylerv1;clipstylerv1'
+  _globals['_ENCODERINFO']._serialized_start=87
+  _globals['_ENCODERINFO']._serialized_end=192
+  _globals['_EMBEDDING']._serialized_start=194
+  _globals['_EMBEDDING']._serialized_end=221
+  _globals['_ENCODETEXTREQUEST']._serialized_start=223
+  _globals['_ENCODETEXTREQUEST']._serialized_end=278
+  _globals['_ENCODETEXTRESPONSE']._serialized_start=280
+  _globals['_ENCODETEXTRESPONSE']._serialized_end=391
+  _globals['_ENCODEIMAGEREQUEST']._serialized_start=393
+  _globals['_ENCODEIMAGEREQUEST']._serialized_end=450
+  _globals['_ENCODEIMAGERESPONSE']._serialized_start=452
+  _globals['_ENCODEIMAGERESPONSE']._serialized_end=564
+  _globals['_GETTEXTDIRECTIONREQUEST']._serialized_start=566
+  _globals['_GETTEXTDIRECTIONREQUEST']._serialized_end=674
+  _globals['_GETTEXTDIRECTIONRESPONSE']._serialized_start=677
+  _globals['_GETTEXTDIRECTIONRESPONSE']._serialized_end=812
+  _globals['_CLASSIFYIMAGEREQUEST']._serialized_start=814
+  _globals['_CLASSIFYIMAGEREQUEST']._serialized_end=888
+  _globals['_CLASSIFYIMAGERESPONSE']._serialized_start=891
+  _globals['_CLASSIFYIMAGERESPONSE']._serialized_end=1079
+  _globals['_CLASSIFYIMAGERESPONSE_PREDICTION']._serialized_start=1031
+  _globals['_CLASSIFYIMAGERESPONSE_PREDICTION']._serialized_end=1079
+  _globals['_EVALUATESTYLIZATIONREQUEST']._serialized_start=1082
+  _globals['_EVALUATESTYLIZATIONREQUEST']._serialized_end=1254
+  _globals['_EVALUATESTYLIZATIONRESPONSE']._serialized_start=1256
+  _globals['_EVALUATESTYLIZATIONRESPONSE']._serialized_end=1377
+  _globals['_ENCODERSERVICE']._serialized_start=1380
+  _globals['_ENCODERSERVICE']._serialized_end=1868
 # @@protoc_insertion_point(module_scope)

@@ -4,7 +4,7 @@ isort:skip_file
 """
 
 import builtins
-import clipstyler.v1.event_pb2
+import clipstyler.v1.stylization_pb2
 import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
@@ -21,35 +21,35 @@ DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
 @typing.final
 class EncoderInfo(google.protobuf.message.Message):
-    """What computed an answer."""
+    """What computed a response."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    ENCODERS_FIELD_NUMBER: builtins.int
+    ENCODER_SET_FIELD_NUMBER: builtins.int
     DIGEST_FIELD_NUMBER: builtins.int
     DIMENSION_FIELD_NUMBER: builtins.int
     BACKEND_FIELD_NUMBER: builtins.int
     PRECISION_FIELD_NUMBER: builtins.int
-    encoders: builtins.str
-    """Name of the encoders."""
+    encoder_set: builtins.str
+    """Name of the encoder set."""
     digest: builtins.str
-    """SHA-256 of the CLIP's weights in lower-case hexadecimal."""
+    """SHA-256 of the CLIP weights in lower-case hexadecimal."""
     dimension: builtins.int
     """Length of an embedding."""
     backend: builtins.str
-    """What executed the arithmetic, for instance "onnx-cpu", "onnx-tensorrt" or "torch-cpu"."""
+    """Execution backend, for instance "onnx-cpu", "onnx-tensorrt" or "torch-cpu"."""
     precision: builtins.str
     """"fp32" or "fp16"."""
     def __init__(
         self,
         *,
-        encoders: builtins.str = ...,
+        encoder_set: builtins.str = ...,
         digest: builtins.str = ...,
         dimension: builtins.int = ...,
         backend: builtins.str = ...,
         precision: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["backend", b"backend", "digest", b"digest", "dimension", b"dimension", "encoders", b"encoders", "precision", b"precision"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["backend", b"backend", "digest", b"digest", "dimension", b"dimension", "encoder_set", b"encoder_set", "precision", b"precision"]) -> None: ...
 
 Global___EncoderInfo: typing_extensions.TypeAlias = EncoderInfo
 
@@ -62,7 +62,7 @@ class Embedding(google.protobuf.message.Message):
     VALUES_FIELD_NUMBER: builtins.int
     @property
     def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
-        """Its values, as many as the dimension says; of length 1."""
+        """The values, as many as the dimension. An embedding of a text or an image has length 1."""
 
     def __init__(
         self,
@@ -75,31 +75,31 @@ Global___Embedding: typing_extensions.TypeAlias = Embedding
 
 @typing.final
 class EncodeTextRequest(google.protobuf.message.Message):
-    """Asks for embeddings of texts."""
+    """Request of EncodeText."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     TEXTS_FIELD_NUMBER: builtins.int
-    ENCODERS_FIELD_NUMBER: builtins.int
-    encoders: builtins.str
-    """Name of the encoders. Default: the server's first."""
+    ENCODER_SET_FIELD_NUMBER: builtins.int
+    encoder_set: builtins.str
+    """Name of the encoder set. Default: the server's first."""
     @property
     def texts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """The texts, at least one, the server's `max_batch` or fewer. They are brought into Unicode NFC with single spaces."""
+        """The texts, 1 to the server's `max_batch`. They are normalized to Unicode NFC with single spaces."""
 
     def __init__(
         self,
         *,
         texts: collections.abc.Iterable[builtins.str] | None = ...,
-        encoders: builtins.str = ...,
+        encoder_set: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["encoders", b"encoders", "texts", b"texts"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["encoder_set", b"encoder_set", "texts", b"texts"]) -> None: ...
 
 Global___EncodeTextRequest: typing_extensions.TypeAlias = EncodeTextRequest
 
 @typing.final
 class EncodeTextResponse(google.protobuf.message.Message):
-    """Embeddings of texts."""
+    """Response of EncodeText."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -107,7 +107,7 @@ class EncodeTextResponse(google.protobuf.message.Message):
     ENCODER_FIELD_NUMBER: builtins.int
     @property
     def embeddings(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Embedding]:
-        """One a text, in order."""
+        """One embedding per text, in order."""
 
     @property
     def encoder(self) -> Global___EncoderInfo:
@@ -126,31 +126,31 @@ Global___EncodeTextResponse: typing_extensions.TypeAlias = EncodeTextResponse
 
 @typing.final
 class EncodeImageRequest(google.protobuf.message.Message):
-    """Asks for embeddings of images."""
+    """Request of EncodeImage."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     IMAGES_FIELD_NUMBER: builtins.int
-    ENCODERS_FIELD_NUMBER: builtins.int
-    encoders: builtins.str
-    """Name of the encoders. Default: the server's first."""
+    ENCODER_SET_FIELD_NUMBER: builtins.int
+    encoder_set: builtins.str
+    """Name of the encoder set. Default: the server's first."""
     @property
     def images(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.bytes]:
-        """Image files, at least one, the server's `max_batch` or fewer."""
+        """Image files, 1 to the server's `max_batch`."""
 
     def __init__(
         self,
         *,
         images: collections.abc.Iterable[builtins.bytes] | None = ...,
-        encoders: builtins.str = ...,
+        encoder_set: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["encoders", b"encoders", "images", b"images"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["encoder_set", b"encoder_set", "images", b"images"]) -> None: ...
 
 Global___EncodeImageRequest: typing_extensions.TypeAlias = EncodeImageRequest
 
 @typing.final
 class EncodeImageResponse(google.protobuf.message.Message):
-    """Embeddings of images."""
+    """Response of EncodeImage."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -158,7 +158,7 @@ class EncodeImageResponse(google.protobuf.message.Message):
     ENCODER_FIELD_NUMBER: builtins.int
     @property
     def embeddings(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Embedding]:
-        """One an image, in order."""
+        """One embedding per image, in order."""
 
     @property
     def encoder(self) -> Global___EncoderInfo:
@@ -177,35 +177,35 @@ Global___EncodeImageResponse: typing_extensions.TypeAlias = EncodeImageResponse
 
 @typing.final
 class GetTextDirectionRequest(google.protobuf.message.Message):
-    """Asks for a text direction."""
+    """Request of GetTextDirection."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     STYLE_TEXT_FIELD_NUMBER: builtins.int
     SOURCE_TEXT_FIELD_NUMBER: builtins.int
-    ENCODERS_FIELD_NUMBER: builtins.int
+    ENCODER_SET_FIELD_NUMBER: builtins.int
     style_text: builtins.str
     """What an image should look like."""
     source_text: builtins.str
-    """What it is. Default: the encoders' source text."""
-    encoders: builtins.str
-    """Name of the encoders. Default: the server's first."""
+    """What it shows. Default: the encoder set's source text."""
+    encoder_set: builtins.str
+    """Name of the encoder set. Default: the server's first."""
     def __init__(
         self,
         *,
         style_text: builtins.str = ...,
         source_text: builtins.str | None = ...,
-        encoders: builtins.str = ...,
+        encoder_set: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_source_text", b"_source_text", "source_text", b"source_text"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_source_text", b"_source_text", "encoders", b"encoders", "source_text", b"source_text", "style_text", b"style_text"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_source_text", b"_source_text", "encoder_set", b"encoder_set", "source_text", b"source_text", "style_text", b"style_text"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_source_text", b"_source_text"]) -> typing.Literal["source_text"] | None: ...
 
 Global___GetTextDirectionRequest: typing_extensions.TypeAlias = GetTextDirectionRequest
 
 @typing.final
 class GetTextDirectionResponse(google.protobuf.message.Message):
-    """A text direction."""
+    """Response of GetTextDirection."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -213,11 +213,11 @@ class GetTextDirectionResponse(google.protobuf.message.Message):
     TEMPLATES_FIELD_NUMBER: builtins.int
     ENCODER_FIELD_NUMBER: builtins.int
     templates: builtins.str
-    """Name and version of the templates."""
+    """Name and version of the prompt templates."""
     @property
     def direction(self) -> Global___Embedding:
-        """E(style) - E(source), both of length 1 and joined over the prompt templates. Not of length 1 itself. The same
-        request to the same encoders gives the same bits.
+        """E(style) - E(source), both of length 1 and averaged over the prompt templates; not of length 1 itself. The same request
+        to the same encoders returns the same bits.
         """
 
     @property
@@ -238,17 +238,17 @@ Global___GetTextDirectionResponse: typing_extensions.TypeAlias = GetTextDirectio
 
 @typing.final
 class ClassifyImageRequest(google.protobuf.message.Message):
-    """Asks which label fits an image."""
+    """Request of ClassifyImage."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     IMAGE_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
-    ENCODERS_FIELD_NUMBER: builtins.int
+    ENCODER_SET_FIELD_NUMBER: builtins.int
     image: builtins.bytes
     """An image file."""
-    encoders: builtins.str
-    """Name of the encoders. Default: the server's first."""
+    encoder_set: builtins.str
+    """Name of the encoder set. Default: the server's first."""
     @property
     def labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """The labels, 1 to 256, none empty and none twice."""
@@ -258,45 +258,43 @@ class ClassifyImageRequest(google.protobuf.message.Message):
         *,
         image: builtins.bytes = ...,
         labels: collections.abc.Iterable[builtins.str] | None = ...,
-        encoders: builtins.str = ...,
+        encoder_set: builtins.str = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["encoders", b"encoders", "image", b"image", "labels", b"labels"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["encoder_set", b"encoder_set", "image", b"image", "labels", b"labels"]) -> None: ...
 
 Global___ClassifyImageRequest: typing_extensions.TypeAlias = ClassifyImageRequest
 
 @typing.final
-class Prediction(google.protobuf.message.Message):
-    """A label and how probable it is."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    LABEL_FIELD_NUMBER: builtins.int
-    PROBABILITY_FIELD_NUMBER: builtins.int
-    label: builtins.str
-    """The label in normal form."""
-    probability: builtins.float
-    """Its probability among all labels, 0 to 1."""
-    def __init__(
-        self,
-        *,
-        label: builtins.str = ...,
-        probability: builtins.float = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["label", b"label", "probability", b"probability"]) -> None: ...
-
-Global___Prediction: typing_extensions.TypeAlias = Prediction
-
-@typing.final
 class ClassifyImageResponse(google.protobuf.message.Message):
-    """How probable the labels are."""
+    """Response of ClassifyImage."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class Prediction(google.protobuf.message.Message):
+        """A label and its probability."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        LABEL_FIELD_NUMBER: builtins.int
+        PROBABILITY_FIELD_NUMBER: builtins.int
+        label: builtins.str
+        """The label, normalized."""
+        probability: builtins.float
+        """Its probability among all labels, 0 to 1."""
+        def __init__(
+            self,
+            *,
+            label: builtins.str = ...,
+            probability: builtins.float = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["label", b"label", "probability", b"probability"]) -> None: ...
 
     PREDICTIONS_FIELD_NUMBER: builtins.int
     ENCODER_FIELD_NUMBER: builtins.int
     @property
-    def predictions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Prediction]:
-        """The best first."""
+    def predictions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___ClassifyImageResponse.Prediction]:
+        """The predictions, most probable first."""
 
     @property
     def encoder(self) -> Global___EncoderInfo:
@@ -305,7 +303,7 @@ class ClassifyImageResponse(google.protobuf.message.Message):
     def __init__(
         self,
         *,
-        predictions: collections.abc.Iterable[Global___Prediction] | None = ...,
+        predictions: collections.abc.Iterable[Global___ClassifyImageResponse.Prediction] | None = ...,
         encoder: Global___EncoderInfo | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["encoder", b"encoder"]) -> builtins.bool: ...
@@ -315,7 +313,7 @@ Global___ClassifyImageResponse: typing_extensions.TypeAlias = ClassifyImageRespo
 
 @typing.final
 class EvaluateStylizationRequest(google.protobuf.message.Message):
-    """Asks how good a stylization is."""
+    """Request of EvaluateStylization."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -324,7 +322,7 @@ class EvaluateStylizationRequest(google.protobuf.message.Message):
     STYLE_TEXT_FIELD_NUMBER: builtins.int
     SOURCE_TEXT_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
-    ENCODERS_FIELD_NUMBER: builtins.int
+    ENCODER_SET_FIELD_NUMBER: builtins.int
     content_image: builtins.bytes
     """The photo, an image file."""
     stylized_image: builtins.bytes
@@ -332,11 +330,11 @@ class EvaluateStylizationRequest(google.protobuf.message.Message):
     style_text: builtins.str
     """The style text."""
     source_text: builtins.str
-    """What the photo is. Default: the encoders' source text."""
+    """What the photo shows. Default: the encoder set's source text."""
     seed: builtins.int
-    """Seed of the crops. Default: 0. At most 2^63 - 1."""
-    encoders: builtins.str
-    """Name of the encoders. Default: the server's first."""
+    """Seed of the crops, 0 to 2^63 - 1. Default: 0."""
+    encoder_set: builtins.str
+    """Name of the encoder set. Default: the server's first."""
     def __init__(
         self,
         *,
@@ -345,25 +343,25 @@ class EvaluateStylizationRequest(google.protobuf.message.Message):
         style_text: builtins.str = ...,
         source_text: builtins.str | None = ...,
         seed: builtins.int = ...,
-        encoders: builtins.str = ...,
+        encoder_set: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_source_text", b"_source_text", "source_text", b"source_text"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_source_text", b"_source_text", "content_image", b"content_image", "encoders", b"encoders", "seed", b"seed", "source_text", b"source_text", "style_text", b"style_text", "stylized_image", b"stylized_image"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_source_text", b"_source_text", "content_image", b"content_image", "encoder_set", b"encoder_set", "seed", b"seed", "source_text", b"source_text", "style_text", b"style_text", "stylized_image", b"stylized_image"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["_source_text", b"_source_text"]) -> typing.Literal["source_text"] | None: ...
 
 Global___EvaluateStylizationRequest: typing_extensions.TypeAlias = EvaluateStylizationRequest
 
 @typing.final
 class EvaluateStylizationResponse(google.protobuf.message.Message):
-    """How good a stylization is."""
+    """Response of EvaluateStylization."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     QUALITY_FIELD_NUMBER: builtins.int
     ENCODER_FIELD_NUMBER: builtins.int
     @property
-    def quality(self) -> clipstyler.v1.event_pb2.Quality:
-        """The numbers."""
+    def quality(self) -> clipstyler.v1.stylization_pb2.QualityReport:
+        """The measurements."""
 
     @property
     def encoder(self) -> Global___EncoderInfo:
@@ -372,7 +370,7 @@ class EvaluateStylizationResponse(google.protobuf.message.Message):
     def __init__(
         self,
         *,
-        quality: clipstyler.v1.event_pb2.Quality | None = ...,
+        quality: clipstyler.v1.stylization_pb2.QualityReport | None = ...,
         encoder: Global___EncoderInfo | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["encoder", b"encoder", "quality", b"quality"]) -> builtins.bool: ...

@@ -26,11 +26,11 @@ if _version_not_supported:
 
 
 class EncoderServiceStub(object):
-    """The encoders themselves: embeddings, directions, zero-shot classification and the quality of a stylization.
+    """The encoders themselves: embeddings, text directions, zero-shot classification and the quality of a stylization.
 
-    Every method names its encoders by one of GetServerInfo's names; empty takes the first. Errors: INVALID_ARGUMENT
-    with BadRequest naming the field; RESOURCE_EXHAUSTED with RetryInfo when too many calls wait; UNAVAILABLE while
-    the evaluator starts.
+    Every method names its encoder set by one of GetServerInfo's names; empty selects the first. Errors: INVALID_ARGUMENT
+    with BadRequest naming the fields; RESOURCE_EXHAUSTED with RetryInfo if too many calls wait; UNAVAILABLE with RetryInfo
+    while the evaluator starts.
     """
 
     def __init__(self, channel):
@@ -67,11 +67,11 @@ class EncoderServiceStub(object):
 
 
 class EncoderServiceServicer(object):
-    """The encoders themselves: embeddings, directions, zero-shot classification and the quality of a stylization.
+    """The encoders themselves: embeddings, text directions, zero-shot classification and the quality of a stylization.
 
-    Every method names its encoders by one of GetServerInfo's names; empty takes the first. Errors: INVALID_ARGUMENT
-    with BadRequest naming the field; RESOURCE_EXHAUSTED with RetryInfo when too many calls wait; UNAVAILABLE while
-    the evaluator starts.
+    Every method names its encoder set by one of GetServerInfo's names; empty selects the first. Errors: INVALID_ARGUMENT
+    with BadRequest naming the fields; RESOURCE_EXHAUSTED with RetryInfo if too many calls wait; UNAVAILABLE with RetryInfo
+    while the evaluator starts.
     """
 
     def EncodeText(self, request, context):
@@ -82,21 +82,21 @@ class EncoderServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def EncodeImage(self, request, context):
-        """Embeds images, each squashed to the encoder's square view.
+        """Embeds images, each resized to the encoder's square view.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetTextDirection(self, request, context):
-        """Tells the direction in which a style text differs from a source text: what a stylization follows.
+        """Returns the direction from a source text to a style text in the embedding space.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ClassifyImage(self, request, context):
-        """Tells which of some labels names an image best.
+        """Ranks labels by how well they describe an image.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -146,11 +146,11 @@ def add_EncoderServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EncoderService(object):
-    """The encoders themselves: embeddings, directions, zero-shot classification and the quality of a stylization.
+    """The encoders themselves: embeddings, text directions, zero-shot classification and the quality of a stylization.
 
-    Every method names its encoders by one of GetServerInfo's names; empty takes the first. Errors: INVALID_ARGUMENT
-    with BadRequest naming the field; RESOURCE_EXHAUSTED with RetryInfo when too many calls wait; UNAVAILABLE while
-    the evaluator starts.
+    Every method names its encoder set by one of GetServerInfo's names; empty selects the first. Errors: INVALID_ARGUMENT
+    with BadRequest naming the fields; RESOURCE_EXHAUSTED with RetryInfo if too many calls wait; UNAVAILABLE with RetryInfo
+    while the evaluator starts.
     """
 
     @staticmethod

@@ -106,11 +106,11 @@ _EncoderServiceEvaluateStylizationType = typing_extensions.TypeVar(
 )
 
 class EncoderServiceStub(typing.Generic[_EncoderServiceEncodeTextType, _EncoderServiceEncodeImageType, _EncoderServiceGetTextDirectionType, _EncoderServiceClassifyImageType, _EncoderServiceEvaluateStylizationType]):
-    """The encoders themselves: embeddings, directions, zero-shot classification and the quality of a stylization.
+    """The encoders themselves: embeddings, text directions, zero-shot classification and the quality of a stylization.
 
-    Every method names its encoders by one of GetServerInfo's names; empty takes the first. Errors: INVALID_ARGUMENT
-    with BadRequest naming the field; RESOURCE_EXHAUSTED with RetryInfo when too many calls wait; UNAVAILABLE while
-    the evaluator starts.
+    Every method names its encoder set by one of GetServerInfo's names; empty selects the first. Errors: INVALID_ARGUMENT
+    with BadRequest naming the fields; RESOURCE_EXHAUSTED with RetryInfo if too many calls wait; UNAVAILABLE with RetryInfo
+    while the evaluator starts.
     """
 
     @typing.overload
@@ -165,13 +165,13 @@ class EncoderServiceStub(typing.Generic[_EncoderServiceEncodeTextType, _EncoderS
     """Embeds texts, each as one sentence."""
 
     EncodeImage: _EncoderServiceEncodeImageType
-    """Embeds images, each squashed to the encoder's square view."""
+    """Embeds images, each resized to the encoder's square view."""
 
     GetTextDirection: _EncoderServiceGetTextDirectionType
-    """Tells the direction in which a style text differs from a source text: what a stylization follows."""
+    """Returns the direction from a source text to a style text in the embedding space."""
 
     ClassifyImage: _EncoderServiceClassifyImageType
-    """Tells which of some labels names an image best."""
+    """Ranks labels by how well they describe an image."""
 
     EvaluateStylization: _EncoderServiceEvaluateStylizationType
     """Measures a stylized image against its photo and its text."""
@@ -200,11 +200,11 @@ EncoderServiceAsyncStub: typing_extensions.TypeAlias = EncoderServiceStub[
 ]
 
 class EncoderServiceServicer(metaclass=abc.ABCMeta):
-    """The encoders themselves: embeddings, directions, zero-shot classification and the quality of a stylization.
+    """The encoders themselves: embeddings, text directions, zero-shot classification and the quality of a stylization.
 
-    Every method names its encoders by one of GetServerInfo's names; empty takes the first. Errors: INVALID_ARGUMENT
-    with BadRequest naming the field; RESOURCE_EXHAUSTED with RetryInfo when too many calls wait; UNAVAILABLE while
-    the evaluator starts.
+    Every method names its encoder set by one of GetServerInfo's names; empty selects the first. Errors: INVALID_ARGUMENT
+    with BadRequest naming the fields; RESOURCE_EXHAUSTED with RetryInfo if too many calls wait; UNAVAILABLE with RetryInfo
+    while the evaluator starts.
     """
 
     @abc.abstractmethod
@@ -221,7 +221,7 @@ class EncoderServiceServicer(metaclass=abc.ABCMeta):
         request: clipstyler.v1.encoder_service_pb2.EncodeImageRequest,
         context: _ServicerContext,
     ) -> typing.Union[clipstyler.v1.encoder_service_pb2.EncodeImageResponse, collections.abc.Awaitable[clipstyler.v1.encoder_service_pb2.EncodeImageResponse]]:
-        """Embeds images, each squashed to the encoder's square view."""
+        """Embeds images, each resized to the encoder's square view."""
 
     @abc.abstractmethod
     def GetTextDirection(
@@ -229,7 +229,7 @@ class EncoderServiceServicer(metaclass=abc.ABCMeta):
         request: clipstyler.v1.encoder_service_pb2.GetTextDirectionRequest,
         context: _ServicerContext,
     ) -> typing.Union[clipstyler.v1.encoder_service_pb2.GetTextDirectionResponse, collections.abc.Awaitable[clipstyler.v1.encoder_service_pb2.GetTextDirectionResponse]]:
-        """Tells the direction in which a style text differs from a source text: what a stylization follows."""
+        """Returns the direction from a source text to a style text in the embedding space."""
 
     @abc.abstractmethod
     def ClassifyImage(
@@ -237,7 +237,7 @@ class EncoderServiceServicer(metaclass=abc.ABCMeta):
         request: clipstyler.v1.encoder_service_pb2.ClassifyImageRequest,
         context: _ServicerContext,
     ) -> typing.Union[clipstyler.v1.encoder_service_pb2.ClassifyImageResponse, collections.abc.Awaitable[clipstyler.v1.encoder_service_pb2.ClassifyImageResponse]]:
-        """Tells which of some labels names an image best."""
+        """Ranks labels by how well they describe an image."""
 
     @abc.abstractmethod
     def EvaluateStylization(

@@ -22,58 +22,43 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
-from clipstyler.v1 import options_pb2 as clipstyler_dot_v1_dot_options__pb2
+from clipstyler.v1 import error_pb2 as clipstyler_dot_v1_dot_error__pb2
+from clipstyler.v1 import image_pb2 as clipstyler_dot_v1_dot_image__pb2
+from clipstyler.v1 import stylization_pb2 as clipstyler_dot_v1_dot_stylization__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
-from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63lipstyler/v1/event.proto\x12\rclipstyler.v1\x1a\x1b\x63lipstyler/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\"\x84\x01\n\x05Image\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12*\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x1a.clipstyler.v1.ImageFormat\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\x12\x12\n\nsize_bytes\x18\x05 \x01(\x04\x12\x0e\n\x06sha256\x18\x06 \x01(\x0c\"%\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"c\n\x06Losses\x12\r\n\x05total\x18\x01 \x01(\x01\x12\x11\n\tdirection\x18\x02 \x01(\x01\x12\r\n\x05patch\x18\x03 \x01(\x01\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\x01\x12\x17\n\x0ftotal_variation\x18\x05 \x01(\x01\"b\n\x06Queued\x12\x10\n\x08position\x18\x01 \x01(\r\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x38\n\x14\x65stimated_start_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"G\n\x07Started\x12\r\n\x05steps\x18\x01 \x01(\r\x12\r\n\x05width\x18\x02 \x01(\r\x12\x0e\n\x06height\x18\x03 \x01(\r\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\"\xba\x01\n\x08Progress\x12\x0c\n\x04step\x18\x01 \x01(\r\x12\r\n\x05steps\x18\x02 \x01(\r\x12%\n\x06losses\x18\x03 \x01(\x0b\x32\x15.clipstyler.v1.Losses\x12\x10\n\x08rejected\x18\x04 \x01(\x01\x12*\n\x07\x65lapsed\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tremaining\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\"<\n\x07Preview\x12\x0c\n\x04step\x18\x01 \x01(\r\x12#\n\x05image\x18\x02 \x01(\x0b\x32\x14.clipstyler.v1.Image\"%\n\x05\x43hunk\x12\x0e\n\x06offset\x18\x01 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\"(\n\x07Warning\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"N\n\x03Gap\x12\x18\n\x10skipped_progress\x18\x01 \x01(\r\x12\x18\n\x10skipped_previews\x18\x02 \x01(\r\x12\x13\n\x0blog_expired\x18\x03 \x01(\x08\"\x0b\n\tHeartbeat\"\xe3\x01\n\x07Timings\x12)\n\x06queued\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x64\x65\x63ode\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07prepare\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08optimize\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x65ncode\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xa0\x01\n\x07Quality\x12\x18\n\x10patch_clip_score\x18\x01 \x01(\x01\x12\x19\n\x11global_similarity\x18\x02 \x01(\x01\x12\x18\n\x10patch_similarity\x18\x03 \x01(\x01\x12\x18\n\x10\x63ontent_distance\x18\x04 \x01(\x01\x12\x0c\n\x04ssim\x18\x05 \x01(\x01\x12\x0c\n\x04seed\x18\x06 \x01(\x04\x12\x10\n\x08protocol\x18\x07 \x01(\r\"\xc0\x03\n\x06Result\x12#\n\x05image\x18\x01 \x01(\x0b\x32\x14.clipstyler.v1.Image\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x12\n\nstyle_text\x18\x03 \x01(\t\x12\x13\n\x0bsource_text\x18\x04 \x01(\t\x12\x32\n\x07options\x18\x05 \x01(\x0b\x32!.clipstyler.v1.StylizationOptions\x12$\n\x06models\x18\x06 \x03(\x0b\x32\x14.clipstyler.v1.Model\x12\x0e\n\x06\x64\x65vice\x18\x07 \x01(\t\x12\x0f\n\x07threads\x18\x08 \x01(\r\x12\x35\n\x08versions\x18\t \x03(\x0b\x32#.clipstyler.v1.Result.VersionsEntry\x12%\n\x06losses\x18\n \x01(\x0b\x32\x15.clipstyler.v1.Losses\x12\'\n\x07timings\x18\x0b \x01(\x0b\x32\x16.clipstyler.v1.Timings\x12\'\n\x07quality\x18\x0c \x01(\x0b\x32\x16.clipstyler.v1.Quality\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\",\n\x06\x46\x61iled\x12\"\n\x06status\x18\x01 \x01(\x0b\x32\x12.google.rpc.Status\"F\n\tCancelled\x12\x0c\n\x04step\x18\x01 \x01(\r\x12+\n\x06reason\x18\x02 \x01(\x0e\x32\x1b.clipstyler.v1.CancelReason\"\xbd\x04\n\x10StylizationEvent\x12\x13\n\x0bstylization\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x06queued\x18\x04 \x01(\x0b\x32\x15.clipstyler.v1.QueuedH\x00\x12)\n\x07started\x18\x05 \x01(\x0b\x32\x16.clipstyler.v1.StartedH\x00\x12+\n\x08progress\x18\x06 \x01(\x0b\x32\x17.clipstyler.v1.ProgressH\x00\x12)\n\x07preview\x18\x07 \x01(\x0b\x32\x16.clipstyler.v1.PreviewH\x00\x12%\n\x05\x63hunk\x18\x08 \x01(\x0b\x32\x14.clipstyler.v1.ChunkH\x00\x12)\n\x07warning\x18\t \x01(\x0b\x32\x16.clipstyler.v1.WarningH\x00\x12!\n\x03gap\x18\n \x01(\x0b\x32\x12.clipstyler.v1.GapH\x00\x12-\n\theartbeat\x18\x0b \x01(\x0b\x32\x18.clipstyler.v1.HeartbeatH\x00\x12\'\n\x06result\x18\x0c \x01(\x0b\x32\x15.clipstyler.v1.ResultH\x00\x12\'\n\x06\x66\x61iled\x18\r \x01(\x0b\x32\x15.clipstyler.v1.FailedH\x00\x12-\n\tcancelled\x18\x0e \x01(\x0b\x32\x18.clipstyler.v1.CancelledH\x00\x42\x07\n\x05\x65vent*\x85\x01\n\x0c\x43\x61ncelReason\x12\x1d\n\x19\x43\x41NCEL_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x41NCEL_REASON_REQUESTED\x10\x01\x12\x1d\n\x19\x43\x41NCEL_REASON_CALLER_LEFT\x10\x02\x12\x1a\n\x16\x43\x41NCEL_REASON_DRAINING\x10\x03\x42\x44\n\x11\x64\x65v.clipstyler.v1P\x01Z-clipstyler.dev/gen/clipstyler/v1;clipstylerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63lipstyler/v1/event.proto\x12\rclipstyler.v1\x1a\x19\x63lipstyler/v1/error.proto\x1a\x19\x63lipstyler/v1/image.proto\x1a\x1f\x63lipstyler/v1/stylization.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\r\n\x10StylizationEvent\x12\x13\n\x0bstylization\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x06queued\x18\x04 \x01(\x0b\x32&.clipstyler.v1.StylizationEvent.QueuedH\x00\x12:\n\x07started\x18\x05 \x01(\x0b\x32\'.clipstyler.v1.StylizationEvent.StartedH\x00\x12<\n\x08progress\x18\x06 \x01(\x0b\x32(.clipstyler.v1.StylizationEvent.ProgressH\x00\x12:\n\x07preview\x18\x07 \x01(\x0b\x32\'.clipstyler.v1.StylizationEvent.PreviewH\x00\x12\x36\n\x05\x63hunk\x18\x08 \x01(\x0b\x32%.clipstyler.v1.StylizationEvent.ChunkH\x00\x12:\n\x07warning\x18\t \x01(\x0b\x32\'.clipstyler.v1.StylizationEvent.WarningH\x00\x12\x32\n\x03gap\x18\n \x01(\x0b\x32#.clipstyler.v1.StylizationEvent.GapH\x00\x12>\n\theartbeat\x18\x0b \x01(\x0b\x32).clipstyler.v1.StylizationEvent.HeartbeatH\x00\x12\x38\n\x06result\x18\x0c \x01(\x0b\x32&.clipstyler.v1.StylizationEvent.ResultH\x00\x12\x38\n\x06\x66\x61iled\x18\r \x01(\x0b\x32&.clipstyler.v1.StylizationEvent.FailedH\x00\x12>\n\tcancelled\x18\x0e \x01(\x0b\x32).clipstyler.v1.StylizationEvent.CancelledH\x00\x1a\x62\n\x06Queued\x12\x10\n\x08position\x18\x01 \x01(\x05\x12\x0c\n\x04seed\x18\x02 \x01(\x03\x12\x38\n\x14\x65stimated_start_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1aM\n\x07Started\x12\r\n\x05steps\x18\x01 \x01(\x05\x12\x10\n\x08width_px\x18\x02 \x01(\x05\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x1a\xcc\x01\n\x08Progress\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\r\n\x05steps\x18\x02 \x01(\x05\x12\x37\n\x06losses\x18\x03 \x01(\x0b\x32\'.clipstyler.v1.StylizationResult.Losses\x12\x10\n\x08rejected\x18\x04 \x01(\x01\x12*\n\x07\x65lapsed\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tremaining\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x1aX\n\x07Preview\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12+\n\x05image\x18\x02 \x01(\x0b\x32\x1c.clipstyler.v1.ImageMetadata\x12\x12\n\nimage_data\x18\x03 \x01(\x0c\x1a%\n\x05\x43hunk\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x1a(\n\x07Warning\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x1aY\n\x03Gap\x12\x1e\n\x16skipped_progress_count\x18\x01 \x01(\x05\x12\x1d\n\x15skipped_preview_count\x18\x02 \x01(\x05\x12\x13\n\x0blog_expired\x18\x03 \x01(\x08\x1a\x0b\n\tHeartbeat\x1a|\n\x06Result\x12,\n\x04spec\x18\x01 \x01(\x0b\x32\x1e.clipstyler.v1.StylizationSpec\x12\x30\n\x06result\x18\x02 \x01(\x0b\x32 .clipstyler.v1.StylizationResult\x12\x12\n\nimage_data\x18\x03 \x01(\x0c\x1a-\n\x06\x46\x61iled\x12#\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x14.clipstyler.v1.Error\x1aR\n\tCancelled\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x37\n\x06reason\x18\x02 \x01(\x0e\x32\'.clipstyler.v1.Stylization.CancelReasonB\x07\n\x05\x65ventBI\n\x11\x64\x65v.clipstyler.v1P\x01Z2clipstyler.dev/client/go/clipstylerv1;clipstylerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'clipstyler.v1.event_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\021dev.clipstyler.v1P\001Z-clipstyler.dev/gen/clipstyler/v1;clipstylerv1'
-  _globals['_RESULT_VERSIONSENTRY']._loaded_options = None
-  _globals['_RESULT_VERSIONSENTRY']._serialized_options = b'8\001'
-  _globals['_CANCELREASON']._serialized_start=2575
-  _globals['_CANCELREASON']._serialized_end=2708
-  _globals['_IMAGE']._serialized_start=164
-  _globals['_IMAGE']._serialized_end=296
-  _globals['_MODEL']._serialized_start=298
-  _globals['_MODEL']._serialized_end=335
-  _globals['_LOSSES']._serialized_start=337
-  _globals['_LOSSES']._serialized_end=436
-  _globals['_QUEUED']._serialized_start=438
-  _globals['_QUEUED']._serialized_end=536
-  _globals['_STARTED']._serialized_start=538
-  _globals['_STARTED']._serialized_end=609
-  _globals['_PROGRESS']._serialized_start=612
-  _globals['_PROGRESS']._serialized_end=798
-  _globals['_PREVIEW']._serialized_start=800
-  _globals['_PREVIEW']._serialized_end=860
-  _globals['_CHUNK']._serialized_start=862
-  _globals['_CHUNK']._serialized_end=899
-  _globals['_WARNING']._serialized_start=901
-  _globals['_WARNING']._serialized_end=941
-  _globals['_GAP']._serialized_start=943
-  _globals['_GAP']._serialized_end=1021
-  _globals['_HEARTBEAT']._serialized_start=1023
-  _globals['_HEARTBEAT']._serialized_end=1034
-  _globals['_TIMINGS']._serialized_start=1037
-  _globals['_TIMINGS']._serialized_end=1264
-  _globals['_QUALITY']._serialized_start=1267
-  _globals['_QUALITY']._serialized_end=1427
-  _globals['_RESULT']._serialized_start=1430
-  _globals['_RESULT']._serialized_end=1878
-  _globals['_RESULT_VERSIONSENTRY']._serialized_start=1831
-  _globals['_RESULT_VERSIONSENTRY']._serialized_end=1878
-  _globals['_FAILED']._serialized_start=1880
-  _globals['_FAILED']._serialized_end=1924
-  _globals['_CANCELLED']._serialized_start=1926
-  _globals['_CANCELLED']._serialized_end=1996
-  _globals['_STYLIZATIONEVENT']._serialized_start=1999
-  _globals['_STYLIZATIONEVENT']._serialized_end=2572
+  _globals['DESCRIPTOR']._serialized_options = b'\n\021dev.clipstyler.v1P\001Z2clipstyler.dev/client/go/clipstylerv1;clipstylerv1'
+  _globals['_STYLIZATIONEVENT']._serialized_start=197
+  _globals['_STYLIZATIONEVENT']._serialized_end=1881
+  _globals['_STYLIZATIONEVENT_QUEUED']._serialized_start=956
+  _globals['_STYLIZATIONEVENT_QUEUED']._serialized_end=1054
+  _globals['_STYLIZATIONEVENT_STARTED']._serialized_start=1056
+  _globals['_STYLIZATIONEVENT_STARTED']._serialized_end=1133
+  _globals['_STYLIZATIONEVENT_PROGRESS']._serialized_start=1136
+  _globals['_STYLIZATIONEVENT_PROGRESS']._serialized_end=1340
+  _globals['_STYLIZATIONEVENT_PREVIEW']._serialized_start=1342
+  _globals['_STYLIZATIONEVENT_PREVIEW']._serialized_end=1430
+  _globals['_STYLIZATIONEVENT_CHUNK']._serialized_start=1432
+  _globals['_STYLIZATIONEVENT_CHUNK']._serialized_end=1469
+  _globals['_STYLIZATIONEVENT_WARNING']._serialized_start=1471
+  _globals['_STYLIZATIONEVENT_WARNING']._serialized_end=1511
+  _globals['_STYLIZATIONEVENT_GAP']._serialized_start=1513
+  _globals['_STYLIZATIONEVENT_GAP']._serialized_end=1602
+  _globals['_STYLIZATIONEVENT_HEARTBEAT']._serialized_start=1604
+  _globals['_STYLIZATIONEVENT_HEARTBEAT']._serialized_end=1615
+  _globals['_STYLIZATIONEVENT_RESULT']._serialized_start=1617
+  _globals['_STYLIZATIONEVENT_RESULT']._serialized_end=1741
+  _globals['_STYLIZATIONEVENT_FAILED']._serialized_start=1743
+  _globals['_STYLIZATIONEVENT_FAILED']._serialized_end=1788
+  _globals['_STYLIZATIONEVENT_CANCELLED']._serialized_start=1790
+  _globals['_STYLIZATIONEVENT_CANCELLED']._serialized_end=1872
 # @@protoc_insertion_point(module_scope)

@@ -4,15 +4,13 @@ isort:skip_file
 """
 
 import builtins
-import clipstyler.v1.options_pb2
-import collections.abc
+import clipstyler.v1.error_pb2
+import clipstyler.v1.image_pb2
+import clipstyler.v1.stylization_pb2
 import google.protobuf.descriptor
 import google.protobuf.duration_pb2
-import google.protobuf.internal.containers
-import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
-import google.rpc.status_pb2
 import sys
 import typing
 
@@ -23,571 +21,282 @@ else:
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
-class _CancelReason:
-    ValueType = typing.NewType("ValueType", builtins.int)
-    V: typing_extensions.TypeAlias = ValueType
-
-class _CancelReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_CancelReason.ValueType], builtins.type):
-    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
-    CANCEL_REASON_UNSPECIFIED: _CancelReason.ValueType  # 0
-    """Not known."""
-    CANCEL_REASON_REQUESTED: _CancelReason.ValueType  # 1
-    """CancelStylization was called."""
-    CANCEL_REASON_CALLER_LEFT: _CancelReason.ValueType  # 2
-    """The one-shot call that it belonged to ended or broke."""
-    CANCEL_REASON_DRAINING: _CancelReason.ValueType  # 3
-    """The server shut down, and the one-shot call with it."""
-
-class CancelReason(_CancelReason, metaclass=_CancelReasonEnumTypeWrapper):
-    """Why a stylization was cancelled."""
-
-CANCEL_REASON_UNSPECIFIED: CancelReason.ValueType  # 0
-"""Not known."""
-CANCEL_REASON_REQUESTED: CancelReason.ValueType  # 1
-"""CancelStylization was called."""
-CANCEL_REASON_CALLER_LEFT: CancelReason.ValueType  # 2
-"""The one-shot call that it belonged to ended or broke."""
-CANCEL_REASON_DRAINING: CancelReason.ValueType  # 3
-"""The server shut down, and the one-shot call with it."""
-Global___CancelReason: typing_extensions.TypeAlias = CancelReason
-
 @typing.final
-class Image(google.protobuf.message.Message):
-    """An encoded image."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    DATA_FIELD_NUMBER: builtins.int
-    FORMAT_FIELD_NUMBER: builtins.int
-    WIDTH_FIELD_NUMBER: builtins.int
-    HEIGHT_FIELD_NUMBER: builtins.int
-    SIZE_BYTES_FIELD_NUMBER: builtins.int
-    SHA256_FIELD_NUMBER: builtins.int
-    data: builtins.bytes
-    """The encoded bytes. Empty in a result whose bytes came as chunk events."""
-    format: clipstyler.v1.options_pb2.ImageFormat.ValueType
-    """Encoding of the bytes."""
-    width: builtins.int
-    """Width in pixels."""
-    height: builtins.int
-    """Height in pixels."""
-    size_bytes: builtins.int
-    """Length of the whole encoded image in bytes."""
-    sha256: builtins.bytes
-    """SHA-256 of the whole encoded image, 32 bytes."""
-    def __init__(
-        self,
-        *,
-        data: builtins.bytes = ...,
-        format: clipstyler.v1.options_pb2.ImageFormat.ValueType = ...,
-        width: builtins.int = ...,
-        height: builtins.int = ...,
-        size_bytes: builtins.int = ...,
-        sha256: builtins.bytes = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["data", b"data", "format", b"format", "height", b"height", "sha256", b"sha256", "size_bytes", b"size_bytes", "width", b"width"]) -> None: ...
-
-Global___Image: typing_extensions.TypeAlias = Image
-
-@typing.final
-class Model(google.protobuf.message.Message):
-    """A model and the digest that names its weights."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    NAME_FIELD_NUMBER: builtins.int
-    DIGEST_FIELD_NUMBER: builtins.int
-    name: builtins.str
-    """Name, for instance "pocket" or "ViT-B-32-quickgelu:openai"."""
-    digest: builtins.str
-    """SHA-256 of the weights in lower-case hexadecimal."""
-    def __init__(
-        self,
-        *,
-        name: builtins.str = ...,
-        digest: builtins.str = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["digest", b"digest", "name", b"name"]) -> None: ...
-
-Global___Model: typing_extensions.TypeAlias = Model
-
-@typing.final
-class Losses(google.protobuf.message.Message):
-    """The loss terms of one step, each before its weight, and their weighted sum."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    TOTAL_FIELD_NUMBER: builtins.int
-    DIRECTION_FIELD_NUMBER: builtins.int
-    PATCH_FIELD_NUMBER: builtins.int
-    CONTENT_FIELD_NUMBER: builtins.int
-    TOTAL_VARIATION_FIELD_NUMBER: builtins.int
-    total: builtins.float
-    """Weighted sum: what the optimizer minimizes."""
-    direction: builtins.float
-    """1 - cos(dI, dT) of the whole image, 0 to 2."""
-    patch: builtins.float
-    """Mean over the patches of 1 - cos(dI, dT), rejected patches counting 0, 0 to 2."""
-    content: builtins.float
-    """Mean squared difference of the content features."""
-    total_variation: builtins.float
-    """Total variation in the configured form."""
-    def __init__(
-        self,
-        *,
-        total: builtins.float = ...,
-        direction: builtins.float = ...,
-        patch: builtins.float = ...,
-        content: builtins.float = ...,
-        total_variation: builtins.float = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["content", b"content", "direction", b"direction", "patch", b"patch", "total", b"total", "total_variation", b"total_variation"]) -> None: ...
-
-Global___Losses: typing_extensions.TypeAlias = Losses
-
-@typing.final
-class Queued(google.protobuf.message.Message):
-    """The job was accepted and waits."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    POSITION_FIELD_NUMBER: builtins.int
-    SEED_FIELD_NUMBER: builtins.int
-    ESTIMATED_START_TIME_FIELD_NUMBER: builtins.int
-    position: builtins.int
-    """Jobs that run or wait before this one."""
-    seed: builtins.int
-    """The seed that will be used."""
-    @property
-    def estimated_start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When it is expected to start, from measured step times; absent as long as nothing was measured."""
-
-    def __init__(
-        self,
-        *,
-        position: builtins.int = ...,
-        seed: builtins.int = ...,
-        estimated_start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
-    ) -> None: ...
-    def HasField(self, field_name: typing.Literal["estimated_start_time", b"estimated_start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["estimated_start_time", b"estimated_start_time", "position", b"position", "seed", b"seed"]) -> None: ...
-
-Global___Queued: typing_extensions.TypeAlias = Queued
-
-@typing.final
-class Started(google.protobuf.message.Message):
-    """The optimization begins."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    STEPS_FIELD_NUMBER: builtins.int
-    WIDTH_FIELD_NUMBER: builtins.int
-    HEIGHT_FIELD_NUMBER: builtins.int
-    DEVICE_FIELD_NUMBER: builtins.int
-    steps: builtins.int
-    """Number of optimizer updates to come."""
-    width: builtins.int
-    """Width of the result in pixels."""
-    height: builtins.int
-    """Height of the result in pixels."""
-    device: builtins.str
-    """Device that computes, for instance "cpu" or "cuda:0"."""
-    def __init__(
-        self,
-        *,
-        steps: builtins.int = ...,
-        width: builtins.int = ...,
-        height: builtins.int = ...,
-        device: builtins.str = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["device", b"device", "height", b"height", "steps", b"steps", "width", b"width"]) -> None: ...
-
-Global___Started: typing_extensions.TypeAlias = Started
-
-@typing.final
-class Progress(google.protobuf.message.Message):
-    """One optimizer update was made. A slow reader gets the latest only."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    STEP_FIELD_NUMBER: builtins.int
-    STEPS_FIELD_NUMBER: builtins.int
-    LOSSES_FIELD_NUMBER: builtins.int
-    REJECTED_FIELD_NUMBER: builtins.int
-    ELAPSED_FIELD_NUMBER: builtins.int
-    REMAINING_FIELD_NUMBER: builtins.int
-    step: builtins.int
-    """Updates made so far, counted from 1."""
-    steps: builtins.int
-    """Updates in all."""
-    rejected: builtins.float
-    """Share of patches rejected because they satisfy the text already, 0 to 1."""
-    @property
-    def losses(self) -> Global___Losses:
-        """Loss terms of this step."""
-
-    @property
-    def elapsed(self) -> google.protobuf.duration_pb2.Duration:
-        """Time since the optimization began."""
-
-    @property
-    def remaining(self) -> google.protobuf.duration_pb2.Duration:
-        """Expected time to the end."""
-
-    def __init__(
-        self,
-        *,
-        step: builtins.int = ...,
-        steps: builtins.int = ...,
-        losses: Global___Losses | None = ...,
-        rejected: builtins.float = ...,
-        elapsed: google.protobuf.duration_pb2.Duration | None = ...,
-        remaining: google.protobuf.duration_pb2.Duration | None = ...,
-    ) -> None: ...
-    def HasField(self, field_name: typing.Literal["elapsed", b"elapsed", "losses", b"losses", "remaining", b"remaining"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["elapsed", b"elapsed", "losses", b"losses", "rejected", b"rejected", "remaining", b"remaining", "step", b"step", "steps", b"steps"]) -> None: ...
-
-Global___Progress: typing_extensions.TypeAlias = Progress
-
-@typing.final
-class Preview(google.protobuf.message.Message):
-    """The image as it is now. A slow reader gets the latest only."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    STEP_FIELD_NUMBER: builtins.int
-    IMAGE_FIELD_NUMBER: builtins.int
-    step: builtins.int
-    """Updates made when the image was taken."""
-    @property
-    def image(self) -> Global___Image:
-        """The image."""
-
-    def __init__(
-        self,
-        *,
-        step: builtins.int = ...,
-        image: Global___Image | None = ...,
-    ) -> None: ...
-    def HasField(self, field_name: typing.Literal["image", b"image"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["image", b"image", "step", b"step"]) -> None: ...
-
-Global___Preview: typing_extensions.TypeAlias = Preview
-
-@typing.final
-class Chunk(google.protobuf.message.Message):
-    """A part of a result too large for one message. Chunks come in order, just before the result."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    OFFSET_FIELD_NUMBER: builtins.int
-    DATA_FIELD_NUMBER: builtins.int
-    offset: builtins.int
-    """Position of these bytes in the encoded image."""
-    data: builtins.bytes
-    """The bytes."""
-    def __init__(
-        self,
-        *,
-        offset: builtins.int = ...,
-        data: builtins.bytes = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["data", b"data", "offset", b"offset"]) -> None: ...
-
-Global___Chunk: typing_extensions.TypeAlias = Chunk
-
-@typing.final
-class Warning(google.protobuf.message.Message):
-    """Something the caller may want to know; the work goes on."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    CODE_FIELD_NUMBER: builtins.int
-    MESSAGE_FIELD_NUMBER: builtins.int
-    code: builtins.str
-    """Stable code in UPPER_SNAKE_CASE."""
-    message: builtins.str
-    """What to know, for people."""
-    def __init__(
-        self,
-        *,
-        code: builtins.str = ...,
-        message: builtins.str = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["code", b"code", "message", b"message"]) -> None: ...
-
-Global___Warning: typing_extensions.TypeAlias = Warning
-
-@typing.final
-class Gap(google.protobuf.message.Message):
-    """Events were left out because the reader was slow."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    SKIPPED_PROGRESS_FIELD_NUMBER: builtins.int
-    SKIPPED_PREVIEWS_FIELD_NUMBER: builtins.int
-    LOG_EXPIRED_FIELD_NUMBER: builtins.int
-    skipped_progress: builtins.int
-    """Progress events left out since the previous event."""
-    skipped_previews: builtins.int
-    """Previews left out since the previous event."""
-    log_expired: builtins.bool
-    """Events after the number that a watcher asked for are not kept any more; how many is not known."""
-    def __init__(
-        self,
-        *,
-        skipped_progress: builtins.int = ...,
-        skipped_previews: builtins.int = ...,
-        log_expired: builtins.bool = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["log_expired", b"log_expired", "skipped_previews", b"skipped_previews", "skipped_progress", b"skipped_progress"]) -> None: ...
-
-Global___Gap: typing_extensions.TypeAlias = Gap
-
-@typing.final
-class Heartbeat(google.protobuf.message.Message):
-    """Nothing happened for a while; the stream lives."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-
-Global___Heartbeat: typing_extensions.TypeAlias = Heartbeat
-
-@typing.final
-class Timings(google.protobuf.message.Message):
-    """Where the time went."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    QUEUED_FIELD_NUMBER: builtins.int
-    DECODE_FIELD_NUMBER: builtins.int
-    PREPARE_FIELD_NUMBER: builtins.int
-    OPTIMIZE_FIELD_NUMBER: builtins.int
-    ENCODE_FIELD_NUMBER: builtins.int
-    @property
-    def queued(self) -> google.protobuf.duration_pb2.Duration:
-        """Waiting for a free optimizer."""
-
-    @property
-    def decode(self) -> google.protobuf.duration_pb2.Duration:
-        """Decoding and fitting the photo."""
-
-    @property
-    def prepare(self) -> google.protobuf.duration_pb2.Duration:
-        """Encoding texts, the photo and its content features, and building the network."""
-
-    @property
-    def optimize(self) -> google.protobuf.duration_pb2.Duration:
-        """All optimizer updates and the last forward pass."""
-
-    @property
-    def encode(self) -> google.protobuf.duration_pb2.Duration:
-        """Encoding the result."""
-
-    def __init__(
-        self,
-        *,
-        queued: google.protobuf.duration_pb2.Duration | None = ...,
-        decode: google.protobuf.duration_pb2.Duration | None = ...,
-        prepare: google.protobuf.duration_pb2.Duration | None = ...,
-        optimize: google.protobuf.duration_pb2.Duration | None = ...,
-        encode: google.protobuf.duration_pb2.Duration | None = ...,
-    ) -> None: ...
-    def HasField(self, field_name: typing.Literal["decode", b"decode", "encode", b"encode", "optimize", b"optimize", "prepare", b"prepare", "queued", b"queued"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["decode", b"decode", "encode", b"encode", "optimize", b"optimize", "prepare", b"prepare", "queued", b"queued"]) -> None: ...
-
-Global___Timings: typing_extensions.TypeAlias = Timings
-
-@typing.final
-class Quality(google.protobuf.message.Message):
-    """How good a stylization is, on both images squashed to 512 x 512."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    PATCH_CLIP_SCORE_FIELD_NUMBER: builtins.int
-    GLOBAL_SIMILARITY_FIELD_NUMBER: builtins.int
-    PATCH_SIMILARITY_FIELD_NUMBER: builtins.int
-    CONTENT_DISTANCE_FIELD_NUMBER: builtins.int
-    SSIM_FIELD_NUMBER: builtins.int
-    SEED_FIELD_NUMBER: builtins.int
-    PROTOCOL_FIELD_NUMBER: builtins.int
-    patch_clip_score: builtins.float
-    """Mean cosine of the style text with 64 random crops of 64 to 224 px: the CLIPstyler paper's score, -1 to 1."""
-    global_similarity: builtins.float
-    """Cosine between the directions in which the whole image and the text moved, -1 to 1."""
-    patch_similarity: builtins.float
-    """The same for the crops, on average."""
-    content_distance: builtins.float
-    """Mean squared difference of the content features, summed over their layers; 0: unchanged."""
-    ssim: builtins.float
-    """Structural similarity of both images, at most 1."""
-    seed: builtins.int
-    """Seed of the crops."""
-    protocol: builtins.int
-    """Version of these rules: numbers of different versions cannot be compared."""
-    def __init__(
-        self,
-        *,
-        patch_clip_score: builtins.float = ...,
-        global_similarity: builtins.float = ...,
-        patch_similarity: builtins.float = ...,
-        content_distance: builtins.float = ...,
-        ssim: builtins.float = ...,
-        seed: builtins.int = ...,
-        protocol: builtins.int = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["content_distance", b"content_distance", "global_similarity", b"global_similarity", "patch_clip_score", b"patch_clip_score", "patch_similarity", b"patch_similarity", "protocol", b"protocol", "seed", b"seed", "ssim", b"ssim"]) -> None: ...
-
-Global___Quality: typing_extensions.TypeAlias = Quality
-
-@typing.final
-class Result(google.protobuf.message.Message):
-    """The end of a stylization that succeeded, with everything needed to repeat it."""
+class StylizationEvent(google.protobuf.message.Message):
+    """One event of a stylization. Stylize and WatchStylization stream the same events."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     @typing.final
-    class VersionsEntry(google.protobuf.message.Message):
+    class Queued(google.protobuf.message.Message):
+        """The job was accepted and waits. Sent again when its position changes."""
+
         DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-        KEY_FIELD_NUMBER: builtins.int
-        VALUE_FIELD_NUMBER: builtins.int
-        key: builtins.str
-        value: builtins.str
+        POSITION_FIELD_NUMBER: builtins.int
+        SEED_FIELD_NUMBER: builtins.int
+        ESTIMATED_START_TIME_FIELD_NUMBER: builtins.int
+        position: builtins.int
+        """Jobs running or waiting before this one."""
+        seed: builtins.int
+        """The seed that will be used."""
+        @property
+        def estimated_start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+            """When it is expected to start; absent until a step time was measured."""
+
         def __init__(
             self,
             *,
-            key: builtins.str = ...,
-            value: builtins.str = ...,
+            position: builtins.int = ...,
+            seed: builtins.int = ...,
+            estimated_start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         ) -> None: ...
-        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+        def HasField(self, field_name: typing.Literal["estimated_start_time", b"estimated_start_time"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["estimated_start_time", b"estimated_start_time", "position", b"position", "seed", b"seed"]) -> None: ...
 
-    IMAGE_FIELD_NUMBER: builtins.int
-    SEED_FIELD_NUMBER: builtins.int
-    STYLE_TEXT_FIELD_NUMBER: builtins.int
-    SOURCE_TEXT_FIELD_NUMBER: builtins.int
-    OPTIONS_FIELD_NUMBER: builtins.int
-    MODELS_FIELD_NUMBER: builtins.int
-    DEVICE_FIELD_NUMBER: builtins.int
-    THREADS_FIELD_NUMBER: builtins.int
-    VERSIONS_FIELD_NUMBER: builtins.int
-    LOSSES_FIELD_NUMBER: builtins.int
-    TIMINGS_FIELD_NUMBER: builtins.int
-    QUALITY_FIELD_NUMBER: builtins.int
-    seed: builtins.int
-    """The seed that was used."""
-    style_text: builtins.str
-    """The style text as used."""
-    source_text: builtins.str
-    """The source text as used."""
-    device: builtins.str
-    """Device that computed, for instance "cpu" or "cuda:0"."""
-    threads: builtins.int
-    """Threads the device computed with; 0 where that means nothing."""
-    @property
-    def image(self) -> Global___Image:
-        """The stylized image. `data` is empty when the bytes came as chunk events."""
+    @typing.final
+    class Started(google.protobuf.message.Message):
+        """The work begins."""
 
-    @property
-    def options(self) -> clipstyler.v1.options_pb2.StylizationOptions:
-        """The whole configuration: every field is set."""
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    @property
-    def models(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Model]:
-        """Models that took part, with their digests."""
+        STEPS_FIELD_NUMBER: builtins.int
+        WIDTH_PX_FIELD_NUMBER: builtins.int
+        HEIGHT_PX_FIELD_NUMBER: builtins.int
+        DEVICE_FIELD_NUMBER: builtins.int
+        steps: builtins.int
+        """Optimizer steps to come."""
+        width_px: builtins.int
+        """Width of the result in pixels."""
+        height_px: builtins.int
+        """Height of the result in pixels."""
+        device: builtins.str
+        """Device that computes, for instance "cpu" or "cuda:0"."""
+        def __init__(
+            self,
+            *,
+            steps: builtins.int = ...,
+            width_px: builtins.int = ...,
+            height_px: builtins.int = ...,
+            device: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["device", b"device", "height_px", b"height_px", "steps", b"steps", "width_px", b"width_px"]) -> None: ...
 
-    @property
-    def versions(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """Versions of the libraries that decide the bytes, by name."""
+    @typing.final
+    class Progress(google.protobuf.message.Message):
+        """An optimizer step was completed. A slow reader receives the latest only."""
 
-    @property
-    def losses(self) -> Global___Losses:
-        """Loss terms of the last step."""
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    @property
-    def timings(self) -> Global___Timings:
-        """Where the time went."""
+        STEP_FIELD_NUMBER: builtins.int
+        STEPS_FIELD_NUMBER: builtins.int
+        LOSSES_FIELD_NUMBER: builtins.int
+        REJECTED_FIELD_NUMBER: builtins.int
+        ELAPSED_FIELD_NUMBER: builtins.int
+        REMAINING_FIELD_NUMBER: builtins.int
+        step: builtins.int
+        """Steps completed, from 1."""
+        steps: builtins.int
+        """Steps in total."""
+        rejected: builtins.float
+        """Share of patches rejected because they already match the text, 0 to 1."""
+        @property
+        def losses(self) -> clipstyler.v1.stylization_pb2.StylizationResult.Losses:
+            """Loss terms of this step."""
 
-    @property
-    def quality(self) -> Global___Quality:
-        """How good the result is; absent where it could not be measured, which a warning tells."""
+        @property
+        def elapsed(self) -> google.protobuf.duration_pb2.Duration:
+            """Time since the first step began."""
 
-    def __init__(
-        self,
-        *,
-        image: Global___Image | None = ...,
-        seed: builtins.int = ...,
-        style_text: builtins.str = ...,
-        source_text: builtins.str = ...,
-        options: clipstyler.v1.options_pb2.StylizationOptions | None = ...,
-        models: collections.abc.Iterable[Global___Model] | None = ...,
-        device: builtins.str = ...,
-        threads: builtins.int = ...,
-        versions: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
-        losses: Global___Losses | None = ...,
-        timings: Global___Timings | None = ...,
-        quality: Global___Quality | None = ...,
-    ) -> None: ...
-    def HasField(self, field_name: typing.Literal["image", b"image", "losses", b"losses", "options", b"options", "quality", b"quality", "timings", b"timings"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["device", b"device", "image", b"image", "losses", b"losses", "models", b"models", "options", b"options", "quality", b"quality", "seed", b"seed", "source_text", b"source_text", "style_text", b"style_text", "threads", b"threads", "timings", b"timings", "versions", b"versions"]) -> None: ...
+        @property
+        def remaining(self) -> google.protobuf.duration_pb2.Duration:
+            """Expected time to the end."""
 
-Global___Result: typing_extensions.TypeAlias = Result
+        def __init__(
+            self,
+            *,
+            step: builtins.int = ...,
+            steps: builtins.int = ...,
+            losses: clipstyler.v1.stylization_pb2.StylizationResult.Losses | None = ...,
+            rejected: builtins.float = ...,
+            elapsed: google.protobuf.duration_pb2.Duration | None = ...,
+            remaining: google.protobuf.duration_pb2.Duration | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["elapsed", b"elapsed", "losses", b"losses", "remaining", b"remaining"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["elapsed", b"elapsed", "losses", b"losses", "rejected", b"rejected", "remaining", b"remaining", "step", b"step", "steps", b"steps"]) -> None: ...
 
-@typing.final
-class Failed(google.protobuf.message.Message):
-    """The end of a stylization that failed."""
+    @typing.final
+    class Preview(google.protobuf.message.Message):
+        """The current image. A slow reader receives the latest only."""
 
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    STATUS_FIELD_NUMBER: builtins.int
-    @property
-    def status(self) -> google.rpc.status_pb2.Status:
-        """What went wrong, with details."""
+        STEP_FIELD_NUMBER: builtins.int
+        IMAGE_FIELD_NUMBER: builtins.int
+        IMAGE_DATA_FIELD_NUMBER: builtins.int
+        step: builtins.int
+        """Steps completed when the image was taken."""
+        image_data: builtins.bytes
+        """Bytes of the image."""
+        @property
+        def image(self) -> clipstyler.v1.image_pb2.ImageMetadata:
+            """Describes the image."""
 
-    def __init__(
-        self,
-        *,
-        status: google.rpc.status_pb2.Status | None = ...,
-    ) -> None: ...
-    def HasField(self, field_name: typing.Literal["status", b"status"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["status", b"status"]) -> None: ...
+        def __init__(
+            self,
+            *,
+            step: builtins.int = ...,
+            image: clipstyler.v1.image_pb2.ImageMetadata | None = ...,
+            image_data: builtins.bytes = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["image", b"image"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["image", b"image", "image_data", b"image_data", "step", b"step"]) -> None: ...
 
-Global___Failed: typing_extensions.TypeAlias = Failed
+    @typing.final
+    class Chunk(google.protobuf.message.Message):
+        """Part of a result that is too large for one message. Chunks come in order, just before the result."""
 
-@typing.final
-class Cancelled(google.protobuf.message.Message):
-    """The end of a stylization that was cancelled."""
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+        OFFSET_FIELD_NUMBER: builtins.int
+        DATA_FIELD_NUMBER: builtins.int
+        offset: builtins.int
+        """Position of these bytes in the encoded image."""
+        data: builtins.bytes
+        """The bytes."""
+        def __init__(
+            self,
+            *,
+            offset: builtins.int = ...,
+            data: builtins.bytes = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["data", b"data", "offset", b"offset"]) -> None: ...
 
-    STEP_FIELD_NUMBER: builtins.int
-    REASON_FIELD_NUMBER: builtins.int
-    step: builtins.int
-    """Updates made before it stopped."""
-    reason: Global___CancelReason.ValueType
-    """Why."""
-    def __init__(
-        self,
-        *,
-        step: builtins.int = ...,
-        reason: Global___CancelReason.ValueType = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["reason", b"reason", "step", b"step"]) -> None: ...
+    @typing.final
+    class Warning(google.protobuf.message.Message):
+        """Something worth knowing; the work goes on."""
 
-Global___Cancelled: typing_extensions.TypeAlias = Cancelled
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-@typing.final
-class StylizationEvent(google.protobuf.message.Message):
-    """One thing that happened to a stylization. Watching and the one-shot call stream the same events."""
+        CODE_FIELD_NUMBER: builtins.int
+        MESSAGE_FIELD_NUMBER: builtins.int
+        code: builtins.str
+        """Stable code in UPPER_SNAKE_CASE. New codes may be added."""
+        message: builtins.str
+        """Explanation for people."""
+        def __init__(
+            self,
+            *,
+            code: builtins.str = ...,
+            message: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["code", b"code", "message", b"message"]) -> None: ...
 
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+    @typing.final
+    class Gap(google.protobuf.message.Message):
+        """Events were left out."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        SKIPPED_PROGRESS_COUNT_FIELD_NUMBER: builtins.int
+        SKIPPED_PREVIEW_COUNT_FIELD_NUMBER: builtins.int
+        LOG_EXPIRED_FIELD_NUMBER: builtins.int
+        skipped_progress_count: builtins.int
+        """Progress events left out since the previous event, because the reader was slow."""
+        skipped_preview_count: builtins.int
+        """Previews left out since the previous event, because the reader was slow."""
+        log_expired: builtins.bool
+        """Events after the requested sequence number are no longer stored; how many is unknown."""
+        def __init__(
+            self,
+            *,
+            skipped_progress_count: builtins.int = ...,
+            skipped_preview_count: builtins.int = ...,
+            log_expired: builtins.bool = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["log_expired", b"log_expired", "skipped_preview_count", b"skipped_preview_count", "skipped_progress_count", b"skipped_progress_count"]) -> None: ...
+
+    @typing.final
+    class Heartbeat(google.protobuf.message.Message):
+        """Keep-alive during silence."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        def __init__(
+            self,
+        ) -> None: ...
+
+    @typing.final
+    class Result(google.protobuf.message.Message):
+        """The stylization succeeded. The last event."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        SPEC_FIELD_NUMBER: builtins.int
+        RESULT_FIELD_NUMBER: builtins.int
+        IMAGE_DATA_FIELD_NUMBER: builtins.int
+        image_data: builtins.bytes
+        """Bytes of the image; empty if they came as chunks."""
+        @property
+        def spec(self) -> clipstyler.v1.stylization_pb2.StylizationSpec:
+            """What was asked for, resolved."""
+
+        @property
+        def result(self) -> clipstyler.v1.stylization_pb2.StylizationResult:
+            """The outcome."""
+
+        def __init__(
+            self,
+            *,
+            spec: clipstyler.v1.stylization_pb2.StylizationSpec | None = ...,
+            result: clipstyler.v1.stylization_pb2.StylizationResult | None = ...,
+            image_data: builtins.bytes = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["result", b"result", "spec", b"spec"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["image_data", b"image_data", "result", b"result", "spec", b"spec"]) -> None: ...
+
+    @typing.final
+    class Failed(google.protobuf.message.Message):
+        """The stylization failed. The last event."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        ERROR_FIELD_NUMBER: builtins.int
+        @property
+        def error(self) -> clipstyler.v1.error_pb2.Error:
+            """What went wrong."""
+
+        def __init__(
+            self,
+            *,
+            error: clipstyler.v1.error_pb2.Error | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["error", b"error"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["error", b"error"]) -> None: ...
+
+    @typing.final
+    class Cancelled(google.protobuf.message.Message):
+        """The stylization was cancelled. The last event."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        STEP_FIELD_NUMBER: builtins.int
+        REASON_FIELD_NUMBER: builtins.int
+        step: builtins.int
+        """Steps completed before it stopped."""
+        reason: clipstyler.v1.stylization_pb2.Stylization.CancelReason.ValueType
+        """Why."""
+        def __init__(
+            self,
+            *,
+            step: builtins.int = ...,
+            reason: clipstyler.v1.stylization_pb2.Stylization.CancelReason.ValueType = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["reason", b"reason", "step", b"step"]) -> None: ...
 
     STYLIZATION_FIELD_NUMBER: builtins.int
     SEQUENCE_FIELD_NUMBER: builtins.int
-    TIME_FIELD_NUMBER: builtins.int
+    EVENT_TIME_FIELD_NUMBER: builtins.int
     QUEUED_FIELD_NUMBER: builtins.int
     STARTED_FIELD_NUMBER: builtins.int
     PROGRESS_FIELD_NUMBER: builtins.int
@@ -600,79 +309,79 @@ class StylizationEvent(google.protobuf.message.Message):
     FAILED_FIELD_NUMBER: builtins.int
     CANCELLED_FIELD_NUMBER: builtins.int
     stylization: builtins.str
-    """Resource name, `stylizations/{uuid}`."""
+    """Resource name of the job, `stylizations/{uuid}`."""
     sequence: builtins.int
-    """Number of this event in its stylization, from 1. It never falls: left-out events leave gaps in the numbers,
-    and a gap or a heartbeat bears the number last passed.
+    """Sequence number within the job, from 1. Numbers increase monotonically and may skip; a gap or a heartbeat carries the
+    number of the last event before it.
     """
     @property
-    def time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+    def event_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it happened."""
 
     @property
-    def queued(self) -> Global___Queued:
+    def queued(self) -> Global___StylizationEvent.Queued:
         """Accepted, waiting."""
 
     @property
-    def started(self) -> Global___Started:
-        """Optimization begins."""
+    def started(self) -> Global___StylizationEvent.Started:
+        """The work begins."""
 
     @property
-    def progress(self) -> Global___Progress:
-        """One update made."""
+    def progress(self) -> Global___StylizationEvent.Progress:
+        """A step was completed."""
 
     @property
-    def preview(self) -> Global___Preview:
-        """The image as it is now."""
+    def preview(self) -> Global___StylizationEvent.Preview:
+        """The current image."""
 
     @property
-    def chunk(self) -> Global___Chunk:
+    def chunk(self) -> Global___StylizationEvent.Chunk:
         """Part of a large result."""
 
     @property
-    def warning(self) -> Global___Warning:
+    def warning(self) -> Global___StylizationEvent.Warning:
         """Worth knowing."""
 
     @property
-    def gap(self) -> Global___Gap:
+    def gap(self) -> Global___StylizationEvent.Gap:
         """Events were left out."""
 
     @property
-    def heartbeat(self) -> Global___Heartbeat:
-        """Still alive."""
+    def heartbeat(self) -> Global___StylizationEvent.Heartbeat:
+        """Keep-alive."""
 
     @property
-    def result(self) -> Global___Result:
-        """The end: succeeded."""
+    def result(self) -> Global___StylizationEvent.Result:
+        """Final: succeeded."""
 
     @property
-    def failed(self) -> Global___Failed:
-        """The end: failed."""
+    def failed(self) -> Global___StylizationEvent.Failed:
+        """Final: failed."""
 
     @property
-    def cancelled(self) -> Global___Cancelled:
-        """The end: cancelled."""
+    def cancelled(self) -> Global___StylizationEvent.Cancelled:
+        """Final: cancelled."""
 
     def __init__(
         self,
         *,
         stylization: builtins.str = ...,
         sequence: builtins.int = ...,
-        time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
-        queued: Global___Queued | None = ...,
-        started: Global___Started | None = ...,
-        progress: Global___Progress | None = ...,
-        preview: Global___Preview | None = ...,
-        chunk: Global___Chunk | None = ...,
-        warning: Global___Warning | None = ...,
-        gap: Global___Gap | None = ...,
-        heartbeat: Global___Heartbeat | None = ...,
-        result: Global___Result | None = ...,
-        failed: Global___Failed | None = ...,
-        cancelled: Global___Cancelled | None = ...,
+        event_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        queued: Global___StylizationEvent.Queued | None = ...,
+        started: Global___StylizationEvent.Started | None = ...,
+        progress: Global___StylizationEvent.Progress | None = ...,
+        preview: Global___StylizationEvent.Preview | None = ...,
+        chunk: Global___StylizationEvent.Chunk | None = ...,
+        warning: Global___StylizationEvent.Warning | None = ...,
+        gap: Global___StylizationEvent.Gap | None = ...,
+        heartbeat: Global___StylizationEvent.Heartbeat | None = ...,
+        result: Global___StylizationEvent.Result | None = ...,
+        failed: Global___StylizationEvent.Failed | None = ...,
+        cancelled: Global___StylizationEvent.Cancelled | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["cancelled", b"cancelled", "chunk", b"chunk", "event", b"event", "failed", b"failed", "gap", b"gap", "heartbeat", b"heartbeat", "preview", b"preview", "progress", b"progress", "queued", b"queued", "result", b"result", "started", b"started", "time", b"time", "warning", b"warning"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cancelled", b"cancelled", "chunk", b"chunk", "event", b"event", "failed", b"failed", "gap", b"gap", "heartbeat", b"heartbeat", "preview", b"preview", "progress", b"progress", "queued", b"queued", "result", b"result", "sequence", b"sequence", "started", b"started", "stylization", b"stylization", "time", b"time", "warning", b"warning"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["cancelled", b"cancelled", "chunk", b"chunk", "event", b"event", "event_time", b"event_time", "failed", b"failed", "gap", b"gap", "heartbeat", b"heartbeat", "preview", b"preview", "progress", b"progress", "queued", b"queued", "result", b"result", "started", b"started", "warning", b"warning"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cancelled", b"cancelled", "chunk", b"chunk", "event", b"event", "event_time", b"event_time", "failed", b"failed", "gap", b"gap", "heartbeat", b"heartbeat", "preview", b"preview", "progress", b"progress", "queued", b"queued", "result", b"result", "sequence", b"sequence", "started", b"started", "stylization", b"stylization", "warning", b"warning"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["queued", "started", "progress", "preview", "chunk", "warning", "gap", "heartbeat", "result", "failed", "cancelled"] | None: ...
 
 Global___StylizationEvent: typing_extensions.TypeAlias = StylizationEvent

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 import builtins
+import clipstyler.v1.image_pb2
 import google.protobuf.descriptor
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
@@ -26,19 +27,19 @@ class _PresetEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTyp
     PRESET_UNSPECIFIED: _Preset.ValueType  # 0
     """The server's default, which is PRESET_DRAFT."""
     PRESET_DRAFT: _Preset.ValueType  # 1
-    """Size 256, 60 steps, 16 patches: a minute on two CPU cores."""
+    """Size 256, 60 steps, 16 patches: under a minute on two CPU cores."""
     PRESET_PAPER: _Preset.ValueType  # 2
-    """Size 512, 200 steps, 64 patches: the settings of the CLIPstyler paper; wants a GPU."""
+    """Size 512, 200 steps, 64 patches: the settings of the CLIPstyler paper; best on a GPU."""
 
 class Preset(_Preset, metaclass=_PresetEnumTypeWrapper):
-    """How much work is done. A preset sets size, steps and patches; explicit fields win over it."""
+    """Amount of work. A preset sets `size`, `steps` and `patches`; explicit fields override it."""
 
 PRESET_UNSPECIFIED: Preset.ValueType  # 0
 """The server's default, which is PRESET_DRAFT."""
 PRESET_DRAFT: Preset.ValueType  # 1
-"""Size 256, 60 steps, 16 patches: a minute on two CPU cores."""
+"""Size 256, 60 steps, 16 patches: under a minute on two CPU cores."""
 PRESET_PAPER: Preset.ValueType  # 2
-"""Size 512, 200 steps, 64 patches: the settings of the CLIPstyler paper; wants a GPU."""
+"""Size 512, 200 steps, 64 patches: the settings of the CLIPstyler paper; best on a GPU."""
 Global___Preset: typing_extensions.TypeAlias = Preset
 
 class _TvForm:
@@ -50,9 +51,9 @@ class _TvFormEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTyp
     TV_FORM_UNSPECIFIED: _TvForm.ValueType  # 0
     """The default, which is TV_FORM_NORM."""
     TV_FORM_NORM: _TvForm.ValueType  # 1
-    """Sum of the four unsquared Frobenius norms of the differences, as the authors' code has it."""
+    """Sum of the four unsquared Frobenius norms of neighbor differences, as in the authors' code."""
     TV_FORM_SQUARED: _TvForm.ValueType  # 2
-    """Sum of the squared differences, as the paper prints it."""
+    """Sum of the squared differences, as printed in the paper."""
 
 class TvForm(_TvForm, metaclass=_TvFormEnumTypeWrapper):
     """Form of the total variation term."""
@@ -60,9 +61,9 @@ class TvForm(_TvForm, metaclass=_TvFormEnumTypeWrapper):
 TV_FORM_UNSPECIFIED: TvForm.ValueType  # 0
 """The default, which is TV_FORM_NORM."""
 TV_FORM_NORM: TvForm.ValueType  # 1
-"""Sum of the four unsquared Frobenius norms of the differences, as the authors' code has it."""
+"""Sum of the four unsquared Frobenius norms of neighbor differences, as in the authors' code."""
 TV_FORM_SQUARED: TvForm.ValueType  # 2
-"""Sum of the squared differences, as the paper prints it."""
+"""Sum of the squared differences, as printed in the paper."""
 Global___TvForm: typing_extensions.TypeAlias = TvForm
 
 class _AugmentFill:
@@ -76,94 +77,23 @@ class _AugmentFillEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     AUGMENT_FILL_BLACK: _AugmentFill.ValueType  # 1
     """Black, as in the paper."""
     AUGMENT_FILL_CONTEXT: _AugmentFill.ValueType  # 2
-    """The real neighboring pixels of the image."""
+    """The surrounding pixels of the image."""
 
 class AugmentFill(_AugmentFill, metaclass=_AugmentFillEnumTypeWrapper):
-    """What a patch shows outside the warped quadrilateral."""
+    """Content of a patch outside the warped quadrilateral."""
 
 AUGMENT_FILL_UNSPECIFIED: AugmentFill.ValueType  # 0
 """The default, which is AUGMENT_FILL_BLACK."""
 AUGMENT_FILL_BLACK: AugmentFill.ValueType  # 1
 """Black, as in the paper."""
 AUGMENT_FILL_CONTEXT: AugmentFill.ValueType  # 2
-"""The real neighboring pixels of the image."""
+"""The surrounding pixels of the image."""
 Global___AugmentFill: typing_extensions.TypeAlias = AugmentFill
-
-class _ImageFormat:
-    ValueType = typing.NewType("ValueType", builtins.int)
-    V: typing_extensions.TypeAlias = ValueType
-
-class _ImageFormatEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_ImageFormat.ValueType], builtins.type):
-    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
-    IMAGE_FORMAT_UNSPECIFIED: _ImageFormat.ValueType  # 0
-    """The default of the field that uses it."""
-    IMAGE_FORMAT_JPEG: _ImageFormat.ValueType  # 1
-    """JPEG: small, no alpha."""
-    IMAGE_FORMAT_WEBP: _ImageFormat.ValueType  # 2
-    """WebP: small, keeps alpha."""
-    IMAGE_FORMAT_PNG: _ImageFormat.ValueType  # 3
-    """PNG: lossless, keeps alpha."""
-
-class ImageFormat(_ImageFormat, metaclass=_ImageFormatEnumTypeWrapper):
-    """Encoding of an image."""
-
-IMAGE_FORMAT_UNSPECIFIED: ImageFormat.ValueType  # 0
-"""The default of the field that uses it."""
-IMAGE_FORMAT_JPEG: ImageFormat.ValueType  # 1
-"""JPEG: small, no alpha."""
-IMAGE_FORMAT_WEBP: ImageFormat.ValueType  # 2
-"""WebP: small, keeps alpha."""
-IMAGE_FORMAT_PNG: ImageFormat.ValueType  # 3
-"""PNG: lossless, keeps alpha."""
-Global___ImageFormat: typing_extensions.TypeAlias = ImageFormat
-
-@typing.final
-class LossWeights(google.protobuf.message.Message):
-    """Weights of the four loss terms; 0 switches a term off. What is absent takes the encoders' calibration,
-    which GetServerInfo tells.
-    """
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    DIRECTION_FIELD_NUMBER: builtins.int
-    PATCH_FIELD_NUMBER: builtins.int
-    CONTENT_FIELD_NUMBER: builtins.int
-    TOTAL_VARIATION_FIELD_NUMBER: builtins.int
-    direction: builtins.float
-    """Weight of the global directional CLIP loss, 0 or more. Paper: 500."""
-    patch: builtins.float
-    """Weight of the PatchCLIP loss, 0 or more. Paper: 9000."""
-    content: builtins.float
-    """Weight of the content loss, 0 or more. Paper: 150."""
-    total_variation: builtins.float
-    """Weight of the total variation term, 0 or more. Its default depends on the form; never carry a weight from
-    one form to the other. Authors' code, form NORM: 0.002.
-    """
-    def __init__(
-        self,
-        *,
-        direction: builtins.float | None = ...,
-        patch: builtins.float | None = ...,
-        content: builtins.float | None = ...,
-        total_variation: builtins.float | None = ...,
-    ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_content", b"_content", "_direction", b"_direction", "_patch", b"_patch", "_total_variation", b"_total_variation", "content", b"content", "direction", b"direction", "patch", b"patch", "total_variation", b"total_variation"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_content", b"_content", "_direction", b"_direction", "_patch", b"_patch", "_total_variation", b"_total_variation", "content", b"content", "direction", b"direction", "patch", b"patch", "total_variation", b"total_variation"]) -> None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_content", b"_content"]) -> typing.Literal["content"] | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_direction", b"_direction"]) -> typing.Literal["direction"] | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_patch", b"_patch"]) -> typing.Literal["patch"] | None: ...
-    @typing.overload
-    def WhichOneof(self, oneof_group: typing.Literal["_total_variation", b"_total_variation"]) -> typing.Literal["total_variation"] | None: ...
-
-Global___LossWeights: typing_extensions.TypeAlias = LossWeights
 
 @typing.final
 class StylizationOptions(google.protobuf.message.Message):
-    """How a stylization is computed. Every field is optional: absent means the preset's or, for what belongs to an
-    encoder, the calibration's value. GetServerInfo tells both.
+    """How a stylization is computed. Every field is optional: an absent field takes the value of the preset or, for values
+    that belong to an encoder set, of its calibration. GetServerInfo returns both.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -173,14 +103,17 @@ class StylizationOptions(google.protobuf.message.Message):
     STEPS_FIELD_NUMBER: builtins.int
     PATCHES_FIELD_NUMBER: builtins.int
     SEED_FIELD_NUMBER: builtins.int
-    ENCODERS_FIELD_NUMBER: builtins.int
+    ENCODER_SET_FIELD_NUMBER: builtins.int
     CROP_SIZE_FIELD_NUMBER: builtins.int
     LEARNING_RATE_FIELD_NUMBER: builtins.int
     THRESHOLD_FIELD_NUMBER: builtins.int
     THRESHOLD_REJECTION_FIELD_NUMBER: builtins.int
     AUGMENTATION_FIELD_NUMBER: builtins.int
     AUGMENT_FILL_FIELD_NUMBER: builtins.int
-    WEIGHTS_FIELD_NUMBER: builtins.int
+    WEIGHT_DIRECTION_FIELD_NUMBER: builtins.int
+    WEIGHT_PATCH_FIELD_NUMBER: builtins.int
+    WEIGHT_CONTENT_FIELD_NUMBER: builtins.int
+    WEIGHT_TV_FIELD_NUMBER: builtins.int
     TV_FORM_FIELD_NUMBER: builtins.int
     CONTRAST_FIELD_NUMBER: builtins.int
     ENLARGE_FIELD_NUMBER: builtins.int
@@ -188,64 +121,77 @@ class StylizationOptions(google.protobuf.message.Message):
     TEXT_SHARE_FIELD_NUMBER: builtins.int
     INPUT_NOISE_FIELD_NUMBER: builtins.int
     WARM_UP_FIELD_NUMBER: builtins.int
+    TEMPLATE_SET_FIELD_NUMBER: builtins.int
     preset: Global___Preset.ValueType
-    """How much work is done. Default: draft."""
+    """Amount of work. Default: draft."""
     size: builtins.int
-    """Longest side in pixels the photo is fitted to, aspect kept; 64 or more, the server's limit or less.
+    """Longest side in pixels at which the photo is optimized, aspect ratio kept; 64 to the server's limit.
     Default: the preset's.
     """
     steps: builtins.int
-    """Number of optimizer updates, 1 or more, the server's limit or less. Default: the preset's."""
+    """Number of optimizer steps, 1 to the server's limit. Default: the preset's."""
     patches: builtins.int
-    """Random crops per step, 1 or more, the server's limit or less. Default: the preset's."""
+    """Random crops per step, 1 to the server's limit. Default: the preset's."""
     seed: builtins.int
-    """Seed of everything random. Default: chosen by the server and returned. At most 2^63 - 1."""
-    encoders: builtins.str
-    """Name of the encoders that guide the optimization, one of GetServerInfo's. Default: the server's first."""
+    """Seed of all random numbers, 0 to 2^63 - 1. Default: drawn by the server (at most 53 bits, which JavaScript numbers
+    keep) and returned.
+    """
+    encoder_set: builtins.str
+    """Name of the encoder set that guides the optimization, one of GetServerInfo's. Default: the server's first."""
     crop_size: builtins.int
-    """Side of a crop in pixels of the fitted image, 8 or more and no larger than its shorter side. Smaller gives
-    finer texture. Default: the calibration's fraction of the longest side (a quarter in the paper).
+    """Side of a crop in pixels of the fitted image, 8 to its shorter side. Smaller gives finer texture.
+    Default: the calibration's fraction of the longest side (a quarter in the paper).
     """
     learning_rate: builtins.float
-    """Learning rate of Adam, above 0 and at most 0.1. Default: the calibration's (paper: 0.0005)."""
+    """Adam learning rate, above 0 and at most 0.1. Default: the calibration's (paper: 0.0005)."""
     threshold: builtins.float
-    """Patches whose loss is at or below this satisfy the text and are rejected; 0 to 2. Default: the calibration's
-    (paper: 0.7).
+    """Patches with a loss at or below this value already match the text and are rejected; 0 to 2.
+    Default: the calibration's (paper: 0.7).
     """
     threshold_rejection: builtins.bool
     """Whether such patches are rejected at all. Default: true."""
     augmentation: builtins.bool
     """Whether crops go through a random perspective. Default: true."""
     augment_fill: Global___AugmentFill.ValueType
-    """What a patch shows outside the warped quadrilateral. Default: black."""
+    """Content of a patch outside the warped quadrilateral. Default: black."""
+    weight_direction: builtins.float
+    """Weight of the global directional CLIP loss, 0 or more; 0 switches the term off. Default: the calibration's
+    (paper: 500).
+    """
+    weight_patch: builtins.float
+    """Weight of the PatchCLIP loss, 0 or more; 0 switches the term off. Default: the calibration's (paper: 9000)."""
+    weight_content: builtins.float
+    """Weight of the content loss, 0 or more; 0 switches the term off. Default: the calibration's (paper: 150)."""
+    weight_tv: builtins.float
+    """Weight of the total variation term, 0 or more; 0 switches the term off. The two forms need different weights.
+    Default: the calibration's for the form (authors' code, form NORM: 0.002).
+    """
     tv_form: Global___TvForm.ValueType
     """Form of the total variation term. Default: norm."""
     contrast: builtins.float
-    """Factor of the final contrast step, applied to previews and result alike, 0 to 4; 1 changes nothing.
+    """Factor of the final contrast step, applied to previews and result, 0 to 4; 1 changes nothing.
     Default: the calibration's.
     """
     enlarge: builtins.bool
     """Whether a photo smaller than `size` is enlarged. Default: false."""
     crop_overhang: builtins.float
-    """How far crops are drawn beyond the image's border before they are moved back onto it, as a fraction of their
-    side, 0 to 1. Default: the calibration's (paper: 0).
+    """How far crops are drawn beyond the image border before they are moved back inside, as a fraction of the crop size,
+    0 to 1; larger values weight the border more. Default: the calibration's (paper: 0).
     """
     text_share: builtins.float
     """Share of the distance from the text itself, 1 - cos(E_I, E_T), in the loss of a patch, 0 to 1; the rest is the
     paper's directional loss. Default: the calibration's (paper: 0).
     """
     input_noise: builtins.float
-    """Deviation of the noise that StyleNet gets added to the photo, pixels being 0 to 1, 0 to 1: something to make
-    texture from where a photo is flat. Default: the calibration's (paper: 0).
+    """Standard deviation of the noise added to the photo as StyleNet sees it, in units of the pixel range 0 to 1; 0 to 1.
+    Lets texture appear in flat areas. Default: the calibration's (paper: 0).
     """
     warm_up: builtins.int
-    """Updates in which StyleNet learns to give the photo back, before the first that counts, 0 to 1000. They are part of
-    the preparation and of no progress. Default: the calibration's (paper: 0).
+    """Warm-up steps in which StyleNet learns to reproduce the photo before the first counted step, 0 to 1000. They are part
+    of the preparation. Default: the calibration's (paper: 0).
     """
-    @property
-    def weights(self) -> Global___LossWeights:
-        """Weights of the loss terms. Default: the calibration's."""
-
+    template_set: builtins.str
+    """Name of the prompt templates, "openai-imagenet" or "plain". Default: the calibration's (paper: openai-imagenet)."""
     def __init__(
         self,
         *,
@@ -254,14 +200,17 @@ class StylizationOptions(google.protobuf.message.Message):
         steps: builtins.int | None = ...,
         patches: builtins.int | None = ...,
         seed: builtins.int | None = ...,
-        encoders: builtins.str = ...,
+        encoder_set: builtins.str = ...,
         crop_size: builtins.int | None = ...,
         learning_rate: builtins.float | None = ...,
         threshold: builtins.float | None = ...,
         threshold_rejection: builtins.bool | None = ...,
         augmentation: builtins.bool | None = ...,
         augment_fill: Global___AugmentFill.ValueType = ...,
-        weights: Global___LossWeights | None = ...,
+        weight_direction: builtins.float | None = ...,
+        weight_patch: builtins.float | None = ...,
+        weight_content: builtins.float | None = ...,
+        weight_tv: builtins.float | None = ...,
         tv_form: Global___TvForm.ValueType = ...,
         contrast: builtins.float | None = ...,
         enlarge: builtins.bool | None = ...,
@@ -269,9 +218,10 @@ class StylizationOptions(google.protobuf.message.Message):
         text_share: builtins.float | None = ...,
         input_noise: builtins.float | None = ...,
         warm_up: builtins.int | None = ...,
+        template_set: builtins.str | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_input_noise", b"_input_noise", "_learning_rate", b"_learning_rate", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "_warm_up", b"_warm_up", "augmentation", b"augmentation", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "enlarge", b"enlarge", "input_noise", b"input_noise", "learning_rate", b"learning_rate", "patches", b"patches", "seed", b"seed", "size", b"size", "steps", b"steps", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "warm_up", b"warm_up", "weights", b"weights"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_input_noise", b"_input_noise", "_learning_rate", b"_learning_rate", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "_warm_up", b"_warm_up", "augment_fill", b"augment_fill", "augmentation", b"augmentation", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "encoders", b"encoders", "enlarge", b"enlarge", "input_noise", b"input_noise", "learning_rate", b"learning_rate", "patches", b"patches", "preset", b"preset", "seed", b"seed", "size", b"size", "steps", b"steps", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "tv_form", b"tv_form", "warm_up", b"warm_up", "weights", b"weights"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_input_noise", b"_input_noise", "_learning_rate", b"_learning_rate", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_template_set", b"_template_set", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "_warm_up", b"_warm_up", "_weight_content", b"_weight_content", "_weight_direction", b"_weight_direction", "_weight_patch", b"_weight_patch", "_weight_tv", b"_weight_tv", "augmentation", b"augmentation", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "enlarge", b"enlarge", "input_noise", b"input_noise", "learning_rate", b"learning_rate", "patches", b"patches", "seed", b"seed", "size", b"size", "steps", b"steps", "template_set", b"template_set", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "warm_up", b"warm_up", "weight_content", b"weight_content", "weight_direction", b"weight_direction", "weight_patch", b"weight_patch", "weight_tv", b"weight_tv"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_input_noise", b"_input_noise", "_learning_rate", b"_learning_rate", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_template_set", b"_template_set", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "_warm_up", b"_warm_up", "_weight_content", b"_weight_content", "_weight_direction", b"_weight_direction", "_weight_patch", b"_weight_patch", "_weight_tv", b"_weight_tv", "augment_fill", b"augment_fill", "augmentation", b"augmentation", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "encoder_set", b"encoder_set", "enlarge", b"enlarge", "input_noise", b"input_noise", "learning_rate", b"learning_rate", "patches", b"patches", "preset", b"preset", "seed", b"seed", "size", b"size", "steps", b"steps", "template_set", b"template_set", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "tv_form", b"tv_form", "warm_up", b"warm_up", "weight_content", b"weight_content", "weight_direction", b"weight_direction", "weight_patch", b"weight_patch", "weight_tv", b"weight_tv"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_augmentation", b"_augmentation"]) -> typing.Literal["augmentation"] | None: ...
     @typing.overload
@@ -295,6 +245,8 @@ class StylizationOptions(google.protobuf.message.Message):
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_steps", b"_steps"]) -> typing.Literal["steps"] | None: ...
     @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_template_set", b"_template_set"]) -> typing.Literal["template_set"] | None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_text_share", b"_text_share"]) -> typing.Literal["text_share"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_threshold", b"_threshold"]) -> typing.Literal["threshold"] | None: ...
@@ -302,6 +254,14 @@ class StylizationOptions(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_threshold_rejection", b"_threshold_rejection"]) -> typing.Literal["threshold_rejection"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_warm_up", b"_warm_up"]) -> typing.Literal["warm_up"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_weight_content", b"_weight_content"]) -> typing.Literal["weight_content"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_weight_direction", b"_weight_direction"]) -> typing.Literal["weight_direction"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_weight_patch", b"_weight_patch"]) -> typing.Literal["weight_patch"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_weight_tv", b"_weight_tv"]) -> typing.Literal["weight_tv"] | None: ...
 
 Global___StylizationOptions: typing_extensions.TypeAlias = StylizationOptions
 
@@ -315,19 +275,17 @@ class PreviewOptions(google.protobuf.message.Message):
     MAX_SIZE_FIELD_NUMBER: builtins.int
     FORMAT_FIELD_NUMBER: builtins.int
     every_steps: builtins.int
-    """A preview every so many steps, and one of the first step; 0 sends none. Default: 10."""
+    """A preview after every so many steps, and one after the first; 0 sends none. Default: 10."""
     max_size: builtins.int
-    """Longest side of a preview in pixels, 16 or more, the server's limit or less; never larger than the result.
-    Default: 256.
-    """
-    format: Global___ImageFormat.ValueType
+    """Longest side of a preview in pixels, 16 to the server's limit; never larger than the result. Default: 256."""
+    format: clipstyler.v1.image_pb2.ImageFormat.ValueType
     """Encoding of previews. Default: JPEG."""
     def __init__(
         self,
         *,
         every_steps: builtins.int | None = ...,
         max_size: builtins.int | None = ...,
-        format: Global___ImageFormat.ValueType = ...,
+        format: clipstyler.v1.image_pb2.ImageFormat.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_every_steps", b"_every_steps", "_max_size", b"_max_size", "every_steps", b"every_steps", "max_size", b"max_size"]) -> builtins.bool: ...
     def ClearField(self, field_name: typing.Literal["_every_steps", b"_every_steps", "_max_size", b"_max_size", "every_steps", b"every_steps", "format", b"format", "max_size", b"max_size"]) -> None: ...

@@ -4,8 +4,8 @@ isort:skip_file
 """
 
 import builtins
-import clipstyler.v1.event_pb2
 import clipstyler.v1.options_pb2
+import clipstyler.v1.stylization_pb2
 import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.internal.containers
@@ -22,41 +22,9 @@ else:
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
-class _WorkerState:
-    ValueType = typing.NewType("ValueType", builtins.int)
-    V: typing_extensions.TypeAlias = ValueType
-
-class _WorkerStateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_WorkerState.ValueType], builtins.type):
-    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
-    WORKER_STATE_UNSPECIFIED: _WorkerState.ValueType  # 0
-    """Never sent."""
-    WORKER_STATE_STARTING: _WorkerState.ValueType  # 1
-    """Loading libraries and models."""
-    WORKER_STATE_IDLE: _WorkerState.ValueType  # 2
-    """Waiting for work."""
-    WORKER_STATE_BUSY: _WorkerState.ValueType  # 3
-    """Working."""
-    WORKER_STATE_CRASHED: _WorkerState.ValueType  # 4
-    """Ended unexpectedly; will be started again."""
-
-class WorkerState(_WorkerState, metaclass=_WorkerStateEnumTypeWrapper):
-    """State of a worker."""
-
-WORKER_STATE_UNSPECIFIED: WorkerState.ValueType  # 0
-"""Never sent."""
-WORKER_STATE_STARTING: WorkerState.ValueType  # 1
-"""Loading libraries and models."""
-WORKER_STATE_IDLE: WorkerState.ValueType  # 2
-"""Waiting for work."""
-WORKER_STATE_BUSY: WorkerState.ValueType  # 3
-"""Working."""
-WORKER_STATE_CRASHED: WorkerState.ValueType  # 4
-"""Ended unexpectedly; will be started again."""
-Global___WorkerState: typing_extensions.TypeAlias = WorkerState
-
 @typing.final
 class GetServerInfoRequest(google.protobuf.message.Message):
-    """Asks for the server's description."""
+    """Request of GetServerInfo."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -68,14 +36,297 @@ Global___GetServerInfoRequest: typing_extensions.TypeAlias = GetServerInfoReques
 
 @typing.final
 class GetServerInfoResponse(google.protobuf.message.Message):
-    """The server's description."""
+    """Response of GetServerInfo."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SERVER_INFO_FIELD_NUMBER: builtins.int
+    @property
+    def server_info(self) -> Global___ServerInfo:
+        """The description."""
+
+    def __init__(
+        self,
+        *,
+        server_info: Global___ServerInfo | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["server_info", b"server_info"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["server_info", b"server_info"]) -> None: ...
+
+Global___GetServerInfoResponse: typing_extensions.TypeAlias = GetServerInfoResponse
+
+@typing.final
+class EncoderSet(google.protobuf.message.Message):
+    """A set of encoders: a CLIP, a content encoder and their calibration."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    DESCRIPTION_FIELD_NUMBER: builtins.int
+    MODELS_FIELD_NUMBER: builtins.int
+    CALIBRATION_FIELD_NUMBER: builtins.int
+    SOURCE_TEXT_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Name, for `StylizationOptions.encoder_set`."""
+    description: builtins.str
+    """Description for people."""
+    source_text: builtins.str
+    """Default source text."""
+    @property
+    def models(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[clipstyler.v1.stylization_pb2.EncoderModel]:
+        """The models with their digests."""
+
+    @property
+    def calibration(self) -> clipstyler.v1.options_pb2.StylizationOptions:
+        """The calibration: the options whose defaults belong to this encoder set."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        description: builtins.str = ...,
+        models: collections.abc.Iterable[clipstyler.v1.stylization_pb2.EncoderModel] | None = ...,
+        calibration: clipstyler.v1.options_pb2.StylizationOptions | None = ...,
+        source_text: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["calibration", b"calibration"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["calibration", b"calibration", "description", b"description", "models", b"models", "name", b"name", "source_text", b"source_text"]) -> None: ...
+
+Global___EncoderSet: typing_extensions.TypeAlias = EncoderSet
+
+@typing.final
+class ServerInfo(google.protobuf.message.Message):
+    """Description of a server."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class Limits(google.protobuf.message.Message):
+        """Limits of requests."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        MAX_IMAGE_BYTES_FIELD_NUMBER: builtins.int
+        MAX_IMAGE_PIXELS_FIELD_NUMBER: builtins.int
+        MAX_TEXT_CHARACTERS_FIELD_NUMBER: builtins.int
+        MAX_SIZE_FIELD_NUMBER: builtins.int
+        MAX_STEPS_FIELD_NUMBER: builtins.int
+        MAX_PATCHES_FIELD_NUMBER: builtins.int
+        MAX_MESSAGE_BYTES_FIELD_NUMBER: builtins.int
+        MAX_PREVIEW_SIZE_FIELD_NUMBER: builtins.int
+        MAX_BATCH_FIELD_NUMBER: builtins.int
+        MAX_LABELS_FIELD_NUMBER: builtins.int
+        max_image_bytes: builtins.int
+        """Maximum size of a photo in bytes."""
+        max_image_pixels: builtins.int
+        """Maximum size of a photo in pixels, width times height."""
+        max_text_characters: builtins.int
+        """Maximum length of a text in characters."""
+        max_size: builtins.int
+        """Maximum `size`."""
+        max_steps: builtins.int
+        """Maximum `steps`."""
+        max_patches: builtins.int
+        """Maximum `patches`."""
+        max_message_bytes: builtins.int
+        """Maximum size in bytes of a message that the server sends."""
+        max_preview_size: builtins.int
+        """Maximum `max_size` of previews, in pixels."""
+        max_batch: builtins.int
+        """Maximum number of texts or images in one call of EncoderService."""
+        max_labels: builtins.int
+        """Maximum number of labels in one classification."""
+        def __init__(
+            self,
+            *,
+            max_image_bytes: builtins.int = ...,
+            max_image_pixels: builtins.int = ...,
+            max_text_characters: builtins.int = ...,
+            max_size: builtins.int = ...,
+            max_steps: builtins.int = ...,
+            max_patches: builtins.int = ...,
+            max_message_bytes: builtins.int = ...,
+            max_preview_size: builtins.int = ...,
+            max_batch: builtins.int = ...,
+            max_labels: builtins.int = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["max_batch", b"max_batch", "max_image_bytes", b"max_image_bytes", "max_image_pixels", b"max_image_pixels", "max_labels", b"max_labels", "max_message_bytes", b"max_message_bytes", "max_patches", b"max_patches", "max_preview_size", b"max_preview_size", "max_size", b"max_size", "max_steps", b"max_steps", "max_text_characters", b"max_text_characters"]) -> None: ...
+
+    @typing.final
+    class PresetInfo(google.protobuf.message.Message):
+        """Values that a preset sets."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        PRESET_FIELD_NUMBER: builtins.int
+        SIZE_FIELD_NUMBER: builtins.int
+        STEPS_FIELD_NUMBER: builtins.int
+        PATCHES_FIELD_NUMBER: builtins.int
+        preset: clipstyler.v1.options_pb2.Preset.ValueType
+        """The preset."""
+        size: builtins.int
+        """Size in pixels."""
+        steps: builtins.int
+        """Optimizer steps."""
+        patches: builtins.int
+        """Crops per step."""
+        def __init__(
+            self,
+            *,
+            preset: clipstyler.v1.options_pb2.Preset.ValueType = ...,
+            size: builtins.int = ...,
+            steps: builtins.int = ...,
+            patches: builtins.int = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["patches", b"patches", "preset", b"preset", "size", b"size", "steps", b"steps"]) -> None: ...
+
+    @typing.final
+    class Worker(google.protobuf.message.Message):
+        """A worker process."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        class _State:
+            ValueType = typing.NewType("ValueType", builtins.int)
+            V: typing_extensions.TypeAlias = ValueType
+
+        class _StateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[ServerInfo.Worker._State.ValueType], builtins.type):
+            DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+            STATE_UNSPECIFIED: ServerInfo.Worker._State.ValueType  # 0
+            """Never sent."""
+            STATE_STARTING: ServerInfo.Worker._State.ValueType  # 1
+            """Loading libraries and models."""
+            STATE_IDLE: ServerInfo.Worker._State.ValueType  # 2
+            """Waiting for work."""
+            STATE_BUSY: ServerInfo.Worker._State.ValueType  # 3
+            """Working."""
+            STATE_CRASHED: ServerInfo.Worker._State.ValueType  # 4
+            """Exited unexpectedly; it will be restarted."""
+
+        class State(_State, metaclass=_StateEnumTypeWrapper):
+            """State of a worker process."""
+
+        STATE_UNSPECIFIED: ServerInfo.Worker.State.ValueType  # 0
+        """Never sent."""
+        STATE_STARTING: ServerInfo.Worker.State.ValueType  # 1
+        """Loading libraries and models."""
+        STATE_IDLE: ServerInfo.Worker.State.ValueType  # 2
+        """Waiting for work."""
+        STATE_BUSY: ServerInfo.Worker.State.ValueType  # 3
+        """Working."""
+        STATE_CRASHED: ServerInfo.Worker.State.ValueType  # 4
+        """Exited unexpectedly; it will be restarted."""
+
+        DEVICE_FIELD_NUMBER: builtins.int
+        PROVIDER_FIELD_NUMBER: builtins.int
+        THREAD_COUNT_FIELD_NUMBER: builtins.int
+        STATE_FIELD_NUMBER: builtins.int
+        RESTART_COUNT_FIELD_NUMBER: builtins.int
+        device: builtins.str
+        """Device, for instance "cpu" or "cuda:0"."""
+        provider: builtins.str
+        """Execution provider, for instance "torch-cpu" or "torch-cuda"."""
+        thread_count: builtins.int
+        """CPU threads; 0 on other devices."""
+        state: Global___ServerInfo.Worker.State.ValueType
+        """Current state."""
+        restart_count: builtins.int
+        """Restarts after a crash."""
+        def __init__(
+            self,
+            *,
+            device: builtins.str = ...,
+            provider: builtins.str = ...,
+            thread_count: builtins.int = ...,
+            state: Global___ServerInfo.Worker.State.ValueType = ...,
+            restart_count: builtins.int = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["device", b"device", "provider", b"provider", "restart_count", b"restart_count", "state", b"state", "thread_count", b"thread_count"]) -> None: ...
+
+    @typing.final
+    class Evaluator(google.protobuf.message.Message):
+        """The process behind EncoderService and the quality reports of results."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        @typing.final
+        class Backend(google.protobuf.message.Message):
+            """The active execution backend of an encoder set."""
+
+            DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+            ENCODER_SET_FIELD_NUMBER: builtins.int
+            BACKEND_FIELD_NUMBER: builtins.int
+            PRECISION_FIELD_NUMBER: builtins.int
+            SKIPPED_FIELD_NUMBER: builtins.int
+            encoder_set: builtins.str
+            """Name of the encoder set."""
+            backend: builtins.str
+            """For instance "onnx-cpu", "onnx-cuda", "onnx-tensorrt" or "torch-cpu"."""
+            precision: builtins.str
+            """"fp32" or "fp16"."""
+            @property
+            def skipped(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+                """Why preferred backends are not used, one sentence each."""
+
+            def __init__(
+                self,
+                *,
+                encoder_set: builtins.str = ...,
+                backend: builtins.str = ...,
+                precision: builtins.str = ...,
+                skipped: collections.abc.Iterable[builtins.str] | None = ...,
+            ) -> None: ...
+            def ClearField(self, field_name: typing.Literal["backend", b"backend", "encoder_set", b"encoder_set", "precision", b"precision", "skipped", b"skipped"]) -> None: ...
+
+        STATE_FIELD_NUMBER: builtins.int
+        RESTART_COUNT_FIELD_NUMBER: builtins.int
+        BACKENDS_FIELD_NUMBER: builtins.int
+        state: Global___ServerInfo.Worker.State.ValueType
+        """Current state."""
+        restart_count: builtins.int
+        """Restarts after a crash."""
+        @property
+        def backends(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___ServerInfo.Evaluator.Backend]:
+            """One per encoder set; empty until the evaluator was ready once."""
+
+        def __init__(
+            self,
+            *,
+            state: Global___ServerInfo.Worker.State.ValueType = ...,
+            restart_count: builtins.int = ...,
+            backends: collections.abc.Iterable[Global___ServerInfo.Evaluator.Backend] | None = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["backends", b"backends", "restart_count", b"restart_count", "state", b"state"]) -> None: ...
+
+    @typing.final
+    class Queue(google.protobuf.message.Message):
+        """The queue."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        WAITING_COUNT_FIELD_NUMBER: builtins.int
+        RUNNING_COUNT_FIELD_NUMBER: builtins.int
+        CAPACITY_FIELD_NUMBER: builtins.int
+        waiting_count: builtins.int
+        """Jobs waiting."""
+        running_count: builtins.int
+        """Jobs running."""
+        capacity: builtins.int
+        """Maximum number of waiting jobs; further jobs are rejected."""
+        def __init__(
+            self,
+            *,
+            waiting_count: builtins.int = ...,
+            running_count: builtins.int = ...,
+            capacity: builtins.int = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["capacity", b"capacity", "running_count", b"running_count", "waiting_count", b"waiting_count"]) -> None: ...
 
     VERSION_FIELD_NUMBER: builtins.int
     START_TIME_FIELD_NUMBER: builtins.int
     LIMITS_FIELD_NUMBER: builtins.int
-    ENCODERS_FIELD_NUMBER: builtins.int
+    ENCODER_SETS_FIELD_NUMBER: builtins.int
     PRESETS_FIELD_NUMBER: builtins.int
     WORKERS_FIELD_NUMBER: builtins.int
     QUEUE_FIELD_NUMBER: builtins.int
@@ -87,285 +338,42 @@ class GetServerInfoResponse(google.protobuf.message.Message):
         """When the server started."""
 
     @property
-    def limits(self) -> Global___Limits:
-        """What a request may ask for."""
+    def limits(self) -> Global___ServerInfo.Limits:
+        """Limits of requests."""
 
     @property
-    def encoders(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Encoders]:
-        """Encoders that can guide a stylization; the first is the default."""
+    def encoder_sets(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___EncoderSet]:
+        """Encoder sets that can guide a stylization; the first is the default."""
 
     @property
-    def presets(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___PresetInfo]:
-        """What the presets mean here."""
+    def presets(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___ServerInfo.PresetInfo]:
+        """Values that the presets set."""
 
     @property
-    def workers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___Worker]:
-        """Workers that compute, one a device."""
+    def workers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___ServerInfo.Worker]:
+        """Worker processes, one per device."""
 
     @property
-    def queue(self) -> Global___Queue:
-        """The queue as it is now."""
+    def queue(self) -> Global___ServerInfo.Queue:
+        """The queue."""
 
     @property
-    def evaluator(self) -> Global___Evaluator:
-        """What evaluates; absent where the server has no evaluator."""
+    def evaluator(self) -> Global___ServerInfo.Evaluator:
+        """The evaluator; absent if the server runs without one."""
 
     def __init__(
         self,
         *,
         version: builtins.str = ...,
         start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
-        limits: Global___Limits | None = ...,
-        encoders: collections.abc.Iterable[Global___Encoders] | None = ...,
-        presets: collections.abc.Iterable[Global___PresetInfo] | None = ...,
-        workers: collections.abc.Iterable[Global___Worker] | None = ...,
-        queue: Global___Queue | None = ...,
-        evaluator: Global___Evaluator | None = ...,
+        limits: Global___ServerInfo.Limits | None = ...,
+        encoder_sets: collections.abc.Iterable[Global___EncoderSet] | None = ...,
+        presets: collections.abc.Iterable[Global___ServerInfo.PresetInfo] | None = ...,
+        workers: collections.abc.Iterable[Global___ServerInfo.Worker] | None = ...,
+        queue: Global___ServerInfo.Queue | None = ...,
+        evaluator: Global___ServerInfo.Evaluator | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["evaluator", b"evaluator", "limits", b"limits", "queue", b"queue", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["encoders", b"encoders", "evaluator", b"evaluator", "limits", b"limits", "presets", b"presets", "queue", b"queue", "start_time", b"start_time", "version", b"version", "workers", b"workers"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["encoder_sets", b"encoder_sets", "evaluator", b"evaluator", "limits", b"limits", "presets", b"presets", "queue", b"queue", "start_time", b"start_time", "version", b"version", "workers", b"workers"]) -> None: ...
 
-Global___GetServerInfoResponse: typing_extensions.TypeAlias = GetServerInfoResponse
-
-@typing.final
-class Limits(google.protobuf.message.Message):
-    """What a request may ask for."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    MAX_IMAGE_BYTES_FIELD_NUMBER: builtins.int
-    MAX_IMAGE_PIXELS_FIELD_NUMBER: builtins.int
-    MAX_TEXT_CHARACTERS_FIELD_NUMBER: builtins.int
-    MAX_SIZE_FIELD_NUMBER: builtins.int
-    MAX_STEPS_FIELD_NUMBER: builtins.int
-    MAX_PATCHES_FIELD_NUMBER: builtins.int
-    MAX_MESSAGE_BYTES_FIELD_NUMBER: builtins.int
-    MAX_PREVIEW_SIZE_FIELD_NUMBER: builtins.int
-    MAX_BATCH_FIELD_NUMBER: builtins.int
-    MAX_LABELS_FIELD_NUMBER: builtins.int
-    max_image_bytes: builtins.int
-    """Largest photo in bytes."""
-    max_image_pixels: builtins.int
-    """Largest photo in pixels, width times height."""
-    max_text_characters: builtins.int
-    """Longest text in characters."""
-    max_size: builtins.int
-    """Largest `size`."""
-    max_steps: builtins.int
-    """Most `steps`."""
-    max_patches: builtins.int
-    """Most `patches`."""
-    max_message_bytes: builtins.int
-    """Largest message that the server sends, in bytes."""
-    max_preview_size: builtins.int
-    """Largest `max_size` of previews, in pixels."""
-    max_batch: builtins.int
-    """Most texts or images in one call of EncoderService."""
-    max_labels: builtins.int
-    """Most labels in one classification."""
-    def __init__(
-        self,
-        *,
-        max_image_bytes: builtins.int = ...,
-        max_image_pixels: builtins.int = ...,
-        max_text_characters: builtins.int = ...,
-        max_size: builtins.int = ...,
-        max_steps: builtins.int = ...,
-        max_patches: builtins.int = ...,
-        max_message_bytes: builtins.int = ...,
-        max_preview_size: builtins.int = ...,
-        max_batch: builtins.int = ...,
-        max_labels: builtins.int = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["max_batch", b"max_batch", "max_image_bytes", b"max_image_bytes", "max_image_pixels", b"max_image_pixels", "max_labels", b"max_labels", "max_message_bytes", b"max_message_bytes", "max_patches", b"max_patches", "max_preview_size", b"max_preview_size", "max_size", b"max_size", "max_steps", b"max_steps", "max_text_characters", b"max_text_characters"]) -> None: ...
-
-Global___Limits: typing_extensions.TypeAlias = Limits
-
-@typing.final
-class Encoders(google.protobuf.message.Message):
-    """A set of encoders: a CLIP, a content encoder and what their numbers mean."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    NAME_FIELD_NUMBER: builtins.int
-    DESCRIPTION_FIELD_NUMBER: builtins.int
-    MODELS_FIELD_NUMBER: builtins.int
-    CALIBRATION_FIELD_NUMBER: builtins.int
-    SOURCE_TEXT_FIELD_NUMBER: builtins.int
-    name: builtins.str
-    """The name to ask for in StylizationOptions.encoders."""
-    description: builtins.str
-    """What they are, for people."""
-    source_text: builtins.str
-    """Default source text."""
-    @property
-    def models(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[clipstyler.v1.event_pb2.Model]:
-        """The models, with digests."""
-
-    @property
-    def calibration(self) -> clipstyler.v1.options_pb2.StylizationOptions:
-        """The calibration: source text and the fields of the options that belong to an encoder."""
-
-    def __init__(
-        self,
-        *,
-        name: builtins.str = ...,
-        description: builtins.str = ...,
-        models: collections.abc.Iterable[clipstyler.v1.event_pb2.Model] | None = ...,
-        calibration: clipstyler.v1.options_pb2.StylizationOptions | None = ...,
-        source_text: builtins.str = ...,
-    ) -> None: ...
-    def HasField(self, field_name: typing.Literal["calibration", b"calibration"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["calibration", b"calibration", "description", b"description", "models", b"models", "name", b"name", "source_text", b"source_text"]) -> None: ...
-
-Global___Encoders: typing_extensions.TypeAlias = Encoders
-
-@typing.final
-class PresetInfo(google.protobuf.message.Message):
-    """What a preset means."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    PRESET_FIELD_NUMBER: builtins.int
-    SIZE_FIELD_NUMBER: builtins.int
-    STEPS_FIELD_NUMBER: builtins.int
-    PATCHES_FIELD_NUMBER: builtins.int
-    preset: clipstyler.v1.options_pb2.Preset.ValueType
-    """The preset."""
-    size: builtins.int
-    """Its size in pixels."""
-    steps: builtins.int
-    """Its optimizer updates."""
-    patches: builtins.int
-    """Its crops per step."""
-    def __init__(
-        self,
-        *,
-        preset: clipstyler.v1.options_pb2.Preset.ValueType = ...,
-        size: builtins.int = ...,
-        steps: builtins.int = ...,
-        patches: builtins.int = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["patches", b"patches", "preset", b"preset", "size", b"size", "steps", b"steps"]) -> None: ...
-
-Global___PresetInfo: typing_extensions.TypeAlias = PresetInfo
-
-@typing.final
-class Worker(google.protobuf.message.Message):
-    """A process that computes."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    DEVICE_FIELD_NUMBER: builtins.int
-    PROVIDER_FIELD_NUMBER: builtins.int
-    THREADS_FIELD_NUMBER: builtins.int
-    STATE_FIELD_NUMBER: builtins.int
-    RESTARTS_FIELD_NUMBER: builtins.int
-    device: builtins.str
-    """Device, for instance "cpu" or "cuda:0"."""
-    provider: builtins.str
-    """What executes the arithmetic, for instance "torch-cpu" or "torch-cuda"."""
-    threads: builtins.int
-    """Threads it computes with; 0 where that means nothing."""
-    state: Global___WorkerState.ValueType
-    """State now."""
-    restarts: builtins.int
-    """Times it was started again after a crash."""
-    def __init__(
-        self,
-        *,
-        device: builtins.str = ...,
-        provider: builtins.str = ...,
-        threads: builtins.int = ...,
-        state: Global___WorkerState.ValueType = ...,
-        restarts: builtins.int = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["device", b"device", "provider", b"provider", "restarts", b"restarts", "state", b"state", "threads", b"threads"]) -> None: ...
-
-Global___Worker: typing_extensions.TypeAlias = Worker
-
-@typing.final
-class Evaluator(google.protobuf.message.Message):
-    """The process behind EncoderService and the quality of results."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    STATE_FIELD_NUMBER: builtins.int
-    RESTARTS_FIELD_NUMBER: builtins.int
-    PROVIDERS_FIELD_NUMBER: builtins.int
-    state: Global___WorkerState.ValueType
-    """State now."""
-    restarts: builtins.int
-    """Times it was started again after a crash."""
-    @property
-    def providers(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___ActiveProvider]:
-        """What executes the arithmetic of each of its encoders; empty until it was ready once."""
-
-    def __init__(
-        self,
-        *,
-        state: Global___WorkerState.ValueType = ...,
-        restarts: builtins.int = ...,
-        providers: collections.abc.Iterable[Global___ActiveProvider] | None = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["providers", b"providers", "restarts", b"restarts", "state", b"state"]) -> None: ...
-
-Global___Evaluator: typing_extensions.TypeAlias = Evaluator
-
-@typing.final
-class ActiveProvider(google.protobuf.message.Message):
-    """What executes the arithmetic of some encoders."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    ENCODERS_FIELD_NUMBER: builtins.int
-    BACKEND_FIELD_NUMBER: builtins.int
-    PRECISION_FIELD_NUMBER: builtins.int
-    SKIPPED_FIELD_NUMBER: builtins.int
-    encoders: builtins.str
-    """Name of the encoders."""
-    backend: builtins.str
-    """For instance "onnx-cpu", "onnx-cuda", "onnx-tensorrt" or "torch-cpu"."""
-    precision: builtins.str
-    """"fp32" or "fp16"."""
-    @property
-    def skipped(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Why what was preferred is not used, a sentence each."""
-
-    def __init__(
-        self,
-        *,
-        encoders: builtins.str = ...,
-        backend: builtins.str = ...,
-        precision: builtins.str = ...,
-        skipped: collections.abc.Iterable[builtins.str] | None = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["backend", b"backend", "encoders", b"encoders", "precision", b"precision", "skipped", b"skipped"]) -> None: ...
-
-Global___ActiveProvider: typing_extensions.TypeAlias = ActiveProvider
-
-@typing.final
-class Queue(google.protobuf.message.Message):
-    """The queue."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    WAITING_FIELD_NUMBER: builtins.int
-    RUNNING_FIELD_NUMBER: builtins.int
-    CAPACITY_FIELD_NUMBER: builtins.int
-    waiting: builtins.int
-    """Jobs that wait."""
-    running: builtins.int
-    """Jobs that run."""
-    capacity: builtins.int
-    """Jobs that may wait; one more is refused."""
-    def __init__(
-        self,
-        *,
-        waiting: builtins.int = ...,
-        running: builtins.int = ...,
-        capacity: builtins.int = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["capacity", b"capacity", "running", b"running", "waiting", b"waiting"]) -> None: ...
-
-Global___Queue: typing_extensions.TypeAlias = Queue
+Global___ServerInfo: typing_extensions.TypeAlias = ServerInfo

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ServerServiceStub(object):
-    """Tells about the server itself.
+    """Describes the server.
     """
 
     def __init__(self, channel):
@@ -43,11 +43,11 @@ class ServerServiceStub(object):
 
 
 class ServerServiceServicer(object):
-    """Tells about the server itself.
+    """Describes the server.
     """
 
     def GetServerInfo(self, request, context):
-        """Version, limits, models with digests, devices and the queue. Answers also while the server starts.
+        """Returns version, limits, encoder sets with digests, devices and the queue. Answers also while the server starts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,7 +70,7 @@ def add_ServerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ServerService(object):
-    """Tells about the server itself.
+    """Describes the server.
     """
 
     @staticmethod

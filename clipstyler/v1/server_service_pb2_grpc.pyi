@@ -42,7 +42,7 @@ _ServerServiceGetServerInfoType = typing_extensions.TypeVar(
 )
 
 class ServerServiceStub(typing.Generic[_ServerServiceGetServerInfoType]):
-    """Tells about the server itself."""
+    """Describes the server."""
 
     @typing.overload
     def __init__(self: ServerServiceStub[
@@ -61,7 +61,7 @@ class ServerServiceStub(typing.Generic[_ServerServiceGetServerInfoType]):
     ], channel: grpc.aio.Channel) -> None: ...
 
     GetServerInfo: _ServerServiceGetServerInfoType
-    """Version, limits, models with digests, devices and the queue. Answers also while the server starts."""
+    """Returns version, limits, encoder sets with digests, devices and the queue. Answers also while the server starts."""
 
 ServerServiceAsyncStub: typing_extensions.TypeAlias = ServerServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
@@ -71,7 +71,7 @@ ServerServiceAsyncStub: typing_extensions.TypeAlias = ServerServiceStub[
 ]
 
 class ServerServiceServicer(metaclass=abc.ABCMeta):
-    """Tells about the server itself."""
+    """Describes the server."""
 
     @abc.abstractmethod
     def GetServerInfo(
@@ -79,6 +79,6 @@ class ServerServiceServicer(metaclass=abc.ABCMeta):
         request: clipstyler.v1.server_service_pb2.GetServerInfoRequest,
         context: _ServicerContext,
     ) -> typing.Union[clipstyler.v1.server_service_pb2.GetServerInfoResponse, collections.abc.Awaitable[clipstyler.v1.server_service_pb2.GetServerInfoResponse]]:
-        """Version, limits, models with digests, devices and the queue. Answers also while the server starts."""
+        """Returns version, limits, encoder sets with digests, devices and the queue. Answers also while the server starts."""
 
 def add_ServerServiceServicer_to_server(servicer: ServerServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -4,12 +4,16 @@ isort:skip_file
 """
 
 import builtins
-import clipstyler.v1.event_pb2
+import clipstyler.v1.error_pb2
+import clipstyler.v1.image_pb2
+import clipstyler.v1.options_pb2
+import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.duration_pb2
+import google.protobuf.internal.containers
 import google.protobuf.internal.enum_type_wrapper
 import google.protobuf.message
 import google.protobuf.timestamp_pb2
-import google.rpc.status_pb2
 import sys
 import typing
 
@@ -20,195 +24,492 @@ else:
 
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
-class _State:
-    ValueType = typing.NewType("ValueType", builtins.int)
-    V: typing_extensions.TypeAlias = ValueType
+@typing.final
+class StylizationSpec(google.protobuf.message.Message):
+    """What is asked for: a photo, a text and how the result is computed. Requests may leave everything out that has a default;
+    a `Stylization` returns its spec resolved, with every default filled in and without the photo.
+    """
 
-class _StateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_State.ValueType], builtins.type):
-    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
-    STATE_UNSPECIFIED: _State.ValueType  # 0
-    """In a filter: all."""
-    STATE_QUEUED: _State.ValueType  # 1
-    """Waits."""
-    STATE_RUNNING: _State.ValueType  # 2
-    """Runs."""
-    STATE_SUCCEEDED: _State.ValueType  # 3
-    """Over: there is a result."""
-    STATE_FAILED: _State.ValueType  # 4
-    """Over: `error` says why."""
-    STATE_CANCELLED: _State.ValueType  # 5
-    """Over: `cancel_reason` says why."""
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-class State(_State, metaclass=_StateEnumTypeWrapper):
-    """State of a stylization; the last three are final."""
+    IMAGE_FIELD_NUMBER: builtins.int
+    UPLOAD_FIELD_NUMBER: builtins.int
+    STYLE_TEXT_FIELD_NUMBER: builtins.int
+    SOURCE_TEXT_FIELD_NUMBER: builtins.int
+    OPTIONS_FIELD_NUMBER: builtins.int
+    PREVIEWS_FIELD_NUMBER: builtins.int
+    RESULT_FORMAT_FIELD_NUMBER: builtins.int
+    image: builtins.bytes
+    """Bytes of an image file: JPEG, PNG, WebP, TIFF, BMP or GIF (its first frame). Orientation, color profile and alpha
+    are respected. Limits: GetServerInfo.
+    """
+    upload: builtins.str
+    """Name of a photo that UploadImage stored."""
+    style_text: builtins.str
+    """What the result should look like, for instance "a sketch with black pencil". 1 to 500 characters."""
+    source_text: builtins.str
+    """What the photo shows. Default: the encoder set's source text ("a Photo" in the paper's code). Must differ from the
+    style text.
+    """
+    result_format: clipstyler.v1.image_pb2.ImageFormat.ValueType
+    """Encoding of the result. Default: PNG."""
+    @property
+    def options(self) -> clipstyler.v1.options_pb2.StylizationOptions:
+        """How it is computed."""
 
-STATE_UNSPECIFIED: State.ValueType  # 0
-"""In a filter: all."""
-STATE_QUEUED: State.ValueType  # 1
-"""Waits."""
-STATE_RUNNING: State.ValueType  # 2
-"""Runs."""
-STATE_SUCCEEDED: State.ValueType  # 3
-"""Over: there is a result."""
-STATE_FAILED: State.ValueType  # 4
-"""Over: `error` says why."""
-STATE_CANCELLED: State.ValueType  # 5
-"""Over: `cancel_reason` says why."""
-Global___State: typing_extensions.TypeAlias = State
+    @property
+    def previews(self) -> clipstyler.v1.options_pb2.PreviewOptions:
+        """Which previews are sent."""
 
-class _Priority:
-    ValueType = typing.NewType("ValueType", builtins.int)
-    V: typing_extensions.TypeAlias = ValueType
+    def __init__(
+        self,
+        *,
+        image: builtins.bytes = ...,
+        upload: builtins.str = ...,
+        style_text: builtins.str = ...,
+        source_text: builtins.str | None = ...,
+        options: clipstyler.v1.options_pb2.StylizationOptions | None = ...,
+        previews: clipstyler.v1.options_pb2.PreviewOptions | None = ...,
+        result_format: clipstyler.v1.image_pb2.ImageFormat.ValueType = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["_source_text", b"_source_text", "image", b"image", "options", b"options", "photo", b"photo", "previews", b"previews", "source_text", b"source_text", "upload", b"upload"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_source_text", b"_source_text", "image", b"image", "options", b"options", "photo", b"photo", "previews", b"previews", "result_format", b"result_format", "source_text", b"source_text", "style_text", b"style_text", "upload", b"upload"]) -> None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_source_text", b"_source_text"]) -> typing.Literal["source_text"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["photo", b"photo"]) -> typing.Literal["image", "upload"] | None: ...
 
-class _PriorityEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], builtins.type):
-    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
-    PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
-    """The default, which is PRIORITY_NORMAL."""
-    PRIORITY_LOW: _Priority.ValueType  # 1
-    """When nothing else waits, or after it waited long."""
-    PRIORITY_NORMAL: _Priority.ValueType  # 2
-    """As usual."""
-    PRIORITY_HIGH: _Priority.ValueType  # 3
-    """Somebody looks at the screen."""
-
-class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
-    """Urgency in the queue. A more urgent job goes first, but no class waits for ever."""
-
-PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
-"""The default, which is PRIORITY_NORMAL."""
-PRIORITY_LOW: Priority.ValueType  # 1
-"""When nothing else waits, or after it waited long."""
-PRIORITY_NORMAL: Priority.ValueType  # 2
-"""As usual."""
-PRIORITY_HIGH: Priority.ValueType  # 3
-"""Somebody looks at the screen."""
-Global___Priority: typing_extensions.TypeAlias = Priority
-
-class _ImageKind:
-    ValueType = typing.NewType("ValueType", builtins.int)
-    V: typing_extensions.TypeAlias = ValueType
-
-class _ImageKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_ImageKind.ValueType], builtins.type):
-    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
-    IMAGE_KIND_UNSPECIFIED: _ImageKind.ValueType  # 0
-    """The default, which is IMAGE_KIND_RESULT."""
-    IMAGE_KIND_CONTENT: _ImageKind.ValueType  # 1
-    """The photo as it came."""
-    IMAGE_KIND_PREVIEW: _ImageKind.ValueType  # 2
-    """The latest preview, while it runs."""
-    IMAGE_KIND_RESULT: _ImageKind.ValueType  # 3
-    """The result."""
-
-class ImageKind(_ImageKind, metaclass=_ImageKindEnumTypeWrapper):
-    """Which image of a stylization."""
-
-IMAGE_KIND_UNSPECIFIED: ImageKind.ValueType  # 0
-"""The default, which is IMAGE_KIND_RESULT."""
-IMAGE_KIND_CONTENT: ImageKind.ValueType  # 1
-"""The photo as it came."""
-IMAGE_KIND_PREVIEW: ImageKind.ValueType  # 2
-"""The latest preview, while it runs."""
-IMAGE_KIND_RESULT: ImageKind.ValueType  # 3
-"""The result."""
-Global___ImageKind: typing_extensions.TypeAlias = ImageKind
+Global___StylizationSpec: typing_extensions.TypeAlias = StylizationSpec
 
 @typing.final
-class Stylization(google.protobuf.message.Message):
-    """A job: one photo, one text, and what became of them."""
+class EncoderModel(google.protobuf.message.Message):
+    """A model and the digest that identifies its weights."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     NAME_FIELD_NUMBER: builtins.int
+    DIGEST_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Name, for instance "pocket" or "ViT-B-32-quickgelu:openai"."""
+    digest: builtins.str
+    """SHA-256 of the weights in lower-case hexadecimal."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        digest: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["digest", b"digest", "name", b"name"]) -> None: ...
+
+Global___EncoderModel: typing_extensions.TypeAlias = EncoderModel
+
+@typing.final
+class QualityReport(google.protobuf.message.Message):
+    """Quality of a stylization, measured on both images resized to 512 x 512."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PATCH_CLIP_SCORE_FIELD_NUMBER: builtins.int
+    GLOBAL_SIMILARITY_FIELD_NUMBER: builtins.int
+    PATCH_SIMILARITY_FIELD_NUMBER: builtins.int
+    CONTENT_DISTANCE_FIELD_NUMBER: builtins.int
+    SSIM_FIELD_NUMBER: builtins.int
+    SEED_FIELD_NUMBER: builtins.int
+    PROTOCOL_FIELD_NUMBER: builtins.int
+    patch_clip_score: builtins.float
+    """Mean cosine of the style text with 64 random crops of 64 to 224 px: the CLIPstyler paper's score, -1 to 1."""
+    global_similarity: builtins.float
+    """Cosine between the directions in which the whole image and the text moved, -1 to 1."""
+    patch_similarity: builtins.float
+    """The same for the crops, on average."""
+    content_distance: builtins.float
+    """Mean squared difference of the content features, summed over their layers; 0 means unchanged."""
+    ssim: builtins.float
+    """Structural similarity of both images, at most 1."""
+    seed: builtins.int
+    """Seed of the crops."""
+    protocol: builtins.int
+    """Version of these definitions; values of different versions cannot be compared."""
+    def __init__(
+        self,
+        *,
+        patch_clip_score: builtins.float = ...,
+        global_similarity: builtins.float = ...,
+        patch_similarity: builtins.float = ...,
+        content_distance: builtins.float = ...,
+        ssim: builtins.float = ...,
+        seed: builtins.int = ...,
+        protocol: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["content_distance", b"content_distance", "global_similarity", b"global_similarity", "patch_clip_score", b"patch_clip_score", "patch_similarity", b"patch_similarity", "protocol", b"protocol", "seed", b"seed", "ssim", b"ssim"]) -> None: ...
+
+Global___QualityReport: typing_extensions.TypeAlias = QualityReport
+
+@typing.final
+class StylizationResult(google.protobuf.message.Message):
+    """The outcome of a stylization that succeeded. With the resolved spec it is everything needed to reproduce it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class Losses(google.protobuf.message.Message):
+        """The loss terms of one step, each before its weight (0 if switched off), and their weighted sum."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        TOTAL_FIELD_NUMBER: builtins.int
+        DIRECTION_FIELD_NUMBER: builtins.int
+        PATCH_FIELD_NUMBER: builtins.int
+        CONTENT_FIELD_NUMBER: builtins.int
+        TOTAL_VARIATION_FIELD_NUMBER: builtins.int
+        total: builtins.float
+        """Weighted sum: what the optimizer minimizes."""
+        direction: builtins.float
+        """1 - cos(dI, dT) of the whole image, 0 to 2."""
+        patch: builtins.float
+        """Mean over the patches of 1 - cos(dI, dT), rejected patches counting 0, 0 to 2."""
+        content: builtins.float
+        """Mean squared difference of the content features."""
+        total_variation: builtins.float
+        """Total variation in the configured form."""
+        def __init__(
+            self,
+            *,
+            total: builtins.float = ...,
+            direction: builtins.float = ...,
+            patch: builtins.float = ...,
+            content: builtins.float = ...,
+            total_variation: builtins.float = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["content", b"content", "direction", b"direction", "patch", b"patch", "total", b"total", "total_variation", b"total_variation"]) -> None: ...
+
+    @typing.final
+    class Timings(google.protobuf.message.Message):
+        """Time spent in each phase."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        QUEUED_FIELD_NUMBER: builtins.int
+        DECODE_FIELD_NUMBER: builtins.int
+        PREPARE_FIELD_NUMBER: builtins.int
+        OPTIMIZE_FIELD_NUMBER: builtins.int
+        ENCODE_FIELD_NUMBER: builtins.int
+        @property
+        def queued(self) -> google.protobuf.duration_pb2.Duration:
+            """Waiting for a free optimizer."""
+
+        @property
+        def decode(self) -> google.protobuf.duration_pb2.Duration:
+            """Decoding and resizing the photo."""
+
+        @property
+        def prepare(self) -> google.protobuf.duration_pb2.Duration:
+            """Encoding the texts, the photo and its content features, and building the network."""
+
+        @property
+        def optimize(self) -> google.protobuf.duration_pb2.Duration:
+            """All optimizer steps and the last forward pass."""
+
+        @property
+        def encode(self) -> google.protobuf.duration_pb2.Duration:
+            """Encoding the result."""
+
+        def __init__(
+            self,
+            *,
+            queued: google.protobuf.duration_pb2.Duration | None = ...,
+            decode: google.protobuf.duration_pb2.Duration | None = ...,
+            prepare: google.protobuf.duration_pb2.Duration | None = ...,
+            optimize: google.protobuf.duration_pb2.Duration | None = ...,
+            encode: google.protobuf.duration_pb2.Duration | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["decode", b"decode", "encode", b"encode", "optimize", b"optimize", "prepare", b"prepare", "queued", b"queued"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["decode", b"decode", "encode", b"encode", "optimize", b"optimize", "prepare", b"prepare", "queued", b"queued"]) -> None: ...
+
+    @typing.final
+    class VersionsEntry(google.protobuf.message.Message):
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: builtins.int
+        VALUE_FIELD_NUMBER: builtins.int
+        key: builtins.str
+        value: builtins.str
+        def __init__(
+            self,
+            *,
+            key: builtins.str = ...,
+            value: builtins.str = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["key", b"key", "value", b"value"]) -> None: ...
+
+    IMAGE_FIELD_NUMBER: builtins.int
+    MODELS_FIELD_NUMBER: builtins.int
+    DEVICE_FIELD_NUMBER: builtins.int
+    PROVIDER_FIELD_NUMBER: builtins.int
+    THREAD_COUNT_FIELD_NUMBER: builtins.int
+    VERSIONS_FIELD_NUMBER: builtins.int
+    LOSSES_FIELD_NUMBER: builtins.int
+    TIMINGS_FIELD_NUMBER: builtins.int
+    QUALITY_FIELD_NUMBER: builtins.int
+    device: builtins.str
+    """Device that computed, for instance "cpu" or "cuda:0"."""
+    provider: builtins.str
+    """Execution provider, for instance "torch-cpu" or "torch-cuda"."""
+    thread_count: builtins.int
+    """CPU threads used; 0 on other devices."""
+    @property
+    def image(self) -> clipstyler.v1.image_pb2.ImageMetadata:
+        """The stylized image; GetStylizationImage returns its bytes."""
+
+    @property
+    def models(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___EncoderModel]:
+        """Models that took part."""
+
+    @property
+    def versions(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
+        """Versions of the libraries that determine the bytes, by name."""
+
+    @property
+    def losses(self) -> Global___StylizationResult.Losses:
+        """Loss terms of the last step."""
+
+    @property
+    def timings(self) -> Global___StylizationResult.Timings:
+        """Time spent in each phase."""
+
+    @property
+    def quality(self) -> Global___QualityReport:
+        """Quality of the result; absent if it could not be measured, which a warning event reports."""
+
+    def __init__(
+        self,
+        *,
+        image: clipstyler.v1.image_pb2.ImageMetadata | None = ...,
+        models: collections.abc.Iterable[Global___EncoderModel] | None = ...,
+        device: builtins.str = ...,
+        provider: builtins.str = ...,
+        thread_count: builtins.int = ...,
+        versions: collections.abc.Mapping[builtins.str, builtins.str] | None = ...,
+        losses: Global___StylizationResult.Losses | None = ...,
+        timings: Global___StylizationResult.Timings | None = ...,
+        quality: Global___QualityReport | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["image", b"image", "losses", b"losses", "quality", b"quality", "timings", b"timings"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device", "image", b"image", "losses", b"losses", "models", b"models", "provider", b"provider", "quality", b"quality", "thread_count", b"thread_count", "timings", b"timings", "versions", b"versions"]) -> None: ...
+
+Global___StylizationResult: typing_extensions.TypeAlias = StylizationResult
+
+@typing.final
+class Stylization(google.protobuf.message.Message):
+    """A stylization job."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    class _State:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: typing_extensions.TypeAlias = ValueType
+
+    class _StateEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[Stylization._State.ValueType], builtins.type):
+        DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Stylization._State.ValueType  # 0
+        """In a filter: all states."""
+        STATE_QUEUED: Stylization._State.ValueType  # 1
+        """Waiting in the queue."""
+        STATE_RUNNING: Stylization._State.ValueType  # 2
+        """Being processed."""
+        STATE_SUCCEEDED: Stylization._State.ValueType  # 3
+        """Finished successfully; `result` is set."""
+        STATE_FAILED: Stylization._State.ValueType  # 4
+        """Finished with an error; `error` is set."""
+        STATE_CANCELLED: Stylization._State.ValueType  # 5
+        """Cancelled; `cancel_reason` is set."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """State of a job; the last three are final."""
+
+    STATE_UNSPECIFIED: Stylization.State.ValueType  # 0
+    """In a filter: all states."""
+    STATE_QUEUED: Stylization.State.ValueType  # 1
+    """Waiting in the queue."""
+    STATE_RUNNING: Stylization.State.ValueType  # 2
+    """Being processed."""
+    STATE_SUCCEEDED: Stylization.State.ValueType  # 3
+    """Finished successfully; `result` is set."""
+    STATE_FAILED: Stylization.State.ValueType  # 4
+    """Finished with an error; `error` is set."""
+    STATE_CANCELLED: Stylization.State.ValueType  # 5
+    """Cancelled; `cancel_reason` is set."""
+
+    class _Priority:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: typing_extensions.TypeAlias = ValueType
+
+    class _PriorityEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[Stylization._Priority.ValueType], builtins.type):
+        DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+        PRIORITY_UNSPECIFIED: Stylization._Priority.ValueType  # 0
+        """The default, which is PRIORITY_NORMAL."""
+        PRIORITY_LOW: Stylization._Priority.ValueType  # 1
+        """Background work: runs when nothing else waits, or after it was passed over several times."""
+        PRIORITY_NORMAL: Stylization._Priority.ValueType  # 2
+        """Default."""
+        PRIORITY_HIGH: Stylization._Priority.ValueType  # 3
+        """Interactive: a user is waiting."""
+
+    class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
+        """Urgency in the queue. More urgent jobs run first, but no class waits forever."""
+
+    PRIORITY_UNSPECIFIED: Stylization.Priority.ValueType  # 0
+    """The default, which is PRIORITY_NORMAL."""
+    PRIORITY_LOW: Stylization.Priority.ValueType  # 1
+    """Background work: runs when nothing else waits, or after it was passed over several times."""
+    PRIORITY_NORMAL: Stylization.Priority.ValueType  # 2
+    """Default."""
+    PRIORITY_HIGH: Stylization.Priority.ValueType  # 3
+    """Interactive: a user is waiting."""
+
+    class _CancelReason:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: typing_extensions.TypeAlias = ValueType
+
+    class _CancelReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[Stylization._CancelReason.ValueType], builtins.type):
+        DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+        CANCEL_REASON_UNSPECIFIED: Stylization._CancelReason.ValueType  # 0
+        """Not known."""
+        CANCEL_REASON_REQUESTED: Stylization._CancelReason.ValueType  # 1
+        """CancelStylization was called."""
+        CANCEL_REASON_CALLER_LEFT: Stylization._CancelReason.ValueType  # 2
+        """The Stylize call that it belonged to ended or its connection broke."""
+        CANCEL_REASON_DRAINING: Stylization._CancelReason.ValueType  # 3
+        """The server shut down during the Stylize call that it belonged to."""
+
+    class CancelReason(_CancelReason, metaclass=_CancelReasonEnumTypeWrapper):
+        """Why a job was cancelled."""
+
+    CANCEL_REASON_UNSPECIFIED: Stylization.CancelReason.ValueType  # 0
+    """Not known."""
+    CANCEL_REASON_REQUESTED: Stylization.CancelReason.ValueType  # 1
+    """CancelStylization was called."""
+    CANCEL_REASON_CALLER_LEFT: Stylization.CancelReason.ValueType  # 2
+    """The Stylize call that it belonged to ended or its connection broke."""
+    CANCEL_REASON_DRAINING: Stylization.CancelReason.ValueType  # 3
+    """The server shut down during the Stylize call that it belonged to."""
+
+    class _ImageKind:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: typing_extensions.TypeAlias = ValueType
+
+    class _ImageKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[Stylization._ImageKind.ValueType], builtins.type):
+        DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+        IMAGE_KIND_UNSPECIFIED: Stylization._ImageKind.ValueType  # 0
+        """The default, which is IMAGE_KIND_RESULT."""
+        IMAGE_KIND_CONTENT: Stylization._ImageKind.ValueType  # 1
+        """The photo as it was sent."""
+        IMAGE_KIND_PREVIEW: Stylization._ImageKind.ValueType  # 2
+        """The latest preview, while the job runs."""
+        IMAGE_KIND_RESULT: Stylization._ImageKind.ValueType  # 3
+        """The result."""
+
+    class ImageKind(_ImageKind, metaclass=_ImageKindEnumTypeWrapper):
+        """The images of a job."""
+
+    IMAGE_KIND_UNSPECIFIED: Stylization.ImageKind.ValueType  # 0
+    """The default, which is IMAGE_KIND_RESULT."""
+    IMAGE_KIND_CONTENT: Stylization.ImageKind.ValueType  # 1
+    """The photo as it was sent."""
+    IMAGE_KIND_PREVIEW: Stylization.ImageKind.ValueType  # 2
+    """The latest preview, while the job runs."""
+    IMAGE_KIND_RESULT: Stylization.ImageKind.ValueType  # 3
+    """The result."""
+
+    NAME_FIELD_NUMBER: builtins.int
+    SPEC_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
     STATE_FIELD_NUMBER: builtins.int
     CREATE_TIME_FIELD_NUMBER: builtins.int
     START_TIME_FIELD_NUMBER: builtins.int
     END_TIME_FIELD_NUMBER: builtins.int
-    DEADLINE_FIELD_NUMBER: builtins.int
-    STYLE_TEXT_FIELD_NUMBER: builtins.int
-    PRIORITY_FIELD_NUMBER: builtins.int
+    DEADLINE_TIME_FIELD_NUMBER: builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: builtins.int
     QUEUE_POSITION_FIELD_NUMBER: builtins.int
     ESTIMATED_START_TIME_FIELD_NUMBER: builtins.int
     STEP_FIELD_NUMBER: builtins.int
-    STEPS_FIELD_NUMBER: builtins.int
-    ATTEMPTS_FIELD_NUMBER: builtins.int
+    ATTEMPT_COUNT_FIELD_NUMBER: builtins.int
     RESULT_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
     CANCEL_REASON_FIELD_NUMBER: builtins.int
-    REQUEST_ID_FIELD_NUMBER: builtins.int
-    SEED_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Resource name, `stylizations/{uuid}`."""
-    state: Global___State.ValueType
-    """Where it is."""
-    style_text: builtins.str
-    """What the result should look like."""
-    priority: Global___Priority.ValueType
+    priority: Global___Stylization.Priority.ValueType
     """Urgency in the queue."""
+    state: Global___Stylization.State.ValueType
+    """Current state."""
     queue_position: builtins.int
-    """Jobs that run or wait before this one, while it waits."""
+    """Jobs running or waiting before this one, while it waits."""
     step: builtins.int
-    """Updates made so far, or until it was over; 0 of one that failed."""
-    steps: builtins.int
-    """Updates in all."""
-    attempts: builtins.int
-    """Times that a run of it began; more than 1 after a restart of the server."""
-    cancel_reason: clipstyler.v1.event_pb2.CancelReason.ValueType
+    """Optimizer steps completed; the total is `spec.options.steps`."""
+    attempt_count: builtins.int
+    """Runs begun; more than 1 after a restart of the server."""
+    cancel_reason: Global___Stylization.CancelReason.ValueType
     """Why it was cancelled, once it was."""
-    request_id: builtins.str
-    """The caller's request id; empty for a one-shot call."""
-    seed: builtins.int
-    """The seed that is used."""
+    @property
+    def spec(self) -> Global___StylizationSpec:
+        """What was asked for, resolved: every default filled in, without the photo."""
+
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When it was accepted."""
+        """When the job was accepted."""
 
     @property
     def start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When its last run began."""
+        """When its latest run began."""
 
     @property
     def end_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When it was over."""
+        """When it finished."""
 
     @property
-    def deadline(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When it fails if it is not over."""
+    def deadline_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it fails if it is not finished."""
+
+    @property
+    def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When retention deletes it and its images; set once it is finished. It may go earlier if the server's storage limit
+        is reached.
+        """
 
     @property
     def estimated_start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """When it is expected to start, while it waits; absent as long as nothing was measured."""
+        """When it is expected to start, while it waits; absent until a step time was measured."""
 
     @property
-    def result(self) -> clipstyler.v1.event_pb2.Result:
-        """What became of it, once it succeeded; without the image's data: GetStylizationImage has that."""
+    def result(self) -> Global___StylizationResult:
+        """The outcome, once it succeeded."""
 
     @property
-    def error(self) -> google.rpc.status_pb2.Status:
+    def error(self) -> clipstyler.v1.error_pb2.Error:
         """What went wrong, once it failed."""
 
     def __init__(
         self,
         *,
         name: builtins.str = ...,
-        state: Global___State.ValueType = ...,
+        spec: Global___StylizationSpec | None = ...,
+        priority: Global___Stylization.Priority.ValueType = ...,
+        state: Global___Stylization.State.ValueType = ...,
         create_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
-        deadline: google.protobuf.timestamp_pb2.Timestamp | None = ...,
-        style_text: builtins.str = ...,
-        priority: Global___Priority.ValueType = ...,
+        deadline_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         queue_position: builtins.int = ...,
         estimated_start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         step: builtins.int = ...,
-        steps: builtins.int = ...,
-        attempts: builtins.int = ...,
-        result: clipstyler.v1.event_pb2.Result | None = ...,
-        error: google.rpc.status_pb2.Status | None = ...,
-        cancel_reason: clipstyler.v1.event_pb2.CancelReason.ValueType = ...,
-        request_id: builtins.str = ...,
-        seed: builtins.int = ...,
+        attempt_count: builtins.int = ...,
+        result: Global___StylizationResult | None = ...,
+        error: clipstyler.v1.error_pb2.Error | None = ...,
+        cancel_reason: Global___Stylization.CancelReason.ValueType = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "deadline", b"deadline", "end_time", b"end_time", "error", b"error", "estimated_start_time", b"estimated_start_time", "result", b"result", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempts", b"attempts", "cancel_reason", b"cancel_reason", "create_time", b"create_time", "deadline", b"deadline", "end_time", b"end_time", "error", b"error", "estimated_start_time", b"estimated_start_time", "name", b"name", "priority", b"priority", "queue_position", b"queue_position", "request_id", b"request_id", "result", b"result", "seed", b"seed", "start_time", b"start_time", "state", b"state", "step", b"step", "steps", b"steps", "style_text", b"style_text"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "error", b"error", "estimated_start_time", b"estimated_start_time", "expire_time", b"expire_time", "result", b"result", "spec", b"spec", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attempt_count", b"attempt_count", "cancel_reason", b"cancel_reason", "create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "error", b"error", "estimated_start_time", b"estimated_start_time", "expire_time", b"expire_time", "name", b"name", "priority", b"priority", "queue_position", b"queue_position", "result", b"result", "spec", b"spec", "start_time", b"start_time", "state", b"state", "step", b"step"]) -> None: ...
 
 Global___Stylization: typing_extensions.TypeAlias = Stylization

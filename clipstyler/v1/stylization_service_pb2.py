@@ -23,58 +23,58 @@ _sym_db = _symbol_database.Default()
 
 
 from clipstyler.v1 import event_pb2 as clipstyler_dot_v1_dot_event__pb2
-from clipstyler.v1 import options_pb2 as clipstyler_dot_v1_dot_options__pb2
+from clipstyler.v1 import image_pb2 as clipstyler_dot_v1_dot_image__pb2
 from clipstyler.v1 import stylization_pb2 as clipstyler_dot_v1_dot_stylization__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'clipstyler/v1/stylization_service.proto\x12\rclipstyler.v1\x1a\x19\x63lipstyler/v1/event.proto\x1a\x1b\x63lipstyler/v1/options.proto\x1a\x1f\x63lipstyler/v1/stylization.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc0\x02\n\x0eStylizeRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\x12\n\nstyle_text\x18\x02 \x01(\t\x12\x18\n\x0bsource_text\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x32\n\x07options\x18\x04 \x01(\x0b\x32!.clipstyler.v1.StylizationOptions\x12/\n\x08previews\x18\x05 \x01(\x0b\x32\x1d.clipstyler.v1.PreviewOptions\x12\x31\n\rresult_format\x18\x06 \x01(\x0e\x32\x1a.clipstyler.v1.ImageFormat\x12\x0e\n\x06\x64\x65tach\x18\x07 \x01(\x08\x12)\n\x08priority\x18\x08 \x01(\x0e\x32\x17.clipstyler.v1.Priority\x12\x0e\n\x06upload\x18\t \x01(\tB\x0e\n\x0c_source_text\"A\n\x0fStylizeResponse\x12.\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1f.clipstyler.v1.StylizationEvent\"\xfa\x02\n\x18\x43reateStylizationRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\x12\n\nstyle_text\x18\x02 \x01(\t\x12\x18\n\x0bsource_text\x18\x03 \x01(\tH\x00\x88\x01\x01\x12\x32\n\x07options\x18\x04 \x01(\x0b\x32!.clipstyler.v1.StylizationOptions\x12/\n\x08previews\x18\x05 \x01(\x0b\x32\x1d.clipstyler.v1.PreviewOptions\x12\x31\n\rresult_format\x18\x06 \x01(\x0e\x32\x1a.clipstyler.v1.ImageFormat\x12\x12\n\nrequest_id\x18\x07 \x01(\t\x12)\n\x08priority\x18\x08 \x01(\x0e\x32\x17.clipstyler.v1.Priority\x12\x0e\n\x06upload\x18\t \x01(\t\x12*\n\x07timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.DurationB\x0e\n\x0c_source_text\"L\n\x19\x43reateStylizationResponse\x12/\n\x0bstylization\x18\x01 \x01(\x0b\x32\x1a.clipstyler.v1.Stylization\"%\n\x15GetStylizationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"I\n\x16GetStylizationResponse\x12/\n\x0bstylization\x18\x01 \x01(\x0b\x32\x1a.clipstyler.v1.Stylization\"e\n\x17ListStylizationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\r\x12\x12\n\npage_token\x18\x02 \x01(\t\x12#\n\x05state\x18\x03 \x01(\x0e\x32\x14.clipstyler.v1.State\"e\n\x18ListStylizationsResponse\x12\x30\n\x0cstylizations\x18\x01 \x03(\x0b\x32\x1a.clipstyler.v1.Stylization\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"?\n\x17WatchStylizationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x04\"J\n\x18WatchStylizationResponse\x12.\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1f.clipstyler.v1.StylizationEvent\"(\n\x18\x43\x61ncelStylizationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"L\n\x19\x43\x61ncelStylizationResponse\x12/\n\x0bstylization\x18\x01 \x01(\x0b\x32\x1a.clipstyler.v1.Stylization\"(\n\x18\x44\x65leteStylizationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1b\n\x19\x44\x65leteStylizationResponse\"R\n\x1aGetStylizationImageRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x04kind\x18\x02 \x01(\x0e\x32\x18.clipstyler.v1.ImageKind\"s\n\x1bGetStylizationImageResponse\x12%\n\x05image\x18\x01 \x01(\x0b\x32\x14.clipstyler.v1.ImageH\x00\x12%\n\x05\x63hunk\x18\x02 \x01(\x0b\x32\x14.clipstyler.v1.ChunkH\x00\x42\x06\n\x04part\"[\n\x12UploadImageRequest\x12-\n\x06header\x18\x01 \x01(\x0b\x32\x1b.clipstyler.v1.UploadHeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"2\n\x0cUploadHeader\x12\x12\n\nsize_bytes\x18\x01 \x01(\x04\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\"V\n\x13UploadImageResponse\x12\x0e\n\x06upload\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x8b\x07\n\x12StylizationService\x12J\n\x07Stylize\x12\x1d.clipstyler.v1.StylizeRequest\x1a\x1e.clipstyler.v1.StylizeResponse0\x01\x12\x66\n\x11\x43reateStylization\x12\'.clipstyler.v1.CreateStylizationRequest\x1a(.clipstyler.v1.CreateStylizationResponse\x12]\n\x0eGetStylization\x12$.clipstyler.v1.GetStylizationRequest\x1a%.clipstyler.v1.GetStylizationResponse\x12\x63\n\x10ListStylizations\x12&.clipstyler.v1.ListStylizationsRequest\x1a\'.clipstyler.v1.ListStylizationsResponse\x12\x65\n\x10WatchStylization\x12&.clipstyler.v1.WatchStylizationRequest\x1a\'.clipstyler.v1.WatchStylizationResponse0\x01\x12\x66\n\x11\x43\x61ncelStylization\x12\'.clipstyler.v1.CancelStylizationRequest\x1a(.clipstyler.v1.CancelStylizationResponse\x12\x66\n\x11\x44\x65leteStylization\x12\'.clipstyler.v1.DeleteStylizationRequest\x1a(.clipstyler.v1.DeleteStylizationResponse\x12n\n\x13GetStylizationImage\x12).clipstyler.v1.GetStylizationImageRequest\x1a*.clipstyler.v1.GetStylizationImageResponse0\x01\x12V\n\x0bUploadImage\x12!.clipstyler.v1.UploadImageRequest\x1a\".clipstyler.v1.UploadImageResponse(\x01\x42\x44\n\x11\x64\x65v.clipstyler.v1P\x01Z-clipstyler.dev/gen/clipstyler/v1;clipstylerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\'clipstyler/v1/stylization_service.proto\x12\rclipstyler.v1\x1a\x19\x63lipstyler/v1/event.proto\x1a\x19\x63lipstyler/v1/image.proto\x1a\x1f\x63lipstyler/v1/stylization.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"u\n\x0eStylizeRequest\x12,\n\x04spec\x18\x01 \x01(\x0b\x32\x1e.clipstyler.v1.StylizationSpec\x12\x35\n\x08priority\x18\x02 \x01(\x0e\x32#.clipstyler.v1.Stylization.Priority\"A\n\x0fStylizeResponse\x12.\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1f.clipstyler.v1.StylizationEvent\"\xbf\x01\n\x18\x43reateStylizationRequest\x12,\n\x04spec\x18\x01 \x01(\x0b\x32\x1e.clipstyler.v1.StylizationSpec\x12\x12\n\nrequest_id\x18\x02 \x01(\t\x12\x35\n\x08priority\x18\x03 \x01(\x0e\x32#.clipstyler.v1.Stylization.Priority\x12*\n\x07timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"L\n\x19\x43reateStylizationResponse\x12/\n\x0bstylization\x18\x01 \x01(\x0b\x32\x1a.clipstyler.v1.Stylization\"%\n\x15GetStylizationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"I\n\x16GetStylizationResponse\x12/\n\x0bstylization\x18\x01 \x01(\x0b\x32\x1a.clipstyler.v1.Stylization\"q\n\x17ListStylizationsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\x12/\n\x05state\x18\x03 \x01(\x0e\x32 .clipstyler.v1.Stylization.State\"e\n\x18ListStylizationsResponse\x12\x30\n\x0cstylizations\x18\x01 \x03(\x0b\x32\x1a.clipstyler.v1.Stylization\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"?\n\x17WatchStylizationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x16\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\"J\n\x18WatchStylizationResponse\x12.\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1f.clipstyler.v1.StylizationEvent\"(\n\x18\x43\x61ncelStylizationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"L\n\x19\x43\x61ncelStylizationResponse\x12/\n\x0bstylization\x18\x01 \x01(\x0b\x32\x1a.clipstyler.v1.Stylization\"(\n\x18\x44\x65leteStylizationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x1b\n\x19\x44\x65leteStylizationResponse\"^\n\x1aGetStylizationImageRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x32\n\x04kind\x18\x02 \x01(\x0e\x32$.clipstyler.v1.Stylization.ImageKind\"g\n\x1bGetStylizationImageResponse\x12\x30\n\x08metadata\x18\x01 \x01(\x0b\x32\x1c.clipstyler.v1.ImageMetadataH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part\"\x96\x01\n\x12UploadImageRequest\x12:\n\x06header\x18\x01 \x01(\x0b\x32(.clipstyler.v1.UploadImageRequest.HeaderH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x1a,\n\x06Header\x12\x12\n\nsize_bytes\x18\x01 \x01(\x03\x12\x0e\n\x06sha256\x18\x02 \x01(\x0c\x42\x06\n\x04part\"V\n\x13UploadImageResponse\x12\x0e\n\x06upload\x18\x01 \x01(\t\x12/\n\x0b\x65xpire_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp2\x8b\x07\n\x12StylizationService\x12J\n\x07Stylize\x12\x1d.clipstyler.v1.StylizeRequest\x1a\x1e.clipstyler.v1.StylizeResponse0\x01\x12\x66\n\x11\x43reateStylization\x12\'.clipstyler.v1.CreateStylizationRequest\x1a(.clipstyler.v1.CreateStylizationResponse\x12]\n\x0eGetStylization\x12$.clipstyler.v1.GetStylizationRequest\x1a%.clipstyler.v1.GetStylizationResponse\x12\x63\n\x10ListStylizations\x12&.clipstyler.v1.ListStylizationsRequest\x1a\'.clipstyler.v1.ListStylizationsResponse\x12\x65\n\x10WatchStylization\x12&.clipstyler.v1.WatchStylizationRequest\x1a\'.clipstyler.v1.WatchStylizationResponse0\x01\x12\x66\n\x11\x43\x61ncelStylization\x12\'.clipstyler.v1.CancelStylizationRequest\x1a(.clipstyler.v1.CancelStylizationResponse\x12\x66\n\x11\x44\x65leteStylization\x12\'.clipstyler.v1.DeleteStylizationRequest\x1a(.clipstyler.v1.DeleteStylizationResponse\x12n\n\x13GetStylizationImage\x12).clipstyler.v1.GetStylizationImageRequest\x1a*.clipstyler.v1.GetStylizationImageResponse0\x01\x12V\n\x0bUploadImage\x12!.clipstyler.v1.UploadImageRequest\x1a\".clipstyler.v1.UploadImageResponse(\x01\x42I\n\x11\x64\x65v.clipstyler.v1P\x01Z2clipstyler.dev/client/go/clipstylerv1;clipstylerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'clipstyler.v1.stylization_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
-  _globals['DESCRIPTOR']._serialized_options = b'\n\021dev.clipstyler.v1P\001Z-clipstyler.dev/gen/clipstyler/v1;clipstylerv1'
-  _globals['_STYLIZEREQUEST']._serialized_start=213
-  _globals['_STYLIZEREQUEST']._serialized_end=533
-  _globals['_STYLIZERESPONSE']._serialized_start=535
-  _globals['_STYLIZERESPONSE']._serialized_end=600
-  _globals['_CREATESTYLIZATIONREQUEST']._serialized_start=603
-  _globals['_CREATESTYLIZATIONREQUEST']._serialized_end=981
-  _globals['_CREATESTYLIZATIONRESPONSE']._serialized_start=983
-  _globals['_CREATESTYLIZATIONRESPONSE']._serialized_end=1059
-  _globals['_GETSTYLIZATIONREQUEST']._serialized_start=1061
-  _globals['_GETSTYLIZATIONREQUEST']._serialized_end=1098
-  _globals['_GETSTYLIZATIONRESPONSE']._serialized_start=1100
-  _globals['_GETSTYLIZATIONRESPONSE']._serialized_end=1173
-  _globals['_LISTSTYLIZATIONSREQUEST']._serialized_start=1175
-  _globals['_LISTSTYLIZATIONSREQUEST']._serialized_end=1276
-  _globals['_LISTSTYLIZATIONSRESPONSE']._serialized_start=1278
-  _globals['_LISTSTYLIZATIONSRESPONSE']._serialized_end=1379
-  _globals['_WATCHSTYLIZATIONREQUEST']._serialized_start=1381
-  _globals['_WATCHSTYLIZATIONREQUEST']._serialized_end=1444
-  _globals['_WATCHSTYLIZATIONRESPONSE']._serialized_start=1446
-  _globals['_WATCHSTYLIZATIONRESPONSE']._serialized_end=1520
-  _globals['_CANCELSTYLIZATIONREQUEST']._serialized_start=1522
-  _globals['_CANCELSTYLIZATIONREQUEST']._serialized_end=1562
-  _globals['_CANCELSTYLIZATIONRESPONSE']._serialized_start=1564
-  _globals['_CANCELSTYLIZATIONRESPONSE']._serialized_end=1640
-  _globals['_DELETESTYLIZATIONREQUEST']._serialized_start=1642
-  _globals['_DELETESTYLIZATIONREQUEST']._serialized_end=1682
-  _globals['_DELETESTYLIZATIONRESPONSE']._serialized_start=1684
-  _globals['_DELETESTYLIZATIONRESPONSE']._serialized_end=1711
-  _globals['_GETSTYLIZATIONIMAGEREQUEST']._serialized_start=1713
-  _globals['_GETSTYLIZATIONIMAGEREQUEST']._serialized_end=1795
-  _globals['_GETSTYLIZATIONIMAGERESPONSE']._serialized_start=1797
-  _globals['_GETSTYLIZATIONIMAGERESPONSE']._serialized_end=1912
-  _globals['_UPLOADIMAGEREQUEST']._serialized_start=1914
-  _globals['_UPLOADIMAGEREQUEST']._serialized_end=2005
-  _globals['_UPLOADHEADER']._serialized_start=2007
-  _globals['_UPLOADHEADER']._serialized_end=2057
-  _globals['_UPLOADIMAGERESPONSE']._serialized_start=2059
-  _globals['_UPLOADIMAGERESPONSE']._serialized_end=2145
-  _globals['_STYLIZATIONSERVICE']._serialized_start=2148
-  _globals['_STYLIZATIONSERVICE']._serialized_end=3055
+  _globals['DESCRIPTOR']._serialized_options = b'\n\021dev.clipstyler.v1P\001Z2clipstyler.dev/client/go/clipstylerv1;clipstylerv1'
+  _globals['_STYLIZEREQUEST']._serialized_start=210
+  _globals['_STYLIZEREQUEST']._serialized_end=327
+  _globals['_STYLIZERESPONSE']._serialized_start=329
+  _globals['_STYLIZERESPONSE']._serialized_end=394
+  _globals['_CREATESTYLIZATIONREQUEST']._serialized_start=397
+  _globals['_CREATESTYLIZATIONREQUEST']._serialized_end=588
+  _globals['_CREATESTYLIZATIONRESPONSE']._serialized_start=590
+  _globals['_CREATESTYLIZATIONRESPONSE']._serialized_end=666
+  _globals['_GETSTYLIZATIONREQUEST']._serialized_start=668
+  _globals['_GETSTYLIZATIONREQUEST']._serialized_end=705
+  _globals['_GETSTYLIZATIONRESPONSE']._serialized_start=707
+  _globals['_GETSTYLIZATIONRESPONSE']._serialized_end=780
+  _globals['_LISTSTYLIZATIONSREQUEST']._serialized_start=782
+  _globals['_LISTSTYLIZATIONSREQUEST']._serialized_end=895
+  _globals['_LISTSTYLIZATIONSRESPONSE']._serialized_start=897
+  _globals['_LISTSTYLIZATIONSRESPONSE']._serialized_end=998
+  _globals['_WATCHSTYLIZATIONREQUEST']._serialized_start=1000
+  _globals['_WATCHSTYLIZATIONREQUEST']._serialized_end=1063
+  _globals['_WATCHSTYLIZATIONRESPONSE']._serialized_start=1065
+  _globals['_WATCHSTYLIZATIONRESPONSE']._serialized_end=1139
+  _globals['_CANCELSTYLIZATIONREQUEST']._serialized_start=1141
+  _globals['_CANCELSTYLIZATIONREQUEST']._serialized_end=1181
+  _globals['_CANCELSTYLIZATIONRESPONSE']._serialized_start=1183
+  _globals['_CANCELSTYLIZATIONRESPONSE']._serialized_end=1259
+  _globals['_DELETESTYLIZATIONREQUEST']._serialized_start=1261
+  _globals['_DELETESTYLIZATIONREQUEST']._serialized_end=1301
+  _globals['_DELETESTYLIZATIONRESPONSE']._serialized_start=1303
+  _globals['_DELETESTYLIZATIONRESPONSE']._serialized_end=1330
+  _globals['_GETSTYLIZATIONIMAGEREQUEST']._serialized_start=1332
+  _globals['_GETSTYLIZATIONIMAGEREQUEST']._serialized_end=1426
+  _globals['_GETSTYLIZATIONIMAGERESPONSE']._serialized_start=1428
+  _globals['_GETSTYLIZATIONIMAGERESPONSE']._serialized_end=1531
+  _globals['_UPLOADIMAGEREQUEST']._serialized_start=1534
+  _globals['_UPLOADIMAGEREQUEST']._serialized_end=1684
+  _globals['_UPLOADIMAGEREQUEST_HEADER']._serialized_start=1632
+  _globals['_UPLOADIMAGEREQUEST_HEADER']._serialized_end=1676
+  _globals['_UPLOADIMAGERESPONSE']._serialized_start=1686
+  _globals['_UPLOADIMAGERESPONSE']._serialized_end=1772
+  _globals['_STYLIZATIONSERVICE']._serialized_start=1775
+  _globals['_STYLIZATIONSERVICE']._serialized_end=2682
 # @@protoc_insertion_point(module_scope)

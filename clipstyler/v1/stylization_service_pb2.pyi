@@ -5,7 +5,7 @@ isort:skip_file
 
 import builtins
 import clipstyler.v1.event_pb2
-import clipstyler.v1.options_pb2
+import clipstyler.v1.image_pb2
 import clipstyler.v1.stylization_pb2
 import collections.abc
 import google.protobuf.descriptor
@@ -25,67 +25,32 @@ DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
 @typing.final
 class StylizeRequest(google.protobuf.message.Message):
-    """A photo and a sentence."""
+    """Request of Stylize."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    IMAGE_FIELD_NUMBER: builtins.int
-    STYLE_TEXT_FIELD_NUMBER: builtins.int
-    SOURCE_TEXT_FIELD_NUMBER: builtins.int
-    OPTIONS_FIELD_NUMBER: builtins.int
-    PREVIEWS_FIELD_NUMBER: builtins.int
-    RESULT_FORMAT_FIELD_NUMBER: builtins.int
-    DETACH_FIELD_NUMBER: builtins.int
+    SPEC_FIELD_NUMBER: builtins.int
     PRIORITY_FIELD_NUMBER: builtins.int
-    UPLOAD_FIELD_NUMBER: builtins.int
-    image: builtins.bytes
-    """The photo: JPEG, PNG, WebP, TIFF, BMP or GIF (its first frame). Orientation, color profile and alpha are
-    respected. Limits: GetServerInfo.
-    """
-    style_text: builtins.str
-    """What the result should look like, for instance "a sketch with black pencil". 1 to 500 characters."""
-    source_text: builtins.str
-    """What the photo is. Default: the encoders' source text ("a Photo" in the paper's code). Must differ from
-    the style text.
-    """
-    result_format: clipstyler.v1.options_pb2.ImageFormat.ValueType
-    """Encoding of the result. Default: PNG."""
-    detach: builtins.bool
-    """Whether the work goes on when the call ends. Default: false."""
-    priority: clipstyler.v1.stylization_pb2.Priority.ValueType
+    priority: clipstyler.v1.stylization_pb2.Stylization.Priority.ValueType
     """Urgency in the queue. Default: normal."""
-    upload: builtins.str
-    """Name of an uploaded photo, instead of `image`."""
     @property
-    def options(self) -> clipstyler.v1.options_pb2.StylizationOptions:
-        """How it is computed."""
-
-    @property
-    def previews(self) -> clipstyler.v1.options_pb2.PreviewOptions:
-        """Which previews are sent."""
+    def spec(self) -> clipstyler.v1.stylization_pb2.StylizationSpec:
+        """What to stylize, and how."""
 
     def __init__(
         self,
         *,
-        image: builtins.bytes = ...,
-        style_text: builtins.str = ...,
-        source_text: builtins.str | None = ...,
-        options: clipstyler.v1.options_pb2.StylizationOptions | None = ...,
-        previews: clipstyler.v1.options_pb2.PreviewOptions | None = ...,
-        result_format: clipstyler.v1.options_pb2.ImageFormat.ValueType = ...,
-        detach: builtins.bool = ...,
-        priority: clipstyler.v1.stylization_pb2.Priority.ValueType = ...,
-        upload: builtins.str = ...,
+        spec: clipstyler.v1.stylization_pb2.StylizationSpec | None = ...,
+        priority: clipstyler.v1.stylization_pb2.Stylization.Priority.ValueType = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_source_text", b"_source_text", "options", b"options", "previews", b"previews", "source_text", b"source_text"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_source_text", b"_source_text", "detach", b"detach", "image", b"image", "options", b"options", "previews", b"previews", "priority", b"priority", "result_format", b"result_format", "source_text", b"source_text", "style_text", b"style_text", "upload", b"upload"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["_source_text", b"_source_text"]) -> typing.Literal["source_text"] | None: ...
+    def HasField(self, field_name: typing.Literal["spec", b"spec"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["priority", b"priority", "spec", b"spec"]) -> None: ...
 
 Global___StylizeRequest: typing_extensions.TypeAlias = StylizeRequest
 
 @typing.final
 class StylizeResponse(google.protobuf.message.Message):
-    """One event of the stylization."""
+    """Response of Stylize."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -106,69 +71,42 @@ Global___StylizeResponse: typing_extensions.TypeAlias = StylizeResponse
 
 @typing.final
 class CreateStylizationRequest(google.protobuf.message.Message):
-    """A photo and a sentence, for a job."""
+    """Request of CreateStylization."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    IMAGE_FIELD_NUMBER: builtins.int
-    STYLE_TEXT_FIELD_NUMBER: builtins.int
-    SOURCE_TEXT_FIELD_NUMBER: builtins.int
-    OPTIONS_FIELD_NUMBER: builtins.int
-    PREVIEWS_FIELD_NUMBER: builtins.int
-    RESULT_FORMAT_FIELD_NUMBER: builtins.int
+    SPEC_FIELD_NUMBER: builtins.int
     REQUEST_ID_FIELD_NUMBER: builtins.int
     PRIORITY_FIELD_NUMBER: builtins.int
-    UPLOAD_FIELD_NUMBER: builtins.int
     TIMEOUT_FIELD_NUMBER: builtins.int
-    image: builtins.bytes
-    """The photo, as in StylizeRequest."""
-    style_text: builtins.str
-    """What the result should look like, as in StylizeRequest."""
-    source_text: builtins.str
-    """What the photo is, as in StylizeRequest."""
-    result_format: clipstyler.v1.options_pb2.ImageFormat.ValueType
-    """Encoding of the result. Default: PNG."""
     request_id: builtins.str
-    """A UUID4 of the caller's, which makes the call repeatable."""
-    priority: clipstyler.v1.stylization_pb2.Priority.ValueType
+    """A UUID4 drawn by the caller, which makes the call idempotent. Optional, and recommended."""
+    priority: clipstyler.v1.stylization_pb2.Stylization.Priority.ValueType
     """Urgency in the queue. Default: normal."""
-    upload: builtins.str
-    """Name of an uploaded photo, instead of `image`."""
     @property
-    def options(self) -> clipstyler.v1.options_pb2.StylizationOptions:
-        """How it is computed."""
-
-    @property
-    def previews(self) -> clipstyler.v1.options_pb2.PreviewOptions:
-        """Which previews are sent."""
+    def spec(self) -> clipstyler.v1.stylization_pb2.StylizationSpec:
+        """What to stylize, and how."""
 
     @property
     def timeout(self) -> google.protobuf.duration_pb2.Duration:
-        """How long it may wait and run; after that it fails with DEADLINE_EXCEEDED. Default and limit: the server's."""
+        """Time for waiting and running; after that the job fails with DEADLINE_EXCEEDED. Default and limit: the server's."""
 
     def __init__(
         self,
         *,
-        image: builtins.bytes = ...,
-        style_text: builtins.str = ...,
-        source_text: builtins.str | None = ...,
-        options: clipstyler.v1.options_pb2.StylizationOptions | None = ...,
-        previews: clipstyler.v1.options_pb2.PreviewOptions | None = ...,
-        result_format: clipstyler.v1.options_pb2.ImageFormat.ValueType = ...,
+        spec: clipstyler.v1.stylization_pb2.StylizationSpec | None = ...,
         request_id: builtins.str = ...,
-        priority: clipstyler.v1.stylization_pb2.Priority.ValueType = ...,
-        upload: builtins.str = ...,
+        priority: clipstyler.v1.stylization_pb2.Stylization.Priority.ValueType = ...,
         timeout: google.protobuf.duration_pb2.Duration | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_source_text", b"_source_text", "options", b"options", "previews", b"previews", "source_text", b"source_text", "timeout", b"timeout"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_source_text", b"_source_text", "image", b"image", "options", b"options", "previews", b"previews", "priority", b"priority", "request_id", b"request_id", "result_format", b"result_format", "source_text", b"source_text", "style_text", b"style_text", "timeout", b"timeout", "upload", b"upload"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["_source_text", b"_source_text"]) -> typing.Literal["source_text"] | None: ...
+    def HasField(self, field_name: typing.Literal["spec", b"spec", "timeout", b"timeout"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["priority", b"priority", "request_id", b"request_id", "spec", b"spec", "timeout", b"timeout"]) -> None: ...
 
 Global___CreateStylizationRequest: typing_extensions.TypeAlias = CreateStylizationRequest
 
 @typing.final
 class CreateStylizationResponse(google.protobuf.message.Message):
-    """The job."""
+    """Response of CreateStylization."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -189,7 +127,7 @@ Global___CreateStylizationResponse: typing_extensions.TypeAlias = CreateStylizat
 
 @typing.final
 class GetStylizationRequest(google.protobuf.message.Message):
-    """Names a job."""
+    """Request of GetStylization."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -207,7 +145,7 @@ Global___GetStylizationRequest: typing_extensions.TypeAlias = GetStylizationRequ
 
 @typing.final
 class GetStylizationResponse(google.protobuf.message.Message):
-    """The job."""
+    """Response of GetStylization."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -228,7 +166,7 @@ Global___GetStylizationResponse: typing_extensions.TypeAlias = GetStylizationRes
 
 @typing.final
 class ListStylizationsRequest(google.protobuf.message.Message):
-    """Asks for a page."""
+    """Request of ListStylizations."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -236,17 +174,17 @@ class ListStylizationsRequest(google.protobuf.message.Message):
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     STATE_FIELD_NUMBER: builtins.int
     page_size: builtins.int
-    """Most jobs a page, 1 to 1000. Default: 50."""
+    """Maximum number of jobs to return. Default: 50; values above 1000 are treated as 1000."""
     page_token: builtins.str
-    """`next_page_token` of the page before; empty for the first. The filter must stay the same."""
-    state: clipstyler.v1.stylization_pb2.State.ValueType
-    """Only jobs in this state. Default: all."""
+    """`next_page_token` of the previous page; empty for the first page. The filter must stay the same."""
+    state: clipstyler.v1.stylization_pb2.Stylization.State.ValueType
+    """Returns only jobs in this state. Default: all."""
     def __init__(
         self,
         *,
         page_size: builtins.int = ...,
         page_token: builtins.str = ...,
-        state: clipstyler.v1.stylization_pb2.State.ValueType = ...,
+        state: clipstyler.v1.stylization_pb2.Stylization.State.ValueType = ...,
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token", "state", b"state"]) -> None: ...
 
@@ -254,17 +192,17 @@ Global___ListStylizationsRequest: typing_extensions.TypeAlias = ListStylizations
 
 @typing.final
 class ListStylizationsResponse(google.protobuf.message.Message):
-    """A page, newest first."""
+    """Response of ListStylizations."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     STYLIZATIONS_FIELD_NUMBER: builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
     next_page_token: builtins.str
-    """Asks for the next page; empty on the last."""
+    """Requests the next page; empty on the last page."""
     @property
     def stylizations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[clipstyler.v1.stylization_pb2.Stylization]:
-        """The jobs."""
+        """The jobs, newest first."""
 
     def __init__(
         self,
@@ -278,7 +216,7 @@ Global___ListStylizationsResponse: typing_extensions.TypeAlias = ListStylization
 
 @typing.final
 class WatchStylizationRequest(google.protobuf.message.Message):
-    """Names a job, and what is known of it."""
+    """Request of WatchStylization."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -287,7 +225,7 @@ class WatchStylizationRequest(google.protobuf.message.Message):
     name: builtins.str
     """Resource name, `stylizations/{uuid}`."""
     after_sequence: builtins.int
-    """Number of the last event seen; 0 for none."""
+    """Sequence number of the last event received; 0 for none."""
     def __init__(
         self,
         *,
@@ -300,7 +238,7 @@ Global___WatchStylizationRequest: typing_extensions.TypeAlias = WatchStylization
 
 @typing.final
 class WatchStylizationResponse(google.protobuf.message.Message):
-    """One event of the stylization."""
+    """Response of WatchStylization."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -321,7 +259,7 @@ Global___WatchStylizationResponse: typing_extensions.TypeAlias = WatchStylizatio
 
 @typing.final
 class CancelStylizationRequest(google.protobuf.message.Message):
-    """Names a job."""
+    """Request of CancelStylization."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -339,14 +277,14 @@ Global___CancelStylizationRequest: typing_extensions.TypeAlias = CancelStylizati
 
 @typing.final
 class CancelStylizationResponse(google.protobuf.message.Message):
-    """The job as it is now; one that runs becomes cancelled when its step is over."""
+    """Response of CancelStylization."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     STYLIZATION_FIELD_NUMBER: builtins.int
     @property
     def stylization(self) -> clipstyler.v1.stylization_pb2.Stylization:
-        """The job."""
+        """The job as it is now; a running one becomes cancelled when its step ends."""
 
     def __init__(
         self,
@@ -360,7 +298,7 @@ Global___CancelStylizationResponse: typing_extensions.TypeAlias = CancelStylizat
 
 @typing.final
 class DeleteStylizationRequest(google.protobuf.message.Message):
-    """Names a job."""
+    """Request of DeleteStylization."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -378,7 +316,7 @@ Global___DeleteStylizationRequest: typing_extensions.TypeAlias = DeleteStylizati
 
 @typing.final
 class DeleteStylizationResponse(google.protobuf.message.Message):
-    """The job is gone."""
+    """Response of DeleteStylization."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -390,7 +328,7 @@ Global___DeleteStylizationResponse: typing_extensions.TypeAlias = DeleteStylizat
 
 @typing.final
 class GetStylizationImageRequest(google.protobuf.message.Message):
-    """Names an image of a job."""
+    """Request of GetStylizationImage."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -398,13 +336,13 @@ class GetStylizationImageRequest(google.protobuf.message.Message):
     KIND_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Resource name, `stylizations/{uuid}`."""
-    kind: clipstyler.v1.stylization_pb2.ImageKind.ValueType
+    kind: clipstyler.v1.stylization_pb2.Stylization.ImageKind.ValueType
     """Which image. Default: the result."""
     def __init__(
         self,
         *,
         name: builtins.str = ...,
-        kind: clipstyler.v1.stylization_pb2.ImageKind.ValueType = ...,
+        kind: clipstyler.v1.stylization_pb2.Stylization.ImageKind.ValueType = ...,
     ) -> None: ...
     def ClearField(self, field_name: typing.Literal["kind", b"kind", "name", b"name"]) -> None: ...
 
@@ -412,50 +350,68 @@ Global___GetStylizationImageRequest: typing_extensions.TypeAlias = GetStylizatio
 
 @typing.final
 class GetStylizationImageResponse(google.protobuf.message.Message):
-    """A part of an image."""
+    """Response of GetStylizationImage."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
-    IMAGE_FIELD_NUMBER: builtins.int
-    CHUNK_FIELD_NUMBER: builtins.int
+    METADATA_FIELD_NUMBER: builtins.int
+    DATA_FIELD_NUMBER: builtins.int
+    data: builtins.bytes
+    """All further messages: the bytes, in order."""
     @property
-    def image(self) -> clipstyler.v1.event_pb2.Image:
-        """First message: what the image is; its `data` is empty."""
-
-    @property
-    def chunk(self) -> clipstyler.v1.event_pb2.Chunk:
-        """All others, in order."""
+    def metadata(self) -> clipstyler.v1.image_pb2.ImageMetadata:
+        """First message: describes the image."""
 
     def __init__(
         self,
         *,
-        image: clipstyler.v1.event_pb2.Image | None = ...,
-        chunk: clipstyler.v1.event_pb2.Chunk | None = ...,
+        metadata: clipstyler.v1.image_pb2.ImageMetadata | None = ...,
+        data: builtins.bytes = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["chunk", b"chunk", "image", b"image", "part", b"part"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["chunk", b"chunk", "image", b"image", "part", b"part"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["part", b"part"]) -> typing.Literal["image", "chunk"] | None: ...
+    def HasField(self, field_name: typing.Literal["data", b"data", "metadata", b"metadata", "part", b"part"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["data", b"data", "metadata", b"metadata", "part", b"part"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["part", b"part"]) -> typing.Literal["metadata", "data"] | None: ...
 
 Global___GetStylizationImageResponse: typing_extensions.TypeAlias = GetStylizationImageResponse
 
 @typing.final
 class UploadImageRequest(google.protobuf.message.Message):
-    """A part of an upload."""
+    """Request of UploadImage."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    @typing.final
+    class Header(google.protobuf.message.Message):
+        """Announces the photo."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        SIZE_BYTES_FIELD_NUMBER: builtins.int
+        SHA256_FIELD_NUMBER: builtins.int
+        size_bytes: builtins.int
+        """Length in bytes."""
+        sha256: builtins.bytes
+        """SHA-256, 32 bytes."""
+        def __init__(
+            self,
+            *,
+            size_bytes: builtins.int = ...,
+            sha256: builtins.bytes = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["sha256", b"sha256", "size_bytes", b"size_bytes"]) -> None: ...
 
     HEADER_FIELD_NUMBER: builtins.int
     DATA_FIELD_NUMBER: builtins.int
     data: builtins.bytes
-    """All others: the bytes, in order, at most 3 MiB each."""
+    """All further messages: the bytes, in order, at most 3 MiB each."""
     @property
-    def header(self) -> Global___UploadHeader:
+    def header(self) -> Global___UploadImageRequest.Header:
         """First message."""
 
     def __init__(
         self,
         *,
-        header: Global___UploadHeader | None = ...,
+        header: Global___UploadImageRequest.Header | None = ...,
         data: builtins.bytes = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["data", b"data", "header", b"header", "part", b"part"]) -> builtins.bool: ...
@@ -465,40 +421,18 @@ class UploadImageRequest(google.protobuf.message.Message):
 Global___UploadImageRequest: typing_extensions.TypeAlias = UploadImageRequest
 
 @typing.final
-class UploadHeader(google.protobuf.message.Message):
-    """What an upload must amount to."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    SIZE_BYTES_FIELD_NUMBER: builtins.int
-    SHA256_FIELD_NUMBER: builtins.int
-    size_bytes: builtins.int
-    """Length in bytes."""
-    sha256: builtins.bytes
-    """SHA-256, 32 bytes."""
-    def __init__(
-        self,
-        *,
-        size_bytes: builtins.int = ...,
-        sha256: builtins.bytes = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["sha256", b"sha256", "size_bytes", b"size_bytes"]) -> None: ...
-
-Global___UploadHeader: typing_extensions.TypeAlias = UploadHeader
-
-@typing.final
 class UploadImageResponse(google.protobuf.message.Message):
-    """The upload is complete."""
+    """Response of UploadImage."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     UPLOAD_FIELD_NUMBER: builtins.int
     EXPIRE_TIME_FIELD_NUMBER: builtins.int
     upload: builtins.str
-    """Name for the field `upload` of a request."""
+    """Name for `StylizationSpec.upload`."""
     @property
     def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
-        """Until when it is kept if no job uses it."""
+        """When it is deleted if no job uses it."""
 
     def __init__(
         self,

@@ -26,9 +26,11 @@ if _version_not_supported:
 
 
 class StylizationServiceStub(object):
-    """Stylizes photos by text: in one call, or as durable jobs that outlive calls, connections and servers.
+    """Stylizes photos by text, in one call or as durable jobs that survive client exit, dropped connections and server
+    crashes.
 
-    Callers share the queue fairly by the metadata header `x-clipstyler-client`, or, without it, by their address.
+    Callers share the queue fairly. A caller is identified by the metadata header `x-clipstyler-client` or, without it, by
+    its address.
     """
 
     def __init__(self, channel):
@@ -85,38 +87,40 @@ class StylizationServiceStub(object):
 
 
 class StylizationServiceServicer(object):
-    """Stylizes photos by text: in one call, or as durable jobs that outlive calls, connections and servers.
+    """Stylizes photos by text, in one call or as durable jobs that survive client exit, dropped connections and server
+    crashes.
 
-    Callers share the queue fairly by the metadata header `x-clipstyler-client`, or, without it, by their address.
+    Callers share the queue fairly. A caller is identified by the metadata header `x-clipstyler-client` or, without it, by
+    its address.
     """
 
     def Stylize(self, request, context):
-        """Stylizes one photo while the call lasts: the events of the work, then the result. Ending the call, its
-        deadline or the connection stops the work within one step, unless the request says `detach`.
+        """Stylizes one photo for the duration of the call: streams the events of the work, the result last. Ending the call, its
+        deadline or a lost connection stops the work within one step. To keep a job running, use CreateStylization and
+        WatchStylization.
 
-        Errors before the first event: INVALID_ARGUMENT with BadRequest naming the field, RESOURCE_EXHAUSTED with
-        RetryInfo when the queue is full, UNAVAILABLE while the server starts or drains. A stylization that fails
-        later ends with a failed event and the same status as the call's; one that a shutdown ends gets a cancelled
-        event, and the call UNAVAILABLE with the reason DRAINING.
+        Errors before the first event: INVALID_ARGUMENT with BadRequest naming every bad field, RESOURCE_EXHAUSTED with
+        RetryInfo if the queue is full, UNAVAILABLE while the server starts or drains. A stylization that fails later ends
+        with a failed event and the same error as the status of the call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateStylization(self, request, context):
-        """Accepts a job and returns at once; it is stored before it is accepted. The same request id and payload gives
-        the same job again, also after it finished; the same id with another payload is ALREADY_EXISTS with the reason
+        """Creates a job and returns at once; the job is stored before it is accepted. The same request id with the same payload
+        returns the same job, also after it finished; with another payload it is ALREADY_EXISTS with the reason
         REQUEST_ID_REUSED.
 
-        Errors: INVALID_ARGUMENT with BadRequest, RESOURCE_EXHAUSTED with RetryInfo when the queue is full,
-        DEADLINE_EXCEEDED with the reason DEADLINE_UNREACHABLE when the timeout cannot be met, UNAVAILABLE.
+        Errors: INVALID_ARGUMENT with BadRequest, RESOURCE_EXHAUSTED with RetryInfo if the queue is full, DEADLINE_EXCEEDED
+        with the reason DEADLINE_UNREACHABLE if the timeout cannot be met, UNAVAILABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetStylization(self, request, context):
-        """Tells how a job is. NOT_FOUND when there is none of that name.
+        """Gets a job. NOT_FOUND with the reason STYLIZATION_NOT_FOUND if there is none of that name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -130,39 +134,41 @@ class StylizationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def WatchStylization(self, request, context):
-        """Streams the events of a job: what is kept after a number, then what happens, to its end. Any number of
-        watchers may watch; each skips frames on its own when it is slow. Leaving never cancels. The watcher of a job
-        that is over gets its end at once. The call ends with OK whatever the end of the job; a shutdown ends it with
-        UNAVAILABLE and the reason DRAINING: watch again after the last number seen.
+        """Streams the events of a job: the stored ones after a sequence number, then live ones until it finishes. Any number of
+        callers may watch; each skips frames on its own if it is slow. Leaving never cancels the job. Watching a finished job
+        returns its final event at once. The call ends with OK regardless of how the job ends; a shutdown ends it with
+        UNAVAILABLE and the reason DRAINING: watch again after the last sequence number received.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CancelStylization(self, request, context):
-        """Stops a job within one step. A job that is over stays as it is: that is no error.
+        """Cancels a job within one step. Idempotent: a finished job stays as it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteStylization(self, request, context):
-        """Deletes a job and its images. One that waits or runs is FAILED_PRECONDITION: cancel it first.
+        """Deletes a finished job and its images. FAILED_PRECONDITION with the reason STYLIZATION_NOT_FINISHED if it is waiting or
+        running: cancel it first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetStylizationImage(self, request, context):
-        """Streams an image of a job: first what it is, then its bytes. NOT_FOUND when there is none yet.
+        """Streams an image of a job: its metadata first, then its bytes. NOT_FOUND with the reason IMAGE_NOT_FOUND if there is
+        none yet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UploadImage(self, request_iterator, context):
-        """Uploads a large photo in pieces, for a request that names it in `upload`. The first message announces size and
-        SHA-256; what arrives must match both, else INVALID_ARGUMENT.
+        """Uploads a large photo in parts, to be named in `StylizationSpec.upload`. The first message announces size and SHA-256;
+        the bytes that follow must match both.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -225,9 +231,11 @@ def add_StylizationServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class StylizationService(object):
-    """Stylizes photos by text: in one call, or as durable jobs that outlive calls, connections and servers.
+    """Stylizes photos by text, in one call or as durable jobs that survive client exit, dropped connections and server
+    crashes.
 
-    Callers share the queue fairly by the metadata header `x-clipstyler-client`, or, without it, by their address.
+    Callers share the queue fairly. A caller is identified by the metadata header `x-clipstyler-client` or, without it, by
+    its address.
     """
 
     @staticmethod

@@ -18,9 +18,11 @@ from PIL import Image
 
 from clipstyler.v1 import (
     event_pb2,
+    image_pb2,
     options_pb2,
     server_service_pb2,
     server_service_pb2_grpc,
+    stylization_pb2,
     stylization_service_pb2,
     stylization_service_pb2_grpc,
 )
@@ -28,7 +30,7 @@ from clipstyler.v1 import (
 Event = event_pb2.StylizationEvent
 Script = Callable[[stylization_service_pb2.StylizeRequest, grpc.ServicerContext], Iterator[Event]]
 NAME = "stylizations/8c4ab1a1-5f0c-4a3e-9c57-0e0d4f6f3a11"
-LOSSES = event_pb2.Losses(total=10, direction=0.5, patch=0.25, content=2, total_variation=30)
+LOSSES = stylization_pb2.StylizationResult.Losses(total=10, direction=0.5, patch=0.25, content=2, total_variation=30)
 
 
 def picture(color: str = "orange", size: tuple[int, int] = (64, 48), image_format: str = "PNG") -> bytes:
@@ -37,49 +39,46 @@ def picture(color: str = "orange", size: tuple[int, int] = (64, 48), image_forma
     return buffer.getvalue()
 
 
-def image_message(data: bytes, *, inline: bool = True) -> event_pb2.Image:
-    return event_pb2.Image(
-        data=data if inline else b"",
-        format=options_pb2.IMAGE_FORMAT_PNG,
-        width=64,
-        height=48,
+def metadata(data: bytes) -> image_pb2.ImageMetadata:
+    return image_pb2.ImageMetadata(
+        format=image_pb2.IMAGE_FORMAT_PNG,
+        width_px=64,
+        height_px=48,
         size_bytes=len(data),
         sha256=hashlib.sha256(data).digest(),
     )
 
 
 def result(data: bytes, *, inline: bool = True) -> Event:
-    options = options_pb2.StylizationOptions(preset=options_pb2.PRESET_DRAFT, steps=3, seed=7, encoders="pocket")
-    options.weights.patch = 9000
-    return Event(
-        result=event_pb2.Result(
-            image=image_message(data, inline=inline),
-            seed=7,
-            style_text="fire",
-            source_text="a Photo",
-            options=options,
-            models=[event_pb2.Model(name="pocket", digest="ab" * 32)],
-            device="cpu",
-            threads=1,
-            versions={"torch": "2.15.0"},
-            losses=LOSSES,
-            timings=event_pb2.Timings(optimize=duration_pb2.Duration(seconds=1)),
-        )
+    options = options_pb2.StylizationOptions(
+        preset=options_pb2.PRESET_DRAFT, steps=3, seed=7, encoder_set="pocket", weight_patch=9000
     )
+    outcome = stylization_pb2.StylizationResult(
+        image=metadata(data),
+        models=[stylization_pb2.EncoderModel(name="pocket", digest="ab" * 32)],
+        device="cpu",
+        provider="torch-cpu",
+        thread_count=1,
+        versions={"torch": "2.15.0"},
+        losses=LOSSES,
+        timings=stylization_pb2.StylizationResult.Timings(optimize=duration_pb2.Duration(seconds=1)),
+    )
+    spec = stylization_pb2.StylizationSpec(style_text="fire", source_text="a Photo", options=options)
+    return Event(result=Event.Result(spec=spec, result=outcome, image_data=data if inline else b""))
 
 
 def ordinary(_request: object, _context: object) -> Iterator[Event]:
     """Three steps, each with a preview, and a result."""
-    yield Event(queued=event_pb2.Queued(position=0, seed=7))
-    yield Event(started=event_pb2.Started(steps=3, width=64, height=48, device="cpu"))
+    yield Event(queued=Event.Queued(position=0, seed=7))
+    yield Event(started=Event.Started(steps=3, width_px=64, height_px=48, device="cpu"))
     for step in (1, 2, 3):
         second = duration_pb2.Duration(seconds=step)
-        yield Event(progress=event_pb2.Progress(step=step, steps=3, losses=LOSSES, rejected=0.5, elapsed=second))
+        yield Event(progress=Event.Progress(step=step, steps=3, losses=LOSSES, rejected=0.5, elapsed=second))
         color = ("red", "green", "blue")[step - 1]
-        yield Event(preview=event_pb2.Preview(step=step, image=image_message(picture(color))))
-    yield Event(heartbeat=event_pb2.Heartbeat())
-    yield Event(warning=event_pb2.Warning(code="UNKNOWN_TEXT", message="never heard of it"))
-    yield Event(gap=event_pb2.Gap(skipped_progress=4, skipped_previews=2))
+        yield Event(preview=Event.Preview(step=step, image=metadata(picture(color)), image_data=picture(color)))
+    yield Event(heartbeat=Event.Heartbeat())
+    yield Event(warning=Event.Warning(code="UNKNOWN_TEXT", message="never heard of it"))
+    yield Event(gap=Event.Gap(skipped_progress_count=4, skipped_preview_count=2))
     yield result(picture())
 
 
@@ -94,11 +93,11 @@ def refuse(context: grpc.ServicerContext, code: grpc.StatusCode, message: str, *
 
 
 def invalid_steps(_request: object, context: grpc.ServicerContext) -> Iterator[Event]:
-    violation = error_details_pb2.BadRequest.FieldViolation(field="options.steps", description="must be 1 or more")
+    violation = error_details_pb2.BadRequest.FieldViolation(field="spec.options.steps", description="must be 1 or more")
     refuse(
         context,
         grpc.StatusCode.INVALID_ARGUMENT,
-        "options.steps: must be 1 or more",
+        "spec.options.steps: must be 1 or more",
         error_details_pb2.ErrorInfo(reason="INVALID_FIELD", domain="clipstyler.dev"),
         error_details_pb2.BadRequest(field_violations=[violation]),
     )
@@ -126,7 +125,7 @@ class ScriptedServer(
     target: str = ""
     requests: list[stylization_service_pb2.StylizeRequest] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
-    worker_state: server_service_pb2.WorkerState.ValueType = server_service_pb2.WORKER_STATE_IDLE
+    worker_state: int = server_service_pb2.ServerInfo.Worker.STATE_IDLE
 
     def Stylize(  # noqa: N802 - gRPC's name
         self, request: stylization_service_pb2.StylizeRequest, context: grpc.ServicerContext
@@ -140,21 +139,23 @@ class ScriptedServer(
     def GetServerInfo(  # noqa: N802 - gRPC's name
         self, _request: server_service_pb2.GetServerInfoRequest, _context: grpc.ServicerContext
     ) -> server_service_pb2.GetServerInfoResponse:
-        return server_service_pb2.GetServerInfoResponse(
+        info = server_service_pb2.ServerInfo
+        described = info(
             version="1.2.3",
-            limits=server_service_pb2.Limits(max_image_bytes=1000),
-            encoders=[
-                server_service_pb2.Encoders(
+            limits=info.Limits(max_image_bytes=1000),
+            encoder_sets=[
+                server_service_pb2.EncoderSet(
                     name="pocket",
                     description="bundled",
-                    models=[event_pb2.Model(name="pocket", digest="ab" * 32)],
+                    models=[stylization_pb2.EncoderModel(name="pocket", digest="ab" * 32)],
                     source_text="a Photo",
                     calibration=options_pb2.StylizationOptions(threshold=0.25),
                 )
             ],
-            workers=[server_service_pb2.Worker(device="cpu", provider="torch-cpu", threads=1, state=self.worker_state)],
-            queue=server_service_pb2.Queue(waiting=1, running=1, capacity=16),
+            workers=[info.Worker(device="cpu", provider="torch-cpu", thread_count=1, state=self.worker_state)],
+            queue=info.Queue(waiting_count=1, running_count=1, capacity=16),
         )
+        return server_service_pb2.GetServerInfoResponse(server_info=described)
 
 
 @contextmanager

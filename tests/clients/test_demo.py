@@ -27,7 +27,7 @@ def test_the_command_through_the_real_server_is_the_command_alone(tmp_path: Path
         )
         assert outcome.exit_code == 0, outcome.output
     described = json.loads(outcome.stdout)
-    assert described["options"]["encoders"] == "pocket"
+    assert described["options"]["encoder_set"] == "pocket"
     if described["threads"] == 1:  # the same thread count, the same bytes
         assert (tmp_path / "served.png").read_bytes() == (tmp_path / "alone.png").read_bytes()
     assert "server_stopped" in (tmp_path / "server.log").read_text()
@@ -38,5 +38,5 @@ def test_a_server_that_cannot_start_shows_its_last_words(tmp_path: Path, monkeyp
     monkeypatch.setenv("CLIPSTYLER_DEVICE", "cuda:99")
     outcome = CliRunner().invoke(app, ["demo", "--photo", str(PHOTO), "--out-dir", str(tmp_path)])
     assert outcome.exit_code == 1
-    assert "last words" in outcome.stderr
-    assert "'cuda:99' is not there" in outcome.stderr
+    assert "last lines of the server log" in outcome.stderr
+    assert "'cuda:99' is not available" in outcome.stderr

@@ -9,18 +9,18 @@ from pathlib import Path
 import grpc
 import pytest
 from clipstyler_cli.main import app
-from clipstyler_client import AsyncClient, Client, InvalidRequestError, Quality, encoders
+from clipstyler_client import AsyncClient, Client, InvalidRequestError, QualityReport
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 from typer.testing import CliRunner
 
 from clipstyler.v1 import encoder_service_pb2 as pb2
-from clipstyler.v1 import event_pb2
+from clipstyler.v1 import stylization_pb2
 from clipstyler.v1.encoder_service_pb2_grpc import EncoderServiceServicer, add_EncoderServiceServicer_to_server
 from tests.clients.scripted_server import picture
 
-INFO = pb2.EncoderInfo(encoders="pocket", digest="ab" * 32, dimension=2, backend="onnx-cpu", precision="fp32")
+INFO = pb2.EncoderInfo(encoder_set="pocket", digest="ab" * 32, dimension=2, backend="onnx-cpu", precision="fp32")
 MEASURED = {"patch_clip_score": 0.25, "global_similarity": 0.5, "patch_similarity": 0.375, "content_distance": 2.0}
 QUALITY = MEASURED | {"ssim": 0.75, "seed": 7, "protocol": 1}
 
@@ -46,12 +46,12 @@ class Scripted(EncoderServiceServicer):
             packed.Pack(error_details_pb2.BadRequest(field_violations=[violation]))
             status = status_pb2.Status(code=3, message="labels[1]: is empty", details=[packed])
             context.abort_with_status(rpc_status.to_status(status))
-        found = [pb2.Prediction(label=label, probability=0.5) for label in request.labels]
+        found = [pb2.ClassifyImageResponse.Prediction(label=label, probability=0.5) for label in request.labels]
         return pb2.ClassifyImageResponse(predictions=found, encoder=INFO)
 
     def EvaluateStylization(self, request, context):  # noqa: N802
         values = QUALITY | {"seed": request.seed}
-        return pb2.EvaluateStylizationResponse(quality=event_pb2.Quality(**values), encoder=INFO)
+        return pb2.EvaluateStylizationResponse(quality=stylization_pb2.QualityReport(**values), encoder=INFO)
 
 
 @pytest.fixture(scope="module")
@@ -77,21 +77,21 @@ def run(*words: object):
 
 def test_every_call_gives_plain_values(target: str, photo: Path) -> None:
     with Client(target) as client:
-        texts = client.call(encoders.encode_text(["fire", "ice"]))
-        images = client.call(encoders.encode_image([photo, picture()]))
-        direction = client.call(encoders.text_direction("fire"))
-        quality = client.call(encoders.evaluate(photo, picture(), "fire", seed=7))
+        texts = client.encoders.encode_text(["fire", "ice"])
+        images = client.encoders.encode_image([photo, picture()])
+        direction = client.encoders.text_direction("fire")
+        quality = client.encoders.evaluate(photo, picture(), "fire", seed=7)
     assert (texts.vectors, texts.dimension, texts.digest) == (((1.0, 4.0), (1.0, 3.0)), 2, "ab" * 32)
     assert images.vectors[0] == images.vectors[1]
     assert (direction.vector, direction.templates) == ((4.0, 7.0), "plain@0")
-    assert quality == Quality(**QUALITY)
+    assert quality == QualityReport(**QUALITY)
 
 
 async def test_the_async_client_makes_the_same_calls(target: str, photo: Path) -> None:
     async with AsyncClient(target) as client:
-        found = await client.call(encoders.classify(photo, ["fire", "ice"]))
+        found = await client.encoders.classify(photo, ["fire", "ice"])
         with pytest.raises(InvalidRequestError) as caught:
-            await client.call(encoders.classify(photo, ["fire", ""]))
+            await client.encoders.classify(photo, ["fire", ""])
     assert found == (("fire", 0.5), ("ice", 0.5))
     assert caught.value.violations[0].field == "labels[1]"
 
@@ -120,7 +120,7 @@ def test_evaluate_works_here_and_repeats(photo: Path, tmp_path: Path) -> None:
         (["evaluate", "PHOTO", "missing.png", "fire"], "missing.png"),
         (["evaluate", "PHOTO", "BROKEN", "fire"], "image"),
         (["evaluate", "PHOTO", "PHOTO", "a photo"], "same as the source text"),
-        (["evaluate", "PHOTO", "PHOTO", "fire", "--encoders", "nobody"], "--encoders"),
+        (["evaluate", "PHOTO", "PHOTO", "fire", "--encoder-set", "nobody"], "--encoder-set"),
         (["classify", "PHOTO", "fire", "", "--server", "TARGET"], "LABELS[1]"),
     ],
 )

@@ -18,12 +18,13 @@ from clipstyler_client import (
     AsyncClient,
     Client,
     InvalidRequestError,
+    Job,
     OptionError,
     Progress,
     ServerUnavailableError,
     StylizeError,
     StylizeOptions,
-    jobs,
+    Upload,
 )
 from typer.testing import CliRunner
 
@@ -47,8 +48,8 @@ def client(server: Server) -> Iterator[Client]:
         yield connected
 
 
-def create(text: str = "a scripted look", **fields: object) -> jobs.Call[jobs.Job]:
-    return jobs.create(photo(), text, **({"options": SMALL} | fields))
+def create(client: Client, text: str = "a scripted look", options: StylizeOptions = SMALL, **fields: object) -> Job:
+    return client.jobs.create(photo(), text, **options, **fields)
 
 
 def run(*words: object):
@@ -56,75 +57,79 @@ def run(*words: object):
 
 
 def test_a_job_is_created_watched_told_and_fetched(client: Client) -> None:
-    job = client.call(create())
-    result = client.watch(job.name).result()
-    told = client.call(jobs.get(job.name))
+    job = create(client)
+    result = client.jobs.watch(job.name).result()
+    told = client.jobs.get(job.name)
 
-    assert (told.state, told.is_over, told.attempts, told.seed) == ("succeeded", True, 1, 1)
-    assert told.step == told.steps == 3
+    assert (told.state, told.is_finished, told.attempts) == ("succeeded", True, 1)
+    assert told.spec.options["seed"] == 1
+    assert told.step == told.spec.options["steps"] == 3
+    assert told.spec == result.spec
     assert told.created is not None
     assert told.ended is not None
     assert told.created.utcoffset() is not None
-    assert client.download(job.name).data == result.image
-    assert client.download(job.name, "content").data == photo()
+    assert client.jobs.download(job.name).data == result.image
+    assert client.jobs.download(job.name, "content").data == photo()
 
 
 def test_a_job_is_created_once(client: Client) -> None:
-    terms = jobs.Terms(request_id=str(uuid.uuid4()))
-    assert client.call(create(terms=terms)).name == client.call(create(terms=terms)).name
+    request_id = str(uuid.uuid4())
+    assert create(client, request_id=request_id).name == create(client, request_id=request_id).name
     with pytest.raises(StylizeError) as caught:
-        client.call(create("another look", terms=terms))
+        create(client, "another look", request_id=request_id)
     assert caught.value.reason == "REQUEST_ID_REUSED"
 
 
 def test_jobs_are_listed_newest_first_over_all_pages(client: Client) -> None:
-    made = [client.call(create()).name for _ in range(3)]
-    first = client.call(jobs.page(page_size=2))
+    made = [create(client).name for _ in range(3)]
+    first = client.jobs.page(page_size=2)
     assert [job.name for job in first.jobs] == made[:0:-1]
     assert first.next_token
-    assert [job.name for job in client.list_jobs()][:3] == made[::-1]
+    assert [job.name for job in client.jobs.list()][:3] == made[::-1]
 
 
 def test_cancel_and_delete(client: Client) -> None:
-    job = client.call(create("step=0.05 slow", options=SLOW))
+    job = create(client, "step=0.05 slow", SLOW)
     with pytest.raises(StylizeError) as caught:
-        client.call(jobs.delete(job.name))
-    assert caught.value.reason == "NOT_OVER"
-    client.call(jobs.cancel(job.name))
+        client.jobs.delete(job.name)
+    assert caught.value.reason == "STYLIZATION_NOT_FINISHED"
+    client.jobs.cancel(job.name)
     with pytest.raises(StylizeError) as ended:
-        client.watch(job.name).result()
+        client.jobs.watch(job.name).result()
     assert ended.value.code == "CANCELLED"
-    assert client.call(jobs.cancel(job.name)).cancel_reason == "requested"
-    client.call(jobs.delete(job.name))
+    assert client.jobs.cancel(job.name).cancel_reason == "requested"
+    client.jobs.delete(job.name)
     with pytest.raises(StylizeError) as gone:
-        client.call(jobs.get(job.name))
+        client.jobs.get(job.name)
     assert gone.value.code == "NOT_FOUND"
 
 
 def test_a_large_photo_is_uploaded_in_pieces(client: Client) -> None:
     large = noise_photo(1200, 900)
     assert len(large) > 3 * 2**20
-    job = client.call(jobs.create(client.upload(large), "a scripted look", options=SMALL))
-    client.watch(job.name).result()
-    assert client.download(job.name, "content").data == large
+    uploaded = client.jobs.upload(large)
+    assert isinstance(uploaded, Upload)
+    job = client.jobs.create(uploaded, "a scripted look", **SMALL)
+    client.jobs.watch(job.name).result()
+    assert client.jobs.download(job.name, "content").data == large
 
 
 async def test_the_async_client_does_the_same(server: Server) -> None:
     async with AsyncClient(server.target) as client:
-        uploaded = await client.upload(photo())
-        stream = await client.run(jobs.create(uploaded, "a scripted look", options=SMALL))
-        result = await stream.result()
-        assert (await client.download(result.stylization)).data == result.image
-        assert (await anext(client.list_jobs("succeeded"))).name == result.stylization
+        uploaded = await client.jobs.upload(photo())
+        job = await client.jobs.create(uploaded, "a scripted look", **SMALL)
+        result = await client.jobs.watch(job.name).result()
+        assert (await client.jobs.download(result.stylization)).data == result.image
+        assert (await anext(client.jobs.list("succeeded"))).name == result.stylization
         with pytest.raises(StylizeError):
-            await client.download(str(uuid.uuid4()))
+            await client.jobs.download(str(uuid.uuid4()))
 
 
 def test_a_watch_goes_on_over_a_kill_and_a_restart_of_the_server(server: Server) -> None:
     with Client(server.target) as client:
-        stream = client.run(create("step=0.05 slow", options=SLOW))
+        stream = client.jobs.watch(create(client, "step=0.05 slow", SLOW).name)
         steps = [event.step for event in stream if isinstance(event, Progress) and _kill_once(server, event)]
-        told = client.call(jobs.get(next(client.list_jobs()).name))
+        told = client.jobs.get(next(client.jobs.list()).name)
     assert steps[-1] == 60
     assert (told.state, told.attempts) == ("succeeded", 2)
 
@@ -140,17 +145,17 @@ def _kill_once(server: Server, event: Progress) -> bool:
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_a_call_survives_a_restart_of_the_server_too(server: Server, how: signal.Signals) -> None:
     with Client(server.target) as client:
-        stream = client.stylize(photo(), "step=0.05 slow", options=SLOW)
+        stream = client.stylize(photo(), "step=0.05 slow", **SLOW)
         while not isinstance(next(stream), Progress):
             pass
         threading.Thread(target=lambda: (server.end(how), server.start())).start()
-        assert stream.result().image == client.stylize(photo(), "step=0.05 slow", options=SLOW).result().image
+        assert stream.result().image == client.stylize(photo(), "step=0.05 slow", **SLOW).result().image
 
 
 def test_a_stream_gives_up_on_a_server_that_was_never_there() -> None:
     with Client("127.0.0.1:1") as client:
         begun = time.monotonic()
-        for stream in (client.watch(str(uuid.uuid4())), client.stylize(photo(), "fire")):
+        for stream in (client.jobs.watch(str(uuid.uuid4())), client.stylize(photo(), "fire")):
             with pytest.raises(ServerUnavailableError):
                 stream.result()
     assert time.monotonic() - begun < 40
@@ -159,8 +164,8 @@ def test_a_stream_gives_up_on_a_server_that_was_never_there() -> None:
 def test_a_stream_gives_up_on_a_server_that_does_not_come_back(tmp_path: Path) -> None:
     lost = Server(tmp_path)
     with Client(lost.target) as client:
-        job = client.call(create("step=0.05 slow", options=SLOW))
-        stream = client.watch(job.name, patience_s=0.5)
+        job = create(client, "step=0.05 slow", SLOW)
+        stream = client.jobs.watch(job.name, resume_timeout_s=0.5)
         next(stream)
         lost.end(signal.SIGKILL)
         with pytest.raises(ServerUnavailableError):
@@ -168,22 +173,22 @@ def test_a_stream_gives_up_on_a_server_that_does_not_come_back(tmp_path: Path) -
 
 
 def test_unknown_choices_are_refused_before_any_call(client: Client) -> None:
-    for call in (lambda: jobs.page("lost"), lambda: create(terms=jobs.Terms(priority="now"))):
+    for call in (lambda: client.jobs.page("lost"), lambda: create(client, priority="now")):
         with pytest.raises(OptionError):
             call()
     with pytest.raises(OptionError):
-        client.download("x", "thumbnail")
+        client.jobs.download("x", "thumbnail")
 
 
 def test_bad_input_names_its_field(client: Client) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        client.call(create(terms=jobs.Terms(request_id="seven")))
+        create(client, request_id="seven")
     assert caught.value.violations[0].field == "request_id"
 
 
 def test_the_commands_list_show_watch_fetch_and_delete(server: Server, client: Client, tmp_path: Path) -> None:
     at = ("--server", server.target)
-    name = client.call(create()).name
+    name = create(client).name
     watched = run("jobs", "watch", name, "-o", tmp_path / "watched.png", *at)
     fetched = run("jobs", "download", name, "-o", tmp_path / "fetched.png", *at)
     shown = json.loads(run("jobs", "show", name, "--json", *at).stdout)
@@ -215,7 +220,8 @@ def test_a_detached_stylization_is_a_job(server: Server, client: Client, tmp_pat
     )
     outcome = run(*words, "--server", server.target, "--detach", "--json")
     assert outcome.exit_code == 0, outcome.output
-    assert client.call(jobs.get(json.loads(outcome.stdout)["stylization"])).request_id
+    described = json.loads(outcome.stdout)
+    assert client.jobs.get(described["stylization"]).spec.options == described["options"]
     refused = run(*words, "--detach")
     assert refused.exit_code == 2
     assert "--detach" in refused.stderr
@@ -231,10 +237,12 @@ def test_ctrl_c_leaves_a_detached_job_and_names_it(server: Server, client: Clien
     assert any("step 6/60" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
     told = process.communicate(timeout=30)[1]
-    (job,) = [job for job in client.list_jobs() if job.style_text == "step=0.1 slow"]
+    (job,) = [job for job in client.jobs.list() if job.spec.style_text == "step=0.1 slow"]
     assert process.returncode == 130
-    assert f"the job goes on: clipstyler jobs watch {job.name.rpartition('/')[2]} --server {server.target}" in told
-    assert client.watch(job.name).result().image
+    assert (
+        f"the job keeps running: clipstyler jobs watch {job.name.rpartition('/')[2]} --server {server.target}" in told
+    )
+    assert client.jobs.watch(job.name).result().image
 
 
 @pytest.mark.parametrize("command", ["list", "show", "watch", "cancel", "download", "delete"])

@@ -29,10 +29,10 @@ from clipstyler_client import (
     StylizationCancelledError,
     StylizeError,
     StylizeOptions,
-    Warning,  # noqa: A004
+    Warning,
 )
 
-from clipstyler.v1 import event_pb2, options_pb2, server_service_pb2
+from clipstyler.v1 import error_pb2, image_pb2, options_pb2, server_service_pb2
 from tests.clients.scripted_server import Event, Script, invalid_steps, ordinary, picture, queue_full, result, serving
 
 PHOTO = picture("gray")
@@ -42,7 +42,7 @@ KINDS = [Queued, Started, *[Progress, Preview] * 3, Heartbeat, Warning, Gap, Res
 def chunked(parts: list[tuple[int, bytes]], whole: bytes) -> Script:
     def script(_request: object, _context: object) -> Iterator[Event]:
         for offset, data in parts:
-            yield Event(chunk=event_pb2.Chunk(offset=offset, data=data))
+            yield Event(chunk=Event.Chunk(offset=offset, data=data))
         yield result(whole, inline=False)
 
     return script
@@ -52,7 +52,7 @@ def endless(_request: object, context: grpc.ServicerContext) -> Iterator[Event]:
     step = 0
     while context.is_active():
         step += 1
-        yield Event(progress=event_pb2.Progress(step=step, steps=10**6))
+        yield Event(progress=Event.Progress(step=step, steps=10**6))
 
 
 def test_all_events_arrive_in_order_and_the_result_is_last() -> None:
@@ -82,8 +82,10 @@ def test_a_result_is_complete_and_can_be_saved(tmp_path: Path) -> None:
     with serving() as server, Client(server.target) as client:
         end = client.stylize(PHOTO, "fire").result()
     assert end.save(tmp_path / "out.png").read_bytes() == picture()
-    assert (end.seed, end.width, end.height, end.format, end.device) == (7, 64, 48, "png", "cpu")
-    assert end.options == StylizeOptions(preset="draft", steps=3, seed=7, encoders="pocket", weight_patch=9000)
+    assert (end.seed, end.width, end.height, end.format) == (7, 64, 48, "png")
+    assert (end.device, end.provider, end.threads) == ("cpu", "torch-cpu", 1)
+    assert (end.spec.style_text, end.spec.source_text) == ("fire", "a Photo")
+    assert end.options == StylizeOptions(preset="draft", steps=3, seed=7, encoder_set="pocket", weight_patch=9000)
     assert end.models[0].digest == "ab" * 32
     assert end.timings == {"queued": 0, "decode": 0, "prepare": 0, "optimize": 1, "encode": 0}
 
@@ -106,7 +108,7 @@ def test_a_result_that_arrives_broken_is_never_handed_out(parts: list[tuple[int,
 
 def test_a_stream_that_ends_without_a_result_is_an_error() -> None:
     def silent(_request: object, _context: object) -> Iterator[Event]:
-        yield Event(queued=event_pb2.Queued())
+        yield Event(queued=Event.Queued())
 
     with (
         serving(silent) as server,
@@ -124,30 +126,32 @@ def test_options_travel_as_given_and_what_is_not_given_stays_absent(tmp_path: Pa
     )
     with serving() as server, Client(server.target) as client:
         client.stylize(
-            photo, "fire", options=options, previews=PreviewOptions(every_steps=0, format="webp"), result_format="jpeg"
+            photo, "fire", previews=PreviewOptions(every_steps=0, format="webp"), result_format="jpeg", **options
         ).result()
         (request,) = server.requests
-    assert request.image == PHOTO
-    assert not request.HasField("source_text")
-    assert request.options.preset == options_pb2.PRESET_PAPER
-    assert request.options.HasField("seed")
-    assert not request.options.HasField("steps")
-    assert request.options.weights.HasField("total_variation")
-    assert not request.options.weights.HasField("patch")
-    assert (request.previews.every_steps, request.previews.HasField("max_size")) == (0, False)
-    assert request.result_format == options_pb2.IMAGE_FORMAT_JPEG
+    spec = request.spec
+    assert spec.image == PHOTO
+    assert not spec.HasField("source_text")
+    assert spec.options.preset == options_pb2.PRESET_PAPER
+    assert spec.options.HasField("seed")
+    assert not spec.options.HasField("steps")
+    assert spec.options.HasField("weight_tv")
+    assert not spec.options.HasField("weight_patch")
+    assert (spec.previews.every_steps, spec.previews.HasField("max_size")) == (0, False)
+    assert spec.result_format == image_pb2.IMAGE_FORMAT_JPEG
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (StylizeOptions(preset="fast"), "preset: 'fast' is unknown: use one of draft, paper"),
-        (StylizeOptions(steps=-1), "steps: -1 does not fit"),
+        (StylizeOptions(preset="fast"), "preset: 'fast' does not fit: 'fast' is unknown: use one of draft, paper"),
+        (StylizeOptions(steps=2**31), "steps: 2147483648 does not fit"),
+        (StylizeOptions(tau=0.7), "tau: is unknown: use one of preset, size"),
     ],
 )
 def test_an_option_that_cannot_be_sent_is_refused_here(options: StylizeOptions, message: str) -> None:
     with Client("127.0.0.1:1") as client, pytest.raises(ValueError, match=message):
-        client.stylize(PHOTO, "fire", options=options)
+        client.stylize(PHOTO, "fire", **options)
 
 
 def test_a_refused_field_is_named() -> None:
@@ -158,7 +162,7 @@ def test_a_refused_field_is_named() -> None:
     ):
         client.stylize(PHOTO, "fire").result()
     assert caught.value.reason == "INVALID_FIELD"
-    assert caught.value.violations == (FieldViolation("options.steps", "must be 1 or more"),)
+    assert caught.value.violations == (FieldViolation("spec.options.steps", "must be 1 or more"),)
 
 
 async def test_a_refused_field_is_named_to_the_async_client_too() -> None:
@@ -166,7 +170,7 @@ async def test_a_refused_field_is_named_to_the_async_client_too() -> None:
         async with AsyncClient(server.target) as client:
             with pytest.raises(InvalidRequestError) as caught:
                 await client.stylize(PHOTO, "fire").result()
-    assert caught.value.violations[0].field == "options.steps"
+    assert caught.value.violations[0].field == "spec.options.steps"
 
 
 def test_a_full_queue_says_when_to_try_again() -> None:
@@ -197,19 +201,27 @@ def test_a_server_that_is_not_there_is_unavailable() -> None:
 
 def test_a_failure_during_the_work_carries_its_status() -> None:
     def failing(_request: object, _context: object) -> Iterator[Event]:
-        failed = event_pb2.Failed()
-        failed.status.code = grpc.StatusCode.UNAVAILABLE.value[0]
-        failed.status.message = "the worker crashed"
-        yield Event(failed=failed)
+        error = error_pb2.Error(
+            code=error_pb2.Error.CODE_UNAVAILABLE,
+            reason="WORKER_CRASHED",
+            message="the worker crashed",
+            field_violations=[error_pb2.Error.FieldViolation(field="spec.image", description="odd")],
+            metadata={"problem": "crashed"},
+        )
+        error.retry_delay.FromSeconds(3)
+        yield Event(failed=Event.Failed(error=error))
 
     with serving(failing) as server, Client(server.target) as client, pytest.raises(ServerUnavailableError) as caught:
         client.stylize(PHOTO, "fire").result()
-    assert caught.value.message == "the worker crashed"
+    error = caught.value
+    assert (error.message, error.reason) == ("the worker crashed", "WORKER_CRASHED")
+    assert (error.retry_delay_s, error.metadata) == (3, {"problem": "crashed"})
+    assert error.violations == (FieldViolation("spec.image", "odd"),)
 
 
 def test_a_cancelled_stylization_is_an_error_of_its_own() -> None:
     def cancelled(_request: object, _context: object) -> Iterator[Event]:
-        yield Event(cancelled=event_pb2.Cancelled(step=4))
+        yield Event(cancelled=Event.Cancelled(step=4))
 
     with (
         serving(cancelled) as server,
@@ -245,13 +257,13 @@ def test_the_server_describes_itself() -> None:
     with serving() as server, Client(server.target) as client:
         info = client.server_info()
     assert (info.version, info.limits["max_image_bytes"], info.capacity) == ("1.2.3", 1000, 16)
-    assert info.encoders[0].calibration.threshold == 0.25
+    assert info.encoder_sets[0].calibration == {"threshold": 0.25}
     assert info.workers[0].state == "idle"
 
 
 def test_waiting_for_a_server_that_does_not_get_ready_ends() -> None:
     with serving() as server, Client(server.target) as client:
-        server.worker_state = server_service_pb2.WORKER_STATE_STARTING
+        server.worker_state = server_service_pb2.ServerInfo.Worker.STATE_STARTING
         with pytest.raises(ServerUnavailableError, match="still starting"):
             client.wait_until_ready(0.3)
 
@@ -273,3 +285,10 @@ def test_the_client_is_light() -> None:
         "sys.exit(f'imported {heavy & set(sys.modules)}' if heavy & set(sys.modules) else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_result_is_kept_after_the_events() -> None:
+    with serving() as server, Client(server.target) as client, client.stylize(picture(), "fire") as stream:
+        *_, last = stream
+        assert stream.result() is last
+        assert stream.result() is last

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from clipstyler_cli.main import app
+from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.settings import Settings
-from clipstyler_server.telemetry import Metrics
 from typer.testing import CliRunner
 
 from tests.clients.scripted_server import picture
 from tests.clients.server_process import Server
+from tests.contract import toolchains
 
 ROOT = Path(__file__).parents[2]
+
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md")]
 
 
 def blocks(language: str) -> list[str]:
@@ -42,6 +47,16 @@ def test_python_examples_run(code: str, tmp_path: Path, server: Server) -> None:
     assert list(tmp_path.glob("*.png"))
 
 
+@pytest.mark.parametrize("code", blocks("js"))
+def test_node_examples_run(code: str, tmp_path: Path, server: Server) -> None:
+    (tmp_path / "proto").symlink_to(ROOT / "proto")
+    environment = {**os.environ, "NODE_PATH": str(toolchains.node_modules())}
+    words = ["node", "-e", code.replace("127.0.0.1:50051", server.target)]
+    ran = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert (tmp_path / "glass.png").read_bytes().startswith(b"\x89PNG"), ran.stdout + ran.stderr
+
+
 @pytest.mark.parametrize(
     "line", [x for b in blocks("sh") for x in b.splitlines() if x.startswith("clipstyler stylize")]
 )
@@ -63,9 +78,25 @@ def test_the_example_of_exported_encoders_runs() -> None:
 
 def test_make_targets_of_the_documents_exist() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    for document in ("README.md", "CONTRIBUTING.md", "docs/how-it-works.md", "docs/contract.md", "docs/encoders.md"):
-        for target in re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)", (ROOT / document).read_text(), re.MULTILINE):
+    for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"^make ([a-z-]+)|`make ([a-z-]+)", document.read_text(), re.MULTILINE):
             assert re.search(rf"^{''.join(target)}:", makefile, re.MULTILINE), (document, target)
+
+
+@pytest.mark.parametrize("page", DOCUMENTS, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())
+    local = [target for target in targets if "://" not in target]
+    assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+def test_every_decision_is_in_the_index_with_its_status_and_date() -> None:
+    folder = ROOT / "docs" / "decisions"
+    index = (folder / "README.md").read_text()
+    for page in sorted(folder.glob("0*.md")):
+        title, status = re.match(r"# (.+)\n\n(Status: .+)\n", page.read_text()).groups()
+        assert re.fullmatch(r"Status: (accepted|superseded by \[\d{4}\]\(.+\)) · \d{4}-\d\d-\d\d", status), page.name
+        assert f"[{title}]({page.name})" in index, page.name
 
 
 def test_every_setting_is_documented_with_its_default() -> None:

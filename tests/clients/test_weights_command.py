@@ -12,8 +12,9 @@ from clipstyler_cli.main import app
 from typer.testing import CliRunner, Result
 
 from benchmarks.random_checkpoints import TINY_CLIP, write_encoders
-from clipstyler.encoders import golden, registry
+from clipstyler.encoders import registry
 from clipstyler.encoders.weights.sources import Remote, Weights
+from clipstyler.evaluation import verification
 from tests.weights_server import Publisher, publishing
 
 CLIP, CONTENT = b"weights of a CLIP" * 1000, b"weights of a VGG19" * 1000
@@ -116,4 +117,4 @@ def test_the_golden_check_goes_through_the_whole_chain() -> None:
 
 def test_the_golden_check_fails_on_weights_that_know_nothing(tmp_path: Path) -> None:
     encoders = registry.load(str(write_encoders(tmp_path / "random", TINY_CLIP)))
-    assert not all(check.passed for check in golden.check_zero_shot(encoders))
+    assert not all(check.passed for check in verification.check_zero_shot(encoders))

@@ -53,6 +53,6 @@ async def launch(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Server
     async with launching(tmp_path) as launch_plain:
 
         async def launch(*arguments: str, **settings: object) -> ServerProcess:
-            return await launch_plain(*arguments, **({"tidy_every_s": 0.5, "restart_delay_s": 0.05} | settings))
+            return await launch_plain(*arguments, **({"retention_interval_s": 0.5, "restart_delay_s": 0.05} | settings))
 
         yield launch

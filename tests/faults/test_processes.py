@@ -17,9 +17,9 @@ import psutil
 import pytest
 
 from clipstyler.v1.options_pb2 import StylizationOptions
-from clipstyler.v1.stylization_pb2 import STATE_FAILED, STATE_SUCCEEDED
-from tests.faults.ledger import Ledger
-from tests.service.harness import eventually, order, photo, reason
+from clipstyler.v1.stylization_pb2 import Stylization
+from tests.faults.job_audit import JobAudit
+from tests.service.harness import eventually, order, photo
 from tests.service.process import ServerProcess
 
 pytestmark = pytest.mark.timeout(1200)
@@ -48,10 +48,10 @@ async def test_a_server_killed_at_random_points_loses_no_job(launch, scale, figu
     chance, restarts = random.Random(11), []
     server = await (await launch()).ready()
     data_dir = server.settings["data_dir"]
-    ledger = Ledger(data_dir)
+    audit = JobAudit(data_dir)
     for number in range(scale(4, 50)):
         asked = order(f"step=0.03 number {number}", options=steps(chance.randint(5, 25)), image=photo(90 + number))
-        creating = asyncio.create_task(ledger.create(server, asked))
+        creating = asyncio.create_task(audit.create(server, asked))
         await asyncio.sleep(chance.uniform(0, 0.8))
         server.process.kill()
         await server.process.wait()
@@ -59,19 +59,19 @@ async def test_a_server_killed_at_random_points_loses_no_job(launch, scale, figu
         begun = time.monotonic()
         server = await (await launch(data_dir=data_dir)).ready()
         restarts.append(time.monotonic() - begun)
-        assert await ledger.create(server, asked)
-        await ledger.note_ends(server)
-    figures.update({"kills": len(restarts), **await ledger.holds(server)})
+        assert await audit.create(server, asked)
+        await audit.note_ends(server)
+    figures.update({"kills": len(restarts), **await audit.holds(server)})
     # A job that was at work under two servers that were killed is not run a third time.
-    failed = [job for job in await ledger.note_ends(server) if job.state == STATE_FAILED]
-    assert all((reason(job.error), job.attempts) == ("SERVER_RESTARTED", 2) for job in failed)
+    failed = [job for job in await audit.note_ends(server) if job.state == Stylization.STATE_FAILED]
+    assert all((job.error.reason, job.attempt_count) == ("SERVER_RESTARTED", 2) for job in failed)
     figures["ready again after, median s"] = round(statistics.median(restarts), 2)
 
 
 async def test_a_killed_client_ends_its_call_and_no_durable_job(launch, scale, figures, tmp_path):
     chance = random.Random(5)
     server = await (await launch()).ready()
-    ledger = Ledger(server.settings["data_dir"])
+    audit = JobAudit(server.settings["data_dir"])
     rounds = scale(2, 20)
     for number in range(rounds):
         trace = tmp_path / f"trace-{number}"
@@ -86,10 +86,10 @@ async def test_a_killed_client_ends_its_call_and_no_durable_job(launch, scale, f
         await asyncio.gather(call.wait(), job.wait())
     after = [line["steps_after_cancel"] for line in server.lines if line["event"] == "job_stopped"]
     assert max(after) <= 1
-    ends = await ledger.all_over(server)
+    ends = await audit.all_over(server)
     assert ends == {"succeeded": rounds, "cancelled": rounds}
     figures.update({"clients killed": 2 * rounds, **ends, "most steps after the end of a call": max(after)})
-    await ledger.no_orphans()
+    await audit.no_orphans()
 
 
 def stopped(server: ServerProcess) -> int:
@@ -99,11 +99,11 @@ def stopped(server: ServerProcess) -> int:
 async def test_a_watcher_frozen_for_a_long_time_gets_the_end_and_costs_nobody_anything(launch, scale, figures):
     pause_s = scale(3, 60)
     server = await (await launch()).ready()
-    ledger = Ledger(server.settings["data_dir"])
+    audit = JobAudit(server.settings["data_dir"])
     front = psutil.Process(server.process.pid)
     count = int(pause_s / 0.2)
     frozen = await begin_client(server, "job", "step=0.2 side=512 x", count)
-    (job,) = await ledger.note_ends(server)
+    (job,) = await audit.note_ends(server)
     before = front.memory_info().rss
     begun = time.monotonic()
     frozen.send_signal(signal.SIGSTOP)
@@ -120,7 +120,7 @@ async def test_a_watcher_frozen_for_a_long_time_gets_the_end_and_costs_nobody_an
     figures.update(
         {"frozen for s": pause_s, "front grew by MiB": round(grown / 2**20, 1), "frozen got": told["events"]}
     )
-    await ledger.holds(server)
+    await audit.holds(server)
 
 
 async def watch_to_end(server: ServerProcess, name: str) -> str:
@@ -128,7 +128,7 @@ async def watch_to_end(server: ServerProcess, name: str) -> str:
     _, _, watching = server.begin_watch(name)
     outcome = await watching
     assert outcome.kinds()[-1] == "result"
-    data = b"".join(chunk.data for chunk in outcome.only("chunk")) or outcome.result.image.data
+    data = b"".join(chunk.data for chunk in outcome.only("chunk")) or outcome.result.image_data
     return hashlib.sha256(data).hexdigest()
 
 
@@ -136,46 +136,49 @@ async def watch_to_end(server: ServerProcess, name: str) -> str:
 async def test_a_worker_at_random_points(launch, scale, figures, how):
     chance = random.Random(3)
     server = await (await launch(stall_timeout_s=1.0)).ready()
-    ledger = Ledger(server.settings["data_dir"])
+    audit = JobAudit(server.settings["data_dir"])
     rounds, reasons = scale(2, 8), []  # the delay before a restart doubles each time
     for number in range(rounds):
-        hit = await ledger.create(server, order(f"step=0.03 hit {number}", options=steps(100)))
-        queued = await ledger.create(server, order(f"queued {number}"))
+        hit = await audit.create(server, order(f"step=0.03 hit {number}", options=steps(100)))
+        queued = await audit.create(server, order(f"queued {number}"))
         await asyncio.sleep(chance.uniform(0, 0.6))
         (await optimizer_of(server)).send_signal(how)
-        reasons.append(reason((await server.watch(hit)).only("failed")[0].status))
+        reasons.append((await server.watch(hit)).only("failed")[0].error.reason)
         assert (await server.watch(queued)).kinds()[-1] == "result"
     assert set(reasons) == {"WORKER_CRASHED"}
-    ends = await ledger.holds(server)
+    ends = await audit.holds(server)
     assert (ends["failed"], ends["succeeded"]) == (rounds, rounds)
     figures.update({"workers lost": rounds, **ends})
 
 
 async def test_the_real_optimizer_and_its_server_are_killed(launch, figures):
-    settings = {"encoders": "pocket", "nice": 0}
+    settings = {"encoder_sets": "pocket", "nice": 0}
     server = await (await launch("clipstyler_server", **settings)).ready()
-    ledger = Ledger(server.settings["data_dir"])
+    audit = JobAudit(server.settings["data_dir"])
     look = {"size": 96, "patches": 4}
-    wanted = await ledger.create(server, order("fire", options=StylizationOptions(steps=12, **look)))
-    whole = (await server.watch(wanted)).result.image.sha256
+    wanted = await audit.create(server, order("fire", options=StylizationOptions(steps=12, **look)))
+    whole = (await server.watch(wanted)).result.result.image.sha256
 
-    crashed = await ledger.create(server, order("gold", options=StylizationOptions(size=96, steps=400)))
-    again = await ledger.create(server, order("fire", options=StylizationOptions(steps=12, **look)))
+    crashed = await audit.create(server, order("gold", options=StylizationOptions(size=96, steps=400)))
+    again = await audit.create(server, order("fire", options=StylizationOptions(steps=12, **look)))
     await first_step(server, crashed)
     (await optimizer_of(server)).kill()
-    assert reason((await server.watch(crashed)).only("failed")[0].status) == "WORKER_CRASHED"
-    assert (await server.watch(again)).result.image.sha256 == whole
+    assert (await server.watch(crashed)).only("failed")[0].error.reason == "WORKER_CRASHED"
+    assert (await server.watch(again)).result.result.image.sha256 == whole
 
-    interrupted = await ledger.create(server, order("fire", options=StylizationOptions(steps=60, **look)))
+    interrupted = await audit.create(server, order("fire", options=StylizationOptions(steps=60, **look)))
     await first_step(server, interrupted)
     server.process.kill()
     await server.process.wait()
     server = await (await launch("clipstyler_server", data_dir=server.settings["data_dir"], **settings)).ready()
-    resumed = (await server.watch(interrupted)).result.image.sha256
-    undisturbed = await ledger.create(server, order("fire", options=StylizationOptions(steps=60, **look)))
-    assert (await server.watch(undisturbed)).result.image.sha256 == resumed
-    assert [(await server.get(name)).state for name in (crashed, interrupted)] == [STATE_FAILED, STATE_SUCCEEDED]
-    figures.update({"kills": 2, **await ledger.holds(server)})
+    resumed = (await server.watch(interrupted)).result.result.image.sha256
+    undisturbed = await audit.create(server, order("fire", options=StylizationOptions(steps=60, **look)))
+    assert (await server.watch(undisturbed)).result.result.image.sha256 == resumed
+    assert [(await server.get(name)).state for name in (crashed, interrupted)] == [
+        Stylization.STATE_FAILED,
+        Stylization.STATE_SUCCEEDED,
+    ]
+    figures.update({"kills": 2, **await audit.holds(server)})
 
 
 async def first_step(server: ServerProcess, name: str) -> None:

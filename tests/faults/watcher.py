@@ -10,7 +10,7 @@ import json
 import sys
 from collections import Counter
 
-from clipstyler_client import Client, PreviewOptions, Progress, Result, StylizeOptions, jobs
+from clipstyler_client import Client, PreviewOptions, Progress, Result, StylizeOptions
 
 from tests.service.harness import photo
 
@@ -22,9 +22,11 @@ def main() -> None:
     options = StylizeOptions(size=512, steps=int(steps), patches=2, seed=1)
     with Client(target) as client:
         if kind == "call":
-            stream = client.stylize(photo(512, 384), style_text, options=options, previews=PREVIEWS)
+            stream = client.stylize(photo(512, 384), style_text, previews=PREVIEWS, **options)
         else:
-            stream = client.run(jobs.create(photo(512, 384), style_text, options=options, previews=PREVIEWS))
+            stream = client.jobs.watch(
+                client.jobs.create(photo(512, 384), style_text, previews=PREVIEWS, **options).name
+            )
         counted: Counter[str] = Counter()
         for event in stream:
             counted[type(event).__name__] += 1

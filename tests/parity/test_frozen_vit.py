@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks.random_checkpoints import TINY_CLIP
-from clipstyler.encoders.frozen_vit import FrozenAttention, quicken
+from clipstyler.encoders.frozen_vit import FrozenAttention, optimize_in_place
 
 
 @pytest.mark.parametrize("quick_gelu", [True, False])
@@ -18,7 +18,7 @@ def test_it_computes_the_same(quick_gelu: bool) -> None:
         torch.manual_seed(0)
         plain = open_clip.CLIP(**TINY_CLIP, quick_gelu=quick_gelu).eval().requires_grad_(False)
     fast = copy.deepcopy(plain)
-    quicken(fast)
+    optimize_in_place(fast)
     blocks = fast.visual.transformer.resblocks
     assert all(isinstance(block.attn, FrozenAttention) for block in blocks)
     assert all(isinstance(block.mlp.gelu, torch.nn.SiLU) == quick_gelu for block in blocks)

@@ -15,12 +15,12 @@ from clipstyler.config import resolve
 from clipstyler.encoders import registry
 from clipstyler.encoders.onnx.encoders import OnnxEncoders
 from clipstyler.encoders.onnx.export import export
-from clipstyler.encoders.onnx.parity import demand_parity
+from clipstyler.encoders.onnx.parity import check_parity
 from clipstyler.encoders.onnx.providers import SessionOptions
 from clipstyler.encoders.torch_encoders import TorchEncoders
 from clipstyler.events import Progress, Result
 from clipstyler.imaging import decode
-from clipstyler.stylizer import stylize
+from tests.running import stylize
 
 PHOTO = Path(__file__).parents[2] / "examples" / "cat.jpg"
 
@@ -45,7 +45,7 @@ def test_the_papers_encoders_stylize_at_full_size(tmp_path: Path) -> None:
     for half in (False, True):
         export(encoders, tmp_path / "onnx", half=half)
         exported = OnnxEncoders(tmp_path / "onnx", SessionOptions(("cpu",)))
-        demand_parity(TorchEncoders(encoders), exported)
+        assert check_parity(TorchEncoders(encoders), exported).holds
         assert (exported.image_size, exported.embedding_dim) == (224, 512)
 
     draft = resolve(encoders.calibration, steps=2, patches=4)
@@ -54,5 +54,5 @@ def test_the_papers_encoders_stylize_at_full_size(tmp_path: Path) -> None:
         assert isinstance(event, Progress)
         assert math.isfinite(event.losses.total)
     assert isinstance(result, Result)
-    assert result.picture.rgb.shape == (170, 256, 3)
+    assert result.image.rgb.shape == (170, 256, 3)
     assert [len(model.digest) for model in result.models] == [64, 64]

@@ -12,7 +12,7 @@ from clipstyler.config import resolve
 from clipstyler.encoders.registry import load
 from clipstyler.events import Result
 from clipstyler.imaging import decode
-from clipstyler.stylizer import stylize
+from tests.running import stylize
 
 PHOTO = Path(__file__).parents[2] / "examples" / "cat.jpg"
 
@@ -27,5 +27,5 @@ def test_a_run_on_cuda_goes_as_on_the_cpu() -> None:
         *_, last = stylize(decode(PHOTO.read_bytes()), "fire", encoders, config, seed=1)
         assert isinstance(last, Result)
         assert last.device.startswith(device)
-        results[device] = last.picture.rgb.astype(int)
+        results[device] = last.image.rgb.astype(int)
     assert np.abs(results["cpu"] - results["cuda"]).mean() < 2

@@ -22,10 +22,11 @@ from PIL import Image
 
 from clipstyler.v1 import server_service_pb2, server_service_pb2_grpc, stylization_service_pb2_grpc
 from clipstyler.v1 import stylization_service_pb2 as pb
-from clipstyler.v1.event_pb2 import Image as ImageMessage
+from clipstyler.v1.error_pb2 import Error
 from clipstyler.v1.event_pb2 import StylizationEvent
+from clipstyler.v1.image_pb2 import ImageMetadata
 from clipstyler.v1.options_pb2 import StylizationOptions
-from clipstyler.v1.stylization_pb2 import IMAGE_KIND_RESULT, ImageKind, Stylization
+from clipstyler.v1.stylization_pb2 import Stylization, StylizationSpec
 from clipstyler.v1.stylization_service_pb2 import CreateStylizationRequest, StylizeRequest
 
 PATIENCE_S = 30.0
@@ -54,20 +55,27 @@ def noise_photo(width: int, height: int, image_format: str = "PNG") -> bytes:
     return buffer.getvalue()
 
 
-def request(style_text: str = "a scripted look", **fields: object) -> StylizeRequest:
-    """A small valid request; `options` and `previews` are merged into small ones."""
+SPEC_FIELDS = {field.name for field in StylizationSpec.DESCRIPTOR.fields}
+
+
+def spec(style_text: str = "a scripted look", **fields: object) -> StylizationSpec:
+    """A small valid spec; `options` are merged into small ones."""
     options = StylizationOptions(size=64, steps=3, patches=2, seed=1)
     options.MergeFrom(fields.pop("options", StylizationOptions()))
-    values = {"image": photo(), "style_text": style_text, "options": options} | fields
-    return StylizeRequest(**values)
+    photos = {} if "upload" in fields else {"image": photo()}
+    return StylizationSpec(**(photos | {"style_text": style_text, "options": options} | fields))
+
+
+def request(style_text: str = "a scripted look", **fields: object) -> StylizeRequest:
+    """A small valid request; fields are those of the spec or of the request."""
+    own = {name: fields.pop(name) for name in list(fields) if name not in SPEC_FIELDS}
+    return StylizeRequest(spec=spec(style_text, **fields), **own)
 
 
 def order(style_text: str = "a scripted look", **fields: object) -> CreateStylizationRequest:
     """A small valid request for a job, with a request id of its own."""
-    options = StylizationOptions(size=64, steps=3, patches=2, seed=1)
-    options.MergeFrom(fields.pop("options", StylizationOptions()))
-    values = {"image": photo(), "style_text": style_text, "options": options, "request_id": str(uuid.uuid4())} | fields
-    return CreateStylizationRequest(**values)
+    own = {name: fields.pop(name) for name in list(fields) if name not in SPEC_FIELDS}
+    return CreateStylizationRequest(spec=spec(style_text, **fields), **({"request_id": str(uuid.uuid4())} | own))
 
 
 async def refusal(answer: Awaitable[object]) -> status_pb2.Status:
@@ -151,11 +159,11 @@ class Caller:
     async def delete(self, name: str) -> None:
         await self.stub.DeleteStylization(pb.DeleteStylizationRequest(name=name))
 
-    async def image(self, name: str, kind: ImageKind = IMAGE_KIND_RESULT) -> tuple[ImageMessage, bytes]:
+    async def image(self, name: str, kind: int = Stylization.IMAGE_KIND_RESULT) -> tuple[ImageMetadata, bytes]:
         parts = [
             part async for part in self.stub.GetStylizationImage(pb.GetStylizationImageRequest(name=name, kind=kind))
         ]
-        return parts[0].image, b"".join(part.chunk.data for part in parts[1:])
+        return parts[0].metadata, b"".join(part.data for part in parts[1:])
 
     async def watch(self, name: str, after: int = 0) -> Outcome:
         """Watch a job to its end."""
@@ -180,8 +188,8 @@ class Harness(Caller):
         self.stub = stylization_service_pb2_grpc.StylizationServiceStub(channel)
         self.info_stub = server_service_pb2_grpc.ServerServiceStub(channel)
 
-    async def info(self) -> server_service_pb2.GetServerInfoResponse:
-        return await self.info_stub.GetServerInfo(server_service_pb2.GetServerInfoRequest())
+    async def info(self) -> server_service_pb2.ServerInfo:
+        return (await self.info_stub.GetServerInfo(server_service_pb2.GetServerInfoRequest())).server_info
 
     async def stylize(self, asked: StylizeRequest, timeout: float = PATIENCE_S) -> Outcome:
         return await collect(self.stub.Stylize(asked, timeout=timeout))
@@ -233,7 +241,7 @@ def settings(**changes: object) -> Settings:
     plain = {
         "port": 0,
         "http_port": 0,
-        "encoders": "scripted,other",
+        "encoder_sets": "scripted,other",
         "threads": 1,
         "queue_capacity": 200,
         "restart_delay_s": 0.05,
@@ -242,3 +250,10 @@ def settings(**changes: object) -> Settings:
         "data_dir": tempfile.mkdtemp(prefix="clipstyler-"),
     }
     return Settings(**(plain | changes))
+
+
+def same_error(error: Error, status: status_pb2.Status) -> bool:
+    """Whether a message's error is that of a call."""
+    info = details(status, error_details_pb2.ErrorInfo)
+    shown = (error.code, error.message, error.reason, dict(error.metadata))
+    return shown == (status.code, status.message, info.reason, dict(info.metadata))

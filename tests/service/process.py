@@ -85,7 +85,7 @@ async def launching(folder: Path) -> AsyncIterator[Callable[..., Awaitable[Serve
     launched: list[ServerProcess] = []
 
     async def launch(module: str = "tests.service.serve_scripted", **settings: object) -> ServerProcess:
-        plain = {"port": 0, "http_port": 0, "encoders": "scripted", "threads": 1, "data_dir": mkdtemp(dir=folder)}
+        plain = {"port": 0, "http_port": 0, "encoder_sets": "scripted", "threads": 1, "data_dir": mkdtemp(dir=folder)}
         settings = plain | {"evaluator": False} | settings
         environment = {f"CLIPSTYLER_{name.upper()}": str(value) for name, value in settings.items()}
         process = await asyncio.create_subprocess_exec(

@@ -8,7 +8,7 @@ at=N         see hold, die, fail and oom
 die=1        end the process at the step `at`
 fail=1       raise at the step `at`
 oom=1        run out of memory at the step `at`
-caution=CODE say CODE before the first step
+warning=CODE warn with CODE before the first step
 side=N       the result is N x N px of noise
 trace=PATH   append "step N" for every step begun and "closed" at the end
 times=PATH   append the monotonic time of every step begun, in seconds
@@ -23,64 +23,75 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from clipstyler_server.engine.base import Encoders, Model, Order, WorkerInfo
-from clipstyler_server.engine.workload import Notice, OptimizerOptions, Outcome, Step, UnfitError
+from clipstyler_server.workers.engine import EngineInfo, StartupError, Task
+from clipstyler_server.workers.optimizer.workload import LibraryEvent, OptimizerOptions
 
 from clipstyler.config import Calibration
-from clipstyler.events import Losses
+from clipstyler.encoders.description import EncoderDescription, EncoderModel
+from clipstyler.events import Losses, Preview, Progress, Result, Started, Timings, Warning
 from clipstyler.imaging import Picture
 
 LOSSES = Losses(12.5, 0.5, 0.25, 0.125, 2.0)
-MODELS = (Model("scripted", "ab" * 32),)
+MODELS = (EncoderModel("scripted", "ab" * 32),)
 VERSIONS = {"scripted": "1"}
 
 
 def make(options: OptimizerOptions) -> Script:
-    if "unfit" in options.encoders:
-        raise UnfitError("the encoders 'unfit' cannot be loaded: this is a test")
+    if "unfit" in options.encoder_sets:
+        raise StartupError("the encoders 'unfit' cannot be loaded: this is a test")
     return Script(options)
 
 
 class Script:
-    def __init__(self, options: OptimizerOptions) -> None:
-        encoders = tuple(Encoders(name, f"scripted {name}", MODELS, Calibration()) for name in options.encoders)
-        self.info = WorkerInfo(encoders, "cpu", "scripted", options.threads, VERSIONS)
+    def __init__(self, options: OptimizerOptions, calibration: Calibration | None = None) -> None:
+        encoder_sets = tuple(
+            EncoderDescription(name, f"scripted {name}", MODELS, calibration or Calibration())
+            for name in options.encoder_sets
+        )
+        self.info = EngineInfo(encoder_sets, "cpu", "scripted", options.threads, VERSIONS)
 
-    def stylize(self, order: Order) -> Iterator[Notice | Step | Outcome]:
-        words = dict(word.split("=", 1) for word in order.style_text.split() if "=" in word)
+    def stylize(self, task: Task) -> Iterator[LibraryEvent]:
+        words = dict(word.split("=", 1) for word in task.spec.style_text.split() if "=" in word)
         trace = Path(words["trace"]) if "trace" in words else None
         try:
-            yield from self._steps(order, words, trace)
+            yield from self._steps(task, words, trace)
         finally:
             _note(trace, "closed")
 
-    def _steps(self, order: Order, words: dict[str, str], trace: Path | None) -> Iterator[Notice | Step | Outcome]:
-        rng = np.random.default_rng([order.seed, zlib.crc32(order.style_text.encode())])
-        steps, step_s = order.config.steps, float(words.get("step", 0))
+    def _steps(self, task: Task, words: dict[str, str], trace: Path | None) -> Iterator[LibraryEvent]:
+        spec, width, height = task.spec, task.picture.width, task.picture.height
+        # The threshold stands for everything that a calibration decides.
+        rng = np.random.default_rng([spec.seed, zlib.crc32(f"{spec.style_text} {spec.config.threshold}".encode())])
+        steps, step_s = spec.config.steps, float(words.get("step", 0))
         begun = time.monotonic()
-        if "caution" in words:
-            yield Notice(words["caution"], "something to know")
+        yield Started(steps, width, height, "cpu")
+        if "warning" in words:
+            yield Warning(words["warning"], "something to know")
+        before_s = 0.0
         for number in range(1, steps + 1):
             _note(trace, f"step {number}")
             _note(Path(words["times"]) if "times" in words else None, f"{time.monotonic():.6f}")
             time.sleep(step_s)
             if number == int(words.get("at", 2)):
                 _happen(words)
-            picture = _noise(rng, order.picture.width, order.picture.height)
+            picture = _noise(rng, width, height)
             elapsed = time.monotonic() - begun
+            if spec.previews.wants(number):
+                yield Preview(number, picture)
             remaining = elapsed / number * (steps - number)
-            yield Step(number, steps, LOSSES, 0.5, elapsed, remaining, lambda picture=picture: picture)
+            yield Progress(number, steps, LOSSES, 0.5, elapsed, remaining, elapsed - before_s)
+            before_s = elapsed
         side = int(words.get("side", 0))
-        picture = _noise(rng, side or order.picture.width, side or order.picture.height)
-        yield Outcome(
-            picture=picture,
+        yield Result(
+            image=_noise(rng, side or width, side or height),
+            spec=spec,
             models=MODELS,
             device="cpu",
+            provider="scripted",
             threads=self.info.threads,
             versions=VERSIONS,
             losses=LOSSES,
-            prepare_s=0.0,
-            optimize_s=time.monotonic() - begun,
+            timings=Timings(optimize_s=time.monotonic() - begun),
         )
 
 
@@ -109,3 +120,8 @@ def make_never(options: OptimizerOptions) -> Script:
     """A worker that does not become ready."""
     time.sleep(3600)
     return Script(options)
+
+
+def make_recalibrated(options: OptimizerOptions) -> Script:
+    """A worker whose calibration is another one than before."""
+    return Script(options, Calibration(threshold=0.1))

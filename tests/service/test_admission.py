@@ -10,7 +10,7 @@ import time
 import grpc
 import pytest
 
-from clipstyler.v1.options_pb2 import LossWeights, PreviewOptions, StylizationOptions
+from clipstyler.v1.options_pb2 import PreviewOptions, StylizationOptions
 from tests.service.harness import (
     eventually,
     fields,
@@ -29,7 +29,7 @@ def options(**values: object) -> dict[str, object]:
 
 
 def weights(**values: float) -> dict[str, object]:
-    return options(weights=LossWeights(**values))
+    return options(**{f"weight_{name}": value for name, value in values.items()})
 
 
 def previews(**values: object) -> dict[str, object]:
@@ -37,45 +37,45 @@ def previews(**values: object) -> dict[str, object]:
 
 
 BAD = {
-    "no image": ("image", {"image": b""}),
-    "not an image": ("image", {"image": b"GIF89 this is none"}),
-    "a truncated header": ("image", {"image": photo()[:20]}),
-    "truncated pixels, PNG": ("image", {"image": noise_photo(200, 200)[:-5000]}),
-    "truncated pixels, JPEG": ("image", {"image": noise_photo(400, 400, "JPEG")[:30_000]}),
-    "a header that claims 900 megapixels": ("image", {"image": huge_header()}),
-    "an empty text": ("style_text", {"style_text": ""}),
-    "a blank text": ("style_text", {"style_text": " \n "}),
-    "a text too long": ("style_text", {"style_text": "x" * 501}),
-    "an empty source": ("source_text", {"source_text": ""}),
-    "a source too long": ("source_text", {"source_text": "x" * 501}),
-    "a style that is the source": ("style_text", {"style_text": "a sketch", "source_text": "A  Sketch"}),
-    "a style that is the default source": ("style_text", {"style_text": "a photo"}),
-    "no steps": ("options.steps", options(steps=0)),
-    "too many steps": ("options.steps", options(steps=501)),
-    "a size too small": ("options.size", options(size=63)),
-    "a size too large": ("options.size", options(size=1025)),
-    "no patches": ("options.patches", options(patches=0)),
-    "too many patches": ("options.patches", options(patches=257)),
-    "a seed too large": ("options.seed", options(seed=2**63)),
-    "encoders that are not loaded": ("options.encoders", options(encoders="missing")),
-    "a crop larger than the fitted image": ("options.crop_size", options(crop_size=50)),
-    "a crop too small": ("options.crop_size", options(crop_size=7)),
-    "a learning rate of 0": ("options.learning_rate", options(learning_rate=0)),
-    "a learning rate that is no number": ("options.learning_rate", options(learning_rate=math.nan)),
-    "a threshold too large": ("options.threshold", options(threshold=2.5)),
-    "a contrast too large": ("options.contrast", options(contrast=5)),
-    "a weight that is no number": ("options.weights.patch", weights(patch=math.nan)),
-    "a negative weight": ("options.weights.direction", weights(direction=-1)),
-    "an infinite weight": ("options.weights.content", weights(content=math.inf)),
-    "a negative weight of the variation": ("options.weights.total_variation", weights(total_variation=-1)),
-    "every term off": ("options.weights", weights(direction=0, patch=0, content=0, total_variation=0)),
-    "an unknown preset": ("options.preset", options(preset=99)),
-    "an unknown TV form": ("options.tv_form", options(tv_form=99)),
-    "an unknown fill": ("options.augment_fill", options(augment_fill=99)),
-    "an unknown result format": ("result_format", {"result_format": 99}),
-    "an unknown preview format": ("previews.format", previews(format=99)),
-    "a preview too small": ("previews.max_size", previews(max_size=15)),
-    "a preview too large": ("previews.max_size", previews(max_size=513)),
+    "no image": ("spec.image", {"image": b""}),
+    "not an image": ("spec.image", {"image": b"GIF89 this is none"}),
+    "a truncated header": ("spec.image", {"image": photo()[:20]}),
+    "truncated pixels, PNG": ("spec.image", {"image": noise_photo(200, 200)[:-5000]}),
+    "truncated pixels, JPEG": ("spec.image", {"image": noise_photo(400, 400, "JPEG")[:30_000]}),
+    "a header that claims 900 megapixels": ("spec.image", {"image": huge_header()}),
+    "an empty text": ("spec.style_text", {"style_text": ""}),
+    "a blank text": ("spec.style_text", {"style_text": " \n "}),
+    "a text too long": ("spec.style_text", {"style_text": "x" * 501}),
+    "an empty source": ("spec.source_text", {"source_text": ""}),
+    "a source too long": ("spec.source_text", {"source_text": "x" * 501}),
+    "a style that is the source": ("spec.style_text", {"style_text": "a sketch", "source_text": "A  Sketch"}),
+    "a style that is the default source": ("spec.style_text", {"style_text": "a photo"}),
+    "no steps": ("spec.options.steps", options(steps=0)),
+    "too many steps": ("spec.options.steps", options(steps=501)),
+    "a size too small": ("spec.options.size", options(size=63)),
+    "a size too large": ("spec.options.size", options(size=1025)),
+    "no patches": ("spec.options.patches", options(patches=0)),
+    "too many patches": ("spec.options.patches", options(patches=257)),
+    "a negative seed": ("spec.options.seed", options(seed=-1)),
+    "encoders that are not loaded": ("spec.options.encoder_set", options(encoder_set="missing")),
+    "a crop larger than the fitted image": ("spec.options.crop_size", options(crop_size=50)),
+    "a crop too small": ("spec.options.crop_size", options(crop_size=7)),
+    "a learning rate of 0": ("spec.options.learning_rate", options(learning_rate=0)),
+    "a learning rate that is no number": ("spec.options.learning_rate", options(learning_rate=math.nan)),
+    "a threshold too large": ("spec.options.threshold", options(threshold=2.5)),
+    "a contrast too large": ("spec.options.contrast", options(contrast=5)),
+    "a weight that is no number": ("spec.options.weight_patch", weights(patch=math.nan)),
+    "a negative weight": ("spec.options.weight_direction", weights(direction=-1)),
+    "an infinite weight": ("spec.options.weight_content", weights(content=math.inf)),
+    "a negative weight of the variation": ("spec.options.weight_tv", weights(tv=-1)),
+    "every term off": ("spec.options.weight_patch", weights(direction=0, patch=0, content=0, tv=0)),
+    "an unknown preset": ("spec.options.preset", options(preset=99)),
+    "an unknown TV form": ("spec.options.tv_form", options(tv_form=99)),
+    "an unknown fill": ("spec.options.augment_fill", options(augment_fill=99)),
+    "an unknown result format": ("spec.result_format", {"result_format": 99}),
+    "an unknown preview format": ("spec.previews.format", previews(format=99)),
+    "a preview too small": ("spec.previews.max_size", previews(max_size=15)),
+    "a preview too large": ("spec.previews.max_size", previews(max_size=513)),
 }
 
 
@@ -93,24 +93,32 @@ async def test_every_bad_field_is_named_within_a_second_while_a_long_job_runs(se
     assert wrong == {}
 
     info = await server.info()
-    assert (info.queue.running, info.queue.waiting, info.workers[0].restarts) == (1, 0, 0)
+    assert (info.queue.running_count, info.queue.waiting_count, info.workers[0].restart_count) == (1, 0, 0)
     gate.touch()
     assert (await running).status is None
 
 
-async def test_everything_that_is_wrong_is_told_at_once(server):
-    bad = request("", image=b"x", **options(steps=0, encoders=""), **previews(max_size=1), result_format=99)
+async def test_every_bad_field_is_named_in_one_error(server):
+    bad = request("", image=b"x", **options(steps=0, encoder_set=""), **previews(max_size=1), result_format=99)
     outcome = await server.stylize(bad)
 
-    assert fields(outcome.status) == ["image", "previews.max_size", "result_format", "style_text", "options.steps"]
+    assert fields(outcome.status) == [
+        "spec.style_text",
+        "spec.previews.max_size",
+        "spec.result_format",
+        "spec.options.steps",
+        "spec.image",
+    ]
 
 
 async def test_long_texts_in_errors_do_not_break_their_delivery(server):
     text = "\N{CJK UNIFIED IDEOGRAPH-5B57}" * 500
-    bad = request(text, source_text=text, image=b"x", **options(encoders=""), **previews(max_size=1), result_format=99)
+    bad = request(
+        text, source_text=text, image=b"x", **options(encoder_set=""), **previews(max_size=1), result_format=99
+    )
     for outcome in (
         await server.stylize(bad),
-        await server.stylize(request(**options(encoders="\N{CJK UNIFIED IDEOGRAPH-5B57}" * 100_000))),
+        await server.stylize(request(**options(encoder_set="\N{CJK UNIFIED IDEOGRAPH-5B57}" * 100_000))),
     ):
         assert reason(outcome.status) == "INVALID_FIELD"
         assert outcome.status.message.endswith("...")
@@ -129,13 +137,13 @@ async def test_a_corrupted_photo_is_decoded_or_refused_and_nothing_else(server, 
             image[rng.randrange(rng.choice([40, len(image)]))] = rng.randrange(256)
         asked = request(image=bytes(image[: rng.choice([len(image), rng.randrange(len(image))])]), **options(steps=1))
         outcome = await server.stylize(asked)
-        assert outcome.status is None or fields(outcome.status) == ["image"]
+        assert outcome.status is None or fields(outcome.status) == ["spec.image"]
 
-    assert server.app.supervisor.restarts == 0
+    assert server.app.optimizer.restarts == 0
 
 
 async def test_unknown_encoders_are_answered_with_the_available_ones(server):
-    outcome = await server.stylize(request(**options(encoders="missing")))
+    outcome = await server.stylize(request(**options(encoder_set="missing")))
 
     assert "scripted, other" in outcome.status.message
 
@@ -145,7 +153,7 @@ async def test_a_photo_over_the_limit_of_bytes_is_refused_by_us_or_by_grpc_itsel
     over = await server.stylize(request(image=photo() + bytes(100_000)))
     far_over = await server.stylize(request(image=photo() + bytes(2_000_000)))
 
-    assert fields(over.status) == ["image"]
+    assert fields(over.status) == ["spec.image"]
     assert far_over.status.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
     assert (await server.stylize(request())).status is None
 
@@ -153,11 +161,11 @@ async def test_a_photo_over_the_limit_of_bytes_is_refused_by_us_or_by_grpc_itsel
 async def test_the_limits_are_the_settings(serve):
     server = await serve(max_steps=5, max_size=64, max_patches=3, max_text_characters=10, max_image_pixels=10_000)
     for field, changes in {
-        "options.steps": options(steps=6),
-        "options.size": options(size=65),
-        "options.patches": options(patches=4),
-        "style_text": {"style_text": "x" * 11},
-        "image": {"image": photo(101, 100)},
+        "spec.options.steps": options(steps=6),
+        "spec.options.size": options(size=65),
+        "spec.options.patches": options(patches=4),
+        "spec.style_text": {"style_text": "x" * 11},
+        "spec.image": {"image": photo(101, 100)},
     }.items():
         assert fields((await server.stylize(request(**({"style_text": "x"} | changes)))).status) == [field]
 
@@ -173,7 +181,7 @@ async def test_a_photo_that_kills_the_decoder_is_refused_and_the_next_one_is_ser
     outcome = await server.stylize(request(image=noise_photo(3000, 3000, "JPEG")))
     killer.cancel()
 
-    assert fields(outcome.status) == ["image"]
+    assert fields(outcome.status) == ["spec.image"]
     assert (await server.stylize(request())).status is None
 
 
@@ -196,4 +204,4 @@ async def test_a_photo_that_takes_too_long_to_decode_is_refused(serve):
     server = await serve(decode_timeout_s=0.001)
     outcome = await server.stylize(request(image=noise_photo(2000, 2000, "JPEG")))
 
-    assert fields(outcome.status) == ["image"]
+    assert fields(outcome.status) == ["spec.image"]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import grpc
 import psutil
 import pytest
-from clipstyler_server.app import App, StartError
+from clipstyler_server.app import App, ServerStartError
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clipstyler.v1 import server_service_pb2
 from tests.service import scripted
-from tests.service.harness import details, eventually, reason, request, settings
+from tests.service.harness import details, eventually, reason, request, same_error, settings
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -27,35 +27,35 @@ async def test_a_killed_worker_fails_its_job_and_the_queued_one_completes(serve,
     _, queued_events, queued = server.begin(request("another look"))
     await eventually(lambda: queued_events)
 
-    psutil.Process(server.app.supervisor.pid).kill()
+    psutil.Process(server.app.optimizer.pid).kill()
     failed = await running
     assert failed.status.code == grpc.StatusCode.UNAVAILABLE.value[0]
     assert reason(failed.status) == "WORKER_CRASHED"
     assert "SIGKILL" in failed.status.message
     assert details(failed.status, error_details_pb2.RetryInfo).retry_delay.ToTimedelta().total_seconds() > 0
-    assert failed.only("failed")[0].status == failed.status
+    assert same_error(failed.only("failed")[0].error, failed.status)
     assert (await watch.read()).status == NOT_SERVING
 
     assert (await queued).kinds()[-1] == "result"
     assert (await watch.read()).status == SERVING
     watch.cancel()
     (worker,) = (await server.info()).workers
-    assert (worker.restarts, worker.state) == (1, server_service_pb2.WORKER_STATE_IDLE)
-    assert server.metric("worker_restarts_total") == 1
+    assert (worker.restart_count, worker.state) == (1, server_service_pb2.ServerInfo.Worker.STATE_IDLE)
+    assert server.metric("worker_restarts_total", worker="optimizer") == 1
 
 
 async def test_new_calls_are_unavailable_until_the_worker_is_back(serve):
     server = await serve(restart_delay_s=1)
-    psutil.Process(server.app.supervisor.pid).kill()
-    await eventually(server.app.readiness.problems)
+    psutil.Process(server.app.optimizer.pid).kill()
+    await eventually(server.app.scheduler.problems)
 
     refused = await server.stylize(request())
     assert refused.status.code == grpc.StatusCode.UNAVAILABLE.value[0]
     assert reason(refused.status) == "WORKER_NOT_READY"
     assert details(refused.status, error_details_pb2.RetryInfo)
     (worker,) = (await server.info()).workers
-    assert worker.state == server_service_pb2.WORKER_STATE_CRASHED
-    await eventually(lambda: not server.app.readiness.problems())
+    assert worker.state == server_service_pb2.ServerInfo.Worker.STATE_CRASHED
+    await eventually(lambda: not server.app.scheduler.problems())
     assert (await server.stylize(request())).status is None
 
 
@@ -63,10 +63,10 @@ async def test_a_worker_that_crashes_again_and_again_is_started_again_each_time_
     server = await serve()
     for _ in range(3):
         assert reason((await server.stylize(request("die=1 x"))).status) == "WORKER_CRASHED"
-        await eventually(lambda: not server.app.readiness.problems())
+        await eventually(lambda: not server.app.scheduler.problems())
 
     assert (await server.stylize(request())).status is None
-    assert (await server.info()).workers[0].restarts == 3
+    assert (await server.info()).workers[0].restart_count == 3
     assert [line["restart_in_s"] for line in log if line["event"] == "worker_lost"] == [0.05, 0.1, 0.2]
 
 
@@ -77,7 +77,7 @@ async def test_a_worker_that_hangs_is_killed_and_started_again(serve, gate):
     assert reason(failed.status) == "WORKER_CRASHED"
     assert "0.5 s" in failed.status.message
     gate.touch()
-    await eventually(lambda: not server.app.readiness.problems())
+    await eventually(lambda: not server.app.scheduler.problems())
     assert (await server.stylize(request())).status is None
 
 
@@ -89,27 +89,27 @@ async def test_a_job_that_raises_fails_alone_and_hides_its_traceback_behind_an_i
     info = details(failed.status, error_details_pb2.ErrorInfo)
     assert info.metadata["error_id"] in failed.status.message
     assert "scripted failure" not in str(failed.status)
-    assert failed.only("failed")[0].status == failed.status
+    assert same_error(failed.only("failed")[0].error, failed.status)
     assert (await server.stylize(request())).status is None
-    assert (await server.info()).workers[0].restarts == 0
+    assert (await server.info()).workers[0].restart_count == 0
 
 
 async def test_an_unexpected_exception_in_the_front_is_internal_and_logged_under_its_id(server, log, monkeypatch):
     def broken(*_: object) -> None:
         raise RuntimeError("a secret")
 
-    monkeypatch.setattr("clipstyler_server.services.admission.read_request", broken)
+    monkeypatch.setattr("clipstyler_server.jobs.admission.resolve_spec", broken)
     failed = await server.stylize(request())
 
     assert reason(failed.status) == "INTERNAL"
     assert "secret" not in str(failed.status)
-    (line,) = [line for line in log if line["event"] == "rpc_broke"]
+    (line,) = [line for line in log if line["event"] == "rpc_failed"]
     assert line["error_id"] == details(failed.status, error_details_pb2.ErrorInfo).metadata["error_id"]
 
 
 async def test_encoders_that_cannot_be_loaded_end_the_start_with_their_name():
-    app = App(settings(encoders="scripted,unfit"), scripted.make)
+    app = App(settings(encoder_sets="scripted,unfit"), scripted.make)
     await app.start()
-    with pytest.raises(StartError, match="unfit"):
+    with pytest.raises(ServerStartError, match="unfit"):
         await app.ready()
     await app.stop(0)

@@ -16,13 +16,16 @@ import psutil
 import pytest
 import pytest_asyncio
 import torch
-from clipstyler_server.app import App, StartError
-from clipstyler_server.engine.base import WorkerState
+from clipstyler_server.api.server import ENCODER_SERVICE
+from clipstyler_server.app import App, ServerStartError
+from clipstyler_server.workers.engine import WorkerState
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from onnx import numpy_helper
 
 from clipstyler import imaging
 from clipstyler.encoders import registry
 from clipstyler.encoders.onnx.prepare import Preparation, prepare
+from clipstyler.encoders.torch_encoders import TorchEncoders
 from clipstyler.evaluation import zero_shot
 from clipstyler.v1 import encoder_service_pb2 as pb2
 from clipstyler.v1 import server_service_pb2
@@ -40,7 +43,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def evaluating_settings(cache: Path, **changes: object) -> dict[str, object]:
-    return {"encoders": "pocket", "evaluator": True, "cache_dir": str(cache), "report_timeout_s": 60} | changes
+    return {"encoder_sets": "pocket", "evaluator": True, "cache_dir": str(cache), "report_timeout_s": 60} | changes
 
 
 async def start_evaluating(cache: Path, **changes: object) -> Harness:
@@ -66,12 +69,12 @@ def rows(response: pb2.EncodeTextResponse | pb2.EncodeImageResponse) -> np.ndarr
     return np.array([embedding.values for embedding in response.embeddings])
 
 
-async def test_the_active_provider_is_told_and_torch_is_not_loaded(evaluating: Harness) -> None:
+async def test_the_active_backend_is_reported_and_torch_is_not_loaded(evaluating: Harness) -> None:
     told = (await evaluating.info()).evaluator
-    assert [(p.encoders, p.precision) for p in told.providers] == [("pocket", "fp32")]
-    assert told.providers[0].backend.startswith("onnx-")
-    assert told.state == server_service_pb2.WORKER_STATE_IDLE
-    assert evaluating.metric("evaluator_provider", encoders="pocket", backend=told.providers[0].backend) == 1
+    assert [(p.encoder_set, p.precision) for p in told.backends] == [("pocket", "fp32")]
+    assert told.backends[0].backend.startswith("onnx-")
+    assert told.state == server_service_pb2.ServerInfo.Worker.STATE_IDLE
+    assert evaluating.metric("evaluator_provider", encoder_set="pocket", backend=told.backends[0].backend) == 1
     loaded = {Path(m.path).name for m in psutil.Process(evaluating.app.evaluator.pid).memory_maps()}
     assert not [name for name in loaded if name.startswith("libtorch")]
     assert [name for name in loaded if "onnxruntime" in name]
@@ -127,7 +130,7 @@ async def test_concurrent_requests_for_one_direction_compute_it_once(
 async def test_classification_is_the_librarys(stub: EncoderServiceStub) -> None:
     labels = ["fire", "stone wall", "a pencil sketch"]
     answer = await stub.ClassifyImage(pb2.ClassifyImageRequest(image=photo(), labels=labels))
-    expected = zero_shot.classify(imaging.decode(photo()), labels, registry.load("pocket"))
+    expected = zero_shot.classify(imaging.decode(photo()), labels, TorchEncoders(registry.load("pocket")))
     assert [p.label for p in answer.predictions] == [p.label for p in expected]
     assert [p.probability for p in answer.predictions] == pytest.approx([p.probability for p in expected], abs=1e-3)
 
@@ -150,7 +153,7 @@ async def test_a_measured_stylization_repeats_by_its_seed(stub: EncoderServiceSt
         ("EncodeText", pb2.EncodeTextRequest(), "texts"),
         ("EncodeText", pb2.EncodeTextRequest(texts=["fire"] * 65), "texts"),
         ("EncodeText", pb2.EncodeTextRequest(texts=["fire", " "]), "texts[1]"),
-        ("EncodeText", pb2.EncodeTextRequest(texts=["fire"], encoders="nobody"), "encoders"),
+        ("EncodeText", pb2.EncodeTextRequest(texts=["fire"], encoder_set="nobody"), "encoder_set"),
         ("EncodeImage", pb2.EncodeImageRequest(), "images"),
         ("EncodeImage", pb2.EncodeImageRequest(images=[photo()] * 65), "images"),
         ("EncodeImage", pb2.EncodeImageRequest(images=[photo(), b"no image"]), "images[1]"),
@@ -167,9 +170,7 @@ async def test_a_measured_stylization_repeats_by_its_seed(stub: EncoderServiceSt
         ),
         (
             "EvaluateStylization",
-            pb2.EvaluateStylizationRequest(
-                content_image=photo(), stylized_image=photo(), style_text="fire", seed=2**63
-            ),
+            pb2.EvaluateStylizationRequest(content_image=photo(), stylized_image=photo(), style_text="fire", seed=-1),
             "seed",
         ),
     ],
@@ -184,10 +185,35 @@ async def test_bad_input_is_refused_by_its_field_and_the_process_lives(
     assert (evaluating.app.evaluator.pid, evaluating.app.evaluator.restarts) == (pid, 0)
 
 
+async def test_every_bad_field_is_named_in_one_error(stub: EncoderServiceStub) -> None:
+    asked = pb2.EncodeTextRequest(texts=["", "fire", "x" * 501], encoder_set="nobody")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.EncodeText(asked)
+    assert fields(status_of(caught.value)) == ["encoder_set", "texts[0]", "texts[2]"]
+    labels = pb2.ClassifyImageRequest(image=photo(), labels=["fire", "Fire", ""])
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.ClassifyImage(labels)
+    assert fields(status_of(caught.value)) == ["labels[1]", "labels[2]"]
+
+
+async def test_the_health_of_the_encoder_service_follows_the_evaluator(evaluating: Harness) -> None:
+    health = health_pb2_grpc.HealthStub(evaluating.channel)
+    asked = health_pb2.HealthCheckRequest(service=ENCODER_SERVICE)
+    assert (await health.Check(asked)).status == health_pb2.HealthCheckResponse.SERVING
+    psutil.Process(evaluating.app.evaluator.pid).kill()
+    await eventually(evaluating.app.evaluator.problems)
+    watch = health.Watch(asked)
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    whole = await health.Check(health_pb2.HealthCheckRequest())
+    assert whole.status == health_pb2.HealthCheckResponse.SERVING  # stylizations go on
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
+    watch.cancel()
+
+
 async def test_every_result_carries_its_quality(evaluating: Harness) -> None:
     outcome = await evaluating.stylize(request(), timeout=120)
     assert outcome.kinds()[-1] == "result"
-    quality = outcome.result.quality
+    quality = outcome.result.result.quality
     assert quality.protocol == 2
     assert -1 <= quality.patch_clip_score <= 1
     assert outcome.only("warning") == []
@@ -200,7 +226,7 @@ async def test_without_an_evaluator_the_result_arrives_with_a_warning(evaluating
     await eventually(lambda: link.state is not WorkerState.READY)
     outcome = await evaluating.stylize(request())
     assert [warning.code for warning in outcome.only("warning")] == ["QUALITY_NOT_MEASURED"]
-    assert not outcome.result.HasField("quality")
+    assert not outcome.result.result.HasField("quality")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await EncoderServiceStub(evaluating.channel).EncodeText(pb2.EncodeTextRequest(texts=["fire"]))
     assert reason(status_of(caught.value)) == "WORKER_NOT_READY"
@@ -223,12 +249,12 @@ async def test_a_worker_that_dies_while_its_result_is_measured_costs_nothing(
     _, _, running = evaluating.begin(request())
     _, _, waiting = evaluating.begin(request("another look"))
     await measuring.wait()
-    psutil.Process(app.supervisor.pid).kill()
-    await eventually(lambda: app.supervisor.restarts)
+    psutil.Process(app.optimizer.pid).kill()
+    await eventually(lambda: app.optimizer.restarts)
     may_go_on.set()
     for outcome in await asyncio.gather(running, waiting):
         assert outcome.kinds()[-1] == "result"
-        assert outcome.result.quality.protocol == 2
+        assert outcome.result.result.quality.protocol == 2
 
 
 async def test_calls_that_wait_when_the_evaluator_dies_are_told_at_once(
@@ -264,7 +290,7 @@ async def serve_until_it_breaks(cache: Path, **changes: object) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA becomes active here")
 async def test_a_provider_that_was_asked_for_and_is_not_there_ends_the_start(cache: Path) -> None:
-    with pytest.raises(StartError, match="provider cuda does not become active: "):
+    with pytest.raises(ServerStartError, match="provider cuda does not become active: "):
         await serve_until_it_breaks(cache, providers="cuda")
 
 
@@ -287,11 +313,11 @@ def other_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 async def test_an_export_that_does_not_agree_ends_the_start_or_is_replaced_by_pytorch_loudly(
     other_weights: Path,
 ) -> None:
-    with pytest.raises(StartError, match=r"cosine.*CLIPSTYLER_ON_MISMATCH"):
+    with pytest.raises(ServerStartError, match=r"cosine.*CLIPSTYLER_ON_MISMATCH"):
         await serve_until_it_breaks(other_weights, on_mismatch="refuse")
     server = await start_evaluating(other_weights, on_mismatch="pytorch")
     try:
-        (told,) = (await server.info()).evaluator.providers
+        (told,) = (await server.info()).evaluator.backends
         assert told.backend == "torch-cpu"
         assert "cosine" in told.skipped[0]
         assert rows(await EncoderServiceStub(server.channel).EncodeText(pb2.EncodeTextRequest(texts=["fire"]))).any()

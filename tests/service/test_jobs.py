@@ -11,19 +11,8 @@ import grpc
 import pytest
 
 from clipstyler.v1 import stylization_service_pb2 as pb
-from clipstyler.v1.event_pb2 import CANCEL_REASON_REQUESTED
 from clipstyler.v1.options_pb2 import StylizationOptions
-from clipstyler.v1.stylization_pb2 import (
-    IMAGE_KIND_CONTENT,
-    IMAGE_KIND_PREVIEW,
-    PRIORITY_HIGH,
-    PRIORITY_NORMAL,
-    STATE_CANCELLED,
-    STATE_FAILED,
-    STATE_QUEUED,
-    STATE_RUNNING,
-    STATE_SUCCEEDED,
-)
+from clipstyler.v1.stylization_pb2 import Stylization
 from tests.service.harness import eventually, fields, order, photo, reason, refusal, request
 
 NOBODY = "stylizations/00000000-0000-4000-8000-000000000000"
@@ -33,20 +22,19 @@ async def test_a_job_outlives_the_call_that_created_it(server):
     asked = order()
     created = await server.create(asked)
     assert created.name.startswith("stylizations/")
-    assert created.state in {STATE_QUEUED, STATE_RUNNING, STATE_SUCCEEDED}
+    assert created.state in {Stylization.STATE_QUEUED, Stylization.STATE_RUNNING, Stylization.STATE_SUCCEEDED}
     outcome = await server.watch(created.name)
     job = await server.get(created.name)
 
     assert outcome.status is None
     assert outcome.kinds()[0] == "queued"
     assert outcome.kinds()[-1] == "result"
-    assert job.state == STATE_SUCCEEDED
-    assert (job.style_text, job.request_id, job.seed) == (asked.style_text, asked.request_id, 1)
-    assert (job.steps, job.attempts, job.priority) == (3, 1, PRIORITY_NORMAL)
-    told = outcome.result
-    data = told.image.data
-    told.image.ClearField("data")
-    assert job.result == told
+    assert job.state == Stylization.STATE_SUCCEEDED
+    assert (job.spec.style_text, job.spec.options.seed) == (asked.spec.style_text, 1)
+    assert (job.step, job.spec.options.steps, job.attempt_count) == (3, 3, 1)
+    assert job.priority == Stylization.PRIORITY_NORMAL
+    data = outcome.result.image_data
+    assert (job.spec, job.result) == (outcome.result.spec, outcome.result.result)
     times = [job.create_time, job.start_time, job.end_time]
     assert times == sorted(times, key=lambda time: time.ToNanoseconds())
     image, received = await server.image(created.name)
@@ -57,7 +45,7 @@ async def test_a_job_outlives_the_call_that_created_it(server):
 async def test_a_job_gives_the_bytes_of_a_one_shot_call(server):
     created = await server.create(order("the same"))
     alone = await server.stylize(request("the same"))
-    assert (await server.watch(created.name)).result.image == alone.result.image
+    assert (await server.watch(created.name)).result.image_data == alone.result.image_data
 
 
 async def test_the_same_request_gives_the_same_job_also_after_it_finished(server):
@@ -68,14 +56,14 @@ async def test_the_same_request_gives_the_same_job_also_after_it_finished(server
     again = await server.create(asked)
 
     assert again.name == first.name
-    assert again.state == STATE_SUCCEEDED
+    assert again.state == Stylization.STATE_SUCCEEDED
     assert server.metric("stylization_duration_seconds_count", outcome="succeeded") == 1
 
 
 async def test_a_request_id_with_another_payload_is_refused_and_the_job_is_named(server):
     asked = order("one thing")
     first = await server.create(asked)
-    asked.style_text = "another thing"
+    asked.spec.style_text = "another thing"
     status = await refusal(server.create(asked))
 
     assert status.code == grpc.StatusCode.ALREADY_EXISTS.value[0]
@@ -85,22 +73,37 @@ async def test_a_request_id_with_another_payload_is_refused_and_the_job_is_named
     await server.watch(first.name)
 
 
-@pytest.mark.parametrize("request_id", ["", "one", str(uuid.uuid1()), str(uuid.uuid4()).upper()])
+@pytest.mark.parametrize("request_id", ["one", str(uuid.uuid1())])
 async def test_a_request_id_must_be_a_uuid4(server, request_id):
     status = await refusal(server.create(order(request_id=request_id)))
     assert fields(status) == ["request_id"]
 
 
-async def test_a_job_that_fails_says_why_and_stays(server):
+async def test_a_request_id_is_the_same_in_upper_case(server):
+    asked = order()
+    first = await server.create(asked)
+    asked.request_id = asked.request_id.upper()
+    assert (await server.create(asked)).name == first.name
+    await server.watch(first.name)
+
+
+async def test_without_a_request_id_every_call_creates_a_job(server):
+    first, second = await server.create(order(request_id="")), await server.create(order(request_id=""))
+    assert first.name != second.name
+    for job in (first, second):
+        assert (await server.watch(job.name)).kinds()[-1] == "result"
+
+
+async def test_a_job_that_fails_keeps_its_error(server):
     created = await server.create(order("fail=1 x"))
     outcome = await server.watch(created.name)
     job = await server.get(created.name)
 
     assert outcome.status is None  # the watch went well; it is the job that failed
     assert outcome.kinds()[-1] == "failed"
-    assert job.state == STATE_FAILED
-    assert job.error == outcome.only("failed")[0].status
-    assert reason(job.error) == "INTERNAL"
+    assert job.state == Stylization.STATE_FAILED
+    assert job.error == outcome.only("failed")[0].error
+    assert job.error.reason == "INTERNAL"
 
 
 async def test_a_running_job_is_cancelled_within_one_step(server, tmp_path):
@@ -112,20 +115,20 @@ async def test_a_running_job_is_cancelled_within_one_step(server, tmp_path):
     job = await server.get(created.name)
 
     assert outcome.kinds()[-1] == "cancelled"
-    assert outcome.only("cancelled")[0].reason == CANCEL_REASON_REQUESTED
+    assert outcome.only("cancelled")[0].reason == Stylization.CANCEL_REASON_REQUESTED
     assert server.metric("steps_after_cancel_sum") <= server.metric("steps_after_cancel_count") == 1
-    assert (job.state, job.cancel_reason) == (STATE_CANCELLED, CANCEL_REASON_REQUESTED)
+    assert (job.state, job.cancel_reason) == (Stylization.STATE_CANCELLED, Stylization.CANCEL_REASON_REQUESTED)
     await eventually(lambda: "closed" in trace.read_text())
 
 
 async def test_cancelling_may_be_repeated_and_changes_no_end(server, gate):
     running = await server.create(order(f"hold={gate} x"))
     waiting = await server.create(order())
-    assert (await server.cancel(waiting.name)).state == STATE_CANCELLED
-    assert (await server.cancel(waiting.name)).state == STATE_CANCELLED
+    assert (await server.cancel(waiting.name)).state == Stylization.STATE_CANCELLED
+    assert (await server.cancel(waiting.name)).state == Stylization.STATE_CANCELLED
     gate.touch()
     await server.watch(running.name)
-    assert (await server.cancel(running.name)).state == STATE_SUCCEEDED
+    assert (await server.cancel(running.name)).state == Stylization.STATE_SUCCEEDED
 
 
 async def test_cancelling_a_queued_job_changes_no_byte_of_the_running_one(server, gate, tmp_path):
@@ -138,7 +141,7 @@ async def test_cancelling_a_queued_job_changes_no_byte_of_the_running_one(server
     undisturbed = (await server.watch(running.name)).result
     alone = (await server.stylize(request(f"hold={gate} x"))).result
 
-    assert undisturbed.image == alone.image
+    assert undisturbed.image_data == alone.image_data
     assert not trace.exists()
     assert (await server.watch(waiting.name)).kinds()[-1] == "cancelled"
 
@@ -153,8 +156,8 @@ async def test_deleting_takes_a_job_and_its_images_away(server):
 
     assert len(before - after) == 2
     for gone in (server.get(created.name), server.delete(created.name), server.cancel(created.name)):
-        assert reason(await refusal(gone)) == "NOT_FOUND"
-    assert reason((await server.watch(created.name)).status) == "NOT_FOUND"
+        assert reason(await refusal(gone)) == "STYLIZATION_NOT_FOUND"
+    assert reason((await server.watch(created.name)).status) == "STYLIZATION_NOT_FOUND"
 
 
 async def test_deleting_spares_an_image_that_another_job_has(server):
@@ -162,13 +165,13 @@ async def test_deleting_spares_an_image_that_another_job_has(server):
     await server.watch(first.name)
     await server.watch(second.name)
     await server.delete(first.name)
-    assert (await server.image(second.name, IMAGE_KIND_CONTENT))[1] == photo()
+    assert (await server.image(second.name, Stylization.IMAGE_KIND_CONTENT))[1] == photo()
 
 
 async def test_a_job_that_is_not_over_cannot_be_deleted(server, gate):
     created = await server.create(order(f"hold={gate} x"))
     status = await refusal(server.delete(created.name))
-    assert (status.code, reason(status)) == (grpc.StatusCode.FAILED_PRECONDITION.value[0], "NOT_OVER")
+    assert (status.code, reason(status)) == (grpc.StatusCode.FAILED_PRECONDITION.value[0], "STYLIZATION_NOT_FINISHED")
     gate.touch()
     await server.watch(created.name)
 
@@ -177,17 +180,17 @@ async def test_content_preview_and_result_can_be_fetched(server, gate):
     asked = order(f"hold={gate} at=3 x", previews={"every_steps": 1})
     created = await server.create(asked)
     job_id = created.name.split("/")[1]
-    assert reason(await refusal(server.image(created.name))) == "NOT_FOUND"
-    await eventually(lambda: server.app.dispatcher.jobs[job_id].preview)
-    preview, data = await server.image(created.name, IMAGE_KIND_PREVIEW)
+    assert reason(await refusal(server.image(created.name))) == "IMAGE_NOT_FOUND"
+    await eventually(lambda: server.app.scheduler.jobs[job_id].preview)
+    preview, data = await server.image(created.name, Stylization.IMAGE_KIND_PREVIEW)
     assert preview.sha256 == hashlib.sha256(data).digest()
     gate.touch()
     await server.watch(created.name)
 
-    content, data = await server.image(created.name, IMAGE_KIND_CONTENT)
-    assert data == asked.image
-    assert (content.width, content.height, content.size_bytes) == (96, 64, len(data))
-    assert reason(await refusal(server.image(created.name, IMAGE_KIND_PREVIEW))) == "NOT_FOUND"
+    content, data = await server.image(created.name, Stylization.IMAGE_KIND_CONTENT)
+    assert data == asked.spec.image
+    assert (content.width_px, content.height_px, content.size_bytes) == (96, 64, len(data))
+    assert reason(await refusal(server.image(created.name, Stylization.IMAGE_KIND_PREVIEW))) == "IMAGE_NOT_FOUND"
 
 
 async def test_a_large_result_comes_in_pieces(server):
@@ -223,7 +226,7 @@ async def test_a_page_is_not_moved_by_jobs_that_come_meanwhile(serve):
 
 
 async def test_a_page_that_would_be_too_large_is_cut_short_and_nothing_is_lost(serve, monkeypatch):
-    monkeypatch.setattr("clipstyler_server.services.archive.INLINE_BYTES", 3000)
+    monkeypatch.setattr("clipstyler_server.api.stylization_service.INLINE_BYTES", 3000)
     server = await serve()
     names = [(await server.create(order(f"{number} " + 450 * "x"))).name for number in range(6)]
     seen, token, pages = [], "", 0
@@ -245,11 +248,11 @@ async def test_a_list_can_be_filtered_by_state(server, gate):
     waiting = await server.create(order("waits"))
     by_state = {
         state: [job.name for job in (await server.page(state=state)).stylizations]
-        for state in (STATE_SUCCEEDED, STATE_RUNNING, STATE_QUEUED)
+        for state in (Stylization.STATE_SUCCEEDED, Stylization.STATE_RUNNING, Stylization.STATE_QUEUED)
     }
-    assert done.name in by_state[STATE_SUCCEEDED]
-    assert by_state[STATE_RUNNING] == [running.name]
-    assert by_state[STATE_QUEUED] == [waiting.name]
+    assert done.name in by_state[Stylization.STATE_SUCCEEDED]
+    assert by_state[Stylization.STATE_RUNNING] == [running.name]
+    assert by_state[Stylization.STATE_QUEUED] == [waiting.name]
     gate.touch()
     await server.watch(waiting.name)
 
@@ -257,7 +260,7 @@ async def test_a_list_can_be_filtered_by_state(server, gate):
 @pytest.mark.parametrize(
     ("field", "asked"),
     [
-        ("page_size", pb.ListStylizationsRequest(page_size=1001)),
+        ("page_size", pb.ListStylizationsRequest(page_size=-1)),
         ("page_token", pb.ListStylizationsRequest(page_token="nonsense")),
         ("page_token", pb.ListStylizationsRequest(page_token="bm9uc2Vuc2U=")),
         ("state", pb.ListStylizationsRequest(state=77)),
@@ -267,11 +270,45 @@ async def test_a_bad_page_is_refused_with_its_field(server, field, asked):
     assert fields(await refusal(server.stub.ListStylizations(asked))) == [field]
 
 
+async def test_a_large_page_size_is_treated_as_the_largest(server):
+    assert (await server.page(page_size=2**31 - 1)).stylizations is not None
+
+
+async def test_tokens_are_opaque_and_every_changed_one_is_refused(serve):
+    server = await serve()
+    for number in range(2):
+        await server.watch((await server.create(order(f"job {number}"))).name)
+    token = (await server.page(page_size=1)).next_page_token
+    assert "stylization" not in token
+    for place in range(len(token)):
+        changed = token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :]
+        assert fields(await refusal(server.page(page_token=changed))) == ["page_token"]
+
+
+async def test_a_finished_job_says_when_retention_deletes_it(server):
+    created = await server.create(order())
+    assert not created.HasField("expire_time")
+    await server.watch(created.name)
+    job = await server.get(created.name)
+    kept_s = job.expire_time.ToNanoseconds() / 1e9 - job.end_time.ToNanoseconds() / 1e9
+    assert kept_s == pytest.approx(server.app.settings.retention_s, abs=0.01)
+
+
+async def test_a_job_returns_its_spec_resolved_at_once(server, gate):
+    created = await server.create(order(f"hold={gate} x"))
+    options = created.spec.options
+    assert {field.name for field in options.DESCRIPTOR.fields} == {field.name for field, _ in options.ListFields()}
+    assert created.spec.WhichOneof("photo") is None
+    assert (created.spec.source_text, created.spec.previews.every_steps) == ("a Photo", 10)
+    gate.touch()
+    await server.watch(created.name)
+
+
 async def test_a_token_belongs_to_its_filter(serve):
     server = await serve()
     for number in range(2):
         await server.watch((await server.create(order(f"job {number}"))).name)
-    token = (await server.page(page_size=1, state=STATE_SUCCEEDED)).next_page_token
+    token = (await server.page(page_size=1, state=Stylization.STATE_SUCCEEDED)).next_page_token
     assert fields(await refusal(server.page(page_token=token))) == ["page_token"]
 
 
@@ -282,26 +319,14 @@ async def test_a_bad_name_is_refused(server, name):
 
 async def test_an_unknown_name_is_not_found(server):
     for call in (server.get(NOBODY), server.cancel(NOBODY), server.delete(NOBODY), server.image(NOBODY)):
-        assert reason(await refusal(call)) == "NOT_FOUND"
-
-
-async def test_a_detached_call_leaves_its_job_running(server, gate):
-    call, events, task = server.begin(request(f"hold={gate} x", detach=True))
-    await eventually(lambda: any(event.WhichOneof("event") == "progress" for event in events))
-    call.cancel()
-    task.cancel()
-    name = events[0].stylization
-    assert (await server.get(name)).state == STATE_RUNNING
-    gate.touch()
-    assert (await server.watch(name)).kinds()[-1] == "result"
+        assert reason(await refusal(call)) == "STYLIZATION_NOT_FOUND"
 
 
 async def test_a_one_shot_call_leaves_a_job_that_can_be_looked_up(server):
     outcome = await server.stylize(request())
     job = await server.get(outcome.events[0].stylization)
-    assert job.state == STATE_SUCCEEDED
-    assert job.request_id == ""
-    assert (await server.image(job.name))[1] == outcome.result.image.data
+    assert job.state == Stylization.STATE_SUCCEEDED
+    assert (await server.image(job.name))[1] == outcome.result.image_data
 
 
 async def test_a_job_may_have_a_deadline_of_its_own(serve, gate):
@@ -312,8 +337,8 @@ async def test_a_job_may_have_a_deadline_of_its_own(serve, gate):
     late = await server.create(asked)
     outcome = await server.watch(late.name)
 
-    assert reason(outcome.only("failed")[0].status) == "DEADLINE_EXCEEDED"
-    assert late.deadline.ToNanoseconds() > late.create_time.ToNanoseconds()
+    assert outcome.only("failed")[0].error.reason == "DEADLINE_EXCEEDED"
+    assert late.deadline_time.ToNanoseconds() > late.create_time.ToNanoseconds()
     gate.touch()
     assert (await server.watch(first.name)).kinds()[-1] == "result"
 
@@ -340,7 +365,7 @@ async def test_a_thousand_creates_with_a_hundred_ids_make_a_hundred_jobs(serve, 
 
 
 async def test_a_priority_is_shown_and_a_strange_one_refused(server):
-    created = await server.create(order(priority=PRIORITY_HIGH))
-    assert created.priority == PRIORITY_HIGH
+    created = await server.create(order(priority=Stylization.PRIORITY_HIGH))
+    assert created.priority == Stylization.PRIORITY_HIGH
     await server.watch(created.name)
     assert fields(await refusal(server.create(order(priority=77)))) == ["priority"]

@@ -9,12 +9,14 @@ import sys
 import aiohttp
 import grpc
 import pytest
-from clipstyler_server.app import SERVICES
+from clipstyler_server.api.server import ENCODER_SERVICE, SERVER_SERVICE, STYLIZATION_SERVICE
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.service.harness import eventually, reason, request
+
+SERVICES = (STYLIZATION_SERVICE, SERVER_SERVICE, ENCODER_SERVICE)
 
 
 async def page(server, path: str) -> tuple[int, str]:
@@ -26,14 +28,14 @@ async def test_the_server_describes_itself(server):
     info = await server.info()
 
     assert info.version
-    assert [encoders.name for encoders in info.encoders] == ["scripted", "other"]
-    encoders = info.encoders[0]
+    assert [encoders.name for encoders in info.encoder_sets] == ["scripted", "other"]
+    encoders = info.encoder_sets[0]
     assert (encoders.source_text, encoders.models[0].digest) == ("a Photo", "ab" * 32)
-    assert encoders.calibration.weights.patch == 9000
+    assert encoders.calibration.weight_patch == 9000
     assert encoders.calibration.HasField("threshold")
     assert [(preset.size, preset.steps, preset.patches) for preset in info.presets] == [(256, 60, 16), (512, 200, 64)]
     (worker,) = info.workers
-    assert (worker.device, worker.provider, worker.threads) == ("cpu", "scripted", 1)
+    assert (worker.device, worker.provider, worker.thread_count) == ("cpu", "scripted", 1)
     assert info.limits.max_message_bytes == 3 * 2**20
     assert info.limits.max_preview_size == 512
 
@@ -48,12 +50,20 @@ async def test_reflection_lists_every_service(server):
     assert names == {*SERVICES, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
 
 
-@pytest.mark.parametrize("service", ["", *SERVICES])
+@pytest.mark.parametrize("service", ["", STYLIZATION_SERVICE, SERVER_SERVICE])
 async def test_every_service_is_healthy_when_the_worker_is_ready(server, service):
     stub = health_pb2_grpc.HealthStub(server.channel)
     answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))
 
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+async def test_the_encoder_service_is_healthy_only_when_its_calls_work(serve):
+    server = await serve()  # without an evaluator
+    stub = health_pb2_grpc.HealthStub(server.channel)
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await stub.Check(health_pb2.HealthCheckRequest(service=ENCODER_SERVICE))
+    assert error.value.code() == grpc.StatusCode.NOT_FOUND
 
 
 async def test_the_health_of_an_unknown_service_is_not_found(server):
@@ -73,13 +83,13 @@ async def test_the_probes_follow_the_worker(server):
 
 async def test_a_worker_that_starts_is_alive_but_not_ready_and_says_so(serve):
     server = await serve(restart_delay_s=30)
-    server.app.supervisor._child.kill()
-    await eventually(server.app.readiness.problems)
+    server.app.optimizer._child.kill()
+    await eventually(server.app.scheduler.problems)
 
     assert (await page(server, "/livez"))[0] == 200
     status, body = await page(server, "/readyz")
     assert status == 503
-    assert "the worker crashed and is being started again" in body
+    assert "the worker crashed and is being restarted" in body
 
 
 async def test_metrics_tell_what_happened_in_seconds_and_bytes(server):
@@ -142,7 +152,7 @@ async def test_logs_join_request_and_job_and_keep_texts_to_themselves(server, lo
     (rpc,) = [line for line in log if line["event"] == "rpc"]
     assert (rpc["request_id"], rpc["code"]) == ("abc-1", "OK")
     (queued,) = [line for line in log if line["event"] == "job_queued"]
-    (ended,) = [line for line in log if line["event"] == "job_ended"]
+    (ended,) = [line for line in log if line["event"] == "job_finished"]
     assert queued["job_id"] == ended["job_id"]
     assert not [line for line in log if "secret-look" in str(line) and line["log_level"] != "debug"]
 
@@ -165,7 +175,7 @@ async def test_a_failed_call_says_why_in_a_way_machines_understand(server):
 
 def test_what_libraries_warn_of_is_a_line_of_json_too() -> None:
     code = (
-        "import logging, clipstyler_server.logs as logs\n"
+        "import logging, clipstyler_server.observability.logs as logs\n"
         "logs.configure('info', 'json', 'front')\n"
         "try:\n    1 / 0\n"
         "except ZeroDivisionError:\n    logging.getLogger('aiohttp.server').exception('Error handling request')\n"

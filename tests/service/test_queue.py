@@ -7,7 +7,7 @@ from google.rpc import error_details_pb2
 
 from clipstyler.v1 import server_service_pb2
 from clipstyler.v1.options_pb2 import StylizationOptions
-from clipstyler.v1.stylization_pb2 import PRIORITY_HIGH, PRIORITY_LOW, STATE_QUEUED, STATE_RUNNING, STATE_SUCCEEDED
+from clipstyler.v1.stylization_pb2 import Stylization
 from tests.service.harness import details, eventually, order, reason, refusal, request
 
 
@@ -32,10 +32,10 @@ async def test_a_full_queue_refuses_with_a_retry_delay_and_stays_healthy(serve, 
     assert refused.status.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
     assert reason(refused.status) == "QUEUE_FULL"
     assert details(refused.status, error_details_pb2.RetryInfo).retry_delay.ToTimedelta().total_seconds() >= 1
-    assert server.app.readiness.problems() == []
+    assert server.app.scheduler.problems() == []
     info = await server.info()
-    assert (info.queue.waiting, info.queue.running, info.queue.capacity) == (2, 1, 2)
-    assert info.workers[0].state == server_service_pb2.WORKER_STATE_BUSY
+    assert (info.queue.waiting_count, info.queue.running_count, info.queue.capacity) == (2, 1, 2)
+    assert info.workers[0].state == server_service_pb2.ServerInfo.Worker.STATE_BUSY
 
     gate.touch()
     assert [(await task).status for _, task in begun] == [None] * 3
@@ -58,7 +58,7 @@ async def test_jobs_run_in_the_order_they_came(server, gate, tmp_path):
     for number in range(4):
         words = f"hold={gate} x" if number == 0 else f"trace={trace}"
         asked = request(words)
-        asked.options.steps = max(2, number)
+        asked.spec.options.steps = max(2, number)
         _, events, task = server.begin(asked)
         await eventually(lambda events=events: events)
         tasks.append(task)
@@ -73,7 +73,7 @@ async def test_jobs_run_in_the_order_they_came(server, gate, tmp_path):
 async def test_of_two_clients_one_with_fifty_jobs_the_others_single_job_starts_next(server, gate):
     many = [await server.create(order(f"hold={gate} number {number}"), client="many") for number in range(51)]
     single = await server.create(order("single"), client="single")
-    assert (await server.get(many[0].name)).state == STATE_RUNNING
+    assert (await server.get(many[0].name)).state == Stylization.STATE_RUNNING
     assert (await server.get(single.name)).queue_position == 1
     gate.touch()
 
@@ -92,8 +92,8 @@ async def test_clients_are_told_apart_by_their_header(server, gate):
 
 async def test_urgent_jobs_go_first_and_patient_ones_all_the_same(server, gate):
     first = await server.create(order(f"hold={gate} x"))
-    low = await server.create(order("low", priority=PRIORITY_LOW))
-    high = [await server.create(order(f"high {number}", priority=PRIORITY_HIGH)) for number in range(8)]
+    low = await server.create(order("low", priority=Stylization.PRIORITY_LOW))
+    high = [await server.create(order(f"high {number}", priority=Stylization.PRIORITY_HIGH)) for number in range(8)]
     gate.touch()
     names = await started(server, [first, low, *high])
 
@@ -123,7 +123,7 @@ async def test_without_a_measurement_no_start_is_promised(serve, gate):
     server = await serve()
     first = await server.create(order(f"hold={gate} at=1 x"))
     second = await server.create(order("x"))
-    assert (second.state, second.queue_position) == (STATE_QUEUED, 1)
+    assert (second.state, second.queue_position) == (Stylization.STATE_QUEUED, 1)
     assert not second.HasField("estimated_start_time")
     gate.touch()
     await started(server, [first, second])
@@ -170,12 +170,12 @@ async def test_an_expired_job_is_dropped_even_if_nobody_noticed_in_time(server, 
     trace = tmp_path / "trace"
     first = await server.create(order(f"hold={gate} x"))
     late = await server.create(order(f"trace={trace}"))
-    dispatcher = server.app.dispatcher
-    dispatcher.jobs[late.name.split("/")[1]].deadline = 0  # as if its timer came late
+    scheduler = server.app.scheduler
+    scheduler.jobs[late.name.split("/")[1]].deadline = 0  # as if its timer came late
     gate.touch()
     outcome = await server.watch(late.name)
 
-    assert reason(outcome.only("failed")[0].status) == "DEADLINE_EXCEEDED"
+    assert outcome.only("failed")[0].error.reason == "DEADLINE_EXCEEDED"
     assert not trace.exists()
     await server.watch(first.name)
-    assert (await server.get(first.name)).state == STATE_SUCCEEDED
+    assert (await server.get(first.name)).state == Stylization.STATE_SUCCEEDED

@@ -8,23 +8,19 @@ from pathlib import Path
 
 import pgserver
 import pytest
-from clipstyler_server.app import StartError
+import sqlalchemy
+from clipstyler_server.app import ServerStartError
 
-from clipstyler.v1.event_pb2 import CANCEL_REASON_CALLER_LEFT
 from clipstyler.v1.options_pb2 import StylizationOptions
-from clipstyler.v1.stylization_pb2 import (
-    IMAGE_KIND_CONTENT,
-    STATE_CANCELLED,
-    STATE_FAILED,
-    STATE_SUCCEEDED,
-)
+from clipstyler.v1.stylization_pb2 import Stylization
+from tests.service import scripted
 from tests.service.harness import eventually, order, photo, reason, request
 
 
 @pytest.fixture(autouse=True)
 def _short_wait_for_the_last_step(monkeypatch):
     """Steps that are held never end: nobody need wait for them long."""
-    monkeypatch.setattr("clipstyler_server.jobs.dispatcher._STOP_WAIT_S", 0.3)
+    monkeypatch.setattr("clipstyler_server.jobs.scheduler._STOP_WAIT_S", 0.3)
 
 
 async def restart(serve, server, **changes: object):
@@ -43,8 +39,8 @@ async def test_finished_jobs_and_their_images_are_all_there(serve):
 
     assert [await server.get(name) for name in (done.name, failed.name)] == before
     assert (await server.watch(done.name)).events[-1] == live.events[-1]
-    assert (await server.image(done.name))[1] == live.result.image.data
-    assert (await server.image(done.name, IMAGE_KIND_CONTENT))[1] == photo()
+    assert (await server.image(done.name))[1] == live.result.image_data
+    assert (await server.image(done.name, Stylization.IMAGE_KIND_CONTENT))[1] == photo()
     assert (await server.create(asked)).name == done.name
 
 
@@ -65,12 +61,14 @@ async def test_drained_jobs_stay_queued_and_are_run_by_the_next_server(serve, ga
         assert (await server.watch(job.name)).kinds()[-1] == "result"
     if watched_running.status is not None:  # it was broken off within its grace, and that run does not count
         assert reason(watched_running.status) == "DRAINING"
-    assert (await server.get(running.name)).attempts == 1
+    assert (await server.get(running.name)).attempt_count == 1
     resumed = await server.watch(running.name, after=watched_running.events[-1].sequence)
     assert resumed.kinds()[-1] == "result"
 
 
-@pytest.mark.parametrize(("policy", "state"), [("requeue", STATE_SUCCEEDED), ("fail", STATE_FAILED)])
+@pytest.mark.parametrize(
+    ("policy", "state"), [("requeue", Stylization.STATE_SUCCEEDED), ("fail", Stylization.STATE_FAILED)]
+)
 async def test_after_a_sigkill_queued_jobs_are_run_and_the_running_one_as_configured(launch, gate, policy, state):
     server = await (await launch(on_restart=policy)).ready()
     data_dir = server.settings["data_dir"]
@@ -96,13 +94,13 @@ async def test_after_a_sigkill_queued_jobs_are_run_and_the_running_one_as_config
     assert min(event.sequence for event in resumed.events) >= seen
     job = await server.get(running.name)
     assert job.state == state
-    assert job.attempts == (2 if policy == "requeue" else 1)
+    assert job.attempt_count == (2 if policy == "requeue" else 1)
     if policy == "fail":
-        assert reason(job.error) == "SERVER_RESTARTED"
+        assert job.error.reason == "SERVER_RESTARTED"
     assert (await server.watch(waiting.name)).kinds()[-1] == "result"
     (orphan,) = set(list_of(data_dir)) - {name.split("/")[1] for name in (done.name, running.name, waiting.name)}
     left = await server.get(f"stylizations/{orphan}")
-    assert (left.state, left.cancel_reason) == (STATE_CANCELLED, CANCEL_REASON_CALLER_LEFT)
+    assert (left.state, left.cancel_reason) == (Stylization.STATE_CANCELLED, Stylization.CANCEL_REASON_CALLER_LEFT)
 
 
 def list_of(data_dir: str) -> list[str]:
@@ -113,14 +111,14 @@ def list_of(data_dir: str) -> list[str]:
 async def test_a_job_that_killed_two_servers_is_not_run_a_third_time(serve, gate):
     server = await serve()
     created = await server.create(order(f"hold={gate} x"))
-    await eventually(lambda: server.app.dispatcher.running)
+    await eventually(lambda: server.app.scheduler.running)
     await server.stop(keep=True)
     with sqlite3.connect(server.app.settings.data_path / "jobs.sqlite3") as database:
         database.execute("UPDATE stylizations SET state = 'running', attempts = 2, started_at = 1")
     gate.touch()
     server = await serve(data_dir=server.app.settings.data_dir)
     job = await server.get(created.name)
-    assert (job.state, reason(job.error)) == (STATE_FAILED, "SERVER_RESTARTED")
+    assert (job.state, job.error.reason) == (Stylization.STATE_FAILED, "SERVER_RESTARTED")
     assert (await server.watch(created.name)).kinds()[-1] == "failed"
 
 
@@ -130,8 +128,8 @@ async def test_a_stored_job_can_be_cancelled_before_it_is_taken_up(serve, gate, 
     running = await server.create(order(f"hold={gate} x"))
     waiting = await server.create(order(f"trace={trace}"))
     server = await restart(serve, server)  # the gate is closed: the first one runs again, as long as we want
-    await eventually(lambda: server.app.dispatcher.running)
-    assert (await server.cancel(waiting.name)).state == STATE_CANCELLED
+    await eventually(lambda: server.app.scheduler.running)
+    assert (await server.cancel(waiting.name)).state == Stylization.STATE_CANCELLED
     gate.touch()
     assert (await server.watch(running.name)).kinds()[-1] == "result"
     assert not trace.exists()
@@ -147,19 +145,66 @@ async def test_a_job_whose_deadline_passed_while_no_server_ran_fails(serve, gate
         database.execute("UPDATE stylizations SET deadline_at = 1 WHERE id = ?", [late.name.split("/")[1]])
     server = await serve(data_dir=server.app.settings.data_dir)
     job = await server.get(late.name)
-    assert (job.state, reason(job.error)) == (STATE_FAILED, "DEADLINE_EXCEEDED")
+    assert (job.state, job.error.reason) == (Stylization.STATE_FAILED, "DEADLINE_EXCEEDED")
 
 
 async def test_a_stored_job_that_cannot_be_run_any_more_fails_and_the_others_go_on(serve, gate):
     server = await serve()
     first = await server.create(order(f"hold={gate} x"))
-    other = await server.create(order("x", options=StylizationOptions(encoders="other")))
+    other = await server.create(order("x", options=StylizationOptions(encoder_set="other")))
     last = await server.create(order("last"))
     gate.touch()
-    server = await restart(serve, server, encoders="scripted")
-    assert reason((await server.watch(other.name)).only("failed")[0].status) == "INVALID_FIELD"
+    server = await restart(serve, server, encoder_sets="scripted")
+    assert (await server.watch(other.name)).only("failed")[0].error.reason == "INVALID_FIELD"
     for job in (first, last):
         assert (await server.watch(job.name)).kinds()[-1] == "result"
+
+
+async def test_a_job_accepted_under_one_calibration_and_recovered_under_another_gives_the_bytes_of_the_first(
+    serve, gate
+):
+    server = await serve()
+    alone = (await server.stylize(request("a look"))).result
+    await server.create(order(f"hold={gate} x"))
+    waiting = await server.create(order("a look"))
+    accepted = waiting.spec
+    gate.touch()
+    await server.stop(keep=True)
+
+    server = await serve(scripted.make_recalibrated, data_dir=server.app.settings.data_dir, max_steps=2)
+    assert (await server.get(waiting.name)).spec == accepted  # also before it is resumed
+    recovered = (await server.watch(waiting.name)).result
+    assert recovered.image_data == alone.image_data
+    assert recovered.spec == accepted
+    anew = (await server.stylize(request("a look", options=StylizationOptions(steps=2)))).result
+    assert anew.spec.options.threshold == 0.1
+
+
+@pytest.mark.parametrize("url", ["sqlite", "postgresql"])
+async def test_a_database_of_the_version_before_is_refused_with_what_to_do_and_left_alone(serve, tmp_path, url):
+    if url == "sqlite":
+        server = None
+        database = sqlalchemy.create_engine(f"sqlite:///{tmp_path / 'jobs.sqlite3'}")
+        changes = {}
+    else:
+        server = pgserver.get_server(tmp_path / "postgres")
+        address = server.get_uri().replace("postgresql://", "postgresql+psycopg://")
+        database, changes = sqlalchemy.create_engine(address), {"database_url": address}
+    with database.begin() as connection:
+        for statement in (
+            "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)",
+            "INSERT INTO alembic_version VALUES ('0001')",
+            "CREATE TABLE stylizations (id VARCHAR(36) PRIMARY KEY)",
+            "INSERT INTO stylizations VALUES ('kept')",
+        ):
+            connection.execute(sqlalchemy.text(statement))
+    with pytest.raises(ServerStartError, match=r"another version of clipstyler and is left unchanged.*--data-dir"):
+        await serve(data_dir=str(tmp_path), **changes)
+    with database.begin() as connection:
+        assert connection.execute(sqlalchemy.text("SELECT id FROM stylizations")).scalar() == "kept"
+    database.dispose()
+    if server:
+        server.cleanup()
 
 
 async def test_jobs_in_postgresql_outlive_a_server_too(serve, gate, tmp_path):
@@ -180,11 +225,11 @@ async def test_jobs_in_postgresql_outlive_a_server_too(serve, gate, tmp_path):
 
 async def test_a_database_that_is_not_there_is_a_clear_error(serve, tmp_path):
     for url in ("postgresql+psycopg://nobody@127.0.0.1:1/none", "nonsense", "nosuch://x"):
-        with pytest.raises(StartError, match="database"):
+        with pytest.raises(ServerStartError, match="database"):
             await serve(database_url=url)
 
 
 async def test_two_servers_do_not_share_a_data_directory(serve):
     server = await serve()
-    with pytest.raises(StartError, match="another server uses the data directory"):
+    with pytest.raises(ServerStartError, match="another server uses the data directory"):
         await serve(data_dir=server.app.settings.data_dir)

@@ -47,7 +47,7 @@ async def test_sigterm_lets_the_running_job_finish_and_sends_the_others_away(lau
 async def test_a_job_that_outlasts_the_grace_is_cancelled_within_one_step(launch):
     server = await (await launch(drain_grace_s=0.2)).ready()
     asked = request("step=0.05 x")
-    asked.options.steps = 500
+    asked.spec.options.steps = 500
     events, running = server.begin(asked)
     await eventually(lambda: "progress" in kinds(events))
 
@@ -65,7 +65,7 @@ async def test_a_traceback_in_the_log_shows_no_text_of_a_user(launch):
     _, failing = server.begin(request("fail=1 secret-look"))
     await failing
 
-    broke = await eventually(lambda: server.line("job_broke"))
+    broke = await eventually(lambda: server.line("job_crashed"))
     assert "scripted failure" in str(broke["exception"])
     assert "secret-look" not in str(server.lines)
 
@@ -73,7 +73,7 @@ async def test_a_traceback_in_the_log_shows_no_text_of_a_user(launch):
 async def test_a_second_signal_cuts_the_grace_short(launch, gate):
     server = await (await launch(drain_grace_s=600)).ready()
     asked = request("step=0.05 x")
-    asked.options.steps = 500
+    asked.spec.options.steps = 500
     events, running = server.begin(asked)
     await eventually(lambda: "progress" in kinds(events))
 
@@ -87,7 +87,7 @@ async def test_a_second_signal_cuts_the_grace_short(launch, gate):
 async def test_the_worker_exits_by_itself_when_the_front_is_killed(launch):
     server = await (await launch()).ready()
     asked = request("step=0.05 x")
-    asked.options.steps = 500
+    asked.spec.options.steps = 500
     events, running = server.begin(asked)
     await eventually(lambda: "progress" in kinds(events))
     children = server.children()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from clipstyler.v1.options_pb2 import IMAGE_FORMAT_PNG, PreviewOptions, StylizationOptions
+from clipstyler.v1.image_pb2 import IMAGE_FORMAT_PNG
+from clipstyler.v1.options_pb2 import PreviewOptions, StylizationOptions
 from tests.service.harness import eventually, photo, request
 
 STEPS = 200  # previews of 130 kB each: far more than all buffers on the way hold
@@ -28,10 +29,10 @@ async def test_a_reader_that_sleeps_skips_frames_and_still_gets_the_end(server):
     of = {kind: [getattr(event, kind) for event in events if event.WhichOneof("event") == kind] for kind in KINDS}
     assert [events[0].WhichOneof("event"), events[-1].WhichOneof("event")] == ["queued", "result"]
     assert of["progress"][-1].step == STEPS
-    assert len(of["progress"]) + sum(gap.skipped_progress for gap in of["gap"]) == STEPS
-    assert len(of["preview"]) + sum(gap.skipped_previews for gap in of["gap"]) == STEPS
-    assert sum(gap.skipped_previews for gap in of["gap"]) > STEPS / 2
-    assert sum(len(chunk.data) for chunk in of["chunk"]) == of["result"][0].image.size_bytes
+    assert len(of["progress"]) + sum(gap.skipped_progress_count for gap in of["gap"]) == STEPS
+    assert len(of["preview"]) + sum(gap.skipped_preview_count for gap in of["gap"]) == STEPS
+    assert sum(gap.skipped_preview_count for gap in of["gap"]) > STEPS / 2
+    assert sum(len(chunk.data) for chunk in of["chunk"]) == of["result"][0].result.image.size_bytes
     sequences = [event.sequence for event in events]
     assert sequences == sorted(sequences)
     assert server.metric("frames_skipped_total", kind="preview") > 0

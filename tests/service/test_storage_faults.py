@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc
 import pytest
 
-from clipstyler.v1.stylization_pb2 import STATE_FAILED, STATE_RUNNING, STATE_SUCCEEDED
+from clipstyler.v1.stylization_pb2 import Stylization
 from tests.service.harness import eventually, order, reason, refusal, request
 
 
@@ -39,11 +39,11 @@ def images(server) -> list[Path]:
 async def test_a_full_disk_refuses_new_jobs_clearly_and_leaves_nothing_behind(server, full_disk):
     before = images(server)
     full_disk(True)
-    asked = order("never stored", image=request().image + b"\0")
+    asked = order("never stored", image=request().spec.image + b"\0")
     status = await refusal(server.create(asked))
     assert status.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
     assert reason(status) == "STORAGE_FULL"
-    assert reason((await server.stylize(request(image=request().image + b"\1"))).status) == "STORAGE_FULL"
+    assert reason((await server.stylize(request(image=request().spec.image + b"\1"))).status) == "STORAGE_FULL"
     assert images(server) == before
     assert server.app.queue._reserved == 0
     assert server.metric("storage_failures_total", reason="full") == 2
@@ -55,24 +55,24 @@ async def test_a_full_disk_refuses_new_jobs_clearly_and_leaves_nothing_behind(se
 
 async def test_a_disk_that_is_full_when_a_result_comes_fails_that_job_only(server, full_disk, gate):
     created = await server.create(order(f"hold={gate} full x"))
-    await eventually(lambda: server.app.dispatcher.running)
+    await eventually(lambda: server.app.scheduler.running)
     before = images(server)
     full_disk(True)
     gate.touch()
     outcome = await server.watch(created.name)
     full_disk(False)
 
-    assert reason(outcome.only("failed")[0].status) == "STORAGE_FULL"
+    assert outcome.only("failed")[0].error.reason == "STORAGE_FULL"
     assert images(server) == before
     job = await server.get(created.name)
-    assert (job.state, reason(job.error)) == (STATE_FAILED, "STORAGE_FULL")
+    assert (job.state, job.error.reason) == (Stylization.STATE_FAILED, "STORAGE_FULL")
     assert (await server.stylize(request())).status is None
 
 
 async def test_a_locked_database_delays_the_end_and_loses_nothing(server, gate):
     created = await server.create(order(f"hold={gate} locked x"))
-    await eventually(lambda: server.app.dispatcher.running)
-    await eventually(lambda: not server.app.recorder._tasks)
+    await eventually(lambda: server.app.scheduler.running)
+    await eventually(lambda: not server.app.persister._tasks)
     with sqlite3.connect(server.app.settings.data_path / "jobs.sqlite3") as other:
         other.execute("BEGIN IMMEDIATE")
         status = await refusal(server.create(order("while it is locked")))
@@ -80,29 +80,29 @@ async def test_a_locked_database_delays_the_end_and_loses_nothing(server, gate):
         assert reason(status) == "STORAGE_UNAVAILABLE"
         gate.touch()
         job_id = created.name.split("/")[1]
-        await eventually(lambda: server.app.dispatcher.running is None)
-        assert (await server.get(created.name)).state == STATE_RUNNING  # reading goes on
-        assert job_id in server.app.dispatcher.jobs
+        await eventually(lambda: server.app.scheduler.running is None)
+        assert (await server.get(created.name)).state == Stylization.STATE_RUNNING  # reading goes on
+        assert job_id in server.app.scheduler.jobs
         other.rollback()
     assert (await server.watch(created.name)).kinds()[-1] == "result"
-    assert (await server.get(created.name)).state == STATE_SUCCEEDED
+    assert (await server.get(created.name)).state == Stylization.STATE_SUCCEEDED
 
 
 async def test_an_end_that_cannot_be_stored_is_told_as_a_failure_and_stored_later(serve, gate, monkeypatch):
-    monkeypatch.setattr("clipstyler_server.jobs.recorder._DELAYS_S", ())
-    monkeypatch.setattr("clipstyler_server.jobs.recorder._LONG_DELAY_S", 0.1)
+    monkeypatch.setattr("clipstyler_server.jobs.persister._DELAYS_S", ())
+    monkeypatch.setattr("clipstyler_server.jobs.persister._LONG_DELAY_S", 0.1)
     server = await serve()
     created = await server.create(order(f"hold={gate} locked x"))
-    await eventually(lambda: server.app.dispatcher.running and not server.app.recorder._tasks)
+    await eventually(lambda: server.app.scheduler.running and not server.app.persister._tasks)
     with sqlite3.connect(server.app.settings.data_path / "jobs.sqlite3") as other:
         other.execute("BEGIN IMMEDIATE")
         gate.touch()
         outcome = await server.watch(created.name)
-        assert reason(outcome.only("failed")[0].status) == "STORAGE_UNAVAILABLE"
+        assert outcome.only("failed")[0].error.reason == "STORAGE_UNAVAILABLE"
         told = await server.get(created.name)
-        assert (told.state, reason(told.error)) == (STATE_FAILED, "STORAGE_UNAVAILABLE")
+        assert (told.state, told.error.reason) == (Stylization.STATE_FAILED, "STORAGE_UNAVAILABLE")
         assert (await server.watch(created.name)).events[-1] == outcome.events[-1]
         other.rollback()
-    await eventually(lambda: not server.app.dispatcher.jobs)
+    await eventually(lambda: not server.app.scheduler.jobs)
     assert (await server.get(created.name)).error == told.error
     assert (await server.watch(created.name)).events[-1] == outcome.events[-1]

@@ -9,14 +9,9 @@ import pytest
 from PIL import Image
 
 from clipstyler.v1 import options_pb2
-from clipstyler.v1.options_pb2 import (
-    IMAGE_FORMAT_JPEG,
-    IMAGE_FORMAT_PNG,
-    IMAGE_FORMAT_WEBP,
-    LossWeights,
-    PreviewOptions,
-    StylizationOptions,
-)
+from clipstyler.v1.image_pb2 import IMAGE_FORMAT_JPEG, IMAGE_FORMAT_PNG, IMAGE_FORMAT_WEBP
+from clipstyler.v1.options_pb2 import PreviewOptions, StylizationOptions
+from clipstyler.v1.stylization_pb2 import StylizationSpec
 from clipstyler.v1.stylization_service_pb2 import StylizeRequest
 from tests.service import scripted
 from tests.service.harness import photo, request
@@ -37,38 +32,39 @@ async def test_a_stylization_tells_its_whole_story_in_order(server):
 
 
 async def test_the_result_tells_everything_needed_to_repeat_it(server):
-    asked = request("some   look", source_text="a  Painting", options=StylizationOptions(weights=LossWeights(patch=7)))
-    result = (await server.stylize(asked)).result
+    asked = request("some   look", source_text="a  Painting", options=StylizationOptions(weight_patch=7))
+    event = (await server.stylize(asked)).result
+    spec, result = event.spec, event.result
 
-    assert (result.style_text, result.source_text, result.seed) == ("some look", "a Painting", 1)
-    unset = [field.name for field in result.options.DESCRIPTOR.fields if not getattr(result.options, field.name)]
-    assert unset == ["enlarge", "crop_overhang", "text_share", "input_noise", "warm_up"]
-    assert all(result.options.HasField(name) for name in ("enlarge", "threshold_rejection", "crop_size", "seed"))
-    weights = result.options.weights
-    assert (weights.direction, weights.patch, weights.content, weights.total_variation) == (500, 7, 150, 2e-3)
-    assert (result.options.encoders, result.options.crop_size) == ("scripted", 16)
+    options = spec.options
+    assert (spec.style_text, spec.source_text, options.seed) == ("some look", "a Painting", 1)
+    unset = {field.name for field in options.DESCRIPTOR.fields if not getattr(options, field.name)}
+    assert unset == {"enlarge", "crop_overhang", "text_share", "input_noise", "warm_up"}
+    assert all(options.HasField(name) for name in ("enlarge", "threshold_rejection", "crop_size", "seed"))
+    weights = (options.weight_direction, options.weight_patch, options.weight_content, options.weight_tv)
+    assert weights == (500, 7, 150, 2e-3)
+    assert (options.encoder_set, options.crop_size, options.template_set) == ("scripted", 16, "openai-imagenet")
     assert [(model.name, model.digest) for model in result.models] == [tuple(model) for model in scripted.MODELS]
     assert dict(result.versions) == scripted.VERSIONS
-    assert (result.device, result.threads) == ("cpu", 1)
+    assert (result.device, result.provider, result.thread_count) == ("cpu", "scripted", 1)
     assert result.losses.total == scripted.LOSSES.total
     assert result.timings.decode.ToTimedelta().total_seconds() > 0
     assert result.timings.encode.ToTimedelta().total_seconds() > 0
 
-    repeated = StylizeRequest(
-        image=asked.image, style_text=result.style_text, source_text=result.source_text, options=result.options
-    )
-    assert (await server.stylize(repeated)).result.image == result.image
+    spec.image = asked.spec.image
+    repeated = StylizeRequest(spec=spec)
+    assert (await server.stylize(repeated)).result.image_data == event.image_data
 
 
 async def test_a_seed_is_chosen_and_told_at_once_when_none_is_asked_for(server):
     asked = request()
-    asked.options.ClearField("seed")
+    asked.spec.options.ClearField("seed")
     first, second = await server.stylize(asked), await server.stylize(asked)
 
     for outcome in (first, second):
-        assert outcome.only("queued")[0].seed == outcome.result.seed == outcome.result.options.seed
-    assert first.result.seed != second.result.seed
-    assert first.result.image.sha256 != second.result.image.sha256
+        assert outcome.only("queued")[0].seed == outcome.result.spec.options.seed
+    assert first.result.spec.options.seed != second.result.spec.options.seed
+    assert first.result.result.image.sha256 != second.result.result.image.sha256
 
 
 @pytest.mark.parametrize(
@@ -79,12 +75,12 @@ async def test_result_and_previews_come_in_the_encoding_asked_for(server, number
     previews = PreviewOptions(every_steps=1, max_size=32, format=number)
     outcome = await server.stylize(request("step=0.05 x", result_format=number, previews=previews))
 
-    image = outcome.result.image
-    opened = Image.open(io.BytesIO(image.data))
+    image, data = outcome.result.result.image, outcome.result.image_data
+    opened = Image.open(io.BytesIO(data))
     assert (opened.format, opened.size) == (name, (64, 43))
-    assert (image.width, image.height, image.size_bytes) == (64, 43, len(image.data))
-    assert image.sha256 == hashlib.sha256(image.data).digest()
-    shown = Image.open(io.BytesIO(outcome.only("preview")[0].image.data))
+    assert (image.width_px, image.height_px, image.size_bytes) == (64, 43, len(data))
+    assert image.sha256 == hashlib.sha256(data).digest()
+    shown = Image.open(io.BytesIO(outcome.only("preview")[0].image_data))
     assert (shown.format, shown.size) == (name if number else "JPEG", (32, 22))
 
 
@@ -98,11 +94,11 @@ async def test_no_previews_are_sent_when_none_are_wanted(server):
 async def test_a_large_result_comes_in_chunks_and_no_message_is_over_3_mib(server):
     outcome = await server.stylize(request("side=1500 x"))
 
-    image = outcome.result.image
+    image = outcome.result.result.image
     chunks = outcome.only("chunk")
     data = b"".join(chunk.data for chunk in chunks)
     offsets = [sum(len(chunk.data) for chunk in chunks[:number]) for number in range(len(chunks))]
-    assert image.data == b""
+    assert outcome.result.image_data == b""
     assert image.size_bytes == len(data) > 4 * 2**20
     assert hashlib.sha256(data).digest() == image.sha256
     assert [chunk.offset for chunk in chunks] == offsets
@@ -115,13 +111,13 @@ async def test_a_photo_smaller_than_the_size_keeps_its_size_with_a_warning(serve
     enlarged = await server.stylize(request(image=photo(40, 30), options=StylizationOptions(enlarge=True)))
 
     assert [warning.code for warning in kept.only("warning")] == ["PHOTO_SMALLER_THAN_SIZE"]
-    assert (kept.result.image.width, kept.result.image.height) == (40, 30)
+    assert (kept.result.result.image.width_px, kept.result.result.image.height_px) == (40, 30)
     assert enlarged.only("warning") == []
-    assert (enlarged.result.image.width, enlarged.result.image.height) == (64, 48)
+    assert (enlarged.result.result.image.width_px, enlarged.result.result.image.height_px) == (64, 48)
 
 
 async def test_what_the_worker_finds_worth_knowing_reaches_the_caller(server):
-    outcome = await server.stylize(request("caution=TEXT_UNFAMILIAR x"))
+    outcome = await server.stylize(request("warning=TEXT_UNFAMILIAR x"))
 
     (warning,) = outcome.only("warning")
     assert (warning.code, warning.message) == ("TEXT_UNFAMILIAR", "something to know")
@@ -142,15 +138,16 @@ async def test_a_quiet_stream_shows_that_it_lives(serve, gate):
 
 
 async def test_the_encoders_asked_for_are_used(server):
-    result = (await server.stylize(request(options=StylizationOptions(encoders="other")))).result
+    result = (await server.stylize(request(options=StylizationOptions(encoder_set="other")))).result
 
-    assert result.options.encoders == "other"
+    assert result.spec.options.encoder_set == "other"
 
 
 async def test_presets_set_size_steps_and_patches(serve):
     server = await serve(max_steps=300)
-    asked = StylizeRequest(image=photo(), style_text="x", options=StylizationOptions(preset=options_pb2.PRESET_PAPER))
-    options = (await server.stylize(asked)).result.options
+    paper = StylizationOptions(preset=options_pb2.PRESET_PAPER)
+    asked = StylizeRequest(spec=StylizationSpec(image=photo(), style_text="x", options=paper))
+    options = (await server.stylize(asked)).result.spec.options
 
     assert options.preset == options_pb2.PRESET_PAPER
     assert (options.size, options.steps, options.patches) == (512, 200, 64)

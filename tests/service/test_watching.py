@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from clipstyler.v1.options_pb2 import StylizationOptions
-from clipstyler.v1.stylization_pb2 import STATE_RUNNING, STATE_SUCCEEDED
+from clipstyler.v1.stylization_pb2 import Stylization
 from clipstyler.v1.stylization_service_pb2 import WatchStylizationRequest
 from tests.service.harness import eventually, order
 
@@ -17,7 +17,7 @@ def sequences(outcome) -> list[int]:
 
 
 async def test_events_are_numbered_and_a_watch_goes_on_behind_a_number(server, gate):
-    created = await server.create(order(f"hold={gate} caution=ODD x"))
+    created = await server.create(order(f"hold={gate} warning=ODD x"))
     _, events, task = server.begin_watch(created.name)
     await eventually(lambda: any(event.WhichOneof("event") == "warning" for event in events))
     seen = [event for event in events if event.WhichOneof("event") == "warning"][-1].sequence
@@ -32,11 +32,11 @@ async def test_events_are_numbered_and_a_watch_goes_on_behind_a_number(server, g
 
 
 async def test_who_comes_late_is_told_what_was_skipped(server, gate):
-    created = await server.create(order(f"hold={gate} at=6 caution=ODD x", options=StylizationOptions(steps=8)))
+    created = await server.create(order(f"hold={gate} at=6 warning=ODD x", options=StylizationOptions(steps=8)))
     _, early, first = server.begin_watch(created.name)
     await eventually(lambda: any(event.progress.step == 5 for event in early))  # a preview may follow
     late = asyncio.create_task(server.watch(created.name))
-    await eventually(lambda: server.app.dispatcher.running and len(server.app.dispatcher.running._mailboxes) == 2)
+    await eventually(lambda: server.app.scheduler.running and len(server.app.scheduler.running._subscriptions) == 2)
     gate.touch()
     outcome = await late
     await first
@@ -48,8 +48,8 @@ async def test_who_comes_late_is_told_what_was_skipped(server, gate):
         "result",
     ]
     got = len(outcome.only("progress"))
-    assert got + sum(gap.skipped_progress for gap in outcome.only("gap")) == 8
-    assert sum(gap.skipped_progress for gap in outcome.only("gap")) >= 4
+    assert got + sum(gap.skipped_progress_count for gap in outcome.only("gap")) == 8
+    assert sum(gap.skipped_progress_count for gap in outcome.only("gap")) >= 4
     assert not any(gap.log_expired for gap in outcome.only("gap"))
 
 
@@ -59,9 +59,9 @@ async def test_leaving_a_watch_cancels_nothing(server, gate):
     await eventually(lambda: any(event.WhichOneof("event") == "started" for event in events))
     call.cancel()
     task.cancel()
-    assert (await server.get(created.name)).state == STATE_RUNNING
-    running = server.app.dispatcher.running
-    await eventually(lambda: not running._mailboxes)
+    assert (await server.get(created.name)).state == Stylization.STATE_RUNNING
+    running = server.app.scheduler.running
+    await eventually(lambda: not running._subscriptions)
     gate.touch()
     assert (await server.watch(created.name)).kinds()[-1] == "result"
 
@@ -88,7 +88,7 @@ async def test_many_watchers_see_the_same_end_and_one_who_does_not_read_hurts_no
 
     assert len(set(images)) == 1
     assert all(outcome.kinds()[-1] == "result" for outcome in outcomes)
-    assert (await server.get(created.name)).state == STATE_SUCCEEDED
+    assert (await server.get(created.name)).state == Stylization.STATE_SUCCEEDED
     lazy.cancel()
 
 
@@ -107,4 +107,4 @@ async def test_every_end_is_told_to_every_watcher(server, ending):
     outcomes = await asyncio.gather(*(server.watch(created.name) for _ in range(3)))
     assert {outcome.kinds()[-1] for outcome in outcomes} == {"failed"}
     assert (await server.watch(created.name)).only("failed") == outcomes[0].only("failed")
-    await eventually(lambda: not server.app.readiness.problems())
+    await eventually(lambda: not server.app.scheduler.problems())

@@ -16,7 +16,8 @@ from clipstyler.events import Progress, Result
 from clipstyler.imaging import Picture, decode
 from clipstyler.losses import total_variation
 from clipstyler.prompts import fill_template, templates
-from clipstyler.stylizer import HALVING_PERIOD, step, stylize
+from clipstyler.stylizer import HALVING_PERIOD, step
+from tests.running import stylize
 from tests.tiny_encoders import TinyClip, tiny_encoders
 from tests.unit.test_stylizer import new_state, photo, quick, run
 
@@ -37,7 +38,7 @@ def test_1_the_learning_rate_is_halved_after_a_hundred_updates_and_every_update_
 
 
 def test_2_the_result_is_that_of_the_last_step_whatever_it_is() -> None:
-    results = [run(steps=steps).picture.rgb for steps in (5, 6, 7)]
+    results = [run(steps=steps).image.rgb for steps in (5, 6, 7)]
     assert all((a != b).any() for a, b in pairwise(results))
 
 
@@ -67,14 +68,14 @@ def test_4_every_kind_of_image_is_stylized_in_its_own_aspect(mode: str) -> None:
     encoders = tiny_encoders()
     *_, result = stylize(decode(buffer.getvalue()), "fire", encoders, quick(encoders, steps=1), seed=1)
     assert isinstance(result, Result)
-    assert result.picture.rgb.shape == (40, 64, 3)
+    assert result.image.rgb.shape == (40, 64, 3)
 
 
 def test_5_every_run_starts_fresh_from_its_seed() -> None:
     encoders = tiny_encoders()
-    first = run("fire", encoders=encoders).picture.rgb
+    first = run("fire", encoders=encoders).image.rgb
     run("water", encoders=encoders, steps=10)
-    assert np.array_equal(first, run("fire", encoders=encoders).picture.rgb)
+    assert np.array_equal(first, run("fire", encoders=encoders).image.rgb)
 
 
 def test_6_the_forms_of_total_variation_are_told_apart_and_their_scale_is_known() -> None:

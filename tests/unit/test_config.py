@@ -11,6 +11,7 @@ from clipstyler.config import (
     StylizeConfig,
     TvForm,
     check_seed,
+    draw_seed,
     resolve,
 )
 
@@ -67,13 +68,33 @@ def test_a_value_out_of_range_names_its_field(field: str, value: float) -> None:
     assert caught.value.field == field
 
 
+def test_every_bad_value_is_named_in_one_error_with_the_limit_that_holds() -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(PAPER, limits={"size": 1024}, size=2000, steps="many", tv_form="cubed", contrast=True, tau=1)
+    problems = dict(caught.value.violations)
+    assert set(problems) == {"size", "steps", "tv_form", "contrast", "tau"}
+    assert "at most 1024" in problems["size"]
+    assert "must be a whole number" in problems["steps"]
+    assert "use norm, squared" in problems["tv_form"]
+
+
+def test_a_fitted_configuration_names_its_crop_size_and_computes_the_same() -> None:
+    config = resolve(PAPER)
+    fitted = config.fitted(256, 192)
+    assert fitted.crop_size == config.crop_side(256, 192) == fitted.crop_side(256, 192) == 64
+
+
+def test_drawn_seeds_survive_javascript() -> None:
+    assert all(draw_seed() < 2**53 for _ in range(100))
+
+
 def test_all_weights_off_is_refused() -> None:
     with pytest.raises(ConfigError, match="nothing to optimize"):
         resolve(PAPER, weight_direction=0, weight_patch=0, weight_content=0, weight_tv=0)
 
 
 def test_an_unknown_field_is_refused() -> None:
-    with pytest.raises(ConfigError, match="tau: is not a field"):
+    with pytest.raises(ConfigError, match="tau: is unknown"):
         resolve(PAPER, tau=0.7)
 
 
@@ -97,7 +118,7 @@ def test_a_seed_out_of_range_is_refused(seed: int) -> None:
         check_seed(seed)
 
 
-def test_a_configuration_is_frozen_and_tells_all_of_itself() -> None:
+def test_a_configuration_is_frozen_and_returns_all_of_its_fields() -> None:
     config = resolve(PAPER)
     with pytest.raises(FrozenInstanceError):
         config.steps = 3  # type: ignore[misc]

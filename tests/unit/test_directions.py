@@ -8,13 +8,14 @@ import subprocess
 import sys
 import threading
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from clipstyler.config import ConfigError
-from clipstyler.encoders.inference import text_direction
+from clipstyler.encoders.description import TextConfidence
 from clipstyler.encoders.torch_encoders import TorchEncoders
 from clipstyler.evaluation.direction_cache import (
     DirectionCache,
@@ -24,8 +25,13 @@ from clipstyler.evaluation.direction_cache import (
     key_of,
     template_version,
 )
-from clipstyler.prompts import text_direction as torch_direction
-from tests.tiny_encoders import tiny_encoders
+from clipstyler.evaluation.text_directions import TextGuidance, text_direction
+from clipstyler.events import Result, Warning
+from clipstyler.options import ConfigError
+from clipstyler.prompts import fill_template, templates
+from tests.running import stylize
+from tests.tiny_encoders import TinyClip, tiny_encoders
+from tests.unit.test_stylizer import photo, quick
 
 KILLS = 100
 
@@ -34,11 +40,12 @@ def key(style: str = "fire", **changes: str) -> DirectionKey:
     return key_of("ab" * 32, "onnx-cpu", "fp32", "plain@0", "a Photo", style)._replace(**changes)
 
 
-def vector(seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).normal(size=24).astype(np.float32)
+def vector(seed: int = 0) -> TextGuidance:
+    direction, style = np.random.default_rng(seed).normal(size=(2, 24)).astype(np.float32)
+    return TextGuidance(direction, style, TextConfidence(0.25, ("fire", "lava")))
 
 
-def never() -> np.ndarray:
+def never() -> TextGuidance:
     raise AssertionError("it was there already")
 
 
@@ -47,9 +54,18 @@ def store(tmp_path: Path) -> DirectionStore:
     return DirectionStore(tmp_path)
 
 
+def torch_direction(clip: TinyClip, style: str, source: str, template_set: str) -> np.ndarray:
+    """The plain formula, in PyTorch."""
+    ends = []
+    for text in (style, source):
+        raw = clip.encode_text([fill_template(template, text) for template in templates(template_set)])
+        ends.append(torch.nn.functional.normalize(raw.mean(dim=0), dim=0))
+    return (ends[0] - ends[1]).numpy()
+
+
 def test_directions_without_torch_are_those_of_the_algorithm() -> None:
     tiny = tiny_encoders()
-    with_torch = torch_direction(tiny.clip, "fire", "a Photo", "openai-imagenet").numpy()
+    with_torch = torch_direction(tiny.clip, "fire", "a Photo", "openai-imagenet")
     assert text_direction(TorchEncoders(tiny), "fire", "a Photo", "openai-imagenet") == pytest.approx(
         with_torch, abs=1e-6
     )
@@ -65,9 +81,10 @@ def test_a_hit_is_bit_equal_to_a_miss_from_memory_and_from_the_store(store: Dire
     miss, hit = cache.get(key(), vector), cache.get(key(), never)
     after_restart = DirectionCache(10**6, store).get(key(), never)
     assert [found.origin for found in (miss, hit, after_restart)] == [Origin.COMPUTED, Origin.MEMORY, Origin.STORE]
-    assert (
-        miss.direction.tobytes() == hit.direction.tobytes() == after_restart.direction.tobytes() == vector().tobytes()
-    )
+    for found in (miss, hit, after_restart):
+        assert found.guidance.direction.tobytes() == vector().direction.tobytes()
+        assert found.guidance.style.tobytes() == vector().style.tobytes()
+        assert found.guidance.confidence == vector().confidence
 
 
 @pytest.mark.parametrize("part", DirectionKey._fields)
@@ -105,14 +122,14 @@ def test_memory_is_bounded_and_the_least_recently_used_goes_first() -> None:
 
 def test_what_is_larger_than_the_memory_is_answered_and_not_kept() -> None:
     cache = DirectionCache(100)
-    assert cache.get(key(), vector).direction.tobytes() == vector().tobytes()
+    assert cache.get(key(), vector).guidance.direction.tobytes() == vector().direction.tobytes()
     assert cache.stats[:2] == (0, 0)
 
 
 def test_concurrent_requests_for_one_key_compute_once() -> None:
     cache, computing, go_on, calls = DirectionCache(10**6), threading.Event(), threading.Event(), []
 
-    def compute() -> np.ndarray:
+    def compute() -> TextGuidance:
         calls.append(1)
         computing.set()
         assert go_on.wait(30)
@@ -120,7 +137,8 @@ def test_concurrent_requests_for_one_key_compute_once() -> None:
 
     found: list[bytes] = []
     threads = [
-        threading.Thread(target=lambda: found.append(cache.get(key(), compute).direction.tobytes())) for _ in range(8)
+        threading.Thread(target=lambda: found.append(cache.get(key(), compute).guidance.direction.tobytes()))
+        for _ in range(8)
     ]
     for thread in threads:
         thread.start()
@@ -128,7 +146,7 @@ def test_concurrent_requests_for_one_key_compute_once() -> None:
     go_on.set()
     for thread in threads:
         thread.join(30)
-    assert (len(calls), found) == (1, [vector().tobytes()] * 8)
+    assert (len(calls), found) == (1, [vector().direction.tobytes()] * 8)
 
 
 def test_a_failure_reaches_its_callers_and_is_not_remembered() -> None:
@@ -153,15 +171,15 @@ def test_a_broken_or_foreign_file_is_refused_and_computed_again(damage: str, sto
     path.write_bytes(data)
     cache = DirectionCache(10**6, store)
     found = cache.get(key(), lambda: vector(2))
-    assert (found.origin, found.direction.tobytes()) == (Origin.COMPUTED, vector(2).tobytes())
+    assert (found.origin, found.guidance.direction.tobytes()) == (Origin.COMPUTED, vector(2).direction.tobytes())
     assert cache.stats.refused == 1
-    assert store.read(key()).tobytes() == vector(2).tobytes()
+    assert store.read(key()).direction.tobytes() == vector(2).direction.tobytes()
 
 
 def test_a_disk_that_cannot_be_written_costs_no_answer(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     cache = DirectionCache(10**6, DirectionStore(tmp_path / "file"))
-    assert cache.get(key(), vector).direction.tobytes() == vector().tobytes()
+    assert cache.get(key(), vector).guidance.direction.tobytes() == vector().direction.tobytes()
 
 
 WRITER = """
@@ -169,6 +187,7 @@ import os, sys
 import numpy as np
 from pathlib import Path
 from clipstyler.evaluation.direction_cache import DirectionStore, key_of
+from clipstyler.evaluation.text_directions import TextGuidance
 directory = Path(sys.argv[1])
 store = DirectionStore(directory)
 for _ in sys.stdin:
@@ -181,7 +200,7 @@ for _ in sys.stdin:
                 os.write(1, f"{os.getpid()}\\n".encode())
             for style in range(4):
                 vector = np.full(20000, style, np.float32)
-                store.write(key_of("ab", "b", "p", "t", "a Photo", f"style {style}"), vector)
+                store.write(key_of("ab", "b", "p", "t", "a Photo", f"style {style}"), TextGuidance(vector, vector))
     os.waitpid(child, 0)
     os.write(1, b"gone\\n")
 """
@@ -206,7 +225,48 @@ def test_a_writer_killed_a_hundred_times_never_leaves_a_wrong_direction(tmp_path
                 found = store.read(key_of("ab", "b", "p", "t", "a Photo", f"style {style}"))
                 if found is not None:
                     seen += 1
-                    assert len(found) == 20000
-                    assert (found == style).all()
+                    assert len(found.direction) == len(found.style) == 20000
+                    assert (found.direction == style).all()
     assert seen
     assert store.refused == 0
+
+
+class Knowing(TinyClip):
+    """Counts what it is asked about texts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[str] = []
+
+    def confidence(self, sentence: str) -> TextConfidence:
+        self.asked.append(sentence)
+        return TextConfidence(0.1, ("fire",))
+
+
+def test_a_second_stylization_with_the_same_text_embeds_no_text(tmp_path: Path) -> None:
+    clip = Knowing()
+    encoders = replace(tiny_encoders(text_share=0.5), clip=clip)
+
+    def pixels(directions: DirectionCache | None) -> tuple[bytes, int]:
+        clip.sentences.clear()
+        clip.asked.clear()
+        events = list(stylize(photo(), "fire", encoders, quick(encoders), seed=1, directions=directions))
+        assert [event.code for event in events if isinstance(event, Warning)] == ["TEXT_UNFAMILIAR"]
+        assert isinstance(events[-1], Result)
+        return events[-1].image.rgb.tobytes(), len(clip.sentences) + len(clip.asked)
+
+    cache = DirectionCache(10**6, DirectionStore(tmp_path))
+    (first, embedded), (second, again) = pixels(cache), pixels(cache)
+    after_restart, from_store = pixels(DirectionCache(10**6, DirectionStore(tmp_path)))
+    uncached, _ = pixels(None)
+    assert embedded == 3  # both texts, and whether the style text is known
+    assert (again, from_store) == (0, 0)
+    assert first == second == after_restart == uncached
+
+
+def test_the_key_names_what_computes() -> None:
+    encoders = TorchEncoders(tiny_encoders())
+    threads = torch.get_num_threads()
+    assert encoders.backend == "torch-cpu"
+    assert torch.__version__ in encoders.runtime
+    assert encoders.runtime.endswith(f"{threads} threads")

@@ -9,18 +9,18 @@ import threading
 import time
 
 import pytest
-from clipstyler_server.jobs.images import ImageFiles
+from clipstyler_server.storage.blobs import BlobStore
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 
 @pytest.fixture
-def images(tmp_path) -> ImageFiles:
-    return ImageFiles(tmp_path / "images")
+def images(tmp_path) -> BlobStore:
+    return BlobStore(tmp_path / "images")
 
 
-def files(images: ImageFiles) -> list[str]:
+def files(images: BlobStore) -> list[str]:
     return sorted(path.name for path in images._directory.rglob("*") if path.is_file())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from types import SimpleNamespace
 
-from clipstyler_server.jobs.queue import PATIENCE, JobQueue
+from clipstyler_server.jobs.queue import MAX_SKIPS, JobQueue
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,4 +85,4 @@ def test_no_class_starves_however_many_urgent_jobs_keep_coming():
         queue.put(job(number, f"urgent {number}", priority=3))
         if queue.pop().client == "patient":
             break
-    assert number == PATIENCE + 1
+    assert number == MAX_SKIPS + 1

@@ -11,9 +11,9 @@ import pgserver
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from clipstyler_server.jobs.records import SOURCES, Record, State
-from clipstyler_server.jobs.store import JobStore
-from clipstyler_server.jobs.tables import METADATA
+from clipstyler_server.storage.database import Database
+from clipstyler_server.storage.records import SOURCES, Record, State
+from clipstyler_server.storage.tables import METADATA
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -33,8 +33,9 @@ def record(**changes: object) -> Record:
         state=State.QUEUED,
         created_at=1000.25,
         deadline_at=2000.5,
-        request=b"\x00request\xff",
+        spec='{"style_text": "é"}',
         content="c" * 64,
+        content_metadata="{}",
         stored_bytes=10,
         lease_owner="me",
         lease_until=2000.5,
@@ -53,15 +54,15 @@ def database(request, tmp_path_factory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def migrated(database) -> Iterator[JobStore]:
-    store = JobStore(database)
+def migrated(database) -> Iterator[Database]:
+    store = Database(database)
     store.migrate()
     yield store
     store.close()
 
 
 @pytest.fixture
-def store(migrated) -> JobStore:
+def store(migrated) -> Database:
     """An empty store."""
     with migrated._engine.begin() as connection:
         for table in METADATA.tables.values():
@@ -69,14 +70,14 @@ def store(migrated) -> JobStore:
     return migrated
 
 
-class TestJobStore:
+class TestDatabase:
     def test_the_migrations_make_the_tables_that_the_code_knows(self, store):
         store.migrate()  # again changes nothing
         with store._engine.connect() as connection:
             assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
 
     def test_a_job_is_found_again_as_it_was(self, store):
-        job = record(started_at=1.5, ended_at=2.5, attempts=1, sequence=2**40, result="e" * 64, end=b"\x00")
+        job = record(started_at=1.5, ended_at=2.5, attempts=1, sequence=2**40, result="e" * 64, end="{}")
         store.create(job)
         assert store.get(job.id) == job
         assert store.find_request(job.request_id) == job
@@ -95,7 +96,7 @@ class TestJobStore:
         request_id, outcomes = str(uuid.uuid4()), []
 
         def create() -> None:
-            own = JobStore(database)
+            own = Database(database)
             try:
                 own.create(record(request_id=request_id))
                 outcomes.append("created")
@@ -115,7 +116,7 @@ class TestJobStore:
         store.create(job)
 
         def end(state: State) -> None:
-            own = JobStore(database)
+            own = Database(database)
             if own.transition(job.id, state):
                 outcomes.append(state)
             own.close()
@@ -185,9 +186,9 @@ class TestJobStore:
         store.keep_upload("u" * 64, expires_at=10.0)
         store.keep_upload("u" * 64, expires_at=20.0)
         assert [store.is_used(letter * 64) for letter in "abuz"] == [True, True, True, False]
-        store.forget_uploads(now=15.0)
+        store.delete_expired_uploads(now=15.0)
         assert store.is_used("u" * 64)
-        store.forget_uploads(now=25.0)
+        store.delete_expired_uploads(now=25.0)
         store.delete(job.id)
         assert not any(store.is_used(letter * 64) for letter in "abu")
 
@@ -202,7 +203,7 @@ class TestJobStore:
 
 def test_a_database_of_a_later_version_is_refused(tmp_path):
     url = f"sqlite:///{tmp_path / 'jobs.sqlite3'}"
-    store = JobStore(url)
+    store = Database(url)
     store.migrate()
     with store._engine.begin() as connection:
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")

@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 
 from benchmarks import pocket_sheet, pocket_textures
+from clipstyler.imaging import decode
 from training.judge.drawing import luminance, outlines
 from training.judge.looks import MATERIALS, MEDIA, TEXTS, picture, real_textures
 from training.judge.network import VIEW, Judge, augmented, turned_hue
@@ -128,9 +129,9 @@ def test_the_sheets_figures_and_table_follow_from_the_verdicts():
 def test_cells_that_are_there_are_not_drawn_again(data, monkeypatch):
     drawn = []
 
-    def stylized(photo, text, *rest):
-        drawn.append(text)
-        return photo
+    def stylized(cell, *rest):
+        drawn.append(cell.text)
+        return decode(cell.photo.read_bytes())
 
     monkeypatch.setattr(pocket_sheet, "stylized", stylized)
     monkeypatch.setattr(pocket_sheet, "trained", lambda *rest: Judge(len(TEXTS)).eval())

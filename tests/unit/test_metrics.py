@@ -5,12 +5,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from clipstyler.encoders.inference import text_direction
 from clipstyler.encoders.torch_encoders import TorchEncoders
 from clipstyler.evaluation import metrics, quality
+from clipstyler.evaluation.text_directions import text_guidance
 from clipstyler.imaging import Picture, fit
-from clipstyler.prompts import embed_text
-from clipstyler.prompts import text_direction as torch_direction
+from tests.running import embed_text, text_direction
 from tests.tiny_encoders import tiny_encoders
 
 
@@ -24,8 +23,8 @@ def noise(seed: int, width: int = 512, height: int = 512) -> Picture:
 
 
 def measured(encoders: TorchEncoders, seed: int = 7, before: Picture | None = None, after: Picture | None = None):
-    direction = text_direction(encoders, "fire", "a Photo", "plain")
-    return metrics.evaluate(before or noise(1), after or noise(2), "fire", encoders, direction, seed)
+    guidance = text_guidance(encoders, "fire", "a Photo", "plain")
+    return metrics.evaluate(before or noise(1), after or noise(2), guidance, encoders, seed)
 
 
 def test_the_numbers_are_those_of_the_plain_formulas(encoders: TorchEncoders) -> None:
@@ -37,7 +36,7 @@ def test_the_numbers_are_those_of_the_plain_formulas(encoders: TorchEncoders) ->
         small = F.interpolate(image, size=size, mode="bilinear", antialias=True)
         return F.normalize(tiny.clip.encode_image(small), dim=1)[0]
 
-    text, direction = embed_text(tiny.clip, "fire", "plain"), torch_direction(tiny.clip, "fire", "a Photo", "plain")
+    text, direction = embed_text(tiny, "fire", "plain"), text_direction(tiny, "fire", "a Photo", "plain")
     crops = [embed(after[:, :, y : y + s, x : x + s]) for x, y, s in metrics.sample_crops(7)]
     start = embed(before)
     features = [tiny.content.features(image)[0] for image in (before, after)]

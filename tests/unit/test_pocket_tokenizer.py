@@ -7,7 +7,7 @@ import pytest
 
 from clipstyler.pocket.knowledge import known_concepts
 from clipstyler.pocket.tokenizer import BUCKETS, MAX_TOKENS, buckets, tokenize, words
-from training.pocket.captions import Speaker, gibberish, misspelt
+from training.pocket.captions import CaptionSampler, gibberish, misspelt
 
 
 def test_tokens_never_change() -> None:
@@ -46,7 +46,7 @@ def test_a_misspelling_shares_parts_with_the_word() -> None:
 
 
 def test_captions_repeat_with_the_seed() -> None:
-    first, again = (Speaker(["cat", "dog", "house"]).caption_of_each(np.random.default_rng(4)) for _ in range(2))
+    first, again = (CaptionSampler(["cat", "dog", "house"]).caption_of_each(np.random.default_rng(4)) for _ in range(2))
     assert first == again
     assert len(first) == len(known_concepts())
 
@@ -61,7 +61,7 @@ def test_misspelling_keeps_the_ends() -> None:
 
 def test_a_modified_caption_names_the_modifier() -> None:
     rng = np.random.default_rng(0)
-    spoken = [Speaker().modified("fire", "blue", rng) for _ in range(30)]
+    spoken = [CaptionSampler().modified("fire", "blue", rng) for _ in range(30)]
     assert all(any(word in sentence for word in ("blue", "azure")) for sentence in spoken)
     assert len(set(spoken)) > 5
 

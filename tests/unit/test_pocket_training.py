@@ -1,4 +1,4 @@
-"""Training: the same seed gives the same weights, checkpoints continue, the lesson reaches the text tower."""
+"""Training: a seed repeats its weights, checkpoints continue, distillation targets reach the text tower."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from training.pocket import teacher
 from training.pocket.average import average
 from training.pocket.objective import attack, word_loss
 from training.pocket.refine import refine
-from training.pocket.teacher import Lesson, load_lesson
+from training.pocket.teacher import DistillationTargets, load_targets
 from training.pocket.train import Recipe, train
 
 QUICK = Recipe(steps=2, batch=6, bank=48, chunk=48, word_steps=2, save_every=1)
 
 
 @pytest.fixture(scope="module")
-def lesson(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def targets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a teacher might say of two words."""
     similarities = np.full((2, len(known_concepts())), 0.1, np.float16)
     similarities[0, known_concepts().index("fire")] = 0.9
-    path = tmp_path_factory.mktemp("lesson") / "lesson.npz"
+    path = tmp_path_factory.mktemp("targets") / "targets.npz"
     np.savez(
         path, concepts=np.array(known_concepts()), words=np.array(["inferno", "senate"]), similarities=similarities
     )
@@ -50,8 +50,8 @@ def trained(recipe: Recipe) -> bytes:
     return recipe.out.read_bytes()
 
 
-def test_the_same_seed_gives_the_same_weights(tmp_path: Path, lesson: Path) -> None:
-    recipe = replace(QUICK, lesson=lesson, out=tmp_path / "a.safetensors")
+def test_the_same_seed_gives_the_same_weights(tmp_path: Path, targets: Path) -> None:
+    recipe = replace(QUICK, targets=targets, out=tmp_path / "a.safetensors")
     first = trained(recipe)
     assert trained(replace(recipe, out=tmp_path / "b.safetensors")) == first
     assert trained(replace(recipe, seed=1, out=tmp_path / "c.safetensors")) != first
@@ -59,8 +59,8 @@ def test_the_same_seed_gives_the_same_weights(tmp_path: Path, lesson: Path) -> N
     assert clip.encode_text(["fire"]).shape == (1, 256)
 
 
-def test_refining_moves_the_text_tower_alone_and_repeats(tmp_path: Path, lesson: Path) -> None:
-    recipe = replace(QUICK, steps=3, batch=8, lesson=lesson, init=WEIGHTS, out=tmp_path / "a.safetensors")
+def test_refining_moves_the_text_tower_alone_and_repeats(tmp_path: Path, targets: Path) -> None:
+    recipe = replace(QUICK, steps=3, batch=8, targets=targets, init=WEIGHTS, out=tmp_path / "a.safetensors")
     again = replace(recipe, out=tmp_path / "b.safetensors")
     threads = torch.get_num_threads()
     try:
@@ -74,21 +74,21 @@ def test_refining_moves_the_text_tower_alone_and_repeats(tmp_path: Path, lesson:
     assert changed == {"text"}
 
 
-def test_a_lesson_says_what_a_word_is_taken_for_and_whether_it_is_known(lesson: Path) -> None:
-    words, targets, known = load_lesson(lesson).targets(np.array([0, 1]))
+def test_distillation_targets_say_what_a_word_is_taken_for_and_whether_it_is_known(targets: Path) -> None:
+    words, values, known = load_targets(targets).targets(np.array([0, 1]))
     assert words == ["inferno", "senate"]
-    assert known_concepts()[int(targets[0].argmax())] == "fire"
-    np.testing.assert_allclose(targets.sum(1), 1, rtol=1e-5)
+    assert known_concepts()[int(values[0].argmax())] == "fire"
+    np.testing.assert_allclose(values.sum(1), 1, rtol=1e-5)
     assert known[0] > 0.9
     assert known[1] < 0.1
-    assert load_lesson(lesson).subjects() == ["senate"]
+    assert load_targets(targets).subjects() == ["senate"]
 
 
 def test_a_lesson_for_other_concepts_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "old.npz"
     np.savez(path, concepts=np.array(["photo"]), words=np.array(["x"]), similarities=np.zeros((1, 1)))
     with pytest.raises(ValueError, match="other concepts"):
-        load_lesson(path)
+        load_targets(path)
 
 
 def test_words_come_from_wordnets_index(tmp_path: Path) -> None:
@@ -104,8 +104,8 @@ def test_the_nearest_words_and_some_others_are_kept(monkeypatch: pytest.MonkeyPa
         return np.stack([np.eye(64)[sum(map(ord, s)) % 64] for s in sentences]).astype(np.float32)
 
     monkeypatch.setattr(teacher, "embed", embed)
-    made = teacher.make_lesson(["flames", "senate", "velvet"], np.random.default_rng(0))
-    assert isinstance(made, Lesson)
+    made = teacher.make_targets(["flames", "senate", "velvet"], np.random.default_rng(0))
+    assert isinstance(made, DistillationTargets)
     assert set(made.words) == {"flames", "senate", "velvet"}
     assert made.similarities[made.words.index("flames"), known_concepts().index("fire")] == pytest.approx(1)
 

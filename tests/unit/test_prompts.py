@@ -1,6 +1,7 @@
 """Texts, templates and directions."""
 
 import unicodedata
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,8 +10,9 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from clipstyler import prompts
-from clipstyler.config import ConfigError
-from tests.tiny_encoders import TinyClip
+from clipstyler.options import ConfigError
+from tests.running import embed_text, text_direction
+from tests.tiny_encoders import TinyClip, tiny_encoders
 
 
 @given(st.text())
@@ -74,13 +76,13 @@ def test_an_embedding_is_the_normalized_mean_of_the_raw_embeddings() -> None:
     sentences = [prompts.fill_template(t, "fire") for t in prompts.templates("openai-imagenet")]
     raw = clip.encode_text(sentences)
     expected = F.normalize(sum(raw) / len(raw), dim=0)
-    torch.testing.assert_close(prompts.embed_text(clip, "fire", "openai-imagenet"), expected)
+    torch.testing.assert_close(embed_text(tiny_encoders(), "fire", "openai-imagenet"), expected)
 
 
 def test_a_direction_points_from_source_to_style() -> None:
-    clip = TinyClip()
-    forth = prompts.text_direction(clip, "fire", "a Photo", "plain")
-    back = prompts.text_direction(clip, "a Photo", "fire", "plain")
+    encoders = tiny_encoders()
+    forth = text_direction(encoders, "fire", "a Photo", "plain")
+    back = text_direction(encoders, "a Photo", "fire", "plain")
     torch.testing.assert_close(forth, -back)
 
 
@@ -90,4 +92,10 @@ def test_texts_that_mean_the_same_to_the_encoders_are_refused() -> None:
             return torch.ones(len(list(sentences)), 4)  # type: ignore[call-overload]
 
     with pytest.raises(ConfigError, match="means the same"):
-        prompts.text_direction(Deaf(), "fire", "water", "plain")
+        text_direction(replace(tiny_encoders(), clip=Deaf()), "fire", "water", "plain")
+
+
+def test_both_texts_are_checked_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        prompts.check_texts("", "x" * 501)
+    assert [violation.field for violation in caught.value.violations] == ["style_text", "source_text"]

@@ -10,10 +10,13 @@ import pytest
 import torch
 
 from clipstyler.config import AugmentFill, ConfigError, StylizeConfig, TvForm, resolve
-from clipstyler.encoders.base import EncoderSet, TextConfidence
-from clipstyler.events import Caution, Progress, Result
+from clipstyler.encoders.base import EncoderSet
+from clipstyler.encoders.description import TextConfidence
+from clipstyler.events import Preview, Progress, Result, Started, Warning
 from clipstyler.imaging import Picture
-from clipstyler.stylizer import RunState, adjust_contrast, step, stylize
+from clipstyler.pixels import adjust_contrast
+from clipstyler.stylizer import RunState, optimize, step
+from tests.running import spec_of, stylize, text_direction
 from tests.tiny_encoders import TinyClip, tiny_encoders
 
 
@@ -37,10 +40,9 @@ def run(style: str = "fire", *, seed: int = 1, encoders: EncoderSet | None = Non
 
 def new_state(encoders: EncoderSet, seed: int = 1, style: str = "fire", **overrides: object) -> RunState:
     from clipstyler.imaging import fit
-    from clipstyler.prompts import text_direction
 
     config = quick(encoders, **overrides)
-    direction = text_direction(encoders.clip, style, "a Photo", "plain")
+    direction = text_direction(encoders, style, "a Photo", "plain")
     return RunState(fit(photo(), config.size), direction, encoders, config, seed)
 
 
@@ -58,20 +60,23 @@ def test_any_step_count_makes_exactly_that_many_updates_then_one_more_forward_pa
     assert state.updates == steps
     with torch.no_grad():
         state.render()
-    assert np.array_equal(state.picture().rgb, result.picture.rgb)
+    assert np.array_equal(state.picture().rgb, result.image.rgb)
 
 
-def test_progress_tells_losses_rejection_times_and_the_image_of_the_moment() -> None:
+def test_progress_reports_losses_rejection_and_times_and_previews_the_current_image() -> None:
     encoders = tiny_encoders()
     images = []
-    for event in stylize(photo(), "fire", encoders, quick(encoders, steps=4), seed=1):
+    for event in stylize(photo(), "fire", encoders, quick(encoders, steps=4), seed=1, every_steps=1):
+        if isinstance(event, Preview):
+            images.append(event.image.rgb)
         if isinstance(event, Progress):
             assert event.losses.total > 0
             assert 0 <= event.losses.patch <= 2
             assert 0 <= event.rejected <= 1
             assert event.elapsed_s > 0
+            assert 0 < event.step_s <= event.elapsed_s
             assert (event.remaining_s == 0) == (event.step == 4)
-            images.append(event.picture().rgb)
+    assert len(images) == 4
     assert all(image.shape == (46, 64, 3) for image in images)
     assert all((a != b).any() for a, b in pairwise(images))
 
@@ -159,20 +164,20 @@ def test_both_forms_of_total_variation_are_used_as_asked() -> None:
 
 def test_the_same_seed_gives_the_same_bytes_with_another_run_in_between() -> None:
     encoders = tiny_encoders()
-    first = run("fire", encoders=encoders).picture.rgb.tobytes()
-    between = run("water", seed=9, encoders=encoders).picture.rgb.tobytes()
-    again = run("fire", encoders=encoders).picture.rgb.tobytes()
-    other_seed = run("fire", seed=2, encoders=encoders).picture.rgb.tobytes()
+    first = run("fire", encoders=encoders).image.rgb.tobytes()
+    between = run("water", seed=9, encoders=encoders).image.rgb.tobytes()
+    again = run("fire", encoders=encoders).image.rgb.tobytes()
+    other_seed = run("fire", seed=2, encoders=encoders).image.rgb.tobytes()
     assert first == again
     assert len({first, between, other_seed}) == 3
 
 
 def test_the_global_random_state_is_neither_read_nor_changed() -> None:
     before = torch.get_rng_state()
-    first = run().picture.rgb
+    first = run().image.rgb
     assert torch.equal(before, torch.get_rng_state())
     torch.manual_seed(1234)
-    assert np.array_equal(first, run().picture.rgb)
+    assert np.array_equal(first, run().image.rgb)
 
 
 def test_several_runs_in_one_step_go_as_each_alone() -> None:
@@ -188,23 +193,22 @@ def test_several_runs_in_one_step_go_as_each_alone() -> None:
         assert np.abs(a.picture().rgb.astype(int) - b.picture().rgb.astype(int)).max() <= 1
 
 
-def test_a_result_tells_everything_needed_to_repeat_it() -> None:
+def test_a_result_has_everything_needed_to_reproduce_it() -> None:
     encoders = tiny_encoders()
     *_, first = stylize(photo(), " fire ", encoders, quick(encoders))
     assert isinstance(first, Result)
-    assert first.style_text == "fire"
-    assert first.source_text == "a Photo"
+    spec = first.spec
+    assert spec.style_text == "fire"
+    assert spec.source_text == "a Photo"
     assert [model.digest for model in first.models] == ["0" * 64, "1" * 64]
     assert {"clipstyler", "torch", "numpy", "pillow", "python"} <= set(first.versions)
-    assert first.device == "cpu"
+    assert (first.device, first.provider) == ("cpu", "torch-cpu")
     assert first.threads == torch.get_num_threads()
     assert first.timings.prepare_s > 0
     assert first.timings.optimize_s > 0
-    *_, again = stylize(
-        photo(), first.style_text, encoders, first.config, source_text=first.source_text, seed=first.seed
-    )
+    *_, again = stylize(photo(), spec.style_text, encoders, spec.config, source_text=spec.source_text, seed=spec.seed)
     assert isinstance(again, Result)
-    assert np.array_equal(first.picture.rgb, again.picture.rgb)
+    assert np.array_equal(first.image.rgb, again.image.rgb)
 
 
 def test_stopping_early_stops_the_work() -> None:
@@ -214,7 +218,7 @@ def test_stopping_early_stops_the_work() -> None:
     next(events)
     next(events)
     seen = len(encoders.clip.seen)
-    events.close()  # type: ignore[attr-defined]
+    events.close()
     assert len(encoders.clip.seen) == seen == 3  # the content image, then two steps
 
 
@@ -226,7 +230,7 @@ def test_any_aspect_ratio_comes_back_in_its_own_shape(width: int, height: int) -
     *_, result = stylize(photo(width, height), "fire", encoders, quick(encoders, size=96, steps=1), seed=1)
     assert isinstance(result, Result)
     scale = min(1, 96 / max(width, height))
-    assert (result.picture.width, result.picture.height) == (
+    assert (result.image.width, result.image.height) == (
         max(1, round(width * scale)),
         max(1, round(height * scale)),
     )
@@ -239,9 +243,9 @@ def test_alpha_comes_back_resized() -> None:
     encoders = tiny_encoders()
     *_, result = stylize(replace(opaque, alpha=alpha), "fire", encoders, quick(encoders, steps=1), seed=1)
     assert isinstance(result, Result)
-    assert result.picture.alpha is not None
-    assert result.picture.alpha.shape == (32, 64)
-    assert (result.picture.alpha[:, 0].max(), result.picture.alpha[:, -1].min()) == (0, 255)
+    assert result.image.alpha is not None
+    assert result.image.alpha.shape == (32, 64)
+    assert (result.image.alpha[:, 0].max(), result.image.alpha[:, -1].min()) == (0, 255)
 
 
 def test_bad_input_is_refused_before_any_work() -> None:
@@ -259,7 +263,7 @@ def test_bad_input_is_refused_before_any_work() -> None:
     assert encoders.clip.seen == []
 
 
-def test_a_diverging_run_says_so() -> None:
+def test_a_diverging_run_is_an_error() -> None:
     encoders = tiny_encoders()
     config = quick(encoders)
     state = new_state(encoders)
@@ -279,8 +283,8 @@ def test_contrast_spreads_around_the_mean_gray_and_stays_in_range() -> None:
 
 def test_a_text_share_mixes_the_distance_from_the_text_into_the_patches() -> None:
     paper, mixed, whole = (run(text_share=share, threshold_rejection=False) for share in (0.0, 0.5, 1.0))
-    assert len({result.picture.rgb.tobytes() for result in (paper, mixed, whole)}) == 3
-    assert not np.array_equal(paper.picture.rgb, run(crop_overhang=0.5).picture.rgb)
+    assert len({result.image.rgb.tobytes() for result in (paper, mixed, whole)}) == 3
+    assert not np.array_equal(paper.image.rgb, run(crop_overhang=0.5).image.rgb)
     first = [
         next(
             e.losses.patch
@@ -299,24 +303,38 @@ class Narrow(TinyClip):
         return TextConfidence(0.9 if "fire" in sentence else 0.1, ("fire", "lava"))
 
 
-def cautions(encoders: EncoderSet, style: str) -> list[Caution]:
-    return [e for e in stylize(photo(), style, encoders, quick(encoders), seed=1) if isinstance(e, Caution)]
+def warnings(encoders: EncoderSet, style: str) -> list[Warning]:
+    return [e for e in stylize(photo(), style, encoders, quick(encoders), seed=1) if isinstance(e, Warning)]
 
 
-def test_an_unknown_text_is_told_before_any_step_with_the_nearest_known() -> None:
+def test_an_unknown_text_triggers_a_warning_before_any_step_with_the_nearest_known() -> None:
     encoders = replace(tiny_encoders(), clip=Narrow())
-    assert cautions(encoders, "a blaze of fire") == []
-    (caution,) = cautions(encoders, "quantum physics")
-    assert caution.code == "TEXT_UNFAMILIAR"
-    assert "'quantum physics'" in caution.message
-    assert "'fire', 'lava'" in caution.message
+    assert warnings(encoders, "a blaze of fire") == []
+    (warning,) = warnings(encoders, "quantum physics")
+    assert warning.code == "TEXT_UNFAMILIAR"
+    assert "'quantum physics'" in warning.message
+    assert "'fire', 'lava'" in warning.message
     first = next(stylize(photo(), "quantum physics", encoders, quick(encoders), seed=1))
-    assert first == caution
+    assert first == warning
 
 
-def test_a_result_that_looks_little_like_its_text_is_told() -> None:
-    (caution,) = cautions(tiny_encoders(weak_patch_loss=0.0), "fire")
-    assert caution.code == "WEAK_RESULT"
-    assert "another seed" in caution.message
-    assert cautions(tiny_encoders(weak_patch_loss=2.0), "fire") == []
-    assert cautions(tiny_encoders(), "fire") == []
+def test_a_result_that_does_not_match_its_text_triggers_a_warning() -> None:
+    (warning,) = warnings(tiny_encoders(weak_patch_loss=0.0), "fire")
+    assert warning.code == "WEAK_RESULT"
+    assert "another seed" in warning.message
+    assert warnings(tiny_encoders(weak_patch_loss=2.0), "fire") == []
+    assert warnings(tiny_encoders(), "fire") == []
+
+
+def test_a_run_starts_by_announcing_its_steps_and_the_size_of_its_result() -> None:
+    encoders = tiny_encoders()
+    first = next(iter(optimize(photo(), spec_of("fire", encoders, quick(encoders), seed=1), encoders)))
+    assert first == Started(3, 64, 46, "cpu")
+
+
+def test_previews_come_by_the_policy_just_before_the_progress_of_their_step() -> None:
+    encoders = tiny_encoders()
+    events = list(stylize(photo(), "fire", encoders, quick(encoders, steps=5), seed=1, every_steps=2))
+    kinds = [(type(event), event.step) for event in events if isinstance(event, Progress | Preview)]
+    previewed = [(Preview, 1), (Progress, 1), (Preview, 2), (Progress, 2), (Progress, 3), (Preview, 4), (Progress, 4)]
+    assert kinds == [*previewed, (Progress, 5)]

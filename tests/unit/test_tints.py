@@ -11,9 +11,9 @@ from clipstyler.config import StylizeConfig, resolve
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.registry import load
 from clipstyler.imaging import decode, fit
-from clipstyler.prompts import embed_text, text_direction
 from clipstyler.stylizer import RunState
 from clipstyler.tints import luminance, tints
+from tests.running import embed_text, text_direction
 
 GRAY_RAMP = torch.linspace(0, 1, 32).expand(1, 3, 8, 32)
 
@@ -61,8 +61,8 @@ def test_a_pencil_sketch_starts_without_color() -> None:
 def started(text: str, encoders: EncoderSet, config: StylizeConfig) -> torch.Tensor:
     """What the network gives after its warm-up, (1, 3, H, W)."""
     photo = fit(decode(Path("examples/cat.jpg").read_bytes()), config.size)
-    embedded = embed_text(encoders.clip, text, config.template_set)
-    direction = text_direction(encoders.clip, text, "a Photo", config.template_set)
+    embedded = embed_text(encoders, text, config.template_set)
+    direction = text_direction(encoders, text, "a Photo", config.template_set)
     state = RunState(photo, direction, encoders, config, 1, embedded)
     for _ in state.warm_up():
         pass

@@ -6,17 +6,18 @@ from unittest.mock import MagicMock
 
 import pytest
 import torch
-from clipstyler_server.engine.torch_workload import TorchWorkload
+from clipstyler_server.workers.optimizer.torch_workload import TorchWorkload
 
 
 def workload(monkeypatch, trouble) -> TorchWorkload:
-    def stylize(*_: object, **__: object):
+    def optimize(*_: object, **__: object):
         trouble()
         yield
 
-    monkeypatch.setattr("clipstyler_server.engine.torch_workload.stylizer.stylize", stylize)
+    monkeypatch.setattr("clipstyler_server.workers.optimizer.torch_workload.stylizer.optimize", optimize)
     made = TorchWorkload.__new__(TorchWorkload)
     made._encoders = MagicMock()
+    made._directions = MagicMock()
     return made
 
 

@@ -39,7 +39,7 @@ _SHARE_SUBJECT = 0.12
 _SHARE_MISSPELT = 0.12
 
 
-class Speaker:
+class CaptionSampler:
     """Draws captions.
 
     Parameters

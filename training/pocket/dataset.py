@@ -83,7 +83,7 @@ def _shares(names: Sequence[str]) -> NDArray[np.float64]:
     return weights
 
 
-class Painter:
+class ImageGenerator:
     """Draws chunks in a worker process, which loads the photos once."""
 
     sources: Sources

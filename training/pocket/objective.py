@@ -47,7 +47,7 @@ def training_loss(images: Tensor, captions: Tensor, named: Tensor, partners: Ten
 
 
 def caption_loss(captions: Tensor, scale: float = 20.0) -> Tensor:
-    """Tell apart what two sets of captions name, (2, captions, D): the text tower's own lesson before the images'."""
+    """Loss that tells apart what two sets of captions name, (2, captions, D); trains the text tower alone."""
     first, second = F.normalize(captions, dim=2)
     logits = scale * first @ second.T
     numbers = torch.arange(len(first))

@@ -5,7 +5,7 @@ colors: a long run of both towers sees each of some 1,500 modified concepts a fe
 
 Examples
 --------
-  python -m training refine --init pocket.safetensors --data data --lesson lesson.npz --out refined.safetensors
+  python -m training refine --init pocket.safetensors --data data --targets targets.npz --out refined.safetensors
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from clipstyler.pocket.knowledge import known_concepts
 from clipstyler.pocket.model import WEIGHTS
 from clipstyler.pocket.towers import VIEW
 from training.pocket.augment import views
-from training.pocket.dataset import Chunk, Painter
+from training.pocket.dataset import Chunk, ImageGenerator
 from training.pocket.generators.noise import Array
 from training.pocket.objective import training_loss
 from training.pocket.train import Recipe, Trainer, modified, parse
@@ -104,8 +104,10 @@ def refine(recipe: Recipe) -> Iterator[float]:
     """Draw, look, teach and save; yield the loss of every step."""
     torch.set_num_threads(recipe.threads)
     trainer = Trainer(recipe)
-    with ProcessPoolExecutor(recipe.painters, get_context("spawn"), Painter.start, (recipe.data,)) as pool:
-        orders = [pool.submit(Painter.paint, recipe.seed, i, recipe.chunk) for i in range(recipe.bank // recipe.chunk)]
+    with ProcessPoolExecutor(recipe.workers, get_context("spawn"), ImageGenerator.start, (recipe.data,)) as pool:
+        orders = [
+            pool.submit(ImageGenerator.paint, recipe.seed, i, recipe.chunk) for i in range(recipe.bank // recipe.chunk)
+        ]
         seen = look(trainer, [order.result() for order in track(orders, "drawing")])
     optimizer = torch.optim.AdamW(trainer.towers["text"].parameters(), recipe.rate, weight_decay=0.0)
     for number in range(recipe.steps):

@@ -24,13 +24,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
-from clipstyler.config import Calibration, StylizeConfig, resolve
+import clipstyler
+from clipstyler.config import Calibration
 from clipstyler.encoders.base import EncoderSet
-from clipstyler.events import Result
 from clipstyler.imaging import Picture
 from clipstyler.pocket.calibration import CALIBRATION
 from clipstyler.pocket.model import WEIGHTS, load
-from clipstyler.stylizer import stylize
 
 TEXTS = (
     "fire",
@@ -66,14 +65,6 @@ def settings(options: argparse.Namespace) -> Iterator[tuple[str, Calibration]]:
         yield f"{name} {value}", replace(base, **tried)
 
 
-def stylized(picture: Picture, text: str, trial: EncoderSet, config: StylizeConfig, seed: int) -> Result:
-    """Run a stylization to its end."""
-    *_, last = stylize(picture, text, trial, config, seed=seed)
-    if not isinstance(last, Result):
-        raise TypeError("the stylization gave no result")
-    return last
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line."""
     options = _parse(arguments)
@@ -84,12 +75,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         photo = _photo(path)
         for label, calibration in settings(options):
             trial = encoders(options.weights, calibration)
-            config = resolve(calibration, size=options.size, steps=options.steps)
+            asked: Any = {"size": options.size, "steps": options.steps, "seed": options.seed}
             row = [_tile(photo)]
             for text in options.texts:
                 begun = time.monotonic()
-                result = stylized(Picture(photo), text, trial, config, options.seed)
-                row.append(_tile(result.picture.rgb))
+                result = clipstyler.stylize(Picture(photo), text, encoders=trial, **asked).result()
+                row.append(_tile(result.image.rgb))
                 losses = ", ".join(f"{name} {value:.3g}" for name, value in vars(result.losses).items())
                 console.print(f"{label} | {text}: {time.monotonic() - begun:.0f} s; {losses}")
             rows.append(np.concatenate(row, axis=1))

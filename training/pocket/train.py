@@ -2,11 +2,11 @@
 
 Examples
 --------
-  python -m training train --data data --lesson lesson.npz --out pocket.safetensors
+  python -m training train --data data --targets targets.npz --out pocket.safetensors
   python -m training train --steps 500 --init pocket.safetensors --rate 0.0005 --out finer.safetensors
   python -m training train --steps 20 --bank 512 --out /tmp/try.safetensors      (a quick trial)
 
-`training.pocket.fetch` makes the data folder, `training.pocket.teacher` the lesson; without them a run knows the
+`training.pocket.fetch` makes the data folder, `training.pocket.teacher` the targets; without them a run knows the
 bundled photos and the vocabulary's wordings only.
 
 The same options and seed, on the same processor and library versions with one thread, give the same weights.
@@ -35,15 +35,15 @@ from clipstyler.pocket.knowledge import known_concepts
 from clipstyler.pocket.tokenizer import tokenize
 from clipstyler.pocket.towers import VIEW, ImageTower, TextTower
 from training.pocket.augment import views
-from training.pocket.captions import Speaker, gibberish
-from training.pocket.dataset import SIDE, Chunk, Painter
+from training.pocket.captions import CaptionSampler, gibberish
+from training.pocket.dataset import SIDE, Chunk, ImageGenerator
 from training.pocket.generators.noise import Array
 from training.pocket.modifiers import MODIFIERS
 from training.pocket.objective import attack, caption_loss, training_loss, word_loss
-from training.pocket.teacher import load_lesson
+from training.pocket.teacher import load_targets
 
 _CAPTION_SETS = 2
-_WORDS = 48  # of the lesson in an update
+_WORDS = 48  # of the targets in an update
 _GIBBERISH = 8
 _SHARE_MODIFIED = 0.3
 _SMALLEST_CHANGE = 0.07  # of the mean pixel; a modifier that does less leaves the picture what it was
@@ -70,10 +70,10 @@ class Recipe:
     chunk_every: int = 12
     seed: int = 0
     threads: int = 1
-    painters: int = 1
+    workers: int = 1
     save_every: int = 200
     data: Path | None = None
-    lesson: Path | None = None
+    targets: Path | None = None
     image_from: Path | None = None
     init: Path | None = None
     out: Path = Path("pocket.safetensors")
@@ -90,10 +90,10 @@ _OPTIONS = (
     ("chunk-every", int, "updates after which a chunk of them is replaced"),
     ("seed", int, "of everything random"),
     ("threads", int, "of the optimization"),
-    ("painters", int, "processes that draw; the pictures are the same however many there are"),
+    ("workers", int, "processes that draw; the pictures are the same however many there are"),
     ("save-every", int, "updates after which a checkpoint is written"),
     ("data", Path, "folder with photos and textures to draw after"),
-    ("lesson", Path, "what the teacher says of other words"),
+    ("targets", Path, "what the teacher says of other words"),
     ("image-from", Path, "checkpoint whose image tower, or the part of it that fits, is started from"),
     ("init", Path, "checkpoint to start from instead of random weights"),
     ("out", Path, "where the weights go"),
@@ -113,7 +113,9 @@ class Bank:
             self._order()
 
     def _order(self) -> None:
-        self._pending.append(self._pool.submit(Painter.paint, self._recipe.seed, self._ordered, self._recipe.chunk))
+        self._pending.append(
+            self._pool.submit(ImageGenerator.paint, self._recipe.seed, self._ordered, self._recipe.chunk)
+        )
         self._ordered += 1
 
     def receive(self) -> None:
@@ -152,8 +154,8 @@ class Trainer:
         self.recipe = recipe
         self.rng = np.random.default_rng([recipe.seed, 1])
         self.generator = torch.Generator().manual_seed(recipe.seed)
-        self.lesson = load_lesson(recipe.lesson) if recipe.lesson else None
-        self.speaker = Speaker(self.lesson.subjects() if self.lesson else ())
+        self.targets = load_targets(recipe.targets) if recipe.targets else None
+        self.sampler = CaptionSampler(self.targets.subjects() if self.targets else ())
         # Channels last: the same sums in another order, a sixth faster on two cores.
         self.towers = initial_towers(recipe).to(memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.towers).requires_grad_(False)
@@ -217,18 +219,22 @@ class Trainer:
         """Embed sets of a caption for every concept, and one for every modified concept: (sets, captions, D)."""
         sentences: list[str] = []
         for _ in range(_CAPTION_SETS):
-            sentences += self.speaker.caption_of_each(self.rng)
-            sentences += [self.speaker.modified(*modification, self.rng) for modification in modifications]
+            sentences += self.sampler.caption_of_each(self.rng)
+            sentences += [self.sampler.modified(*modification, self.rng) for modification in modifications]
         embeddings: Tensor = self.towers["text"](*_tokens(sentences))
         return embeddings.reshape(_CAPTION_SETS, -1, embeddings.shape[1])
 
     def lesson_loss(self, captions: Tensor) -> Tensor:
         """What the teacher says of other words, and which of all sentences are about something known."""
-        if self.lesson is None:
+        if self.targets is None:
             return captions.new_zeros(())
-        words, targets, known = self.lesson.sample(self.rng, _WORDS)
+        words, targets, known = self.targets.sample(self.rng, _WORDS)
         count = len(known_concepts())
-        sentences = [*words, *(gibberish(self.rng) for _ in range(_GIBBERISH)), *self.speaker.caption_of_each(self.rng)]
+        sentences = [
+            *words,
+            *(gibberish(self.rng) for _ in range(_GIBBERISH)),
+            *self.sampler.caption_of_each(self.rng),
+        ]
         tokens = _tokens(sentences)
         expected = torch.from_numpy(np.concatenate([known, np.zeros(_GIBBERISH), np.ones(count)])).float()
         text = cast("TextTower", self.towers["text"])
@@ -311,7 +317,7 @@ def _weights(path: Path) -> dict[str, Tensor]:
 def train(recipe: Recipe) -> Iterator[tuple[int, float, float]]:
     """Train and save; yield the number, loss and accuracy of every step."""
     torch.set_num_threads(recipe.threads)
-    with ProcessPoolExecutor(recipe.painters, get_context("spawn"), Painter.start, (recipe.data,)) as pool:
+    with ProcessPoolExecutor(recipe.workers, get_context("spawn"), ImageGenerator.start, (recipe.data,)) as pool:
         bank, trainer = Bank(recipe, pool), Trainer(recipe)
         for _ in range(max(1, recipe.bank // recipe.chunk // 3)):
             bank.receive()

@@ -11,6 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from clipstyler.config import Calibration
+from clipstyler.encoders.description import TextConfidence
 from clipstyler.encoders.onnx import manifest, preprocess, tokenizers
 from clipstyler.encoders.onnx.providers import SessionOptions
 from clipstyler.encoders.onnx.sessions import Opened, open_session
@@ -64,6 +65,7 @@ class OnnxEncoders:
         self.image_size = self.manifest.image_size
         self.embedding_dim = self.manifest.embedding_dim
         self.calibration = Calibration(**self.manifest.calibration)
+        self._threads = options.threads
         self._tokenize = tokenizers.load(self.manifest.tokenizer, directory)
         self._opened: dict[str, Opened] = {
             tower: open_session(directory, graph, options, self.manifest.precision)
@@ -82,6 +84,15 @@ class OnnxEncoders:
     def backend(self) -> str:
         """What computes, in a word: "onnx-cpu", "onnx-cuda", "onnx-tensorrt"."""
         return f"onnx-{self.provider}"
+
+    @property
+    def runtime(self) -> str:
+        """The backend with what else determines the bits: the version of ONNX Runtime and the threads."""
+        return f"{self.backend}/{ort.__version__}/{self._threads} threads"
+
+    def confidence(self, text: str) -> TextConfidence | None:  # noqa: ARG002 - exports cannot judge that
+        """Return None: exports do not include what judges a text."""
+        return None
 
     def views(self, images: Floats) -> Floats:
         """Squash images, float32 (B, 3, H, W) in [0, 1], to the views that `encode_image` takes."""

@@ -19,10 +19,6 @@ _TIE = {"fp32": 1e-5, "fp16": 1e-3}
 _CONTENT_SIDE = 96
 
 
-class ParityError(RuntimeError):
-    """An export does not compute what its source does; the message has the figures."""
-
-
 class Encodes(Protocol):
     """What both paths can do; see `OnnxEncoders` and `TorchEncoders`."""
 
@@ -98,20 +94,6 @@ def check_parity(reference: Encodes, candidate: Encodes) -> Parity:
     before, after = (_unit(i) @ _unit(t).T for i, t in zip(images, texts, strict=True))
     same_ranking = _same_ranking(before, after, _TIE[candidate.precision])
     return Parity(tuple(agreements), same_ranking, SMALLEST_COSINE[candidate.precision])
-
-
-def demand_parity(reference: Encodes, candidate: Encodes) -> Parity:
-    """Send the probes through both paths, as `check_parity`.
-
-    Raises
-    ------
-    ParityError
-        They disagree.
-    """
-    parity = check_parity(reference, candidate)
-    if not parity.holds:
-        raise ParityError(f"the export does not agree with PyTorch: {parity}")
-    return parity
 
 
 def _agreement(tower: str, reference: Floats, candidate: Floats) -> Agreement:

@@ -1,1 +1,1 @@
-"""Jobs: what waits, what runs, and who is told about it."""
+"""Jobs: admission, the queue, the scheduler, subscriptions, and recovery after a restart."""

@@ -1,4 +1,4 @@
-"""What happens to a job, as its readers are told."""
+"""Events of a job. What the engine reports travels as it is (`clipstyler.events`); the server adds its own."""
 
 from __future__ import annotations
 
@@ -6,25 +6,18 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from clipstyler_server.engine.base import Finished, Order, Previewed, Progressed, Started
-from clipstyler_server.errors import ServiceError
+from clipstyler.events import Preview, Progress, Result, Started, Warning
+from clipstyler.imaging import EncodedImage, ImageMetadata
+from clipstyler_server.errors import ErrorDetails
 
 
 @dataclass(frozen=True)
 class Queued:
-    """The job was accepted; so many run or wait before it. None: when it will start cannot be told yet."""
+    """The job was accepted; so many run or wait before it. Without a measured step time, `start` is None."""
 
     position: int
     seed: int
     start: datetime | None = None
-
-
-@dataclass(frozen=True)
-class Warned:
-    """Worth knowing; the work goes on."""
-
-    code: str
-    message: str
 
 
 @dataclass(frozen=True)
@@ -37,7 +30,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Gap:
-    """Events were left out because the reader was slow, or came after they were forgotten (`log_expired`)."""
+    """Events were left out because the reader was slow, or are no longer stored (`log_expired`)."""
 
     skipped_progress: int
     skipped_previews: int
@@ -46,28 +39,14 @@ class Gap:
 
 @dataclass(frozen=True)
 class Heartbeat:
-    """Nothing happened for a while."""
-
-
-@dataclass(frozen=True)
-class Succeeded:
-    """The end: the result, what was ordered, and the time before the optimization.
-
-    `in_chunks` says that the bytes of the image came as chunks before.
-    """
-
-    finished: Finished
-    order: Order
-    queued_s: float
-    decode_s: float
-    in_chunks: bool
+    """Keep-alive during silence."""
 
 
 @dataclass(frozen=True)
 class Failed:
-    """The end: an error."""
+    """The job failed."""
 
-    error: ServiceError
+    error: ErrorDetails
 
 
 class CancelReason(StrEnum):
@@ -80,26 +59,30 @@ class CancelReason(StrEnum):
 
 @dataclass(frozen=True)
 class Cancelled:
-    """The end: stopped after so many updates. The error is what the call ends with."""
+    """The job was cancelled after so many completed steps."""
 
     step: int
-    error: ServiceError
     reason: CancelReason = CancelReason.REQUESTED
 
 
-End = Succeeded | Failed | Cancelled
-Payload = Queued | Started | Progressed | Previewed | Warned | Chunk | Gap | Heartbeat | End
+End = Result[EncodedImage] | Failed | Cancelled
+"""The last event of a job."""
+StoredEnd = Result[ImageMetadata] | Failed | Cancelled
+"""The same as it is stored: the bytes of the image are a file of their own."""
+Payload = Queued | Started | Progress | Preview[EncodedImage] | Warning | Chunk | Gap | Heartbeat | End
+
+FINAL = (Result, Failed, Cancelled)
 
 
 @dataclass(frozen=True)
-class Event:
-    """One thing that happened to a job.
+class JobEvent:
+    """One event of a job.
 
     Attributes
     ----------
     sequence
-        Number in the job, from 1. It never falls: left-out events leave gaps, and a gap or a heartbeat bears the
-        number last passed.
+        Number within the job, from 1. It increases monotonically and may skip; a gap or a heartbeat carries the number
+        of the last event before it.
     time
         When it happened.
     payload

@@ -1,4 +1,4 @@
-"""The bounded queue in front of the worker: urgent before patient, and within a class every client in turn."""
+"""The bounded queue in front of the engine: by class of priority, and within a class every client in turn."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from clipstyler_server.jobs.model import Job
+from clipstyler_server.jobs.job import Job
 
-# So often a class may be passed over in a row before it has a turn, however urgent the others are.
-PATIENCE = 4
+# A class passed over this many times in a row has the next turn, however urgent the others are.
+MAX_SKIPS = 4
 
 
 class QueueFullError(Exception):
@@ -19,13 +19,13 @@ class QueueFullError(Exception):
 class JobQueue:
     """Jobs that wait.
 
-    The most urgent class goes first, unless another was passed over `PATIENCE` times. Within a class each client
-    goes in turn, with its oldest job.
+    The most urgent class goes first, unless another was passed over `MAX_SKIPS` times. Within a class, clients take
+    turns, each with its oldest job.
 
     Parameters
     ----------
     capacity
-        Jobs that may wait besides the one that runs.
+        Maximum number of waiting jobs, besides the running one.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -40,12 +40,12 @@ class JobQueue:
 
     @contextmanager
     def reserve(self, running: int) -> Iterator[None]:
-        """Keep a place for a job whose photo is still being decoded, so that admission stays bounded.
+        """Reserve a place for a job whose photo is still being decoded, so that admission is bounded.
 
         Parameters
         ----------
         running
-            Jobs that run now.
+            Jobs running now.
 
         Raises
         ------
@@ -67,14 +67,14 @@ class JobQueue:
         self._order = None
 
     def order(self) -> list[Job]:
-        """List the jobs in the order in which they would go now."""
+        """List the jobs in the order in which they would run now."""
         if self._order is None:
             turns = self._turns.copy()
             self._order = [turns.take() for _ in self._jobs]
         return self._order
 
     def before(self, newcomer: Job) -> list[Job]:
-        """List the jobs that would go before one that is not here yet."""
+        """List the jobs that would run before one that is not in the queue yet."""
         turns = self._turns.copy()
         turns.add(newcomer)
         ahead = []
@@ -83,14 +83,14 @@ class JobQueue:
         return ahead
 
     def pop(self) -> Job | None:
-        """Take the next job; None if nothing waits."""
+        """Take the next job; None if none waits."""
         if not self._jobs:
             return None
         self._order = None
         return self._jobs.pop(self._turns.take().id)
 
     def remove(self, job_id: str) -> Job | None:
-        """Take a job out of the middle; None if it does not wait here."""
+        """Take a job out of the middle; None if it is not in the queue."""
         if job := self._jobs.pop(job_id, None):
             self._turns.remove(job)
             self._order = None
@@ -98,7 +98,7 @@ class JobQueue:
 
 
 class _Turns:
-    """Whose turn it is: one ring of clients a class."""
+    """Whose turn it is: one ring of clients per class."""
 
     def __init__(self) -> None:
         self._rings: dict[int, _Ring] = {}
@@ -110,25 +110,25 @@ class _Turns:
         return twin
 
     def add(self, job: Job) -> None:
-        """Let a job wait for its turn."""
+        """Add a job."""
         self._rings.setdefault(job.priority, _Ring()).add(job)
 
     def remove(self, job: Job) -> None:
-        """Forget a job."""
+        """Remove a job."""
         self._rings[job.priority].remove(job)
 
     def take(self) -> Job:
-        """Take the next job out; there must be one."""
+        """Take the next job; there must be one."""
         present = [self._rings[priority] for priority in sorted(self._rings, reverse=True) if self._rings[priority]]
-        # Of classes that have waited long enough, the least urgent: it has the fewest chances.
-        chosen = next((ring for ring in reversed(present) if ring.passed_over >= PATIENCE), present[0])
+        # Of the classes skipped often enough, the least urgent: it has the fewest chances.
+        chosen = next((ring for ring in reversed(present) if ring.passed_over >= MAX_SKIPS), present[0])
         for ring in present:
             ring.passed_over = 0 if ring is chosen else ring.passed_over + 1
         return chosen.take()
 
 
 class _Ring:
-    """The clients of one class, the next one first, each with its jobs in the order in which they came."""
+    """The clients of one class, the next one first, each with its jobs in order of arrival."""
 
     def __init__(self) -> None:
         self.passed_over = 0
@@ -149,8 +149,8 @@ class _Ring:
             line.append(job)
             return
         self._lines[job.client] = deque([job])
-        # A newcomer goes after all who wait for their turn already, so that new names are of no use to anybody,
-        # but before the client who has just had one.
+        # A new client goes after all clients already waiting, so that inventing names gains nothing, but before the
+        # client that has just had a turn.
         if self._last is not None and self._last in self._lines:
             self._lines.move_to_end(self._last)
 

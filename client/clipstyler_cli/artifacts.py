@@ -1,0 +1,104 @@
+"""Artifacts of a run besides its result: previews in a directory, a contact sheet, an animation."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from clipstyler_client import Preview, Result
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from clipstyler_cli.files import ANIMATION_SUFFIXES, write_whole
+
+_MARGIN = 16
+_CAPTION = 26
+_TITLE = 44
+_TILE = 256
+_COLUMNS = 4
+_PAPER, _INK, _FAINT = "#ffffff", "#1c1c1e", "#6e6e73"
+_FRAME_MS, _LAST_FRAME_MS = 120, 2000
+
+
+class Artifacts:
+    """Collects the previews of one run and writes the requested artifacts."""
+
+    def __init__(self, previews_directory: Path | None = None) -> None:
+        self._directory = previews_directory
+        self.previews: list[Preview] = []
+
+    def add(self, preview: Preview) -> None:
+        """Add a preview, and write it to the directory if there is one."""
+        self.previews.append(preview)
+        if self._directory is not None:
+            suffix = {"jpeg": ".jpg"}.get(preview.format, f".{preview.format}")
+            write_whole(self._directory / f"step-{preview.step:04d}{suffix}", preview.image)
+
+    def write_contact_sheet(self, path: Path, photo: bytes, result: Result) -> None:
+        """Write the photo, evenly spaced previews and the result side by side, with the text as title."""
+        chosen = _evenly(self.previews, 2 * _COLUMNS - 2)
+        tiles = [("photo", _open(photo))]
+        tiles += [(f"step {preview.step}", _open(preview.image)) for preview in chosen]
+        tiles += [("result", _open(result.image))]
+        buffer = io.BytesIO()
+        _sheet(result.spec.style_text, tiles).save(buffer, format="PNG")
+        write_whole(path, buffer.getvalue())
+
+    def write_animation(self, path: Path, photo: bytes, result: Result) -> None:
+        """Write photo, previews and result as frames of one size; the last frame is shown longer."""
+        images = [_open(photo), *(_open(preview.image) for preview in self.previews), _open(result.image)]
+        size = (self.previews[-1].width, self.previews[-1].height) if self.previews else images[-1].size
+        frames = [image.resize(size, Image.Resampling.LANCZOS) for image in images]
+        durations = [4 * _FRAME_MS, *[_FRAME_MS] * len(self.previews), _LAST_FRAME_MS]
+        buffer = io.BytesIO()
+        frames[0].save(
+            buffer,
+            format=ANIMATION_SUFFIXES[path.suffix.lower()],
+            save_all=True,
+            append_images=frames[1:],
+            duration=durations,
+            loop=0,
+        )
+        write_whole(path, buffer.getvalue())
+
+
+def _open(data: bytes) -> Image.Image:
+    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    on_white = Image.new("RGBA", image.size, "white")
+    on_white.alpha_composite(image.convert("RGBA"))
+    return on_white.convert("RGB")
+
+
+def _evenly(previews: list[Preview], most: int) -> list[Preview]:
+    if len(previews) <= most:
+        return previews
+    return [previews[round(index * (len(previews) - 1) / (most - 1))] for index in range(most)]
+
+
+def _sheet(title: str, tiles: list[tuple[str, Image.Image]]) -> Image.Image:
+    fitted = [(caption, ImageOps.contain(image, (_TILE, _TILE))) for caption, image in tiles]
+    columns = min(_COLUMNS, len(fitted))
+    rows = -(-len(fitted) // columns)
+    tile_height = max(image.height for _, image in fitted)
+    width = _MARGIN + columns * (_TILE + _MARGIN)
+    sheet = Image.new("RGB", (width, _TITLE + rows * (tile_height + _CAPTION + _MARGIN)), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    draw.text((_MARGIN, _MARGIN), _shortened(draw, title, width), fill=_INK, font=ImageFont.load_default(22))
+    for index, (caption, image) in enumerate(fitted):
+        row, column = divmod(index, columns)
+        x = _MARGIN + column * (_TILE + _MARGIN)
+        y = _TITLE + row * (tile_height + _CAPTION + _MARGIN) + _MARGIN // 2
+        sheet.paste(image, (x + (_TILE - image.width) // 2, y))
+        draw.text((x, y + tile_height + 4), caption, fill=_FAINT, font=ImageFont.load_default(15))
+    return sheet
+
+
+def _shortened(draw: ImageDraw.ImageDraw, title: str, width: int) -> str:
+    font = ImageFont.load_default(22)
+    room = width - 2 * _MARGIN
+    if draw.textlength(title, font) <= room:
+        return title
+    while title and draw.textlength(title + "…", font) > room:
+        title = title[:-1]
+    return title + "…"

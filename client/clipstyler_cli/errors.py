@@ -1,0 +1,107 @@
+"""Errors as one clear line and an exit code; no traceback for anything that a user can fix."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import typer
+from clipstyler_client import InvalidRequestError, OptionError, ServerUnavailableError, StylizeError
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+# Fields of the contract that are not a flag of the same name.
+_FLAGS = {
+    "image": "PHOTO",
+    "style_text": "TEXT",
+    "previews.every_steps": "--preview-every",
+    "previews.max_size": "--preview-size",
+    "timeout_s": "--timeout",
+}
+_EXTRAS = {
+    "local": {"filelock", "ftfy", "httpx2", "numpy", "onnx", "onnxruntime", "open_clip", "platformdirs", "regex"}
+    | {"safetensors", "skimage", "tokenizers", "torch", "torchvision"},
+    "training": {"scipy", "sklearn"},
+    "teacher": {"all_minilm_l6_v2", "sentence_transformers"},
+    "server": {"aiohttp", "grpc_health", "grpc_reflection", "grpc_status", "prometheus_client", "pydantic"}
+    | {"pydantic_settings", "structlog"},
+}
+
+
+class UsageError(Exception):
+    """The command line cannot be carried out as it is."""
+
+
+class JobGoesOnError(KeyboardInterrupt):
+    """Ctrl-C ended watching while the job keeps running; the message says how to return to it."""
+
+    def __init__(self, name: str, server: str) -> None:
+        super().__init__(f"the job keeps running: clipstyler jobs watch {name.rpartition('/')[2]} --server {server}")
+
+
+def flag_of(field: str, arguments: Mapping[str, str]) -> str:
+    """Return a field as the user typed it: `spec.options.weight_patch` is `--weight-patch`.
+
+    `arguments` has the fields that are positional arguments of this command.
+    """
+    name = field.removeprefix("spec.").removeprefix("options.")
+    flags = {**_FLAGS, **arguments}
+    if name in flags:
+        return flags[name]
+    if name.startswith("labels"):
+        return name.upper()
+    return "--" + name.replace("_", "-")
+
+
+@contextmanager
+def clear_errors(**arguments: str) -> Iterator[None]:
+    """Turn errors into a line on stderr and an exit code: 2 for bad input, 130 for Ctrl-C, 1 for the rest.
+
+    Parameters
+    ----------
+    arguments
+        For fields that are positional arguments of this command, their names in its help.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        _leave(str(interrupt) or "error: cancelled", EXIT_INTERRUPTED, kind="")
+    except InvalidRequestError as error:
+        lines = [f"{flag_of(v.field, arguments)}: {v.description}" for v in error.violations] or [error.message]
+        _leave("\n       ".join(lines), EXIT_USAGE)
+    except OptionError as error:
+        _leave(f"{flag_of(error.field, arguments)}: {error.problem}", EXIT_USAGE)
+    except StylizeError as error:
+        hint = "" if error.retry_delay_s is None else f" (try again in {error.retry_delay_s:.0f} s)"
+        if isinstance(error, ServerUnavailableError) and not error.reason:
+            hint = "; is a server running there? `clipstyler serve` starts one"
+        _leave(f"{error.message}{hint}", EXIT_FAILED)
+    except UsageError as error:
+        _leave(str(error), EXIT_USAGE)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        extra = next((name for name, packages in _EXTRAS.items() if package in packages), None)
+        if extra is None:
+            raise
+        _leave(f'{package} is not installed: run pip install "clipstyler[{extra}]"', EXIT_FAILED)
+    except OSError as error:
+        _leave(f"{error.filename or 'input or output'}: {error.strerror or error}", EXIT_FAILED)
+
+
+def _leave(message: str, code: int, kind: str = "error: ") -> None:
+    print(f"{kind}{message}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Ctrl-C exits the process while modules are imported, because an import may swallow or print an exception."""
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,48 @@
+"""Flags of a command that derive from the table of options: a new option needs no line here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from clipstyler.config import PRESETS
+from clipstyler.options import Option, Source
+from clipstyler.spec import OPTIONS
+
+_COMPUTATION = "Computation"
+_CALIBRATED = "Calibrated options (default: the encoder set's)"
+
+
+def with_option_flags(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command a flag per option; it receives those that were used as keywords, others as None."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
+    added = [_parameter(option) for option in OPTIONS.values()]
+    command.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in [*own, *added]}
+    return command
+
+
+def _parameter(option: Option) -> inspect.Parameter:
+    flag = option.name.replace("_", "-")
+    names = [f"--{flag}/--no-{flag}"] if option.type is bool else [f"--{flag}"]
+    panel = _CALIBRATED if option.source is Source.CALIBRATION else _COMPUTATION
+    flag_info = typer.Option(*names, help=f"{option.help}{_default(option)}", rich_help_panel=panel)
+    annotation: Any = Annotated[option.type | None, flag_info]
+    return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _default(option: Option) -> str:
+    match option.source:
+        case Source.PRESET:
+            values = ", ".join(f"{preset} {getattr(work, option.name)}" for preset, work in PRESETS.items())
+            return f" Default: {values}."
+        case Source.DRAWN:
+            return " Default: random."
+        case Source.FIXED if option.default is not None and option.type is not bool:
+            return f" Default: {option.default}."
+        case _:
+            return ""

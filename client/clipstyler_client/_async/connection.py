@@ -1,0 +1,55 @@
+"""A channel to a server, and calls on it with errors of this package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from clipstyler.v1 import encoder_service_pb2_grpc, server_service_pb2_grpc, stylization_service_pb2_grpc
+from clipstyler_client._channel import channel_options
+from clipstyler_client._errors import from_rpc_error
+
+CALL_TIMEOUT_S = 60.0
+
+
+class AsyncConnection:
+    """A channel and the stubs of the services.
+
+    Parameters
+    ----------
+    target
+        "HOST:PORT".
+    credentials
+        For TLS; without them the connection is not encrypted.
+    """
+
+    def __init__(self, target: str, credentials: grpc.ChannelCredentials | None) -> None:
+        options = channel_options()
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(target, options)
+        else:
+            self._channel = grpc.aio.secure_channel(target, credentials, options)
+        # The stubs are typed for one kind of channel, and serve both.
+        channel: Any = self._channel
+        self.stylizations: Any = stylization_service_pb2_grpc.StylizationServiceStub(channel)
+        self.encoders: Any = encoder_service_pb2_grpc.EncoderServiceStub(channel)
+        self.server: Any = server_service_pb2_grpc.ServerServiceStub(channel)
+
+    async def call(self, method: Any, request: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
+        """Make a call that has one response.
+
+        Raises
+        ------
+        StylizeError
+            The call failed.
+        """
+        try:
+            return await method(request, timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+
+    async def close(self) -> None:
+        """Close the channel; running calls are cancelled."""
+        await self._channel.close()

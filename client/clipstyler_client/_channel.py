@@ -1,0 +1,36 @@
+"""Channel options that fit this service."""
+
+from __future__ import annotations
+
+import json
+
+DEFAULT_TARGET = "127.0.0.1:50051"
+_MIB = 2**20
+# UNAVAILABLE is the only status that invites a plain retry (AIP-194). A stream is retried until its first message.
+_SERVICE_CONFIG = {
+    "methodConfig": [
+        {
+            "name": [{"service": f"clipstyler.v1.{name}Service"} for name in ("Stylization", "Encoder", "Server")],
+            "retryPolicy": {
+                "maxAttempts": 5,
+                "initialBackoff": "0.2s",
+                "maxBackoff": "5s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ]
+}
+
+
+def channel_options() -> list[tuple[str, str | int]]:
+    """Build options: retries, also of requests as large as a photo, and pings that detect a dead connection."""
+    return [
+        ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
+        ("grpc.per_rpc_retry_buffer_size", 64 * _MIB),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.keepalive_time_ms", 60_000),
+        # A server that restarts is back within seconds.
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 5_000),
+    ]

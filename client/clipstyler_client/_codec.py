@@ -1,0 +1,211 @@
+"""From the contract's messages to plain values, and from arguments to requests."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from clipstyler.v1 import event_pb2, image_pb2, options_pb2, stylization_pb2
+from clipstyler.v1.names import word_of
+from clipstyler_client import _events as events
+from clipstyler_client._errors import (
+    BrokenResultError,
+    ServerUnavailableError,
+    StylizationCancelledError,
+    StylizeError,
+    from_message,
+)
+from clipstyler_client._options import PreviewOptions, choose, fill, present
+
+Photo = bytes | str | Path
+_PHASES = ("queued", "decode", "prepare", "optimize", "encode")
+_FORMATS = image_pb2.ImageFormat.DESCRIPTOR
+
+
+def photo_bytes(photo: Photo) -> bytes:
+    """Return the bytes of a photo, read from its file if need be."""
+    return photo if isinstance(photo, bytes) else Path(photo).read_bytes()
+
+
+def spec_message(
+    image: bytes,
+    style_text: str,
+    source_text: str | None,
+    options: Mapping[str, Any],
+    previews: PreviewOptions | None,
+    result_format: str | None,
+    upload: str = "",
+) -> stylization_pb2.StylizationSpec:
+    """Build a spec; the photo is either bytes or the name of an upload.
+
+    Raises
+    ------
+    OptionError
+        An option is unknown or does not fit.
+    """
+    message = stylization_pb2.StylizationSpec(
+        style_text=style_text,
+        source_text=source_text,
+        options=fill(options_pb2.StylizationOptions(), options),
+        previews=fill(options_pb2.PreviewOptions(), previews or {}),
+        result_format=choose("result_format", _FORMATS, result_format),
+    )
+    if upload:
+        message.upload = upload
+    else:
+        message.image = image
+    return message
+
+
+def format_word(number: int) -> str:
+    """Return an image format as "jpeg", "webp" or "png"; "" if it is unspecified."""
+    return word_of(_FORMATS, number)
+
+
+def spec(message: stylization_pb2.StylizationSpec) -> events.Spec:
+    """Translate a resolved spec."""
+    options: Any = present(message.options)
+    previews: Any = present(message.previews)
+    return events.Spec(message.style_text, message.source_text, options, previews, format_word(message.result_format))
+
+
+def quality(message: stylization_pb2.QualityReport) -> events.QualityReport:
+    """Translate a quality report."""
+    return events.QualityReport(**{name: getattr(message, name) for name in events.QualityReport.__dataclass_fields__})
+
+
+class EventReader:
+    """Reads the events of one stylization in order; keeps the chunks of a large result until it is complete."""
+
+    def __init__(self) -> None:
+        self._chunks = bytearray()
+
+    def read(self, message: event_pb2.StylizationEvent) -> events.Event | None:
+        """Translate one event; None for a chunk, and for kinds that a newer server may send.
+
+        Raises
+        ------
+        StylizeError
+            The stylization failed or was cancelled, or its result arrived broken.
+        """
+        kind = message.WhichOneof("event")
+        if kind is None:
+            return None
+        header = {"stylization": message.stylization, "sequence": message.sequence}
+        body = getattr(message, kind)
+        if kind == "chunk":
+            self._append(body)
+            return None
+        if kind == "failed":
+            raise from_message(body.error)
+        if kind == "cancelled":
+            raise _cancelled(body)
+        if kind == "result":
+            return self._result(body, header)
+        return _READERS[kind](body, header)
+
+    def _append(self, chunk: event_pb2.StylizationEvent.Chunk) -> None:
+        if chunk.offset != len(self._chunks):
+            raise _broken(f"a chunk at byte {chunk.offset} arrived instead of one at byte {len(self._chunks)}")
+        self._chunks += chunk.data
+
+    def _result(self, body: event_pb2.StylizationEvent.Result, header: dict[str, Any]) -> events.Result:
+        result = body.result
+        image = body.image_data or bytes(self._chunks)
+        if len(image) != result.image.size_bytes or hashlib.sha256(image).digest() != result.image.sha256:
+            raise _broken(f"{len(image)} bytes arrived that do not match the announced {result.image.size_bytes}")
+        return events.Result(
+            **header,
+            image=image,
+            format=format_word(result.image.format),
+            width=result.image.width_px,
+            height=result.image.height_px,
+            spec=spec(body.spec),
+            models=tuple(events.EncoderModel(model.name, model.digest) for model in result.models),
+            device=result.device,
+            provider=result.provider,
+            threads=result.thread_count,
+            versions=dict(result.versions),
+            losses=_losses(result.losses),
+            timings={phase: _seconds(getattr(result.timings, phase)) for phase in _PHASES},
+            quality=quality(result.quality) if result.HasField("quality") else None,
+        )
+
+
+def _cancelled(cancelled: event_pb2.StylizationEvent.Cancelled) -> StylizeError:
+    if cancelled.reason == stylization_pb2.Stylization.CANCEL_REASON_DRAINING:
+        return ServerUnavailableError("UNAVAILABLE", "the server shut down meanwhile: retry", "DRAINING")
+    return StylizationCancelledError("CANCELLED", f"cancelled after {cancelled.step} steps", "CANCELLED")
+
+
+def _broken(what: str) -> BrokenResultError:
+    return BrokenResultError("DATA_LOSS", f"the result is broken: {what}; request it again", "BROKEN_RESULT")
+
+
+def _seconds(duration: Any) -> float:
+    return float(duration.ToTimedelta().total_seconds())
+
+
+def _losses(losses: stylization_pb2.StylizationResult.Losses) -> events.Losses:
+    return events.Losses(losses.total, losses.direction, losses.patch, losses.content, losses.total_variation)
+
+
+def _queued(body: event_pb2.StylizationEvent.Queued, header: dict[str, Any]) -> events.Event:
+    return events.Queued(**header, position=body.position, seed=body.seed)
+
+
+def _started(body: event_pb2.StylizationEvent.Started, header: dict[str, Any]) -> events.Event:
+    return events.Started(**header, steps=body.steps, width=body.width_px, height=body.height_px, device=body.device)
+
+
+def _progress(body: event_pb2.StylizationEvent.Progress, header: dict[str, Any]) -> events.Event:
+    return events.Progress(
+        **header,
+        step=body.step,
+        steps=body.steps,
+        losses=_losses(body.losses),
+        rejected=body.rejected,
+        elapsed_s=_seconds(body.elapsed),
+        remaining_s=_seconds(body.remaining),
+    )
+
+
+def _preview(body: event_pb2.StylizationEvent.Preview, header: dict[str, Any]) -> events.Event:
+    return events.Preview(
+        **header,
+        step=body.step,
+        image=body.image_data,
+        format=format_word(body.image.format),
+        width=body.image.width_px,
+        height=body.image.height_px,
+    )
+
+
+def _warning(body: event_pb2.StylizationEvent.Warning, header: dict[str, Any]) -> events.Event:
+    return events.Warning(**header, code=body.code, message=body.message)
+
+
+def _gap(body: event_pb2.StylizationEvent.Gap, header: dict[str, Any]) -> events.Event:
+    return events.Gap(
+        **header,
+        skipped_progress=body.skipped_progress_count,
+        skipped_previews=body.skipped_preview_count,
+        log_expired=body.log_expired,
+    )
+
+
+def _heartbeat(_body: event_pb2.StylizationEvent.Heartbeat, header: dict[str, Any]) -> events.Event:
+    return events.Heartbeat(**header)
+
+
+_READERS: dict[str, Callable[[Any, dict[str, Any]], events.Event]] = {
+    "queued": _queued,
+    "started": _started,
+    "progress": _progress,
+    "preview": _preview,
+    "warning": _warning,
+    "gap": _gap,
+    "heartbeat": _heartbeat,
+}

@@ -1,0 +1,137 @@
+"""What can go wrong in a call, with everything the server reports.
+
+StylizeError
+ +-- InvalidRequestError
+ +-- ServerBusyError
+ +-- ServerUnavailableError
+ +-- DeadlineExceededError
+ +-- StylizationCancelledError
+ +-- BrokenResultError
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[import-untyped]
+
+from clipstyler.v1 import error_pb2
+
+_DETAILS = "grpc-status-details-bin"
+
+
+class FieldViolation(NamedTuple):
+    """A field of the request that cannot be used, by its path in the contract, and why."""
+
+    field: str
+    description: str
+
+
+class StylizeError(Exception):
+    """A call or a job failed.
+
+    Attributes
+    ----------
+    code
+        Name of the canonical code, for instance "INVALID_ARGUMENT".
+    reason
+        Stable reason in UPPER_SNAKE_CASE; "" if the server gave none.
+    message
+        For people.
+    violations
+        Fields that cannot be used.
+    retry_delay_s
+        Seconds after which a retry makes sense, if the server recommends one.
+    metadata
+        Every variable part of the message, by name.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        reason: str = "",
+        violations: tuple[FieldViolation, ...] = (),
+        retry_delay_s: float | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.reason = reason
+        self.violations = violations
+        self.retry_delay_s = retry_delay_s
+        self.metadata = dict(metadata or {})
+
+
+class InvalidRequestError(StylizeError):
+    """The request cannot be carried out as it is; `violations` names the fields."""
+
+
+class ServerBusyError(StylizeError):
+    """The queue is full, or a message was too large."""
+
+
+class ServerUnavailableError(StylizeError):
+    """The server cannot be reached, is starting or is shutting down."""
+
+
+class DeadlineExceededError(StylizeError):
+    """The call's time ended before the result."""
+
+
+class StylizationCancelledError(StylizeError):
+    """The stylization was cancelled."""
+
+
+class BrokenResultError(StylizeError):
+    """The bytes that arrived are not those that the server announced."""
+
+
+_KINDS: dict[str, type[StylizeError]] = {
+    "INVALID_ARGUMENT": InvalidRequestError,
+    "RESOURCE_EXHAUSTED": ServerBusyError,
+    "UNAVAILABLE": ServerUnavailableError,
+    "DEADLINE_EXCEEDED": DeadlineExceededError,
+    "CANCELLED": StylizationCancelledError,
+}
+
+
+def from_message(error: error_pb2.Error) -> StylizeError:
+    """Build the error that a job or a failed event carries."""
+    code = error_pb2.Error.Code.Name(error.code).removeprefix("CODE_")
+    violations = tuple(FieldViolation(v.field, v.description) for v in error.field_violations)
+    delay = error.retry_delay.ToTimedelta().total_seconds() if error.HasField("retry_delay") else None
+    return _KINDS.get(code, StylizeError)(code, error.message, error.reason, violations, delay, error.metadata)
+
+
+def from_rpc_error(error: grpc.RpcError) -> StylizeError:
+    """Build the error of a failed call, with its details if the server sent any."""
+    status = status_pb2.Status()
+    metadata: Any = error.trailing_metadata() or ()
+    for key, value in metadata:
+        if key == _DETAILS:
+            try:
+                status.ParseFromString(value)
+            except DecodeError:
+                break
+            return _from_status(status)
+    code = error.code().name
+    return _KINDS.get(code, StylizeError)(code, error.details() or code)
+
+
+def _from_status(status: status_pb2.Status) -> StylizeError:
+    code = code_pb2.Code.Name(status.code)
+    info = error_details_pb2.ErrorInfo()
+    request = error_details_pb2.BadRequest()
+    retry = error_details_pb2.RetryInfo()
+    for detail in status.details:
+        for message in (info, request, retry):
+            if detail.Is(message.DESCRIPTOR):
+                detail.Unpack(message)
+    violations = tuple(FieldViolation(v.field, v.description) for v in request.field_violations)
+    delay = retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None
+    return _KINDS.get(code, StylizeError)(code, status.message, info.reason, violations, delay, info.metadata)

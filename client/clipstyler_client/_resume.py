@@ -1,0 +1,91 @@
+"""When an interrupted stream is resumed."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from clipstyler_client._errors import StylizeError, from_rpc_error
+from clipstyler_client._events import Event
+from clipstyler_client._options import OptionError
+
+RESUME_TIMEOUT_S = 120.0
+"""Seconds without any message from the server after which a stream gives up."""
+_FIRST_DELAY_S, _LONGEST_DELAY_S = 0.2, 5.0
+# A connection that broke gives no reason. A worker that crashed on a job is not sent the same job again.
+_TRANSIENT = {"", "DRAINING", "WORKER_NOT_READY", "STORAGE_UNAVAILABLE"}
+
+
+class Resume:
+    """Resumes an interrupted stream: after growing, random delays, until the server was silent for too long.
+
+    A stream that never received anything fails at once: the channel has retried several times by then.
+
+    Parameters
+    ----------
+    begin_after
+        Begins the stream after a sequence number.
+    after_sequence
+        The first such number.
+    timeout_s
+        Seconds without any message from the server after which it gives up.
+    """
+
+    def __init__(
+        self, begin_after: Callable[[int], Any], after_sequence: int = 0, timeout_s: float = RESUME_TIMEOUT_S
+    ) -> None:
+        self._begin_after = begin_after
+        self._sequence = after_sequence
+        self._timeout_s = timeout_s
+        self._received_at: float | None = None
+        self._delay_s = _FIRST_DELAY_S
+
+    def received(self, event: Event) -> None:
+        """Record that an event was received."""
+        self._sequence = max(self._sequence, event.sequence)
+        self._received_at = time.monotonic()
+        self._delay_s = _FIRST_DELAY_S
+
+    def begin(self) -> Any:
+        """Begin the stream after the last event received."""
+        return self._begin_after(self._sequence)
+
+    def delay_after(self, error: grpc.RpcError | StylizeError) -> float:
+        """Return the seconds to wait before the next attempt.
+
+        Raises
+        ------
+        StylizeError
+            Another attempt makes no sense, or the time is up.
+        """
+        reported = error if isinstance(error, StylizeError) else from_rpc_error(error)
+        is_transient = reported.code == "UNAVAILABLE" and reported.reason in _TRANSIENT
+        if not is_transient or self._received_at is None or time.monotonic() - self._received_at > self._timeout_s:
+            raise reported from error
+        delay = self._delay_s * random.uniform(0.8, 1.2)
+        self._delay_s = min(2 * self._delay_s, _LONGEST_DELAY_S)
+        return delay
+
+
+class Allowance:
+    """The total time of a call, however often it is begun; None for no limit.
+
+    Raises
+    ------
+    OptionError
+        The time is not positive.
+    """
+
+    def __init__(self, timeout_s: float | None) -> None:
+        if timeout_s is not None and not timeout_s > 0:
+            raise OptionError("timeout_s", f"{timeout_s:g} is not above 0")
+        self._until = None if timeout_s is None else time.monotonic() + timeout_s
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that are left, at least 0."""
+        return None if self._until is None else max(0.0, self._until - time.monotonic())

@@ -1,0 +1,1 @@
+"""The client, generated from `_async` by `scripts/generate_sync_client.py`."""

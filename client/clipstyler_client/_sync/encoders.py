@@ -1,0 +1,63 @@
+"""The encoders themselves: embeddings, text directions, zero-shot labels, quality of a stylization."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from clipstyler.v1 import encoder_service_pb2 as pb
+from clipstyler_client import _encoders as values
+from clipstyler_client._sync.connection import Connection
+from clipstyler_client._codec import Photo, photo_bytes, quality
+from clipstyler_client._encoders import Embeddings, Prediction, TextDirection
+from clipstyler_client._events import QualityReport
+
+
+class Encoders:
+    """The calls on encoders; `client.encoders`. Each raises `StylizeError`; an empty `encoder_set` is the default."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._stub = connection.encoders
+
+    def encode_text(self, texts: Sequence[str], *, encoder_set: str = "") -> Embeddings:
+        """Embed texts, each as one sentence."""
+        request = pb.EncodeTextRequest(texts=texts, encoder_set=encoder_set)
+        return values.embeddings(self._connection.call(self._stub.EncodeText, request))
+
+    def encode_image(self, images: Sequence[Photo], *, encoder_set: str = "") -> Embeddings:
+        """Embed images, given as bytes or paths."""
+        request = pb.EncodeImageRequest(images=[photo_bytes(image) for image in images], encoder_set=encoder_set)
+        return values.embeddings(self._connection.call(self._stub.EncodeImage, request))
+
+    def text_direction(
+        self, style_text: str, source_text: str | None = None, *, encoder_set: str = ""
+    ) -> TextDirection:
+        """Get the direction from a source text (default: the encoders') to a style text."""
+        request = pb.GetTextDirectionRequest(style_text=style_text, source_text=source_text, encoder_set=encoder_set)
+        return values.direction(self._connection.call(self._stub.GetTextDirection, request))
+
+    def classify(self, image: Photo, labels: Sequence[str], *, encoder_set: str = "") -> tuple[Prediction, ...]:
+        """Rank labels by how well they describe an image, the most probable first."""
+        request = pb.ClassifyImageRequest(image=photo_bytes(image), labels=labels, encoder_set=encoder_set)
+        return values.predictions(self._connection.call(self._stub.ClassifyImage, request))
+
+    def evaluate(
+        self,
+        content: Photo,
+        stylized: Photo,
+        style_text: str,
+        *,
+        source_text: str | None = None,
+        seed: int = 0,
+        encoder_set: str = "",
+    ) -> QualityReport:
+        """Measure a stylized image against its photo and its text."""
+        request = pb.EvaluateStylizationRequest(
+            content_image=photo_bytes(content),
+            stylized_image=photo_bytes(stylized),
+            style_text=style_text,
+            source_text=source_text,
+            seed=seed,
+            encoder_set=encoder_set,
+        )
+        return quality((self._connection.call(self._stub.EvaluateStylization, request)).quality)

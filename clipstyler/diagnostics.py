@@ -1,0 +1,31 @@
+"""Warnings of a stylization: a style text that the encoders do not know, and a result that does not match the text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from clipstyler.config import Calibration, StylizeConfig
+from clipstyler.encoders.description import TextConfidence
+from clipstyler.events import Losses, Warning
+
+_FAMILIAR = 0.5  # probability below which a text counts as unknown
+
+
+def unfamiliar_text(encoder_set: str, style_text: str, confidence: TextConfidence | None) -> Iterator[Warning]:
+    """Warn about a style text that encoders of a limited vocabulary do not know."""
+    if confidence is not None and confidence.probability < _FAMILIAR:
+        nearest = ", ".join(repr(name) for name in confidence.nearest)
+        yield Warning(
+            "TEXT_UNFAMILIAR",
+            f"the encoders {encoder_set!r} do not know {style_text!r}; the nearest looks they know are {nearest}",
+        )
+
+
+def weak_result(calibration: Calibration, config: StylizeConfig, losses: Losses) -> Iterator[Warning]:
+    """Warn if the patches still do not match the text at the end: another seed often helps."""
+    limit = calibration.weak_patch_loss
+    if config.weight_patch and limit is not None and losses.patch > limit:
+        yield Warning(
+            "WEAK_RESULT",
+            f"the result looks little like the text (patch loss {losses.patch:.2f}): try another seed or more steps",
+        )

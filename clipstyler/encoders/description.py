@@ -1,0 +1,32 @@
+"""What is known about encoders without loading them. No PyTorch here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from clipstyler.config import Calibration
+
+
+class EncoderModel(NamedTuple):
+    """A model and the SHA-256 digest (lower-case hexadecimal) that identifies its weights everywhere."""
+
+    name: str
+    digest: str
+
+
+class TextConfidence(NamedTuple):
+    """How likely a text is about something that the encoders know, 0 to 1, and the nearest things that they know."""
+
+    probability: float
+    nearest: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class EncoderDescription:
+    """A loaded encoder set as others see it: its name, what it is, its models and its calibration."""
+
+    name: str
+    description: str
+    models: tuple[EncoderModel, ...]
+    calibration: Calibration

@@ -1,0 +1,242 @@
+"""The front door of the library: one call from a photo and a text to a stylized image.
+
+Everything heavy is imported when the work begins.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict, Unpack
+
+from clipstyler.image_format import ImageFormat
+from clipstyler.imaging import Picture, decode, encode
+from clipstyler.options import ConfigError
+from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_spec
+
+if TYPE_CHECKING:
+    from clipstyler.config import Calibration
+    from clipstyler.encoders.base import EncoderSet
+    from clipstyler.evaluation.direction_cache import DirectionCache
+    from clipstyler.events import Result
+    from clipstyler.stylizer import Event
+
+Photo = str | Path | bytes | Picture
+
+SUFFIXES = {
+    ".png": ImageFormat.PNG,
+    ".jpg": ImageFormat.JPEG,
+    ".jpeg": ImageFormat.JPEG,
+    ".webp": ImageFormat.WEBP,
+}
+"""Encodings by the suffix of a file."""
+
+
+class Options(TypedDict, total=False):
+    """Options of a stylization; `clipstyler.spec.OPTIONS` has their bounds, defaults and help."""
+
+    preset: str
+    size: int
+    steps: int
+    patches: int
+    seed: int
+    crop_size: int
+    learning_rate: float
+    threshold: float
+    threshold_rejection: bool
+    augmentation: bool
+    augment_fill: str
+    weight_direction: float
+    weight_patch: float
+    weight_content: float
+    weight_tv: float
+    tv_form: str
+    contrast: float
+    enlarge: bool
+    crop_overhang: float
+    text_share: float
+    input_noise: float
+    warm_up: int
+    template_set: str
+
+
+class Stylization:
+    """A stylization that begins when it is iterated over, or when its result is asked for.
+
+    Iterating yields the events of `clipstyler.stylizer.optimize`; leaving the loop stops the work.
+
+    Attributes
+    ----------
+    spec
+        What is computed, resolved.
+    """
+
+    def __init__(
+        self, photo: Photo, spec: StylizationSpec, encoders: EncoderSet | _Named, directions: DirectionCache | None
+    ) -> None:
+        self.spec = spec
+        self._photo = photo
+        self._encoders = encoders
+        self._directions = directions
+        self._events: Generator[Event, None, None] | None = None
+        self._result: Result[Picture] | None = None
+
+    def __iter__(self) -> Iterator[Event]:
+        if self._events is None:
+            self._events = self._run()
+        return self._events
+
+    def _run(self) -> Generator[Event, None, None]:
+        from clipstyler.events import Result  # noqa: PLC0415 - light, and needed here only
+        from clipstyler.stylizer import optimize  # noqa: PLC0415 - loads PyTorch
+
+        picture = _picture(self._photo)
+        encoders = self._encoders.load() if isinstance(self._encoders, _Named) else self._encoders
+        for event in optimize(picture, self.spec, encoders, directions=self._directions):
+            if isinstance(event, Result):
+                self._result = event
+            yield event
+
+    def result(self) -> Result[Picture]:
+        """Run to the end and return the result.
+
+        Raises
+        ------
+        ConfigError, ImageError
+            The photo or an option cannot be used.
+        EncoderUnavailableError
+            The encoders cannot be loaded.
+        FloatingPointError
+            The optimization diverged.
+        """
+        for _ in self:
+            pass
+        if self._result is None:
+            raise RuntimeError("the stylization was stopped before its result: begin a new one")
+        return self._result
+
+    def save(self, path: str | Path) -> Path:
+        """Run to the end and write the result as .png, .jpg or .webp; returns the path.
+
+        The path is checked before the work begins; the errors are those of `result`.
+
+        Raises
+        ------
+        ConfigError
+            The result cannot be written there.
+        """
+        target = Path(path)
+        image_format = _check_target(target, self._photo)
+        target.write_bytes(encode(self.result().image, image_format))
+        return target
+
+
+def stylize(
+    photo: Photo,
+    style_text: str,
+    *,
+    source_text: str | None = None,
+    encoders: str | EncoderSet = "pocket",
+    device: str = "cpu",
+    preview_every: int = 0,
+    directions: DirectionCache | None = None,
+    **options: Unpack[Options],
+) -> Stylization:
+    """Stylize a photo by a text (CLIPstyler, Kwon & Ye, CVPR 2022).
+
+    Parameters
+    ----------
+    photo
+        Path or bytes of an image file, or a `Picture`.
+    style_text
+        What the result should look like.
+    source_text
+        What the photo shows. Default: the encoders' ("a Photo" in the paper's code).
+    encoders
+        Name of an encoder set (`available_encoders` lists some), or what `load_encoders` returned.
+    device
+        Where a named encoder set is loaded: "cpu", "cuda", "cuda:1", ...
+    preview_every
+        Steps between `Preview` events; 0 yields none.
+    directions
+        Cache of what the texts contribute, for several stylizations by the same text.
+    **options
+        `size`, `steps`, `seed` and all other names of `clipstyler.spec.OPTIONS`.
+
+    Returns
+    -------
+    A `Stylization`: iterate over it, or call `.result()` or `.save(path)`.
+
+    Raises
+    ------
+    ConfigError
+        Texts and options that cannot be used: all of them in one error.
+    """
+    loaded = _Named(encoders, device) if isinstance(encoders, str) else encoders
+    request = SpecRequest(
+        style_text, source_text, options=dict(options), previews={"every_steps": preview_every, "max_size": 4096}
+    )
+    spec = resolve_spec(request, {loaded.name: loaded.calibration}, SpecLimits())
+    return Stylization(photo, spec, loaded, directions)
+
+
+def available_encoders() -> list[str]:
+    """List encoder sets that have a name of their own, the bundled default first.
+
+    Any `ARCH:PRETRAINED` of open_clip and any directory with weights can be loaded too.
+    """
+    from clipstyler.encoders import registry  # noqa: PLC0415
+
+    return [spec.name for spec in registry.catalog()]
+
+
+def load_encoders(name: str = "pocket", device: str = "cpu") -> EncoderSet:
+    """Load an encoder set, for several stylizations.
+
+    Raises
+    ------
+    ConfigError
+        The name is unknown.
+    EncoderUnavailableError
+        The weights cannot be loaded.
+    """
+    from clipstyler.encoders import registry  # noqa: PLC0415
+
+    return registry.load(name, device)
+
+
+class _Named:
+    """An encoder set that is loaded when the work begins."""
+
+    def __init__(self, name: str, device: str) -> None:
+        from clipstyler.encoders import registry  # noqa: PLC0415
+
+        self.name = name
+        self._device = device
+        self.calibration: Calibration = registry.spec(name).calibration
+
+    def load(self) -> EncoderSet:
+        return load_encoders(self.name, self._device)
+
+
+def _picture(photo: Photo) -> Picture:
+    if isinstance(photo, Picture):
+        return photo
+    return decode(photo if isinstance(photo, bytes) else Path(photo).read_bytes())
+
+
+def _check_target(target: Path, photo: Photo) -> ImageFormat:
+    """Check that a result can be written to a path; returns its encoding."""
+    image_format = SUFFIXES.get(target.suffix.lower())
+    if image_format is None:
+        raise ConfigError("path", f"{str(target)!r} must end in {', '.join(SUFFIXES)}")
+    if target.is_dir():
+        raise ConfigError("path", f"{str(target)!r} is a directory: name a file")
+    if not target.parent.is_dir():
+        raise ConfigError("path", f"the directory {str(target.parent)!r} does not exist: create it first")
+    if not os.access(target if target.exists() else target.parent, os.W_OK):
+        raise ConfigError("path", f"{str(target)!r} cannot be written: choose another place")
+    if isinstance(photo, str | Path) and target.exists() and target.samefile(photo):
+        raise ConfigError("path", f"{str(target)!r} is the photo itself: choose another name")
+    return image_format

@@ -1,0 +1,1 @@
+"""The contract: servicers translate between messages and the domain, and decide nothing."""

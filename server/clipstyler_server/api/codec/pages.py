@@ -1,0 +1,63 @@
+"""Pages of a list: sizes are coerced (AIP-158), tokens are opaque and checked as a whole."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import struct
+import uuid
+from typing import cast
+
+from clipstyler.v1.names import word_of
+from clipstyler.v1.stylization_pb2 import Stylization
+from clipstyler.v1.stylization_service_pb2 import ListStylizationsRequest
+from clipstyler_server.errors import Violation, invalid
+from clipstyler_server.jobs.catalog import PageQuery
+from clipstyler_server.storage.records import Record, State
+
+_DEFAULT_SIZE = 50
+_LARGEST_SIZE = 1000
+_PLACE = struct.Struct(">d16s")
+_CHECK_BYTES = 8
+
+
+def read_page(request: ListStylizationsRequest) -> PageQuery:
+    """Read which page is asked for, or raise `ServiceError` INVALID_FIELD."""
+    violations = []
+    if request.page_size < 0:
+        violations.append(Violation("page_size", f"must be at least 0, got {request.page_size}"))
+    word = word_of(Stylization.State.DESCRIPTOR, request.state)
+    if word and word not in list(State):
+        violations.append(Violation("state", f"{word} is unknown to this server: use one of {', '.join(State)}"))
+    state = State(word) if word in list(State) else None
+    after = _read_token(request.page_token, state) if request.page_token else None
+    if request.page_token and after is None:
+        violations.append(
+            Violation("page_token", "was not issued by this server for this filter: start with an empty one")
+        )
+    if violations:
+        raise invalid(*violations)
+    return PageQuery(min(request.page_size or _DEFAULT_SIZE, _LARGEST_SIZE), state, after)
+
+
+def page_token(last: Record, state: State | None) -> str:
+    """Return the token of the page after a job, under a filter."""
+    place = _PLACE.pack(last.created_at, uuid.UUID(last.id).bytes)
+    return base64.urlsafe_b64encode(_check(place, state) + place).decode().rstrip("=")
+
+
+def _read_token(token: str, state: State | None) -> tuple[float, str] | None:
+    try:
+        decoded = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        return None
+    check, place = decoded[:_CHECK_BYTES], decoded[_CHECK_BYTES:]
+    if len(place) != _PLACE.size or check != _check(place, state):
+        return None
+    created_at, job_id = cast("tuple[float, bytes]", _PLACE.unpack(place))
+    return created_at, str(uuid.UUID(bytes=job_id))
+
+
+def _check(place: bytes, state: State | None) -> bytes:
+    return hashlib.sha256(place + (state or "").encode()).digest()[:_CHECK_BYTES]

@@ -1,0 +1,97 @@
+"""Requests of jobs: spec, photo, priority, request id and time, with every bad field named at once."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.duration_pb2 import Duration
+
+from clipstyler.v1.stylization_pb2 import Stylization, StylizationSpec
+from clipstyler.v1.stylization_service_pb2 import (
+    CreateStylizationRequest,
+    GetStylizationImageRequest,
+    StylizeRequest,
+)
+from clipstyler_server.api.codec.spec import read_spec
+from clipstyler_server.api.codec.values import canonical_uuid
+from clipstyler_server.errors import Violation, invalid
+from clipstyler_server.jobs.admission import JobRequest
+
+if TYPE_CHECKING:
+    from grpc.aio import ServicerContext
+
+UPLOADS = "uploads/"
+CLIENT_HEADER = "x-clipstyler-client"
+_CLIENT = re.compile(r"[\x21-\x7e]{1,100}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+def read_one_shot(request: StylizeRequest, remaining_s: float | None) -> JobRequest:
+    """Read the request of a one-shot call with its remaining time, or raise `ServiceError` INVALID_FIELD."""
+    violations: list[Violation] = []
+    job = _job_request(request.spec, request.priority, violations, timeout_s=remaining_s)
+    if violations:
+        raise invalid(*violations)
+    return job
+
+
+def read_job(request: CreateStylizationRequest) -> JobRequest:
+    """Read the request of a durable job, or raise `ServiceError` INVALID_FIELD."""
+    violations: list[Violation] = []
+    timeout_s = _timeout(request.timeout, violations) if request.HasField("timeout") else None
+    request_id = _request_id(request.request_id, violations) if request.request_id else ""
+    job = _job_request(request.spec, request.priority, violations, timeout_s, request_id)
+    if violations:
+        raise invalid(*violations)
+    return job
+
+
+def read_image_kind(request: GetStylizationImageRequest) -> int:
+    """Read which image is asked for, or raise `ServiceError` INVALID_FIELD."""
+    kind = request.kind or Stylization.IMAGE_KIND_RESULT
+    if kind not in Stylization.ImageKind.values():
+        raise invalid(Violation("kind", f"{kind} is unknown to this server"))
+    return int(kind)
+
+
+def read_client(context: ServicerContext[Any, Any]) -> str:
+    """Return who calls: by the client header, else by address without the port."""
+    for key, value in context.invocation_metadata() or ():
+        if key == CLIENT_HEADER and isinstance(value, str) and _CLIENT.fullmatch(value):
+            return value
+    return str(context.peer()).rpartition(":")[0][:100]
+
+
+def _job_request(
+    spec: StylizationSpec,
+    priority: int,
+    violations: list[Violation],
+    timeout_s: float | None = None,
+    request_id: str = "",
+) -> JobRequest:
+    upload = ""
+    if spec.WhichOneof("photo") == "upload":
+        upload = spec.upload.removeprefix(UPLOADS)
+        if not spec.upload.startswith(UPLOADS) or not _DIGEST.fullmatch(upload):
+            violations.append(Violation("spec.upload", f"must be a name that UploadImage returned, {UPLOADS}..."))
+    priority = priority or Stylization.PRIORITY_NORMAL
+    if priority not in Stylization.Priority.values():
+        violations.append(Violation("priority", f"{priority} is unknown to this server"))
+    return JobRequest(read_spec(spec), spec.image, upload, int(priority), timeout_s, request_id)
+
+
+def _timeout(timeout: Duration, violations: list[Violation]) -> float:
+    seconds = timeout.seconds + timeout.nanos / 1e9
+    if seconds <= 0:
+        violations.append(Violation("timeout", f"must be above 0 s, got {seconds:g} s"))
+    return seconds
+
+
+def _request_id(text: str, violations: list[Violation]) -> str:
+    canonical = canonical_uuid(text)
+    if canonical is None or uuid.UUID(canonical).version != 4:
+        violations.append(Violation("request_id", "must be a UUID4, a fresh one for each job"))
+        return ""
+    return canonical

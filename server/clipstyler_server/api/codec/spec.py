@@ -1,0 +1,67 @@
+"""Specs: from a request's fields to plain values, and from a resolved spec to the contract.
+
+Options have the same names on both sides, so that they are translated by their descriptors and never listed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from google.protobuf.message import Message
+
+from clipstyler.spec import SpecRequest, StylizationSpec
+from clipstyler.v1.image_pb2 import ImageFormat
+from clipstyler.v1.names import number_of, word_of
+from clipstyler.v1.options_pb2 import PreviewOptions, StylizationOptions
+from clipstyler.v1.stylization_pb2 import StylizationSpec as SpecMessage
+
+MessageT = TypeVar("MessageT", bound=Message)
+_IMAGE_FORMAT = ImageFormat.DESCRIPTOR
+
+
+def read_spec(message: SpecMessage) -> SpecRequest:
+    """Read what is asked for, except the photo."""
+    return SpecRequest(
+        style_text=message.style_text,
+        source_text=message.source_text if message.HasField("source_text") else None,
+        options=_read(message.options),
+        previews=_read(message.previews),
+        result_format=word_of(_IMAGE_FORMAT, message.result_format) or None,
+    )
+
+
+def spec_message(spec: StylizationSpec) -> SpecMessage:
+    """Translate a resolved spec: every field is set, except the photo."""
+    resolved = vars(spec.config) | vars(spec)
+    return SpecMessage(
+        style_text=spec.style_text,
+        source_text=spec.source_text,
+        options=options_message(resolved),
+        previews=_written(PreviewOptions(), vars(spec.previews)),
+        result_format=number_of(_IMAGE_FORMAT, spec.result_format),  # type: ignore[arg-type]
+    )
+
+
+def options_message(values: Mapping[str, Any]) -> StylizationOptions:
+    """Translate options by name; names that are no option, and None, are left out."""
+    return _written(StylizationOptions(), values)
+
+
+def _read(message: Message) -> dict[str, Any]:
+    """Return the fields that are present, enums as their words."""
+    return {field.name: _plain(field, value) for field, value in message.ListFields()}
+
+
+def _plain(field: Any, value: Any) -> Any:
+    return word_of(field.enum_type, value) if field.enum_type else value
+
+
+def _written(message: MessageT, values: Mapping[str, Any]) -> MessageT:
+    fields: Any = message.DESCRIPTOR.fields
+    for field in fields:
+        value = values.get(field.name)
+        if value is not None:
+            setattr(message, field.name, number_of(field.enum_type, value) if isinstance(value, StrEnum) else value)
+    return message

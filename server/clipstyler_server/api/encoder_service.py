@@ -1,0 +1,203 @@
+"""`clipstyler.v1.EncoderService`: checks requests, has the evaluator compute, and translates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from clipstyler import prompts
+from clipstyler.config import check_seed
+from clipstyler.evaluation import zero_shot
+from clipstyler.imaging import ImageError, Picture
+from clipstyler.options import ConfigError
+from clipstyler.v1 import encoder_service_pb2 as pb
+from clipstyler.v1.encoder_service_pb2_grpc import EncoderServiceServicer
+from clipstyler_server.api.codec.stylization import quality_message
+from clipstyler_server.errors import Violation, invalid
+from clipstyler_server.jobs.directions import DirectionLookup
+from clipstyler_server.settings import Settings
+from clipstyler_server.workers.decoder.client import ImageDecoder
+from clipstyler_server.workers.evaluator.client import EvaluatorClient
+from clipstyler_server.workers.evaluator.messages import (
+    Classify,
+    EncodeImages,
+    EncoderFacts,
+    EncodeTexts,
+    Floats,
+    Measure,
+)
+
+if TYPE_CHECKING:
+    from grpc.aio import ServicerContext
+
+# A larger image is fitted to this before it is resized to a view, which is much smaller.
+LARGEST_SIDE = 2048
+_Checked = TypeVar("_Checked")
+
+
+class EncoderService(EncoderServiceServicer):
+    """Encodes, classifies and measures.
+
+    Parameters
+    ----------
+    settings
+        Limits.
+    evaluator
+        Computes.
+    decoder
+        Decodes images in a process of its own.
+    directions
+        Finds text directions.
+    """
+
+    def __init__(
+        self, settings: Settings, evaluator: EvaluatorClient, decoder: ImageDecoder, directions: DirectionLookup
+    ) -> None:
+        self._settings = settings
+        self._evaluator = evaluator
+        self._decoder = decoder
+        self._directions = directions
+
+    async def EncodeText(  # noqa: N802 - the contract's names, here and below
+        self,
+        request: pb.EncodeTextRequest,
+        context: ServicerContext[pb.EncodeTextRequest, pb.EncodeTextResponse],  # noqa: ARG002 - not needed
+    ) -> pb.EncodeTextResponse:
+        """Embed texts."""
+        check = _Violations()
+        facts = check(self._facts, request.encoder_set)
+        check(self._check_batch, "texts", request.texts)
+        longest = self._settings.max_text_characters
+        texts = [check(prompts.check_text, f"texts[{i}]", text, longest) for i, text in enumerate(request.texts)]
+        check.done()
+        rows = await self._evaluator.ask(EncodeTexts(facts.name, tuple(texts)))
+        return pb.EncodeTextResponse(embeddings=_embeddings(rows), encoder=_info(facts))
+
+    async def EncodeImage(  # noqa: N802
+        self,
+        request: pb.EncodeImageRequest,
+        context: ServicerContext[pb.EncodeImageRequest, pb.EncodeImageResponse],  # noqa: ARG002
+    ) -> pb.EncodeImageResponse:
+        """Embed images."""
+        check = _Violations()
+        facts = check(self._facts, request.encoder_set)
+        check(self._check_batch, "images", request.images)
+        check.done()
+        pictures = await self._pictures({f"images[{i}]": data for i, data in enumerate(request.images)})
+        rows = await self._evaluator.ask(EncodeImages(facts.name, tuple(pictures)))
+        return pb.EncodeImageResponse(embeddings=_embeddings(rows), encoder=_info(facts))
+
+    async def GetTextDirection(  # noqa: N802
+        self,
+        request: pb.GetTextDirectionRequest,
+        context: ServicerContext[pb.GetTextDirectionRequest, pb.GetTextDirectionResponse],  # noqa: ARG002
+    ) -> pb.GetTextDirectionResponse:
+        """Return a text direction."""
+        check = _Violations()
+        facts = check(self._facts, request.encoder_set)
+        style, source = self._texts(request, facts, check)
+        check.done()
+        direction = await self._directions.find(facts, style, source)
+        return pb.GetTextDirectionResponse(
+            direction=pb.Embedding(values=direction.tolist()), templates=facts.templates, encoder=_info(facts)
+        )
+
+    async def ClassifyImage(  # noqa: N802
+        self,
+        request: pb.ClassifyImageRequest,
+        context: ServicerContext[pb.ClassifyImageRequest, pb.ClassifyImageResponse],  # noqa: ARG002
+    ) -> pb.ClassifyImageResponse:
+        """Rank labels by how well they describe an image."""
+        check = _Violations()
+        facts = check(self._facts, request.encoder_set)
+        labels = check(zero_shot.check_labels, request.labels, self._settings.max_text_characters)
+        check.done()
+        (picture,) = await self._pictures({"image": request.image})
+        ranked = await self._evaluator.ask(Classify(facts.name, picture, labels))
+        predictions = [pb.ClassifyImageResponse.Prediction(label=label, probability=share) for label, share in ranked]
+        return pb.ClassifyImageResponse(predictions=predictions, encoder=_info(facts))
+
+    async def EvaluateStylization(  # noqa: N802
+        self,
+        request: pb.EvaluateStylizationRequest,
+        context: ServicerContext[pb.EvaluateStylizationRequest, pb.EvaluateStylizationResponse],  # noqa: ARG002
+    ) -> pb.EvaluateStylizationResponse:
+        """Measure a stylized image."""
+        check = _Violations()
+        facts = check(self._facts, request.encoder_set)
+        style, source = self._texts(request, facts, check)
+        seed = check(check_seed, request.seed)
+        check.done()
+        content, stylized = await self._pictures(
+            {"content_image": request.content_image, "stylized_image": request.stylized_image}
+        )
+        measured = await self._evaluator.ask(Measure(facts.name, content, stylized, style, source, seed))
+        return pb.EvaluateStylizationResponse(quality=quality_message(measured), encoder=_info(facts))
+
+    def _facts(self, name: str) -> EncoderFacts:
+        """Return the encoder set that is asked for; the first by default."""
+        self._evaluator.check_ready()
+        known = self._evaluator.facts
+        if name and name not in known:
+            raise ConfigError("encoder_set", f"{name!r} is not loaded here: use one of {', '.join(known)}")
+        return known[name] if name else next(iter(known.values()))
+
+    def _texts(
+        self,
+        request: pb.GetTextDirectionRequest | pb.EvaluateStylizationRequest,
+        facts: EncoderFacts | None,
+        check: _Violations,
+    ) -> tuple[str, str]:
+        default = facts.source_text if facts else "a photo"
+        source = request.source_text if request.HasField("source_text") else default
+        texts = check(prompts.check_texts, request.style_text, source, self._settings.max_text_characters)
+        return texts or ("", "")
+
+    def _check_batch(self, field: str, batch: Sequence[Any]) -> None:
+        if not 1 <= len(batch) <= self._settings.max_batch:
+            raise ConfigError(field, f"must have 1 to {self._settings.max_batch} elements, got {len(batch)}")
+
+    async def _pictures(self, images: dict[str, bytes]) -> list[Picture]:
+        """Decode images by the names of their fields, and report all that cannot be decoded."""
+        pictures, violations = [], []
+        for field, data in images.items():
+            try:
+                pictures.append((await self._decoder.decode(data, LARGEST_SIDE, enlarge=False)).picture)
+            except ImageError as error:
+                violations.append(Violation(field, str(error)))
+        if violations:
+            raise invalid(*violations)
+        return pictures
+
+
+class _Violations:
+    """Runs the checks of a request and raises everything that they found together."""
+
+    def __init__(self) -> None:
+        self._found: list[Violation] = []
+
+    def __call__(self, check: Callable[..., _Checked], *values: object) -> _Checked:
+        try:
+            return check(*values)
+        except ConfigError as error:
+            self._found.extend(error.violations)
+            return cast("_Checked", None)  # `done` raises before it is used
+
+    def done(self) -> None:
+        """Raise `ServiceError` INVALID_FIELD if a check failed."""
+        if self._found:
+            raise invalid(*self._found)
+
+
+def _embeddings(rows: Floats) -> list[pb.Embedding]:
+    return [pb.Embedding(values=row.tolist()) for row in rows]
+
+
+def _info(facts: EncoderFacts) -> pb.EncoderInfo:
+    return pb.EncoderInfo(
+        encoder_set=facts.name,
+        digest=facts.digest,
+        dimension=facts.dimension,
+        backend=facts.backend,
+        precision=facts.precision,
+    )

@@ -1,0 +1,101 @@
+"""Errors as the contract has them: `google.rpc.Status` in trailers, `Error` inside messages.
+
+Codes follow AIP-193 and AIP-194: only UNAVAILABLE invites a plain retry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+
+from clipstyler.v1 import error_pb2
+from clipstyler_server.errors import ErrorDetails, Reason
+
+DOMAIN = "clipstyler.dev"
+# A status travels in trailers, of which clients accept 8 KiB; percent-encoded, a text can be three times as long.
+_MESSAGE_BYTES = 700
+_VIOLATION_BYTES = 400
+_MAX_VIOLATIONS = 12
+
+CODES: Mapping[Reason, grpc.StatusCode] = {
+    Reason.INVALID_FIELD: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.QUEUE_FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.EVALUATIONS_FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.OUT_OF_MEMORY: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.WORKER_NOT_READY: grpc.StatusCode.UNAVAILABLE,
+    Reason.WORKER_CRASHED: grpc.StatusCode.UNAVAILABLE,
+    Reason.DRAINING: grpc.StatusCode.UNAVAILABLE,
+    Reason.DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Reason.DEADLINE_UNREACHABLE: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Reason.CANCELLED: grpc.StatusCode.CANCELLED,
+    Reason.DIVERGED: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.STYLIZATION_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Reason.IMAGE_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Reason.STYLIZATION_NOT_FINISHED: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.REQUEST_ID_REUSED: grpc.StatusCode.ALREADY_EXISTS,
+    Reason.STORAGE_FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.STORAGE_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    Reason.SERVER_RESTARTED: grpc.StatusCode.UNAVAILABLE,
+    Reason.INTERNAL: grpc.StatusCode.INTERNAL,
+}
+
+
+def status(details: ErrorDetails) -> status_pb2.Status:
+    """Turn an error into a status with details. The same error always gives the same status."""
+    number: int = CODES[details.reason].value[0]
+    message = status_pb2.Status(code=number, message=_clipped(details.message, _MESSAGE_BYTES))
+    info = error_details_pb2.ErrorInfo(reason=details.reason, domain=DOMAIN, metadata=_metadata(details))
+    message.details.append(_packed(info))
+    if details.violations:
+        bad = error_details_pb2.BadRequest()
+        for field, problem in details.violations[:_MAX_VIOLATIONS]:
+            bad.field_violations.add(field=field, description=_clipped(problem, _VIOLATION_BYTES))
+        message.details.append(_packed(bad))
+    if details.retry_delay_s is not None:
+        retry = error_details_pb2.RetryInfo(retry_delay=_duration(details.retry_delay_s))
+        message.details.append(_packed(retry))
+    return message
+
+
+def error_message(details: ErrorDetails) -> error_pb2.Error:
+    """Turn an error into the message that events and jobs carry."""
+    number: int = CODES[details.reason].value[0]
+    message = error_pb2.Error(
+        code=number,  # type: ignore[arg-type]
+        reason=details.reason,
+        message=_clipped(details.message, _MESSAGE_BYTES),
+        metadata=_metadata(details),
+    )
+    for field, problem in details.violations:
+        message.field_violations.add(field=field, description=_clipped(problem, _VIOLATION_BYTES))
+    if details.retry_delay_s is not None:
+        message.retry_delay.CopyFrom(_duration(details.retry_delay_s))
+    return message
+
+
+def _metadata(details: ErrorDetails) -> dict[str, str]:
+    return {name: _clipped(value, _VIOLATION_BYTES) for name, value in details.metadata.items()}
+
+
+def _duration(seconds: float) -> duration_pb2.Duration:
+    duration = duration_pb2.Duration()
+    duration.FromMilliseconds(round(1000 * seconds))
+    return duration
+
+
+def _clipped(text: str, max_bytes: int) -> str:
+    encoded = text.encode()
+    if len(encoded) <= max_bytes:
+        return text
+    return encoded[: max_bytes - 3].decode(errors="ignore") + "..."
+
+
+def _packed(
+    message: error_details_pb2.ErrorInfo | error_details_pb2.BadRequest | error_details_pb2.RetryInfo,
+) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed

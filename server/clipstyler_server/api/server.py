@@ -1,0 +1,113 @@
+"""The gRPC server: its options, the servicers added to it, and where it listens."""
+
+from __future__ import annotations
+
+import grpc
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from clipstyler.v1 import (
+    encoder_service_pb2,
+    encoder_service_pb2_grpc,
+    server_service_pb2,
+    server_service_pb2_grpc,
+    stylization_service_pb2,
+    stylization_service_pb2_grpc,
+)
+from clipstyler_server.api.encoder_service import EncoderService
+from clipstyler_server.api.interceptors import RpcGuard
+from clipstyler_server.api.server_service import ServerService
+from clipstyler_server.api.stylization_service import StylizationService
+from clipstyler_server.jobs.admission import Admission
+from clipstyler_server.jobs.catalog import Catalog
+from clipstyler_server.jobs.directions import DirectionLookup
+from clipstyler_server.jobs.scheduler import Scheduler
+from clipstyler_server.jobs.upload_store import UploadStore
+from clipstyler_server.observability.http_pages import join_address
+from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.settings import MAX_MESSAGE_BYTES, MIB, Settings
+from clipstyler_server.workers.decoder.client import ImageDecoder
+from clipstyler_server.workers.evaluator.client import EvaluatorClient
+
+STYLIZATION_SERVICE: str = stylization_service_pb2.DESCRIPTOR.services_by_name["StylizationService"].full_name
+SERVER_SERVICE: str = server_service_pb2.DESCRIPTOR.services_by_name["ServerService"].full_name
+ENCODER_SERVICE: str = encoder_service_pb2.DESCRIPTOR.services_by_name["EncoderService"].full_name
+_FAREWELL_S = 2.0  # for last messages to reach their readers
+
+
+class ApiServer:
+    """The contract's services, health and reflection on one port.
+
+    Parameters
+    ----------
+    settings
+        Limits of messages.
+    metrics
+        Counts calls.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._server = grpc.aio.server(interceptors=[RpcGuard(metrics)], options=_options(settings))
+        names = (STYLIZATION_SERVICE, SERVER_SERVICE, ENCODER_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+
+    def add_stylization(
+        self, admission: Admission, scheduler: Scheduler, catalog: Catalog, uploads: UploadStore
+    ) -> None:
+        """Add StylizationService."""
+        servicer = StylizationService(self._settings, admission, scheduler, catalog, uploads, self._metrics)
+        stylization_service_pb2_grpc.add_StylizationServiceServicer_to_server(servicer, self._server)
+
+    def add_server(self, scheduler: Scheduler, evaluator: EvaluatorClient | None) -> None:
+        """Add ServerService."""
+        servicer = ServerService(self._settings, scheduler, evaluator)
+        server_service_pb2_grpc.add_ServerServiceServicer_to_server(servicer, self._server)
+
+    def add_encoders(self, evaluator: EvaluatorClient, decoder: ImageDecoder, directions: DirectionLookup) -> None:
+        """Add EncoderService."""
+        servicer = EncoderService(self._settings, evaluator, decoder, directions)
+        encoder_service_pb2_grpc.add_EncoderServiceServicer_to_server(servicer, self._server)
+
+    def add_health(self, servicer: health.aio.HealthServicer) -> None:
+        """Add gRPC's health service."""
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, self._server)
+
+    def bind(self, host: str, port: int) -> str:
+        """Bind a port, 0 for a free one; returns the address.
+
+        Raises
+        ------
+        OSError
+            The port is taken.
+        """
+        try:
+            bound = self._server.add_insecure_port(join_address(host, port))
+        except RuntimeError as error:
+            raise OSError(
+                f"cannot listen on {join_address(host, port)}: is it in use? Choose another address or port, "
+                "0 for a free one"
+            ) from error
+        return join_address(host, bound)
+
+    async def start(self) -> None:
+        """Answer calls."""
+        await self._server.start()
+
+    async def stop(self) -> None:
+        """Stop listening, after last messages have reached their readers."""
+        await self._server.stop(_FAREWELL_S)
+
+
+def _options(settings: Settings) -> list[tuple[str, int]]:
+    return [
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", settings.max_image_bytes + MIB),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        # Detects clients that vanished, and tolerates pings of clients that look for us.
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.keepalive_timeout_ms", 10_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ]

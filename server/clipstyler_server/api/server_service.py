@@ -1,0 +1,81 @@
+"""`clipstyler.v1.ServerService`: describes this server. Answers also while the worker starts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from clipstyler import __version__
+from clipstyler.evaluation.zero_shot import MAX_LABELS
+from clipstyler.v1 import server_service_pb2 as pb
+from clipstyler.v1.server_service_pb2_grpc import ServerServiceServicer
+from clipstyler_server.api.codec.server_info import (
+    encoder_set_message,
+    evaluator_message,
+    preset_messages,
+    worker_message,
+)
+from clipstyler_server.jobs.scheduler import Scheduler
+from clipstyler_server.settings import MAX_MESSAGE_BYTES, Settings
+from clipstyler_server.workers.evaluator.client import EvaluatorClient
+
+if TYPE_CHECKING:
+    from grpc.aio import ServicerContext
+
+
+class ServerService(ServerServiceServicer):
+    """Describes the server.
+
+    Parameters
+    ----------
+    settings
+        Limits.
+    scheduler
+        Has the queue and the engine.
+    evaluator
+        None if the server runs without one.
+    """
+
+    def __init__(self, settings: Settings, scheduler: Scheduler, evaluator: EvaluatorClient | None) -> None:
+        self._settings = settings
+        self._scheduler = scheduler
+        self._evaluator = evaluator
+        self._start = datetime.now(UTC)
+
+    async def GetServerInfo(  # noqa: N802 - the contract's name
+        self,
+        request: pb.GetServerInfoRequest,  # noqa: ARG002 - empty
+        context: ServicerContext[pb.GetServerInfoRequest, pb.GetServerInfoResponse],  # noqa: ARG002 - not needed
+    ) -> pb.GetServerInfoResponse:
+        """Return version, limits, encoder sets, devices and the queue."""
+        engine, queue = self._scheduler.engine, self._scheduler.queue
+        is_busy = self._scheduler.running is not None
+        info = pb.ServerInfo(
+            version=__version__,
+            limits=self._limits(),
+            encoder_sets=[encoder_set_message(encoders) for encoders in engine.info.encoder_sets]
+            if engine.info
+            else [],
+            presets=preset_messages(),
+            workers=[worker_message(engine, is_busy)],
+            queue=pb.ServerInfo.Queue(waiting_count=len(queue), running_count=int(is_busy), capacity=queue.capacity),
+        )
+        if self._evaluator:
+            info.evaluator.CopyFrom(evaluator_message(self._evaluator))
+        info.start_time.FromDatetime(self._start)
+        return pb.GetServerInfoResponse(server_info=info)
+
+    def _limits(self) -> pb.ServerInfo.Limits:
+        settings = self._settings
+        return pb.ServerInfo.Limits(
+            max_image_bytes=settings.max_image_bytes,
+            max_image_pixels=settings.max_image_pixels,
+            max_text_characters=settings.max_text_characters,
+            max_size=settings.max_size,
+            max_steps=settings.max_steps,
+            max_patches=settings.max_patches,
+            max_message_bytes=MAX_MESSAGE_BYTES,
+            max_preview_size=settings.max_preview_size,
+            max_batch=settings.max_batch,
+            max_labels=MAX_LABELS,
+        )

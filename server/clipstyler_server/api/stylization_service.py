@@ -1,0 +1,233 @@
+"""`clipstyler.v1.StylizationService`: jobs, and the one-shot call, which is a job for the duration of a call."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from clipstyler.events import Preview, Progress, Result
+from clipstyler.v1 import stylization_service_pb2 as pb
+from clipstyler.v1.stylization_pb2 import Stylization
+from clipstyler.v1.stylization_service_pb2_grpc import StylizationServiceServicer
+from clipstyler_server.api.codec.events import event_message
+from clipstyler_server.api.codec.images import image_parts
+from clipstyler_server.api.codec.pages import page_token, read_page
+from clipstyler_server.api.codec.requests import (
+    UPLOADS,
+    read_client,
+    read_image_kind,
+    read_job,
+    read_one_shot,
+)
+from clipstyler_server.api.codec.stylization import stylization_message
+from clipstyler_server.api.codec.values import read_stylization_name, timestamp
+from clipstyler_server.api.uploads import receive
+from clipstyler_server.errors import ServiceError
+from clipstyler_server.jobs.admission import Admission, Caller
+from clipstyler_server.jobs.catalog import Catalog, JobImage
+from clipstyler_server.jobs.chunks import INLINE_BYTES, needs_chunks
+from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Failed, Gap, Payload
+from clipstyler_server.jobs.job import Job
+from clipstyler_server.jobs.job_errors import cancelled_error, draining_error
+from clipstyler_server.jobs.scheduler import Scheduler
+from clipstyler_server.jobs.upload_store import UploadStore
+from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.settings import Settings
+
+if TYPE_CHECKING:
+    from grpc.aio import ServicerContext
+
+    Context = ServicerContext[Any, Any]
+
+
+class StylizationService(StylizationServiceServicer):
+    """Serves jobs.
+
+    Parameters
+    ----------
+    settings
+        Heartbeats, retention and limits.
+    admission
+        Turns a request into a job, or refuses it.
+    scheduler
+        Has the unfinished jobs.
+    catalog
+        Has all jobs.
+    uploads
+        Keeps uploaded photos.
+    metrics
+        Counts frames.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        admission: Admission,
+        scheduler: Scheduler,
+        catalog: Catalog,
+        uploads: UploadStore,
+        metrics: Metrics,
+    ) -> None:
+        self._settings = settings
+        self._admission = admission
+        self._scheduler = scheduler
+        self._catalog = catalog
+        self._uploads = uploads
+        self._metrics = metrics
+
+    async def Stylize(  # noqa: N802 - the contract's name, here and below
+        self, request: pb.StylizeRequest, context: Context
+    ) -> AsyncIterator[pb.StylizeResponse]:
+        """Stylize one photo for the duration of the call."""
+        asked = read_one_shot(request, context.time_remaining())
+        job = await self._admission.admit(asked, Caller(read_client(context), one_shot=True))
+        # However the call ends (cancel, deadline, a broken connection), its job does not outlive it.
+        context.add_done_callback(partial(self._call_ended, job))  # type: ignore[arg-type]
+        subscription = job.subscribe(self._settings.heartbeat_s)
+        try:
+            async for event in subscription.events():
+                yield pb.StylizeResponse(event=event_message(job.id, event))
+                self._count(event.payload)
+                if error := _call_error(event.payload):
+                    raise error
+        finally:
+            job.unsubscribe(subscription)
+
+    async def CreateStylization(  # noqa: N802
+        self, request: pb.CreateStylizationRequest, context: Context
+    ) -> pb.CreateStylizationResponse:
+        """Create a durable job, once per request id."""
+        asked = read_job(request)
+        create = partial(self._admission.admit, asked, Caller(read_client(context), one_shot=False))
+        job_id = await self._catalog.create_idempotent(asked, create)
+        return pb.CreateStylizationResponse(stylization=await self._describe(job_id))
+
+    async def GetStylization(  # noqa: N802
+        self,
+        request: pb.GetStylizationRequest,
+        context: Context,  # noqa: ARG002 - not needed, here and below
+    ) -> pb.GetStylizationResponse:
+        """Get a job."""
+        return pb.GetStylizationResponse(stylization=await self._describe(read_stylization_name(request.name)))
+
+    async def ListStylizations(  # noqa: N802
+        self,
+        request: pb.ListStylizationsRequest,
+        context: Context,  # noqa: ARG002
+    ) -> pb.ListStylizationsResponse:
+        """List jobs, newest first. A page is cut short if its message would become too large."""
+        query = read_page(request)
+        found = await self._catalog.page(query)
+        response, size = pb.ListStylizationsResponse(), 0
+        for last, job in zip([None, *found], found, strict=False):
+            message = stylization_message(job, self._settings.retention_s)
+            size += message.ByteSize()
+            if last and (size > INLINE_BYTES or len(response.stylizations) == query.size):
+                response.next_page_token = page_token(last.record, query.state)
+                break
+            response.stylizations.append(message)
+        return response
+
+    async def WatchStylization(  # noqa: N802
+        self,
+        request: pb.WatchStylizationRequest,
+        context: Context,  # noqa: ARG002
+    ) -> AsyncIterator[pb.WatchStylizationResponse]:
+        """Stream the events of a job."""
+        job_id = read_stylization_name(request.name)
+        while (job := self._scheduler.jobs.get(job_id)) is None:
+            if ending := await self._catalog.ending(job_id, request.after_sequence):
+                for event in ending:
+                    yield pb.WatchStylizationResponse(event=event_message(job_id, event))
+                return
+            if self._scheduler.draining:
+                raise draining_error()
+            # Stored as waiting and not resumed yet: the server has just started.
+            event = await self._catalog.nap(request.after_sequence)
+            yield pb.WatchStylizationResponse(event=event_message(job_id, event))
+        subscription = job.subscribe(self._settings.heartbeat_s, request.after_sequence)
+        try:
+            async for event in subscription.events():
+                yield pb.WatchStylizationResponse(event=event_message(job_id, event))
+                self._count(event.payload)
+        finally:
+            job.unsubscribe(subscription)
+
+    async def CancelStylization(  # noqa: N802
+        self,
+        request: pb.CancelStylizationRequest,
+        context: Context,  # noqa: ARG002
+    ) -> pb.CancelStylizationResponse:
+        """Cancel a job."""
+        job_id = read_stylization_name(request.name)
+        await self._catalog.cancel(job_id)
+        return pb.CancelStylizationResponse(stylization=await self._describe(job_id))
+
+    async def DeleteStylization(  # noqa: N802
+        self,
+        request: pb.DeleteStylizationRequest,
+        context: Context,  # noqa: ARG002
+    ) -> pb.DeleteStylizationResponse:
+        """Delete a finished job and its images."""
+        await self._catalog.delete(read_stylization_name(request.name))
+        return pb.DeleteStylizationResponse()
+
+    async def GetStylizationImage(  # noqa: N802
+        self,
+        request: pb.GetStylizationImageRequest,
+        context: Context,  # noqa: ARG002
+    ) -> AsyncIterator[pb.GetStylizationImageResponse]:
+        """Stream an image of a job."""
+        image = await self._image(read_stylization_name(request.name), read_image_kind(request))
+        for part in image_parts(image):
+            yield part
+
+    async def UploadImage(  # noqa: N802
+        self,
+        request_iterator: AsyncIterator[pb.UploadImageRequest],
+        context: Context,  # noqa: ARG002
+    ) -> pb.UploadImageResponse:
+        """Receive a large photo in parts."""
+        photo = await receive(request_iterator, self._settings.max_image_bytes)
+        digest, expires_at = await self._uploads.keep(photo)
+        return pb.UploadImageResponse(upload=UPLOADS + digest, expire_time=timestamp(expires_at))
+
+    async def _describe(self, job_id: str) -> Stylization:
+        return stylization_message(await self._catalog.describe(job_id), self._settings.retention_s)
+
+    async def _image(self, job_id: str, kind: int) -> JobImage:
+        if kind == Stylization.IMAGE_KIND_CONTENT:
+            return await self._catalog.content(job_id)
+        if kind == Stylization.IMAGE_KIND_PREVIEW:
+            return await self._catalog.preview(job_id)
+        return await self._catalog.result(job_id)
+
+    def _call_ended(self, job: Job, _: object) -> None:
+        self._scheduler.cancel(job, CancelReason.CALLER_LEFT)
+
+    def _count(self, payload: Payload) -> None:
+        match payload:
+            case Progress():
+                self._metrics.frame_sent("progress")
+            case Preview(image=image):
+                self._metrics.frame_sent("preview", len(image.data))
+            case Chunk(data=data):
+                self._metrics.frame_sent("chunk", len(data))
+            case Result(image=image):
+                self._metrics.frame_sent("result", 0 if needs_chunks(image.data) else len(image.data))
+            case Gap(skipped_progress=progress, skipped_previews=previews):
+                self._metrics.frames_skipped(progress, previews)
+
+
+def _call_error(payload: Payload) -> ServiceError | None:
+    """Return the error that a one-shot call ends with after an event; None if it does not."""
+    match payload:
+        case Failed(error):
+            return ServiceError(error)
+        case Cancelled(reason=CancelReason.DRAINING):
+            return draining_error()
+        case Cancelled():
+            return cancelled_error()
+        case _:
+            return None

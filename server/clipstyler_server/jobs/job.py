@@ -1,0 +1,193 @@
+"""A job in the front process: one stylization from its admission to its end, and the log of its events."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from bisect import bisect_right
+from datetime import UTC, datetime
+from typing import Any
+
+from clipstyler.events import Preview, Result
+from clipstyler.imaging import EncodedImage, Picture
+from clipstyler.spec import StylizationSpec
+from clipstyler_server.errors import ServiceError
+from clipstyler_server.jobs.events import Cancelled, CancelReason, End, Failed, JobEvent, Payload
+from clipstyler_server.jobs.subscription import LATEST_ONLY, Subscription
+from clipstyler_server.storage.records import SOURCES, State
+from clipstyler_server.workers.engine import Task
+
+# When a server resumes a job, its events are numbered from this far after those of the earlier run.
+SEQUENCE_STRIDE = 10_000_000
+
+
+class Job:
+    """One stylization.
+
+    Parameters
+    ----------
+    job_id
+        Its UUID.
+    spec
+        What is run, resolved.
+    picture
+        The decoded photo, fitted to the size of the spec.
+    timeout_s
+        Seconds that it may wait and run.
+    decode_s
+        Seconds that decoding the photo took.
+    client
+        The caller: the queue is fair between clients.
+    priority
+        Class in the queue; larger runs first.
+    one_shot
+        Whether it belongs to a call and ends with it.
+    attempts
+        Runs begun before.
+    first_sequence
+        Number after which its events begin.
+    stored_bytes
+        Of its photo.
+
+    Attributes
+    ----------
+    state
+        Current state.
+    accepted, deadline
+        When it was accepted and when it must be finished, on the monotonic clock.
+    step
+        Steps completed.
+    cancel_reason
+        Why it is being cancelled; None if it is not.
+    position
+        Jobs running or waiting before it, as last published.
+    end, ended
+        How it ended, once that was published; set then.
+    """
+
+    def __init__(  # noqa: PLR0913 - one fact each, set once
+        self,
+        job_id: str,
+        spec: StylizationSpec,
+        picture: Picture,
+        timeout_s: float,
+        *,
+        decode_s: float = 0.0,
+        client: str = "",
+        priority: int = 0,
+        one_shot: bool = True,
+        attempts: int = 0,
+        first_sequence: int = 0,
+        stored_bytes: int = 0,
+    ) -> None:
+        self.id = job_id
+        self.spec = spec
+        self.picture = picture
+        self.decode_s = decode_s
+        self.client = client
+        self.priority = priority
+        self.one_shot = one_shot
+        self.state = State.QUEUED
+        self.accepted = time.monotonic()
+        self.deadline = self.accepted + timeout_s
+        self.queued_s = 0.0
+        self.step = 0
+        self.cancel_reason: CancelReason | None = None
+        self.attempts = attempts
+        self.stored_bytes = stored_bytes
+        self.position = -1
+        self.end: End | None = None
+        self.ended = asyncio.Event()
+        self._first_sequence = self.sequence = first_sequence
+        self._subscriptions: set[Subscription] = set()
+        self._log: list[JobEvent] = []
+        self._numbers: dict[type, list[int]] = {kind: [] for kind in LATEST_ONLY}
+        self._latest: dict[type, JobEvent] = {}
+
+    @staticmethod
+    def new_id() -> str:
+        """Draw a fresh id."""
+        return str(uuid.uuid4())
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was accepted."""
+        return time.monotonic() - self.accepted
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds to its deadline; 0 or less once that has passed."""
+        return self.deadline - time.monotonic()
+
+    @property
+    def preview(self) -> EncodedImage | None:
+        """The latest preview."""
+        latest = self._latest.get(Preview)
+        return latest.payload.image if latest and isinstance(latest.payload, Preview) else None
+
+    @property
+    def watchers(self) -> int:
+        """Number of subscriptions."""
+        return len(self._subscriptions)
+
+    def task(self) -> Task:
+        """Return what the engine runs, with the time that is left."""
+        return Task(self.id, self.spec, self.picture, self.remaining_s)
+
+    def subscribe(self, heartbeat_s: float, after: int = 0) -> Subscription:
+        """Open a subscription to what is stored after a sequence number and everything from now on."""
+        subscription = Subscription(heartbeat_s, passed=after, log_expired=after < self._first_sequence)
+        for event in sorted((*self._log, *self._latest.values()), key=lambda event: event.sequence):
+            if event.sequence > after or event.payload is self.end:
+                numbers = self._numbers.get(type(event.payload), [])
+                between = max(0, len(numbers) - 1 - bisect_right(numbers, after))
+                subscription.put(event, skipped=between)
+        self._subscriptions.add(subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Forget a subscription that is no longer read."""
+        self._subscriptions.discard(subscription)
+
+    def disconnect(self, error: ServiceError) -> None:
+        """End every subscription with an error; the job itself goes on, here or on another server."""
+        for subscription in self._subscriptions:
+            subscription.close(error)
+
+    def publish(self, payload: Payload) -> None:
+        """Number what happened and deliver it to every subscription."""
+        self.deliver(self.next_event(payload))
+
+    def next_event(self, payload: Payload) -> JobEvent:
+        """Number what happened."""
+        self.sequence += 1
+        return JobEvent(self.sequence, datetime.now(UTC), payload)
+
+    def deliver(self, event: JobEvent) -> None:
+        """Store an event in the log and deliver it to every subscription."""
+        kind: type[Any] = type(event.payload)
+        if kind in LATEST_ONLY:
+            self._numbers[kind].append(event.sequence)
+            self._latest[kind] = event
+        else:
+            self._log.append(event)
+        for subscription in self._subscriptions:
+            subscription.put(event)
+        if isinstance(event.payload, Result | Failed | Cancelled):
+            self.end = event.payload
+            self.ended.set()
+
+    def enter(self, state: State) -> None:
+        """Enter the next state.
+
+        Raises
+        ------
+        RuntimeError
+            The state cannot follow the present one.
+        """
+        if self.state not in SOURCES[state]:
+            raise RuntimeError(f"job {self.id} is {self.state} and cannot become {state}")
+        if state is State.RUNNING:
+            self.queued_s = self.age_s
+        self.state = state

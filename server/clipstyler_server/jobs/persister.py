@@ -1,0 +1,129 @@
+"""Persists the state of jobs: an end is stored before it is published."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from clipstyler.events import Result
+from clipstyler_server.errors import ServiceError
+from clipstyler_server.jobs.events import End, Failed, JobEvent
+from clipstyler_server.jobs.job import Job
+from clipstyler_server.jobs.stored_forms import dump_end
+from clipstyler_server.observability import logs
+from clipstyler_server.storage.records import State
+from clipstyler_server.storage.storage import Storage
+
+_DELAYS_S = (0.1, 0.5, 2.0)  # before each retry of a short failure
+_LONG_DELAY_S = 2.0
+_SETTLE_S = 2.0
+
+
+@dataclass(frozen=True)
+class StoredEvent:
+    """The end of a job as it is to be published: a failure if the true one could not be stored.
+
+    `storing` is the task that still tries to store that failure.
+    """
+
+    state: State
+    event: JobEvent
+    storing: asyncio.Task[None] | None = None
+
+    async def stored(self) -> None:
+        """Wait until the end is stored."""
+        if self.storing:
+            await self.storing
+
+
+class JobPersister:
+    """Writes the states of jobs to the storage.
+
+    Parameters
+    ----------
+    storage
+        Of jobs and images.
+    """
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def record_start(self, job: Job) -> None:
+        """Record in the background that a run of a job begins."""
+        job.attempts += 1
+        changes: dict[str, object] = {"started_at": time.time(), "attempts": job.attempts}
+        self._in_background(self._try(job, State.RUNNING, changes))
+
+    async def requeue(self, job: Job) -> None:
+        """Return a running job to the queue of the next server; the interrupted run does not count."""
+        await self._try(job, State.QUEUED, {"attempts": job.attempts - 1, "started_at": None})
+
+    async def store_end(self, job: Job, state: State, event: JobEvent, end: End) -> StoredEvent:
+        """Store the end of a job; one that cannot be stored becomes a failure."""
+        changes: dict[str, object] = {}
+        try:
+            if isinstance(end, Result):
+                changes["result"] = await self._storage.write(self._storage.blobs.put, end.image.data)
+                changes["stored_bytes"] = job.stored_bytes + len(end.image.data)
+            await self._persist(job, state, event, end, changes)
+        except ServiceError as error:
+            failed = Failed(error.details)
+            event = JobEvent(event.sequence, event.time, failed)
+            storing = self._in_background(self._persist_eventually(job, event, failed))
+            return StoredEvent(State.FAILED, event, storing)
+        return StoredEvent(state, event)
+
+    async def settle(self) -> None:
+        """Wait for background writes, except those that cannot succeed now."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=_SETTLE_S)
+        for task in self._tasks:
+            task.cancel()
+
+    async def _persist(self, job: Job, state: State, event: JobEvent, end: End, changes: dict[str, object]) -> None:
+        """Store an end, retrying after each of the short delays."""
+        for delay_s in _DELAYS_S:
+            try:
+                return await self._finish(job, state, event, end, changes)
+            except ServiceError:
+                await asyncio.sleep(delay_s)
+        return await self._finish(job, state, event, end, changes)
+
+    async def _persist_eventually(self, job: Job, event: JobEvent, failed: Failed) -> None:
+        """Store a failure, however long that takes."""
+        while True:
+            await asyncio.sleep(_LONG_DELAY_S)
+            try:
+                return await self._finish(job, State.FAILED, event, failed, {})
+            except ServiceError:
+                continue  # logged
+
+    async def _finish(self, job: Job, state: State, event: JobEvent, end: End, changes: dict[str, object]) -> None:
+        changes |= {"ended_at": event.time.timestamp(), "sequence": event.sequence, "end": dump_end(end)}
+        await self._storage.write(self._write_end, job, state, changes)
+
+    def _write_end(self, job: Job, state: State, changes: dict[str, object]) -> None:
+        database = self._storage.database
+        if database.transition(job.id, state, **changes):
+            return
+        # Recording its start may have failed.
+        begun = database.transition(job.id, State.RUNNING, attempts=job.attempts)
+        if not (begun and database.transition(job.id, state, **changes)):
+            logs.get_logger().warning("job_already_finished", job_id=job.id, state=state)
+
+    async def _try(self, job: Job, state: State, changes: dict[str, object]) -> None:
+        try:
+            await self._storage.write(partial(self._storage.database.transition, job.id, state, **changes))
+        except ServiceError:
+            return  # logged; the end of the job, or the next start of the server, corrects it
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

@@ -1,0 +1,351 @@
+"""Accepts jobs, runs them on the engine one at a time, and publishes what happens to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from contextlib import aclosing, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from clipstyler.events import Preview, Progress, Result, Started, Warning
+from clipstyler.imaging import EncodedImage
+from clipstyler_server.errors import internal
+from clipstyler_server.jobs.chunks import chunks_of, needs_chunks
+from clipstyler_server.jobs.estimator import Estimator
+from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, End, Failed, Queued
+from clipstyler_server.jobs.job import Job
+from clipstyler_server.jobs.job_errors import (
+    crash_error,
+    deadline_error,
+    draining_error,
+    failure,
+    not_ready_error,
+    queue_full_error,
+    unreachable_error,
+)
+from clipstyler_server.jobs.persister import JobPersister
+from clipstyler_server.jobs.queue import JobQueue, QueueFullError
+from clipstyler_server.observability import logs
+from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.storage.records import State
+from clipstyler_server.workers.engine import (
+    Engine,
+    EngineEvent,
+    EngineLost,
+    StopCause,
+    TaskFailed,
+    TaskStopped,
+    WorkerState,
+)
+
+_LONGEST_RETRY_S = 600.0
+_STOP_WAIT_S = 5.0  # for the last step of a job that outlasts its grace period
+_CERTAINTY = 0.8  # share of the estimated time that must fit before a deadline
+
+
+class Scheduler:
+    """Between admission, the queue and the engine. Lives on the event loop.
+
+    Parameters
+    ----------
+    queue
+        Holds waiting jobs.
+    engine
+        Runs jobs.
+    persister
+        Stores their states.
+    metrics
+        Counts steps, jobs and cancellations.
+
+    Attributes
+    ----------
+    jobs
+        Jobs that wait, run or are being stored, by id.
+    running
+        The job that the engine has; None while it is free.
+    draining
+        Whether the server is shutting down.
+    """
+
+    def __init__(self, queue: JobQueue, engine: Engine, persister: JobPersister, metrics: Metrics) -> None:
+        self.queue = queue
+        self.engine = engine
+        self.jobs: dict[str, Job] = {}
+        self.running: Job | None = None
+        self.draining = False
+        self._persister = persister
+        self._metrics = metrics
+        self._estimator = Estimator()
+        self._arrived = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._run: asyncio.Task[None] | None = None
+        self._endings: set[asyncio.Task[None]] = set()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+
+    def problems(self) -> list[str]:
+        """Return why no jobs are taken; empty if they are. A full queue is not a problem."""
+        found = []
+        if self.draining:
+            found.append("the server is shutting down")
+        if self.engine.state is not WorkerState.READY:
+            found.append(f"the worker {self.engine.state.in_words}")
+        return found
+
+    def check_open(self) -> None:
+        """Raise `ServiceError` DRAINING or WORKER_NOT_READY unless jobs are taken."""
+        if self.draining:
+            raise draining_error()
+        if self.engine.state is not WorkerState.READY:
+            raise not_ready_error(self.engine.state.in_words)
+
+    @contextmanager
+    def reserve(self) -> Iterator[None]:
+        """Reserve a place in the queue while a request is being admitted.
+
+        Raises
+        ------
+        ServiceError
+            DRAINING, WORKER_NOT_READY or QUEUE_FULL.
+        """
+        self.check_open()
+        try:
+            with self.queue.reserve(self.running_count()):
+                yield
+        except QueueFullError:
+            raise queue_full_error(self.queue.capacity, self._retry_delay_s()) from None
+
+    def check_deadline(self, job: Job) -> None:
+        """Raise `ServiceError` DEADLINE_UNREACHABLE if a job, queued now, would not finish in time."""
+        ends_s = self._estimator.starts(self.running, [*self.queue.before(job), job])[-1]
+        if ends_s is not None and _CERTAINTY * ends_s > job.remaining_s:
+            raise unreachable_error(ends_s, job.remaining_s)
+
+    def accept(self, job: Job, warnings: tuple[Warning, ...] = ()) -> None:
+        """Put a job into the queue and publish its position."""
+        self.jobs[job.id] = job
+        self.queue.put(job)
+        self._publish_positions()
+        for warning in warnings:
+            job.publish(warning)
+        loop = asyncio.get_running_loop()
+        self._timers[job.id] = loop.call_later(max(0.0, job.remaining_s), self._expire, job)
+        logs.get_logger().info("job_queued", job_id=job.id, position=job.position, steps=job.spec.config.steps)
+        logs.get_logger().debug("job_texts", job_id=job.id, style_text=job.spec.style_text)
+        self._arrived.set()
+
+    async def run(self) -> None:
+        """Run jobs one after the other, until cancelled."""
+        while True:
+            await self.engine.wait_ready()
+            await self._arrived.wait()
+            # The engine may have crashed while nothing waited.
+            if self.engine.state is WorkerState.READY and (job := self._start_next()):
+                self._run = asyncio.create_task(self._process(job), name=f"job-{job.id}")
+                await asyncio.wait({self._run})
+
+    def queue_estimates(self) -> dict[str, Queued]:
+        """Return for each waiting job, in order, how many are before it and when it may start."""
+        waiting, now = self.queue.order(), datetime.now(UTC)
+        first = self.running_count()
+        return {
+            job.id: Queued(position, job.spec.seed, None if wait_s is None else now + timedelta(seconds=wait_s))
+            for position, (job, wait_s) in enumerate(
+                zip(waiting, self._estimator.starts(self.running, waiting), strict=False), start=first
+            )
+        }
+
+    def running_count(self) -> int:
+        """Return the number of running jobs."""
+        return int(self.running is not None)
+
+    def watchers(self) -> int:
+        """Return the number of calls that follow a job."""
+        return sum(job.watchers for job in self.jobs.values())
+
+    def cancel(self, job: Job, reason: CancelReason) -> None:
+        """Cancel a job wherever it is; a finished one is left alone."""
+        if self.queue.remove(job.id):
+            self._end(job, State.CANCELLED, Cancelled(0, reason))
+        elif job is self.running:
+            job.cancel_reason = job.cancel_reason or reason
+            self.engine.cancel(job.id)
+
+    def close(self) -> None:
+        """Refuse new jobs from now on, and start no waiting one."""
+        self.draining = True
+
+    async def drain(self, grace_s: float) -> None:
+        """End waiting calls and give the running job its grace period; call `close` first. Durable jobs stay queued."""
+        while job := self.queue.pop():
+            if job.one_shot:
+                self._end(job, State.CANCELLED, Cancelled(0, CancelReason.DRAINING))
+            else:
+                self._release(job)
+        if not await self._is_idle_within(grace_s):
+            self.cancel_running()
+            if not await self._is_idle_within(_STOP_WAIT_S) and self._run:
+                self._run.cancel()
+                await asyncio.wait({self._run})
+        if self._endings:
+            await asyncio.wait(set(self._endings), timeout=_STOP_WAIT_S)
+        for job in list(self.jobs.values()):
+            job.disconnect(draining_error())
+
+    def cancel_running(self) -> None:
+        """Stop the running job because the server exits, without waiting for the end of its grace period."""
+        if self.running:
+            self.running.cancel_reason = self.running.cancel_reason or CancelReason.DRAINING
+            self.engine.cancel(self.running.id)
+
+    async def _is_idle_within(self, timeout_s: float) -> bool:
+        try:
+            await asyncio.wait_for(self._idle.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    def _start_next(self) -> Job | None:
+        """Take the next job that can still finish in time, if there is one."""
+        while not self.draining and (job := self.queue.pop()):
+            if job.remaining_s <= 0:
+                self._end(job, State.FAILED, Failed(deadline_error().details))
+                continue
+            job.enter(State.RUNNING)
+            self.running = job
+            self._idle.clear()
+            self._publish_positions()
+            return job
+        self._arrived.clear()
+        return None
+
+    async def _process(self, job: Job) -> None:
+        """Run a job on the engine, from its start to its end."""
+        self._persister.record_start(job)
+        state: State = State.FAILED
+        end: End | None = None
+        try:
+            async with aclosing(self.engine.run(job.task())) as events:
+                async for event in events:
+                    if isinstance(event, Result):
+                        state, end = State.SUCCEEDED, self._completed(job, event)
+                    else:
+                        self._advance(job, event)
+        except TaskStopped as stopped:
+            state, end = self._stopped(job, stopped)
+        except TaskFailed as failed:
+            end = Failed(failure(failed, job.id).details)
+        except EngineLost as lost:
+            end = Failed(crash_error(lost.problem).details)
+        except asyncio.CancelledError:
+            # Shutdown: the engine did not stop in time.
+            state, end = self._interrupted(job, job.step)
+        except Exception:  # noqa: BLE001 - a defect fails one job, not the server
+            logs.get_logger().exception("job_processing_failed", job_id=job.id)
+            end = Failed(internal(job.id).details)
+        self.running = None
+        self._idle.set()
+        if end is None:
+            self._in_background(self._persister.requeue(job))
+            self._release(job)
+        else:
+            self._end(job, state, end)
+
+    def _advance(self, job: Job, event: EngineEvent) -> None:
+        """Publish an event of the engine."""
+        match event:
+            case Progress():
+                self._metrics.step_completed(event.step_s)
+                self._estimator.add_step(job.spec, event.step_s)
+                job.step = event.step
+                job.publish(event)
+            case Preview():
+                self._metrics.preview_made(job.id, job.age_s)
+                job.publish(event)
+            case Started() | Warning():
+                job.publish(event)
+
+    def _completed(self, job: Job, result: Result[EncodedImage]) -> Result[EncodedImage]:
+        self._estimator.add_job(job.spec, result.timings)
+        return replace(result, timings=replace(result.timings, queued_s=job.queued_s, decode_s=job.decode_s))
+
+    def _stopped(self, job: Job, stopped: TaskStopped) -> tuple[State, End | None]:
+        if stopped.cause is StopCause.DEADLINE:
+            return State.FAILED, Failed(deadline_error().details)
+        self._metrics.steps_after_cancel(stopped.steps_after_cancel)
+        logs.get_logger().info(
+            "job_stopped", job_id=job.id, step=stopped.step, steps_after_cancel=stopped.steps_after_cancel
+        )
+        return self._interrupted(job, stopped.step)
+
+    def _interrupted(self, job: Job, step: int) -> tuple[State, End | None]:
+        """How a stopped job ends; None if it waits for the next server."""
+        reason = job.cancel_reason or (CancelReason.DRAINING if self.draining else CancelReason.REQUESTED)
+        if reason is CancelReason.DRAINING and not job.one_shot:
+            return State.QUEUED, None
+        return State.CANCELLED, Cancelled(step, reason)
+
+    def _publish_positions(self) -> None:
+        """Publish the position of every waiting job whose position has changed."""
+        for job_id, queued in self.queue_estimates().items():
+            job = self.jobs[job_id]
+            if job.position != queued.position:
+                job.position = queued.position
+                job.publish(queued)
+
+    def _expire(self, job: Job) -> None:
+        """Fail a waiting job at its deadline; a running one is stopped by the engine, which has the deadline too."""
+        if self.queue.remove(job.id):
+            self._end(job, State.FAILED, Failed(deadline_error().details))
+
+    def _end(self, job: Job, state: State, end: End) -> None:
+        self._timers.pop(job.id).cancel()
+        self._in_background(self._conclude(job, state, end))
+        self._publish_positions()
+
+    async def _conclude(self, job: Job, state: State, end: End) -> None:
+        """Store the end of a job, then publish it."""
+        parts = [job.next_event(part) for part in _parts(end)]
+        stored = await self._persister.store_end(job, state, job.next_event(end), end)
+        job.enter(stored.state)
+        self._metrics.job_finished(stored.state, job.age_s)
+        published = stored.event.payload
+        reason = published.error.reason if isinstance(published, Failed) else None
+        logs.get_logger().info(
+            "job_finished", job_id=job.id, state=stored.state, reason=reason, seconds=round(job.age_s, 3)
+        )
+        for part in parts if stored.state is State.SUCCEEDED else ():
+            job.deliver(part)
+        job.deliver(stored.event)
+        # Until then only this process knows of it.
+        await stored.stored()
+        del self.jobs[job.id]
+
+    def _release(self, job: Job) -> None:
+        """Let go of a job that stays stored as waiting."""
+        self.jobs.pop(job.id, None)
+        if timer := self._timers.pop(job.id, None):
+            timer.cancel()
+        job.disconnect(draining_error())
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._endings.add(task)
+        task.add_done_callback(self._endings.discard)
+        task.add_done_callback(_log_failure)
+
+    def _retry_delay_s(self) -> float:
+        """Estimate when a place becomes free: when the running job ends."""
+        rest_s = self._estimator.seconds(self.running.spec, self.running.step) if self.running else None
+        return min(max(1.0, self._estimator.typical_job_s if rest_s is None else rest_s), _LONGEST_RETRY_S)
+
+
+def _parts(end: End) -> list[Chunk]:
+    return chunks_of(end.image.data) if isinstance(end, Result) and needs_chunks(end.image.data) else []
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        logs.get_logger().error("job_end_failed", exc_info=error)

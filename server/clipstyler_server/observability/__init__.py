@@ -1,0 +1,1 @@
+"""Observability: metrics, logs, health and the HTTP pages for them."""

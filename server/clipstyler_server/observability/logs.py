@@ -1,0 +1,76 @@
+"""Structured logs on stderr, one line per event. Texts of users are logged at debug level only."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import warnings
+from typing import Any
+
+import structlog
+
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+
+
+def configure(level: str, log_format: str, process: str) -> None:
+    """Set up the logging of this process.
+
+    Parameters
+    ----------
+    level
+        "debug", "info", "warning" or "error".
+    log_format
+        "json" or "console".
+    process
+        Name of this process, added to every line.
+    """
+    # Pillow warns about oddities in users' photos; real problems raise errors.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+    def name_process(_logger: object, _method: str, event: dict[str, Any]) -> dict[str, Any]:
+        return event | {"process": process}
+
+    context: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        name_process,
+    ]
+    # No local variables in tracebacks: they hold texts and photos of users.
+    if log_format == "json":
+        transformer = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        writing: list[Any] = [structlog.processors.ExceptionRenderer(transformer), structlog.processors.JSONRenderer()]
+    else:
+        plain = structlog.dev.plain_traceback
+        writing = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+    structlog.configure(
+        processors=[*context, *writing],
+        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        # Writes line and newline in one call: several processes share this stderr.
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    _bring_in_libraries(context, writing)
+
+
+def _bring_in_libraries(context: list[Any], writing: list[Any]) -> None:
+    """Write warnings of libraries that use `logging` in the same form, one line per event."""
+    only = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*context, structlog.stdlib.add_logger_name], processors=[only, *writing]
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+
+
+def get_logger() -> structlog.typing.FilteringBoundLogger:
+    """Return the logger of this process."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+    return logger

@@ -1,0 +1,139 @@
+"""Metrics for Prometheus: one registry in the front process, fed with events. Units are seconds and bytes.
+
+No label ever holds a text of a user or a name chosen by a caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+
+from clipstyler.evaluation.direction_cache import CacheStats
+
+UNKNOWN_METHOD = "unknown"
+_RPC_SECONDS = (0.005, 0.02, 0.1, 0.5, 2, 10, 30, 60, 120, 300, 600, 1800)
+_JOB_SECONDS = (0.5, 1, 2, 5, 10, 20, 40, 60, 120, 300, 600, 1800, 3600)
+_STEP_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+
+
+class Metrics:
+    """Records what happens; methods are named by event, not by metric.
+
+    Attributes
+    ----------
+    registry
+        For collectors.
+    """
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._with_preview: str | None = None
+        self._rpcs = self._counter("rpcs", "Completed RPCs, by method and code.", "method", "code")
+        self._rpc_seconds = self._histogram("rpc_duration_seconds", "Duration of RPCs.", _RPC_SECONDS, "method")
+        self._jobs = self._histogram(
+            "stylization_duration_seconds", "Time from acceptance to the end of a job.", _JOB_SECONDS, "outcome"
+        )
+        self._steps = self._histogram("step_duration_seconds", "Duration of one optimizer step.", _STEP_SECONDS)
+        self._first_preview = self._histogram(
+            "first_preview_seconds", "Time from acceptance to the first preview.", _JOB_SECONDS
+        )
+        self._steps_after_cancel = self._histogram(
+            "steps_after_cancel", "Optimizer steps completed after a cancellation had arrived.", (0, 1, 2, 5, 20)
+        )
+        self._frames_sent = self._counter("frames_sent", "Progress events, previews, chunks and results sent.", "kind")
+        self._frames_skipped = self._counter("frames_skipped", "Frames left out because a reader was slow.", "kind")
+        self._sent_bytes = self._counter("sent_image_bytes", "Bytes of images sent.", "kind")
+        self._photo_bytes = self._histogram(
+            "photo_bytes", "Size of accepted photos.", tuple(4**n * 1024 for n in range(9))
+        )
+        self._storage_failures = self._counter("storage_failures", "Failed reads and writes.", "reason")
+        self._restarts = self._counter("worker_restarts", "Worker processes that exited unexpectedly.", "worker")
+        for worker in ("optimizer", "evaluator"):
+            self._restarts.labels(worker)
+
+        self._directions = self._counter("text_directions", "Text directions, by origin.", "origin")
+        self._direction_cache = {
+            field: self._gauge(f"text_direction_cache_{name}", f"Directions in the evaluator's memory: {name}.")
+            for field, name in zip(CacheStats._fields, ("entries", "bytes", "evictions", "refused"), strict=True)
+        }
+        self._provider = self._gauge(
+            "evaluator_provider", "1 for the active execution backend of an encoder set.", "encoder_set", "backend"
+        )
+
+    def watch(self, name: str, description: str, read: Callable[[], float]) -> None:
+        """Register a gauge that is read on collection."""
+        gauge = Gauge(f"clipstyler_{name}", description, registry=self.registry)
+        gauge.set_function(read)
+
+    def rpc_ended(self, method: str, code: str, seconds: float) -> None:
+        """Count a completed RPC."""
+        self._rpcs.labels(method, code).inc()
+        self._rpc_seconds.labels(method).observe(seconds)
+
+    def job_finished(self, outcome: str, seconds: float) -> None:
+        """Count a finished job."""
+        self._jobs.labels(outcome).observe(seconds)
+
+    def step_completed(self, seconds: float) -> None:
+        """Count an optimizer step."""
+        self._steps.observe(seconds)
+
+    def preview_made(self, job_id: str, age_s: float) -> None:
+        """Record the time to a job's first preview; jobs run one at a time."""
+        if self._with_preview != job_id:
+            self._with_preview = job_id
+            self._first_preview.observe(age_s)
+
+    def steps_after_cancel(self, steps: int) -> None:
+        """Count the steps that a cancelled job completed after the cancellation."""
+        self._steps_after_cancel.observe(steps)
+
+    def frame_sent(self, kind: str, image_bytes: int = 0) -> None:
+        """Count a progress event, preview, chunk or result that was sent."""
+        self._frames_sent.labels(kind).inc()
+        if image_bytes:
+            self._sent_bytes.labels(kind).inc(image_bytes)
+
+    def frames_skipped(self, progress: int, previews: int) -> None:
+        """Count what a slow reader did not receive."""
+        self._frames_skipped.labels("progress").inc(progress)
+        self._frames_skipped.labels("preview").inc(previews)
+
+    def photo_accepted(self, size_bytes: int) -> None:
+        """Count an accepted photo."""
+        self._photo_bytes.observe(size_bytes)
+
+    def worker_lost(self, worker: str) -> None:
+        """Count a worker process that exited unexpectedly, by kind."""
+        self._restarts.labels(worker).inc()
+
+    def direction_found(self, origin: str, stats: CacheStats | None = None) -> None:
+        """Count a text direction, and record the state of the evaluator's cache."""
+        self._directions.labels(origin).inc()
+        for field, value in (stats._asdict() if stats else {}).items():
+            self._direction_cache[field].set(value)
+
+    def evaluator_ready(self, backends: Mapping[str, str]) -> None:
+        """Record the active backend of each of the evaluator's encoder sets."""
+        self._provider.clear()
+        for encoder_set, backend in backends.items():
+            self._provider.labels(encoder_set, backend).set(1)
+
+    def storage_failed(self, reason: str) -> None:
+        """Count a failed read or write."""
+        self._storage_failures.labels(reason).inc()
+
+    def exposition(self) -> bytes:
+        """Return all metrics in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+    def _counter(self, name: str, description: str, *labels: str) -> Counter:
+        return Counter(f"clipstyler_{name}", description, labels, registry=self.registry)
+
+    def _gauge(self, name: str, description: str, *labels: str) -> Gauge:
+        return Gauge(f"clipstyler_{name}", description, labels, registry=self.registry)
+
+    def _histogram(self, name: str, description: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(f"clipstyler_{name}", description, labels, buckets=buckets, registry=self.registry)

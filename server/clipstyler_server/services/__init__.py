@@ -1,1 +1,0 @@
-"""The contract's services, one file each: they translate, and compute nothing."""

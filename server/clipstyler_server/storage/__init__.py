@@ -1,0 +1,1 @@
+"""Storage: the database of jobs, images as blobs, retention and migrations."""

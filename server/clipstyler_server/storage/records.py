@@ -1,0 +1,79 @@
+"""A stored job, and which state may follow which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """State of a job; the last three are final."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether no other state follows."""
+        return self not in {State.QUEUED, State.RUNNING}
+
+
+# The states from which each state may be entered. A running job is queued again if its server exited.
+SOURCES: Mapping[State, frozenset[State]] = {
+    State.QUEUED: frozenset({State.RUNNING}),
+    State.RUNNING: frozenset({State.QUEUED}),
+    State.SUCCEEDED: frozenset({State.RUNNING}),
+    State.FAILED: frozenset({State.QUEUED, State.RUNNING}),
+    State.CANCELLED: frozenset({State.QUEUED, State.RUNNING}),
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One stored job. Times are seconds since 1970, digests SHA-256 in lower-case hexadecimal.
+
+    Attributes
+    ----------
+    request_id
+        The caller's; None if the call had none.
+    payload_digest
+        Of the request without its id: distinguishes a repetition from another request under the same id.
+    one_shot
+        Whether the job belongs to a call and ends with it.
+    spec
+        What is run, resolved, as JSON.
+    content, content_metadata
+        Digest of the photo, and what describes it, as JSON.
+    end
+        The last event without image bytes, as JSON; None until there is one.
+    sequence
+        Number of the last event; 0 until the job is finished.
+    lease_owner, lease_until
+        The server that has the job, and until when.
+    """
+
+    id: str
+    request_id: str | None
+    payload_digest: str
+    client: str
+    priority: int
+    one_shot: bool
+    state: State
+    created_at: float
+    deadline_at: float
+    spec: str
+    content: str
+    content_metadata: str
+    started_at: float | None = None
+    ended_at: float | None = None
+    attempts: int = 0
+    sequence: int = 0
+    result: str | None = None
+    end: str | None = None
+    stored_bytes: int = 0
+    lease_owner: str | None = None
+    lease_until: float | None = None

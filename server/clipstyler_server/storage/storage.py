@@ -1,0 +1,183 @@
+"""Database and blobs behind threads of their own: the event loop never waits for a disk.
+
+One thread writes, so that writes keep their order; another one reads and does not wait behind a pending write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from alembic.util import CommandError
+from filelock import FileLock, Timeout
+from sqlalchemy.exc import ArgumentError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+
+from clipstyler_server.errors import Reason, ServiceError
+from clipstyler_server.errors import error as service_error
+from clipstyler_server.observability import logs
+from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.storage.blobs import BlobStore
+from clipstyler_server.storage.database import Database
+from clipstyler_server.storage.records import Record
+
+_RETRY_S = 5.0
+_FULL_RETRY_S = 60.0
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_Value = TypeVar("_Value")
+
+
+class StorageUnusableError(Exception):
+    """The storage cannot be used; the message says why and what to do."""
+
+
+class Storage:
+    """Everything that survives a restart.
+
+    Parameters
+    ----------
+    directory
+        The data directory; created if missing.
+    url
+        Of the database; empty for SQLite in the directory.
+    metrics
+        Counts failures.
+
+    Attributes
+    ----------
+    database, blobs
+        To be used inside of `write` and `read` only.
+    owner
+        Name of this server in leases; stays the same across restarts.
+    claiming
+        Held while a stored job that waits is resumed or cancelled, so that only one of both happens.
+
+    Raises
+    ------
+    StorageUnusableError
+        The directory cannot be used, another server uses it, or the URL names no database.
+    """
+
+    def __init__(self, directory: Path, url: str, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="storage-writer")
+        self._reader = ThreadPoolExecutor(1, thread_name_prefix="storage-reader")
+        self.claiming = asyncio.Lock()
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(directory / "lock", thread_local=False)
+            self._lock.acquire(timeout=0)
+            self.blobs = BlobStore(directory / "images")
+            self.owner = _identity(directory / "server-id")
+            self.database = Database(url or f"sqlite:///{directory / 'jobs.sqlite3'}")
+        except Timeout:
+            raise StorageUnusableError(
+                f"another server uses the data directory {directory}: choose a different one with --data-dir"
+            ) from None
+        except OSError as error:
+            raise StorageUnusableError(f"the data directory {directory} cannot be used: {error.strerror}") from error
+        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+            self._lock.release()
+            raise StorageUnusableError(f"database_url cannot be used: {error}") from error
+
+    async def open(self) -> None:
+        """Bring the tables up to date, and delete files that an earlier run left incomplete.
+
+        Raises
+        ------
+        StorageUnusableError
+            The database cannot be reached, or its version is unknown; it is left as it is.
+        """
+        try:
+            await self.write(self.database.migrate)
+            await self.write(self.blobs.sweep)
+        except CommandError as error:
+            raise StorageUnusableError(
+                f"the database was written by another version of clipstyler and is left unchanged ({error}): "
+                "start that version to finish or download its jobs, or start this one with a different --data-dir "
+                "(and --database-url)"
+            ) from error
+        except ServiceError as error:
+            raise StorageUnusableError(f"the database cannot be used: {error.__cause__}") from error
+
+    async def write(self, work: Callable[..., _Value], *arguments: object) -> _Value:
+        """Change something, after all changes requested before.
+
+        Raises
+        ------
+        ServiceError
+            STORAGE_FULL or STORAGE_UNAVAILABLE; nothing half-written is left.
+        sqlalchemy.exc.IntegrityError
+            Another server was first.
+        """
+        return await self._on(self._writer, work, *arguments)
+
+    async def read(self, work: Callable[..., _Value], *arguments: object) -> _Value:
+        """Read something.
+
+        Raises
+        ------
+        ServiceError
+            STORAGE_UNAVAILABLE.
+        """
+        return await self._on(self._reader, work, *arguments)
+
+    def delete(self, record: Record) -> bool:
+        """Delete a job and its unshared images, inside of `write`. Returns whether there was one."""
+        deleted = self.database.delete(record.id)
+        if deleted:
+            for digest in filter(None, (record.content, record.result)):
+                if not self.database.is_used(digest):
+                    self.blobs.remove(digest)
+        return deleted
+
+    def keep_upload(self, photo: bytes, expires_at: float) -> str:
+        """Keep an uploaded photo at least until then, inside of `write`; returns its digest."""
+        digest = self.blobs.put(photo)
+        self.database.keep_upload(digest, expires_at)
+        return digest
+
+    def close(self) -> None:
+        """Finish pending work, then release the directory."""
+        self._writer.shutdown()
+        self._reader.shutdown()
+        self.database.close()
+        self._lock.release()
+
+    async def _on(self, thread: ThreadPoolExecutor, work: Callable[..., _Value], *arguments: object) -> _Value:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(thread, work, *arguments)
+        except IntegrityError:
+            raise
+        except (OSError, SQLAlchemyError) as error:
+            reported = _storage_error(error)
+            self._metrics.storage_failed(reported.reason.removeprefix("STORAGE_").lower())
+            # Without the statement's parameters, which hold texts of users.
+            logs.get_logger().error("storage_failed", problem=str(getattr(error, "orig", error))[:500])
+            raise reported from error
+
+
+def _storage_error(error: Exception) -> ServiceError:
+    if (isinstance(error, OSError) and error.errno in _NO_SPACE) or "disk is full" in str(error):
+        return service_error(
+            Reason.STORAGE_FULL,
+            "the server's disk is full: notify its operator, or try again later",
+            retry_delay_s=_FULL_RETRY_S,
+        )
+    return service_error(
+        Reason.STORAGE_UNAVAILABLE, "the server cannot store jobs just now: retry", retry_delay_s=_RETRY_S
+    )
+
+
+def _identity(path: Path) -> str:
+    with contextlib.suppress(FileNotFoundError):
+        return path.read_text()
+    fresh = path.with_suffix(".new")
+    fresh.write_text(str(uuid.uuid4()))
+    fresh.replace(path)
+    return path.read_text()

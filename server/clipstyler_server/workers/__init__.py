@@ -1,0 +1,1 @@
+"""Worker processes: the engine interface, supervision, and the optimizer, evaluator and decoder."""

@@ -1,0 +1,1 @@
+"""The decoder process: all parsing of images from outside."""

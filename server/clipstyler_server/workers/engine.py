@@ -1,0 +1,135 @@
+"""The engine: an interface that runs tasks and streams their events, whatever computes behind it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from clipstyler.encoders.description import EncoderDescription
+from clipstyler.events import Preparing, Preview, Progress, Result, Started, Warning
+from clipstyler.imaging import EncodedImage, Picture
+from clipstyler.options import Violation
+from clipstyler.spec import StylizationSpec
+
+EngineEvent = Started | Preparing | Progress | Preview[EncodedImage] | Warning | Result[EncodedImage]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One stylization, complete: nothing is left for a worker to decide."""
+
+    job_id: str
+    spec: StylizationSpec
+    picture: Picture
+    timeout_s: float
+
+
+@dataclass(frozen=True)
+class EngineInfo:
+    """What an engine is: its encoder sets, and what determines the bytes of its results."""
+
+    encoder_sets: tuple[EncoderDescription, ...]
+    device: str
+    provider: str
+    threads: int
+    versions: dict[str, str]
+
+
+class WorkerState(StrEnum):
+    """State of a worker process."""
+
+    STARTING = "starting"
+    READY = "ready"
+    CRASHED = "crashed"
+
+    @property
+    def in_words(self) -> str:
+        """The state as the rest of a sentence about the worker."""
+        return "crashed and is being restarted" if self is WorkerState.CRASHED else f"is {self.value}"
+
+
+class StopCause(StrEnum):
+    """Why a task was stopped before its end."""
+
+    CANCELLED = "cancelled"
+    DEADLINE = "deadline"
+
+
+class FailureKind(StrEnum):
+    """The kind of failure that ended a task."""
+
+    INVALID = "invalid"
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out_of_memory"
+    INTERNAL = "internal"
+
+
+class TaskStopped(Exception):  # noqa: N818 - an ending, not an error
+    """The task was stopped after so many steps, `steps_after_cancel` of which ended after the cancellation arrived."""
+
+    def __init__(self, cause: StopCause, step: int, steps_after_cancel: int = 0) -> None:
+        super().__init__(cause, step, steps_after_cancel)
+        self.cause = cause
+        self.step = step
+        self.steps_after_cancel = steps_after_cancel
+
+
+class TaskFailed(Exception):  # noqa: N818 - an ending, as TaskStopped
+    """The task failed; `violations` names the fields of the spec that are the cause."""
+
+    def __init__(self, kind: FailureKind, problem: str, violations: tuple[Violation, ...] = ()) -> None:
+        super().__init__(kind, problem, violations)
+        self.kind = kind
+        self.problem = problem
+        self.violations = violations
+
+
+class EngineLost(Exception):  # noqa: N818 - an ending, as TaskStopped
+    """The process exited unexpectedly, and with it the task."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+
+class StartupError(Exception):
+    """A worker cannot start, and retrying would not help; the message says why."""
+
+
+class Engine(Protocol):
+    """Runs tasks, one at a time."""
+
+    @property
+    def state(self) -> WorkerState:
+        """Present state."""
+        ...
+
+    @property
+    def info(self) -> EngineInfo | None:
+        """What the engine is; None until it was ready once."""
+        ...
+
+    @property
+    def restarts(self) -> int:
+        """Times that its process was restarted."""
+        ...
+
+    async def wait_ready(self) -> None:
+        """Wait until it takes tasks."""
+        ...
+
+    def run(self, task: Task) -> AsyncGenerator[EngineEvent, Any]:
+        """Run a task and stream its events, the result last. Closing the stream early cancels the task.
+
+        Raises
+        ------
+        TaskStopped, TaskFailed, EngineLost
+            The task ended without a result.
+        """
+        ...
+
+    def cancel(self, job_id: str) -> None:
+        """Stop a task within one step. Harmless if it is not running."""
+        ...

@@ -1,0 +1,1 @@
+"""The evaluator process: ONNX Runtime; embeddings, text directions, classification and quality reports."""

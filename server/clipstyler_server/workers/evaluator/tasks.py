@@ -1,0 +1,142 @@
+"""Runs the tasks of the evaluator on its encoders. Only the evaluator process imports this."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from clipstyler import imaging
+from clipstyler.encoders.inference import InferenceEncoders, image_of, in_batches, l2_normalize
+from clipstyler.evaluation import metrics, zero_shot
+from clipstyler.evaluation.direction_cache import (
+    DirectionCache,
+    DirectionStore,
+    Found,
+    guidance_of,
+    template_version,
+)
+from clipstyler.evaluation.quality import QualityReport
+from clipstyler.imaging import Picture
+from clipstyler_server.workers.evaluator.loading import load_encoders
+from clipstyler_server.workers.evaluator.messages import (
+    Classify,
+    DirectionFound,
+    EncodeImages,
+    EncoderFacts,
+    EncodeTexts,
+    EvaluatorOptions,
+    FindDirection,
+    Floats,
+    Measure,
+    Task,
+)
+
+
+class TaskRunner:
+    """Loaded encoders and the cache of text directions.
+
+    Parameters
+    ----------
+    options
+        Of the process.
+
+    Attributes
+    ----------
+    facts
+        What the encoder sets are.
+
+    Raises
+    ------
+    StartupError
+        An encoder set or the provider cannot be used here.
+    """
+
+    def __init__(self, options: EvaluatorOptions) -> None:
+        loaded = {name: load_encoders(name, options) for name in options.encoder_sets}
+        self._encoders: dict[str, InferenceEncoders] = {name: found.encoders for name, found in loaded.items()}
+        self.facts = tuple(_facts(name, found.encoders, found.skipped) for name, found in loaded.items())
+        self._facts = {facts.name: facts for facts in self.facts}
+        self._directions = DirectionCache(options.direction_bytes, DirectionStore(options.cache / "directions"))
+
+    def run_batch(self, tasks: Sequence[Task]) -> list[Any]:
+        """Run tasks, embeddings by the same encoders in common batches; one task's failure affects no other."""
+        outcomes: list[Any] = [None] * len(tasks)
+        groups: dict[tuple[type, str], list[int]] = defaultdict(list)
+        for place, task in enumerate(tasks):
+            if isinstance(task, EncodeTexts | EncodeImages):
+                groups[type(task), task.encoder_set].append(place)
+            else:
+                outcomes[place] = _caught(partial(self._run_one, task))
+        for (_, name), places in groups.items():
+            group: Any = [tasks[place] for place in places]
+            made = _caught(partial(self._embed, self._encoders[name], group))
+            for place, outcome in zip(places, made if isinstance(made, list) else [made] * len(places), strict=True):
+                outcomes[place] = outcome
+        return outcomes
+
+    def _embed(
+        self, encoders: InferenceEncoders, group: Sequence[EncodeTexts] | Sequence[EncodeImages]
+    ) -> list[Floats]:
+        sizes: list[int] = []
+        rows: list[Any] = []
+        for task in group:
+            parts = task.texts if isinstance(task, EncodeTexts) else [_view(p, encoders) for p in task.pictures]
+            sizes.append(len(parts))
+            rows.extend(parts)
+        if isinstance(group[0], EncodeTexts):
+            made = in_batches(encoders.encode_text, rows)
+        else:
+            made = in_batches(partial(_encode_views, encoders), rows)
+        return np.split(l2_normalize(made), np.cumsum(sizes)[:-1])
+
+    def _run_one(
+        self, task: FindDirection | Classify | Measure
+    ) -> DirectionFound | tuple[zero_shot.Prediction, ...] | QualityReport:
+        encoders = self._encoders[task.encoder_set]
+        match task:
+            case FindDirection():
+                found = self._direction(task.encoder_set, task.style_text, task.source_text)
+                return DirectionFound(found.guidance, found.origin, self._directions.stats)
+            case Classify():
+                return tuple(zero_shot.classify(task.picture, task.labels, encoders))
+            case Measure():
+                guidance = self._direction(task.encoder_set, task.style_text, task.source_text).guidance
+                stylized = imaging.decode(task.stylized) if isinstance(task.stylized, bytes) else task.stylized
+                return metrics.evaluate(task.content, stylized, guidance, encoders, task.seed)
+
+    def _direction(self, name: str, style_text: str, source_text: str) -> Found:
+        encoders = self._encoders[name]
+        return guidance_of(encoders, style_text, source_text, encoders.calibration.template_set, self._directions)
+
+
+def _view(picture: Picture, encoders: InferenceEncoders) -> Floats:
+    return encoders.views(image_of(picture.rgb))
+
+
+def _encode_views(encoders: InferenceEncoders, views: Sequence[Floats]) -> Floats:
+    return encoders.encode_image(np.concatenate(views))
+
+
+def _caught(work: Callable[[], Any]) -> Any:
+    try:
+        return work()
+    except Exception as error:  # noqa: BLE001 - a task's failure must not end the process; the answer carries it
+        return error
+
+
+def _facts(name: str, encoders: InferenceEncoders, skipped: tuple[str, ...]) -> EncoderFacts:
+    return EncoderFacts(
+        name=name,
+        digest=encoders.digest,
+        dimension=encoders.embedding_dim,
+        backend=encoders.backend,
+        runtime=encoders.runtime,
+        precision=encoders.precision,
+        skipped=skipped,
+        templates=template_version(encoders.calibration.template_set),
+        source_text=encoders.calibration.source_text,
+    )

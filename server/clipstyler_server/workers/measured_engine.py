@@ -1,0 +1,95 @@
+"""An engine whose results carry a quality report. A result that cannot be measured still arrives, after a warning."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import replace
+
+from clipstyler.evaluation.quality import QualityReport
+from clipstyler.events import Result, Warning
+from clipstyler.imaging import EncodedImage
+from clipstyler_server.errors import ServiceError
+from clipstyler_server.observability import logs
+from clipstyler_server.workers.engine import Engine, EngineEvent, EngineInfo, Task, WorkerState
+from clipstyler_server.workers.evaluator.client import EvaluatorClient
+from clipstyler_server.workers.evaluator.messages import Measure
+
+REPORT_SEED = 0
+
+
+class MeasuredEngine:
+    """Measures the results of an engine.
+
+    Parameters
+    ----------
+    engine
+        Does the work.
+    evaluator
+        Measures.
+    timeout_s
+        Seconds that a result may be held back.
+    """
+
+    def __init__(self, engine: Engine, evaluator: EvaluatorClient, timeout_s: float) -> None:
+        self._engine = engine
+        self._evaluator = evaluator
+        self._timeout_s = timeout_s
+
+    @property
+    def state(self) -> WorkerState:
+        """State of the engine."""
+        return self._engine.state
+
+    @property
+    def info(self) -> EngineInfo | None:
+        """What the engine is."""
+        return self._engine.info
+
+    @property
+    def restarts(self) -> int:
+        """Times that the engine was restarted."""
+        return self._engine.restarts
+
+    async def wait_ready(self) -> None:
+        """Wait until the engine takes tasks."""
+        await self._engine.wait_ready()
+
+    def cancel(self, job_id: str) -> None:
+        """Stop a task within one step; one whose result is being measured has finished."""
+        self._engine.cancel(job_id)
+
+    async def run(self, task: Task) -> AsyncGenerator[EngineEvent, None]:
+        """Run a task; its result is measured before it is passed on."""
+        async with aclosing(self._engine.run(task)) as events:
+            async for event in events:
+                if not isinstance(event, Result):
+                    yield event
+                    continue
+                measured = await self._measure(task, event)
+                if isinstance(measured, Warning):
+                    yield measured
+                    yield event
+                else:
+                    yield replace(event, quality=measured)
+
+    async def _measure(self, task: Task, result: Result[EncodedImage]) -> QualityReport | Warning:
+        measurement = Measure(
+            encoder_set=task.spec.encoder_set,
+            content=task.picture,
+            stylized=result.image.data,
+            style_text=task.spec.style_text,
+            source_text=task.spec.source_text,
+            seed=REPORT_SEED,
+        )
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                report: QualityReport = await self._evaluator.ask(measurement)
+                return report
+        except TimeoutError:
+            problem = f"measuring it takes longer than {self._timeout_s:g} s"
+        except ServiceError as error:
+            problem = error.details.message
+        logs.get_logger().warning("quality_not_measured", job_id=task.job_id, problem=problem)
+        return Warning("QUALITY_NOT_MEASURED", f"the result has no quality report: {problem}")

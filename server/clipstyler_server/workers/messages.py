@@ -1,0 +1,41 @@
+"""Messages between the front process and the optimizer. Frozen values that travel through a pipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from clipstyler_server.workers.engine import EngineEvent, EngineInfo, TaskFailed, TaskStopped
+
+
+@dataclass(frozen=True)
+class Cancel:
+    """To a worker: stop this job within one step; nothing happens if it is not there."""
+
+    job_id: str
+
+
+@dataclass(frozen=True)
+class Shutdown:
+    """To a worker: exit now."""
+
+
+@dataclass(frozen=True)
+class WorkerReady:
+    """From the optimizer: it takes tasks."""
+
+    info: EngineInfo
+
+
+@dataclass(frozen=True)
+class CannotStart:
+    """From a worker: it cannot start, and retrying would not help."""
+
+    problem: str
+
+
+@dataclass(frozen=True)
+class TaskEvent:
+    """From the optimizer: something happened to a job, or ended it."""
+
+    job_id: str
+    event: EngineEvent | TaskStopped | TaskFailed

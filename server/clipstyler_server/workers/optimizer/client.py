@@ -1,0 +1,87 @@
+"""The optimizer process as an engine: tasks go in, their events come back as a stream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from clipstyler.events import Result
+from clipstyler_server.observability import logs
+from clipstyler_server.observability.changes import ChangeSignal
+from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.workers.engine import EngineEvent, EngineInfo, EngineLost, Task, TaskFailed, TaskStopped
+from clipstyler_server.workers.messages import Cancel, TaskEvent, WorkerReady
+from clipstyler_server.workers.optimizer import process
+from clipstyler_server.workers.optimizer.workload import OptimizerOptions, WorkloadFactory
+from clipstyler_server.workers.supervisor import ProcessSupervisor, SupervisionTimeouts
+
+_Ending = TaskStopped | TaskFailed | EngineLost
+
+
+class OptimizerClient(ProcessSupervisor):
+    """The engine as the front process sees it; see `workers.engine.Engine`.
+
+    Parameters
+    ----------
+    options, make_workload
+        What the process runs.
+    timeouts
+        When it counts as hung, and how soon it is restarted.
+    metrics
+        Counts lost processes.
+    changes
+        Notified when `state` changes.
+    """
+
+    def __init__(
+        self,
+        options: OptimizerOptions,
+        make_workload: WorkloadFactory,
+        timeouts: SupervisionTimeouts,
+        metrics: Metrics,
+        changes: ChangeSignal,
+    ) -> None:
+        super().__init__("optimizer", process.main, (options, make_workload), timeouts, metrics, changes)
+        self.info: EngineInfo | None = None
+        self._job_id: str | None = None
+        self._events: asyncio.Queue[EngineEvent | _Ending] = asyncio.Queue()
+
+    async def run(self, task: Task) -> AsyncGenerator[EngineEvent, None]:
+        """Run a task and stream its events, the result last."""
+        self._job_id, self._events = task.job_id, asyncio.Queue()
+        self._send(task)
+        finished = False
+        try:
+            while not finished:
+                event = await self._events.get()
+                finished = isinstance(event, Result | _Ending)
+                if isinstance(event, _Ending):
+                    raise event
+                yield event
+        finally:
+            if not finished:
+                self.cancel(task.job_id)
+            self._job_id = None
+
+    def cancel(self, job_id: str) -> None:
+        """Stop a task within one step."""
+        self._send(Cancel(job_id))
+
+    def _is_busy(self) -> bool:
+        return self._job_id is not None
+
+    def _take(self, message: WorkerReady | TaskEvent) -> None:
+        if isinstance(message, WorkerReady):
+            self.info = message.info
+            self._enter_ready()
+            logs.get_logger().info(
+                "worker_ready", pid=self.pid, device=message.info.device, threads=message.info.threads
+            )
+        elif message.job_id == self._job_id:
+            # Late events of a task whose stream was closed belong to no one.
+            self._events.put_nowait(message.event)
+
+    def _drop(self, problem: str) -> None:
+        if self._job_id is not None:
+            logs.get_logger().error("job_lost", job_id=self._job_id)
+            self._events.put_nowait(EngineLost(problem))

@@ -1,0 +1,175 @@
+"""The optimizer process: it owns the device, runs one task at a time and checks for cancellation at every step.
+
+The main thread optimizes, a reading thread receives commands, a sending thread reports, and one more encodes previews.
+When the front process exits, however it does, the pipe closes and this process exits too.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+import queue
+import signal
+import threading
+import time
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from typing import Any, cast
+
+from clipstyler.events import Preview, Progress, Result
+from clipstyler.imaging import EncodedImage, ImageError, Picture, encoded
+from clipstyler.openmp import spin_briefly
+from clipstyler.options import ConfigError, Violation
+from clipstyler_server.observability import logs
+from clipstyler_server.workers.channel import Channel
+from clipstyler_server.workers.engine import FailureKind, StartupError, StopCause, Task, TaskFailed, TaskStopped
+from clipstyler_server.workers.messages import Cancel, CannotStart, Shutdown, TaskEvent, WorkerReady
+from clipstyler_server.workers.optimizer.previews import PreviewEncoder
+from clipstyler_server.workers.optimizer.workload import OptimizerOptions, Workload, WorkloadFactory
+
+_End = Result[EncodedImage] | TaskStopped | TaskFailed
+
+
+def main(connection: Connection[Any, Any], options: OptimizerOptions, make_workload: WorkloadFactory) -> None:
+    """Run the process: load the workload, then run tasks until the front process exits."""
+    _prepare_process(options)
+    inbox = Inbox()
+    channel = Channel(connection, inbox.receive, _exit_now)
+    channel.start()
+    try:
+        workload = make_workload(options)
+    except StartupError as error:
+        channel.send(CannotStart(str(error)))
+        channel.flush(timeout_s=5)
+        return
+    previews = PreviewEncoder(channel.send)
+    channel.send(WorkerReady(workload.info))
+    while True:
+        run = inbox.next_run()
+        channel.send(TaskEvent(run.task.job_id, run.execute(workload, previews, channel)))
+
+
+def _prepare_process(options: OptimizerOptions) -> None:
+    # A signal to the whole process group is for the front process, which ends this one in its own time.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    faulthandler.enable()
+    os.nice(options.nice)
+    spin_briefly()
+    logs.configure(options.log_level, options.log_format, "optimizer")
+
+
+def _exit_now() -> None:
+    """Exit at once, in the middle of a step if need be: nothing here outlives the front process."""
+    os._exit(0)
+
+
+class Inbox:
+    """Receives commands on the reading thread: tasks wait here, cancellations find their run."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.SimpleQueue[Run] = queue.SimpleQueue()
+        self._runs: dict[str, Run] = {}
+
+    def receive(self, command: Task | Cancel | Shutdown) -> None:
+        """Take a command; called on the reading thread, the only one that touches the table of runs."""
+        match command:
+            case Task():
+                # A late cancellation finds nothing, because finished runs are forgotten here.
+                self._runs = {job_id: run for job_id, run in self._runs.items() if not run.finished}
+                run = self._runs[command.job_id] = Run(command)
+                self._waiting.put(run)
+            case Cancel(job_id):
+                if found := self._runs.get(job_id):
+                    found.cancel()
+            case Shutdown():
+                _exit_now()
+
+    def next_run(self) -> Run:
+        """Wait for the next task."""
+        return self._waiting.get()
+
+
+class Run:
+    """One execution of a task.
+
+    Attributes
+    ----------
+    task
+        What is executed.
+    finished
+        Whether it has ended, in whatever way.
+    """
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.finished = False
+        self._deadline = time.monotonic() + task.timeout_s
+        self._step = 0
+        self._cancelled = threading.Event()
+        self._step_at_cancel = 0
+
+    def cancel(self) -> None:
+        """Ask the run to stop; called on the reading thread."""
+        if not self._cancelled.is_set():
+            self._step_at_cancel = self._step
+            self._cancelled.set()
+
+    def execute(self, workload: Workload, previews: PreviewEncoder, channel: Channel) -> _End:
+        """Execute the task; returns how it ended. All other events were sent before."""
+        end: _End
+        try:
+            end = self._optimize(workload, previews, channel)
+        except (ConfigError, ImageError, FloatingPointError, MemoryError) as error:
+            end = _failed(error)
+        except Exception as error:  # noqa: BLE001 - one job's failure must not end the process
+            logs.get_logger().exception("job_crashed", job_id=self.task.job_id)
+            end = TaskFailed(FailureKind.INTERNAL, type(error).__name__)
+        finally:
+            self.finished = True
+        if isinstance(end, Result):
+            previews.finish()
+        else:
+            previews.discard()
+        return end
+
+    def _optimize(self, workload: Workload, previews: PreviewEncoder, channel: Channel) -> _End:
+        job_id, spec = self.task.job_id, self.task.spec
+        events = workload.stylize(self.task)
+        while not (cause := self._stop_cause()):
+            match next(events):
+                case Result() as result:
+                    return _encoded(result)
+                case Preview(step, image):
+                    previews.offer(job_id, step, image, spec.previews)
+                case event:
+                    if isinstance(event, Progress):
+                        self._step = event.step
+                    channel.send(TaskEvent(job_id, event))
+        # Dropping the iterator stops the work.
+        late = self._step - self._step_at_cancel if cause is StopCause.CANCELLED else 0
+        return TaskStopped(cause, self._step, late)
+
+    def _stop_cause(self) -> StopCause | None:
+        if self._cancelled.is_set():
+            return StopCause.CANCELLED
+        if time.monotonic() >= self._deadline:
+            return StopCause.DEADLINE
+        return None
+
+
+def _encoded(result: Result[Picture]) -> Result[EncodedImage]:
+    begun = time.monotonic()
+    image: Any = encoded(result.image, result.spec.result_format)
+    timings = replace(result.timings, encode_s=time.monotonic() - begun)
+    return cast("Result[EncodedImage]", replace(result, image=image, timings=timings))
+
+
+def _failed(error: Exception) -> TaskFailed:
+    if isinstance(error, ConfigError):
+        return TaskFailed(FailureKind.INVALID, str(error), error.violations)
+    if isinstance(error, ImageError):
+        return TaskFailed(FailureKind.INVALID, str(error), (Violation("image", str(error)),))
+    if isinstance(error, FloatingPointError):
+        return TaskFailed(FailureKind.DIVERGED, str(error))
+    return TaskFailed(FailureKind.OUT_OF_MEMORY, str(error))

@@ -1,0 +1,94 @@
+"""The real workload: `clipstyler.stylizer` on one device. The only module of the server that needs PyTorch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from clipstyler import stylizer
+from clipstyler.encoders import registry
+from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
+from clipstyler.encoders.weights.store import Store, default_directory
+from clipstyler.evaluation.direction_cache import DirectionCache, DirectionStore
+from clipstyler.imaging import Picture
+from clipstyler.options import ConfigError
+from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
+from clipstyler_server.workers.engine import EngineInfo, StartupError, Task
+from clipstyler_server.workers.optimizer.workload import LibraryEvent, OptimizerOptions
+
+_WARM_UP_SIZE = 64
+
+
+class TorchWorkload:
+    """Encoders loaded onto one device, warmed up.
+
+    Parameters
+    ----------
+    options
+        Of the process.
+
+    Raises
+    ------
+    StartupError
+        The device or an encoder set cannot be used here.
+    """
+
+    def __init__(self, options: OptimizerOptions) -> None:
+        torch.set_num_threads(options.threads)
+        torch.set_num_interop_threads(1)
+        self._device = _choose_device(options.device)
+        self._directions = DirectionCache(options.direction_bytes, DirectionStore(options.cache / "directions"))
+        try:
+            store = Store(Path(options.models) if options.models else default_directory(), options.offline)
+            self._encoders = {name: registry.load(name, self._device, store=store) for name in options.encoder_sets}
+        except (ConfigError, EncoderUnavailableError, OSError) as error:
+            raise StartupError(str(error)) from error
+        for encoders in self._encoders.values():
+            _warm_up(encoders)
+        self.info = EngineInfo(
+            encoder_sets=tuple(encoders.describe() for encoders in self._encoders.values()),
+            device=str(self._device),
+            provider=stylizer.provider(self._device),
+            threads=stylizer.threads(self._device),
+            versions=stylizer.library_versions(),
+        )
+
+    def stylize(self, task: Task) -> Iterator[LibraryEvent]:
+        """Run a task with PyTorch."""
+        encoders = self._encoders[task.spec.encoder_set]
+        try:
+            yield from stylizer.optimize(task.picture, task.spec, encoders, directions=self._directions)
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            torch.cuda.empty_cache()
+            raise MemoryError("the device ran out of memory") from error
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    # PyTorch has a class for accelerators only.
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+def _choose_device(wanted: str) -> torch.device:
+    if wanted == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    device = torch.device(wanted)
+    if device.type == "cpu":
+        return device
+    index = device.index or 0
+    if not torch.cuda.is_available() or index >= torch.cuda.device_count():
+        raise StartupError(f"device {wanted!r} is not available: use 'cpu' or 'auto', or check the CUDA driver")
+    return torch.device("cuda", index)
+
+
+def _warm_up(encoders: EncoderSet) -> None:
+    """Run one tiny step, so that the first caller does not pay for lazy initialization."""
+    gray = Picture(np.full((_WARM_UP_SIZE, _WARM_UP_SIZE, 3), 128, dtype=np.uint8))
+    request = SpecRequest("a warm-up sketch", options={"size": _WARM_UP_SIZE, "steps": 1, "patches": 2, "seed": 0})
+    spec = resolve_spec(request, {encoders.name: encoders.calibration}, SpecLimits())
+    for _ in stylizer.optimize(gray, spec, encoders):
+        pass

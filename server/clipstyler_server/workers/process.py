@@ -1,0 +1,115 @@
+"""A spawned process and the channel to it, seen from the event loop of the front process.
+
+Spawned, never forked: a fork after gRPC was imported crashes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import signal
+from collections.abc import Callable
+from typing import Any
+
+from clipstyler_server.workers.channel import Channel
+from clipstyler_server.workers.messages import Shutdown
+
+_CONTEXT = multiprocessing.get_context("spawn")
+
+
+class ChildProcess:
+    """One process from its start to its end.
+
+    Parameters
+    ----------
+    name
+        For `ps` and logs.
+    target, arguments
+        An importable function, called with its end of the pipe and these arguments.
+    on_message
+        Called on the event loop with each message of the process.
+
+    Attributes
+    ----------
+    ended
+        Set when the process has exited and was reaped.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        target: Callable[..., None],
+        arguments: tuple[Any, ...],
+        on_message: Callable[[Any], None],
+    ) -> None:
+        self.ended = asyncio.Event()
+        self._on_message = on_message
+        self._loop = asyncio.get_running_loop()
+        self._connection, self._their_end = _CONTEXT.Pipe(duplex=True)
+        self._channel = Channel(self._connection, self._received, self._pipe_ended)
+        self._process = _CONTEXT.Process(target=target, args=(self._their_end, *arguments), name=name, daemon=True)
+        self._reaping: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Process id; None before the start."""
+        return self._process.pid
+
+    async def start(self) -> None:
+        """Start the process. It is ready when it reports so.
+
+        Raises
+        ------
+        OSError
+            It cannot be started now, for instance because no file descriptor is free.
+        """
+        try:
+            await asyncio.to_thread(self._process.start)
+        except OSError:
+            self._connection.close()
+            self.ended.set()
+            raise
+        finally:
+            # Only the process may hold its end: otherwise its exit would not close the pipe.
+            self._their_end.close()
+        self._channel.start()
+
+    def send(self, message: object) -> None:
+        """Send a message; it is dropped if the process has exited."""
+        self._channel.send(message)
+
+    def kill(self) -> None:
+        """Kill the process; `ended` follows."""
+        self._process.kill()
+
+    async def stop(self, timeout_s: float = 5.0) -> None:
+        """Ask the process to exit, wait, and kill it if it does not."""
+        self.send(Shutdown())
+        try:
+            await asyncio.wait_for(self.ended.wait(), timeout_s)
+        except TimeoutError:
+            self.kill()
+            await self.ended.wait()
+
+    def describe_end(self) -> str:
+        """Describe how the process exited, for people."""
+        code = self._process.exitcode
+        if code is not None and code < 0:
+            return f"was killed by {signal.Signals(-code).name}"
+        return f"exited with code {code}"
+
+    def _received(self, message: object) -> None:
+        self._loop.call_soon_threadsafe(self._on_message, message)
+
+    def _pipe_ended(self) -> None:
+        self._loop.call_soon_threadsafe(self._reap)
+
+    def _reap(self) -> None:
+        self._reaping = asyncio.create_task(self._join())
+
+    async def _join(self) -> None:
+        await asyncio.to_thread(self._process.join, 2)
+        if self._process.is_alive():
+            self._process.kill()
+            await asyncio.to_thread(self._process.join)
+        self.ended.set()

@@ -1,0 +1,110 @@
+"""`import clipstyler`: light, one call from a photo to a file, paths checked before work."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import clipstyler
+from clipstyler.events import Preview, Progress, Result, Started
+from clipstyler.options import ConfigError
+
+QUICK = {"size": 64, "steps": 3, "patches": 4, "seed": 3}
+
+
+@pytest.fixture(scope="module")
+def encoders():
+    return clipstyler.load_encoders("pocket")
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)).save(path)
+    return path
+
+
+def test_the_import_is_light() -> None:
+    code = (
+        "import sys, clipstyler\n"
+        "assert set(clipstyler.__all__) <= set(dir(clipstyler))\n"
+        "print({'torch', 'numpy', 'PIL', 'grpc', 'onnxruntime'} & set(sys.modules))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "set()"
+
+
+def test_names_are_listed_before_anything_heavy_is_imported() -> None:
+    code = "import sys, clipstyler; print(clipstyler.available_encoders()); sys.exit('torch' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.startswith("['pocket'")
+
+
+@pytest.mark.parametrize("suffix", [".png", ".JPG", ".webp"])
+def test_one_call_from_a_photo_to_a_file(photo: Path, encoders, suffix: str) -> None:
+    target = photo.with_name(f"fire{suffix}")
+    assert clipstyler.stylize(str(photo), "fire", encoders=encoders, **QUICK).save(target) == target
+    assert Image.open(target).size == (64, 48)
+
+
+def test_iterating_gives_the_events_and_the_result_comes_once(photo: Path, encoders) -> None:
+    stylization = clipstyler.stylize(photo.read_bytes(), "fire", encoders=encoders, preview_every=2, **QUICK)
+    events = list(stylization)
+    assert isinstance(events[0], Started)
+    assert [event.step for event in events if isinstance(event, Progress)] == [1, 2, 3]
+    assert [event.step for event in events if isinstance(event, Preview)] == [1, 2]
+    assert isinstance(events[-1], Result)
+    assert stylization.result() is events[-1]
+
+
+def test_a_path_bytes_and_a_picture_give_the_same_bytes(photo: Path, encoders) -> None:
+    from clipstyler.imaging import decode
+
+    forms = [photo, str(photo), photo.read_bytes(), decode(photo.read_bytes())]
+    images = [clipstyler.stylize(form, "fire", encoders=encoders, **QUICK).result().image for form in forms]
+    assert all(np.array_equal(image.rgb, images[0].rgb) for image in images)
+
+
+def test_every_bad_option_is_named_before_any_work() -> None:
+    with pytest.raises(ConfigError) as caught:
+        clipstyler.stylize("nowhere.jpg", "", size=3, steps=0, wrong=1)  # type: ignore[call-arg]
+    named = {violation.field.removeprefix("options.") for violation in caught.value.violations}
+    assert named == {"style_text", "size", "steps", "wrong"}
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("out.gif", "must end in"),
+        ("out", "must end in"),
+        ("nowhere/out.png", "does not exist"),
+        ("photo.jpg", "itself"),
+    ],
+)
+def test_a_path_is_checked_before_the_work(photo: Path, name: str, problem: str) -> None:
+    stylization = clipstyler.stylize(photo, "fire", encoders="pocket", **QUICK)
+    with pytest.raises(ConfigError, match=problem):
+        stylization.save(photo.parent / name)
+    assert stylization._events is None
+
+
+def test_a_directory_is_not_a_path(photo: Path) -> None:
+    (photo.parent / "folder.png").mkdir()
+    with pytest.raises(ConfigError, match="directory"):
+        clipstyler.stylize(photo, "fire", **QUICK).save(photo.parent / "folder.png")
+
+
+def test_an_unknown_encoder_set_is_a_clear_error() -> None:
+    with pytest.raises(ConfigError, match="unknown"):
+        clipstyler.stylize("photo.jpg", "fire", encoders="no-such-set")
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'stylise'"):
+        clipstyler.stylise  # noqa: B018

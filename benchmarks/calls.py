@@ -1,4 +1,4 @@
-"""What a cached text direction costs through gRPC on loopback, beside a health check: medians, in turns in one run.
+"""Cost of a cached text direction through gRPC on loopback, relative to a health check: medians of one run, in turns.
 
 Examples
 --------
@@ -68,7 +68,7 @@ def measure(target: str, repeats: int) -> list[Row]:
 
 
 def wait_for_evaluator(client: Client) -> None:
-    """Wait until the server finds directions."""
+    """Wait until the evaluator is ready."""
     until = time.monotonic() + START_S
     while time.monotonic() < until:
         evaluator = client.server_info().evaluator
@@ -84,7 +84,7 @@ def _row(while_it: str, seconds: list[float]) -> Row:
 
 
 def print_table(rows: list[Row]) -> None:
-    """Print the rows for people, those that miss their target in red."""
+    """Print the rows, with missed targets in red."""
     table = Table(title="A cached text direction beside a health check, through gRPC on loopback")
     for heading in ("while the server", "health check", "direction", "times as long"):
         table.add_column(heading, justify="left" if heading == "while the server" else "right")

@@ -55,7 +55,7 @@ class Row:
 
 
 def measure(name: str, batches: list[int], seconds: float, threads: int, directory: Path) -> Iterator[Row]:
-    """Measure one name at every batch, both paths in turns so that a busy moment harms both alike."""
+    """Measure one name at every batch, both paths in turns so that background load affects both alike."""
     encoders = random_vit_b_32(directory) if name == "vit-b-32" else load(name)
     export(encoders, directory / f"{name}-onnx")
     pytorch = TorchEncoders(encoders)
@@ -79,7 +79,7 @@ def measure(name: str, batches: list[int], seconds: float, threads: int, directo
 
 
 def print_table(rows: list[Row], threads: int) -> None:
-    """Print the rows for people, those that miss their target in red."""
+    """Print the rows, with missed targets in red."""
     versions = f"torch {torch.__version__}, ONNX Runtime {onnxruntime.__version__}, {threads} threads"
     table = Table(title=f"Encoding on the CPU, {versions}")
     for heading in ("encoders", "what", "batch", "PyTorch eager", "ONNX Runtime", "times faster"):

@@ -1,4 +1,4 @@
-"""Measured figures as a file, with the machine and the versions that they belong to."""
+"""Measurements as a file, with the machine and the versions they belong to."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ PACKAGES = ("torch", "onnxruntime-gpu", "onnxruntime", "grpcio")
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
-    """Let a benchmark's caller name the file."""
+    """Add the option that names the file."""
     parser.add_argument("--json", type=Path, help="also write the figures, the machine and the versions here")
 
 
 def write(path: Path | None, figures: Mapping[str, Any], threads: int | None = None) -> None:
-    """Write figures where a caller named a file.
+    """Write measurements if a file was named.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def write(path: Path | None, figures: Mapping[str, Any], threads: int | None = N
 
 
 def processor() -> str:
-    """Name of the processor, as far as the system tells."""
+    """Return the name of the processor, if the system reports it."""
     cpuinfo = Path("/proc/cpuinfo")
     names = re.findall(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.is_file() else []
     return names[0] if names else platform.processor() or platform.machine()

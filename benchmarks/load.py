@@ -1,4 +1,4 @@
-"""What watchers and cancelled jobs cost a server: step times with and without watchers in turns, and memory.
+"""Cost of watchers and cancelled jobs: step times with and without watchers in turns, and memory.
 
 Examples
 --------
@@ -7,7 +7,7 @@ Examples
     python -m benchmarks.load --json load.json
 
 A real server runs a scripted optimizer whose steps sleep for a known time, and writes down when each began. Half of the
-jobs have nobody watching, half have all watchers, in turns; one of the watchers never reads. The watchers run in this
+jobs have no watcher, half have all watchers, in turns; one of the watchers never reads. The watchers run in this
 process, on the same cores. Then jobs are created and cancelled at work, one after the other.
 """
 
@@ -89,7 +89,7 @@ async def watching(target: str, watchers: int, jobs: int, steps: int, step_s: fl
 
 
 async def one_job(stubs: list[Any], watchers: int, steps: int, step_s: float) -> tuple[list[float], int]:
-    """Run one job to its end; gives how long its steps took, and how many events its watchers got."""
+    """Run one job to its end; returns how long its steps took and how many events its watchers received."""
     with tempfile.TemporaryDirectory() as folder:
         times = Path(folder) / "times"
         job = (await stubs[0].CreateStylization(create(f"step={step_s} times={times}", steps))).stylization
@@ -116,7 +116,7 @@ async def over(stub: Any, name: str) -> None:
 
 
 async def memory(target: str, pid: int, jobs: int) -> list[Memory]:
-    """Cancel jobs at work; gives the memory of the front process five times on the way."""
+    """Cancel running jobs; returns the memory of the front process at five points."""
     front, rows = psutil.Process(pid), []
     async with grpc.aio.insecure_channel(target) as channel:
         stub: Any = StylizationServiceStub(channel)
@@ -131,7 +131,7 @@ async def memory(target: str, pid: int, jobs: int) -> list[Memory]:
 
 
 def print_tables(watched: Watching, grown: list[Memory]) -> None:
-    """Print the figures for people, one that misses its target in red."""
+    """Print the measurements, with missed targets in red."""
     table = Table(title=f"{watched.steps} steps each, one of the watchers never reads")
     for heading in ("watchers", "median step alone", "median step watched", "times as long", "events sent"):
         table.add_column(heading, justify="right")

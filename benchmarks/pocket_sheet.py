@@ -1,6 +1,6 @@
 """Stylize six photos by twenty texts, lay them out, and let the independent judge name what each shows.
 
-Every cell is kept: a run that was stopped goes on where it was. Cells belong to the digest of the encoders.
+Every cell is kept: an interrupted run resumes. Cells belong to the digest of the encoders.
 
 Examples
 --------
@@ -63,7 +63,7 @@ def stylized(cell: Cell, encoders: EncoderSet, preset: Preset, seed: int) -> Pic
 
 
 def draw(missing: Sequence[Cell], encoders: EncoderSet, preset: Preset, seed: int, console: Console) -> None:
-    """Stylize what is not there yet."""
+    """Stylize the missing cells."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("stylizing", total=len(missing))
@@ -98,7 +98,7 @@ def _edges(picture: Array) -> Array:
 
 
 def judged(judge: Judge, cell: Cell) -> dict[str, Any]:
-    """The judge's three best texts for a cell, whether the first is right, and the structure that is left."""
+    """The judge's three best texts for a cell, whether the first is right, and the remaining structure."""
     result = opened(cell.result)
     height, width = result.shape[:2]
     photo = np.asarray(Image.open(cell.photo).convert("RGB").resize((width, height)), np.float32) / 255

@@ -30,7 +30,7 @@ CLASSES = ("wood", "stone", "brick", "marble", "water", "sky", "leaves", "leopar
 
 
 def named(path: Path, encoders: EncoderSet, labels: Sequence[str]) -> str:
-    """The label that encoders find for a picture."""
+    """Return the label that the encoders rank first for an image."""
     return classify(decode(path.read_bytes()), labels, TorchEncoders(encoders))[0].label
 
 
@@ -45,7 +45,7 @@ def confusions(folder: Path, encoders: EncoderSet) -> dict[str, Counter[str]]:
 
 
 def accuracies(found: dict[str, Counter[str]]) -> dict[str, float]:
-    """Share of pictures named rightly, and the mean of the classes' shares, which weighs rare classes fully."""
+    """Share of images classified correctly, and the mean over classes, which weights rare classes equally."""
     shares = {name: counts[name] / counts.total() for name, counts in found.items()}
     right = sum(counts[name] for name, counts in found.items())
     total = sum(counts.total() for counts in found.values())
@@ -53,7 +53,7 @@ def accuracies(found: dict[str, Counter[str]]) -> dict[str, float]:
 
 
 def table(found: dict[str, Counter[str]]) -> Table:
-    """Show what was mistaken for what."""
+    """Print the confusion table."""
     shares = accuracies(found)
     shown = Table("class", "right", "of", "mistaken for")
     for name, counts in found.items():

@@ -37,7 +37,7 @@ def write_vgg19(path: Path, seed: int = 0) -> Path:
         torch.manual_seed(seed)
         layers = torchvision.models.vgg19().features
     state = {f"features.{name}": value.half() for name, value in layers.state_dict().items()}
-    state["classifier.6.bias"] = torch.zeros(1000)  # the real file has a classifier, which nobody needs
+    state["classifier.6.bias"] = torch.zeros(1000)  # the real file has a classifier, which is not used
     if path.suffix == ".safetensors":
         save_file(state, path)
     else:

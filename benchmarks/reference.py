@@ -1,4 +1,4 @@
-"""The authors' algorithm as published, plainly: what parity tests and benchmarks compare with.
+"""A plain version of the authors' published algorithm, the reference of parity tests and benchmarks.
 
 A loop over crops with two resamplings each (warp at the crop's size, then resize), CLIP not frozen, VGG19 frozen
 but run to its end (Kwon & Ye, CVPR 2022). Nothing here is fast on purpose.

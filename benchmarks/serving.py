@@ -1,4 +1,4 @@
-"""Servers for benchmarks: a process of its own on a free port, with a data directory for the time of a measurement."""
+"""Servers for benchmarks: a separate process on a free port, with a temporary data directory."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _ROOT = Path(__file__).parents[1]
 
 @contextmanager
 def serving(module: str = "clipstyler_server", **settings: object) -> Iterator[tuple[str, int]]:
-    """Run a server until the block ends; gives its address and process id once it takes jobs.
+    """Run a server until the block ends; yields its address and process id once it accepts jobs.
 
     Parameters
     ----------
     module
-        What is run, as in `python -m`.
+        The module to run, as in `python -m`.
     settings
         Of the server, by the names of its settings.
     """

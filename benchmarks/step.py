@@ -95,7 +95,7 @@ def reference(encoders: EncoderSet, photo: Picture, preset: Preset) -> Callable[
 
 
 def measure(names: list[str], presets: list[Preset], repeats: int, directory: Path) -> list[Row]:
-    """Measure every combination and the reference in turns, so that a busy moment harms all alike."""
+    """Measure every combination and the reference in turns, so that background load affects all alike."""
     photo = decode(PHOTO.read_bytes())
     vit = random_vit_b_32(directory)
     rows = []

@@ -28,7 +28,7 @@ from rich.table import Table
 from benchmarks import figures
 from clipstyler.openmp import SPINS
 
-# What the environment says for each way of waiting.
+# Environment variables of each way of waiting.
 _WAITING = {
     "long (OpenMP's default)": {},
     "briefly": {"GOMP_SPINCOUNT": str(SPINS)},
@@ -78,7 +78,7 @@ def busy_process(wanted: bool) -> Iterator[None]:
 
 
 def measured(setting: Setting, seconds: float) -> float:
-    """Median seconds of a step, in a process that yields to others as the server's optimizer does."""
+    """Median seconds per step, in a process with the priority of the server's optimizer."""
     environment = {k: v for k, v in os.environ.items() if k not in {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}}
     environment |= _WAITING[setting.waiting]
     command = [sys.executable, "-m", "benchmarks.threads", "--child", str(setting.threads), "--seconds", str(seconds)]
@@ -109,7 +109,7 @@ def child(threads: int, seconds: float) -> float:
 
 
 def rows(seconds: float) -> list[Row]:
-    """Measure every setting; the first of each half is what the others are held against."""
+    """Measure every setting; the first of each half is the reference."""
     found: list[Row] = []
     single = 0.0
     for setting in settings():
@@ -120,7 +120,7 @@ def rows(seconds: float) -> list[Row]:
 
 
 def table(measured_rows: list[Row]) -> Table:
-    """Show the rows to people."""
+    """Print the rows."""
     shown = Table("beside a busy process", "threads", "waiting threads spin", "step", "times faster")
     for row in measured_rows:
         beside = "yes" if row.beside_a_busy_process else "no"

@@ -1,6 +1,6 @@
-"""Between image bytes and arrays: limits, orientation, color profile, alpha and aspect. No PyTorch.
+"""Reads and writes images: limits, orientation, color profile, alpha and aspect ratio. No PyTorch.
 
-Everything that enters is bounded before its pixels are decoded, and everything that leaves is sRGB, 8 bits.
+Input is bounded before its pixels are decoded; output is 8-bit sRGB.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _SIDEWAYS = {5, 6, 7, 8}
 
 
 class ImageError(ValueError):
-    """An image that cannot be used; the message says why and what to do."""
+    """An image cannot be used; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Header:
-    """What the first bytes of an image say: its format, and its size as a viewer sees it."""
+    """The header of an image: its format, and its size as displayed."""
 
     format: str
     width: int
@@ -49,9 +49,9 @@ class Picture:
     Attributes
     ----------
     rgb
-        uint8, (height, width, 3); where the image has alpha, already composited on white.
+        uint8, (height, width, 3); if the image has alpha, composited on white.
     alpha
-        uint8, (height, width), or None when everything is opaque.
+        uint8, (height, width), or None if everything is opaque.
     """
 
     rgb: NDArray[np.uint8]
@@ -106,12 +106,12 @@ class EncodedImage:
 
 
 def read_header(data: bytes, limits: Limits | None = None) -> Header:
-    """Read format and size, and hold them against the limits, without decoding a pixel.
+    """Read format and size and check them against the limits, without decoding pixels.
 
     Raises
     ------
     ImageError
-        The bytes are too many, are no image of a readable format, or announce too many pixels.
+        There are too many bytes or pixels, or the format cannot be read.
     """
     with _open(data, limits or Limits()) as image:
         width, height = image.size
@@ -121,7 +121,7 @@ def read_header(data: bytes, limits: Limits | None = None) -> Header:
 
 
 def decode(data: bytes, limits: Limits | None = None) -> Picture:
-    """Decode an image: the first frame, upright, in sRGB, alpha apart and composited on white.
+    """Decode an image: the first frame, upright, in sRGB, composited on white, alpha kept separately.
 
     Grayscale, palette, CMYK, 16-bit and float images are converted to 8-bit RGB.
 
@@ -213,7 +213,7 @@ def _open(data: bytes, limits: Limits) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation as far as the header tells; Pillow's own `getexif` would decode a whole PNG for it."""
+    """Return the EXIF orientation from the header; Pillow's `getexif` would decode a whole PNG for it."""
     try:
         if image.format == "TIFF":
             return int(image.getexif().get(_ORIENTATION_TAG, 1))
@@ -237,7 +237,7 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image) -> Image.Image:
-    """Convert to RGB or RGBA, through the embedded color profile when it is usable."""
+    """Convert to RGB or RGBA, through the embedded color profile if it is usable."""
     profile = image.info.get("icc_profile")
     mode = "RGBA" if image.has_transparency_data else "RGB"
     if profile:
@@ -246,7 +246,7 @@ def _to_srgb(image: Image.Image) -> Image.Image:
             flat = image if image.mode in {"L", "RGB", "CMYK"} else image.convert("RGB")
             colors = ImageCms.profileToProfile(flat, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
         except (ImageCms.PyCMSError, OSError):
-            # A broken or mismatched profile: viewers ignore it, and so do we.
+            # A broken or mismatched profile is ignored, as viewers do.
             return image.convert(mode)
         if colors is not None:
             if mode == "RGBA":

@@ -48,7 +48,7 @@ def text_loss(image: Tensor, text: Tensor) -> Tensor:
 
 
 def threshold_rejection(losses: Tensor, tau: float) -> Tensor:
-    """R(s, tau) = 0 if s <= tau else s: a patch that satisfies the text already is optimized no further."""
+    """R(s, tau) = 0 if s <= tau else s: a patch that satisfies the text already is not optimized further."""
     return torch.where(losses <= tau, torch.zeros_like(losses), losses)
 
 

@@ -1,4 +1,4 @@
-"""How PyTorch's threads wait for one another on a CPU. No PyTorch here: it has to be said before that is loaded."""
+"""How PyTorch's threads wait for each other on a CPU. No PyTorch here: the setting must precede its import."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ SPINS = 3000
 
 
 def spin_briefly() -> None:
-    """Let threads that wait go to sleep soon; call it before PyTorch is imported.
+    """Let waiting threads sleep soon; call it before PyTorch is imported.
 
     By default they spin for milliseconds. Beside one other busy process a step on two threads then takes more than
-    ten times as long as on one, because a thread that waits burns the core that the one it waits for should have;
-    where they sleep at once, every step on a quiet machine is a fifth slower. `benchmarks/threads.py` measures both.
+    ten times as long as on one, because a waiting thread occupies the core that the other thread needs;
+    if they sleep at once, every step on an idle machine is a fifth slower. `benchmarks/threads.py` measures both.
 
-    What the environment says already (`OMP_WAIT_POLICY`, `GOMP_SPINCOUNT`) is left as it is.
+    Variables that are set already (`OMP_WAIT_POLICY`, `GOMP_SPINCOUNT`) are left unchanged.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))

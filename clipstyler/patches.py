@@ -1,6 +1,6 @@
 """Patches: random crops, each through a random perspective, all in one resampling.
 
-Points are (x, y) in pixels, with pixel i covering [i, i + 1]. A homography is a 3x3 matrix that maps homogeneous
+Points are (x, y) in pixels; pixel i covers [i, i + 1]. A homography is a 3x3 matrix that maps homogeneous
 points of a view of the crop's own size to points of the image, so crop, perspective and resize are one sampling.
 """
 
@@ -26,7 +26,7 @@ def sample_origins(
     """Draw the upper left corners of crops: float64 whole pixels, (count, 2) as (x, y).
 
     They are uniform over all places up to `overhang` pixels beyond the border (none: as in the paper), and then moved
-    back onto the image: without that, a pixel is seen the less the nearer it is to the border.
+    back onto the image; otherwise pixels near the border would be sampled less often.
     """
     room = torch.tensor([width - side, height - side], dtype=torch.float64)
     draws = torch.rand(count, 2, generator=generator, dtype=torch.float64)
@@ -127,7 +127,7 @@ def crop(image: Tensor, origins: Tensor, side: int, view_size: int) -> Tensor:
 def resize(image: Tensor, view_size: int) -> Tensor:
     """Resize whole images to square views, antialiased: (B, C, H, W) to (B, C, view_size, view_size).
 
-    The aspect is squashed, as in the authors' code, so that CLIP sees all of the image.
+    The aspect ratio is not kept, as in the authors' code, so that CLIP sees all of the image.
     """
     return F.interpolate(image, size=(view_size, view_size), mode="bilinear", align_corners=False, antialias=True)
 

@@ -83,7 +83,7 @@ def templates(template_set: str) -> tuple[str, ...]:
     Raises
     ------
     ConfigError
-        There is no set of that name.
+        There is no such set.
     """
     if template_set == "plain":
         return ("{}",)
@@ -96,7 +96,7 @@ def templates(template_set: str) -> tuple[str, ...]:
 def _openai_imagenet() -> tuple[str, ...]:
     """CLIP's 80 ImageNet templates (Radford et al., 2021), as open_clip has them.
 
-    Only that file of open_clip is run: importing the package would load PyTorch into processes that do not need it.
+    Only that file of open_clip is executed: importing the package would load PyTorch where it is not needed.
     """
     package = importlib.util.find_spec("open_clip")
     if package is None or package.origin is None:

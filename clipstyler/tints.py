@@ -1,8 +1,8 @@
-"""Where a stylization starts: the photo, or the photo in other colors if those are nearer to the text.
+"""The starting point of a stylization: the photo, or the photo in other colors if those match the text better.
 
 A small encoder's gradients lead to the right texture from nearly anywhere, but seldom from one hue to another: between
-them lie colors that look less like the text than either. Which of a few colors is nearest it tells at once, so the
-warm-up begins there, and the optimization goes on from it as it likes. Not in the paper.
+them lie colors that match the text less than either. It can rank a few given colors, however, so the
+warm-up begins with the best one, and the optimization continues from there. Not in the paper.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def luminance(photos: Tensor) -> Tensor:
 
 
 def tints() -> tuple[Tint, ...]:
-    """All that are tried, the photo as it is first: livelier, pale, grays, and every hue dark, full and pale."""
+    """Return all candidates, the unchanged photo first: livelier, pale, grays, and every hue dark, full and pale."""
     colors = [torch.tensor(colorsys.hls_to_rgb(i / _HUES, _LIGHTNESS, _SATURATION)) for i in range(_HUES)]
     hues = [partial(_hue, color=c.view(1, 3, 1, 1), gain=gain, lift=lift) for c in colors for gain, lift in _RANGES]
     return (_unchanged, _lively, _pale, *(partial(_gray, power=power) for power in (1.0, 0.5, 2.0)), _negative, *hues)
@@ -61,7 +61,7 @@ def _negative(photos: Tensor) -> Tensor:
 
 
 def _hue(photos: Tensor, color: Tensor, gain: float, lift: float) -> Tensor:
-    """From black by the color to white as the light grows, brought into a range."""
+    """Map luminance from black through the color to white, within a range."""
     color, light = color.to(photos), 2 * luminance(photos)
     toned = torch.where(light < 1, color * light, color + (1 - color) * (light - 1))
     return gain * toned + lift

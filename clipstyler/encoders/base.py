@@ -1,4 +1,4 @@
-"""What the algorithm asks of encoders: two small protocols, and a set that joins one of each."""
+"""What the algorithm requires of encoders: two small protocols, and a set that combines one of each."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Towers(NamedTuple):
     text_inputs
         Their names, in order.
     tokenizer
-        Names what makes them of sentences.
+        Kind of the tokenizer.
     tokenize
         Makes them.
     """
@@ -66,7 +66,7 @@ class Exportable(Protocol):
 
 @runtime_checkable
 class SupportsConfidence(Protocol):
-    """Encoders of a limited world that can tell when a text is outside it."""
+    """Encoders that know a limited set of concepts and can report how well they know a text."""
 
     def confidence(self, sentence: str) -> TextConfidence:
         """How well a sentence is known."""
@@ -74,7 +74,7 @@ class SupportsConfidence(Protocol):
 
 
 class ContentEncoder(Protocol):
-    """Maps images to feature maps that keep what is where. Frozen as `ClipEncoder` is."""
+    """Maps images to feature maps that preserve the layout. Frozen, like `ClipEncoder`."""
 
     name: str
     digest: str
@@ -91,7 +91,7 @@ class EncoderSet:
     Attributes
     ----------
     name, description
-        As the registry has them.
+        From the registry.
     calibration
         What the numbers of these encoders mean.
     clip, content
@@ -114,7 +114,7 @@ class EncoderSet:
         return tuple({model.digest: model for model in reversed(list(named))}.values())[::-1]
 
     def describe(self) -> EncoderDescription:
-        """Return what is known about them, without the encoders."""
+        """Describe the set, without the encoders themselves."""
         return EncoderDescription(self.name, self.description, self.models, self.calibration)
 
 

@@ -24,7 +24,7 @@ class TextConfidence(NamedTuple):
 
 @dataclass(frozen=True)
 class EncoderDescription:
-    """A loaded encoder set as others see it: its name, what it is, its models and its calibration."""
+    """Describes a loaded encoder set: name, description, models and calibration."""
 
     name: str
     description: str

@@ -1,7 +1,8 @@
 """Two exact rewrites that make open_clip's vision transformers faster when their weights are frozen.
 
-PyTorch multiplies a transposed batch with a frozen matrix image by image, and QuickGELU is three passes over the widest
-activations forward and five backward. On two CPU cores both together take a quarter off ViT-B/32 forward and backward.
+PyTorch multiplies a transposed batch with a frozen matrix one image at a time, and QuickGELU is three passes over the
+widest activations forward and five backward. On two CPU cores both rewrites together save a quarter of the time of
+ViT-B/32 forward and backward.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _QUICK_GELU_SLOPE = 1.702
 
 
 class FrozenAttention(nn.Module):
-    """Self-attention with the weights of an `nn.MultiheadAttention`, on batches that stay in one piece."""
+    """Self-attention with the weights of an `nn.MultiheadAttention`, without splitting the batch."""
 
     def __init__(self, attention: nn.MultiheadAttention) -> None:
         super().__init__()
@@ -27,7 +28,7 @@ class FrozenAttention(nn.Module):
     def forward(
         self, query: Tensor, _key: Tensor, _value: Tensor, need_weights: bool = False, attn_mask: Tensor | None = None
     ) -> tuple[Tensor, None]:
-        """Attend within (B, L, D); the signature is that of the module it stands for, which gets one tensor thrice."""
+        """Attend within (B, L, D); the signature is the replaced module's, which receives one tensor three times."""
         if need_weights:
             raise ValueError("attention weights are not kept")
         batch, length, width = query.shape
@@ -40,7 +41,7 @@ class FrozenAttention(nn.Module):
 
 
 def optimize_in_place(model: nn.Module) -> None:
-    """Rewrite the vision transformer of a frozen open_clip model in place, where it has the known shape.
+    """Rewrite the vision transformer of a frozen open_clip model in place, if it has the expected structure.
 
     `x * sigmoid(1.702 x)` is `silu(1.702 x) / 1.702`; the two factors go into the weights before and after.
     """

@@ -1,4 +1,4 @@
-"""What evaluation asks of encoders: NumPy in, NumPy out, whatever computes. No PyTorch here."""
+"""What evaluation requires of encoders: NumPy in, NumPy out, independent of the backend. No PyTorch here."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ class InferenceEncoders(Protocol):
         ...
 
     def confidence(self, text: str) -> TextConfidence | None:
-        """Return how well a text is known; None from encoders that cannot judge that."""
+        """Return how well a text is known; None if the encoders cannot judge it."""
         ...
 
 
 def l2_normalize(rows: Floats) -> Floats:
-    """Scale rows (or one row) to length 1; a row of zeros stays."""
+    """Scale rows (or one row) to length 1; a row of zeros is returned unchanged."""
     made: Floats = rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), np.float32(1e-12))
     return made
 

@@ -19,7 +19,7 @@ from clipstyler.encoders.onnx.tokenizers import CLIP_BPE
 from clipstyler.encoders.weights import sources
 from clipstyler.encoders.weights.store import Store
 
-# What OpenAI's archives hold besides parameters.
+# Entries of OpenAI's archives that are no parameters.
 _OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
 # File names of a model directory in open_clip's own layout, beside `open_clip_config.json`.
@@ -108,7 +108,7 @@ def load_pretrained(architecture: str, pretrained: str, device: torch.device, st
     Raises
     ------
     EncoderUnavailableError
-        The architecture or tag is unknown, or the weights cannot be had.
+        The architecture or tag is unknown, or the weights cannot be obtained.
     """
     _check_architecture(architecture, pretrained)
     if Path(pretrained).is_file():
@@ -119,7 +119,7 @@ def load_pretrained(architecture: str, pretrained: str, device: torch.device, st
 
 
 def weights_of(architecture: str, tag: str) -> sources.Weights:
-    """Where open_clip's weights of a tag are published.
+    """Return where open_clip's weights of a tag are published.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def load_directory(directory: Path, device: torch.device) -> OpenClip:
 
 @contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Drop what open_clip logs, which it does through the root logger, unless it is an error."""
+    """Suppress open_clip's log records below errors; it logs through the root logger."""
 
     def is_error(record: logging.LogRecord) -> bool:
         return record.levelno >= logging.ERROR
@@ -174,7 +174,7 @@ def _without_warnings() -> Iterator[None]:
 def _load(name: str, model_name: str, checkpoint: Path, device: torch.device, *, published: str = "") -> OpenClip:
     digest = file_digest(checkpoint)
     try:
-        # Building a model draws random weights, and warns of them; the checkpoint replaces them all.
+        # Building a model initializes random weights and warns about them; the checkpoint replaces them all.
         with torch.random.fork_rng(devices=[]), _without_warnings():
             model = open_clip.create_model(model_name, load_weights=False, pretrained_text=False)
         if digest == published and _is_torchscript(checkpoint):
@@ -182,7 +182,7 @@ def _load(name: str, model_name: str, checkpoint: Path, device: torch.device, *,
         else:
             open_clip.load_checkpoint(model, str(checkpoint), strict=True, weights_only=True, device="cpu")
         tokenizer = open_clip.get_tokenizer(model_name)
-    except Exception as error:  # open_clip asserts and raises many kinds on files that do not fit
+    except Exception as error:  # open_clip raises many kinds of errors for files that do not fit
         raise EncoderUnavailableError(f"{name}: {checkpoint} cannot be loaded: {error}") from error
     encoder = OpenClip(name, digest, model, tokenizer)
     optimize_in_place(model)
@@ -197,8 +197,8 @@ def _is_torchscript(checkpoint: Path) -> bool:
 
 
 def _torchscript_state(checkpoint: Path) -> dict[str, Tensor]:
-    """Parameters of OpenAI's archives, which hold programs too: open only what its publisher's digest vouches for."""
+    """Return the parameters of an OpenAI archive; as it contains programs, only the published file is opened."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # PyTorch's, of the form that OpenAI chose
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch's format, chosen by OpenAI
         state = torch.jit.load(str(checkpoint), map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
     return {name: value.float() for name, value in state.items() if name not in _OPENAI_EXTRAS}

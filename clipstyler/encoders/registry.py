@@ -30,7 +30,7 @@ _VGG_FILES = ("vgg19.safetensors", "vgg19.pth")
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """What is known about encoders before they are loaded."""
+    """Describes an encoder set before it is loaded."""
 
     name: str
     description: str
@@ -48,17 +48,17 @@ _CATALOG = (
 
 
 def catalog() -> tuple[EncoderSpec, ...]:
-    """Encoders that have a name of their own, the bundled default first."""
+    """List encoder sets with a name of their own, the bundled default first."""
     return _CATALOG
 
 
 def spec(name: str) -> EncoderSpec:
-    """Look a name up without loading anything.
+    """Look up a name without loading anything.
 
     Raises
     ------
     ConfigError
-        The name has none of the three forms.
+        The name matches none of the three forms.
     """
     for entry in _CATALOG:
         if entry.name == name:
@@ -87,7 +87,7 @@ def load(
     device
         "cpu", "cuda", "cuda:1", ...
     vgg_weights
-        Name of torchvision's VGG19 weights, or a local file. `pocket` and directories bring their own.
+        Name of torchvision's VGG19 weights, or a local file. `pocket` and directories include their own.
     store
         Of downloaded weights; by default in the user's cache.
 
@@ -96,7 +96,7 @@ def load(
     ConfigError
         The name is unknown.
     EncoderUnavailableError
-        The weights cannot be had or do not fit.
+        The weights cannot be obtained or do not fit.
     """
     import torch  # noqa: PLC0415 - keeps this module light
 

@@ -1,4 +1,4 @@
-"""PyTorch encoders with NumPy at both ends: the reference for exports, and the fallback."""
+"""PyTorch encoders with a NumPy interface: the reference for exports, and the fallback."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TorchEncoders:
 
     @property
     def runtime(self) -> str:
-        """The backend with what else determines the bits: version, and on a CPU its capability and the threads."""
+        """The backend with everything else that determines the bits: version; on a CPU, capability and threads."""
         parts = [self.backend, torch.__version__]
         if self._encoders.device.type == "cpu":
             parts += [torch.backends.cpu.get_cpu_capability(), f"{torch.get_num_threads()} threads"]
@@ -65,7 +65,7 @@ class TorchEncoders:
 
     @torch.no_grad()
     def confidence(self, text: str) -> TextConfidence | None:
-        """Return how well a text is known; None from encoders that cannot judge that."""
+        """Return how well a text is known; None if the encoders cannot judge it."""
         clip = self._encoders.clip
         return clip.confidence(text) if isinstance(clip, SupportsConfidence) else None
 

@@ -1,4 +1,4 @@
-"""VGG19 as content encoder: the rectified outputs of conv4_2 and conv5_2, and nothing past them."""
+"""VGG19 as content encoder: the rectified outputs of conv4_2 and conv5_2; later layers are removed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def load(weights: str | os.PathLike[str], device: torch.device, store: Store) ->
     Raises
     ------
     EncoderUnavailableError
-        The name is unknown, or the weights cannot be had or do not fit.
+        The name is unknown, or the weights cannot be obtained or do not fit.
     """
     path = Path(weights)
     if not path.is_file():
@@ -79,13 +79,13 @@ def load(weights: str | os.PathLike[str], device: torch.device, store: Store) ->
         wanted = {prefix + key for key in layers.state_dict()}
         state = {key.removeprefix(prefix): value.float() for key, value in state.items() if key in wanted}
         layers.load_state_dict(state, assign=True)
-    except Exception as error:  # torch, pickle and safetensors raise their own kinds on broken files
+    except Exception as error:  # torch, pickle and safetensors each raise their own errors for broken files
         raise EncoderUnavailableError(f"{label}: {path} does not hold VGG19 weights: {error}") from error
     return Vgg19Content(label, file_digest(path), layers).to(device)
 
 
 def weights_of(name: str) -> sources.Weights:
-    """Where torchvision's weights of a name are published.
+    """Return where torchvision's weights of a name are published.
 
     Raises
     ------

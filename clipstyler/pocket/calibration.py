@@ -1,4 +1,4 @@
-"""What the numbers of the `pocket` encoders mean. No PyTorch here; `docs/pocket.md` says how they were found."""
+"""Calibration of the `pocket` encoders. No PyTorch here; `docs/pocket.md` describes how it was determined."""
 
 from clipstyler.config import Calibration
 

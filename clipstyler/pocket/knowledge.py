@@ -1,4 +1,4 @@
-"""What the `pocket` encoders are taught: concepts, their wordings, words that modify them. No PyTorch here."""
+"""The concepts that the `pocket` encoders are trained on, their wordings and modifiers. No PyTorch here."""
 
 from __future__ import annotations
 

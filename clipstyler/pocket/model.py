@@ -1,6 +1,6 @@
 """The `pocket` encoders as the algorithm uses them: frozen towers from the weights in the package.
 
-Needs only torch, numpy and safetensors; everything that training needs stays in the training modules.
+Needs only torch, numpy and safetensors.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class PocketClip(nn.Module):
         return embedding
 
     def confidence(self, sentence: str) -> TextConfidence:
-        """How well a sentence is about what the towers were taught, and the concepts that it comes nearest to."""
+        """Return how well a sentence matches the concepts that the towers know, and the nearest ones."""
         logit = self.text.confidence(*self._tokens([sentence]))
         names = known_concepts()[1:]
         embeddings = F.normalize(self.encode_text([sentence, *names]), dim=1)
@@ -77,8 +77,8 @@ class PocketClip(nn.Module):
 class PocketContent(nn.Module):
     """The image tower's pyramid behind the `ContentEncoder` protocol; shares the tower with `PocketClip`.
 
-    Every channel is brought to mean 0 and deviation 1 over the image (instance normalization): what remains is
-    where things are, free of the colors and contrasts that a style must be able to change.
+    Every channel is normalized to mean 0 and deviation 1 over the image (instance normalization): what remains is
+    the layout, without the colors and contrasts that a style must be able to change.
     """
 
     def __init__(self, image: ImageTower, digest: str) -> None:

@@ -1,6 +1,6 @@
 """A tokenizer without a vocabulary: words and their letter groups, hashed into a fixed number of buckets.
 
-A misspelt or unseen word shares most of its letter groups with its relatives and so lands near them.
+A misspelled or unseen word shares most letter groups with its relatives and is therefore close to them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ NAME = "clipstyler-pocket-1"
 MAX_TOKENS = 192
 _GROUP_LENGTHS = (3, 4)
 _WORD = re.compile(r"[^\W_]+")
-# Says nothing about a look.
+# Carries no information about a look.
 _FILLERS = frozenset({"a", "an", "the", "of", "in", "on", "with", "by", "and", "s"})
 
 
@@ -43,7 +43,7 @@ def tokenize(sentences: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.in
     Parameters
     ----------
     sentences
-        Any texts; what is past `MAX_TOKENS` tokens is cut off.
+        Any texts; tokens after `MAX_TOKENS` are dropped.
 
     Returns
     -------

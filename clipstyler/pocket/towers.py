@@ -1,4 +1,4 @@
-"""The two towers as networks: a convolutional pyramid read out by its statistics, and a bag of hashed words."""
+"""The two towers: a convolutional pyramid summarized by its statistics, and a bag of hashed words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ VIEW = 72
 
 _WIDTHS = (16, 32, 64, 128, 192)
 _GROUPS = 8
-_DEEPER_FROM = 64  # levels at least so wide have one more convolution
+_DEEPER_FROM = 64  # levels of at least this width have one more convolution
 _TEXT_WIDTH = 96
 _EPSILON = 1e-5
 
@@ -28,7 +28,7 @@ def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 
 
 class _Residual(nn.Module):
-    """A convolution added to what goes in; adds nothing before training."""
+    """A convolution added to its input; zero before training."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class _Residual(nn.Module):
 
 
 def _statistics(maps: Tensor) -> Tensor:
-    """Mean and standard deviation of every channel, (B, 2 C): what a texture is, wherever it is.
+    """Mean and standard deviation of every channel, (B, 2 C): a description of texture, independent of position.
 
     Summed in single precision whatever the maps' precision, and as moments rather than by `Tensor.var`, which takes a
     fifth of the tower's time on a CPU.
@@ -56,7 +56,7 @@ def _statistics(maps: Tensor) -> Tensor:
 class ImageTower(nn.Module):
     """Five levels of convolutions, each at half the resolution of the one above; about 1.9 million parameters.
 
-    The embedding sees only means and deviations of each level, so it says how an image is made rather than what it
+    The embedding sees only means and deviations of each level, so it describes how an image is made rather than what it
     shows. The first level keeps the full resolution: fine texture lives there.
     """
 
@@ -113,7 +113,7 @@ class TextTower(nn.Module):
         return embedding
 
     def confidence(self, tokens: Tensor, words: Tensor) -> Tensor:
-        """How likely each tokenized sentence is about something the towers were taught: logits, (B,)."""
+        """Return how likely each tokenized sentence is about a known concept: logits, (B,)."""
         logits: Tensor = self.known(self._meaning(tokens, words))
         return logits[:, 0]
 

@@ -1,1 +1,1 @@
-"""The gRPC service: a light front process that admits and tells, and processes of their own that compute."""
+"""The gRPC service: a light front process that admits jobs and publishes events, and workers that compute."""

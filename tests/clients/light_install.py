@@ -1,4 +1,4 @@
-"""What only a light install can show; run by `make test-light`, in an environment without the heavy extras."""
+"""Tests of the light install; run by `make test-light`, in an environment without the heavy extras."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def test_a_run_through_a_server_leaves_everything_asked_for(
     assert server.requests[0].spec.options.seed == 7
 
 
-def test_progress_is_told_in_plain_lines_without_a_terminal(
+def test_progress_is_printed_in_plain_lines_without_a_terminal(
     server: ScriptedServer, photo: Path, tmp_path: Path
 ) -> None:
     outcome = call("stylize", photo, "fire", "-o", tmp_path / "out.png", "--server", server.target)
@@ -138,7 +138,7 @@ def test_a_refused_field_is_named_as_it_was_typed(photo: Path, tmp_path: Path) -
     assert not (tmp_path / "out.png").exists()
 
 
-def test_a_busy_server_says_when_to_try_again(photo: Path, tmp_path: Path) -> None:
+def test_a_busy_server_reports_when_to_retry(photo: Path, tmp_path: Path) -> None:
     with serving(queue_full) as server:
         outcome = call("stylize", photo, "fire", "-o", tmp_path / "out.png", "--server", server.target)
     assert outcome.exit_code == 1
@@ -308,7 +308,7 @@ def test_the_tools_of_pocket_explain_themselves(tool: str) -> None:
     assert f"python -m training {tool}" in done.stdout
 
 
-def test_an_unknown_text_is_told_on_the_command_line(photo: Path, tmp_path: Path) -> None:
+def test_an_unknown_text_is_reported_on_the_command_line(photo: Path, tmp_path: Path) -> None:
     outcome = call(
         "stylize", photo, "quantum physics", "-o", tmp_path / "out.png", "--steps", 1, "--size", 64, "--patches", 2
     )

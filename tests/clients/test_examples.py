@@ -1,4 +1,4 @@
-"""Every script in `examples/` runs: the first as a command, those that need a server against a real one."""
+"""Every script in `examples/` runs: one in this process, those that need a server against a real one."""
 
 from __future__ import annotations
 

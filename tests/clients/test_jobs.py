@@ -56,7 +56,7 @@ def run(*words: object):
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
-def test_a_job_is_created_watched_told_and_fetched(client: Client) -> None:
+def test_a_job_is_created_watched_described_and_downloaded(client: Client) -> None:
     job = create(client)
     result = client.jobs.watch(job.name).result()
     told = client.jobs.get(job.name)
@@ -125,7 +125,7 @@ async def test_the_async_client_does_the_same(server: Server) -> None:
             await client.jobs.download(str(uuid.uuid4()))
 
 
-def test_a_watch_goes_on_over_a_kill_and_a_restart_of_the_server(server: Server) -> None:
+def test_a_watch_resumes_after_a_kill_and_a_restart_of_the_server(server: Server) -> None:
     with Client(server.target) as client:
         stream = client.jobs.watch(create(client, "step=0.05 slow", SLOW).name)
         steps = [event.step for event in stream if isinstance(event, Progress) and _kill_once(server, event)]

@@ -173,7 +173,7 @@ async def test_a_refused_field_is_named_to_the_async_client_too() -> None:
     assert caught.value.violations[0].field == "spec.options.steps"
 
 
-def test_a_full_queue_says_when_to_try_again() -> None:
+def test_a_full_queue_reports_when_to_retry() -> None:
     with serving(queue_full) as server, Client(server.target) as client, pytest.raises(ServerBusyError) as caught:
         client.stylize(PHOTO, "fire").result()
     assert caught.value.retry_delay_s == 12

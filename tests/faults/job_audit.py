@@ -1,4 +1,4 @@
-"""What a server promised, held against what it keeps."""
+"""Compares what a server promised with what it stored."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OLD_S = 600.0
 
 
 class JobAudit:
-    """Jobs that were accepted, and ends that were told; neither may ever be taken back.
+    """Accepted jobs and published ends; neither may ever be revoked.
 
     Parameters
     ----------

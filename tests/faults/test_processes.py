@@ -96,7 +96,7 @@ def stopped(server: ServerProcess) -> int:
     return sum(line["event"] == "job_stopped" for line in server.lines)
 
 
-async def test_a_watcher_frozen_for_a_long_time_gets_the_end_and_costs_nobody_anything(launch, scale, figures):
+async def test_a_watcher_frozen_for_a_long_time_gets_the_end_and_affects_no_other(launch, scale, figures):
     pause_s = scale(3, 60)
     server = await (await launch()).ready()
     audit = JobAudit(server.settings["data_dir"])

@@ -1,4 +1,4 @@
-"""A client in a process of its own, to be killed and paused: creates a job or makes a call, and tells what comes.
+"""A client in a process of its own, to be killed and paused: creates a job or makes a call, and prints what arrives.
 
 python -m tests.faults.watcher TARGET call|job STYLE_TEXT STEPS
 """

@@ -1,4 +1,4 @@
-"""Bad input is refused at once, names its field, disturbs nobody, and leaves the server as it was."""
+"""Bad input is rejected at once with its fields named, affects no other job, and leaves the server unchanged."""
 
 from __future__ import annotations
 

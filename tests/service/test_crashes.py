@@ -1,4 +1,4 @@
-"""A crash costs one job. The server goes on, says so while it cannot, and repairs itself."""
+"""A crash fails one job. The server continues, reports when it cannot, and recovers by itself."""
 
 from __future__ import annotations
 

@@ -257,7 +257,7 @@ async def test_a_worker_that_dies_while_its_result_is_measured_costs_nothing(
         assert outcome.result.result.quality.protocol == 2
 
 
-async def test_calls_that_wait_when_the_evaluator_dies_are_told_at_once(
+async def test_pending_calls_fail_at_once_when_the_evaluator_dies(
     evaluating: Harness, stub: EncoderServiceStub
 ) -> None:
     link = evaluating.app.evaluator
@@ -296,7 +296,7 @@ async def test_a_provider_that_was_asked_for_and_is_not_there_ends_the_start(cac
 
 @pytest.fixture
 def other_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A cache whose export of `pocket` was made of other weights, with digests that fit: only the gate can tell."""
+    """A cache whose export of `pocket` was made of other weights, with digests that fit: only the gate notices."""
     prepared = prepare(Preparation("pocket", str(tmp_path / "exports"), offline=True), 120)
     manifest_file = Path(prepared.directory) / "manifest.json"
     manifest = json.loads(manifest_file.read_text())

@@ -1,4 +1,4 @@
-"""Jobs as callers see them: created once, told, listed, watched, cancelled and deleted."""
+"""Jobs from the caller's view: created once, described, listed, watched, cancelled and deleted."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ async def test_deleting_spares_an_image_that_another_job_has(server):
     assert (await server.image(second.name, Stylization.IMAGE_KIND_CONTENT))[1] == photo()
 
 
-async def test_a_job_that_is_not_over_cannot_be_deleted(server, gate):
+async def test_a_job_that_is_not_finished_cannot_be_deleted(server, gate):
     created = await server.create(order(f"hold={gate} x"))
     status = await refusal(server.delete(created.name))
     assert (status.code, reason(status)) == (grpc.StatusCode.FAILED_PRECONDITION.value[0], "STYLIZATION_NOT_FINISHED")
@@ -285,7 +285,7 @@ async def test_tokens_are_opaque_and_every_changed_one_is_refused(serve):
         assert fields(await refusal(server.page(page_token=changed))) == ["page_token"]
 
 
-async def test_a_finished_job_says_when_retention_deletes_it(server):
+async def test_a_finished_job_reports_when_retention_deletes_it(server):
     created = await server.create(order())
     assert not created.HasField("expire_time")
     await server.watch(created.name)

@@ -1,4 +1,4 @@
-"""Health, readiness, metrics, reflection and logs tell the truth, and nobody's secrets."""
+"""Health, readiness, metrics, reflection and logs report the truth and no texts of users."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def test_the_probes_follow_the_worker(server):
     assert (await page(server, "/readyz"))[0] == 200
 
 
-async def test_a_worker_that_starts_is_alive_but_not_ready_and_says_so(serve):
+async def test_a_starting_worker_is_live_but_not_ready(serve):
     server = await serve(restart_delay_s=30)
     server.app.optimizer._child.kill()
     await eventually(server.app.scheduler.problems)
@@ -92,7 +92,7 @@ async def test_a_worker_that_starts_is_alive_but_not_ready_and_says_so(serve):
     assert "the worker crashed and is being restarted" in body
 
 
-async def test_metrics_tell_what_happened_in_seconds_and_bytes(server):
+async def test_metrics_report_what_happened_in_seconds_and_bytes(server):
     await server.stylize(request("step=0.01 secret-look"))
     await server.stylize(request(image=b"none"))
     status, body = await page(server, "/metrics")
@@ -167,7 +167,7 @@ async def test_a_request_id_that_could_harm_a_log_is_replaced(server, log):
     assert len(rpc["request_id"]) == 36
 
 
-async def test_a_failed_call_says_why_in_a_way_machines_understand(server):
+async def test_a_failed_call_reports_why_in_machine_readable_details(server):
     outcome = await server.stylize(request(""))
 
     assert reason(outcome.status) == "INVALID_FIELD"

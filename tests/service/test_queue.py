@@ -1,4 +1,4 @@
-"""The queue is bounded, fair, and says when to come again."""
+"""The queue is bounded and fair, and reports when to retry."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ async def test_of_two_clients_one_with_fifty_jobs_the_others_single_job_starts_n
     assert (await started(server, [single, *many]))[:2] == [many[0].name, single.name]
 
 
-async def test_clients_are_told_apart_by_their_header(server, gate):
+async def test_clients_are_identified_by_their_header(server, gate):
     first = await server.create(order(f"hold={gate} x"), client="a")
     others = [await server.create(order(f"a {number}"), client="a") for number in range(2)]
     same = await server.create(order("still a"), client="a")
@@ -100,7 +100,7 @@ async def test_urgent_jobs_go_first_and_patient_ones_all_the_same(server, gate):
     assert names.index(low.name) == 5  # after the first four of the urgent ones
 
 
-async def test_the_place_in_the_queue_and_the_expected_start_are_told_as_they_change(server, gate, tmp_path):
+async def test_queue_position_and_expected_start_are_published_as_they_change(server, gate, tmp_path):
     await server.watch((await server.create(order("step=0.05 measured"))).name)
     second_gate = tmp_path / "second"
     first = await server.create(order(f"hold={gate} x"))
@@ -166,7 +166,7 @@ async def test_the_retry_delay_follows_the_measured_throughput(serve, gate):
     gate.touch()
 
 
-async def test_an_expired_job_is_dropped_even_if_nobody_noticed_in_time(server, gate, tmp_path):
+async def test_an_expired_job_is_dropped_even_if_its_timer_is_late(server, gate, tmp_path):
     trace = tmp_path / "trace"
     first = await server.create(order(f"hold={gate} x"))
     late = await server.create(order(f"trace={trace}"))

@@ -1,4 +1,4 @@
-"""A server that ends, in whatever way, loses no job: the next one on the same data takes them up."""
+"""A server that exits in any way loses no job: the next one on the same data resumes them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.service.harness import eventually, order, photo, reason, request
 
 @pytest.fixture(autouse=True)
 def _short_wait_for_the_last_step(monkeypatch):
-    """Steps that are held never end: nobody need wait for them long."""
+    """Steps that are held never end: no test waits for them long."""
     monkeypatch.setattr("clipstyler_server.jobs.scheduler._STOP_WAIT_S", 0.3)
 
 

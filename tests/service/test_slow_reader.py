@@ -1,4 +1,4 @@
-"""A slow reader slows nobody: it skips frames, is told how many, and misses nothing that matters."""
+"""A slow reader delays no other: it skips frames, learns how many, and misses nothing that matters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ async def test_a_reader_that_sleeps_skips_frames_and_still_gets_the_end(server):
     call = server.stub.Stylize(asked, timeout=60)
     responses = aiter(call)
     first = await anext(responses)
-    # The whole job runs while nobody reads.
+    # The whole job runs while no client reads.
     await eventually(lambda: server.metric("stylization_duration_seconds_count", outcome="succeeded"))
     events = [first.event]
     async for response in responses:

@@ -1,4 +1,4 @@
-"""What the server says and does before its worker is ready, and how it is told what to do."""
+"""The server before its worker is ready, and its settings."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ def test_a_setting_out_of_its_bounds_is_refused_by_name(field, value):
         Settings(**{field: value})
 
 
-def test_the_optimizer_has_every_cpu_unless_told_otherwise(monkeypatch):
+def test_the_optimizer_uses_every_cpu_by_default(monkeypatch):
     monkeypatch.setattr("clipstyler_server.settings._available_cpus", lambda: 6)
     assert (Settings().optimizer_threads, Settings(threads=2).optimizer_threads) == (6, 2)
 
 
-def test_every_setting_says_what_it_is():
+def test_every_setting_has_a_description():
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
 
 

@@ -1,4 +1,4 @@
-"""A storage that fails gives clear failures; the process lives, nothing is half-written, and all heals by itself."""
+"""A failing storage causes clear errors; the process survives, nothing is half-written, and all recovers by itself."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_a_locked_database_delays_the_end_and_loses_nothing(server, gate):
     assert (await server.get(created.name)).state == Stylization.STATE_SUCCEEDED
 
 
-async def test_an_end_that_cannot_be_stored_is_told_as_a_failure_and_stored_later(serve, gate, monkeypatch):
+async def test_an_end_that_cannot_be_stored_is_reported_as_a_failure_and_stored_later(serve, gate, monkeypatch):
     monkeypatch.setattr("clipstyler_server.jobs.persister._DELAYS_S", ())
     monkeypatch.setattr("clipstyler_server.jobs.persister._LONG_DELAY_S", 0.1)
     server = await serve()

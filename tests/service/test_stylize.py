@@ -17,7 +17,7 @@ from tests.service import scripted
 from tests.service.harness import photo, request
 
 
-async def test_a_stylization_tells_its_whole_story_in_order(server):
+async def test_a_stylization_streams_all_its_events_in_order(server):
     outcome = await server.stylize(request("step=0.05 x", previews=PreviewOptions(every_steps=2)))
 
     assert outcome.status is None
@@ -31,7 +31,7 @@ async def test_a_stylization_tells_its_whole_story_in_order(server):
     assert outcome.events[0].stylization.startswith("stylizations/")
 
 
-async def test_the_result_tells_everything_needed_to_repeat_it(server):
+async def test_the_result_contains_everything_needed_to_reproduce_it(server):
     asked = request("some   look", source_text="a  Painting", options=StylizationOptions(weight_patch=7))
     event = (await server.stylize(asked)).result
     spec, result = event.spec, event.result
@@ -56,7 +56,7 @@ async def test_the_result_tells_everything_needed_to_repeat_it(server):
     assert (await server.stylize(repeated)).result.image_data == event.image_data
 
 
-async def test_a_seed_is_chosen_and_told_at_once_when_none_is_asked_for(server):
+async def test_a_seed_is_drawn_and_reported_at_once_if_none_is_given(server):
     asked = request()
     asked.spec.options.ClearField("seed")
     first, second = await server.stylize(asked), await server.stylize(asked)

@@ -1,4 +1,4 @@
-"""Uploads in pieces, held against their announcement; and what is deleted when it need not be kept any longer."""
+"""Uploads in parts, checked against their header; and retention."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def files(server) -> set[str]:
     return {path.name for path in (server.app.settings.data_path / "images").rglob("*") if path.is_file()}
 
 
-async def test_an_upload_outlives_a_deleted_job_and_goes_when_its_time_is_over(serve):
+async def test_an_upload_outlives_a_deleted_job_until_it_expires(serve):
     server = await serve(upload_retention_s=0.5)
     data = noise_photo(50, 50)
     uploaded = await upload(server, [header(data), *pieces(data)])
@@ -124,7 +124,7 @@ async def test_beyond_the_bytes_the_oldest_jobs_go(serve):
     assert [job.name for job in (await server.page()).stylizations] == [jobs[3].name, jobs[2].name]
 
 
-async def test_files_that_nobody_refers_to_are_collected_once_they_are_old(serve):
+async def test_unreferenced_files_are_collected_once_they_are_old(serve):
     server = await serve()
     created = await server.create(order())
     await server.watch(created.name)

@@ -1,4 +1,4 @@
-"""The events of a job: numbered, replayed, followed live by anybody, and never without their end."""
+"""The events of a job: numbered, replayed, followed live by any number of watchers, and never without their end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def sequences(outcome) -> list[int]:
     return [event.sequence for event in outcome.events]
 
 
-async def test_events_are_numbered_and_a_watch_goes_on_behind_a_number(server, gate):
+async def test_events_are_numbered_and_a_watch_resumes_after_a_number(server, gate):
     created = await server.create(order(f"hold={gate} warning=ODD x"))
     _, events, task = server.begin_watch(created.name)
     await eventually(lambda: any(event.WhichOneof("event") == "warning" for event in events))
@@ -31,7 +31,7 @@ async def test_events_are_numbered_and_a_watch_goes_on_behind_a_number(server, g
     assert "warning" not in rest.kinds()
 
 
-async def test_who_comes_late_is_told_what_was_skipped(server, gate):
+async def test_a_late_watcher_learns_what_was_skipped(server, gate):
     created = await server.create(order(f"hold={gate} at=6 warning=ODD x", options=StylizationOptions(steps=8)))
     _, early, first = server.begin_watch(created.name)
     await eventually(lambda: any(event.progress.step == 5 for event in early))  # a preview may follow
@@ -80,9 +80,9 @@ async def test_the_watcher_of_a_finished_job_gets_its_end_at_once(server):
     assert late.events[-1] == live.events[-1]
 
 
-async def test_many_watchers_see_the_same_end_and_one_who_does_not_read_hurts_nobody(server):
+async def test_many_watchers_see_the_same_end_and_one_that_does_not_read_affects_no_other(server):
     created = await server.create(order("side=1400 x", options=StylizationOptions(steps=40)))
-    lazy = server.stub.WatchStylization(WatchStylizationRequest(name=created.name))  # nobody reads it
+    lazy = server.stub.WatchStylization(WatchStylizationRequest(name=created.name))  # never read
     outcomes = await asyncio.gather(*(server.watch(created.name) for _ in range(30)))
     images = [b"".join(chunk.data for chunk in outcome.only("chunk")) for outcome in outcomes]
 
@@ -102,7 +102,7 @@ async def test_a_quiet_watch_shows_that_it_lives(serve, gate):
 
 
 @pytest.mark.parametrize("ending", ["fail=1", "die=1", "oom=1"])
-async def test_every_end_is_told_to_every_watcher(server, ending):
+async def test_every_end_reaches_every_watcher(server, ending):
     created = await server.create(order(f"{ending} x"))
     outcomes = await asyncio.gather(*(server.watch(created.name) for _ in range(3)))
     assert {outcome.kinds()[-1] for outcome in outcomes} == {"failed"}

@@ -78,7 +78,7 @@ def test_5_every_run_starts_fresh_from_its_seed() -> None:
     assert np.array_equal(first, run("fire", encoders=encoders).image.rgb)
 
 
-def test_6_the_forms_of_total_variation_are_told_apart_and_their_scale_is_known() -> None:
+def test_6_the_forms_of_total_variation_are_distinguished_and_their_scale_is_known() -> None:
     """The norm form grows with the side of the image, the squared form with its area: both are stated."""
     noise = torch.rand(1, 3, 256, 256, generator=torch.Generator().manual_seed(0))
     small = noise[..., :128, :128]

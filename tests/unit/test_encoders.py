@@ -1,4 +1,4 @@
-"""Encoders by name: real formats through the real loading code, and clear words where something is missing."""
+"""Encoders by name: real formats through the real loading code, and clear errors if something is missing."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_an_unknown_architecture_or_tag_is_refused(name: str, message: str) -> N
         registry.load(name, store=Store(Path("nowhere"), offline=True))
 
 
-def test_weights_that_are_not_here_say_what_to_do(tmp_path: Path) -> None:
+def test_missing_weights_are_an_error_that_says_what_to_do(tmp_path: Path) -> None:
     offline = Store(tmp_path, offline=True)
     with pytest.raises(EncoderUnavailableError, match=r"ViT-B-32-quickgelu:openai: .* the bundled encoders 'pocket'"):
         registry.load("vit-b-32", store=offline)

@@ -1,4 +1,4 @@
-"""Images as files: whole or not at all, once each, and none for good that nobody needs."""
+"""Images as files: written atomically, stored once, and collected when no job refers to them."""
 
 from __future__ import annotations
 

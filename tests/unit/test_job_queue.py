@@ -1,4 +1,4 @@
-"""Whose turn it is: whatever comes and goes, nobody is passed over for ever, and looking ahead tells the truth."""
+"""The order of the queue: no client starves, whatever arrives and leaves, and predictions hold."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def clients(queue: JobQueue) -> str:
 
 
 @given(_ACTIONS)
-def test_looking_ahead_tells_who_goes_next_and_nobody_is_lost(actions):
+def test_predictions_match_the_order_and_no_job_is_lost(actions):
     queue, waiting = JobQueue(100), []
     for number, action in enumerate(actions):
         if action == "pop":

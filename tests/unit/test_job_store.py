@@ -1,4 +1,4 @@
-"""The store of jobs, on SQLite and on PostgreSQL: the same promises on both."""
+"""The job store on SQLite and on PostgreSQL: the same guarantees."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class TestDatabase:
             assert store.get(job.id).state is state
         assert store.delete(job.id) == state.is_final
 
-    def test_what_is_over_stays_as_it_is(self):
+    def test_a_finished_job_stays_as_it_is(self):
         assert not any(source.is_final for sources in SOURCES.values() for source in sources)
         assert {state for state in State if state.is_final} == FINAL
         assert SOURCES[State.SUCCEEDED] == {State.RUNNING}
@@ -165,7 +165,7 @@ class TestDatabase:
         assert pages == expected
         assert store.newest(9, State.RUNNING) == []
 
-    def test_a_server_takes_up_its_own_jobs_and_those_whose_lease_is_over(self, store):
+    def test_a_server_resumes_its_own_jobs_and_those_whose_lease_expired(self, store):
         mine = record(created_at=2.0)
         expired = record(created_at=1.0, lease_owner="other", lease_until=50.0, state=State.RUNNING)
         for job in (mine, expired, record(lease_owner="other", lease_until=200.0), record(state=State.FAILED)):

@@ -73,7 +73,7 @@ def test_structural_similarity_falls_with_noise_and_follows_its_formula_on_flat_
     assert metrics.ssim(gray, gray + np.random.default_rng(0).normal(0, 0.2, gray.shape).astype(np.float32)) < 0.5
 
 
-def test_the_report_repeats_by_its_seed_and_tells_seed_and_protocol(encoders: TorchEncoders) -> None:
+def test_the_report_repeats_by_its_seed_and_contains_seed_and_protocol(encoders: TorchEncoders) -> None:
     first, again, other = measured(encoders, 1), measured(encoders, 1), measured(encoders, 2)
     assert first == again
     assert first.patch_clip_score != other.patch_clip_score

@@ -1,4 +1,4 @@
-"""Exported encoders: the same numbers as PyTorch, clear words for broken files."""
+"""Exported encoders: the same numbers as PyTorch, clear errors for broken files."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_content_features_take_images_of_any_size(encoders: EncoderSet, director
         np.testing.assert_allclose(got, expected, atol=2e-4)
 
 
-def test_the_manifest_says_what_was_exported_and_how_it_is_fed(encoders: EncoderSet, directory: Path) -> None:
+def test_the_manifest_describes_what_was_exported_and_its_inputs(encoders: EncoderSet, directory: Path) -> None:
     written = manifests.read(directory)
     assert asdict(written.clip) == {"name": encoders.clip.name, "digest": encoders.clip.digest}
     assert asdict(written.content) == {"name": encoders.content.name, "digest": encoders.content.digest}

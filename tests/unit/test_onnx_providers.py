@@ -1,4 +1,4 @@
-"""Execution providers: options as data, and sessions that say which provider became active, and why not another."""
+"""Execution providers: options as data, and sessions that report which provider became active, and why no other."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_without_a_wish_the_first_that_becomes_active_is_used_and_the_others_are_explained(directory: Path) -> None:
+def test_without_a_preference_the_first_active_provider_is_used_and_the_others_are_explained(directory: Path) -> None:
     encoders = OnnxEncoders(directory)
     assert encoders.providers == dict.fromkeys(("image", "text", "content"), ("cpu",))
     assert (encoders.provider, encoders.backend) == ("cpu", "onnx-cpu")
@@ -51,7 +51,7 @@ def test_without_a_wish_the_first_that_becomes_active_is_used_and_the_others_are
 
 @pytest.mark.usefixtures("no_gpu")
 @pytest.mark.parametrize("asked", ["cuda", "tensorrt"])
-def test_a_provider_that_was_asked_for_and_does_not_become_active_is_an_error_that_tells_why(
+def test_a_requested_provider_that_does_not_become_active_is_an_error_with_its_reason(
     directory: Path, asked: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built_in = ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
@@ -63,7 +63,7 @@ def test_a_provider_that_was_asked_for_and_does_not_become_active_is_an_error_th
         OnnxEncoders(directory, SessionOptions((asked,)))
 
 
-def test_what_the_session_says_counts_not_what_the_build_has(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_session_counts_not_the_build(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver without the libraries: ONNX Runtime quietly takes the CPU."""
     monkeypatch.setattr(sessions, "_chain", lambda *_: ["CPUExecutionProvider"])
     with pytest.raises(ProviderError, match="cuda: ONNX Runtime took cpu instead"):
@@ -86,7 +86,7 @@ def test_options_are_checked(field: str, values: tuple[object, ...]) -> None:
         SessionOptions(*values)  # type: ignore[arg-type]
 
 
-def test_tensorrt_is_told_the_least_typical_and_largest_shapes() -> None:
+def test_tensorrt_gets_minimum_optimum_and_maximum_shapes() -> None:
     options = SessionOptions(half=True, batch=Span(1, 8, 64), device=1)
     chosen = tensorrt_options(options, "a" * 64, VIEWS, MACHINE)
     assert chosen == {

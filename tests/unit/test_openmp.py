@@ -1,4 +1,4 @@
-"""Waiting threads: told to sleep soon, unless the environment says something else."""
+"""Waiting threads sleep soon, unless the environment is configured otherwise."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_waiting_threads_spin_briefly() -> None:
 
 
 @pytest.mark.parametrize("said", [{"OMP_WAIT_POLICY": "ACTIVE"}, {"GOMP_SPINCOUNT": "7"}])
-def test_what_the_environment_says_is_left_alone(monkeypatch: pytest.MonkeyPatch, said: dict[str, str]) -> None:
+def test_variables_of_the_environment_are_left_alone(monkeypatch: pytest.MonkeyPatch, said: dict[str, str]) -> None:
     for name, value in said.items():
         monkeypatch.setenv(name, value)
     spin_briefly()

@@ -108,7 +108,7 @@ def test_every_picture_goes_where_the_rules_say_and_the_rest_nowhere(tmp_path):
     assert Image.open(tmp_path / "textures/judge/water/forest-patterns-pond.png").getpixel((0, 0)) == (0, 0, 255)
 
 
-def test_a_cut_out_becomes_a_photo_on_a_photo_of_its_split_again_and_again(tmp_path):
+def test_a_cutout_is_composited_on_photos_of_its_split_repeatedly(tmp_path):
     def fill() -> bytes:
         plain = {"sea": "blue", "hill": "green", "coffee": "brown"}
         scenes = [fetch.save_photo(tmp_path, stem, Image.new("RGB", (300, 200), plain[stem])) for stem in plain]
@@ -142,7 +142,7 @@ def test_the_card_names_every_package_with_version_and_license():
         assert f"| `{name}` | {rules['version']} | {rules['license']} |" in card
 
 
-def test_without_apt_the_error_says_where_to_run(monkeypatch, tmp_path):
+def test_without_apt_the_error_explains_where_to_run(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(packages.PackageError, match="run this on Debian"):
         packages.download("forest", tmp_path / "debs")

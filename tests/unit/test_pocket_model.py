@@ -168,7 +168,7 @@ def test_unseen_wordings_mean_their_concept(clip: PocketClip, texts: Tensor) -> 
         ("asdf qwerty", False),
     ],
 )
-def test_what_is_known_is_told_from_what_is_not(clip: PocketClip, sentence: str, known: bool) -> None:
+def test_known_texts_are_distinguished_from_unknown_ones(clip: PocketClip, sentence: str, known: bool) -> None:
     confidence = clip.confidence(sentence)
     assert (confidence.probability > 0.5) is known
     assert len(set(confidence.nearest)) == 3
@@ -279,7 +279,7 @@ def test_inference_imports_no_training_library() -> None:
     assert json.loads(done.stdout) == []
 
 
-def test_what_is_known_is_told_without_torch() -> None:
+def test_known_encoders_are_described_without_torch() -> None:
     code = (
         "import sys; from clipstyler.pocket import calibration, knowledge; knowledge.known_concepts();"
         "assert 'torch' not in sys.modules and 'numpy' not in sys.modules"

@@ -74,7 +74,7 @@ def test_refining_moves_the_text_tower_alone_and_repeats(tmp_path: Path, targets
     assert changed == {"text"}
 
 
-def test_distillation_targets_say_what_a_word_is_taken_for_and_whether_it_is_known(targets: Path) -> None:
+def test_distillation_targets_hold_the_concepts_of_a_word_and_whether_it_is_known(targets: Path) -> None:
     words, values, known = load_targets(targets).targets(np.array([0, 1]))
     assert words == ["inferno", "senate"]
     assert known_concepts()[int(values[0].argmax())] == "fire"

@@ -1,4 +1,4 @@
-"""Where a stylization starts: in the colors that are nearest to the text."""
+"""A stylization starts in the colors that match the text best."""
 
 from __future__ import annotations
 

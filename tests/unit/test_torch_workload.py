@@ -1,4 +1,4 @@
-"""What the real workload makes of the algorithm's troubles."""
+"""How the real workload reports failures of the algorithm."""
 
 from __future__ import annotations
 

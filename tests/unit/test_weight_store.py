@@ -1,4 +1,4 @@
-"""Weights from their publisher: fetched once, resumed, checked against digests, or taken from a file; never half."""
+"""Weights: downloaded once, resumed, checked against digests, or copied from a file; never partial."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_connection_that_breaks_off_is_resumed_in_the_same_call(publisher: Pub
     assert [path.name for path in tmp_path.iterdir()] == ["w"]
 
 
-def test_the_next_call_goes_on_where_the_last_gave_up(publisher: Publisher, tmp_path: Path) -> None:
+def test_the_next_call_resumes_where_the_last_stopped(publisher: Publisher, tmp_path: Path) -> None:
     publisher.break_after = [1000, 1000, 1000]
     with pytest.raises(DownloadError, match=r"weights\.bin: cannot be reached or broke off"):
         download(publisher.url("/weights.bin"), tmp_path / "w", DIGEST)
@@ -109,7 +109,7 @@ def test_the_next_file_is_tried_when_one_is_not_there(publisher: Publisher, tmp_
         Store(tmp_path / "other").obtain(Weights("ours:test", (missing,)))
 
 
-def test_a_hub_out_of_reach_says_what_to_do(tmp_path: Path) -> None:
+def test_an_unreachable_hub_is_a_clear_error(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     remote = Remote(f"http://127.0.0.1:{port}/weights.bin", "ours/weights.bin")
@@ -133,7 +133,7 @@ def test_callers_at_once_fetch_once(publisher: Publisher, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("inside_a_directory", [False, True])
-def test_a_file_is_taken_over_on_a_machine_without_network(
+def test_a_file_is_adopted_on_a_machine_without_network(
     publisher: Publisher, tmp_path: Path, inside_a_directory: bool
 ) -> None:
     usb = tmp_path / "usb"
@@ -146,7 +146,7 @@ def test_a_file_is_taken_over_on_a_machine_without_network(
     assert (usb / "weights.bin").exists()
 
 
-def test_a_file_that_is_not_what_was_published_is_not_taken_over(publisher: Publisher, tmp_path: Path) -> None:
+def test_a_file_that_differs_from_the_published_one_is_not_adopted(publisher: Publisher, tmp_path: Path) -> None:
     (tmp_path / "weights.bin").write_bytes(b"something else")
     store = Store(tmp_path / "store")
     with pytest.raises(EncoderUnavailableError, match="digest mismatch"):
@@ -225,7 +225,7 @@ def test_an_archive_in_openais_form_loads_only_with_its_published_digest(
         our_open_clip.load_pretrained("Tiny-Archive", str(tmp_path / "Tiny.pt"), cpu, Store(tmp_path / "store"))
 
 
-def test_weights_are_kept_in_the_users_cache_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_kept_in_the_users_cache_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_directory().parts[-2:] == ("clipstyler", "models")
 
 

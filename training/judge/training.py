@@ -1,4 +1,4 @@
-"""Train the judge from a seed, plainly, and tell how well it names pictures that it never saw."""
+"""Train the judge from a seed and report its accuracy on held-out images."""
 
 from __future__ import annotations
 

@@ -90,10 +90,10 @@ _OPTIONS = (
     ("chunk-every", int, "updates after which a chunk of them is replaced"),
     ("seed", int, "of everything random"),
     ("threads", int, "of the optimization"),
-    ("workers", int, "processes that draw; the pictures are the same however many there are"),
+    ("workers", int, "worker processes that generate images; their number does not change the images"),
     ("save-every", int, "updates after which a checkpoint is written"),
     ("data", Path, "folder with photos and textures to draw after"),
-    ("targets", Path, "what the teacher says of other words"),
+    ("targets", Path, "distillation targets of the sentence-embedding model"),
     ("image-from", Path, "checkpoint whose image tower, or the part of it that fits, is started from"),
     ("init", Path, "checkpoint to start from instead of random weights"),
     ("out", Path, "where the weights go"),
@@ -164,7 +164,7 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(parameters, recipe.rate, weight_decay=0.02)
 
     def teach_words(self, steps: int) -> None:
-        """Let the text tower tell the concepts apart by itself; images then have something firm to aim at."""
+        """Train the text tower alone to separate the concepts, so that images have stable targets."""
         optimizer = torch.optim.AdamW(self.towers["text"].parameters(), self.recipe.rate)
         for _ in range(steps):
             captions = self.captions(self._modifications(_GIBBERISH))

@@ -1,4 +1,4 @@
-"""Exported encoders at work: NumPy in, NumPy out, and no PyTorch in the process."""
+"""Exported encoders on ONNX Runtime: NumPy in, NumPy out, without PyTorch."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class OnnxEncoders:
     BrokenExportError
         The export cannot be used.
     ProviderError
-        The provider that was asked for does not become active.
+        The requested provider does not become active.
     """
 
     def __init__(self, directory: Path, options: SessionOptions | None = None) -> None:
@@ -82,20 +82,20 @@ class OnnxEncoders:
 
     @property
     def backend(self) -> str:
-        """What computes, in a word: "onnx-cpu", "onnx-cuda", "onnx-tensorrt"."""
+        """The execution backend: "onnx-cpu", "onnx-cuda" or "onnx-tensorrt"."""
         return f"onnx-{self.provider}"
 
     @property
     def runtime(self) -> str:
-        """The backend with what else determines the bits: the version of ONNX Runtime and the threads."""
+        """The backend with everything else that determines the bits: the version of ONNX Runtime and the threads."""
         return f"{self.backend}/{ort.__version__}/{self._threads} threads"
 
     def confidence(self, text: str) -> TextConfidence | None:  # noqa: ARG002 - exports cannot judge that
-        """Return None: exports do not include what judges a text."""
+        """Return None: exports do not include the part that judges texts."""
         return None
 
     def views(self, images: Floats) -> Floats:
-        """Squash images, float32 (B, 3, H, W) in [0, 1], to the views that `encode_image` takes."""
+        """Resize images, float32 (B, 3, H, W) in [0, 1], to the square views that `encode_image` takes."""
         return preprocess.views(images, self.image_size)
 
     def encode_image(self, views: Floats) -> Floats:
@@ -107,7 +107,7 @@ class OnnxEncoders:
         return self._run("text", self.tokenize(sentences))[0]
 
     def tokenize(self, sentences: Sequence[str]) -> tuple[NDArray[Any], ...]:
-        """Make the text tower's inputs."""
+        """Return the text tower's inputs."""
         return self._tokenize(sentences)
 
     def features(self, images: Floats) -> list[Floats]:

@@ -1,4 +1,4 @@
-"""From frozen PyTorch encoders to ONNX files with a manifest. The one room that needs both PyTorch and `onnx`."""
+"""Exports frozen PyTorch encoders as ONNX files with a manifest. The only module that needs both PyTorch and `onnx`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OPSET = 18
 LARGEST_OPSET = 20
 """Newest that the exporter of PyTorch's TorchScript writes."""
 _SENTENCES = ("a photo", "a sketch with black pencil")
-# Traced with two of everything: a batch of one would be taken for a constant.
+# Traced with two of everything: a batch of one would be treated as a constant.
 _BATCH = 2
 _CONTENT_SIDE = 32
 
@@ -34,7 +34,7 @@ Inputs = dict[str, tuple[Tensor, dict[int, str]]]
 
 
 class _Content(nn.Module):
-    """The content encoder as a graph with one output a layer."""
+    """The content encoder as a graph with one output per layer."""
 
     def __init__(self, encoders: EncoderSet) -> None:
         super().__init__()
@@ -47,7 +47,7 @@ class _Content(nn.Module):
 class _Half(nn.Module):
     """A copy of a module in half precision, with single precision at both ends.
 
-    ONNX Runtime's own converter leaves graphs that its sessions refuse.
+    ONNX Runtime's own converter produces graphs that its sessions reject.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -60,14 +60,14 @@ class _Half(nn.Module):
 
 
 def export(encoders: EncoderSet, directory: Path, *, opset: int = OPSET, half: bool = False) -> Manifest:
-    """Write encoders as ONNX files with a manifest. `clipstyler.encoders.onnx.parity` then tells whether they agree.
+    """Write encoders as ONNX files with a manifest. `clipstyler.encoders.onnx.parity` then checks whether they agree.
 
     Parameters
     ----------
     encoders
         On the CPU.
     directory
-        Made where it is missing, with its parents. An older export in it is replaced, at once and as a whole.
+        Created if missing, with its parents. An older export in it is replaced atomically.
     opset
         18 to 20.
     half
@@ -87,7 +87,7 @@ def export(encoders: EncoderSet, directory: Path, *, opset: int = OPSET, half: b
     if directory.exists() and not (directory / FILE).is_file() and any(directory.iterdir()):
         raise ConfigError("out", f"{directory} is neither empty nor an export: name another directory")
     directory.parent.mkdir(parents=True, exist_ok=True)
-    # Written beside and moved: whoever looks finds the old export, or the new one, never half of each.
+    # Written beside and renamed: a reader finds the old export or the new one, never a mixture.
     with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as scratch:
         written = Path(scratch) / "export"
         written.mkdir()
@@ -149,13 +149,13 @@ def _tokenizer(towers: Towers, length: int, directory: Path) -> Tokenizer:
 
 def _trace(module: nn.Module, inputs: Inputs, outputs: Sequence[str], opset: int, path: Path) -> None:
     free = next(iter(inputs.values()))[1]
-    # Feature maps have sides of their own; embeddings have a batch only.
+    # Feature maps have free sides; embeddings only have a batch.
     free_out = {0: "batch", 2: "map_height", 3: "map_width"} if 2 in free else {0: "batch"}
     axes = {name: names for name, (_, names) in inputs.items()} | dict.fromkeys(outputs, free_out)
-    # The exporter leaves the mode that it finds, in all submodules; a fresh wrapper's would be training.
+    # The exporter restores the mode that it finds, in all submodules; a new wrapper's mode is training.
     module.eval()
     with torch.no_grad(), _without_fast_path(), warnings.catch_warnings():
-        # It traces in a quarter of a second what the newer exporter takes ten for, with the same numbers.
+        # It traces in a quarter of a second; the newer exporter takes ten, with the same numbers.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module,

@@ -1,4 +1,4 @@
-"""What the NVIDIA driver says of its GPUs, without PyTorch: whether one is there, and what it is called."""
+"""Asks the NVIDIA driver about its GPUs, without PyTorch: whether there is one, and its name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _NAME_BYTES = 256
 
 
 class NoGpuError(RuntimeError):
-    """There is no such GPU; the message says what is missing."""
+    """There is no such GPU; the message names what is missing."""
 
 
 def name(device: int) -> str:
@@ -19,7 +19,7 @@ def name(device: int) -> str:
     Raises
     ------
     NoGpuError
-        There is no driver, or it knows no such device.
+        There is no driver, or it has no such device.
     """
     try:
         driver = ctypes.CDLL(_LIBRARY)

@@ -1,4 +1,4 @@
-"""What an export says of itself, and whether its files are still those that were written."""
+"""The description of an export, and the check that its files are unchanged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PREPROCESSING = (
 
 
 class BrokenExportError(ValueError):
-    """An export that cannot be used; the message names the file and says why."""
+    """An export cannot be used; the message names the file and the reason."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,9 @@ class Tokenizer:
     kind
         "clip-bpe", or the name that `pocket` gives its own.
     context_length
-        Tokens of every sentence; 0 where the length is free.
+        Tokens per sentence; 0 if the length is free.
     file, sha256
-        Merges and vocabulary; empty where there are none.
+        Merges and vocabulary; empty if there are none.
     """
 
     kind: str
@@ -62,14 +62,14 @@ class Tokenizer:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What was exported, from what, and how it is fed.
+    """What was exported, from which models, and the inputs of its graphs.
 
     Attributes
     ----------
     name, description, calibration
-        Of the encoders, as their registry has them.
+        Of the encoder set, from the registry.
     clip, content
-        The sources: a direction computed by the export belongs to their digests.
+        The source models; their digests identify what the export computes.
     precision
         "fp32" or "fp16": of the arithmetic; inputs and outputs are float32 always.
     graphs
@@ -94,17 +94,17 @@ class Manifest:
     format: int = FORMAT
 
     def write(self, directory: Path) -> None:
-        """Write the manifest; last of all files, so that a directory with one is complete."""
+        """Write the manifest, as the last file, so that a directory that has one is complete."""
         (directory / FILE).write_text(json.dumps(asdict(self), indent=2) + "\n")
 
 
 def read(directory: Path) -> Manifest:
-    """Read the manifest of an export and hold its files against it.
+    """Read the manifest of an export and check its files against it.
 
     Raises
     ------
     BrokenExportError
-        It is missing or of another form, a file is missing or has another digest, or the opset is too old.
+        It is missing or malformed, a file is missing or has another digest, or the opset is too old.
     """
     path = directory / FILE
     try:

@@ -1,4 +1,4 @@
-"""The gate between an export and its use: probe images and texts go both ways, and the answers must agree."""
+"""The parity gate: probe images and texts go through PyTorch and through the export, and the outputs must agree."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from clipstyler.encoders.onnx import probes
 Floats = NDArray[np.float32]
 
 SMALLEST_COSINE = {"fp32": 0.99999, "fp16": 0.999}
-# Cosines of texts to an image that lie closer than this on one path are a tie: rounding alone may swap them.
+# Texts whose cosines to an image differ by less than this are tied: rounding alone may swap them.
 _TIE = {"fp32": 1e-5, "fp16": 1e-3}
 _CONTENT_SIDE = 96
 
 
 class Encodes(Protocol):
-    """What both paths can do; see `OnnxEncoders` and `TorchEncoders`."""
+    """The methods that both backends share; see `OnnxEncoders` and `TorchEncoders`."""
 
     image_size: int
     precision: str
@@ -40,7 +40,7 @@ class Encodes(Protocol):
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two paths agree for one tower: smallest cosine, largest absolute difference."""
+    """Agreement of both backends for one tower: smallest cosine, largest absolute difference."""
 
     tower: str
     cosine: float
@@ -54,11 +54,11 @@ class Parity:
     Attributes
     ----------
     agreements
-        One a tower, and one a content layer.
+        One per tower and one per content layer.
     same_ranking
-        Whether every probe image has its texts in the same order on both paths.
+        Whether both backends rank the texts of every probe image in the same order.
     smallest_cosine
-        What was demanded.
+        What was required.
     """
 
     agreements: tuple[Agreement, ...]
@@ -68,7 +68,7 @@ class Parity:
     @property
     def holds(self) -> bool:
         """Whether the export may be used."""
-        # A cosine that is not a number is not enough either.
+        # NaN fails as well.
         return self.same_ranking and all(a.cosine >= self.smallest_cosine for a in self.agreements)
 
     def __str__(self) -> str:
@@ -78,12 +78,12 @@ class Parity:
 
 
 def check_parity(reference: Encodes, candidate: Encodes) -> Parity:
-    """Send the probes through both paths.
+    """Run the probes through both backends.
 
     Parameters
     ----------
     reference, candidate
-        PyTorch in single precision, and the export, whose precision decides what is demanded.
+        PyTorch in single precision, and the export, whose precision decides the required agreement.
     """
     views, photos = probes.images(reference.image_size), probes.images(_CONTENT_SIDE, 2)
     images = reference.encode_image(views), candidate.encode_image(views)
@@ -108,6 +108,6 @@ def _unit(rows: Floats) -> NDArray[np.float64]:
 
 
 def _same_ranking(before: NDArray[np.float64], after: NDArray[np.float64], tie: float) -> bool:
-    """Whether no two texts that are apart on one path have changed places on the other."""
+    """Return whether no two texts that one backend separates are in the other order on the other."""
     gaps, others = (cosines[:, :, None] - cosines[:, None] for cosines in (before, after))
     return not bool(((gaps > tie) & (others < 0)).any())

@@ -1,4 +1,4 @@
-"""Brings an export into a cache and holds it against PyTorch: a program of its own, so that its caller needs none.
+"""Exports encoders into a cache and compares them with PyTorch, in a program of its own: callers need no PyTorch.
 
 It reads a task as JSON on standard input and writes the outcome as JSON on standard output.
 """
@@ -16,25 +16,25 @@ from clipstyler.encoders.onnx.providers import SessionOptions
 
 
 class PreparationError(RuntimeError):
-    """The program broke; the message says how."""
+    """The program failed; the message says how."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The outcome for some encoders.
+    """The outcome for one encoder set.
 
     Attributes
     ----------
     directory
-        Of the export; "" where there is none.
+        Of the export; "" if there is none.
     parity
         What the gate found.
     problem
-        Why the export must not be used; "" where it may.
+        Why the export must not be used; "" if it may.
     provider_problem
-        Why the provider that was asked for does not become active; "" where it does.
+        Why the requested provider does not become active; "" if it does.
     replaced
-        What was wrong with an older export that had to be written again.
+        What was wrong with an older export that was replaced.
     """
 
     directory: str = ""
@@ -46,7 +46,7 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is to be prepared: see `SessionOptions`, and `clipstyler.encoders.weights` for `models` (a directory)."""
+    """The task: see `SessionOptions`, and `clipstyler.encoders.weights` for `models` (a directory)."""
 
     name: str
     cache: str
@@ -57,12 +57,12 @@ class Preparation:
 
 
 def prepare(task: Preparation, timeout_s: float) -> Prepared:
-    """Run the program for some encoders, and wait.
+    """Run the program for one encoder set and wait for it.
 
     Raises
     ------
     PreparationError
-        It broke or took too long.
+        It failed or took too long.
     """
     command = [sys.executable, "-m", __name__]
     try:
@@ -78,7 +78,7 @@ def prepare(task: Preparation, timeout_s: float) -> Prepared:
 
 
 def main() -> None:
-    """Carry a task out."""
+    """Run a task."""
     print(json.dumps(asdict(_prepare(Preparation(**json.load(sys.stdin))))))
 
 

@@ -1,4 +1,4 @@
-"""From images to the square views that CLIP sees, without PyTorch; `clipstyler.patches.resize` is its twin there."""
+"""Resizes images to CLIP's square views without PyTorch; `clipstyler.patches.resize` is the PyTorch counterpart."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ Floats = NDArray[np.float32]
 
 
 def views(images: Floats, image_size: int) -> Floats:
-    """Squash whole images to square views, antialiased.
+    """Resize whole images to square views, antialiased; the aspect ratio is not kept.
 
-    Pillow's bilinear filter widens with the scale, as PyTorch's `antialias=True`, which was made after it.
+    Pillow's bilinear filter widens with the scale, like PyTorch's `antialias=True`, which was modeled on it.
 
     Parameters
     ----------
     images
         Float32 (B, 3, H, W), RGB in [0, 1].
     image_size
-        Side of the views; images that have it already are returned as they are.
+        Side of the views; images of that size are returned unchanged.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Probe images made by code and probe texts: the same on every machine, without a file to ship."""
+"""Generated probe images and probe texts: the same on every machine, without files."""
 
 from __future__ import annotations
 

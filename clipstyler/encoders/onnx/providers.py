@@ -1,4 +1,4 @@
-"""Execution providers as data: which are asked for, and the options that each is given for a graph."""
+"""Execution providers: which are requested, and the options of each for a graph."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Shapes = Mapping[str, list[int | str]]
 
 @dataclass(frozen=True)
 class Span:
-    """Sizes of a free dimension that a TensorRT engine is built for: least, the one it is tuned to, most."""
+    """Sizes of a free dimension that a TensorRT engine is built for: minimum, optimum, maximum."""
 
     least: int
     typical: int
@@ -33,13 +33,13 @@ class Span:
 
 
 BATCH = Span(1, 16, 128)
-# Other free dimensions by the names that the export gives them: sides of an image, tokens of a sentence.
+# Other free dimensions, by their names in the export: sides of an image, tokens of a sentence.
 _SPANS = {"height": Span(64, 512, 1024), "width": Span(64, 512, 1024), "length": Span(1, 32, 192)}
 
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """How sessions are made.
+    """Options of sessions.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class SessionOptions:
     Raises
     ------
     ConfigError
-        A provider is unknown or named twice, or there are no threads.
+        A provider is unknown or named twice, or `threads` is less than 1.
     """
 
     providers: tuple[str, ...] = ()
@@ -90,7 +90,7 @@ class Machine:
 
     @classmethod
     def here(cls, gpu: str) -> Machine:
-        """The versions that are installed, and a GPU's name."""
+        """Return the installed versions and the name of a GPU."""
         return cls(gpu, tensorrt_version(), ort.__version__)
 
 
@@ -103,7 +103,7 @@ def tensorrt_version() -> str:
 
 
 def cuda_options(options: SessionOptions) -> dict[str, Any]:
-    """Options of the CUDA provider: full precision, and no search of minutes for the fastest convolution."""
+    """Options of the CUDA provider: full precision, and no minutes-long search for the fastest convolution."""
     return {"device_id": options.device, "cudnn_conv_algo_search": "HEURISTIC", "use_tf32": 0}
 
 
@@ -119,7 +119,7 @@ def tensorrt_options(options: SessionOptions, digest: str, inputs: Shapes, machi
     inputs
         Shapes by input, free dimensions by name.
     machine
-        Engines fit one graph on one GPU under one TensorRT and one ONNX Runtime: any other finds another folder.
+        Engines fit one graph, GPU, TensorRT and ONNX Runtime: each combination has its own folder.
     """
     chosen: dict[str, Any] = {"device_id": options.device, "trt_fp16_enable": options.half}
     for profile, size in (("min", "least"), ("opt", "typical"), ("max", "most")):
@@ -137,7 +137,7 @@ def tensorrt_options(options: SessionOptions, digest: str, inputs: Shapes, machi
 
 
 def engine_folder(cache: Path, digest: str, machine: Machine, half: bool) -> Path:
-    """Where the engine of a graph is kept."""
+    """Return the folder of a graph's engine."""
     key = "\n".join((digest, machine.gpu, machine.tensorrt, machine.onnxruntime, str(half)))
     return cache / "tensorrt" / hashlib.sha256(key.encode()).hexdigest()[:32]
 

@@ -1,4 +1,4 @@
-"""Sessions of ONNX Runtime, opened with the first provider that becomes active and says so itself."""
+"""ONNX Runtime sessions, opened with the first provider that the session reports as active."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _ERRORS_ONLY = 3
 
 
 class ProviderError(RuntimeError):
-    """The provider that was asked for does not become active; the message tells why."""
+    """The requested provider does not become active; the message explains why."""
 
 
 class Opened(NamedTuple):
-    """A session with the providers that it says it uses, the one that computes first, and why others were skipped."""
+    """A session with its active providers, the one that computes first, and why others were skipped."""
 
     session: ort.InferenceSession
     providers: tuple[str, ...]
@@ -41,7 +41,7 @@ def open_session(directory: Path, graph: Graph, options: SessionOptions, precisi
     Raises
     ------
     ProviderError
-        The first provider that was asked for does not become active; nor does any, where none was asked for.
+        The first requested provider does not become active, or none does if none was requested.
     BrokenExportError
         ONNX Runtime cannot read the file.
     """
@@ -53,7 +53,7 @@ def open_session(directory: Path, graph: Graph, options: SessionOptions, precisi
             skipped.append(f"{name}: {reason}")
             continue
         active = tuple(_BY_NAME.get(full, full) for full in session.get_providers())
-        # Only the session knows: a build may have a provider whose libraries are missing here.
+        # Only the session knows: a build may include a provider whose libraries are missing.
         if active[0] == name:
             return Opened(session, active, tuple(skipped))
         skipped.append(f"{name}: ONNX Runtime took {active[0]} instead; is a library of {name} missing?")
@@ -62,11 +62,11 @@ def open_session(directory: Path, graph: Graph, options: SessionOptions, precisi
 
 
 class _UnfitError(Exception):
-    """Why a provider cannot be used."""
+    """A provider cannot be used; the message explains why."""
 
 
 def _chain(name: str, options: SessionOptions, graph: Graph) -> list[Any]:
-    """The provider with its options, and those after it that take the nodes which it does not."""
+    """Return the provider with its options, followed by those that take the nodes it does not support."""
     if NAMES[name] not in ort.get_available_providers():
         raise _UnfitError(f"this build of ONNX Runtime {ort.__version__} does not have it")
     if name == "cpu":
@@ -86,7 +86,7 @@ def _chain(name: str, options: SessionOptions, graph: Graph) -> list[Any]:
 
 
 def _load_libraries() -> None:
-    """Load CUDA and TensorRT from their Python packages, where the loader would not find them."""
+    """Load CUDA and TensorRT from their Python packages if the loader would not find them."""
     ort.preload_dlls()
     with contextlib.suppress(ImportError):
         import tensorrt  # noqa: F401, PLC0415 - importing it loads its libraries
@@ -97,14 +97,14 @@ def _session(path: Path, chain: list[Any], options: SessionOptions, precision: s
     settings.intra_op_num_threads = options.threads
     settings.inter_op_num_threads = 1
     settings.log_severity_level = _ERRORS_ONLY
-    # Threads that wait by spinning would take the CPU from the optimizer.
+    # Spinning threads would take CPU time from the optimizer.
     settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if chain == [NAMES["cpu"]] and precision == "fp16":
         # The last level of optimization crashes on half-precision text towers (seen with ONNX Runtime 1.32).
         settings.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     try:
         return ort.InferenceSession(str(path), settings, providers=chain, enable_fallback=0)
-    except Exception as error:  # ONNX Runtime raises many kinds: of its own, and built-in ones
+    except Exception as error:  # ONNX Runtime raises its own exceptions and built-in ones
         if chain == [NAMES["cpu"]]:
             raise BrokenExportError(f"{path} cannot be read by ONNX Runtime {ort.__version__}: {error}") from error
         raise _UnfitError(str(error)) from error

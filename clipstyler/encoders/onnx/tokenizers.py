@@ -1,4 +1,4 @@
-"""Sentences to the inputs of exported text towers, without PyTorch."""
+"""Tokenizes sentences for exported text towers, without PyTorch."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ CLIP_BPE = "clip-bpe"
 FILE = "tokenizer.json"
 _END = "</w>"
 _START_OF_TEXT, _END_OF_TEXT = "<start_of_text>", "<end_of_text>"
-# How CLIP cuts a text before merging (Radford et al., `simple_tokenizer.py`).
+# How CLIP splits a text before merging (Radford et al., `simple_tokenizer.py`).
 _PIECES = r"<start_of_text>|<end_of_text>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 _VOCABULARY = 49152 - 256 - 2
 
 
 def load(tokenizer: Tokenizer, directory: Path) -> Tokenize:
-    """Make what cuts sentences, as a manifest describes it.
+    """Load the tokenizer that a manifest describes.
 
     Raises
     ------
@@ -47,7 +47,7 @@ def _clip_bpe(file: Path, context_length: int) -> Tokenize:
     from ftfy import fix_text  # noqa: PLC0415
     from tokenizers import Tokenizer as Fast  # noqa: PLC0415
 
-    # Cut here and not by the merges' own engine, whose tables of Unicode are of another version.
+    # Split here and not by the `tokenizers` library, whose Unicode tables are of another version.
     pieces = regex.compile(_PIECES, regex.IGNORECASE)
     merges = Fast.from_file(str(file))
     ids = merges.get_vocab()
@@ -56,7 +56,7 @@ def _clip_bpe(file: Path, context_length: int) -> Tokenize:
     def tokenize(sentences: Sequence[str]) -> tuple[NDArray[np.int64]]:
         table = np.zeros((len(sentences), context_length), np.int64)
         for row, sentence in zip(table, sentences, strict=True):
-            # CLIP mends broken encodings and HTML first, and cuts off so that the end mark stays.
+            # CLIP repairs broken encodings and HTML first, and truncates so that the end token remains.
             plain = html.unescape(html.unescape(fix_text(sentence))).strip()
             words = pieces.findall(" ".join(plain.split()).lower())
             cut = [start, *merges.encode(words, is_pretokenized=True).ids][: context_length - 1]
@@ -67,7 +67,7 @@ def _clip_bpe(file: Path, context_length: int) -> Tokenize:
 
 
 def write_clip_bpe(directory: Path) -> Path:
-    """Write CLIP's merges and vocabulary, which open_clip brings, in the form of the `tokenizers` library."""
+    """Write CLIP's merges and vocabulary, which open_clip includes, in the format of the `tokenizers` library."""
     from tokenizers import Tokenizer as Fast  # noqa: PLC0415
     from tokenizers import models, pre_tokenizers  # noqa: PLC0415
 
@@ -88,7 +88,7 @@ def write_clip_bpe(directory: Path) -> Path:
 
 
 def _byte_letters() -> list[str]:
-    """A printable letter for each byte, in the order in which CLIP's vocabulary begins."""
+    """Return a printable letter for each byte, in the order of CLIP's vocabulary."""
     printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     others = 256 - len(printable)
     return [*map(chr, printable), *(chr(256 + number) for number in range(others))]

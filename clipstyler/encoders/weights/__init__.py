@@ -1,1 +1,1 @@
-"""Weights on disk: where they come from, whether they are what was published, and how they get here."""
+"""Weights on disk: their sources, their digests, and their download."""

@@ -1,4 +1,4 @@
-"""One file over HTTP: resumed where it broke off, and kept only if its digest is right."""
+"""Downloads one file over HTTP: resumes after an interruption, and keeps it only if its digest is right."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Report = Callable[[int, int], None]
 
 _ATTEMPTS = 3
 _TIMEOUT_S = 30.0
-# The hub answers with a redirect that states the SHA-256 of the file to come.
+# The hub answers with a redirect that states the SHA-256 of the file.
 _STATED_BY_HUB = "x-linked-etag"
 _SHA256 = re.compile(r"^[0-9a-f]{64}$")
 _RANGE_NOT_SATISFIABLE = 416
@@ -22,30 +22,30 @@ _PARTIAL_CONTENT = 206
 
 
 class DownloadError(OSError):
-    """A file that could not be fetched; the message names its address and says why."""
+    """A file could not be downloaded; the message names its URL and the reason."""
 
 
 class DigestError(DownloadError):
-    """A file that is not what was published."""
+    """A file differs from the published one."""
 
 
 def ignore_progress(_here: int, _in_all: int) -> None:
-    """Report to nobody."""
+    """Ignore progress."""
 
 
 def download(url: str, target: Path, digest: str = "", report: Report = ignore_progress) -> str:
-    """Fetch a file; what an earlier call left in `target` + ".part" is not fetched again.
+    """Download a file; what an earlier call left in `target` + ".part" is not downloaded again.
 
     Parameters
     ----------
     url
-        Its address; redirects are followed.
+        Its URL; redirects are followed.
     target
-        Where it goes; appears only when it is complete.
+        The target path; appears only when the file is complete.
     digest
-        Its SHA-256 or the beginning of it, if it is known beforehand.
+        Its SHA-256 or the beginning of it, if known ahead of time.
     report
-        Is told of the progress.
+        Receives the progress.
 
     Returns
     -------
@@ -54,9 +54,9 @@ def download(url: str, target: Path, digest: str = "", report: Report = ignore_p
     Raises
     ------
     DigestError
-        It came with another digest than the known one or the one that the server states; nothing is kept.
+        Its digest differs from the known one or the one that the server states; nothing is kept.
     DownloadError
-        It did not come; what came is kept for the next call.
+        The download failed; what arrived is kept for the next call.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
@@ -87,7 +87,7 @@ def sha256(path: Path) -> str:
 
 
 def _fetch(url: str, part: Path, digest: str, report: Report) -> str:
-    """Bring the part up to the whole; returns the digest that the server states, or ""."""
+    """Complete the partial file; returns the digest that the server states, or ""."""
     here = part.stat().st_size if part.is_file() else 0
     # Compressed bytes could not be counted.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={here}-"} if here else {})
@@ -96,7 +96,7 @@ def _fetch(url: str, part: Path, digest: str, report: Report) -> str:
         resumed = response.status_code == _PARTIAL_CONTENT and _starts_at(response, here)
         complete = response.status_code == _RANGE_NOT_SATISFIABLE
         if here and not (digest or stated) and (resumed or complete):
-            # Nothing could tell whether both ends belong to one file.
+            # It would be impossible to check that both parts belong to one file.
             response.close()
             part.unlink()
             return _fetch(url, part, digest, report)

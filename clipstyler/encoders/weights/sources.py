@@ -1,4 +1,4 @@
-"""Where the published weights of encoders are, and the digests that are known of them beforehand."""
+"""Where the encoders' weights are published, and the digests known ahead of time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Remote:
     file
         Its place below the store's root.
     digest
-        SHA-256 in lower-case hexadecimal, or as much of its beginning as the publisher tells; empty if it is not
+        SHA-256 in lower-case hexadecimal, or as much of its beginning as the publisher states; empty if it is not
         known before the download.
     """
 
@@ -36,7 +36,7 @@ class Remote:
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights under a name, and the files that hold them: any one is enough, the first is preferred."""
+    """Weights under a name, and the files that contain them: any one suffices, the first is preferred."""
 
     name: str
     remotes: tuple[Remote, ...]
@@ -71,7 +71,7 @@ def clip(architecture: str, tag: str, url: str, hub: str) -> Weights:
             remotes.append(
                 Remote(f"{HUB}/{repository}/resolve/main/{name}", f"hub/{repository.replace('/', '--')}/{name}")
             )
-    # What can be checked against a digest from elsewhere comes first.
+    # Files with a digest from another source come first.
     return Weights(f"{architecture}:{tag}", tuple(sorted(remotes, key=lambda remote: not remote.digest)))
 
 

@@ -1,4 +1,4 @@
-"""The directory of downloaded weights: every file beside its digest, as `sha256sum -c` reads it."""
+"""The directory of downloaded weights: every file beside its digest, in the format of `sha256sum -c`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from clipstyler.encoders.weights.sources import Remote, Weights
 
 
 def default_directory() -> Path:
-    """Where weights are kept unless another directory is named: the user's cache."""
+    """Return the default directory of weights, in the user's cache."""
     return platformdirs.user_cache_path("clipstyler") / "models"
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A file of weights that is here.
+    """A stored file of weights.
 
     Attributes
     ----------
@@ -30,9 +30,9 @@ class Stored:
     path
         The file.
     digest
-        The SHA-256 that was recorded when it came.
+        The SHA-256 that was recorded when it was stored.
     published
-        What its publisher tells of its digest, or "".
+        What its publisher states of its digest, or "".
     """
 
     name: str
@@ -41,7 +41,7 @@ class Stored:
     published: str
 
     def check(self) -> None:
-        """Hold the file against the recorded digest, and that against the published one.
+        """Compare the file with the recorded digest, and that with the published one.
 
         Raises
         ------
@@ -66,14 +66,14 @@ class Store:
     root
         The directory.
     offline
-        Never ask the network.
+        Never use the network.
     """
 
     root: Path
     offline: bool = False
 
     def find(self, weights: Weights) -> Stored | None:
-        """Weights that are here already, or None."""
+        """Return stored weights, or None."""
         for remote in weights.remotes:
             path = self.root / remote.file
             record = _record(path)
@@ -82,12 +82,12 @@ class Store:
         return None
 
     def obtain(self, weights: Weights, report: Report = ignore_progress) -> Stored:
-        """Weights from here, or else from their publisher.
+        """Return stored weights, or download them.
 
         Raises
         ------
         EncoderUnavailableError
-            They are not here, and cannot be had.
+            They are not stored and cannot be downloaded.
         """
         found = self.find(weights)
         if found:
@@ -117,12 +117,12 @@ class Store:
         )
 
     def adopt(self, weights: Weights, source: Path) -> Stored:
-        """Take weights over from a file, or from a directory that holds it under its published name.
+        """Copy weights from a file, or from a directory that contains it under its published name.
 
         Raises
         ------
         EncoderUnavailableError
-            There is no such file, or it is not what was published.
+            There is no such file, or it differs from the published one.
         """
         file, remote = _matching(weights, source)
         path = self.root / remote.file

@@ -47,6 +47,7 @@ def test_python_examples_run(code: str, tmp_path: Path, server: Server) -> None:
     assert list(tmp_path.glob("*.png"))
 
 
+@pytest.mark.timeout(600)  # on first use npm downloads packages
 @pytest.mark.parametrize("code", blocks("js"))
 def test_node_examples_run(code: str, tmp_path: Path, server: Server) -> None:
     (tmp_path / "proto").symlink_to(ROOT / "proto")

@@ -19,7 +19,6 @@ _FLAGS = {
     "image": "PHOTO",
     "style_text": "TEXT",
     "previews.every_steps": "--preview-every",
-    "previews.max_size": "--preview-size",
     "timeout_s": "--timeout",
 }
 _EXTRAS = {
@@ -28,7 +27,7 @@ _EXTRAS = {
     "training": {"scipy", "sklearn"},
     "teacher": {"all_minilm_l6_v2", "sentence_transformers"},
     "server": {"aiohttp", "grpc_health", "grpc_reflection", "grpc_status", "prometheus_client", "pydantic"}
-    | {"pydantic_settings", "structlog"},
+    | {"alembic", "pydantic_settings", "sqlalchemy", "structlog"},
 }
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from clipstyler_client import Client, Job, Result
+from clipstyler_client import DEFAULT_TARGET, Client, Job, Result
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
@@ -21,7 +21,6 @@ from clipstyler_cli.errors import JobGoesOnError, UsageError, clear_errors
 from clipstyler_cli.files import IMAGE_SUFFIXES, format_of, write_whole
 from clipstyler_cli.progress import Display
 
-DEFAULT_TARGET = "127.0.0.1:50051"
 STATES = "queued, running, succeeded, failed, cancelled"
 app = typer.Typer(no_args_is_help=True, help="List, watch, cancel and download the jobs of a server.")
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from clipstyler_cli.errors import UsageError, clear_errors
@@ -55,9 +56,9 @@ def list_models(
             lines = [f"{m['name']} {m['digest'][:12]}" for m in entry["models"]]
             digests = "\n".join([*lines, entry["note"]] if entry["note"] else lines)
             calibration = entry["calibration"]
-            table.add_row(
-                entry["name"], entry["description"], digests, f"{calibration['threshold']:g}", entry["source_text"]
-            )
+            threshold = f"{calibration['threshold']:g}"
+            cells = (entry["name"], entry["description"], digests, threshold, entry["source_text"])
+            table.add_row(*map(escape, cells))
         Console().print(table)
 
 
@@ -71,7 +72,7 @@ def export(
     opset: Annotated[int | None, typer.Option(help="ONNX operator set, 18 to 20. Default: 18.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the manifest and the parity as JSON.")] = False,
 ) -> None:
-    """Write encoders as ONNX files, and hold them against PyTorch.
+    """Write encoders as ONNX files, and compare them with PyTorch.
 
     Examples
     --------
@@ -81,7 +82,7 @@ def export(
 
       clipstyler models export ViT-B-16:openai --out vit-16-onnx --json
     """
-    with clear_errors(encoders="NAME"), library_errors():
+    with clear_errors(encoder_set="NAME"), library_errors():
         from clipstyler.encoders import registry  # noqa: PLC0415 - heavy, and only used here
         from clipstyler.encoders.onnx.encoders import OnnxEncoders  # noqa: PLC0415
         from clipstyler.encoders.onnx.export import OPSET, export  # noqa: PLC0415
@@ -103,7 +104,9 @@ def export(
 
 
 def _export_table(manifest: Manifest, parity: Parity, out: Path) -> Table:
-    table = Table("file", "bytes", "SHA-256", "cosine", "difference", title=f"{manifest.name}, {manifest.precision}")
+    table = Table(
+        "file", "bytes", "SHA-256", "cosine", "difference", title=escape(f"{manifest.name}, {manifest.precision}")
+    )
     for tower, graph in manifest.graphs.items():
         found = [a for a in parity.agreements if a.tower.startswith(tower)]
         cosine, difference = min(a.cosine for a in found), max(a.difference for a in found)
@@ -144,7 +147,7 @@ def _weights_here(name: str) -> tuple[list[dict[str, str]], str]:
         return [], 'needs pip install "clipstyler[local]"'
     stored = [found for found in map(store.find, wanted) if found]
     missing = [weights.name for weights in wanted if not store.find(weights)]
-    note = f"not here: {', '.join(missing)}; `clipstyler models pull {name}`" if missing else ""
+    note = f"not downloaded: {', '.join(missing)}; `clipstyler models pull {name}`" if missing else ""
     return [{"name": found.name, "digest": found.digest} for found in stored], note
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -30,9 +31,19 @@ def _parameter(option: Option) -> inspect.Parameter:
     flag = option.name.replace("_", "-")
     names = [f"--{flag}/--no-{flag}"] if option.type is bool else [f"--{flag}"]
     panel = _CALIBRATED if option.source is Source.CALIBRATION else _COMPUTATION
-    flag_info = typer.Option(*names, help=f"{option.help}{_default(option)}", rich_help_panel=panel)
+    flag_info = typer.Option(*names, help=f"{option.help}{_range(option)}{_default(option)}", rich_help_panel=panel)
     annotation: Any = Annotated[option.type | None, flag_info]
     return inspect.Parameter(option.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def _range(option: Option) -> str:
+    if issubclass(option.type, StrEnum):
+        return f" One of {', '.join(option.type)}."
+    if option.bounds is None:
+        return ""
+    low, high, above = option.bounds
+    digits = ".0f" if option.type is int and high < 2**53 else "g"
+    return f" Range: {'above ' if above else ''}{low:g} to {high:{digits}}."
 
 
 def _default(option: Option) -> str:

@@ -39,6 +39,7 @@ class Run:
     previews: PreviewOptions = field(default_factory=PreviewOptions)
     timeout_s: float | None = None
     detach: bool = False
+    device: str | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +115,7 @@ def _open(run: Run, photo: bytes, result_format: str, server: str | None, stack:
             options=run.options,
             previews=run.previews,
             result_format=result_format,
+            device=run.device or "cpu",
         )
     else:
         client = stack.enter_context(Client(server))

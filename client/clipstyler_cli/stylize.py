@@ -25,6 +25,7 @@ def command(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What the result should look like.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The result: .png, .jpg or .webp.")],
     server: Annotated[str | None, typer.Option(help="HOST:PORT of a server. Default: compute here.")] = None,
+    device: Annotated[str | None, typer.Option(help="Without a server: cpu, cuda, cuda:1, ... Default: cpu.")] = None,
     source_text: Annotated[str | None, typer.Option(help="What the photo shows. Default: the encoders'.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds that the whole call to a server may take.")] = None,
     detach: Annotated[
@@ -59,7 +60,7 @@ def command(
     """
     asked = cast("StylizeOptions", {name: value for name, value in options.items() if value is not None})
     preview_options = PreviewOptions(every_steps=preview_every, max_size=_PREVIEW_SIZE)
-    run = Run(photo, text, out, source_text, asked, preview_options, timeout, detach)
+    run = Run(photo, text, out, source_text, asked, preview_options, timeout, detach, device)
     keep = Keep(previews, animation, contact_sheet)
     with clear_errors():
         result = stylize(run, keep, Display(Console(stderr=True), quiet), server)

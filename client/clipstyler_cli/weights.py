@@ -1,4 +1,4 @@
-"""`clipstyler models pull | verify`: published weights, brought here and held against what was published."""
+"""`clipstyler models pull | verify`: published weights, downloaded and checked."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
@@ -30,12 +31,12 @@ def pull(
     name: Name,
     source: Annotated[
         Path | None,
-        typer.Option("--from", help="Take the files from here, a file or a directory, instead of the network."),
+        typer.Option("--from", help="Copy from a file or a directory instead of downloading."),
     ] = None,
 ) -> None:
-    """Fetch the weights of encoders, or go on where an earlier fetch broke off, and check their digests.
+    """Download the weights of encoders, resuming an interrupted download, and check their digests.
 
-    They go to CLIPSTYLER_MODELS, by default the user's cache. With CLIPSTYLER_OFFLINE=1 no network is asked.
+    They are stored in CLIPSTYLER_MODELS, by default the user's cache. CLIPSTYLER_OFFLINE=1 disables the network.
 
     Examples
     --------
@@ -45,12 +46,12 @@ def pull(
 
       clipstyler models pull vit-b-32 --from /media/usb/weights
     """
-    with clear_errors(encoders="NAME"), library_errors():
+    with clear_errors(encoder_set="NAME"), library_errors():
         from clipstyler.encoders import registry  # noqa: PLC0415 - heavy, and only used here
 
         store, wanted = local_store(), registry.weights(name)
         if not wanted:
-            print(f"{name}: nothing to fetch, the weights are here already")
+            print(f"{name}: nothing to download, the weights are bundled or local")
         for weights in wanted if source is None else _offered(wanted, source):
             with _progress(weights.name) as report:
                 stored = store.obtain(weights, report) if source is None else store.adopt(weights, source)
@@ -58,24 +59,24 @@ def pull(
 
 
 def _offered(wanted: Sequence[Weights], source: Path) -> Sequence[Weights]:
-    """Those of some weights that a file is; all of them where it is a directory."""
+    """Return the weights that a file is published as; all of them if it is a directory."""
     if not source.exists():
-        raise UsageError(f"--from: {source} is not there")
+        raise UsageError(f"--from: {source} does not exist")
     offered = [weights for weights in wanted if source.is_dir() or source.name in weights.file_names]
     if wanted and not offered:
         known = ", ".join(file for weights in wanted for file in weights.file_names)
-        raise UsageError(f"--from: {source.name} is none of the files that are wanted: {known}")
+        raise UsageError(f"--from: {source.name} is none of the expected files: {known}")
     return offered
 
 
 def verify(
     name: Name,
     golden: Annotated[
-        bool, typer.Option("--golden", help="Also load them: zero-shot order, and PyTorch against ONNX Runtime.")
+        bool, typer.Option("--golden", help="Also load them: classify test images, compare ONNX Runtime with PyTorch.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check weights that are here: their digests, and with --golden the whole chain to zero-shot order and ONNX.
+    """Check the digests of stored weights; with --golden also what they compute, in PyTorch and ONNX Runtime.
 
     Examples
     --------
@@ -85,7 +86,7 @@ def verify(
 
       clipstyler models verify pocket --golden --json
     """
-    with clear_errors(encoders="NAME"), library_errors():
+    with clear_errors(encoder_set="NAME"), library_errors():
         checks = list(_checks(name, golden))
         if as_json:
             print(json.dumps([asdict(check) for check in checks], indent=2))
@@ -106,7 +107,7 @@ def _checks(name: str, golden: bool) -> Iterator[Check]:
     for weights in wanted:
         if not store.find(weights):
             yield verification.Check(
-                f"digest of {weights.name}", False, f"not here: run `clipstyler models pull {name}`"
+                f"digest of {weights.name}", False, f"not downloaded: run `clipstyler models pull {name}`"
             )
     if len(stored) < len(wanted) or not (golden or not wanted):
         return
@@ -119,9 +120,10 @@ def _checks(name: str, golden: bool) -> Iterator[Check]:
 
 
 def _table(name: str, checks: list[Check]) -> Table:
-    table = Table("check", "", "figures", title=name)
+    table = Table("check", "", "details", title=escape(name))
     for check in checks:
-        table.add_row(check.name, "[green]right[/green]" if check.passed else "[red]WRONG[/red]", check.detail)
+        verdict = "[green]passed[/green]" if check.passed else "[red]FAILED[/red]"
+        table.add_row(escape(check.name), verdict, escape(check.detail))
     return table
 
 

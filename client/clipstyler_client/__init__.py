@@ -9,6 +9,7 @@ from clipstyler_client._async.client import AsyncClient
 from clipstyler_client._async.encoders import AsyncEncoders
 from clipstyler_client._async.jobs import AsyncJobs
 from clipstyler_client._async.stream import AsyncStylizationStream
+from clipstyler_client._channel import DEFAULT_TARGET
 from clipstyler_client._encoders import Embeddings, Prediction, TextDirection
 from clipstyler_client._errors import (
     BrokenResultError,
@@ -44,6 +45,7 @@ from clipstyler_client._sync.jobs import Jobs
 from clipstyler_client._sync.stream import StylizationStream
 
 __all__ = [
+    "DEFAULT_TARGET",
     "AsyncClient",
     "AsyncEncoders",
     "AsyncJobs",

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 import grpc
 from google.protobuf.message import DecodeError
-from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[import-untyped]
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
 from clipstyler.v1 import error_pb2
+from clipstyler.v1.names import word_of
 
 _DETAILS = "grpc-status-details-bin"
 
@@ -102,7 +103,7 @@ _KINDS: dict[str, type[StylizeError]] = {
 
 def from_message(error: error_pb2.Error) -> StylizeError:
     """Build the error that a job or a failed event carries."""
-    code = error_pb2.Error.Code.Name(error.code).removeprefix("CODE_")
+    code = word_of(error_pb2.Error.Code.DESCRIPTOR, error.code).upper()
     violations = tuple(FieldViolation(v.field, v.description) for v in error.field_violations)
     delay = error.retry_delay.ToTimedelta().total_seconds() if error.HasField("retry_delay") else None
     return _KINDS.get(code, StylizeError)(code, error.message, error.reason, violations, delay, error.metadata)
@@ -118,13 +119,12 @@ def from_rpc_error(error: grpc.RpcError) -> StylizeError:
                 status.ParseFromString(value)
             except DecodeError:
                 break
-            return _from_status(status)
+            return _from_status(status, error.code().name)
     code = error.code().name
     return _KINDS.get(code, StylizeError)(code, error.details() or code)
 
 
-def _from_status(status: status_pb2.Status) -> StylizeError:
-    code = code_pb2.Code.Name(status.code)
+def _from_status(status: status_pb2.Status, code: str) -> StylizeError:
     info = error_details_pb2.ErrorInfo()
     request = error_details_pb2.BadRequest()
     retry = error_details_pb2.RetryInfo()

@@ -125,8 +125,11 @@ def image_request(name: str, kind: str) -> pb.GetStylizationImageRequest:
 
 
 def upload_messages(photo: Photo) -> Iterator[pb.UploadImageRequest]:
-    """Split a photo into the messages of an upload."""
-    data = photo_bytes(photo)
+    """Split a photo, which is read at once, into the messages of an upload."""
+    return _upload_messages(photo_bytes(photo))
+
+
+def _upload_messages(data: bytes) -> Iterator[pb.UploadImageRequest]:
     header = pb.UploadImageRequest.Header(size_bytes=len(data), sha256=hashlib.sha256(data).digest())
     yield pb.UploadImageRequest(header=header)
     for start in range(0, len(data), UPLOAD_CHUNK_BYTES):

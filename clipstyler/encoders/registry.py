@@ -94,14 +94,12 @@ def load(
     Raises
     ------
     ConfigError
-        The name is unknown.
+        The name is unknown, or there is no such device.
     EncoderUnavailableError
         The weights cannot be obtained or do not fit.
     """
-    import torch  # noqa: PLC0415 - keeps this module light
-
     known = spec(name)
-    place = torch.device(device)
+    place = _place(device)
     if name == BUNDLED:
         return _load_pocket(known, place)
 
@@ -141,6 +139,18 @@ def _architecture(known: EncoderSpec) -> tuple[str, str]:
         return _PAPER
     architecture, _, pretrained = known.name.partition(":")
     return architecture, pretrained
+
+
+def _place(device: str | torch.device) -> torch.device:
+    import torch  # noqa: PLC0415 - keeps this module light
+
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        raise ConfigError("device", f"{device!r} is unknown: use cpu, cuda, cuda:1, ...") from None
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise ConfigError("device", f"{str(device)!r} is not available here: use cpu, or check the CUDA driver")
+    return place
 
 
 def _load_pocket(known: EncoderSpec, device: torch.device) -> EncoderSet:

@@ -68,6 +68,12 @@ def test_help_shows_the_defaults_of_the_configuration() -> None:
         assert f"{preset} {work.steps}" in output
 
 
+def test_help_shows_the_bounds_and_words_of_options() -> None:
+    output = " ".join(call("stylize", "--help").output.replace("│", " ").split())
+    assert "Range: 1 to 100000." in output
+    assert "One of draft, paper." in output
+
+
 def test_version() -> None:
     from clipstyler import __version__
 
@@ -167,6 +173,8 @@ def test_a_photo_that_is_not_there_is_named(tmp_path: Path) -> None:
         ("fire", ["--crop-size", "100"], "--crop-size: a crop of 100 px is larger than the image"),
         ("fire", ["--encoder-set", "nothing"], "--encoder-set: 'nothing' is unknown: use pocket"),
         ("fire", ["--seed", str(2**63)], "--seed: must be at least 0"),
+        ("fire", ["--device", "toaster"], "--device: 'toaster' is unknown: use cpu, cuda"),
+        ("fire", ["--device", "cuda:99"], "--device: 'cuda:99' is not available here"),
     ],
 )
 def test_bad_input_is_refused_here_as_a_server_would(

@@ -104,6 +104,11 @@ def test_cancel_and_delete(client: Client) -> None:
     assert gone.value.code == "NOT_FOUND"
 
 
+def test_a_missing_photo_is_named_before_an_upload(client: Client, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"none\.jpg"):
+        client.jobs.upload(tmp_path / "none.jpg")
+
+
 def test_a_large_photo_is_uploaded_in_pieces(client: Client) -> None:
     large = noise_photo(1200, 900)
     assert len(large) > 3 * 2**20

@@ -31,6 +31,7 @@ from clipstyler_client import (
     StylizeOptions,
     Warning,
 )
+from clipstyler_client._errors import from_message
 
 from clipstyler.v1 import error_pb2, image_pb2, options_pb2, server_service_pb2
 from tests.clients.scripted_server import Event, Script, invalid_steps, ordinary, picture, queue_full, result, serving
@@ -292,3 +293,8 @@ def test_the_result_is_kept_after_the_events() -> None:
         *_, last = stream
         assert stream.result() is last
         assert stream.result() is last
+
+
+def test_a_code_that_a_newer_server_sends_is_still_an_error() -> None:
+    error = from_message(error_pb2.Error(code=99, reason="NEW_REASON", message="something new"))  # type: ignore[arg-type]
+    assert (error.code, error.reason, str(error)) == ("99", "NEW_REASON", "something new")

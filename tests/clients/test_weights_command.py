@@ -54,7 +54,7 @@ def test_weights_are_pulled_listed_and_verified(publisher: Publisher, tmp_path: 
 
 def test_what_is_missing_is_listed_with_the_command_that_fetches_it(publisher: Publisher) -> None:
     listed = {entry["name"]: entry for entry in json.loads(models("list", "--json").output)}
-    assert listed["vit-b-32"]["note"] == "not here: clip:real, vgg19:real; `clipstyler models pull vit-b-32`"
+    assert listed["vit-b-32"]["note"] == "not downloaded: clip:real, vgg19:real; `clipstyler models pull vit-b-32`"
 
 
 def test_weights_are_taken_from_a_directory_without_network(
@@ -77,7 +77,7 @@ def test_weights_are_taken_from_a_directory_without_network(
 
 def test_files_that_cannot_be_taken_are_named(publisher: Publisher, tmp_path: Path) -> None:
     missing = models("pull", "vit-b-32", "--from", tmp_path / "nowhere")
-    assert (missing.exit_code, "nowhere is not there" in missing.output) == (2, True)
+    assert (missing.exit_code, "nowhere does not exist" in missing.output) == (2, True)
     (tmp_path / "other.bin").touch()
     other = models("pull", "vit-b-32", "--from", tmp_path / "other.bin")
     assert (other.exit_code, "clip.pt, vgg19.pth" in other.output) == (2, True)
@@ -102,6 +102,13 @@ def test_a_changed_file_fails_the_verification(publisher: Publisher, tmp_path: P
     first, second = json.loads(outcome.output)
     assert "digest mismatch" in first["detail"]
     assert second["passed"] is True
+
+
+@pytest.mark.parametrize("command", [["pull"], ["verify"], ["export", "--out", "nowhere"]])
+def test_an_unknown_name_is_reported_as_it_was_typed(command: list[str]) -> None:
+    outcome = models(command[0], "nothing", *command[1:])
+    assert outcome.exit_code == 2
+    assert "NAME: 'nothing' is unknown" in outcome.stderr
 
 
 def test_the_golden_check_goes_through_the_whole_chain() -> None:

@@ -9,9 +9,12 @@ import re
 
 import psutil
 import pytest_asyncio
+from clipstyler_server.workers.engine import WorkerState
 from clipstyler_server.workers.optimizer.default import torch_workload
 from PIL import Image
 
+from clipstyler.v1.encoder_service_pb2 import GetTextDirectionRequest
+from clipstyler.v1.encoder_service_pb2_grpc import EncoderServiceStub
 from clipstyler.v1.image_pb2 import IMAGE_FORMAT_PNG
 from clipstyler.v1.options_pb2 import PreviewOptions, StylizationOptions
 from tests.service.conftest import start
@@ -88,3 +91,20 @@ async def test_a_worker_that_was_started_again_gives_the_same_bytes(server):
     await eventually(lambda: not server.app.scheduler.problems(), timeout_s=90)
 
     assert (await server.stylize(asked)).result.image_data == before
+
+
+async def test_neither_an_evaluator_nor_a_cached_direction_changes_a_byte(server, tmp_path):
+    asked = request("stained glass")
+    alone = (await server.stylize(asked)).result.image_data
+    cached = (await server.stylize(asked)).result.image_data
+    measuring = await start(torch_workload, encoder_sets="pocket", evaluator=True, cache_dir=str(tmp_path))
+    try:
+        await eventually(lambda: measuring.app.evaluator.state is WorkerState.READY, 120)
+        stub = EncoderServiceStub(measuring.channel)
+        await stub.GetTextDirection(GetTextDirectionRequest(style_text="stained glass"))
+        beside = (await measuring.stylize(asked)).result
+    finally:
+        await measuring.stop()
+
+    assert beside.result.HasField("quality")
+    assert {alone, cached} == {beside.image_data}

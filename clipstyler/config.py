@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from clipstyler.options import Bounds, ConfigError, Source, Violation, option, options_of
+from clipstyler.options import Bounds, ConfigError, Option, Source, Violation, option, options_of
 
 __all__ = [
     "DEFAULT_PRESET",
@@ -24,6 +24,7 @@ __all__ = [
     "ConfigError",
     "Preset",
     "StylizeConfig",
+    "TemplateSet",
     "TvForm",
     "Violation",
     "Work",
@@ -47,6 +48,13 @@ class AugmentFill(StrEnum):
     CONTEXT = "context"  # the surrounding pixels
 
 
+class TemplateSet(StrEnum):
+    """Prompt templates that a text is embedded with; `clipstyler.prompts.templates` has them."""
+
+    OPENAI_IMAGENET = "openai-imagenet"  # CLIP's 80
+    PLAIN = "plain"  # the text itself
+
+
 class Preset(StrEnum):
     """Amount of work; `PRESETS` has the numbers."""
 
@@ -68,6 +76,12 @@ LARGEST_SEED = 2**63 - 1
 _DRAWN_SEED_BITS = 53  # JSON numbers in JavaScript keep so many
 _SMALLEST_CROP = 8
 _WEIGHT = Bounds(0, 1e7)
+_CALIBRATION_BOUNDS = {
+    "crop_fraction": Bounds(0, 1, above=True),
+    "weight_tv_norm": _WEIGHT,
+    "weight_tv_squared": _WEIGHT,
+    "logit_scale": Bounds(0, 1e4, above=True),
+}
 
 
 def _calibrated(default: Any, help: str, bounds: Bounds | None = None) -> Any:  # noqa: A002 - the field's word for it
@@ -100,7 +114,9 @@ class CalibratedOptions:
         0.0, "Standard deviation of the noise on StyleNet's input; adds texture to flat areas.", Bounds(0, 1)
     )
     warm_up: int = _calibrated(0, "Steps that only reproduce the photo, before the first counted one.", Bounds(0, 1000))
-    template_set: str = _calibrated("openai-imagenet", "Prompt templates: openai-imagenet or plain.")
+    template_set: TemplateSet = _calibrated(  # noqa: RUF009 - a dataclass field
+        TemplateSet.OPENAI_IMAGENET, "Prompt templates."
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,6 +136,11 @@ class Calibration(CalibratedOptions):
         Factor of the cosines in zero-shot classification; CLIP learned 100.
     source_text
         What the photo is called; "a Photo" in the authors' code.
+
+    Raises
+    ------
+    ConfigError
+        Values that cannot be used: all of them in one error.
     """
 
     crop_fraction: float = 0.25
@@ -128,6 +149,17 @@ class Calibration(CalibratedOptions):
     weak_patch_loss: float | None = None
     logit_scale: float = 100.0
     source_text: str = "a Photo"
+
+    def __post_init__(self) -> None:
+        values = asdict(self)
+        violations = check_values(values)
+        for name, bounds in _CALIBRATION_BOUNDS.items():
+            try:
+                Option(name, float, "", bounds, Source.FIXED, None).parse(values[name])
+            except ConfigError as error:
+                violations += error.violations
+        if violations:
+            raise ConfigError.of(violations)
 
     def weight_tv(self, form: TvForm) -> float:
         """Return the weight of the total variation term in a form."""

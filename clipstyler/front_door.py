@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from clipstyler.image_format import ImageFormat
-from clipstyler.imaging import Picture, decode, encode
-from clipstyler.options import ConfigError
+from clipstyler.imaging import Picture, decode, encode, fitted_size
+from clipstyler.options import ConfigError, Violation
 from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_spec
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ SUFFIXES = {
     ".webp": ImageFormat.WEBP,
 }
 """Encodings by the suffix of a file."""
+
+
+# Fields of a spec, by the parameters of `stylize` that set them.
+_PARAMETERS = {"previews.every_steps": "preview_every", "encoder_set": "encoders"}
 
 
 class Options(TypedDict, total=False):
@@ -92,6 +96,8 @@ class Stylization:
         from clipstyler.stylizer import optimize  # noqa: PLC0415 - loads PyTorch
 
         picture = _picture(self._photo)
+        config = self.spec.config
+        config.fitted(*fitted_size(picture.width, picture.height, config.size, config.enlarge))
         encoders = self._encoders.load() if isinstance(self._encoders, _Named) else self._encoders
         for event in optimize(picture, self.spec, encoders, directions=self._directions):
             if isinstance(event, Result):
@@ -128,7 +134,14 @@ class Stylization:
         """
         target = Path(path)
         image_format = _check_target(target, self._photo)
-        target.write_bytes(encode(self.result().image, image_format))
+        data = encode(self.result().image, image_format)
+        # Written beside and renamed: an interrupted write leaves no broken image.
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            part.write_bytes(data)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
         return target
 
 
@@ -171,13 +184,25 @@ def stylize(
     Raises
     ------
     ConfigError
-        Texts and options that cannot be used: all of them in one error.
+        Parameters and options that cannot be used, a missing photo among them: all in one error.
     """
-    loaded = _Named(encoders, device) if isinstance(encoders, str) else encoders
     request = SpecRequest(
         style_text, source_text, options=dict(options), previews={"every_steps": preview_every, "max_size": 4096}
     )
-    spec = resolve_spec(request, {loaded.name: loaded.calibration}, SpecLimits())
+    violations = _photo_violations(photo)
+    loaded: EncoderSet | _Named | None = None
+    try:
+        loaded = _Named(encoders, device) if isinstance(encoders, str) else encoders
+    except ConfigError as error:
+        violations += [Violation("encoders", error.problem)]
+    # Whatever else is wrong can still be found with another calibration.
+    known = loaded or _Named("pocket", device)
+    try:
+        spec = resolve_spec(request, {known.name: known.calibration}, SpecLimits())
+    except ConfigError as error:
+        violations += [Violation(_PARAMETERS.get(name, name), problem) for name, problem in error.violations]
+    if violations or loaded is None:
+        raise ConfigError.of(violations)
     return Stylization(photo, spec, loaded, directions)
 
 
@@ -224,6 +249,14 @@ def _picture(photo: Photo) -> Picture:
     if isinstance(photo, Picture):
         return photo
     return decode(photo if isinstance(photo, bytes) else Path(photo).read_bytes())
+
+
+def _photo_violations(photo: Photo) -> list[Violation]:
+    if not isinstance(photo, str | Path | bytes | Picture):
+        return [Violation("photo", f"must be a path, bytes or a Picture, got {type(photo).__name__}")]
+    if isinstance(photo, str | Path) and not Path(photo).is_file():
+        return [Violation("photo", f"{str(photo)!r} is no file: name an image")]
+    return []
 
 
 def _check_target(target: Path, photo: Photo) -> ImageFormat:

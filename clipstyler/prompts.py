@@ -55,8 +55,10 @@ def check_text(field: str, text: str, max_characters: int = MAX_CHARACTERS) -> s
     Raises
     ------
     ConfigError
-        It is empty or too long, or contains control characters; the error carries the field's name.
+        It is no text, empty or too long, or contains control characters; the error carries the field's name.
     """
+    if not isinstance(text, str):
+        raise ConfigError(field, f"must be a text, got {text!r}")
     if len(text) > max_characters:
         raise ConfigError(field, f"has {len(text)} characters, the limit is {max_characters}: shorten it")
     normal = normalize(text)

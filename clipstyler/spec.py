@@ -126,6 +126,9 @@ def resolve_spec(request: SpecRequest, encoder_sets: Mapping[str, Calibration], 
     """
     violations: list[Violation] = []
     asked = {name: value for name, value in (request.options or {}).items() if value is not None}
+    for name in sorted(set(asked) - set(OPTIONS)):
+        del asked[name]
+        violations.append(Violation(name, f"is unknown: use one of {', '.join(OPTIONS)}"))
     encoder_set = asked.pop("encoder_set", "") or next(iter(encoder_sets))
     if encoder_set not in encoder_sets:
         known = ", ".join(encoder_sets)
@@ -178,6 +181,11 @@ def _previews(asked: Mapping[str, Any], limits: Mapping[str, float]) -> PreviewP
     violations: list[Violation] = []
     values: dict[str, Any] = {}
     for name, value in asked.items():
+        if name not in PREVIEW_OPTIONS:
+            violations.append(Violation(f"previews.{name}", f"is unknown: use one of {', '.join(PREVIEW_OPTIONS)}"))
+            continue
+        if value is None:
+            continue
         declared = PREVIEW_OPTIONS[name]
         if name in limits and declared.bounds:
             declared = declared._replace(bounds=declared.bounds._replace(high=limits[name]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.metadata import version
 from typing import Any, Protocol
 
 import numpy as np
@@ -72,6 +74,16 @@ class InferenceEncoders(Protocol):
     def confidence(self, text: str) -> TextConfidence | None:
         """Return how well a text is known; None if the encoders cannot judge it."""
         ...
+
+
+def runtime_name(*parts: str) -> str:
+    """Name what computes, with the versions of the libraries that determine an embedding beside the backend's own."""
+    return "/".join([*parts, *_versions()])
+
+
+@cache
+def _versions() -> tuple[str, ...]:
+    return tuple(f"{name} {version(name)}" for name in ("clipstyler", "numpy", "open_clip_torch"))
 
 
 def l2_normalize(rows: Floats) -> Floats:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from clipstyler.encoders.base import EncoderSet, SupportsConfidence
 from clipstyler.encoders.description import TextConfidence
+from clipstyler.encoders.inference import runtime_name
 from clipstyler.encoders.onnx import preprocess
 
 Floats = NDArray[np.float32]
@@ -38,11 +39,13 @@ class TorchEncoders:
 
     @property
     def runtime(self) -> str:
-        """The backend with everything else that determines the bits: version; on a CPU, capability and threads."""
+        """The backend with everything else that determines the bits: versions, and the processor."""
         parts = [self.backend, torch.__version__]
         if self._encoders.device.type == "cpu":
             parts += [torch.backends.cpu.get_cpu_capability(), f"{torch.get_num_threads()} threads"]
-        return "/".join(parts)
+        elif self._encoders.device.type == "cuda":
+            parts.append(torch.cuda.get_device_name(self._encoders.device))
+        return runtime_name(*parts)
 
     def views(self, images: Floats) -> Floats:
         """Resize images to the square views that `encode_image` takes."""

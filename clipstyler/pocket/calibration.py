@@ -1,6 +1,6 @@
 """Calibration of the `pocket` encoders. No PyTorch here; `docs/pocket.md` describes how it was determined."""
 
-from clipstyler.config import Calibration
+from clipstyler.config import Calibration, TemplateSet
 
 CALIBRATION = Calibration(
     threshold=0.03,
@@ -17,5 +17,5 @@ CALIBRATION = Calibration(
     weight_tv_norm=1e-3,
     weight_tv_squared=2.5e-5,
     contrast=1.0,
-    template_set="plain",
+    template_set=TemplateSet.PLAIN,
 )

@@ -14,6 +14,7 @@ from clipstyler.config import (
     draw_seed,
     resolve,
 )
+from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
 
 PAPER = Calibration()
 
@@ -123,3 +124,22 @@ def test_a_configuration_is_frozen_and_returns_all_of_its_fields() -> None:
     with pytest.raises(FrozenInstanceError):
         config.steps = 3  # type: ignore[misc]
     assert StylizeConfig(**config.as_dict()) == config
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("threshold", 9), ("template_set", "bad"), ("crop_fraction", 0), ("logit_scale", -1), ("weight_tv_norm", "much")],
+)
+def test_a_calibration_is_checked_when_it_is_read(name: str, value: object) -> None:
+    with pytest.raises(ConfigError, match=name):
+        Calibration(**{name: value})
+
+
+def test_unknown_names_are_listed_with_every_option_there_is() -> None:
+    request = SpecRequest("fire", options={"sed": 1}, previews={"every": 1, "max_size": None})
+    with pytest.raises(ConfigError) as caught:
+        resolve_spec(request, {"paper": Calibration()}, SpecLimits())
+    problems = dict(caught.value.violations)
+    assert set(problems) == {"sed", "previews.every"}
+    assert "seed" in problems["sed"]
+    assert "every_steps" in problems["previews.every"]

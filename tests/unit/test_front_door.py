@@ -75,7 +75,7 @@ def test_every_bad_option_is_named_before_any_work() -> None:
     with pytest.raises(ConfigError) as caught:
         clipstyler.stylize("nowhere.jpg", "", size=3, steps=0, wrong=1)  # type: ignore[call-arg]
     named = {violation.field.removeprefix("options.") for violation in caught.value.violations}
-    assert named == {"style_text", "size", "steps", "wrong"}
+    assert named == {"photo", "style_text", "size", "steps", "wrong"}
 
 
 @pytest.mark.parametrize(
@@ -108,3 +108,32 @@ def test_an_unknown_encoder_set_is_a_clear_error() -> None:
 def test_an_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'stylise'"):
         clipstyler.stylise  # noqa: B018
+
+
+def test_everything_wrong_is_named_by_its_parameter_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        clipstyler.stylize(tmp_path / "none.jpg", None, encoders="no-such-set", preview_every=-1, template_set="bad")  # type: ignore[arg-type]
+    named = {violation.field for violation in caught.value.violations}
+    assert named == {"photo", "style_text", "encoders", "preview_every", "template_set"}
+
+
+def test_a_crop_larger_than_the_photo_is_refused_before_encoders_are_loaded(photo: Path) -> None:
+    stylization = clipstyler.stylize(photo, "fire", encoders="vit-b-32", crop_size=60, size=64, steps=1)
+    with pytest.raises(ConfigError, match="larger than the image"):
+        stylization.result()
+
+
+def test_a_failed_write_leaves_the_older_file(photo: Path, encoders, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = photo.with_name("fire.png")
+    target.write_bytes(b"older")
+
+    def full(_path: Path, _data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    stylization = clipstyler.stylize(photo, "fire", encoders=encoders, **QUICK)
+    stylization.result()
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space"):
+        stylization.save(target)
+    assert target.read_bytes() == b"older"
+    assert sorted(path.name for path in photo.parent.iterdir()) == ["fire.png", "photo.jpg"]

@@ -84,7 +84,7 @@ def test_distillation_targets_hold_the_concepts_of_a_word_and_whether_it_is_know
     assert load_targets(targets).subjects() == ["senate"]
 
 
-def test_a_lesson_for_other_concepts_is_refused(tmp_path: Path) -> None:
+def test_targets_for_other_concepts_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "old.npz"
     np.savez(path, concepts=np.array(["photo"]), words=np.array(["x"]), similarities=np.zeros((1, 1)))
     with pytest.raises(ValueError, match="other concepts"):

@@ -92,7 +92,7 @@ def step(trainer: Trainer, optimizer: torch.optim.Optimizer, seen: Seen, count: 
     partners = photos[torch.randint(len(photos), (count,), generator=trainer.generator)]
     captions = trainer.captions(modifications)
     loss = training_loss(seen.embeddings[chosen], captions, named, partners, torch.tensor(_LOGIT_SCALE))
-    loss = loss + trainer.lesson_loss(captions[0])
+    loss = loss + trainer.distillation_loss(captions[0])
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(trainer.towers["text"].parameters(), 5.0)

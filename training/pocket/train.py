@@ -168,7 +168,7 @@ class Trainer:
         optimizer = torch.optim.AdamW(self.towers["text"].parameters(), self.recipe.rate)
         for _ in range(steps):
             captions = self.captions(self._modifications(_GIBBERISH))
-            loss = caption_loss(captions) + self.lesson_loss(captions[0])
+            loss = caption_loss(captions) + self.distillation_loss(captions[0])
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
@@ -183,7 +183,7 @@ class Trainer:
         embeddings = self.towers["image"](batch.views)
         scale = self.scale.exp().clamp(max=_LARGEST_SCALE)
         loss = training_loss(embeddings, batch.captions, batch.named, batch.partners, scale)
-        loss = loss + self.lesson_loss(batch.captions[0])
+        loss = loss + self.distillation_loss(batch.captions[0])
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.towers.parameters(), 5.0)
@@ -224,7 +224,7 @@ class Trainer:
         embeddings: Tensor = self.towers["text"](*_tokens(sentences))
         return embeddings.reshape(_CAPTION_SETS, -1, embeddings.shape[1])
 
-    def lesson_loss(self, captions: Tensor) -> Tensor:
+    def distillation_loss(self, captions: Tensor) -> Tensor:
         """What the teacher says of other words, and which of all sentences are about something known."""
         if self.targets is None:
             return captions.new_zeros(())
@@ -358,7 +358,7 @@ def parse(
     """Read a recipe from the command line of a tool; the options `but` are not offered."""
     purpose, _, examples = (doc or "").partition("\n\n")
     parser = argparse.ArgumentParser(
-        f"clipstyler pocket {tool}",
+        f"python -m training {tool}",
         None,
         purpose,
         examples,

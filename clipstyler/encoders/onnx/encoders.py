@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from clipstyler.config import Calibration
 from clipstyler.encoders.description import TextConfidence
+from clipstyler.encoders.inference import runtime_name
 from clipstyler.encoders.onnx import manifest, preprocess, tokenizers
 from clipstyler.encoders.onnx.providers import SessionOptions
 from clipstyler.encoders.onnx.sessions import Opened, open_session
@@ -87,8 +88,9 @@ class OnnxEncoders:
 
     @property
     def runtime(self) -> str:
-        """The backend with everything else that determines the bits: the version of ONNX Runtime and the threads."""
-        return f"{self.backend}/{ort.__version__}/{self._threads} threads"
+        """The backend with everything else that determines the bits: versions, threads, and the graph of the texts."""
+        graph = self.manifest.graphs["text"].sha256[:12]
+        return runtime_name(f"onnx-{self.providers['text'][0]}", ort.__version__, f"{self._threads} threads", graph)
 
     def confidence(self, text: str) -> TextConfidence | None:  # noqa: ARG002 - exports cannot judge that
         """Return None: exports do not include the part that judges texts."""

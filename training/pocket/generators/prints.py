@@ -1,4 +1,4 @@
-"""Printed, woven, folded and photographed looks, and workers' manners. See `noise` for the types."""
+"""Printed, woven, folded and photographed looks, and painters' manners. See `noise` for the types."""
 
 from __future__ import annotations
 

@@ -6,7 +6,6 @@ Options have the same names on both sides, so that they are translated by their 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -63,5 +62,5 @@ def _written(message: MessageT, values: Mapping[str, Any]) -> MessageT:
     for field in fields:
         value = values.get(field.name)
         if value is not None:
-            setattr(message, field.name, number_of(field.enum_type, value) if isinstance(value, StrEnum) else value)
+            setattr(message, field.name, number_of(field.enum_type, value) if field.enum_type else value)
     return message

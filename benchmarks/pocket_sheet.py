@@ -87,7 +87,7 @@ def structure_similarity(photo: Array, result: Array) -> float:
 
     Edges are Sobel magnitudes of the slightly blurred luminance, divided by their 99th percentile.
     """
-    return float(structural_similarity(_edges(photo), _edges(result), data_range=1.0))  # type: ignore[no-untyped-call]
+    return float(structural_similarity(_edges(photo), _edges(result), data_range=1.0))
 
 
 def _edges(picture: Array) -> Array:

@@ -134,6 +134,6 @@ class ReferenceRun:
         )
         self.optimizer.zero_grad()
         self.clip.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self.optimizer.step()
         return loss.item()

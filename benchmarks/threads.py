@@ -88,12 +88,12 @@ def measured(setting: Setting, seconds: float) -> float:
 
 def child(threads: int, seconds: float) -> float:
     """Median seconds of a step in this process."""
-    import torch  # noqa: PLC0415 - the processes that only start others do without it
+    import torch  # the processes that only start others do without it
 
-    from benchmarks.step import PHOTO, ours  # noqa: PLC0415
-    from clipstyler.config import Preset  # noqa: PLC0415
-    from clipstyler.encoders.registry import load  # noqa: PLC0415
-    from clipstyler.imaging import decode  # noqa: PLC0415
+    from benchmarks.step import PHOTO, ours
+    from clipstyler.config import Preset
+    from clipstyler.encoders.registry import load
+    from clipstyler.imaging import decode
 
     os.nice(Settings().nice)
     torch.set_num_threads(threads)

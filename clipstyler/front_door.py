@@ -92,8 +92,8 @@ class Stylization:
         return self._events
 
     def _run(self) -> Generator[Event, None, None]:
-        from clipstyler.events import Result  # noqa: PLC0415 - light, and needed here only
-        from clipstyler.stylizer import optimize  # noqa: PLC0415 - loads PyTorch
+        from clipstyler.events import Result  # light, and needed here only
+        from clipstyler.stylizer import optimize  # loads PyTorch
 
         picture = _picture(self._photo)
         config = self.spec.config
@@ -211,7 +211,7 @@ def available_encoders() -> list[str]:
 
     Any `ARCH:PRETRAINED` of open_clip and any directory with weights can be loaded too.
     """
-    from clipstyler.encoders import registry  # noqa: PLC0415
+    from clipstyler.encoders import registry
 
     return [spec.name for spec in registry.catalog()]
 
@@ -226,7 +226,7 @@ def load_encoders(name: str = "pocket", device: str = "cpu") -> EncoderSet:
     EncoderUnavailableError
         The weights cannot be loaded.
     """
-    from clipstyler.encoders import registry  # noqa: PLC0415
+    from clipstyler.encoders import registry
 
     return registry.load(name, device)
 
@@ -235,7 +235,7 @@ class _Named:
     """An encoder set that is loaded when the work begins."""
 
     def __init__(self, name: str, device: str) -> None:
-        from clipstyler.encoders import registry  # noqa: PLC0415
+        from clipstyler.encoders import registry
 
         self.name = name
         self._device = device

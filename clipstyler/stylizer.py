@@ -191,7 +191,7 @@ class RunState:
         for completed in range(1, self.config.warm_up + 1):
             loss = F.l1_loss(self.render(), target)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             yield completed
         self.optimizer.zero_grad(set_to_none=True)
@@ -238,7 +238,7 @@ def step(states: Sequence[RunState]) -> list[StepReport]:
     embeddings = F.normalize(clip.encode_image(everything), dim=1) if len(everything) else _nothing(states[0])
     shares = torch.split(embeddings, [len(view) for view in views])
     outcomes = [s.objective(i, e) for s, i, e in zip(states, images, shares, strict=True)]
-    torch.stack([total for total, _ in outcomes]).sum().backward()  # type: ignore[no-untyped-call]
+    torch.stack([total for total, _ in outcomes]).sum().backward()
     rows: list[list[float]] = torch.stack([row for _, row in outcomes]).tolist()
     if not np.isfinite(rows).all():
         raise FloatingPointError("a loss is not finite: use smaller weights or a smaller learning rate")

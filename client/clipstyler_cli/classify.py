@@ -60,10 +60,10 @@ def command(
 
 
 def _here(photo: bytes, labels: list[str], encoder_set: str | None, device: str) -> tuple[Prediction, ...]:
-    from clipstyler import imaging  # noqa: PLC0415 - heavy, and only used here
-    from clipstyler.encoders import registry  # noqa: PLC0415
-    from clipstyler.encoders.torch_encoders import TorchEncoders  # noqa: PLC0415
-    from clipstyler.evaluation import zero_shot  # noqa: PLC0415
+    from clipstyler import imaging  # heavy, and only used here
+    from clipstyler.encoders import registry
+    from clipstyler.encoders.torch_encoders import TorchEncoders
+    from clipstyler.evaluation import zero_shot
 
     zero_shot.check_labels(labels)
     picture = imaging.decode(photo)

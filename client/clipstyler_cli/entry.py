@@ -6,8 +6,8 @@ import signal
 def main() -> None:
     """Run the command."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from clipstyler.openmp import spin_briefly  # noqa: PLC0415 - after the signal is set
-    from clipstyler_cli.main import app  # noqa: PLC0415
+    from clipstyler.openmp import spin_briefly  # after the signal is set
+    from clipstyler_cli.main import app
 
     spin_briefly()
 

@@ -48,9 +48,9 @@ def stylize_here(
 def library_errors() -> Iterator[None]:
     """Turn the library's errors into those of the client, so that both read alike."""
     with ending_at_once():
-        from clipstyler.encoders.base import EncoderUnavailableError  # noqa: PLC0415 - heavy, and only used here
-        from clipstyler.imaging import ImageError  # noqa: PLC0415
-        from clipstyler.options import ConfigError  # noqa: PLC0415
+        from clipstyler.encoders.base import EncoderUnavailableError  # heavy, and only used here
+        from clipstyler.imaging import ImageError
+        from clipstyler.options import ConfigError
 
     try:
         yield
@@ -74,9 +74,9 @@ def measure(content: bytes, stylized: bytes, text: str, *, encoder_set: str | No
     ConfigError, ImageError, EncoderUnavailableError
         A text, an image or the encoders cannot be used.
     """
-    from clipstyler import prompts  # noqa: PLC0415
-    from clipstyler.config import check_seed  # noqa: PLC0415
-    from clipstyler.encoders import registry  # noqa: PLC0415
+    from clipstyler import prompts
+    from clipstyler.config import check_seed
+    from clipstyler.encoders import registry
 
     name = encoder_set or registry.BUNDLED
     style, source = prompts.check_texts(text, registry.spec(name).calibration.source_text)
@@ -94,9 +94,9 @@ def _run(
     device: str,
 ) -> Iterator[client.Event]:
     with ending_at_once():
-        from clipstyler import imaging, stylizer  # noqa: PLC0415
-        from clipstyler.encoders import registry  # noqa: PLC0415
-        from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec  # noqa: PLC0415
+        from clipstyler import imaging, stylizer
+        from clipstyler.encoders import registry
+        from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
 
     name = options.get("encoder_set") or registry.BUNDLED
     request = SpecRequest(style_text, source_text, dict(options), dict(previews), result_format)
@@ -118,7 +118,7 @@ def _shown(
     event: Any, spec: StylizationSpec, picture: Picture, encoders: EncoderSet, decode_s: float
 ) -> client.Event | None:
     """Translate an event of the library; None for those that a server does not send."""
-    from clipstyler import events  # noqa: PLC0415
+    from clipstyler import events
 
     match event:
         case events.Started() | events.Warning():
@@ -136,7 +136,7 @@ def _shown(
 
 
 def _preview(event: events.Preview[Picture], spec: StylizationSpec) -> client.Preview:
-    from clipstyler.imaging import encoded, shrink  # noqa: PLC0415
+    from clipstyler.imaging import encoded, shrink
 
     image = encoded(shrink(event.image, spec.previews.max_size), spec.previews.format)
     return client.Preview(
@@ -145,7 +145,7 @@ def _preview(event: events.Preview[Picture], spec: StylizationSpec) -> client.Pr
 
 
 def _result(event: events.Result[Picture], photo: Picture, encoders: EncoderSet, decode_s: float) -> client.Result:
-    from clipstyler.imaging import encoded, fit  # noqa: PLC0415
+    from clipstyler.imaging import encoded, fit
 
     spec = event.spec
     begun = time.monotonic()
@@ -170,7 +170,7 @@ def _result(event: events.Result[Picture], photo: Picture, encoders: EncoderSet,
 
 
 def _spec(spec: StylizationSpec) -> client.Spec:
-    from clipstyler.spec import OPTIONS  # noqa: PLC0415
+    from clipstyler.spec import OPTIONS
 
     values = vars(spec.config) | vars(spec)
     options = {name: values[name] for name in OPTIONS}
@@ -184,8 +184,8 @@ def _spec(spec: StylizationSpec) -> client.Spec:
 
 
 def _decoded(data: bytes, field: str) -> Picture:
-    from clipstyler import imaging  # noqa: PLC0415
-    from clipstyler.options import ConfigError  # noqa: PLC0415
+    from clipstyler import imaging
+    from clipstyler.options import ConfigError
 
     try:
         return imaging.decode(data)
@@ -196,9 +196,9 @@ def _decoded(data: bytes, field: str) -> Picture:
 def _quality(
     content: Picture, stylized: Picture, style_text: str, source_text: str, encoders: EncoderSet, seed: int
 ) -> client.QualityReport:
-    from clipstyler.encoders.torch_encoders import TorchEncoders  # noqa: PLC0415
-    from clipstyler.evaluation.metrics import evaluate  # noqa: PLC0415
-    from clipstyler.evaluation.text_directions import text_guidance  # noqa: PLC0415
+    from clipstyler.encoders.torch_encoders import TorchEncoders
+    from clipstyler.evaluation.metrics import evaluate
+    from clipstyler.evaluation.text_directions import text_guidance
 
     measuring = TorchEncoders(encoders)
     guidance = text_guidance(measuring, style_text, source_text, encoders.calibration.template_set)

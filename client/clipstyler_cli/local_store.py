@@ -16,7 +16,7 @@ _YES = {"1", "true", "yes", "on"}
 
 def local_store() -> Store:
     """Return the store at `CLIPSTYLER_MODELS`, else in the user's cache; `CLIPSTYLER_OFFLINE=1` uses no network."""
-    from clipstyler.encoders.weights.store import Store, default_directory  # noqa: PLC0415 - not in a light install
+    from clipstyler.encoders.weights.store import Store, default_directory  # not in a light install
 
     named = os.environ.get(DIRECTORY)
     offline = os.environ.get(OFFLINE, "").strip().lower() in _YES

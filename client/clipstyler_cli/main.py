@@ -27,7 +27,7 @@ app.add_typer(models.app, name="models")
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from clipstyler import __version__  # noqa: PLC0415
+        from clipstyler import __version__
 
         print(__version__)
         raise typer.Exit

@@ -83,12 +83,12 @@ def export(
       clipstyler models export ViT-B-16:openai --out vit-16-onnx --json
     """
     with clear_errors(encoder_set="NAME"), library_errors():
-        from clipstyler.encoders import registry  # noqa: PLC0415 - heavy, and only used here
-        from clipstyler.encoders.onnx.encoders import OnnxEncoders  # noqa: PLC0415
-        from clipstyler.encoders.onnx.export import OPSET, export  # noqa: PLC0415
-        from clipstyler.encoders.onnx.parity import check_parity  # noqa: PLC0415
-        from clipstyler.encoders.onnx.providers import SessionOptions  # noqa: PLC0415
-        from clipstyler.encoders.torch_encoders import TorchEncoders  # noqa: PLC0415
+        from clipstyler.encoders import registry  # heavy, and only used here
+        from clipstyler.encoders.onnx.encoders import OnnxEncoders
+        from clipstyler.encoders.onnx.export import OPSET, export
+        from clipstyler.encoders.onnx.parity import check_parity
+        from clipstyler.encoders.onnx.providers import SessionOptions
+        from clipstyler.encoders.torch_encoders import TorchEncoders
 
         encoders = registry.load(name, store=local_store())
         manifest = export(encoders, out, opset=opset or OPSET, half=fp16)
@@ -116,7 +116,7 @@ def _export_table(manifest: Manifest, parity: Parity, out: Path) -> Table:
 
 
 def _here() -> list[dict[str, Any]]:
-    from clipstyler.encoders import registry  # noqa: PLC0415 - light, but only used here
+    from clipstyler.encoders import registry  # light, but only used here
 
     entries = []
     for spec in registry.catalog():
@@ -137,7 +137,7 @@ def _here() -> list[dict[str, Any]]:
 
 
 def _weights_here(name: str) -> tuple[list[dict[str, str]], str]:
-    from clipstyler.encoders import registry  # noqa: PLC0415
+    from clipstyler.encoders import registry
 
     try:
         if name == registry.BUNDLED:
@@ -152,7 +152,7 @@ def _weights_here(name: str) -> tuple[list[dict[str, str]], str]:
 
 
 def _there(server: str) -> list[dict[str, Any]]:
-    from clipstyler_client import Client  # noqa: PLC0415
+    from clipstyler_client import Client
 
     with Client(server) as client:
         encoders = client.server_info().encoder_sets

@@ -52,9 +52,9 @@ def command(
         "log_level": log_level,
     }
     with clear_errors():
-        from clipstyler_server.app import run  # noqa: PLC0415
-        from clipstyler_server.settings import Settings  # noqa: PLC0415
-        from pydantic import ValidationError  # noqa: PLC0415 - an extra that the light install lacks
+        from clipstyler_server.app import run
+        from clipstyler_server.settings import Settings
+        from pydantic import ValidationError  # an extra that the light install lacks
 
         try:
             settings = Settings(**{name: value for name, value in given.items() if value is not None})

@@ -47,7 +47,7 @@ def pull(
       clipstyler models pull vit-b-32 --from /media/usb/weights
     """
     with clear_errors(encoder_set="NAME"), library_errors():
-        from clipstyler.encoders import registry  # noqa: PLC0415 - heavy, and only used here
+        from clipstyler.encoders import registry  # heavy, and only used here
 
         store, wanted = local_store(), registry.weights(name)
         if not wanted:
@@ -97,8 +97,8 @@ def verify(
 
 
 def _checks(name: str, golden: bool) -> Iterator[Check]:
-    from clipstyler.encoders import registry  # noqa: PLC0415
-    from clipstyler.evaluation import verification  # noqa: PLC0415 - heavy, and only used here
+    from clipstyler.encoders import registry
+    from clipstyler.evaluation import verification  # heavy, and only used here
 
     store = local_store()
     wanted = registry.weights(name)

@@ -200,5 +200,5 @@ def _torchscript_state(checkpoint: Path) -> dict[str, Tensor]:
     """Return the parameters of an OpenAI archive; as it contains programs, only the published file is opened."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # PyTorch's format, chosen by OpenAI
-        state = torch.jit.load(str(checkpoint), map_location="cpu").state_dict()  # type: ignore[no-untyped-call]
+        state = torch.jit.load(str(checkpoint), map_location="cpu").state_dict()
     return {name: value.float() for name, value in state.items() if name not in _OPENAI_EXTRAS}

@@ -103,7 +103,7 @@ def load(
     if name == BUNDLED:
         return _load_pocket(known, place)
 
-    from clipstyler.encoders.weights.store import Store, default_directory  # noqa: PLC0415
+    from clipstyler.encoders.weights.store import Store, default_directory
 
     build = _load_directory if Path(name).is_dir() else _load_pretrained
     return build(known, place, vgg_weights, store or Store(default_directory()))
@@ -122,7 +122,7 @@ def weights(name: str) -> tuple[Weights, ...]:
     known = spec(name)
     if name == BUNDLED or Path(name).is_dir():
         return ()
-    from clipstyler.encoders import open_clip, vgg  # noqa: PLC0415
+    from clipstyler.encoders import open_clip, vgg
 
     architecture, pretrained = _architecture(known)
     clip = () if Path(pretrained).is_file() else (open_clip.weights_of(architecture, pretrained),)
@@ -142,7 +142,7 @@ def _architecture(known: EncoderSpec) -> tuple[str, str]:
 
 
 def _place(device: str | torch.device) -> torch.device:
-    import torch  # noqa: PLC0415 - keeps this module light
+    import torch  # keeps this module light
 
     try:
         place = torch.device(device)
@@ -154,16 +154,16 @@ def _place(device: str | torch.device) -> torch.device:
 
 
 def _load_pocket(known: EncoderSpec, device: torch.device) -> EncoderSet:
-    from clipstyler.encoders.base import EncoderSet  # noqa: PLC0415
-    from clipstyler.pocket import model  # noqa: PLC0415
+    from clipstyler.encoders.base import EncoderSet
+    from clipstyler.pocket import model
 
     clip, content = model.load(device)
     return EncoderSet(known.name, known.description, known.calibration, clip, content, device)
 
 
 def _load_pretrained(known: EncoderSpec, device: torch.device, vgg_weights: str, store: Store) -> EncoderSet:
-    from clipstyler.encoders import open_clip, vgg  # noqa: PLC0415
-    from clipstyler.encoders.base import EncoderSet  # noqa: PLC0415
+    from clipstyler.encoders import open_clip, vgg
+    from clipstyler.encoders.base import EncoderSet
 
     clip = open_clip.load_pretrained(*_architecture(known), device, store)
     content = vgg.load(vgg_weights, device, store)
@@ -171,8 +171,8 @@ def _load_pretrained(known: EncoderSpec, device: torch.device, vgg_weights: str,
 
 
 def _load_directory(known: EncoderSpec, device: torch.device, vgg_weights: str, store: Store) -> EncoderSet:
-    from clipstyler.encoders import open_clip, vgg  # noqa: PLC0415
-    from clipstyler.encoders.base import EncoderSet  # noqa: PLC0415
+    from clipstyler.encoders import open_clip, vgg
+    from clipstyler.encoders.base import EncoderSet
 
     directory = Path(known.name)
     files = [str(directory / name) for name in _VGG_FILES if (directory / name).is_file()]

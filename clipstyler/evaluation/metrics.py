@@ -75,7 +75,7 @@ def content_distance(before: Floats, after: Floats, encoders: InferenceEncoders)
 
 def ssim(before: Floats, after: Floats) -> float:
     """Structural similarity as Wang et al. (2004) have it: Gaussian windows of 1.5 px, mean over the channels."""
-    value = structural_similarity(  # type: ignore[no-untyped-call]
+    value = structural_similarity(
         before[0], after[0], channel_axis=0, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )
     return float(value)

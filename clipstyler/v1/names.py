@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from google.protobuf.descriptor import EnumDescriptor
 
 
@@ -13,8 +15,8 @@ def word_of(enum: EnumDescriptor, number: int) -> str:
     return value.name.removeprefix(_prefix(enum)).lower() if value else str(number)
 
 
-def number_of(enum: EnumDescriptor, word: str) -> int:
-    """Return the value for a word.
+def number_of(enum: EnumDescriptor, word: str) -> Any:
+    """Return the value for a word: an int, which type checkers take for the enum's own type.
 
     Raises
     ------

@@ -4,8 +4,8 @@
 def main() -> None:
     """Serve."""
     # Imported here: the spawned processes import this module too, and need none of it.
-    from clipstyler_server.app import run  # noqa: PLC0415
-    from clipstyler_server.settings import Settings  # noqa: PLC0415
+    from clipstyler_server.app import run
+    from clipstyler_server.settings import Settings
 
     run(Settings())
 

@@ -28,7 +28,7 @@ async def running(server: ServerProcess, name: str) -> None:
     await asyncio.wait([watching])
 
 
-@pytest.mark.skipif(not hasattr(psutil.Process, "rlimit"), reason="limits of other processes need Linux")
+@pytest.mark.skipif(not hasattr(psutil.Process, "rlimit"), reason="needs Linux, to limit another process")
 async def test_a_disk_that_is_full_when_results_come(launch, scale, figures, tmp_path):
     server = await (await launch()).ready()
     audit = JobAudit(server.settings["data_dir"])

@@ -288,7 +288,7 @@ async def serve_until_it_breaks(cache: Path, **changes: object) -> None:
         shutil.rmtree(app.settings.data_path)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="CUDA becomes active here")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA, where the provider is missing")
 async def test_a_provider_that_was_asked_for_and_is_not_there_ends_the_start(cache: Path) -> None:
     with pytest.raises(ServerStartError, match="provider cuda does not become active: "):
         await serve_until_it_breaks(cache, providers="cuda")

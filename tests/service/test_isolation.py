@@ -107,4 +107,7 @@ async def test_neither_an_evaluator_nor_a_cached_direction_changes_a_byte(server
         await measuring.stop()
 
     assert beside.result.HasField("quality")
+    stored = [path.read_bytes() for path in (tmp_path / "directions").rglob("*") if path.is_file()]
+    assert any(b"torch-cpu" in data for data in stored)  # what the optimizer used
+    assert any(b"onnx-cpu" in data for data in stored)  # what the evaluator used
     assert {alone, cached} == {beside.image_data}

@@ -206,7 +206,7 @@ for _ in sys.stdin:
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="the writer forks, to be killed often in little time")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork, to kill a writer often in little time")
 def test_a_writer_killed_a_hundred_times_never_leaves_a_wrong_direction(tmp_path: Path) -> None:
     store, rng = DirectionStore(tmp_path), random.Random(1)
     parent = subprocess.Popen(

@@ -106,8 +106,8 @@ def test_an_unknown_encoder_set_is_a_clear_error() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'stylise'"):
-        clipstyler.stylise  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'restyle'"):
+        clipstyler.restyle  # noqa: B018
 
 
 def test_everything_wrong_is_named_by_its_parameter_at_once(tmp_path: Path) -> None:
@@ -127,7 +127,9 @@ def test_a_failed_write_leaves_the_older_file(photo: Path, encoders, monkeypatch
     target = photo.with_name("fire.png")
     target.write_bytes(b"older")
 
-    def full(_path: Path, _data: bytes) -> int:
+    def full(path: Path, data: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(data[:10])
         raise OSError(28, "No space left on device")
 
     stylization = clipstyler.stylize(photo, "fire", encoders=encoders, **QUICK)

@@ -147,7 +147,7 @@ def watercolor(rng: Generator, photo: Array) -> Array:
     """Thin washes on white paper: flat shapes, dark rims, blooms, granulation."""
     size = len(photo)
     strength = float(rng.uniform(0.1, 0.3))
-    flat: Array = denoise_tv_chambolle(photo, strength, channel_axis=2, max_num_iter=30)  # type: ignore[no-untyped-call]
+    flat: Array = denoise_tv_chambolle(photo, strength, channel_axis=2, max_num_iter=30)
     bleed = (clouds(rng, size, 5, 0.6) - 0.5) * rng.uniform(0.15, 0.4)
     wash = unit(saturated(flat, rng.uniform(1, 1.7)) ** rng.uniform(0.5, 0.8) + bleed[..., None])
     rim = outlines(flat, 1) * rng.uniform(0.1, 0.35)

@@ -75,7 +75,7 @@ def train(data: Path, recipe: Recipe) -> Judge:
             views = augmented(bank[chosen].float() / 255, generator)
             loss = F.cross_entropy(judge(views), numbers[chosen], label_smoothing=0.05)
             optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             schedule.step()
     return judge.eval().requires_grad_(False)

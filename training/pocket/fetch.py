@@ -58,7 +58,7 @@ def bundled_photos() -> Iterator[tuple[str, Image.Image]]:
     """Names and photos that scikit-image and scikit-learn bring along."""
     for name in ("astronaut", "chelsea", "coffee", "rocket", "camera"):
         yield name, Image.fromarray(getattr(data, name)())
-    yield "motorcycle", Image.fromarray(data.stereo_motorcycle()[0])  # type: ignore[no-untyped-call]
+    yield "motorcycle", Image.fromarray(data.stereo_motorcycle()[0])
     for name in ("china", "flower"):
         yield name, Image.fromarray(np.asarray(load_sample_image(f"{name}.jpg")))
 

@@ -94,7 +94,7 @@ def step(trainer: Trainer, optimizer: torch.optim.Optimizer, seen: Seen, count: 
     loss = training_loss(seen.embeddings[chosen], captions, named, partners, torch.tensor(_LOGIT_SCALE))
     loss = loss + trainer.distillation_loss(captions[0])
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     nn.utils.clip_grad_norm_(trainer.towers["text"].parameters(), 5.0)
     optimizer.step()
     return float(loss.detach())

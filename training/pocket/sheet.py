@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _photo(path: Path | None) -> NDArray[np.uint8]:
     if path is None:
-        from training.pocket.photos import held_out_photos  # noqa: PLC0415 - one's own photo needs no scikit-image
+        from training.pocket.photos import held_out_photos  # one's own photo needs no scikit-image
 
         return np.asarray(held_out_photos()[0] * 255, np.uint8)
     return np.asarray(Image.open(path).convert("RGB"), np.uint8)

@@ -74,8 +74,8 @@ def lemmas(folder: Path) -> list[str]:
 
 def embed(sentences: Sequence[str]) -> Array:
     """The teacher's embeddings, normalized: float32 (len(sentences), 384)."""
-    from all_minilm_l6_v2 import get_model_path  # noqa: PLC0415 - needed for making targets only
-    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+    from all_minilm_l6_v2 import get_model_path  # needed for making targets only
+    from sentence_transformers import SentenceTransformer
 
     with tempfile.TemporaryDirectory() as folder:
         model = SentenceTransformer(str(get_model_path(folder)), device="cpu")

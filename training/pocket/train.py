@@ -170,7 +170,7 @@ class Trainer:
             captions = self.captions(self._modifications(_GIBBERISH))
             loss = caption_loss(captions) + self.distillation_loss(captions[0])
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
 
     def step(self, number: int, bank: Bank) -> tuple[float, float]:
@@ -185,7 +185,7 @@ class Trainer:
         loss = training_loss(embeddings, batch.captions, batch.named, batch.partners, scale)
         loss = loss + self.distillation_loss(batch.captions[0])
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.towers.parameters(), 5.0)
         self.optimizer.step()
         self.follow(number)

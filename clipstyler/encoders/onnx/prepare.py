@@ -83,17 +83,17 @@ def main() -> None:
 
 
 def _prepare(task: Preparation) -> Prepared:
-    import torch  # noqa: PLC0415 - importing this module is light: the caller does
-    from filelock import FileLock  # noqa: PLC0415
+    import torch  # importing this module is light: the caller does
+    from filelock import FileLock
 
-    from clipstyler.encoders import registry  # noqa: PLC0415
-    from clipstyler.encoders.base import EncoderUnavailableError  # noqa: PLC0415
-    from clipstyler.encoders.onnx.encoders import OnnxEncoders  # noqa: PLC0415
-    from clipstyler.encoders.onnx.export import OPSET, export  # noqa: PLC0415
-    from clipstyler.encoders.onnx.parity import check_parity  # noqa: PLC0415
-    from clipstyler.encoders.onnx.sessions import ProviderError  # noqa: PLC0415
-    from clipstyler.encoders.torch_encoders import TorchEncoders  # noqa: PLC0415
-    from clipstyler.encoders.weights.store import Store, default_directory  # noqa: PLC0415
+    from clipstyler.encoders import registry
+    from clipstyler.encoders.base import EncoderUnavailableError
+    from clipstyler.encoders.onnx.encoders import OnnxEncoders
+    from clipstyler.encoders.onnx.export import OPSET, export
+    from clipstyler.encoders.onnx.parity import check_parity
+    from clipstyler.encoders.onnx.sessions import ProviderError
+    from clipstyler.encoders.torch_encoders import TorchEncoders
+    from clipstyler.encoders.weights.store import Store, default_directory
 
     torch.set_num_threads(task.threads)
     cache = Path(task.cache)

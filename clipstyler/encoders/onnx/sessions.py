@@ -89,7 +89,7 @@ def _load_libraries() -> None:
     """Load CUDA and TensorRT from their Python packages if the loader would not find them."""
     ort.preload_dlls()
     with contextlib.suppress(ImportError):
-        import tensorrt  # noqa: F401, PLC0415 - importing it loads its libraries
+        import tensorrt  # noqa: F401 - importing it loads its libraries
 
 
 def _session(path: Path, chain: list[Any], options: SessionOptions, precision: str) -> ort.InferenceSession:

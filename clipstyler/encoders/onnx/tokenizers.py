@@ -33,7 +33,7 @@ def load(tokenizer: Tokenizer, directory: Path) -> Tokenize:
     BrokenExportError
         Its kind is unknown.
     """
-    from clipstyler.pocket import tokenizer as pocket  # noqa: PLC0415 - one of several
+    from clipstyler.pocket import tokenizer as pocket  # one of several
 
     if tokenizer.kind == pocket.NAME:
         return pocket.tokenize
@@ -43,9 +43,9 @@ def load(tokenizer: Tokenizer, directory: Path) -> Tokenize:
 
 
 def _clip_bpe(file: Path, context_length: int) -> Tokenize:
-    import regex  # noqa: PLC0415 - these are CLIP's only
-    from ftfy import fix_text  # noqa: PLC0415
-    from tokenizers import Tokenizer as Fast  # noqa: PLC0415
+    import regex  # these are CLIP's only
+    from ftfy import fix_text
+    from tokenizers import Tokenizer as Fast
 
     # Split here and not by the `tokenizers` library, whose Unicode tables are of another version.
     pieces = regex.compile(_PIECES, regex.IGNORECASE)
@@ -68,8 +68,8 @@ def _clip_bpe(file: Path, context_length: int) -> Tokenize:
 
 def write_clip_bpe(directory: Path) -> Path:
     """Write CLIP's merges and vocabulary, which open_clip includes, in the format of the `tokenizers` library."""
-    from tokenizers import Tokenizer as Fast  # noqa: PLC0415
-    from tokenizers import models, pre_tokenizers  # noqa: PLC0415
+    from tokenizers import Tokenizer as Fast
+    from tokenizers import models, pre_tokenizers
 
     package = importlib.util.find_spec("open_clip")
     if package is None or package.origin is None:

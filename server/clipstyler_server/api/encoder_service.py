@@ -58,10 +58,10 @@ class EncoderService(EncoderServiceServicer):
         self._decoder = decoder
         self._directions = directions
 
-    async def EncodeText(  # noqa: N802 - the contract's names, here and below
+    async def EncodeText(
         self,
         request: pb.EncodeTextRequest,
-        context: ServicerContext[pb.EncodeTextRequest, pb.EncodeTextResponse],  # noqa: ARG002 - not needed
+        context: ServicerContext[pb.EncodeTextRequest, pb.EncodeTextResponse],
     ) -> pb.EncodeTextResponse:
         """Embed texts."""
         check = _Violations()
@@ -73,10 +73,10 @@ class EncoderService(EncoderServiceServicer):
         rows = await self._evaluator.ask(EncodeTexts(facts.name, tuple(texts)))
         return pb.EncodeTextResponse(embeddings=_embeddings(rows), encoder=_info(facts))
 
-    async def EncodeImage(  # noqa: N802
+    async def EncodeImage(
         self,
         request: pb.EncodeImageRequest,
-        context: ServicerContext[pb.EncodeImageRequest, pb.EncodeImageResponse],  # noqa: ARG002
+        context: ServicerContext[pb.EncodeImageRequest, pb.EncodeImageResponse],
     ) -> pb.EncodeImageResponse:
         """Embed images."""
         check = _Violations()
@@ -87,10 +87,10 @@ class EncoderService(EncoderServiceServicer):
         rows = await self._evaluator.ask(EncodeImages(facts.name, tuple(pictures)))
         return pb.EncodeImageResponse(embeddings=_embeddings(rows), encoder=_info(facts))
 
-    async def GetTextDirection(  # noqa: N802
+    async def GetTextDirection(
         self,
         request: pb.GetTextDirectionRequest,
-        context: ServicerContext[pb.GetTextDirectionRequest, pb.GetTextDirectionResponse],  # noqa: ARG002
+        context: ServicerContext[pb.GetTextDirectionRequest, pb.GetTextDirectionResponse],
     ) -> pb.GetTextDirectionResponse:
         """Return a text direction."""
         check = _Violations()
@@ -102,10 +102,10 @@ class EncoderService(EncoderServiceServicer):
             direction=pb.Embedding(values=direction.tolist()), templates=facts.templates, encoder=_info(facts)
         )
 
-    async def ClassifyImage(  # noqa: N802
+    async def ClassifyImage(
         self,
         request: pb.ClassifyImageRequest,
-        context: ServicerContext[pb.ClassifyImageRequest, pb.ClassifyImageResponse],  # noqa: ARG002
+        context: ServicerContext[pb.ClassifyImageRequest, pb.ClassifyImageResponse],
     ) -> pb.ClassifyImageResponse:
         """Rank labels by how well they describe an image."""
         check = _Violations()
@@ -117,10 +117,10 @@ class EncoderService(EncoderServiceServicer):
         predictions = [pb.ClassifyImageResponse.Prediction(label=label, probability=share) for label, share in ranked]
         return pb.ClassifyImageResponse(predictions=predictions, encoder=_info(facts))
 
-    async def EvaluateStylization(  # noqa: N802
+    async def EvaluateStylization(
         self,
         request: pb.EvaluateStylizationRequest,
-        context: ServicerContext[pb.EvaluateStylizationRequest, pb.EvaluateStylizationResponse],  # noqa: ARG002
+        context: ServicerContext[pb.EvaluateStylizationRequest, pb.EvaluateStylizationResponse],
     ) -> pb.EvaluateStylizationResponse:
         """Measure a stylized image."""
         check = _Violations()

@@ -42,10 +42,10 @@ class ServerService(ServerServiceServicer):
         self._evaluator = evaluator
         self._start = datetime.now(UTC)
 
-    async def GetServerInfo(  # noqa: N802 - the contract's name
+    async def GetServerInfo(
         self,
-        request: pb.GetServerInfoRequest,  # noqa: ARG002 - empty
-        context: ServicerContext[pb.GetServerInfoRequest, pb.GetServerInfoResponse],  # noqa: ARG002 - not needed
+        request: pb.GetServerInfoRequest,
+        context: ServicerContext[pb.GetServerInfoRequest, pb.GetServerInfoResponse],
     ) -> pb.GetServerInfoResponse:
         """Return version, limits, encoder sets, devices and the queue."""
         engine, queue = self._scheduler.engine, self._scheduler.queue

@@ -76,9 +76,7 @@ class StylizationService(StylizationServiceServicer):
         self._uploads = uploads
         self._metrics = metrics
 
-    async def Stylize(  # noqa: N802 - the contract's name, here and below
-        self, request: pb.StylizeRequest, context: Context
-    ) -> AsyncIterator[pb.StylizeResponse]:
+    async def Stylize(self, request: pb.StylizeRequest, context: Context) -> AsyncIterator[pb.StylizeResponse]:
         """Stylize one photo for the duration of the call."""
         asked = read_one_shot(request, context.time_remaining())
         job = await self._admission.admit(asked, Caller(read_client(context), one_shot=True))
@@ -94,7 +92,7 @@ class StylizationService(StylizationServiceServicer):
         finally:
             job.unsubscribe(subscription)
 
-    async def CreateStylization(  # noqa: N802
+    async def CreateStylization(
         self, request: pb.CreateStylizationRequest, context: Context
     ) -> pb.CreateStylizationResponse:
         """Create a durable job, once per request id."""
@@ -103,18 +101,18 @@ class StylizationService(StylizationServiceServicer):
         job_id = await self._catalog.create_idempotent(asked, create)
         return pb.CreateStylizationResponse(stylization=await self._describe(job_id))
 
-    async def GetStylization(  # noqa: N802
+    async def GetStylization(
         self,
         request: pb.GetStylizationRequest,
-        context: Context,  # noqa: ARG002 - not needed, here and below
+        context: Context,
     ) -> pb.GetStylizationResponse:
         """Get a job."""
         return pb.GetStylizationResponse(stylization=await self._describe(read_stylization_name(request.name)))
 
-    async def ListStylizations(  # noqa: N802
+    async def ListStylizations(
         self,
         request: pb.ListStylizationsRequest,
-        context: Context,  # noqa: ARG002
+        context: Context,
     ) -> pb.ListStylizationsResponse:
         """List jobs, newest first. A page is cut short if its message would become too large."""
         query = read_page(request)
@@ -129,10 +127,10 @@ class StylizationService(StylizationServiceServicer):
             response.stylizations.append(message)
         return response
 
-    async def WatchStylization(  # noqa: N802
+    async def WatchStylization(
         self,
         request: pb.WatchStylizationRequest,
-        context: Context,  # noqa: ARG002
+        context: Context,
     ) -> AsyncIterator[pb.WatchStylizationResponse]:
         """Stream the events of a job."""
         job_id = read_stylization_name(request.name)
@@ -154,39 +152,39 @@ class StylizationService(StylizationServiceServicer):
         finally:
             job.unsubscribe(subscription)
 
-    async def CancelStylization(  # noqa: N802
+    async def CancelStylization(
         self,
         request: pb.CancelStylizationRequest,
-        context: Context,  # noqa: ARG002
+        context: Context,
     ) -> pb.CancelStylizationResponse:
         """Cancel a job."""
         job_id = read_stylization_name(request.name)
         await self._catalog.cancel(job_id)
         return pb.CancelStylizationResponse(stylization=await self._describe(job_id))
 
-    async def DeleteStylization(  # noqa: N802
+    async def DeleteStylization(
         self,
         request: pb.DeleteStylizationRequest,
-        context: Context,  # noqa: ARG002
+        context: Context,
     ) -> pb.DeleteStylizationResponse:
         """Delete a finished job and its images."""
         await self._catalog.delete(read_stylization_name(request.name))
         return pb.DeleteStylizationResponse()
 
-    async def GetStylizationImage(  # noqa: N802
+    async def GetStylizationImage(
         self,
         request: pb.GetStylizationImageRequest,
-        context: Context,  # noqa: ARG002
+        context: Context,
     ) -> AsyncIterator[pb.GetStylizationImageResponse]:
         """Stream an image of a job."""
         image = await self._image(read_stylization_name(request.name), read_image_kind(request))
         for part in image_parts(image):
             yield part
 
-    async def UploadImage(  # noqa: N802
+    async def UploadImage(
         self,
         request_iterator: AsyncIterator[pb.UploadImageRequest],
-        context: Context,  # noqa: ARG002
+        context: Context,
     ) -> pb.UploadImageResponse:
         """Receive a large photo in parts."""
         photo = await receive(request_iterator, self._settings.max_image_bytes)

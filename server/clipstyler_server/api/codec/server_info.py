@@ -36,7 +36,7 @@ def preset_messages() -> list[ServerInfo.PresetInfo]:
     """List what the presets set."""
     return [
         ServerInfo.PresetInfo(
-            preset=number_of(Preset.DESCRIPTOR, preset),  # type: ignore[arg-type]
+            preset=number_of(Preset.DESCRIPTOR, preset),
             **work._asdict(),
         )
         for preset, work in PRESETS.items()

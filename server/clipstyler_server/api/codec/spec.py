@@ -39,7 +39,7 @@ def spec_message(spec: StylizationSpec) -> SpecMessage:
         source_text=spec.source_text,
         options=options_message(resolved),
         previews=_written(PreviewOptions(), vars(spec.previews)),
-        result_format=number_of(_IMAGE_FORMAT, spec.result_format),  # type: ignore[arg-type]
+        result_format=number_of(_IMAGE_FORMAT, spec.result_format),
     )
 
 

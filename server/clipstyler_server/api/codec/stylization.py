@@ -27,7 +27,7 @@ def stylization_message(job: JobDescription, retention_s: float) -> pb.Stylizati
         name=stylization_name(record.id),
         spec=spec_message(job.spec),
         priority=record.priority,  # type: ignore[arg-type]
-        state=number_of(pb.Stylization.State.DESCRIPTOR, record.state),  # type: ignore[arg-type]
+        state=number_of(pb.Stylization.State.DESCRIPTOR, record.state),
         step=job.step,
         attempt_count=record.attempts,
     )
@@ -90,9 +90,9 @@ def quality_message(quality: QualityReport) -> pb.QualityReport:
     return pb.QualityReport(**asdict(quality))
 
 
-def cancel_reason(reason: CancelReason) -> pb.Stylization.CancelReason.ValueType:
+def cancel_reason(reason: CancelReason) -> Any:
     """Translate why a job was cancelled."""
-    return number_of(pb.Stylization.CancelReason.DESCRIPTOR, reason)  # type: ignore[return-value]
+    return number_of(pb.Stylization.CancelReason.DESCRIPTOR, reason)
 
 
 def _timings(timings: Timings) -> pb.StylizationResult.Timings:

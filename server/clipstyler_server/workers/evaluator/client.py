@@ -28,7 +28,7 @@ _RETRY_S = 2.0
 
 def _run(connection: Any, options: EvaluatorOptions) -> None:
     # Imported in the process: the front process never loads ONNX Runtime.
-    from clipstyler_server.workers.evaluator import process  # noqa: PLC0415
+    from clipstyler_server.workers.evaluator import process
 
     process.main(connection, options)
 

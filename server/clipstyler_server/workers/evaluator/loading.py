@@ -63,13 +63,13 @@ def load_encoders(name: str, options: EvaluatorOptions) -> LoadedEncoders:
 
 
 def _with_torch(name: str, options: EvaluatorOptions) -> InferenceEncoders:
-    import torch  # noqa: PLC0415 - only where there is no other way
+    import torch  # only where there is no other way
 
-    from clipstyler.encoders import registry  # noqa: PLC0415
-    from clipstyler.encoders.base import EncoderUnavailableError  # noqa: PLC0415
-    from clipstyler.encoders.torch_encoders import TorchEncoders  # noqa: PLC0415
-    from clipstyler.encoders.weights.store import Store, default_directory  # noqa: PLC0415
-    from clipstyler.options import ConfigError  # noqa: PLC0415
+    from clipstyler.encoders import registry
+    from clipstyler.encoders.base import EncoderUnavailableError
+    from clipstyler.encoders.torch_encoders import TorchEncoders
+    from clipstyler.encoders.weights.store import Store, default_directory
+    from clipstyler.options import ConfigError
 
     torch.set_num_threads(options.threads)
     try:

@@ -7,6 +7,6 @@ from clipstyler_server.workers.optimizer.workload import OptimizerOptions, Workl
 
 def torch_workload(options: OptimizerOptions) -> Workload:
     """Load the algorithm; called in the optimizer process, which imports PyTorch."""
-    from clipstyler_server.workers.optimizer.torch_workload import TorchWorkload  # noqa: PLC0415
+    from clipstyler_server.workers.optimizer.torch_workload import TorchWorkload
 
     return TorchWorkload(options)

@@ -10,6 +10,7 @@ import signal
 from collections.abc import Coroutine
 from typing import Any
 
+from clipstyler_server.api.health_service import HealthService
 from clipstyler_server.api.server import ENCODER_SERVICE, SERVER_SERVICE, STYLIZATION_SERVICE, ApiServer
 from clipstyler_server.errors import ServiceError
 from clipstyler_server.jobs.admission import Admission
@@ -88,7 +89,8 @@ class App:
         self.retention = Retention(
             self.storage, Limits(settings.retention_s, settings.retention_bytes), settings.retention_interval_s
         )
-        self.health = Health(self._health_checks(), self.changes)
+        self.health_service = HealthService()
+        self.health = Health(self._health_checks(), self.changes, self.health_service.set)
         self.pages = HttpPages(self.metrics, self.health)
         self.api = self._api()
         self.grpc_address = self.http_address = ""
@@ -117,7 +119,7 @@ class App:
         if self.evaluator:
             directions = DirectionLookup(self.evaluator, self.settings.direction_cache_bytes, self.metrics)
             api.add_encoders(self.evaluator, self.decoder, directions)
-        api.add_health(self.health.servicer)
+        api.add_health(self.health_service)
         return api
 
     async def start(self) -> None:

@@ -108,6 +108,31 @@ class Settings(BaseSettings):
         description="Maximum side of a preview; 768 px fit into any message.",
     )
 
+    caller_share: float = Field(
+        default=0.75,
+        gt=0,
+        le=1,
+        description="Largest fraction of a bound that one address may take; 1 behind a proxy that hides addresses.",
+    )
+    max_calls: int = Field(default=4096, ge=8, le=100_000, description="Maximum number of open calls.")
+    max_incoming_bytes: int = Field(
+        default=128 * MIB,
+        ge=0,
+        description="Bytes of requests with photos that may arrive at the same time; others wait. At least one fits.",
+    )
+    max_outgoing_bytes: int = Field(
+        default=64 * MIB, ge=0, description="Bytes of large responses that may wait for their readers; others wait."
+    )
+    receive_timeout_s: float = Field(
+        default=60, gt=0, le=3600, description="Seconds in which a request, or a part of an upload, must arrive."
+    )
+    upload_timeout_s: float = Field(
+        default=600, gt=0, le=86_400, description="Seconds in which a whole upload must arrive."
+    )
+    write_timeout_s: float = Field(
+        default=60, gt=0, le=3600, description="Seconds in which a caller must read a response that was sent."
+    )
+
     data_dir: str = Field(default="", description="Directory of jobs and images; empty: the user's data directory.")
     database_url: str = Field(
         default="", description="SQLAlchemy URL of a PostgreSQL database; empty: SQLite in the data directory."
@@ -177,6 +202,11 @@ class Settings(BaseSettings):
     def image_limits(self) -> Limits:
         """Limits of a photo."""
         return Limits(self.max_image_bytes, self.max_image_pixels)
+
+    @property
+    def max_request_bytes(self) -> int:
+        """Bytes of the largest request: a photo, and what is said about it."""
+        return self.max_image_bytes + MIB
 
     @property
     def optimizer_threads(self) -> int:

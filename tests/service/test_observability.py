@@ -11,7 +11,6 @@ import grpc
 import pytest
 from clipstyler_server.api.server import ENCODER_SERVICE, SERVER_SERVICE, STYLIZATION_SERVICE
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.service.harness import eventually, reason, request
@@ -38,16 +37,6 @@ async def test_the_server_describes_itself(server):
     assert (worker.device, worker.provider, worker.thread_count) == ("cpu", "scripted", 1)
     assert info.limits.max_message_bytes == 3 * 2**20
     assert info.limits.max_preview_size == 512
-
-
-async def test_reflection_lists_every_service(server):
-    stub = reflection_pb2_grpc.ServerReflectionStub(server.channel)
-    call = stub.ServerReflectionInfo(iter([reflection_pb2.ServerReflectionRequest(list_services="")]))
-    answer = await call.read()
-    call.cancel()
-
-    names = {service.name for service in answer.list_services_response.service}
-    assert names == {*SERVICES, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"}
 
 
 @pytest.mark.parametrize("service", ["", STYLIZATION_SERVICE, SERVER_SERVICE])

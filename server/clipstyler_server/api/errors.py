@@ -22,6 +22,12 @@ _MAX_VIOLATIONS = 12
 
 CODES: Mapping[Reason, grpc.StatusCode] = {
     Reason.INVALID_FIELD: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.UNDECODABLE_REQUEST: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.REQUEST_TIMEOUT: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Reason.SLOW_READER: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Reason.TOO_MANY_CALLS: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.UNKNOWN_METHOD: grpc.StatusCode.UNIMPLEMENTED,
+    Reason.UNKNOWN_SERVICE: grpc.StatusCode.NOT_FOUND,
     Reason.QUEUE_FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.EVALUATIONS_FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.OUT_OF_MEMORY: grpc.StatusCode.RESOURCE_EXHAUSTED,

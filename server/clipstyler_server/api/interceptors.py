@@ -1,24 +1,29 @@
-"""Around every call: the one place where exceptions become statuses, metrics and the access log."""
+"""Around every call: bounds, and the one place where exceptions become statuses, metrics and the access log."""
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import structlog
+from google.protobuf.message import Message
 from grpc_status import rpc_status
 
+from clipstyler_server.api.bounds import CallBounds
 from clipstyler_server.api.errors import CODES, status
-from clipstyler_server.errors import ServiceError, internal
+from clipstyler_server.api.receiving import Requests
+from clipstyler_server.errors import Reason, ServiceError, error, internal
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.metrics import UNKNOWN_METHOD, Metrics
+from clipstyler_server.sharing import address_of
 
 if TYPE_CHECKING:
     # The stubs know parameters of these classes that the classes themselves do not have.
@@ -26,7 +31,11 @@ if TYPE_CHECKING:
     Handler = grpc.RpcMethodHandler[Any, Any]
     Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]]
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+REQUEST_ID = "x-request-id"
+_WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_RETRY_S = 2.0
+# Smaller responses are not worth a turn: together they stay below what a connection buffers.
+_LARGE_RESPONSE_BYTES = 64 * 1024
 
 
 class RpcGuard(grpc.aio.ServerInterceptor):
@@ -36,42 +45,83 @@ class RpcGuard(grpc.aio.ServerInterceptor):
     ----------
     metrics
         Counts calls.
+    bounds
+        Of all calls together.
+    photo_methods
+        Full names of the methods whose requests carry images.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, bounds: CallBounds, photo_methods: frozenset[str]) -> None:
         self._metrics = metrics
+        self._bounds = bounds
+        self._photo_methods = photo_methods
 
     async def intercept_service(
         self, continuation: Continuation, handler_call_details: grpc.HandlerCallDetails
     ) -> Handler | None:
-        """Find the handler and wrap it; unknown methods are counted under one name."""
+        """Find the handler and wrap it; unknown methods share one that refuses, and are counted under one name."""
         handler = await continuation(handler_call_details)
         if handler is None:
-            self._metrics.rpc_ended(UNKNOWN_METHOD, grpc.StatusCode.UNIMPLEMENTED.name, 0.0)
-            return None
-        return _wrapped(handler, handler_call_details.method, self._around)
+            return self._wrapped(_UNKNOWN, UNKNOWN_METHOD)
+        return self._wrapped(handler, handler_call_details.method)
+
+    def _wrapped(self, handler: Any, method: str) -> Handler:
+        """Wrap a handler. All requests arrive as streams of bytes: so they can be bounded, timed and refused here."""
+        kind = ("stream" if handler.request_streaming else "unary") + (
+            "_stream" if handler.response_streaming else "_unary"
+        )
+        behavior = getattr(handler, kind)
+
+        async def answer(_: object, context: Any) -> Any:
+            async with self._around(method, handler, context) as call:
+                response = await behavior(await call.request(), context)
+                await call.show_id()
+                return response
+
+        async def stream(_: object, context: Any) -> None:
+            async with (
+                self._around(method, handler, context) as call,
+                aclosing(behavior(await call.request(), context)) as responses,
+            ):
+                async for response in responses:
+                    await call.send(response)
+
+        make: Any = (
+            grpc.stream_stream_rpc_method_handler
+            if handler.response_streaming
+            else grpc.stream_unary_rpc_method_handler
+        )
+        return make(  # type: ignore[no-any-return]
+            stream if inspect.isasyncgenfunction(behavior) else answer,
+            response_serializer=handler.response_serializer,
+        )
 
     @asynccontextmanager
-    async def _around(self, method: str, context: Context) -> AsyncIterator[None]:
-        call = _Call(method, context)
+    async def _around(self, method: str, handler: Any, context: Context) -> AsyncIterator[_Call]:
+        call = _Call(method, handler, context, self._bounds, method in self._photo_methods)
         # Counted when the call ends, however it ends: the generator of a broken call is closed only some time later.
         context.add_done_callback(partial(self._ended, call))  # type: ignore[arg-type]
         structlog.contextvars.bind_contextvars(request_id=call.request_id)
+        call.is_counted = self._bounds.calls.enter(method, call.address)
         try:
-            yield
+            if not call.is_counted:
+                raise _too_many_calls(self._bounds)
+            yield call
             call.code = _code_set(context) or grpc.StatusCode.OK
-        except ServiceError as error:
-            call.code = CODES[error.reason]
-            await context.abort_with_status(rpc_status.to_status(status(error.details)))
+        except ServiceError as problem:
+            await call.abort(CODES[problem.reason], problem)
         except grpc.aio.AbortError:
             call.code = _code_set(context) or grpc.StatusCode.UNKNOWN
             raise
         except Exception:  # noqa: BLE001 - the caller receives an id, the log the exception
-            call.code = grpc.StatusCode.INTERNAL
             logs.get_logger().exception("rpc_failed", method=method, error_id=call.request_id)
-            await context.abort_with_status(rpc_status.to_status(status(internal(call.request_id).details)))
+            await call.abort(grpc.StatusCode.INTERNAL, internal(call.request_id))
+        finally:
+            call.requests.release()
 
     def _ended(self, call: _Call, _: object) -> None:
+        if call.is_counted:
+            self._bounds.calls.leave(call.method, call.address)
         code = call.final_code().name
         seconds = time.monotonic() - call.begun
         self._metrics.rpc_ended(call.method, code, seconds)
@@ -90,14 +140,68 @@ class RpcGuard(grpc.aio.ServerInterceptor):
 class _Call:
     """Facts about one call; `code` stays None until the handler has ended by itself."""
 
-    def __init__(self, method: str, context: Context) -> None:
+    def __init__(self, method: str, handler: Any, context: Context, bounds: CallBounds, has_photos: bool) -> None:
         self.method = method
         self.begun = time.monotonic()
         self.request_id = _request_id(context)
         self.peer = context.peer()
+        self.address = address_of(self.peer)
         self.code: grpc.StatusCode | None = None
+        self.is_counted = False
+        self.requests = Requests(context, handler.request_deserializer, bounds, self.address, has_photos)
+        self._context = context
+        self._bounds = bounds
+        self._is_stream = handler.request_streaming
+        self._id_shown = False
         remaining_s: float | None = context.time_remaining()
         self._deadline = None if remaining_s is None else self.begun + remaining_s
+        context.set_trailing_metadata(((REQUEST_ID, self.request_id),))
+
+    async def request(self) -> Message | AsyncIterator[Message]:
+        """Return what the handler takes: the request, or an iterator of requests."""
+        return self.requests.all() if self._is_stream else await self.requests.only()
+
+    async def show_id(self) -> None:
+        """Send the request id in the headers, as late as possible: a call is retried only until they arrive."""
+        if not self._id_shown:
+            self._id_shown = True
+            await self._context.send_initial_metadata(((REQUEST_ID, self.request_id),))
+
+    async def send(self, response: Message) -> None:
+        """Send one response of a stream, once its bytes fit, to a reader that takes it in time.
+
+        Raises
+        ------
+        ServiceError
+            SLOW_READER.
+        """
+        await self.show_id()
+        if not self._is_stream:
+            self.requests.release()  # a call that answers has admitted its request
+        size = response.ByteSize()
+        if size < _LARGE_RESPONSE_BYTES:
+            await self._write(response)
+            return
+        async with self._bounds.outgoing.hold(self.address, size):
+            await self._write(response)
+
+    async def _write(self, response: Message) -> None:
+        try:
+            async with asyncio.timeout(self._bounds.write_timeout_s):
+                await self._context.write(response)
+        except TimeoutError:
+            raise error(
+                Reason.SLOW_READER,
+                "the caller did not read for {limit_s} s: call again",
+                limit_s=self._bounds.write_timeout_s,
+            ) from None
+
+    async def abort(self, code: grpc.StatusCode, problem: ServiceError) -> NoReturn:
+        """End the call with an error and its request id."""
+        self.code = code
+        reported = rpc_status.to_status(status(problem.details))
+        trailers = (*(reported.trailing_metadata or ()), (REQUEST_ID, self.request_id))
+        await self._context.abort(reported.code, reported.details, trailers)
 
     def final_code(self) -> grpc.StatusCode:
         """Return the code that the call ended with; one that did not end by itself was interrupted."""
@@ -107,33 +211,28 @@ class _Call:
         return grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
 
 
-def _wrapped(handler: Any, method: str, around: Callable[..., Any]) -> Handler:
-    kind = ("stream" if handler.request_streaming else "unary") + (
-        "_stream" if handler.response_streaming else "_unary"
-    )
-    behavior = getattr(handler, kind)
+async def _refuse(_request: object, _context: object) -> Any:
+    raise error(Reason.UNKNOWN_METHOD, "this server has no such method: ask its reflection for those that it has")
 
-    async def answer(request: Any, context: Any) -> Any:
-        async with around(method, context):
-            return await behavior(request, context)
 
-    async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
-        async with around(method, context):
-            async for response in behavior(request, context):
-                yield response
+# Takes any number of requests and reads none.
+_UNKNOWN: Any = grpc.stream_unary_rpc_method_handler(_refuse)
 
-    make: Any = getattr(grpc, f"{kind}_rpc_method_handler")
-    return make(  # type: ignore[no-any-return]
-        stream if inspect.isasyncgenfunction(behavior) else answer,
-        request_deserializer=handler.request_deserializer,
-        response_serializer=handler.response_serializer,
+
+def _too_many_calls(bounds: CallBounds) -> ServiceError:
+    return error(
+        Reason.TOO_MANY_CALLS,
+        "too many calls are open, the limit is {in_all} in all and {per_caller} per caller: try again later",
+        retry_delay_s=_RETRY_S,
+        in_all=bounds.calls.total,
+        per_caller=bounds.calls.per_caller,
     )
 
 
 def _request_id(context: Context) -> str:
     """Take the caller's `x-request-id` if it is well-formed, or draw one."""
     for key, value in context.invocation_metadata() or ():
-        if key == "x-request-id" and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+        if key == REQUEST_ID and isinstance(value, str) and _WELL_FORMED.fullmatch(value):
             return value
     return str(uuid.uuid4())
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from clipstyler.v1 import (
     encoder_service_pb2,
@@ -14,8 +13,11 @@ from clipstyler.v1 import (
     stylization_service_pb2,
     stylization_service_pb2_grpc,
 )
+from clipstyler_server.api.bounds import CallBounds
 from clipstyler_server.api.encoder_service import EncoderService
+from clipstyler_server.api.health_service import HealthService
 from clipstyler_server.api.interceptors import RpcGuard
+from clipstyler_server.api.reflection_service import add_reflection
 from clipstyler_server.api.server_service import ServerService
 from clipstyler_server.api.stylization_service import StylizationService
 from clipstyler_server.jobs.admission import Admission
@@ -25,13 +27,17 @@ from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.jobs.upload_store import UploadStore
 from clipstyler_server.observability.http_pages import join_address
 from clipstyler_server.observability.metrics import Metrics
-from clipstyler_server.settings import MAX_MESSAGE_BYTES, MIB, Settings
+from clipstyler_server.settings import MAX_MESSAGE_BYTES, Settings
 from clipstyler_server.workers.decoder.client import ImageDecoder
 from clipstyler_server.workers.evaluator.client import EvaluatorClient
 
 STYLIZATION_SERVICE: str = stylization_service_pb2.DESCRIPTOR.services_by_name["StylizationService"].full_name
 SERVER_SERVICE: str = server_service_pb2.DESCRIPTOR.services_by_name["ServerService"].full_name
 ENCODER_SERVICE: str = encoder_service_pb2.DESCRIPTOR.services_by_name["EncoderService"].full_name
+_PHOTO_METHODS = {
+    STYLIZATION_SERVICE: ("Stylize", "CreateStylization", "UploadImage"),
+    ENCODER_SERVICE: ("EncodeImage", "ClassifyImage", "EvaluateStylization"),
+}
 _FAREWELL_S = 2.0  # for last messages to reach their readers
 
 
@@ -44,14 +50,20 @@ class ApiServer:
         Limits of messages.
     metrics
         Counts calls.
+
+    Attributes
+    ----------
+    bounds
+        Of all calls together.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
-        self._server = grpc.aio.server(interceptors=[RpcGuard(metrics)], options=_options(settings))
-        names = (STYLIZATION_SERVICE, SERVER_SERVICE, ENCODER_SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME)
-        reflection.enable_server_reflection(names, self._server)
+        self.bounds = CallBounds(settings)
+        guard = RpcGuard(metrics, self.bounds, _photo_methods())
+        self._server = grpc.aio.server(interceptors=[guard], options=_options(settings))
+        add_reflection(self._server, (STYLIZATION_SERVICE, SERVER_SERVICE, ENCODER_SERVICE, health.SERVICE_NAME))
 
     def add_stylization(
         self, admission: Admission, scheduler: Scheduler, catalog: Catalog, uploads: UploadStore
@@ -70,7 +82,7 @@ class ApiServer:
         servicer = EncoderService(self._settings, evaluator, decoder, directions)
         encoder_service_pb2_grpc.add_EncoderServiceServicer_to_server(servicer, self._server)
 
-    def add_health(self, servicer: health.aio.HealthServicer) -> None:
+    def add_health(self, servicer: HealthService) -> None:
         """Add gRPC's health service."""
         health_pb2_grpc.add_HealthServicer_to_server(servicer, self._server)
 
@@ -100,14 +112,20 @@ class ApiServer:
         await self._server.stop(_FAREWELL_S)
 
 
+def _photo_methods() -> frozenset[str]:
+    return frozenset(f"/{service}/{method}" for service, methods in _PHOTO_METHODS.items() for method in methods)
+
+
 def _options(settings: Settings) -> list[tuple[str, int]]:
     return [
         ("grpc.so_reuseport", 0),
-        ("grpc.max_receive_message_length", settings.max_image_bytes + MIB),
+        ("grpc.max_receive_message_length", settings.max_request_bytes),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         # Detects clients that vanished, and tolerates pings of clients that look for us.
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        # A connection that never speaks HTTP/2 is closed.
+        ("grpc.server_handshake_timeout_ms", 10_000),
     ]

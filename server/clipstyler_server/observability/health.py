@@ -5,10 +5,9 @@ A full queue is not unhealthy: health looks at workers and at draining, never at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from grpc_health.v1 import health
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from clipstyler_server.observability.changes import ChangeSignal
@@ -29,10 +28,14 @@ class Health:
         By full service name, `SERVER` for the whole server.
     changes
         Notified when a check may have changed.
+    publish
+        Receives the name of a service and its status.
     """
 
-    def __init__(self, checks: Mapping[str, Problems], changes: ChangeSignal) -> None:
-        self.servicer = health.aio.HealthServicer()
+    def __init__(
+        self, checks: Mapping[str, Problems], changes: ChangeSignal, publish: Callable[[str, Any], Awaitable[None]]
+    ) -> None:
+        self._publish = publish
         self._checks = checks
         self._changes = changes
 
@@ -44,7 +47,7 @@ class Health:
         """Publish every change, until cancelled. A slow watcher delays nothing else."""
         while True:
             for service, problems in self._checks.items():
-                await self.servicer.set(service, _status(problems()))
+                await self._publish(service, _status(problems()))
             await self._changes.wait()
 
 

@@ -1,0 +1,44 @@
+"""What calls may take in all and one caller at most: open calls, bytes on their way in and out, and time."""
+
+from __future__ import annotations
+
+from clipstyler_server.settings import MAX_MESSAGE_BYTES, Settings
+from clipstyler_server.sharing import CallCounts, FairBudget
+
+# Requests without images are small: more is refused, and only so many may arrive at the same time.
+SMALL_REQUEST_BYTES = 2**20
+_SMALL_AT_ONCE = 4
+
+
+class CallBounds:
+    """The bounds of calls.
+
+    Parameters
+    ----------
+    settings
+        The operator's configuration.
+
+    Attributes
+    ----------
+    calls
+        Open calls.
+    photos, small
+        Bytes of requests: those that carry images, and all others. A request that is arriving counts with the largest
+        size that it may have, because gRPC reveals its size only when it is there.
+    outgoing
+        Bytes of large responses that wait for their reader.
+    largest_request
+        Bytes of the largest request.
+    receive_timeout_s, write_timeout_s
+        Seconds in which a request, or the next part of an upload, must arrive, and a response must be read.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        share = settings.caller_share
+        self.largest_request = settings.max_request_bytes
+        self.receive_timeout_s = settings.receive_timeout_s
+        self.write_timeout_s = settings.write_timeout_s
+        self.calls = CallCounts(settings.max_calls, share)
+        self.photos = FairBudget(settings.max_incoming_bytes, share, self.largest_request)
+        self.small = FairBudget(_SMALL_AT_ONCE * self.largest_request, share, self.largest_request)
+        self.outgoing = FairBudget(settings.max_outgoing_bytes, share, MAX_MESSAGE_BYTES)

@@ -1,0 +1,108 @@
+"""Receives the requests of a call: within the bounds, in time, and decoded without what the contract does not know."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
+
+import grpc
+from google.protobuf.message import DecodeError, Message
+
+from clipstyler_server.api.bounds import SMALL_REQUEST_BYTES, CallBounds
+from clipstyler_server.errors import Reason, ServiceError, error
+from clipstyler_server.sharing import FairBudget, Lease
+
+if TYPE_CHECKING:
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class Requests:
+    """The requests of one call, each holding its share of the bounds until the next one is asked for.
+
+    Parameters
+    ----------
+    context
+        Of a call whose requests arrive as bytes.
+    parse
+        Makes a message of bytes, or raises `DecodeError`.
+    bounds
+        What is shared with all other calls.
+    address
+        Of the caller.
+    has_photos
+        Whether requests of this method carry images.
+    """
+
+    def __init__(
+        self, context: Context, parse: Callable[[bytes], Message], bounds: CallBounds, address: str, has_photos: bool
+    ) -> None:
+        self._context = context
+        self._parse = parse
+        self._bounds = bounds
+        self._address = address
+        self._has_photos = has_photos
+        self._lease: Lease | None = None
+
+    async def only(self) -> Message:
+        """Receive the request of a call that has one.
+
+        Raises
+        ------
+        ServiceError
+            UNDECODABLE_REQUEST or REQUEST_TIMEOUT.
+        """
+        request = await self._next()
+        if request is None:
+            raise error(Reason.UNDECODABLE_REQUEST, "the call ended without a request message")
+        return request
+
+    async def all(self) -> AsyncIterator[Message]:
+        """Receive the requests of a stream, one by one; raises as `only`."""
+        while (request := await self._next()) is not None:
+            yield request
+
+    def release(self) -> None:
+        """Give back what the latest request holds: its bytes are used or dropped."""
+        if self._lease:
+            self._lease.release()
+
+    async def _next(self) -> Message | None:
+        self.release()
+        budget: FairBudget = self._bounds.photos if self._has_photos else self._bounds.small
+        self._lease = await budget.take(self._address, self._bounds.largest_request)
+        try:
+            async with asyncio.timeout(self._bounds.receive_timeout_s):
+                received: Any = await self._context.read()
+        except TimeoutError:
+            raise _too_slow(self._bounds.receive_timeout_s) from None
+        if received is grpc.aio.EOF:
+            return None
+        self._lease.shrink(len(received))
+        return self._decoded(received)
+
+    def _decoded(self, received: bytes) -> Message:
+        if not self._has_photos and len(received) > SMALL_REQUEST_BYTES:
+            raise error(
+                Reason.UNDECODABLE_REQUEST,
+                "the request has {size} bytes, and requests of this method have at most {limit}",
+                size=len(received),
+                limit=SMALL_REQUEST_BYTES,
+            )
+        try:
+            request = self._parse(received)
+        except (DecodeError, UnicodeDecodeError, ValueError, RecursionError) as problem:
+            raise error(
+                Reason.UNDECODABLE_REQUEST, "the request is no message of this method: use stubs made from the contract"
+            ) from problem
+        # What this version of the contract does not know is neither kept nor stored.
+        request.DiscardUnknownFields()
+        return request
+
+
+def _too_slow(limit_s: float) -> ServiceError:
+    return error(
+        Reason.REQUEST_TIMEOUT,
+        "no complete request message arrived within {limit_s} s: send large photos in parts, with UploadImage",
+        limit_s=limit_s,
+    )

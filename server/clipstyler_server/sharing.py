@@ -1,0 +1,179 @@
+"""Bounds that callers share: who a caller is, and how much one of them may take of what there is for all."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections import Counter, OrderedDict, deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+_PREFIX_OF_ONE_SITE = 64  # of an IPv6 address; the rest is the site's own choice
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who calls.
+
+    Attributes
+    ----------
+    address
+        Address of the peer without its port, which bounds and turns are counted by: nobody can invent one.
+    name
+        What the caller calls itself: distinguishes users behind one address, and only there.
+    """
+
+    address: str = ""
+    name: str = ""
+
+
+def address_of(peer: str) -> str:
+    """Return the address in gRPC's name of a peer, without the port; of IPv6, the network of one site."""
+    kind, _, rest = peer.partition(":")
+    if kind not in {"ipv4", "ipv6"}:
+        return kind
+    host = rest.rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]").partition("%")[0]
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return kind
+    if address.version == 4 or address.is_loopback:
+        return str(address)
+    mapped = address.ipv4_mapped
+    return str(mapped or ipaddress.ip_network((int(address), _PREFIX_OF_ONE_SITE), strict=False))
+
+
+class Lease:
+    """An amount taken of a budget, given back by `shrink` or `release`."""
+
+    def __init__(self, budget: FairBudget, address: str, amount: int) -> None:
+        self._budget = budget
+        self._address = address
+        self.amount = amount
+
+    def shrink(self, amount: int) -> None:
+        """Keep only so much of it."""
+        surplus = self.amount - amount
+        if surplus > 0:
+            self.amount = amount
+            self._budget.give_back(self._address, surplus)
+
+    def release(self) -> None:
+        """Give all of it back; once is enough."""
+        self.shrink(0)
+
+
+class FairBudget:
+    """An amount that callers take from and give back to. Whoever finds too little left waits; callers take turns.
+
+    Parameters
+    ----------
+    total
+        Amount for all callers together.
+    share
+        Largest fraction of it that one address may hold, above 0 and at most 1.
+    smallest
+        The largest amount taken at once: the total and every share are at least that.
+    """
+
+    def __init__(self, total: int, share: float, smallest: int = 1) -> None:
+        self._total = max(total, smallest)
+        self._per_caller = max(int(share * self._total), smallest)
+        self._used: Counter[str] = Counter()
+        self._waiting: OrderedDict[str, deque[tuple[int, asyncio.Future[None]]]] = OrderedDict()
+
+    @property
+    def used(self) -> int:
+        """Amount that is taken."""
+        return self._used.total()
+
+    async def take(self, address: str, amount: int) -> Lease:
+        """Take an amount, as soon as it is there and it is this caller's turn."""
+        granted = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(address, deque()).append((amount, granted))
+        self._grant()
+        try:
+            await granted
+        except asyncio.CancelledError:
+            if granted.done() and not granted.cancelled():
+                self.give_back(address, amount)
+            raise
+        return Lease(self, address, amount)
+
+    @asynccontextmanager
+    async def hold(self, address: str, amount: int) -> AsyncIterator[Lease]:
+        """Take an amount for the duration of a block."""
+        lease = await self.take(address, amount)
+        try:
+            yield lease
+        finally:
+            lease.release()
+
+    def give_back(self, address: str, amount: int) -> None:
+        """Return an amount; `Lease` does this."""
+        self._used[address] -= amount
+        if self._used[address] <= 0:
+            del self._used[address]
+        self._grant()
+
+    def _grant(self) -> None:
+        """Serve whoever can be served, one request per caller and round."""
+        while address := self._next():
+            line = self._waiting.pop(address)
+            amount, granted = line.popleft()
+            self._used[address] += amount
+            granted.set_result(None)
+            if line:
+                self._waiting[address] = line
+
+    def _next(self) -> str | None:
+        self._forget_cancelled()
+        for address, line in self._waiting.items():
+            amount = line[0][0]
+            if self._used[address] and self._used[address] + amount > self._per_caller:
+                continue
+            # Nobody behind overtakes the first one whose share permits it: a large request would wait forever.
+            fits = not self.used or self.used + amount <= self._total
+            return address if fits else None
+        return None
+
+    def _forget_cancelled(self) -> None:
+        for address, line in list(self._waiting.items()):
+            while line and line[0][1].cancelled():
+                line.popleft()
+            if not line:
+                del self._waiting[address]
+
+
+class CallCounts:
+    """Open calls by method and by caller, with a bound in all and per caller.
+
+    Parameters
+    ----------
+    total
+        Maximum number of open calls.
+    share
+        Largest fraction of them that one address may have.
+    """
+
+    def __init__(self, total: int, share: float) -> None:
+        self.total = total
+        self.per_caller = max(1, int(share * total))
+        self.by_method: Counter[str] = Counter()
+        self._by_address: Counter[str] = Counter()
+
+    def enter(self, method: str, address: str) -> bool:
+        """Count a call that begins; False, and not counted, if there are too many."""
+        if self._by_address.total() >= self.total or self._by_address[address] >= self.per_caller:
+            return False
+        self.by_method[method] += 1
+        self._by_address[address] += 1
+        return True
+
+    def leave(self, method: str, address: str) -> None:
+        """Count a call that has ended."""
+        self.by_method[method] -= 1
+        self._by_address[address] -= 1
+        if not self._by_address[address]:
+            del self._by_address[address]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clipstyler.encoders.inference import InferenceEncoders, image_of, l2_normalize
+from clipstyler.encoders.inference import Floats, InferenceEncoders, image_of, l2_normalize
 from clipstyler.evaluation.text_directions import embed_text
 from clipstyler.imaging import Picture
 from clipstyler.options import ConfigError, Violation
@@ -71,9 +71,14 @@ def classify(picture: Picture, labels: Sequence[str], encoders: InferenceEncoder
     ConfigError
         Labels that cannot be used.
     """
+    return classify_view(encoders.views(image_of(picture.rgb)), labels, encoders)
+
+
+def classify_view(view: Floats, labels: Sequence[str], encoders: InferenceEncoders) -> list[Prediction]:
+    """Rank labels as `classify` does, by the view of a picture: float32 (1, 3, image_size, image_size) in [0, 1]."""
     checked = check_labels(labels)
     calibration = encoders.calibration
-    image = l2_normalize(encoders.encode_image(encoders.views(image_of(picture.rgb))))[0]
+    image = l2_normalize(encoders.encode_image(view))[0]
     texts = np.stack([embed_text(encoders, label, calibration.template_set) for label in checked])
     logits = calibration.logit_scale * (texts @ image).astype(np.float64)
     shares = np.exp(logits - logits.max())

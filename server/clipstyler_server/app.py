@@ -27,9 +27,15 @@ from clipstyler_server.observability.health import SERVER, Health
 from clipstyler_server.observability.http_pages import HttpPages
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.settings import Settings
-from clipstyler_server.storage.retention import Limits, Retention
+from clipstyler_server.storage.retention import Retention
+from clipstyler_server.storage.room import Room
 from clipstyler_server.storage.storage import Storage, StorageUnusableError
-from clipstyler_server.worker_options import evaluator_options, optimizer_options, supervision_timeouts
+from clipstyler_server.worker_options import (
+    decoder_arguments,
+    evaluator_options,
+    optimizer_options,
+    supervision_timeouts,
+)
 from clipstyler_server.workers.decoder.client import ImageDecoder
 from clipstyler_server.workers.engine import Engine, StartupError
 from clipstyler_server.workers.evaluator.client import EvaluatorClient
@@ -77,18 +83,23 @@ class App:
             else None
         )
         self.decoder = ImageDecoder(
-            settings.image_limits, settings.decode_timeout_s, settings.log_level, settings.log_format
+            settings.decoders,
+            settings.image_limits,
+            settings.decode_timeout_s,
+            decoder_arguments(settings),
+            timeouts,
+            self.metrics,
+            self.changes,
         )
-        self.queue = JobQueue(settings.queue_capacity)
+        self.queue = JobQueue(settings.queue_capacity, settings.caller_share)
         self.persister = JobPersister(self.storage)
         self.scheduler = Scheduler(self.queue, self._engine(), self.persister, self.metrics)
-        self.admission = Admission(settings, self.scheduler, self.decoder, self.storage, self.metrics)
+        self.room = Room(self.storage, settings.retention_bytes, settings.caller_share)
+        self.admission = Admission(settings, self.scheduler, self.decoder, self.storage, self.room, self.metrics)
         self.catalog = Catalog(self.storage, self.scheduler)
-        self.uploads = UploadStore(self.storage, settings.upload_retention_s)
+        self.uploads = UploadStore(self.storage, self.room, settings.upload_retention_s)
         self.recovery = Recovery(self.storage, self.admission, settings.on_restart == "requeue")
-        self.retention = Retention(
-            self.storage, Limits(settings.retention_s, settings.retention_bytes), settings.retention_interval_s
-        )
+        self.retention = Retention(self.storage, self.room, settings.retention_s, settings.retention_interval_s)
         self.health_service = HealthService()
         self.health = Health(self._health_checks(), self.changes, self.health_service.set)
         self.pages = HttpPages(self.metrics, self.health)
@@ -106,11 +117,17 @@ class App:
 
     def _health_checks(self) -> dict[str, Any]:
         checks = {
-            SERVER: self.scheduler.problems,
-            STYLIZATION_SERVICE: self.scheduler.problems,
+            SERVER: self._problems,
+            STYLIZATION_SERVICE: self._problems,
             SERVER_SERVICE: _always_healthy,
         }
-        return checks | ({ENCODER_SERVICE: self.evaluator.problems} if self.evaluator else {})
+        return checks | ({ENCODER_SERVICE: self._encoder_problems} if self.evaluator else {})
+
+    def _problems(self) -> list[str]:
+        return [*self.scheduler.problems(), *self.decoder.problems()]
+
+    def _encoder_problems(self) -> list[str]:
+        return [*(self.evaluator.problems() if self.evaluator else []), *self.decoder.problems()]
 
     def _api(self) -> ApiServer:
         api = ApiServer(self.settings, self.metrics)
@@ -138,10 +155,10 @@ class App:
             await self.recovery.settle()
         except (OSError, StorageUnusableError, ServiceError) as error:
             raise ServerStartError(str(error)) from error
-        await self.decoder.start()
         await self.api.start()
         self._run_in_background(
             optimizer=self.optimizer.supervise(),
+            decoder=self.decoder.supervise(),
             evaluator=self._evaluate(),
             scheduler=self.scheduler.run(),
             recovery=self._recover(),
@@ -157,7 +174,7 @@ class App:
         ServerStartError
             The worker cannot start.
         """
-        await self._unless_broken(self.optimizer.wait_ready())
+        await self._unless_broken(self._workers_ready())
 
     async def run_until(self, end: asyncio.Event) -> None:
         """Serve until `end` is set.
@@ -189,8 +206,12 @@ class App:
     def _run_in_background(self, **work: Coroutine[Any, Any, None]) -> None:
         self._tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()]
 
-    async def _recover(self) -> None:
+    async def _workers_ready(self) -> None:
         await self.optimizer.wait_ready()
+        await self.decoder.wait_ready()
+
+    async def _recover(self) -> None:
+        await self._workers_ready()
         logs.get_logger().info("server_ready", grpc=self.grpc_address, http=self.http_address)
         await self.recovery.resume()
 

@@ -164,6 +164,12 @@ class Settings(BaseSettings):
         description="Seconds that a running job may continue after SIGTERM before it is cancelled.",
     )
     heartbeat_s: float = Field(default=10, gt=0, le=600, description="Seconds of silence before a heartbeat is sent.")
+    decoders: int = Field(
+        default=2, ge=1, le=64, description="Decoder processes; one caller never has all of them if there are several."
+    )
+    decoder_memory_bytes: int = Field(
+        default=1024 * MIB, ge=128 * MIB, description="Memory that a decoder may take for an image."
+    )
     decode_timeout_s: float = Field(default=20, gt=0, le=600, description="Seconds that decoding one photo may take.")
     start_timeout_s: float = Field(default=300, gt=0, le=3600, description="Seconds that a worker may take to start.")
     stall_timeout_s: float = Field(

@@ -43,6 +43,11 @@ def evaluator_options(settings: Settings) -> EvaluatorOptions:
     )
 
 
+def decoder_arguments(settings: Settings) -> tuple[int, str, str]:
+    """Return the arguments of a decoder process: memory in bytes, log level and format."""
+    return (settings.decoder_memory_bytes, settings.log_level, settings.log_format)
+
+
 def supervision_timeouts(settings: Settings) -> SupervisionTimeouts:
     """Return the timeouts of the supervision of workers."""
     return SupervisionTimeouts(settings.start_timeout_s, settings.stall_timeout_s, settings.restart_delay_s)

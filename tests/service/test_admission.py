@@ -9,6 +9,7 @@ import time
 
 import grpc
 import pytest
+from clipstyler_server.workers.engine import WorkerState
 
 from clipstyler.v1.options_pb2 import PreviewOptions, StylizationOptions
 from tests.service.harness import (
@@ -187,15 +188,16 @@ async def test_a_photo_that_kills_the_decoder_is_refused_and_the_next_one_is_ser
 
 async def _kill_decoders(decoder) -> None:
     while True:
-        if decoder._answers:
-            decoder._child.kill()
+        for process in decoder.processes:
+            if decoder.busy and process.state is WorkerState.READY:
+                process.kill()
         await asyncio.sleep(0.002)
 
 
 async def test_a_decoder_that_was_killed_while_idle_is_replaced_unnoticed(server):
     decoder = server.app.decoder
-    decoder._child.kill()
-    await decoder._child.ended.wait()
+    for process in decoder.processes:
+        process.kill()
 
     assert (await server.stylize(request())).status is None
 

@@ -159,10 +159,10 @@ async def test_a_job_whose_deadline_passes_in_the_queue_never_runs(serve, gate, 
 
 async def test_a_client_that_leaves_during_decoding_leaves_nothing_behind(server):
     call = server.stub.Stylize(request(image=photo(6000, 6000)))
-    await eventually(lambda: server.app.decoder._answers)
+    await eventually(lambda: server.app.decoder.busy)
     call.cancel()
 
-    await eventually(lambda: not server.app.decoder._answers)
+    await eventually(lambda: not server.app.decoder.busy)
     assert (await server.stylize(request())).status is None
     assert server.metric("stylization_duration_seconds_count", outcome="cancelled") == 0
 
@@ -186,5 +186,5 @@ async def test_a_storm_of_callers_who_leave_at_random_leaves_an_idle_server(serv
     await eventually(lambda: server.app.scheduler.running is None and not server.app.queue)
     assert server.metric("steps_after_cancel_sum") <= server.metric("steps_after_cancel_count")
     assert server.app.scheduler._timers == {}
-    assert server.app.queue._reserved == 0
+    assert server.app.queue.reserved == 0
     assert (await server.stylize(request())).status is None

@@ -20,7 +20,7 @@ async def started(server, jobs) -> list[str]:
 
 
 async def test_a_full_queue_refuses_with_a_retry_delay_and_stays_healthy(serve, gate):
-    server = await serve(queue_capacity=2)
+    server = await serve(queue_capacity=2, caller_share=1)
     begun = []
     for _ in range(3):
         _, events, task = server.begin(request(f"hold={gate} x"))

@@ -45,7 +45,7 @@ async def test_a_full_disk_refuses_new_jobs_clearly_and_leaves_nothing_behind(se
     assert reason(status) == "STORAGE_FULL"
     assert reason((await server.stylize(request(image=request().spec.image + b"\1"))).status) == "STORAGE_FULL"
     assert images(server) == before
-    assert server.app.queue._reserved == 0
+    assert server.app.queue.reserved == 0
     assert server.metric("storage_failures_total", reason="full") == 2
 
     full_disk(False)

@@ -19,6 +19,10 @@ def header(data: bytes) -> UploadImageRequest:
     )
 
 
+def announced(size: int, sha256: bytes = bytes(32)) -> UploadImageRequest:
+    return UploadImageRequest(header=UploadImageRequest.Header(size_bytes=size, sha256=sha256))
+
+
 def pieces(data: bytes, size: int = 100_000) -> list[UploadImageRequest]:
     return [UploadImageRequest(data=data[start : start + size]) for start in range(0, len(data), size)]
 
@@ -57,8 +61,10 @@ async def test_the_same_request_may_bring_its_photo_either_way(server):
         ("header", []),
         ("header", pieces(photo())),
         ("header", [header(photo()), header(photo())]),
-        ("header.size_bytes", [UploadImageRequest(header=UploadImageRequest.Header(size_bytes=2**40))]),
-        ("header.size_bytes", [UploadImageRequest(header=UploadImageRequest.Header())]),
+        ("header.size_bytes", [announced(2**40)]),
+        ("header.size_bytes", [announced(0)]),
+        ("header.sha256", [announced(10, sha256=b"short")]),
+        ("data", [announced(2**23), UploadImageRequest(data=bytes(2**22))]),
         ("header.sha256", [header(b"x" * 100), UploadImageRequest(data=b"y" * 100)]),
         ("data", [header(b"x" * 100), UploadImageRequest(data=b"x" * 99)]),
         ("data", [header(b"x" * 100), UploadImageRequest(data=b"x" * 101)]),
@@ -113,14 +119,12 @@ async def test_old_jobs_go_with_their_images_and_running_ones_stay(serve, gate):
 
 
 async def test_beyond_the_bytes_the_oldest_jobs_go(serve):
-    server = await serve()
+    server = await serve(caller_share=1)
     jobs = [await server.create(order(f"job {number}")) for number in range(4)]
     for job in jobs:
         await server.watch(job.name)
-    each = len(photo()) + (await server.get(jobs[0].name)).result.image.size_bytes
-    retention = server.app.retention
-    retention._limits = type(retention._limits)(max_age_s=1e6, max_bytes=int(2.5 * each))
-    await retention.enforce()
+    server.app.room.max_bytes = int(2.5 * server.app.storage.database.stored_bytes() / 4)
+    await server.app.retention.enforce()
     assert [job.name for job in (await server.page()).stylizations] == [jobs[3].name, jobs[2].name]
 
 

@@ -27,7 +27,8 @@ def record(**changes: object) -> Record:
         id=str(uuid.uuid4()),
         request_id=str(uuid.uuid4()),
         payload_digest="d" * 64,
-        client="ipv4:127.0.0.1",
+        address="127.0.0.1",
+        client="a caller",
         priority=2,
         one_shot=False,
         state=State.QUEUED,
@@ -183,8 +184,8 @@ class TestDatabase:
     def test_images_are_used_by_jobs_and_uploads(self, store):
         job = record(content="a" * 64, result="b" * 64, state=State.SUCCEEDED)
         store.create(job)
-        store.keep_upload("u" * 64, expires_at=10.0)
-        store.keep_upload("u" * 64, expires_at=20.0)
+        for expires_at in (10.0, 20.0):
+            store.keep_upload("u" * 64, "127.0.0.1", 5, now=1.0, expires_at=expires_at)
         assert [store.is_used(letter * 64) for letter in "abuz"] == [True, True, True, False]
         store.delete_expired_uploads(now=15.0)
         assert store.is_used("u" * 64)
@@ -195,10 +196,21 @@ class TestDatabase:
     def test_bytes_are_summed_and_the_oldest_finished_come_first(self, store):
         assert store.stored_bytes() == 0
         jobs = [record(state=State.FAILED, ended_at=ended_at) for ended_at in (3.0, 1.0, 2.0)]
-        for job in (*jobs, record(state=State.RUNNING)):
+        for job in (*jobs, record(state=State.RUNNING), record(address="::1", state=State.FAILED, ended_at=1.5)):
             store.create(job)
-        assert store.stored_bytes() == 40
-        assert store.oldest_finished(2) == [jobs[1], jobs[2]]
+        store.keep_upload("u" * 64, "::1", 7, now=0.5, expires_at=20.0)
+        row = (store.stored_bytes() - 5 * 10 - 7) / 5
+        assert 1000 < row < 10_000
+        assert store.stored_bytes("::1") == 10 + row + 7
+        assert store.expired(2, ended_before=2.5) == [jobs[1], store.get(store.unused(3)[2].job_id)]
+        assert [entry.job_id or entry.upload[0] for entry in store.unused(3, "127.0.0.1")] == [
+            jobs[1].id,
+            jobs[2].id,
+            jobs[0].id,
+        ]
+        assert [entry.size_bytes for entry in store.unused(9, "::1")] == [7, 10 + row]
+        store.use_upload("u" * 64, now=9.0)
+        assert store.unused(9)[-1].upload == "u" * 64
 
 
 def test_a_database_of_a_later_version_is_refused(tmp_path):

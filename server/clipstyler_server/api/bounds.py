@@ -8,6 +8,9 @@ from clipstyler_server.sharing import CallCounts, FairBudget
 # Requests without images are small: more is refused, and only so many may arrive at the same time.
 SMALL_REQUEST_BYTES = 2**20
 _SMALL_AT_ONCE = 4
+# Of a decoded image of 2048 x 2048 px with alpha; those of EncoderService are at most that large.
+PICTURE_BYTES = 16 * 2**20
+_PICTURES_AT_ONCE = 6
 
 
 class CallBounds:
@@ -25,6 +28,8 @@ class CallBounds:
     photos, small
         Bytes of requests: those that carry images, and all others. A request that is arriving counts with the largest
         size that it may have, because gRPC reveals its size only when it is there.
+    pictures
+        Bytes of decoded images of EncoderService.
     outgoing
         Bytes of large responses that wait for their reader.
     largest_request
@@ -41,4 +46,5 @@ class CallBounds:
         self.calls = CallCounts(settings.max_calls, share)
         self.photos = FairBudget(settings.max_incoming_bytes, share, self.largest_request)
         self.small = FairBudget(_SMALL_AT_ONCE * self.largest_request, share, self.largest_request)
+        self.pictures = FairBudget(_PICTURES_AT_ONCE * PICTURE_BYTES, share, 2 * PICTURE_BYTES)
         self.outgoing = FairBudget(settings.max_outgoing_bytes, share, MAX_MESSAGE_BYTES)

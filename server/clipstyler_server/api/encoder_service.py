@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from clipstyler import prompts
 from clipstyler.config import check_seed
 from clipstyler.evaluation import zero_shot
-from clipstyler.imaging import ImageError, Picture
+from clipstyler.imaging import ImageError
 from clipstyler.options import ConfigError
 from clipstyler.v1 import encoder_service_pb2 as pb
 from clipstyler.v1.encoder_service_pb2_grpc import EncoderServiceServicer
+from clipstyler_server.api.bounds import PICTURE_BYTES
+from clipstyler_server.api.callers import caller_of
 from clipstyler_server.api.codec.stylization import quality_message
-from clipstyler_server.errors import Violation, invalid
+from clipstyler_server.errors import ServiceError, Violation, invalid
 from clipstyler_server.jobs.directions import DirectionLookup
 from clipstyler_server.settings import Settings
+from clipstyler_server.sharing import FairBudget
 from clipstyler_server.workers.decoder.client import ImageDecoder
 from clipstyler_server.workers.evaluator.client import EvaluatorClient
 from clipstyler_server.workers.evaluator.messages import (
@@ -30,8 +34,9 @@ from clipstyler_server.workers.evaluator.messages import (
 if TYPE_CHECKING:
     from grpc.aio import ServicerContext
 
-# A larger image is fitted to this before it is resized to a view, which is much smaller.
+# Larger images are fitted to this before they are measured, which brings them to 512 px.
 LARGEST_SIDE = 2048
+_IMAGES_AT_ONCE = 16
 _Checked = TypeVar("_Checked")
 
 
@@ -48,12 +53,20 @@ class EncoderService(EncoderServiceServicer):
         Decodes images in a process of its own.
     directions
         Finds text directions.
+    pictures
+        Bytes of decoded images at the same time.
     """
 
     def __init__(
-        self, settings: Settings, evaluator: EvaluatorClient, decoder: ImageDecoder, directions: DirectionLookup
+        self,
+        settings: Settings,
+        evaluator: EvaluatorClient,
+        decoder: ImageDecoder,
+        directions: DirectionLookup,
+        pictures: FairBudget,
     ) -> None:
         self._settings = settings
+        self._pictures = pictures
         self._evaluator = evaluator
         self._decoder = decoder
         self._directions = directions
@@ -83,8 +96,11 @@ class EncoderService(EncoderServiceServicer):
         facts = check(self._facts, request.encoder_set)
         check(self._check_batch, "images", request.images)
         check.done()
-        pictures = await self._pictures({f"images[{i}]": data for i, data in enumerate(request.images)})
-        rows = await self._evaluator.ask(EncodeImages(facts.name, tuple(pictures)))
+        rows = [
+            row
+            async for embedded in self._embedded_in_parts(facts, request.images, caller_of(context).address)
+            for row in embedded
+        ]
         return pb.EncodeImageResponse(embeddings=_embeddings(rows), encoder=_info(facts))
 
     async def GetTextDirection(
@@ -112,8 +128,8 @@ class EncoderService(EncoderServiceServicer):
         facts = check(self._facts, request.encoder_set)
         labels = check(zero_shot.check_labels, request.labels, self._settings.max_text_characters)
         check.done()
-        (picture,) = await self._pictures({"image": request.image})
-        ranked = await self._evaluator.ask(Classify(facts.name, picture, labels))
+        async with self._held_views(facts, {"image": request.image}, caller_of(context).address) as (view,):
+            ranked = await self._evaluator.ask(Classify(facts.name, view, labels))
         predictions = [pb.ClassifyImageResponse.Prediction(label=label, probability=share) for label, share in ranked]
         return pb.ClassifyImageResponse(predictions=predictions, encoder=_info(facts))
 
@@ -128,10 +144,14 @@ class EncoderService(EncoderServiceServicer):
         style, source = self._texts(request, facts, check)
         seed = check(check_seed, request.seed)
         check.done()
-        content, stylized = await self._pictures(
-            {"content_image": request.content_image, "stylized_image": request.stylized_image}
-        )
-        measured = await self._evaluator.ask(Measure(facts.name, content, stylized, style, source, seed))
+        images = {"content_image": request.content_image, "stylized_image": request.stylized_image}
+        address = caller_of(context).address
+        async with self._pictures.hold(address, len(images) * PICTURE_BYTES):
+            content, stylized = await _all(
+                images, lambda image: self._decoder.decode(image, address, LARGEST_SIDE, enlarge=False)
+            )
+            task = Measure(facts.name, content.picture, stylized.picture, style, source, seed)
+            measured = await self._evaluator.ask(task)
         return pb.EvaluateStylizationResponse(quality=quality_message(measured), encoder=_info(facts))
 
     def _facts(self, name: str) -> EncoderFacts:
@@ -157,17 +177,49 @@ class EncoderService(EncoderServiceServicer):
         if not 1 <= len(batch) <= self._settings.max_batch:
             raise ConfigError(field, f"must have 1 to {self._settings.max_batch} elements, got {len(batch)}")
 
-    async def _pictures(self, images: dict[str, bytes]) -> list[Picture]:
-        """Decode images by the names of their fields, and report all that cannot be decoded."""
-        pictures, violations = [], []
-        for field, data in images.items():
+    async def _embedded_in_parts(
+        self, facts: EncoderFacts, images: Sequence[bytes], address: str
+    ) -> AsyncIterator[Floats]:
+        """Embed images, so many at a time; what cannot be decoded is reported for all of them together."""
+        violations: list[Violation] = []
+        for start in range(0, len(images), _IMAGES_AT_ONCE):
+            part = {f"images[{start + i}]": image for i, image in enumerate(images[start : start + _IMAGES_AT_ONCE])}
             try:
-                pictures.append((await self._decoder.decode(data, LARGEST_SIDE, enlarge=False)).picture)
-            except ImageError as error:
-                violations.append(Violation(field, str(error)))
+                async with self._held_views(facts, part, address) as views:
+                    if not violations:
+                        yield await self._evaluator.ask(EncodeImages(facts.name, tuple(views)))
+            except ServiceError as error:
+                if not error.details.violations:
+                    raise
+                violations += error.details.violations
         if violations:
             raise invalid(*violations)
-        return pictures
+
+    @asynccontextmanager
+    async def _held_views(
+        self, facts: EncoderFacts, images: Mapping[str, bytes], address: str
+    ) -> AsyncIterator[list[Floats]]:
+        """Decode images to the views of an encoder, whose bytes are held for the duration of the block."""
+        async with self._pictures.hold(address, len(images) * view_bytes(facts.image_size)):
+            yield await _all(images, lambda image: self._decoder.view(image, address, facts.image_size))
+
+
+async def _all(images: Mapping[str, bytes], decode: Callable[[bytes], Awaitable[_Checked]]) -> list[_Checked]:
+    """Decode images by the names of their fields, and report all that cannot be decoded."""
+    decoded, violations = [], []
+    for field, image in images.items():
+        try:
+            decoded.append(await decode(image))
+        except ImageError as error:
+            violations.append(Violation(field, str(error)))
+    if violations:
+        raise invalid(*violations)
+    return decoded
+
+
+def view_bytes(side: int) -> int:
+    """Return the bytes of a view."""
+    return 3 * 4 * side * side
 
 
 class _Violations:
@@ -189,7 +241,7 @@ class _Violations:
             raise invalid(*self._found)
 
 
-def _embeddings(rows: Floats) -> list[pb.Embedding]:
+def _embeddings(rows: Iterable[Floats]) -> list[pb.Embedding]:
     return [pb.Embedding(values=row.tolist()) for row in rows]
 
 

@@ -10,12 +10,12 @@ from clipstyler.events import Preview, Progress, Result
 from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler.v1.stylization_pb2 import Stylization
 from clipstyler.v1.stylization_service_pb2_grpc import StylizationServiceServicer
+from clipstyler_server.api.callers import caller_of
 from clipstyler_server.api.codec.events import event_message
-from clipstyler_server.api.codec.images import image_parts
+from clipstyler_server.api.codec.images import image_messages
 from clipstyler_server.api.codec.pages import page_token, read_page
 from clipstyler_server.api.codec.requests import (
     UPLOADS,
-    read_client,
     read_image_kind,
     read_job,
     read_one_shot,
@@ -24,9 +24,9 @@ from clipstyler_server.api.codec.stylization import stylization_message
 from clipstyler_server.api.codec.values import read_stylization_name, timestamp
 from clipstyler_server.api.uploads import receive
 from clipstyler_server.errors import ServiceError
-from clipstyler_server.jobs.admission import Admission, Caller
+from clipstyler_server.jobs.admission import Admission
 from clipstyler_server.jobs.catalog import Catalog, JobImage
-from clipstyler_server.jobs.chunks import INLINE_BYTES, needs_chunks
+from clipstyler_server.jobs.chunks import INLINE_BYTES, inline_data
 from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Failed, Gap, Payload
 from clipstyler_server.jobs.job import Job
 from clipstyler_server.jobs.job_errors import cancelled_error, draining_error
@@ -79,7 +79,10 @@ class StylizationService(StylizationServiceServicer):
     async def Stylize(self, request: pb.StylizeRequest, context: Context) -> AsyncIterator[pb.StylizeResponse]:
         """Stylize one photo for the duration of the call."""
         asked = read_one_shot(request, context.time_remaining())
-        job = await self._admission.admit(asked, Caller(read_client(context), one_shot=True))
+        request.Clear()  # the call outlives its photo
+        admitting = self._admission.admit(asked, caller_of(context), one_shot=True)
+        del asked
+        job = await admitting
         # However the call ends (cancel, deadline, a broken connection), its job does not outlive it.
         context.add_done_callback(partial(self._call_ended, job))  # type: ignore[arg-type]
         subscription = job.subscribe(self._settings.heartbeat_s)
@@ -97,7 +100,8 @@ class StylizationService(StylizationServiceServicer):
     ) -> pb.CreateStylizationResponse:
         """Create a durable job, once per request id."""
         asked = read_job(request)
-        create = partial(self._admission.admit, asked, Caller(read_client(context), one_shot=False))
+        request.Clear()
+        create = partial(self._admission.admit, asked, caller_of(context), one_shot=False)
         job_id = await self._catalog.create_idempotent(asked, create)
         return pb.CreateStylizationResponse(stylization=await self._describe(job_id))
 
@@ -116,15 +120,15 @@ class StylizationService(StylizationServiceServicer):
     ) -> pb.ListStylizationsResponse:
         """List jobs, newest first. A page is cut short if its message would become too large."""
         query = read_page(request)
-        found = await self._catalog.page(query)
-        response, size = pb.ListStylizationsResponse(), 0
-        for last, job in zip([None, *found], found, strict=False):
+        response, size, last = pb.ListStylizationsResponse(), 0, None
+        async for job in self._catalog.jobs(query):
             message = stylization_message(job, self._settings.retention_s)
             size += message.ByteSize()
             if last and (size > INLINE_BYTES or len(response.stylizations) == query.size):
-                response.next_page_token = page_token(last.record, query.state)
+                response.next_page_token = page_token(last, query.state)
                 break
             response.stylizations.append(message)
+            last = job.record
         return response
 
     async def WatchStylization(
@@ -136,7 +140,7 @@ class StylizationService(StylizationServiceServicer):
         job_id = read_stylization_name(request.name)
         while (job := self._scheduler.jobs.get(job_id)) is None:
             if ending := await self._catalog.ending(job_id, request.after_sequence):
-                for event in ending:
+                async for event in ending:
                     yield pb.WatchStylizationResponse(event=event_message(job_id, event))
                 return
             if self._scheduler.draining:
@@ -178,8 +182,8 @@ class StylizationService(StylizationServiceServicer):
     ) -> AsyncIterator[pb.GetStylizationImageResponse]:
         """Stream an image of a job."""
         image = await self._image(read_stylization_name(request.name), read_image_kind(request))
-        for part in image_parts(image):
-            yield part
+        async for message in image_messages(image):
+            yield message
 
     async def UploadImage(
         self,
@@ -187,8 +191,14 @@ class StylizationService(StylizationServiceServicer):
         context: Context,
     ) -> pb.UploadImageResponse:
         """Receive a large photo in parts."""
-        photo = await receive(request_iterator, self._settings.max_image_bytes)
-        digest, expires_at = await self._uploads.keep(photo)
+        settings = self._settings
+        digest, expires_at = await receive(
+            request_iterator,
+            self._uploads,
+            caller_of(context).address,
+            settings.max_image_bytes,
+            settings.upload_timeout_s,
+        )
         return pb.UploadImageResponse(upload=UPLOADS + digest, expire_time=timestamp(expires_at))
 
     async def _describe(self, job_id: str) -> Stylization:
@@ -212,8 +222,8 @@ class StylizationService(StylizationServiceServicer):
                 self._metrics.frame_sent("preview", len(image.data))
             case Chunk(data=data):
                 self._metrics.frame_sent("chunk", len(data))
-            case Result(image=image):
-                self._metrics.frame_sent("result", 0 if needs_chunks(image.data) else len(image.data))
+            case Result():
+                self._metrics.frame_sent("result", len(inline_data(payload)))
             case Gap(skipped_progress=progress, skipped_previews=previews):
                 self._metrics.frames_skipped(progress, previews)
 

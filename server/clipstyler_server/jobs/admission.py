@@ -14,16 +14,19 @@ from clipstyler.image_format import ImageFormat
 from clipstyler.imaging import ImageError, ImageMetadata
 from clipstyler.options import ConfigError
 from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_spec
-from clipstyler_server.errors import ServiceError, Violation
+from clipstyler_server.errors import ServiceError, Violation, invalid
 from clipstyler_server.jobs.events import CancelReason
 from clipstyler_server.jobs.job import SEQUENCE_STRIDE, Job
-from clipstyler_server.jobs.job_errors import draining_error, invalid_spec
+from clipstyler_server.jobs.job_errors import draining_error, invalid_spec, spec_violations
+from clipstyler_server.jobs.photos import Photo, stored_photo
 from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.jobs.stored_forms import dump_metadata, dump_spec, load_spec
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.settings import Settings
+from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.records import Record, State
+from clipstyler_server.storage.room import Room
 from clipstyler_server.storage.storage import Storage
 from clipstyler_server.workers.decoder.client import Decoded, ImageDecoder
 
@@ -44,6 +47,8 @@ class JobRequest:
         Seconds for waiting and running; None for the server's default.
     request_id
         The caller's; empty if there is none.
+    violations
+        What cannot be used in the fields around the spec.
     """
 
     spec: SpecRequest
@@ -52,20 +57,16 @@ class JobRequest:
     priority: int
     timeout_s: float | None = None
     request_id: str = ""
+    violations: tuple[Violation, ...] = ()
 
-    def digest(self) -> str:
-        """Digest what is asked for; neither the request id nor how the photo was sent counts."""
-        photo = self.upload or hashlib.sha256(self.image).hexdigest()
+    def digest(self, photo: str = "") -> str:
+        """Digest what is asked for; neither the request id nor how the photo was sent counts.
+
+        The SHA-256 of the photo may be known; computing it takes a moment.
+        """
+        photo = photo or self.upload or hashlib.sha256(self.image).hexdigest()
         payload = [photo, asdict(self.spec), self.priority, self.timeout_s]
         return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who asks, and whether the job ends with the call."""
-
-    client: str
-    one_shot: bool
 
 
 class Admission:
@@ -79,28 +80,49 @@ class Admission:
         Accepts the job.
     decoder
         Decodes the photo in a process of its own.
-    storage
-        Stores the job before it is accepted.
+    storage, room
+        Store the job before it is accepted.
     metrics
         Counts photos.
     """
 
     def __init__(
-        self, settings: Settings, scheduler: Scheduler, decoder: ImageDecoder, storage: Storage, metrics: Metrics
+        self,
+        settings: Settings,
+        scheduler: Scheduler,
+        decoder: ImageDecoder,
+        storage: Storage,
+        room: Room,
+        metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._scheduler = scheduler
         self._decoder = decoder
         self._storage = storage
+        self._room = room
         self._metrics = metrics
         self._limits = SpecLimits(
-            options={"size": settings.max_size, "steps": settings.max_steps, "patches": settings.max_patches},
+            options={
+                "size": settings.max_size,
+                "steps": settings.max_steps,
+                "patches": settings.max_patches,
+                "crop_size": settings.max_size,
+            },
             previews={"max_size": settings.max_preview_size},
             text_characters=settings.max_text_characters,
         )
 
-    async def admit(self, request: JobRequest, caller: Caller) -> Job:
+    async def admit(self, request: JobRequest, caller: Caller, *, one_shot: bool) -> Job:
         """Check a request, decode its photo, store the job and put it into the queue.
+
+        What costs little comes first: fields, a place in the queue. Only then is the photo looked at.
+
+        Parameters
+        ----------
+        request, caller
+            What is asked for, and by whom.
+        one_shot
+            Whether the job ends with the call.
 
         Raises
         ------
@@ -111,11 +133,10 @@ class Admission:
             There is a job of this request id.
         """
         self._scheduler.check_open()
-        photo = await self._photo(request)
-        digest = await asyncio.to_thread(request.digest)
-        spec = await self._resolved(request.spec, photo)
-        with self._scheduler.reserve():
-            decoded = await self._decoded(photo, spec)
+        spec = await self._resolved(request, caller)
+        with self._scheduler.reserve(caller.address):
+            photo = await self._photo(request)
+            decoded = await self._decoded(photo, caller, spec)
             spec = _fitted(spec, decoded)
             job = Job(
                 Job.new_id(),
@@ -123,15 +144,16 @@ class Admission:
                 decoded.picture,
                 self._timeout_s(request.timeout_s),
                 decode_s=decoded.decode_s,
-                client=caller.client,
+                caller=caller,
                 priority=request.priority,
-                one_shot=caller.one_shot,
-                stored_bytes=len(photo),
+                one_shot=one_shot,
+                stored_bytes=photo.size,
             )
             self._scheduler.check_deadline(job)
-            await self._store(job, request, photo, digest, decoded)
+            async with self._room.hold(caller.address, photo.size):
+                await self._store(job, request, photo, decoded)
             self._scheduler.accept(job, self._warnings(spec, decoded, request.timeout_s))
-        self._metrics.photo_accepted(len(photo))
+        self._metrics.photo_accepted(photo.size)
         return job
 
     async def resume(self, record: Record) -> None:
@@ -146,58 +168,63 @@ class Admission:
         """
         spec = load_spec(record.spec)
         self._check_encoders(spec)
-        photo = await self._stored_photo(record.content, "image")
-        decoded = await self._decoded(photo, spec)
+        caller = Caller(record.address, record.client)
+        photo = await stored_photo(self._storage, record.content, "image")
+        decoded = await self._decoded(photo, caller, spec)
         job = Job(
             record.id,
             spec,
             decoded.picture,
             max(0.0, record.deadline_at - time.time()),
             decode_s=decoded.decode_s,
-            client=record.client,
+            caller=caller,
             priority=record.priority,
             one_shot=False,
             attempts=record.attempts,
             first_sequence=record.sequence + SEQUENCE_STRIDE,
-            stored_bytes=len(photo),
+            stored_bytes=photo.size,
         )
         async with self._storage.claiming:
             if await self._storage.write(self._storage.database.renumber, record.id, job.sequence):
                 logs.get_logger().info("job_resumed", job_id=record.id, attempts=record.attempts)
                 self._scheduler.accept(job)
 
-    async def _photo(self, request: JobRequest) -> bytes:
-        return await self._stored_photo(request.upload, "upload") if request.upload else request.image
+    async def _photo(self, request: JobRequest) -> Photo:
+        if request.upload:
+            return await stored_photo(self._storage, request.upload, "upload")
+        return Photo(request.image, len(request.image))
 
-    async def _stored_photo(self, digest: str, field: str) -> bytes:
-        photo = await self._storage.read(self._storage.blobs.get, digest)
-        if photo is None:
-            raise invalid_spec(Violation(field, "is not stored here, or no longer: upload it again"))
-        return photo
-
-    async def _resolved(self, request: SpecRequest, photo: bytes) -> StylizationSpec:
+    async def _resolved(self, request: JobRequest, caller: Caller) -> StylizationSpec:
         """Resolve a request; if fields are bad, the photo's header is checked too, so that all are named at once."""
         info = self._scheduler.engine.info
         assert info is not None  # an engine that is ready has described itself
         calibrations = {encoders.name: encoders.calibration for encoders in info.encoder_sets}
+        violations = list(request.violations)
         try:
-            return resolve_spec(request, calibrations, self._limits)
+            spec = resolve_spec(request.spec, calibrations, self._limits)
         except ConfigError as error:
-            raise invalid_spec(*error.violations, *await self._photo_violations(photo)) from error
+            violations += spec_violations(error.violations)
+        if violations:
+            raise invalid(*violations, *await self._photo_violations(request, caller))
+        return spec
 
-    async def _photo_violations(self, photo: bytes) -> tuple[Violation, ...]:
+    async def _photo_violations(self, request: JobRequest, caller: Caller) -> tuple[Violation, ...]:
+        if any(violation.field == "spec.upload" for violation in request.violations):
+            return ()
         try:
-            with self._scheduler.reserve():
-                await self._decoder.inspect(photo)
+            with self._scheduler.reserve(caller.address):
+                photo = await self._photo(request)
+                await self._decoder.inspect(photo.source, caller.address)
         except ImageError as error:
-            return (Violation("image", str(error)),)
-        except ServiceError:
-            return ()  # no place to look at it: the other fields are bad anyway
+            return spec_violations((Violation("image", str(error)),))
+        except ServiceError as error:
+            # Without a place to look at it there is nothing to say: the other fields are bad anyway.
+            return error.details.violations
         return ()
 
-    async def _decoded(self, photo: bytes, spec: StylizationSpec) -> Decoded:
+    async def _decoded(self, photo: Photo, caller: Caller, spec: StylizationSpec) -> Decoded:
         try:
-            return await self._decoder.decode(photo, spec.config.size, spec.config.enlarge)
+            return await self._decoder.decode(photo.source, caller.address, spec.config.size, spec.config.enlarge)
         except ImageError as error:
             raise invalid_spec(Violation("image", str(error))) from error
 
@@ -208,7 +235,7 @@ class Admission:
             problem = f"{spec.encoder_set!r} is no longer loaded here: use one of {', '.join(known)}"
             raise invalid_spec(Violation("encoder_set", problem))
 
-    async def _store(self, job: Job, request: JobRequest, photo: bytes, digest: str, decoded: Decoded) -> None:
+    async def _store(self, job: Job, request: JobRequest, photo: Photo, decoded: Decoded) -> None:
         """Store a job; from here on it is all or nothing, also if the caller leaves meanwhile."""
         if self._scheduler.draining:
             raise draining_error()
@@ -216,8 +243,9 @@ class Admission:
         record = Record(
             id=job.id,
             request_id=request.request_id or None,
-            payload_digest=digest,
-            client=job.client,
+            payload_digest="",
+            address=job.caller.address,
+            client=job.caller.name,
             priority=job.priority,
             one_shot=job.one_shot,
             state=State.QUEUED,
@@ -226,23 +254,30 @@ class Admission:
             spec=dump_spec(job.spec),
             content="",
             content_metadata="",
-            stored_bytes=len(photo),
+            stored_bytes=photo.size,
             lease_owner=self._storage.owner,
             lease_until=now + job.remaining_s,
         )
-        writing = asyncio.ensure_future(self._storage.write(self._write, record, photo, decoded))
+        writing = asyncio.ensure_future(self._storage.write(self._write, record, request, photo, decoded))
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:
             writing.add_done_callback(partial(self._caller_left, job))
             raise
 
-    def _write(self, record: Record, photo: bytes, decoded: Decoded) -> None:
-        content = self._storage.blobs.put(photo)
+    def _write(self, record: Record, request: JobRequest, photo: Photo, decoded: Decoded) -> None:
+        content = photo.store(self._storage)
+        self._storage.database.use_upload(content, record.created_at)
         header = decoded.header
         known = {image_format.value: image_format for image_format in ImageFormat}
-        metadata = ImageMetadata(known.get(header.format.lower()), header.width, header.height, len(photo), content)
-        self._storage.database.create(replace(record, content=content, content_metadata=dump_metadata(metadata)))
+        metadata = ImageMetadata(known.get(header.format.lower()), header.width, header.height, photo.size, content)
+        described = replace(
+            record,
+            payload_digest=request.digest(content),
+            content=content,
+            content_metadata=dump_metadata(metadata),
+        )
+        self._storage.database.create(described)
 
     def _caller_left(self, job: Job, writing: asyncio.Future[None]) -> None:
         """Nothing waits for a job that was just stored: a durable one runs, one that belongs to a call does not."""

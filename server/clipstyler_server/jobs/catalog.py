@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from sqlalchemy.exc import IntegrityError
 
@@ -14,9 +15,9 @@ from clipstyler.imaging import ImageMetadata
 from clipstyler.spec import StylizationSpec
 from clipstyler_server.errors import Reason, error
 from clipstyler_server.jobs.admission import JobRequest
-from clipstyler_server.jobs.chunks import chunks_of, needs_chunks
+from clipstyler_server.jobs.chunks import CHUNK_BYTES, chunk_offsets
 from clipstyler_server.jobs.endings import end_stored
-from clipstyler_server.jobs.events import Cancelled, CancelReason, Gap, Heartbeat, JobEvent, Queued, StoredEnd
+from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Gap, Heartbeat, JobEvent, Queued, StoredEnd
 from clipstyler_server.jobs.job import Job
 from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.jobs.stored_forms import load_end, load_metadata, load_spec, with_bytes, without_bytes
@@ -24,6 +25,9 @@ from clipstyler_server.storage.records import Record, State
 from clipstyler_server.storage.storage import Storage
 
 _NAP_S = 1.0
+_READ_AT_ONCE = 50  # jobs of a list
+_DOWNLOAD_BYTES = 128 * 1024  # a download that is not read holds only so much
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,10 @@ class PageQuery:
 
 @dataclass(frozen=True)
 class JobImage:
-    """An image of a job."""
+    """An image of a job: what describes it, and its bytes, which are read as they are asked for."""
 
     metadata: ImageMetadata
-    data: bytes
+    parts: AsyncIterator[bytes]
 
 
 class Catalog:
@@ -102,7 +106,6 @@ class Catalog:
         request_id = request.request_id
         if not request_id:
             return (await create()).id
-        digest = await asyncio.to_thread(request.digest)
         while other := self._creating.get(request_id):
             await asyncio.wait([other])
         creating = self._creating[request_id] = asyncio.get_running_loop().create_future()
@@ -116,7 +119,8 @@ class Catalog:
         finally:
             del self._creating[request_id]
             creating.cancel()
-        if found is None or found.payload_digest != digest:
+        # Only a repetition is worth the time that a digest of a photo takes.
+        if found is None or found.payload_digest != await asyncio.to_thread(request.digest):
             raise error(
                 Reason.REQUEST_ID_REUSED,
                 "request_id {request_id} belongs to another request: use a fresh UUID4 for a new one",
@@ -129,15 +133,23 @@ class Catalog:
         """Describe a job, or raise `ServiceError` STYLIZATION_NOT_FOUND."""
         return self._described(await self._record(job_id), self._scheduler.queue_estimates().get(job_id))
 
-    async def page(self, query: PageQuery) -> list[JobDescription]:
-        """List a page of jobs, newest first, and one more if there are more."""
-        database = self._storage.database
-        found = await self._storage.read(database.newest, query.size + 1, query.state, query.after)
+    async def jobs(self, query: PageQuery) -> AsyncIterator[JobDescription]:
+        """List jobs, newest first, read as they are asked for: a page and one more."""
+        after, left = query.after, query.size + 1
         estimates = self._scheduler.queue_estimates()
-        return [self._described(record, estimates.get(record.id)) for record in found]
+        while left > 0:
+            size = min(left, _READ_AT_ONCE)
+            found = await self._storage.read(self._storage.database.newest, size, query.state, after)
+            for record in found:
+                yield self._described(record, estimates.get(record.id))
+            if len(found) < size:
+                return
+            after, left = (found[-1].created_at, found[-1].id), left - size
 
-    async def ending(self, job_id: str, after: int) -> list[JobEvent]:
-        """Return what is stored of a finished job: a gap, chunks of a large result, the end. Empty if unfinished.
+    async def ending(self, job_id: str, after: int) -> AsyncIterator[JobEvent] | None:
+        """Return what is stored of a finished job: a gap, chunks of a large result, the end. None if unfinished.
+
+        Bytes are read as they are asked for.
 
         Raises
         ------
@@ -146,15 +158,26 @@ class Catalog:
         """
         record = await self._record(job_id)
         if record.end is None or record.ended_at is None:
-            return []
+            return None
         end, when = load_end(record.end), datetime.fromtimestamp(record.ended_at, UTC)
-        if not isinstance(end, Result):
-            return [*_gap_before(record.sequence, after, when), JobEvent(record.sequence, when, end)]
-        data = await self._blob(record.result or "")
-        chunks = chunks_of(data) if needs_chunks(data) else []
-        first = record.sequence - len(chunks)
-        parts = [JobEvent(number, when, part) for number, part in enumerate(chunks, first) if number > after]
-        return [*_gap_before(first, after, when), *parts, JobEvent(record.sequence, when, with_bytes(end, data))]
+        if isinstance(end, Result):
+            return self._result_events(record, end, when, after)
+        return _stream([*_gap_before(record.sequence, after, when), JobEvent(record.sequence, when, end)])
+
+    async def _result_events(
+        self, record: Record, end: Result[ImageMetadata], when: datetime, after: int
+    ) -> AsyncIterator[JobEvent]:
+        size, digest = end.image.size_bytes, record.result or ""
+        offsets = chunk_offsets(size)
+        first = record.sequence - len(offsets)
+        for event in _gap_before(first, after, when):
+            yield event
+        for number, offset in enumerate(offsets, first):
+            if number > after:
+                data = await self._part(digest, offset, CHUNK_BYTES)
+                yield JobEvent(number, when, Chunk(offset, memoryview(data)))
+        complete = end if offsets else with_bytes(end, await self._part(digest, 0, size))
+        yield JobEvent(record.sequence, when, complete)
 
     async def nap(self, passed: int) -> JobEvent:
         """Wait a moment for a job to be resumed; returns a heartbeat."""
@@ -200,7 +223,8 @@ class Catalog:
     async def content(self, job_id: str) -> JobImage:
         """Return the photo of a job, or raise `ServiceError` STYLIZATION_NOT_FOUND."""
         record = await self._record(job_id)
-        return JobImage(load_metadata(record.content_metadata), await self._blob(record.content))
+        metadata = load_metadata(record.content_metadata)
+        return JobImage(metadata, self._parts(record.content, metadata.size_bytes))
 
     async def preview(self, job_id: str) -> JobImage:
         """Return the latest preview of a running job, or raise `ServiceError`: not found."""
@@ -210,7 +234,7 @@ class Catalog:
             raise error(
                 Reason.IMAGE_NOT_FOUND, "stylizations/{id} has no preview: there is one while it runs", id=job_id
             )
-        return JobImage(job.preview.metadata, job.preview.data)
+        return JobImage(job.preview.metadata, _stream([job.preview.data]))
 
     async def result(self, job_id: str) -> JobImage:
         """Return the result of a job, or raise `ServiceError`: not found."""
@@ -220,7 +244,7 @@ class Catalog:
             raise error(
                 Reason.IMAGE_NOT_FOUND, "stylizations/{id} is {state} and has no result", id=job_id, state=record.state
             )
-        return JobImage(end.image, await self._blob(record.result))
+        return JobImage(end.image, self._parts(record.result, end.image.size_bytes))
 
     async def _find_request(self, request_id: str) -> Record | None:
         return await self._storage.read(self._storage.database.find_request, request_id)
@@ -249,11 +273,20 @@ class Catalog:
             raise error(Reason.STYLIZATION_NOT_FOUND, "there is no stylizations/{id}", id=job_id)
         return record
 
-    async def _blob(self, digest: str) -> bytes:
-        data = await self._storage.read(self._storage.blobs.get, digest)
+    async def _parts(self, digest: str, size: int) -> AsyncIterator[bytes]:
+        for offset in range(0, size, _DOWNLOAD_BYTES):
+            yield await self._part(digest, offset, _DOWNLOAD_BYTES)
+
+    async def _part(self, digest: str, offset: int, size: int) -> bytes:
+        data = await self._storage.read(self._storage.blobs.read, digest, offset, size)
         if data is None:
             raise error(Reason.IMAGE_NOT_FOUND, "the image {digest} is gone", digest=digest)
         return data
+
+
+async def _stream(items: Iterable[_Item]) -> AsyncIterator[_Item]:
+    for item in items:
+        yield item
 
 
 def _gap_before(first: int, after: int, when: datetime) -> list[JobEvent]:

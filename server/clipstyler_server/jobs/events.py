@@ -69,7 +69,7 @@ End = Result[EncodedImage] | Failed | Cancelled
 """The last event of a job."""
 StoredEnd = Result[ImageMetadata] | Failed | Cancelled
 """The same as it is stored: the bytes of the image are a file of their own."""
-Payload = Queued | Started | Progress | Preview[EncodedImage] | Warning | Chunk | Gap | Heartbeat | End
+Payload = Queued | Started | Progress | Preview[EncodedImage] | Warning | Chunk | Gap | Heartbeat | End | StoredEnd
 
 FINAL = (Result, Failed, Cancelled)
 

@@ -15,11 +15,13 @@ from clipstyler.spec import StylizationSpec
 from clipstyler_server.errors import ServiceError
 from clipstyler_server.jobs.events import Cancelled, CancelReason, End, Failed, JobEvent, Payload
 from clipstyler_server.jobs.subscription import LATEST_ONLY, Subscription
+from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.records import SOURCES, State
 from clipstyler_server.workers.engine import Task
 
 # When a server resumes a job, its events are numbered from this far after those of the earlier run.
 SEQUENCE_STRIDE = 10_000_000
+_NOBODY = Caller()
 
 
 class Job:
@@ -37,8 +39,8 @@ class Job:
         Seconds that it may wait and run.
     decode_s
         Seconds that decoding the photo took.
-    client
-        The caller: the queue is fair between clients.
+    caller
+        Who asked: the queue is fair between callers.
     priority
         Class in the queue; larger runs first.
     one_shot
@@ -60,6 +62,8 @@ class Job:
         Steps completed.
     cancel_reason
         Why it is being cancelled; None if it is not.
+    begun
+        Whether the engine has begun it.
     position
         Jobs running or waiting before it, as last published.
     end, ended
@@ -74,7 +78,7 @@ class Job:
         timeout_s: float,
         *,
         decode_s: float = 0.0,
-        client: str = "",
+        caller: Caller = _NOBODY,
         priority: int = 0,
         one_shot: bool = True,
         attempts: int = 0,
@@ -85,7 +89,7 @@ class Job:
         self.spec = spec
         self.picture = picture
         self.decode_s = decode_s
-        self.client = client
+        self.caller = caller
         self.priority = priority
         self.one_shot = one_shot
         self.state = State.QUEUED
@@ -93,6 +97,7 @@ class Job:
         self.deadline = self.accepted + timeout_s
         self.queued_s = 0.0
         self.step = 0
+        self.begun = False
         self.cancel_reason: CancelReason | None = None
         self.attempts = attempts
         self.stored_bytes = stored_bytes
@@ -175,7 +180,8 @@ class Job:
         for subscription in self._subscriptions:
             subscription.put(event)
         if isinstance(event.payload, Result | Failed | Cancelled):
-            self.end = event.payload
+            end: Any = event.payload
+            self.end = end
             self.ended.set()
 
     def enter(self, state: State) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from clipstyler.spec import OPTIONS
 from clipstyler_server.errors import ErrorDetails, Reason, ServiceError, Violation, error, internal, invalid
 from clipstyler_server.workers.engine import FailureKind, TaskFailed
@@ -11,7 +13,12 @@ RESTART_WAIT_S = 5.0
 
 def invalid_spec(*violations: Violation) -> ServiceError:
     """Make the error of a spec with bad fields, named by their path in the contract."""
-    return invalid(*(Violation(_path(violation.field), violation.problem) for violation in violations))
+    return invalid(*spec_violations(violations))
+
+
+def spec_violations(violations: Iterable[Violation]) -> tuple[Violation, ...]:
+    """Name bad fields of a spec by their path in the contract."""
+    return tuple(Violation(_path(violation.field), violation.problem) for violation in violations)
 
 
 def _path(field: str) -> str:
@@ -56,13 +63,14 @@ def not_ready_error(state: str) -> ServiceError:
     )
 
 
-def queue_full_error(capacity: int, retry_delay_s: float) -> ServiceError:
-    """Make the error of a full queue."""
+def queue_full_error(places: int, of_caller: bool, retry_delay_s: float) -> ServiceError:
+    """Make the error of a full queue, or of a caller that has all the places that one caller may have."""
+    whose = "of one caller " if of_caller else ""
     return error(
         Reason.QUEUE_FULL,
-        "{capacity} jobs are waiting, which is the limit: try again later",
+        f"{{capacity}} jobs {whose}are waiting, which is the limit: try again later",
         retry_delay_s=retry_delay_s,
-        capacity=capacity,
+        capacity=places,
     )
 
 

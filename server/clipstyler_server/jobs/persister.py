@@ -60,8 +60,8 @@ class JobPersister:
         self._in_background(self._try(job, State.RUNNING, changes))
 
     async def requeue(self, job: Job) -> None:
-        """Return a running job to the queue of the next server; the interrupted run does not count."""
-        await self._try(job, State.QUEUED, {"attempts": job.attempts - 1, "started_at": None})
+        """Return a running job to the queue, of this server or of the next one."""
+        await self._try(job, State.QUEUED, {"started_at": None})
 
     async def store_end(self, job: Job, state: State, event: JobEvent, end: End) -> StoredEvent:
         """Store the end of a job; one that cannot be stored becomes a failure."""

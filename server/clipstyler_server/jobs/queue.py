@@ -1,37 +1,51 @@
-"""The bounded queue in front of the engine: by class of priority, and within a class every client in turn."""
+"""The bounded queue in front of the engine: every caller's address in turn, and behind an address the urgent first.
+
+Names are free to invent, addresses are not: turns and places are counted by address, and names divide only those.
+"""
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from clipstyler_server.jobs.job import Job
 
-# A class passed over this many times in a row has the next turn, however urgent the others are.
+# A class, or an address, passed over this many times in a row has the next turn, however urgent the others are.
 MAX_SKIPS = 4
 
 
 class QueueFullError(Exception):
-    """Every place is taken."""
+    """Every place is taken, or every place that one caller may have (`of_caller`); there are `places` of them."""
+
+    def __init__(self, places: int, of_caller: bool) -> None:
+        super().__init__(places, of_caller)
+        self.places = places
+        self.of_caller = of_caller
 
 
 class JobQueue:
     """Jobs that wait.
 
-    The most urgent class goes first, unless another was passed over `MAX_SKIPS` times. Within a class, clients take
-    turns, each with its oldest job.
+    In each round every address has one turn, the most urgent next job first. Behind an address the most urgent class
+    goes first, unless another was passed over `MAX_SKIPS` times; within a class, names take turns, each with its oldest
+    job.
 
     Parameters
     ----------
     capacity
         Maximum number of waiting jobs, besides the running one.
+    share
+        Largest fraction of the places that one address may have; unless it is 1, one place is kept for others.
     """
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, share: float = 1.0) -> None:
         self.capacity = capacity
+        self.capacity_per_caller = (
+            capacity if share >= 1 else max(min(capacity, 1), int(min(capacity - 1, share * capacity)))
+        )
         self._jobs: dict[str, Job] = {}
-        self._reserved = 0
+        self._reserved: Counter[str] = Counter()
         self._turns = _Turns()
         self._order: list[Job] | None = None
 
@@ -39,31 +53,46 @@ class JobQueue:
         return len(self._jobs)
 
     @contextmanager
-    def reserve(self, running: int) -> Iterator[None]:
+    def reserve(self, running: int, address: str = "") -> Iterator[None]:
         """Reserve a place for a job whose photo is still being decoded, so that admission is bounded.
 
         Parameters
         ----------
         running
             Jobs running now.
+        address
+            Of the caller.
 
         Raises
         ------
         QueueFullError
             Every place is taken.
         """
-        if running + len(self._jobs) + self._reserved > self.capacity:
-            raise QueueFullError
-        self._reserved += 1
+        if running + len(self._jobs) + self.reserved > self.capacity:
+            raise QueueFullError(self.capacity, of_caller=False)
+        if running + self._turns.waiting(address) + self._reserved[address] > self.capacity_per_caller:
+            raise QueueFullError(self.capacity_per_caller, of_caller=True)
+        self._reserved[address] += 1
         try:
             yield
         finally:
-            self._reserved -= 1
+            self._reserved[address] -= 1
+
+    @property
+    def reserved(self) -> int:
+        """Number of places reserved for jobs that are being admitted."""
+        return self._reserved.total()
 
     def put(self, job: Job) -> None:
         """Add a job."""
         self._jobs[job.id] = job
         self._turns.add(job)
+        self._order = None
+
+    def put_back(self, job: Job) -> None:
+        """Add a job that was taken and could not be run: it goes before the others of its caller."""
+        self._jobs[job.id] = job
+        self._turns.add(job, first=True)
         self._order = None
 
     def order(self) -> list[Job]:
@@ -98,37 +127,106 @@ class JobQueue:
 
 
 class _Turns:
-    """Whose turn it is: one ring of clients per class."""
+    """Whose turn it is: rounds in which every address has one turn."""
 
     def __init__(self) -> None:
-        self._rings: dict[int, _Ring] = {}
+        self._lines: OrderedDict[str, _Line] = OrderedDict()
+        self._served: set[str] = set()  # in this round
+        self._passed_over: Counter[str] = Counter()
 
     def copy(self) -> _Turns:
         """Copy it, to look ahead."""
         twin = _Turns()
-        twin._rings = {priority: ring.copy() for priority, ring in self._rings.items()}
+        twin._lines = OrderedDict((address, line.copy()) for address, line in self._lines.items())
+        twin._served, twin._passed_over = self._served.copy(), self._passed_over.copy()
         return twin
 
-    def add(self, job: Job) -> None:
-        """Add a job."""
-        self._rings.setdefault(job.priority, _Ring()).add(job)
+    def waiting(self, address: str) -> int:
+        """Count the jobs of an address."""
+        line = self._lines.get(address)
+        return len(line) if line else 0
+
+    def add(self, job: Job, first: bool = False) -> None:
+        """Add a job; one that goes first gives its caller's turn back."""
+        address = job.caller.address
+        self._lines.setdefault(address, _Line()).add(job, first)
+        if first:
+            self._served.discard(address)
+            self._lines.move_to_end(address, last=False)
 
     def remove(self, job: Job) -> None:
         """Remove a job."""
-        self._rings[job.priority].remove(job)
+        address = job.caller.address
+        self._lines[address].remove(job)
+        if address not in self._served:
+            self._forget_if_empty(address)
 
     def take(self) -> Job:
         """Take the next job; there must be one."""
-        present = [self._rings[priority] for priority in sorted(self._rings, reverse=True) if self._rings[priority]]
-        # Of the classes skipped often enough, the least urgent: it has the fewest chances.
-        chosen = next((ring for ring in reversed(present) if ring.passed_over >= MAX_SKIPS), present[0])
-        for ring in present:
+        waiting = [address for address, line in self._lines.items() if line and address not in self._served]
+        if not waiting:
+            self._begin_round()
+            waiting = list(self._lines)
+        chosen = next((address for address in waiting if self._passed_over[address] >= MAX_SKIPS), None)
+        if chosen is None:
+            chosen = max(waiting, key=lambda address: self._lines[address].urgency)  # of equals, the first
+        self._passed_over.update(waiting[: waiting.index(chosen)])
+        del self._passed_over[chosen]
+        self._served.add(chosen)
+        self._lines.move_to_end(chosen)
+        return self._lines[chosen].take()
+
+    def _begin_round(self) -> None:
+        """Give every address a turn again; those served remember whose turn it was behind them until now."""
+        for address in self._served:
+            self._forget_if_empty(address)
+        self._served.clear()
+
+    def _forget_if_empty(self, address: str) -> None:
+        if not self._lines[address]:
+            del self._lines[address], self._passed_over[address]
+
+
+class _Line:
+    """The jobs of one address: one ring of names per class of priority."""
+
+    def __init__(self) -> None:
+        self._rings: dict[int, _Ring] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._rings.values()))
+
+    @property
+    def urgency(self) -> int:
+        """Priority of the next job."""
+        return self._next_class()
+
+    def copy(self) -> _Line:
+        twin = _Line()
+        twin._rings = {priority: ring.copy() for priority, ring in self._rings.items()}
+        return twin
+
+    def add(self, job: Job, first: bool) -> None:
+        self._rings.setdefault(job.priority, _Ring()).add(job, first)
+
+    def remove(self, job: Job) -> None:
+        self._rings[job.priority].remove(job)
+
+    def take(self) -> Job:
+        chosen = self._rings[self._next_class()]
+        for ring in filter(None, self._rings.values()):
             ring.passed_over = 0 if ring is chosen else ring.passed_over + 1
         return chosen.take()
 
+    def _next_class(self) -> int:
+        present = sorted(priority for priority, ring in self._rings.items() if ring)
+        # Of the classes skipped often enough, the least urgent: it has the fewest chances.
+        skipped = (priority for priority in present if self._rings[priority].passed_over >= MAX_SKIPS)
+        return next(skipped, present[-1])
+
 
 class _Ring:
-    """The clients of one class, the next one first, each with its jobs in order of arrival."""
+    """The names of one class, the next one first, each with its jobs in order of arrival."""
 
     def __init__(self) -> None:
         self.passed_over = 0
@@ -136,29 +234,34 @@ class _Ring:
         self._last: str | None = None
 
     def __len__(self) -> int:
-        return len(self._lines)
+        return sum(map(len, self._lines.values()))
 
     def copy(self) -> _Ring:
         twin = _Ring()
         twin.passed_over, twin._last = self.passed_over, self._last
-        twin._lines = OrderedDict((client, line.copy()) for client, line in self._lines.items())
+        twin._lines = OrderedDict((name, line.copy()) for name, line in self._lines.items())
         return twin
 
-    def add(self, job: Job) -> None:
-        if line := self._lines.get(job.client):
+    def add(self, job: Job, first: bool) -> None:
+        name = job.caller.name
+        if first:
+            self._lines.setdefault(name, deque()).appendleft(job)
+            self._lines.move_to_end(name, last=False)
+            return
+        if line := self._lines.get(name):
             line.append(job)
             return
-        self._lines[job.client] = deque([job])
-        # A new client goes after all clients already waiting, so that inventing names gains nothing, but before the
-        # client that has just had a turn.
+        self._lines[name] = deque([job])
+        # A new name goes after all names already waiting, so that inventing names gains nothing, but before the
+        # one that has just had a turn.
         if self._last is not None and self._last in self._lines:
             self._lines.move_to_end(self._last)
 
     def remove(self, job: Job) -> None:
-        line = self._lines[job.client]
+        line = self._lines[job.caller.name]
         line.remove(job)
         if not line:
-            del self._lines[job.client]
+            del self._lines[job.caller.name]
 
     def take(self) -> Job:
         self._last, line = self._lines.popitem(last=False)

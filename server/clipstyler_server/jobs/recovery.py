@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 
 from clipstyler_server.errors import Reason, ServiceError, internal
 from clipstyler_server.jobs.admission import Admission
@@ -14,7 +15,7 @@ from clipstyler_server.observability import logs
 from clipstyler_server.storage.records import Record, State
 from clipstyler_server.storage.storage import Storage
 
-_MAX_ATTEMPTS = 2
+_MAX_CRASHES = 1  # of servers; a job that was running at one more may be what kills them
 _PAUSE_S = 1.0
 _TRANSIENT = {Reason.STORAGE_FULL, Reason.STORAGE_UNAVAILABLE, Reason.WORKER_NOT_READY}
 
@@ -52,7 +53,8 @@ class Recovery:
                 await end_stored(self._storage, record, end)
                 continue
             if record.state is State.RUNNING:
-                await self._storage.write(database.transition, record.id, State.QUEUED)
+                crashes = record.crashes + 1
+                await self._storage.write(partial(database.transition, record.id, State.QUEUED, crashes=crashes))
             self._waiting.append(record)
 
     async def resume(self) -> None:
@@ -68,7 +70,7 @@ class Recovery:
             return Cancelled(0, CancelReason.CALLER_LEFT)
         if record.deadline_at <= time.time():
             return Failed(deadline_error().details)
-        if record.state is State.RUNNING and not (self._requeue and record.attempts < _MAX_ATTEMPTS):
+        if record.state is State.RUNNING and not (self._requeue and record.crashes < _MAX_CRASHES):
             return Failed(restart_error().details)
         return None
 

@@ -12,7 +12,7 @@ from typing import Any
 from clipstyler.events import Preview, Progress, Result, Started, Warning
 from clipstyler.imaging import EncodedImage
 from clipstyler_server.errors import internal
-from clipstyler_server.jobs.chunks import chunks_of, needs_chunks
+from clipstyler_server.jobs.chunks import chunks_of
 from clipstyler_server.jobs.estimator import Estimator
 from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, End, Failed, Queued
 from clipstyler_server.jobs.job import Job
@@ -42,6 +42,7 @@ from clipstyler_server.workers.engine import (
 
 _LONGEST_RETRY_S = 600.0
 _STOP_WAIT_S = 5.0  # for the last step of a job that outlasts its grace period
+_MAX_LOST_STARTS = 3  # then the job itself is to blame
 _CERTAINTY = 0.8  # share of the estimated time that must fit before a deadline
 
 
@@ -102,8 +103,8 @@ class Scheduler:
             raise not_ready_error(self.engine.state.in_words)
 
     @contextmanager
-    def reserve(self) -> Iterator[None]:
-        """Reserve a place in the queue while a request is being admitted.
+    def reserve(self, address: str) -> Iterator[None]:
+        """Reserve a place in the queue for a caller's address while its request is being admitted.
 
         Raises
         ------
@@ -112,10 +113,10 @@ class Scheduler:
         """
         self.check_open()
         try:
-            with self.queue.reserve(self.running_count()):
+            with self.queue.reserve(self.running_count(), address):
                 yield
-        except QueueFullError:
-            raise queue_full_error(self.queue.capacity, self._retry_delay_s()) from None
+        except QueueFullError as full:
+            raise queue_full_error(full.places, full.of_caller, self._retry_delay_s()) from None
 
     def check_deadline(self, job: Job) -> None:
         """Raise `ServiceError` DEADLINE_UNREACHABLE if a job, queued now, would not finish in time."""
@@ -238,6 +239,9 @@ class Scheduler:
         except TaskFailed as failed:
             end = Failed(failure(failed, job.id).details)
         except EngineLost as lost:
+            if not job.begun and job.attempts < _MAX_LOST_STARTS:
+                self._try_again(job)
+                return
             end = Failed(crash_error(lost.problem).details)
         except asyncio.CancelledError:
             # Shutdown: the engine did not stop in time.
@@ -253,8 +257,24 @@ class Scheduler:
         else:
             self._end(job, state, end)
 
+    def _try_again(self, job: Job) -> None:
+        """Put a job back whose engine was lost before it began: it waits for the next engine."""
+        self.running = None
+        self._idle.set()
+        self._in_background(self._persister.requeue(job))
+        if self.draining:
+            self._release(job)
+            return
+        job.enter(State.QUEUED)
+        job.position = -1
+        self.queue.put_back(job)
+        self._publish_positions()
+        self._arrived.set()
+        logs.get_logger().info("job_waits_again", job_id=job.id, attempts=job.attempts)
+
     def _advance(self, job: Job, event: EngineEvent) -> None:
         """Publish an event of the engine."""
+        job.begun = True
         match event:
             case Progress():
                 self._metrics.step_completed(event.step_s)
@@ -343,7 +363,7 @@ class Scheduler:
 
 
 def _parts(end: End) -> list[Chunk]:
-    return chunks_of(end.image.data) if isinstance(end, Result) and needs_chunks(end.image.data) else []
+    return chunks_of(end.image.data) if isinstance(end, Result) else []
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

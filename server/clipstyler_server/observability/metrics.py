@@ -50,7 +50,7 @@ class Metrics:
         )
         self._storage_failures = self._counter("storage_failures", "Failed reads and writes.", "reason")
         self._restarts = self._counter("worker_restarts", "Worker processes that exited unexpectedly.", "worker")
-        for worker in ("optimizer", "evaluator"):
+        for worker in ("optimizer", "evaluator", "decoder"):
             self._restarts.labels(worker)
 
         self._directions = self._counter("text_directions", "Text directions, by origin.", "origin")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PART = ".part"
+OWNER_ONLY = 0o700
 
 
 class BlobStore:
@@ -19,12 +20,18 @@ class BlobStore:
     Parameters
     ----------
     directory
-        Created if missing.
+        Created if missing, also later.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        directory.mkdir(parents=True, exist_ok=True)
+        self.restore()
+
+    def restore(self) -> bool:
+        """Create the directory again if somebody deleted it; returns whether that was so."""
+        is_missing = not self._directory.is_dir()
+        self._directory.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
+        return is_missing
 
     def put(self, data: bytes) -> str:
         """Store an image; returns its digest.
@@ -35,23 +42,46 @@ class BlobStore:
             It cannot be written; nothing is left behind.
         """
         digest = hashlib.sha256(data).hexdigest()
-        path = self._path(digest)
-        if path.is_file():
-            os.utime(path)  # young again: not an orphan before its job is stored
+        if self.touch(digest):
             return digest
-        path.parent.mkdir(exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=self._directory, suffix=_PART)
+        part = self.begin()
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(path)
+            self.append(part, data)
+            self.finish(part, digest)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
             raise
-        _sync(path.parent)
         return digest
+
+    def begin(self) -> Path:
+        """Begin an image whose bytes come in parts; returns its file."""
+        self.restore()
+        handle, name = tempfile.mkstemp(dir=self._directory, suffix=_PART)
+        os.close(handle)
+        return Path(name)
+
+    @staticmethod
+    def append(part: Path, data: bytes) -> None:
+        """Append bytes to an image that was begun. No file stays open between two parts."""
+        with part.open("ab") as file:
+            file.write(data)
+            file.flush()
+
+    def finish(self, part: Path, digest: str) -> None:
+        """Put an image that was begun into its place."""
+        path = self._path(digest)
+        path.parent.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
+        _sync(part)
+        part.replace(path)
+        _sync(path.parent)
+
+    def touch(self, digest: str) -> bool:
+        """Make an image young again: not an orphan before its job is stored. Returns whether there is one."""
+        try:
+            os.utime(self._path(digest))
+        except FileNotFoundError:
+            return False
+        return True
 
     def get(self, digest: str) -> bytes | None:
         """Read an image; None if there is none."""
@@ -59,6 +89,23 @@ class BlobStore:
             return self._path(digest).read_bytes() if _DIGEST.fullmatch(digest) else None
         except FileNotFoundError:
             return None
+
+    def read(self, digest: str, offset: int, size: int) -> bytes | None:
+        """Read so many bytes of an image from an offset on, fewer at its end; None if there is no such image."""
+        path = self.find(digest)
+        if path is None:
+            return None
+        try:
+            with path.open("rb") as file:
+                file.seek(offset)
+                return file.read(size)
+        except FileNotFoundError:
+            return None
+
+    def find(self, digest: str) -> Path | None:
+        """Return the file of an image; None if there is none."""
+        path = self._path(digest)
+        return path if _DIGEST.fullmatch(digest) and path.is_file() else None
 
     def remove(self, digest: str) -> None:
         """Delete an image if it exists."""
@@ -89,8 +136,8 @@ class BlobStore:
         return self._directory / digest[:2] / digest
 
 
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -19,15 +19,21 @@ from sqlalchemy import (
     event,
     func,
     insert,
+    literal,
     or_,
     select,
+    union_all,
     update,
 )
 
-from clipstyler_server.storage.records import SOURCES, Record, State
+from clipstyler_server.storage.records import SOURCES, Record, State, Unused
 from clipstyler_server.storage.tables import STYLIZATIONS, UPLOADS
 
 _T = STYLIZATIONS.c
+_U = UPLOADS.c
+# A job counts with its images, and with what its row may take at most: texts are bounded.
+_ROW_BYTES = 8192
+_JOB_BYTES = _T.stored_bytes + _ROW_BYTES
 _FINAL = tuple(state for state in State if state.is_final)
 _OPEN = tuple(state for state in State if not state.is_final)
 _BUSY_S = 2  # seconds that SQLite waits for another process
@@ -98,14 +104,34 @@ class Database:
         query = select(STYLIZATIONS).where(_T.state.in_(_OPEN), abandoned)
         return self._all(query.order_by(_T.created_at, _T.id))
 
-    def oldest_finished(self, limit: int) -> list[Record]:
-        """List finished jobs, in the order in which they finished."""
-        return self._all(select(STYLIZATIONS).where(_T.state.in_(_FINAL)).order_by(_T.ended_at, _T.id).limit(limit))
+    def expired(self, limit: int, ended_before: float) -> list[Record]:
+        """List jobs that finished before a time, in the order in which they finished."""
+        old = and_(_T.state.in_(_FINAL), _T.ended_at < ended_before)
+        return self._all(select(STYLIZATIONS).where(old).order_by(_T.ended_at, _T.id).limit(limit))
 
-    def stored_bytes(self) -> int:
-        """Sum the bytes of all jobs' images."""
+    def unused(self, limit: int, address: str | None = None) -> list[Unused]:
+        """List finished jobs and uploads, of one caller or of all, those first that were unused longest."""
+        jobs = select(
+            _T.id.label("job_id"), literal("").label("upload"), _JOB_BYTES.label("size"), _T.ended_at.label("at")
+        )
+        jobs = jobs.where(_T.state.in_(_FINAL))
+        uploads = select(
+            literal("").label("job_id"), _U.digest.label("upload"), _U.size_bytes.label("size"), _U.used_at.label("at")
+        )
+        if address is not None:
+            jobs, uploads = jobs.where(_T.address == address), uploads.where(_U.address == address)
+        both = union_all(jobs, uploads).subquery()
         with self._engine.connect() as connection:
-            return int(connection.scalar(select(func.coalesce(func.sum(_T.stored_bytes), 0))) or 0)
+            rows = connection.execute(select(both).order_by(both.c.at, both.c.job_id, both.c.upload).limit(limit))
+            return [Unused(row.job_id, row.upload, int(row.size)) for row in rows]
+
+    def stored_bytes(self, address: str | None = None) -> int:
+        """Sum the bytes of jobs, their images and uploads, of one caller or of all."""
+        jobs, uploads = select(func.sum(_JOB_BYTES)), select(func.sum(_U.size_bytes))
+        if address is not None:
+            jobs, uploads = jobs.where(_T.address == address), uploads.where(_U.address == address)
+        with self._engine.connect() as connection:
+            return int(connection.scalar(jobs) or 0) + int(connection.scalar(uploads) or 0)
 
     def transition(self, job_id: str, to: State, **changes: object) -> bool:
         """Enter a state if the present one allows it; returns whether it did."""
@@ -126,21 +152,38 @@ class Database:
             outcome = connection.execute(delete(STYLIZATIONS).where(_T.id == job_id, _T.state.in_(_FINAL)))
             return bool(outcome.rowcount)
 
-    def keep_upload(self, digest: str, expires_at: float) -> None:
-        """Keep an uploaded image until then."""
+    def keep_upload(self, digest: str, address: str, size_bytes: int, now: float, expires_at: float) -> None:
+        """Keep a caller's uploaded image until then."""
+        upload = {
+            "digest": digest,
+            "address": address,
+            "size_bytes": size_bytes,
+            "used_at": now,
+            "expires_at": expires_at,
+        }
         with self._engine.begin() as connection:
-            connection.execute(delete(UPLOADS).where(UPLOADS.c.digest == digest))
-            connection.execute(insert(UPLOADS).values(digest=digest, expires_at=expires_at))
+            connection.execute(delete(UPLOADS).where(_U.digest == digest))
+            connection.execute(insert(UPLOADS).values(upload))
+
+    def use_upload(self, digest: str, now: float) -> None:
+        """Record that an upload is used, if there is one of this digest."""
+        with self._engine.begin() as connection:
+            connection.execute(update(UPLOADS).where(_U.digest == digest).values(used_at=now))
+
+    def delete_upload(self, digest: str) -> None:
+        """Delete an upload."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(UPLOADS).where(_U.digest == digest))
 
     def delete_expired_uploads(self, now: float) -> None:
         """Delete uploads that have expired."""
         with self._engine.begin() as connection:
-            connection.execute(delete(UPLOADS).where(UPLOADS.c.expires_at < now))
+            connection.execute(delete(UPLOADS).where(_U.expires_at < now))
 
     def is_used(self, digest: str) -> bool:
         """Return whether a job or an upload refers to an image."""
         by_job = select(_T.id).where(or_(_T.content == digest, _T.result == digest)).limit(1)
-        by_upload = select(UPLOADS.c.digest).where(UPLOADS.c.digest == digest)
+        by_upload = select(_U.digest).where(_U.digest == digest)
         with self._engine.connect() as connection:
             return bool(connection.scalar(by_job) or connection.scalar(by_upload))
 

@@ -33,6 +33,23 @@ SOURCES: Mapping[State, frozenset[State]] = {
 
 
 @dataclass(frozen=True)
+class Unused:
+    """A finished job or an upload, which may be deleted to make room.
+
+    Attributes
+    ----------
+    job_id, upload
+        Id of the job, or digest of the upload; the other is empty.
+    size_bytes
+        Bytes that it counts with.
+    """
+
+    job_id: str
+    upload: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
 class Record:
     """One stored job. Times are seconds since 1970, digests SHA-256 in lower-case hexadecimal.
 
@@ -42,6 +59,8 @@ class Record:
         The caller's; None if the call had none.
     payload_digest
         Of the request without its id: distinguishes a repetition from another request under the same id.
+    address, client
+        Of the caller: its address, and what it calls itself.
     one_shot
         Whether the job belongs to a call and ends with it.
     spec
@@ -50,6 +69,8 @@ class Record:
         Digest of the photo, and what describes it, as JSON.
     end
         The last event without image bytes, as JSON; None until there is one.
+    attempts, crashes
+        Runs begun, and those of them that ended because the server died.
     sequence
         Number of the last event; 0 until the job is finished.
     lease_owner, lease_until
@@ -59,6 +80,7 @@ class Record:
     id: str
     request_id: str | None
     payload_digest: str
+    address: str
     client: str
     priority: int
     one_shot: bool
@@ -71,6 +93,7 @@ class Record:
     started_at: float | None = None
     ended_at: float | None = None
     attempts: int = 0
+    crashes: int = 0
     sequence: int = 0
     result: str | None = None
     end: str | None = None

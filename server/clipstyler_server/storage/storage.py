@@ -24,7 +24,7 @@ from clipstyler_server.observability import logs
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.storage.blobs import BlobStore
 from clipstyler_server.storage.database import Database
-from clipstyler_server.storage.records import Record
+from clipstyler_server.storage.records import Record, Unused
 
 _RETRY_S = 5.0
 _FULL_RETRY_S = 60.0
@@ -136,11 +136,16 @@ class Storage:
                     self.blobs.remove(digest)
         return deleted
 
-    def keep_upload(self, photo: bytes, expires_at: float) -> str:
-        """Keep an uploaded photo at least until then, inside of `write`; returns its digest."""
-        digest = self.blobs.put(photo)
-        self.database.keep_upload(digest, expires_at)
-        return digest
+    def delete_unused(self, entry: Unused) -> None:
+        """Delete a finished job or an upload with its unshared images, inside of `write`."""
+        if entry.job_id:
+            record = self.database.get(entry.job_id)
+            if record:
+                self.delete(record)
+            return
+        self.database.delete_upload(entry.upload)
+        if not self.database.is_used(entry.upload):
+            self.blobs.remove(entry.upload)
 
     def close(self) -> None:
         """Finish pending work, then release the directory."""

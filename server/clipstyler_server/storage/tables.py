@@ -22,6 +22,7 @@ STYLIZATIONS = Table(
     Column("id", String(36), primary_key=True),
     Column("request_id", String(36), unique=True),
     Column("payload_digest", String(64), nullable=False),
+    Column("address", String(100), nullable=False, server_default=""),
     Column("client", String(200), nullable=False),
     Column("priority", Integer, nullable=False),
     Column("one_shot", Boolean, nullable=False),
@@ -34,6 +35,7 @@ STYLIZATIONS = Table(
     Column("started_at", Double),
     Column("ended_at", Double),
     Column("attempts", Integer, nullable=False),
+    Column("crashes", Integer, nullable=False, server_default="0"),
     Column("sequence", BigInteger, nullable=False),
     Column("result", String(64)),
     Column("end", Text),
@@ -45,10 +47,14 @@ STYLIZATIONS = Table(
     Index("stylizations_ended", "ended_at"),
     Index("stylizations_content", "content"),
     Index("stylizations_result", "result"),
+    Index("stylizations_address", "address", "ended_at"),
 )
 UPLOADS = Table(
     "uploads",
     METADATA,
     Column("digest", String(64), primary_key=True),
     Column("expires_at", Double, nullable=False),
+    Column("address", String(100), nullable=False, server_default=""),
+    Column("size_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("used_at", Double, nullable=False, server_default="0"),
 )

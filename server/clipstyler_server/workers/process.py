@@ -60,27 +60,29 @@ class ChildProcess:
 
         Raises
         ------
-        OSError
-            It cannot be started now, for instance because no file descriptor is free.
+        OSError, RuntimeError
+            It cannot be started now, for instance because no file descriptor or thread is free.
         """
         try:
             await asyncio.to_thread(self._process.start)
-        except OSError:
+            self._channel.start()
+        except (OSError, RuntimeError):
+            self.kill()
             self._connection.close()
             self.ended.set()
             raise
         finally:
             # Only the process may hold its end: otherwise its exit would not close the pipe.
             self._their_end.close()
-        self._channel.start()
 
     def send(self, message: object) -> None:
         """Send a message; it is dropped if the process has exited."""
         self._channel.send(message)
 
     def kill(self) -> None:
-        """Kill the process; `ended` follows."""
-        self._process.kill()
+        """Kill the process if it was started; `ended` follows."""
+        if self.pid is not None:
+            self._process.kill()
 
     async def stop(self, timeout_s: float = 5.0) -> None:
         """Ask the process to exit, wait, and kill it if it does not."""

@@ -16,7 +16,8 @@ from clipstyler_server.workers.engine import StartupError, WorkerState
 from clipstyler_server.workers.messages import CannotStart
 from clipstyler_server.workers.process import ChildProcess
 
-_LONGEST_DELAY_S = 30.0
+# Whatever prevents a start, work goes on this soon after its end.
+_LONGEST_DELAY_S = 4.0
 # After a process that lived this long, the next restart uses the shortest delay again.
 _HEALTHY_LIFE_S = 60.0
 
@@ -121,6 +122,11 @@ class ProcessSupervisor(ABC):
         if self._child and not self._child.ended.is_set():
             await self._child.stop()
 
+    def kill(self) -> None:
+        """Kill the process; it is restarted."""
+        if self._child:
+            self._child.kill()
+
     @abstractmethod
     def _is_busy(self) -> bool:
         """Return whether the process has work, so that silence means trouble."""
@@ -142,14 +148,14 @@ class ProcessSupervisor(ABC):
         try:
             child = self._child = ChildProcess(f"clipstyler-{self._kind}", self._target, self._arguments, self._receive)
             await child.start()
-        except OSError as error:
-            return f"could not be started ({error.strerror})"
+        except (OSError, RuntimeError) as error:  # no descriptor, no memory, no thread is free
+            return f"could not be started ({getattr(error, 'strerror', None) or error})"
         hung = ""
         while not child.ended.is_set():
             silent_s, limit_s = self._silence()
             if silent_s >= limit_s and not hung:
                 hung = f"gave no sign of life for {limit_s:g} s and was killed"
-                child.kill()
+                self.kill()
             # Awake often enough to see a limit that changes meanwhile, when the start ends or work arrives.
             nap_s = min(self._timeouts.start_s, self._timeouts.stall_s, max(limit_s - silent_s, 0.05))
             with contextlib.suppress(TimeoutError):

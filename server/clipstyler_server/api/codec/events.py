@@ -8,14 +8,14 @@ from typing import Any
 from google.protobuf.message import Message
 
 from clipstyler.events import Preview, Progress, Result, Started, Warning
-from clipstyler.imaging import EncodedImage
+from clipstyler.imaging import EncodedImage, ImageMetadata
 from clipstyler.v1.event_pb2 import StylizationEvent
 from clipstyler_server.api.codec.images import metadata_message
 from clipstyler_server.api.codec.spec import spec_message
 from clipstyler_server.api.codec.stylization import cancel_reason, losses_message, result_message
 from clipstyler_server.api.codec.values import duration, stylization_name
 from clipstyler_server.api.errors import error_message
-from clipstyler_server.jobs.chunks import needs_chunks
+from clipstyler_server.jobs.chunks import inline_data
 from clipstyler_server.jobs.events import Cancelled, Chunk, Failed, Gap, Heartbeat, JobEvent, Queued
 
 
@@ -78,12 +78,11 @@ def _heartbeat(_: Heartbeat) -> StylizationEvent.Heartbeat:
     return StylizationEvent.Heartbeat()
 
 
-def _result(result: Result[EncodedImage]) -> StylizationEvent.Result:
-    data = result.image.data
+def _result(result: Result[EncodedImage] | Result[ImageMetadata]) -> StylizationEvent.Result:
     return StylizationEvent.Result(
         spec=spec_message(result.spec),
         result=result_message(result),
-        image_data=b"" if needs_chunks(data) else data,
+        image_data=inline_data(result),
     )
 
 

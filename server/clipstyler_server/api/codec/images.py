@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 from clipstyler.imaging import ImageMetadata
 from clipstyler.v1 import image_pb2
 from clipstyler.v1.names import number_of
 from clipstyler.v1.stylization_service_pb2 import GetStylizationImageResponse
 from clipstyler_server.jobs.catalog import JobImage
-from clipstyler_server.jobs.chunks import chunks_of
 
 
 def metadata_message(metadata: ImageMetadata) -> image_pb2.ImageMetadata:
@@ -24,8 +23,8 @@ def metadata_message(metadata: ImageMetadata) -> image_pb2.ImageMetadata:
     )
 
 
-def image_parts(image: JobImage) -> Iterator[GetStylizationImageResponse]:
-    """Split an image into messages: its metadata, then its bytes."""
+async def image_messages(image: JobImage) -> AsyncIterator[GetStylizationImageResponse]:
+    """Translate an image: its metadata, then its bytes."""
     yield GetStylizationImageResponse(metadata=metadata_message(image.metadata))
-    for chunk in chunks_of(image.data):
-        yield GetStylizationImageResponse(data=bytes(chunk.data))
+    async for part in image.parts:
+        yield GetStylizationImageResponse(data=part)

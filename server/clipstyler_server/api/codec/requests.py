@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import uuid
-from typing import TYPE_CHECKING, Any
 
 from google.protobuf.duration_pb2 import Duration
 
@@ -19,33 +18,21 @@ from clipstyler_server.api.codec.values import canonical_uuid
 from clipstyler_server.errors import Violation, invalid
 from clipstyler_server.jobs.admission import JobRequest
 
-if TYPE_CHECKING:
-    from grpc.aio import ServicerContext
-
 UPLOADS = "uploads/"
-CLIENT_HEADER = "x-clipstyler-client"
-_CLIENT = re.compile(r"[\x21-\x7e]{1,100}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def read_one_shot(request: StylizeRequest, remaining_s: float | None) -> JobRequest:
-    """Read the request of a one-shot call with its remaining time, or raise `ServiceError` INVALID_FIELD."""
-    violations: list[Violation] = []
-    job = _job_request(request.spec, request.priority, violations, timeout_s=remaining_s)
-    if violations:
-        raise invalid(*violations)
-    return job
+    """Read the request of a one-shot call with its remaining time; admission reports what cannot be used."""
+    return _job_request(request.spec, request.priority, [], timeout_s=remaining_s)
 
 
 def read_job(request: CreateStylizationRequest) -> JobRequest:
-    """Read the request of a durable job, or raise `ServiceError` INVALID_FIELD."""
+    """Read the request of a durable job; admission reports what cannot be used."""
     violations: list[Violation] = []
     timeout_s = _timeout(request.timeout, violations) if request.HasField("timeout") else None
     request_id = _request_id(request.request_id, violations) if request.request_id else ""
-    job = _job_request(request.spec, request.priority, violations, timeout_s, request_id)
-    if violations:
-        raise invalid(*violations)
-    return job
+    return _job_request(request.spec, request.priority, violations, timeout_s, request_id)
 
 
 def read_image_kind(request: GetStylizationImageRequest) -> int:
@@ -54,14 +41,6 @@ def read_image_kind(request: GetStylizationImageRequest) -> int:
     if kind not in Stylization.ImageKind.values():
         raise invalid(Violation("kind", f"{kind} is unknown to this server"))
     return int(kind)
-
-
-def read_client(context: ServicerContext[Any, Any]) -> str:
-    """Return who calls: by the client header, else by address without the port."""
-    for key, value in context.invocation_metadata() or ():
-        if key == CLIENT_HEADER and isinstance(value, str) and _CLIENT.fullmatch(value):
-            return value
-    return str(context.peer()).rpartition(":")[0][:100]
 
 
 def _job_request(
@@ -76,10 +55,11 @@ def _job_request(
         upload = spec.upload.removeprefix(UPLOADS)
         if not spec.upload.startswith(UPLOADS) or not _DIGEST.fullmatch(upload):
             violations.append(Violation("spec.upload", f"must be a name that UploadImage returned, {UPLOADS}..."))
+            upload = ""
     priority = priority or Stylization.PRIORITY_NORMAL
     if priority not in Stylization.Priority.values():
         violations.append(Violation("priority", f"{priority} is unknown to this server"))
-    return JobRequest(read_spec(spec), spec.image, upload, int(priority), timeout_s, request_id)
+    return JobRequest(read_spec(spec), spec.image, upload, int(priority), timeout_s, request_id, tuple(violations))
 
 
 def _timeout(timeout: Duration, violations: list[Violation]) -> float:

@@ -1,76 +1,169 @@
-"""The decoder as the front process sees it. An image that crashes the decoder affects only its own request."""
+"""The decoders as the front process sees them. An image that crashes one affects only its own request."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from clipstyler.imaging import Header, ImageError, Limits
-from clipstyler_server.errors import Reason, error
+from clipstyler_server.errors import Reason, ServiceError, error
 from clipstyler_server.observability import logs
+from clipstyler_server.observability.changes import ChangeSignal
+from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.sharing import FairBudget
 from clipstyler_server.workers.decoder import process
-from clipstyler_server.workers.decoder.messages import Decode, Decoded, Inspect, Inspected, Undecodable
-from clipstyler_server.workers.process import ChildProcess
+from clipstyler_server.workers.decoder.messages import (
+    Answer,
+    Decode,
+    Decoded,
+    DecoderReady,
+    Inspect,
+    Inspected,
+    Request,
+    Source,
+    Undecodable,
+    View,
+    Viewed,
+)
+from clipstyler_server.workers.engine import WorkerState
+from clipstyler_server.workers.supervisor import ProcessSupervisor, SupervisionTimeouts
 
 __all__ = ["Decoded", "ImageDecoder"]
 
-_TRIES = 2  # a second one distinguishes an image that kills the decoder from a decoder that was killed
+_TRIES = 2  # a second one distinguishes an image that kills a decoder from a decoder that was killed
+_START_WAIT_S = 5.0
 _RETRY_S = 2.0
 
 
-class ImageDecoder:
-    """Has images decoded in a process of their own, one after the other; restarts it when it is lost.
+class DecoderProcess(ProcessSupervisor):
+    """One decoder, which works on one image at a time.
 
     Parameters
     ----------
-    limits
-        Of an image.
-    timeout_s
-        Seconds that one image may take.
-    log_level, log_format
+    arguments
         Of the process.
+    timeouts
+        How soon it is restarted.
+    metrics
+        Counts lost processes.
+    changes
+        Notified when `state` changes.
     """
 
-    def __init__(self, limits: Limits, timeout_s: float, log_level: str, log_format: str) -> None:
-        self._arguments = (log_level, log_format)
-        self._limits = limits
-        self._timeout_s = timeout_s
-        self._numbers = itertools.count(1)
-        self._lock = asyncio.Lock()
-        self._child: ChildProcess | None = None
-        self._answers: dict[int, asyncio.Future[Any]] = {}
+    def __init__(
+        self, arguments: tuple[Any, ...], timeouts: SupervisionTimeouts, metrics: Metrics, changes: ChangeSignal
+    ) -> None:
+        super().__init__("decoder", process.main, arguments, timeouts, metrics, changes)
+        self._waiting: asyncio.Future[Answer | None] | None = None
 
-    @property
-    def pid(self) -> int | None:
-        """Process id of the decoder."""
-        return self._child.pid if self._child else None
-
-    async def start(self) -> None:
-        """Start the process, so that the first image does not wait for it.
+    async def answer(self, request: Request, timeout_s: float) -> Answer | None:
+        """Have one request answered; None if the process exited meanwhile. One that takes too long is killed.
 
         Raises
         ------
-        ServiceError
-            WORKER_NOT_READY: it cannot be started now; the next image tries again.
+        TimeoutError
+            It took too long.
         """
-        child = ChildProcess("clipstyler-decoder", process.main, self._arguments, self._receive)
+        self._waiting = asyncio.get_running_loop().create_future()
+        self._send(request)
         try:
-            await child.start()
-        except OSError as problem:
-            logs.get_logger().error("decoder_cannot_start", problem=problem.strerror)
-            raise error(
-                Reason.WORKER_NOT_READY, "the image decoder cannot be started: retry", retry_delay_s=_RETRY_S
-            ) from problem
-        self._child = child
+            async with asyncio.timeout(timeout_s):
+                return await self._waiting
+        except TimeoutError:
+            self.kill()
+            raise
+        finally:
+            self._waiting = None
+
+    def _is_busy(self) -> bool:
+        return False  # each image has a time limit of its own
+
+    def _take(self, message: DecoderReady | Answer) -> None:
+        if isinstance(message, DecoderReady):
+            self._enter_ready()
+        elif self._waiting and not self._waiting.done():
+            self._waiting.set_result(message)
+
+    def _drop(self, problem: str) -> None:
+        if self._waiting and not self._waiting.done():
+            logs.get_logger().error("image_interrupted", problem=problem)
+            self._waiting.set_result(None)
+
+
+class ImageDecoder:
+    """Has images decoded in processes of their own. Callers take turns, and one of them never has every decoder.
+
+    Parameters
+    ----------
+    count
+        Number of decoders.
+    limits
+        Of an image.
+    timeout_s
+        Seconds that one image may take, header and pixels together.
+    arguments
+        Of the processes: memory in bytes, log level and format.
+    timeouts
+        How soon a lost process is restarted.
+    metrics
+        Counts lost processes.
+    changes
+        Notified when a decoder is lost or ready.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        limits: Limits,
+        timeout_s: float,
+        arguments: tuple[int, str, str],
+        timeouts: SupervisionTimeouts,
+        metrics: Metrics,
+        changes: ChangeSignal,
+    ) -> None:
+        self.processes = [DecoderProcess(arguments, timeouts, metrics, changes) for _ in range(count)]
+        self._limits = limits
+        self._timeout_s = timeout_s
+        self._numbers = itertools.count(1)
+        self._free = list(self.processes)
+        self._turns = FairBudget(count, share=(count - 1) / count)
+
+    @property
+    def busy(self) -> int:
+        """Number of images that are being decoded."""
+        return self._turns.used
+
+    def problems(self) -> list[str]:
+        """Return why no image is decoded; empty if one decoder works."""
+        found = [problem for decoder in self.processes for problem in decoder.problems()]
+        return found[:1] if len(found) == len(self.processes) else []
+
+    async def wait_ready(self) -> None:
+        """Wait until every decoder works."""
+        for decoder in self.processes:
+            await decoder.wait_ready()
+
+    async def supervise(self) -> None:
+        """Keep the processes alive until `stop`."""
+        await asyncio.gather(*(decoder.supervise() for decoder in self.processes))
 
     async def stop(self) -> None:
-        """End the process."""
-        if self._child and not self._child.ended.is_set():
-            await self._child.stop()
+        """End the processes."""
+        await asyncio.gather(*(decoder.stop() for decoder in self.processes))
 
-    async def inspect(self, data: bytes) -> Header:
+    async def inspect(self, source: Source, address: str) -> Header:
         """Read the header of an image.
+
+        Parameters
+        ----------
+        source
+            Bytes or a file.
+        address
+            Of the caller, who takes turns with others.
 
         Raises
         ------
@@ -79,63 +172,75 @@ class ImageDecoder:
         ServiceError
             WORKER_NOT_READY.
         """
-        request = Inspect(next(self._numbers), data, self._limits)
-        answer: Inspected = await self._in_turn(request)
-        return answer.header
+        answer = await self._in_turn(Inspect(next(self._numbers), source, self._limits), address)
+        return cast("Inspected", answer).header
 
-    async def decode(self, data: bytes, size: int, enlarge: bool) -> Decoded:
+    async def decode(self, source: Source, address: str, size: int, enlarge: bool) -> Decoded:
         """Decode an image and fit it to a size; raises as `inspect`."""
-        answer: Decoded = await self._in_turn(Decode(next(self._numbers), data, self._limits, size, enlarge))
-        return answer
+        request = Decode(next(self._numbers), source, self._limits, size, enlarge)
+        return cast("Decoded", await self._in_turn(request, address))
 
-    async def _in_turn(self, request: Inspect | Decode) -> Any:
-        await self._lock.acquire()
+    async def view(self, source: Source, address: str, side: int) -> NDArray[np.float32]:
+        """Decode an image to the view of an encoder, float32 (1, 3, side, side) in [0, 1]; raises as `inspect`."""
+        answer = await self._in_turn(View(next(self._numbers), source, self._limits, side), address)
+        return cast("Viewed", answer).view
+
+    async def _in_turn(self, request: Request, address: str) -> Answer:
+        lease = await self._turns.take(address, 1)
         turn = asyncio.create_task(self._take_turn(request))
-        turn.add_done_callback(self._turn_ended)
+        turn.add_done_callback(lambda _: lease.release())
+        turn.add_done_callback(_retrieve)
         # A caller that leaves does not end the turn: the next image begins once the decoder is free.
         answer = await asyncio.shield(turn)
         if isinstance(answer, Undecodable):
             raise ImageError(answer.problem)
         return answer
 
-    def _turn_ended(self, turn: asyncio.Task[Any]) -> None:
-        self._lock.release()
-        if not turn.cancelled():
-            turn.exception()  # retrieved here in case the caller has left
-
-    async def _take_turn(self, request: Inspect | Decode) -> Inspected | Decoded | Undecodable:
-        for _ in range(_TRIES):
-            if answer := await self._ask(request):
-                return answer
-        return Undecodable(request.number, "the image crashes the decoder: save it again with another program")
-
-    async def _ask(self, request: Inspect | Decode) -> Inspected | Decoded | Undecodable | None:
-        """Send one request and wait for its answer; None if the decoder exited meanwhile."""
-        if self._child is None or self._child.ended.is_set():
-            await self.start()
-        child = self._child
-        assert child is not None
-        answer = self._answers[request.number] = asyncio.get_running_loop().create_future()
-        ended = asyncio.create_task(child.ended.wait())
-        child.send(request)
+    async def _take_turn(self, request: Request) -> Answer:
+        decoder = await self._ready_one()
         try:
-            first: set[asyncio.Future[Any]] = {answer, ended}
-            await asyncio.wait(first, timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED)
-            if answer.done():
-                found: Inspected | Decoded | Undecodable = answer.result()
-                return found
-            logs.get_logger().error("decoder_lost", timed_out=not ended.done())
-            if ended.done():
-                return None
-            child.kill()
-            await child.ended.wait()
+            for _ in range(_TRIES):
+                if answer := await decoder.answer(request, self._timeout_s):
+                    return answer
+                await _wait_ready(decoder)
+        except TimeoutError:
+            logs.get_logger().error("decoder_timed_out")
             problem = f"the image took more than {self._timeout_s:g} s to decode: send a smaller one"
             return Undecodable(request.number, problem)
         finally:
-            ended.cancel()
-            del self._answers[request.number]
+            self._free.append(decoder)
+        return Undecodable(request.number, "the image crashes the decoder: save it again with another program")
 
-    def _receive(self, answer: Inspected | Decoded | Undecodable) -> None:
-        waiting = self._answers.get(answer.number)
-        if waiting and not waiting.done():
-            waiting.set_result(answer)
+    async def _ready_one(self) -> DecoderProcess:
+        """Take a free decoder, one that works if there is one; there are as many turns as decoders."""
+        decoder = next((one for one in self._free if one.state is WorkerState.READY), self._free[0])
+        self._free.remove(decoder)
+        try:
+            await _wait_ready(decoder)
+        except BaseException:
+            self._free.append(decoder)
+            raise
+        return decoder
+
+
+async def _wait_ready(decoder: DecoderProcess) -> None:
+    try:
+        async with asyncio.timeout(_START_WAIT_S):
+            await decoder.wait_ready()
+    except TimeoutError:
+        raise _not_ready(decoder) from None
+
+
+def _not_ready(decoder: DecoderProcess) -> ServiceError:
+    return error(
+        Reason.WORKER_NOT_READY,
+        "the image decoder {state}: retry in a moment",
+        retry_delay_s=_RETRY_S,
+        state=decoder.state.in_words,
+    )
+
+
+def _retrieve(turn: asyncio.Task[Answer]) -> None:
+    """Look at the outcome in case the caller has left."""
+    if not turn.cancelled():
+        turn.exception()

@@ -1,30 +1,52 @@
-"""Messages between the front process and the decoder: frozen values that travel through a pipe, by number."""
+"""Messages between the front process and a decoder: frozen values that travel through a pipe, by number."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from clipstyler.imaging import Header, Limits, Picture
+
+Source = bytes | Path
+"""An image: its bytes, or the file that has them."""
+
+
+@dataclass(frozen=True)
+class DecoderReady:
+    """The decoder takes images."""
 
 
 @dataclass(frozen=True)
 class Inspect:
-    """Read the header of an image."""
+    """Read the header of an image. Answer: `Inspected`."""
 
     number: int
-    data: bytes
+    source: Source
     limits: Limits
 
 
 @dataclass(frozen=True)
 class Decode:
-    """Decode an image and fit it to a size."""
+    """Decode an image and fit it to a size. Answer: `Decoded`."""
 
     number: int
-    data: bytes
+    source: Source
     limits: Limits
     size: int
     enlarge: bool
+
+
+@dataclass(frozen=True)
+class View:
+    """Decode an image and resize it to the square view of an encoder, `side` pixels wide. Answer: `Viewed`."""
+
+    number: int
+    source: Source
+    limits: Limits
+    side: int
 
 
 @dataclass(frozen=True)
@@ -46,8 +68,20 @@ class Decoded:
 
 
 @dataclass(frozen=True)
+class Viewed:
+    """A view, float32 (1, 3, side, side) in [0, 1]."""
+
+    number: int
+    view: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Undecodable:
     """The image cannot be used."""
 
     number: int
     problem: str
+
+
+Request = Inspect | Decode | View
+Answer = Inspected | Decoded | Viewed | Undecodable

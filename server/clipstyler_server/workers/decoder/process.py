@@ -1,51 +1,99 @@
 """The decoder process: parses headers and pixels of images from outside, one after the other.
 
-It needs Pillow and NumPy only, and starts in a moment.
+It needs Pillow and NumPy only, and starts in a moment. The system bounds its memory.
 """
 
 from __future__ import annotations
 
+import resource
 import signal
 import time
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
+from clipstyler.encoders.inference import image_of
+from clipstyler.encoders.onnx.preprocess import views
 from clipstyler.imaging import ImageError, decode, fit, read_header
+from clipstyler_server.memory import return_unused_memory
 from clipstyler_server.observability import logs
-from clipstyler_server.workers.decoder.messages import Decode, Decoded, Inspect, Inspected, Undecodable
+from clipstyler_server.workers.decoder.messages import (
+    Answer,
+    Decode,
+    Decoded,
+    DecoderReady,
+    Inspect,
+    Inspected,
+    Request,
+    Source,
+    Undecodable,
+    View,
+    Viewed,
+)
 from clipstyler_server.workers.messages import Shutdown
 
+# A larger image is fitted to this before it is resized to a view, which is much smaller.
+_LARGEST_SIDE = 2048
 
-def main(connection: Connection[Any, Any], log_level: str, log_format: str) -> None:
+
+def main(connection: Connection[Any, Any], memory_bytes: int, log_level: str, log_format: str) -> None:
     """Run the process until the front process exits."""
     logs.configure(log_level, log_format, "decoder")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    while True:
-        try:
-            request = connection.recv()
-            if isinstance(request, Shutdown):
-                return
-            connection.send(_answer(request))
-        except (EOFError, BrokenPipeError, ConnectionResetError):
-            return
-
-
-def _answer(request: Inspect | Decode) -> Inspected | Decoded | Undecodable:
+    _bound_memory(memory_bytes)
     try:
-        return _inspected(request) if isinstance(request, Inspect) else _decoded(request)
+        connection.send(DecoderReady())
+        while not isinstance(request := connection.recv(), Shutdown):
+            connection.send(_answer(request))
+            del request
+            return_unused_memory()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+
+
+def _bound_memory(memory_bytes: int) -> None:
+    """Bound what images may take besides what the process has now."""
+    in_use = _data_bytes()
+    if in_use:
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (in_use + memory_bytes, hard))
+
+
+def _data_bytes() -> int:
+    """Return the bytes of private memory that the system counts for this process; 0 if it does not tell."""
+    status = Path("/proc/self/status")
+    if not status.is_file():
+        return 0
+    lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return int(lines["VmData"].split()[0]) * 1024
+
+
+def _answer(request: Request) -> Answer:
+    try:
+        match request:
+            case Inspect(number, source, limits):
+                return Inspected(number, read_header(_bytes(source), limits))
+            case Decode():
+                return _decoded(request)
+            case View(number, source, limits, side):
+                picture = fit(decode(_bytes(source), limits), _LARGEST_SIDE)
+                return Viewed(number, views(image_of(picture.rgb), side))
     except ImageError as error:
         return Undecodable(request.number, str(error))
     except MemoryError:
         return Undecodable(request.number, "the image does not fit into memory: send a smaller one")
-
-
-def _inspected(request: Inspect) -> Inspected:
-    return Inspected(request.number, read_header(request.data, request.limits))
+    except FileNotFoundError:
+        return Undecodable(request.number, "is no longer stored here: send it again")
 
 
 def _decoded(request: Decode) -> Decoded:
     begun = time.monotonic()
-    header = read_header(request.data, request.limits)
-    picture = fit(decode(request.data, request.limits), request.size, request.enlarge)
+    data = _bytes(request.source)
+    header = read_header(data, request.limits)
+    picture = fit(decode(data, request.limits), request.size, request.enlarge)
     return Decoded(request.number, picture, header, time.monotonic() - begun)
+
+
+def _bytes(source: Source) -> bytes:
+    return source if isinstance(source, bytes) else source.read_bytes()

@@ -53,6 +53,8 @@ class EncoderFacts:
 
     Attributes
     ----------
+    dimension, image_size
+        Length of an embedding; side of a view in pixels.
     backend, precision
         Execution backend, and "fp32" or "fp16".
     skipped
@@ -66,6 +68,7 @@ class EncoderFacts:
     name: str
     digest: str
     dimension: int
+    image_size: int
     backend: str
     runtime: str
     precision: str
@@ -95,10 +98,10 @@ class EncodeTexts:
 
 @dataclass(frozen=True)
 class EncodeImages:
-    """Embed pictures. Answer: unit rows, (N, D)."""
+    """Embed views, float32 (1, 3, side, side) each. Answer: unit rows, (N, D)."""
 
     encoder_set: str
-    pictures: tuple[Picture, ...]
+    views: tuple[Floats, ...]
 
 
 @dataclass(frozen=True)
@@ -120,10 +123,10 @@ class DirectionFound(NamedTuple):
 
 @dataclass(frozen=True)
 class Classify:
-    """Rank labels for a picture. Answer: predictions, the most probable first."""
+    """Rank labels for a view. Answer: predictions, the most probable first."""
 
     encoder_set: str
-    picture: Picture
+    view: Floats
     labels: tuple[str, ...]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from clipstyler import imaging
-from clipstyler.encoders.inference import InferenceEncoders, image_of, in_batches, l2_normalize
+from clipstyler.encoders.inference import InferenceEncoders, in_batches, l2_normalize
 from clipstyler.evaluation import metrics, zero_shot
 from clipstyler.evaluation.direction_cache import (
     DirectionCache,
@@ -20,7 +20,6 @@ from clipstyler.evaluation.direction_cache import (
     template_version,
 )
 from clipstyler.evaluation.quality import QualityReport
-from clipstyler.imaging import Picture
 from clipstyler_server.workers.evaluator.loading import load_encoders
 from clipstyler_server.workers.evaluator.messages import (
     Classify,
@@ -84,7 +83,7 @@ class TaskRunner:
         sizes: list[int] = []
         rows: list[Any] = []
         for task in group:
-            parts = task.texts if isinstance(task, EncodeTexts) else [_view(p, encoders) for p in task.pictures]
+            parts = task.texts if isinstance(task, EncodeTexts) else task.views
             sizes.append(len(parts))
             rows.extend(parts)
         if isinstance(group[0], EncodeTexts):
@@ -102,7 +101,7 @@ class TaskRunner:
                 found = self._direction(task.encoder_set, task.style_text, task.source_text)
                 return DirectionFound(found.guidance, found.origin, self._directions.stats)
             case Classify():
-                return tuple(zero_shot.classify(task.picture, task.labels, encoders))
+                return tuple(zero_shot.classify_view(task.view, task.labels, encoders))
             case Measure():
                 guidance = self._direction(task.encoder_set, task.style_text, task.source_text).guidance
                 stylized = imaging.decode(task.stylized) if isinstance(task.stylized, bytes) else task.stylized
@@ -111,10 +110,6 @@ class TaskRunner:
     def _direction(self, name: str, style_text: str, source_text: str) -> Found:
         encoders = self._encoders[name]
         return guidance_of(encoders, style_text, source_text, encoders.calibration.template_set, self._directions)
-
-
-def _view(picture: Picture, encoders: InferenceEncoders) -> Floats:
-    return encoders.views(image_of(picture.rgb))
 
 
 def _encode_views(encoders: InferenceEncoders, views: Sequence[Floats]) -> Floats:
@@ -133,6 +128,7 @@ def _facts(name: str, encoders: InferenceEncoders, skipped: tuple[str, ...]) -> 
         name=name,
         digest=encoders.digest,
         dimension=encoders.embedding_dim,
+        image_size=encoders.image_size,
         backend=encoders.backend,
         runtime=encoders.runtime,
         precision=encoders.precision,

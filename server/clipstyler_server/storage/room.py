@@ -1,0 +1,93 @@
+"""Room for what callers store: one bound in all and one per caller, made by deleting what was unused longest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from clipstyler_server.errors import Reason, ServiceError, error
+from clipstyler_server.storage.records import Unused
+from clipstyler_server.storage.storage import Storage
+
+_BATCH = 100
+_RETRY_S = 60.0
+
+
+class Room:
+    """Makes room before something is stored.
+
+    Parameters
+    ----------
+    storage
+        Of jobs, images and uploads.
+    max_bytes
+        Bytes of all of them together.
+    share
+        Largest fraction of these bytes that one caller's address may have.
+    """
+
+    def __init__(self, storage: Storage, max_bytes: int, share: float) -> None:
+        self._storage = storage
+        self.max_bytes = max_bytes
+        self.max_bytes_per_caller = int(share * max_bytes)
+        self._promised: Counter[str] = Counter()
+
+    @asynccontextmanager
+    async def hold(self, address: str, size: int) -> AsyncIterator[None]:
+        """Keep room for so many bytes of a caller while they arrive and are stored.
+
+        Raises
+        ------
+        ServiceError
+            STORAGE_FULL, also if the caller has too much that is in use; STORAGE_UNAVAILABLE.
+        """
+        self._promised[address] += size
+        try:
+            await self._storage.write(self._make, address)
+            yield
+        finally:
+            self._promised[address] -= size
+            if not self._promised[address]:
+                del self._promised[address]
+
+    def delete_excess(self) -> int:
+        """Delete unused jobs and uploads beyond the bytes in all, inside of `write`; returns how many."""
+        return self._free(self._excess(), None)
+
+    def _make(self, address: str) -> None:
+        database = self._storage.database
+        own = database.stored_bytes(address) + self._promised[address] - self.max_bytes_per_caller
+        self._free(own, address)
+        self._free(self._excess(), None)
+        if database.stored_bytes(address) + self._promised[address] > self.max_bytes_per_caller:
+            raise _full("you store", self.max_bytes_per_caller)
+        if self._excess() > 0:
+            raise _full("the server stores", self.max_bytes)
+
+    def _excess(self) -> int:
+        return self._storage.database.stored_bytes() + self._promised.total() - self.max_bytes
+
+    def _free(self, excess: int, address: str | None) -> int:
+        """Delete what was unused longest, of one caller or of all, until so many bytes are free."""
+        deleted = 0
+        while excess > 0:
+            batch: list[Unused] = self._storage.database.unused(_BATCH, address)
+            if not batch:
+                break
+            for entry in batch:
+                if excess <= 0:
+                    break
+                self._storage.delete_unused(entry)
+                excess -= entry.size_bytes
+                deleted += 1
+        return deleted
+
+
+def _full(whose: str, limit: int) -> ServiceError:
+    return error(
+        Reason.STORAGE_FULL,
+        f"what {whose} would exceed {{limit}} bytes, and nothing of it is finished: try again later",
+        retry_delay_s=_RETRY_S,
+        limit=limit,
+    )

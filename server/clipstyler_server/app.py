@@ -6,6 +6,8 @@ The front process never imports PyTorch; the optimizer process does.
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import signal
 from collections.abc import Coroutine
 from typing import Any
@@ -21,11 +23,13 @@ from clipstyler_server.jobs.queue import JobQueue
 from clipstyler_server.jobs.recovery import Recovery
 from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.jobs.upload_store import UploadStore
+from clipstyler_server.memory import keep_little_memory
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.changes import ChangeSignal
 from clipstyler_server.observability.health import SERVER, Health
 from clipstyler_server.observability.http_pages import HttpPages
 from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.observability.watchdog import Watchdog, resident_bytes
 from clipstyler_server.settings import Settings
 from clipstyler_server.storage.retention import Retention
 from clipstyler_server.storage.room import Room
@@ -43,6 +47,8 @@ from clipstyler_server.workers.measured_engine import MeasuredEngine
 from clipstyler_server.workers.optimizer.client import OptimizerClient
 from clipstyler_server.workers.optimizer.default import torch_workload
 from clipstyler_server.workers.optimizer.workload import WorkloadFactory
+
+_STORAGE_CHECK_S = 1.0
 
 
 class ServerStartError(Exception):
@@ -109,11 +115,24 @@ class App:
         self.metrics.watch("queue_depth", "Jobs waiting.", self.queue.__len__)
         self.metrics.watch("watchers", "Calls following a job.", self.scheduler.watchers)
         self.metrics.watch("jobs_running", "Jobs running.", self.scheduler.running_count)
+        self.metrics.watch_each("open_calls", "Calls now, by method.", "method", self.api.bounds.open_calls)
+        self.metrics.watch_each(
+            "bytes_in_flight",
+            "Bytes of requests, images and responses on their way.",
+            "kind",
+            self.api.bounds.in_flight,
+        )
+        self.metrics.watch_each("resident_bytes", "Resident memory, by process.", "process", self._resident_bytes)
 
     def _engine(self) -> Engine:
         if self.evaluator is None:
             return self.optimizer
         return MeasuredEngine(self.optimizer, self.evaluator, self.settings.report_timeout_s)
+
+    def _resident_bytes(self) -> dict[str, float]:
+        pids = {f"decoder {number}": decoder.pid for number, decoder in enumerate(self.decoder.processes)}
+        pids |= {"front": os.getpid(), "optimizer": self.optimizer.pid}
+        return resident_bytes(pids | ({"evaluator": self.evaluator.pid} if self.evaluator else {}))
 
     def _health_checks(self) -> dict[str, Any]:
         checks = {
@@ -124,7 +143,7 @@ class App:
         return checks | ({ENCODER_SERVICE: self._encoder_problems} if self.evaluator else {})
 
     def _problems(self) -> list[str]:
-        return [*self.scheduler.problems(), *self.decoder.problems()]
+        return [*self.scheduler.problems(), *self.decoder.problems(), *self.storage.problems]
 
     def _encoder_problems(self) -> list[str]:
         return [*(self.evaluator.problems() if self.evaluator else []), *self.decoder.problems()]
@@ -164,6 +183,8 @@ class App:
             recovery=self._recover(),
             retention=self.retention.run_retention(),
             health=self.health.publish_health(),
+            watchdog=Watchdog(self.metrics).watch_loop(),
+            storage=self._watch_storage(),
         )
 
     async def ready(self) -> None:
@@ -215,6 +236,15 @@ class App:
         logs.get_logger().info("server_ready", grpc=self.grpc_address, http=self.http_address)
         await self.recovery.resume()
 
+    async def _watch_storage(self) -> None:
+        """Look at the storage every second: health must not wait for a caller to find out."""
+        while True:
+            before = self.storage.problems
+            await self.storage.check()
+            if self.storage.problems != before:
+                self.changes.notify()
+            await asyncio.sleep(_STORAGE_CHECK_S)
+
     async def _evaluate(self) -> None:
         """Keep the evaluator alive; it starts after the optimizer, so that it does not delay that."""
         await self.optimizer.wait_ready()
@@ -255,12 +285,22 @@ def run(settings: Settings, make_workload: WorkloadFactory = torch_workload) -> 
     SystemExit
         The server cannot start; the log says why.
     """
+    _prepare_process()
     logs.configure(settings.log_level, settings.log_format, "front")
     try:
         asyncio.run(_serve(settings, make_workload))
     except ServerStartError as error:
         logs.get_logger().error("server_cannot_start", problem=str(error))
         raise SystemExit(1) from error
+
+
+def _prepare_process() -> None:
+    """Files for the owner only, as many descriptors as the system allows, and no more memory than is in use."""
+    os.umask(0o077)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    keep_little_memory()
 
 
 async def _serve(settings: Settings, make_workload: WorkloadFactory) -> None:

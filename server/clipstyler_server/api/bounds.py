@@ -48,3 +48,12 @@ class CallBounds:
         self.small = FairBudget(_SMALL_AT_ONCE * self.largest_request, share, self.largest_request)
         self.pictures = FairBudget(_PICTURES_AT_ONCE * PICTURE_BYTES, share, 2 * PICTURE_BYTES)
         self.outgoing = FairBudget(settings.max_outgoing_bytes, share, MAX_MESSAGE_BYTES)
+
+    def open_calls(self) -> dict[str, float]:
+        """Return the number of open calls by method."""
+        return {method: float(count) for method, count in self.calls.by_method.items()}
+
+    def in_flight(self) -> dict[str, float]:
+        """Return the bytes that are taken, by kind."""
+        budgets = {"photos": self.photos, "small": self.small, "pictures": self.pictures, "outgoing": self.outgoing}
+        return {kind: float(budget.used) for kind, budget in budgets.items()}

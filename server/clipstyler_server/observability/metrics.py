@@ -5,17 +5,37 @@ No label ever holds a text of a user or a name chosen by a caller.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
 
 from clipstyler.evaluation.direction_cache import CacheStats
 
 UNKNOWN_METHOD = "unknown"
 _RPC_SECONDS = (0.005, 0.02, 0.1, 0.5, 2, 10, 30, 60, 120, 300, 600, 1800)
 _JOB_SECONDS = (0.5, 1, 2, 5, 10, 20, 40, 60, 120, 300, 600, 1800, 3600)
+_PAUSE_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
 _STEP_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+
+
+class _Labelled(Collector):
+    """A gauge whose labels and values are read on collection."""
+
+    def __init__(self, name: str, description: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
+        self._name = name
+        self._description = description
+        self._label = label
+        self._read = read
+
+    def collect(self) -> Iterator[Metric]:
+        """Read the values."""
+        family = GaugeMetricFamily(self._name, self._description, labels=[self._label])
+        for label, value in self._read().items():
+            family.add_metric([label], value)
+        yield family
 
 
 class Metrics:
@@ -53,6 +73,11 @@ class Metrics:
         for worker in ("optimizer", "evaluator", "decoder"):
             self._restarts.labels(worker)
 
+        self._loop_pauses = self._histogram(
+            "event_loop_pause_seconds", "Time that the event loop did not come round.", _PAUSE_SECONDS
+        )
+        self._longest_pause_s = 0.0
+        self.watch("event_loop_longest_pause_seconds", "The longest of these pauses.", lambda: self._longest_pause_s)
         self._directions = self._counter("text_directions", "Text directions, by origin.", "origin")
         self._direction_cache = {
             field: self._gauge(f"text_direction_cache_{name}", f"Directions in the evaluator's memory: {name}.")
@@ -66,6 +91,15 @@ class Metrics:
         """Register a gauge that is read on collection."""
         gauge = Gauge(f"clipstyler_{name}", description, registry=self.registry)
         gauge.set_function(read)
+
+    def watch_each(self, name: str, description: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
+        """Register a gauge with one label that is read on collection: values by label."""
+        self.registry.register(_Labelled(f"clipstyler_{name}", description, label, read))
+
+    def loop_paused(self, seconds: float) -> None:
+        """Record how long the event loop did not come round."""
+        self._loop_pauses.observe(seconds)
+        self._longest_pause_s = max(self._longest_pause_s, seconds)
 
     def rpc_ended(self, method: str, code: str, seconds: float) -> None:
         """Count a completed RPC."""

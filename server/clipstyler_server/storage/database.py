@@ -65,6 +65,11 @@ class Database:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
+    def ping(self) -> None:
+        """Read something, to find out whether the database answers."""
+        with self._engine.connect() as connection:
+            connection.scalar(select(_T.id).limit(1))
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()

@@ -22,12 +22,14 @@ from clipstyler_server.errors import Reason, ServiceError
 from clipstyler_server.errors import error as service_error
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.metrics import Metrics
-from clipstyler_server.storage.blobs import BlobStore
+from clipstyler_server.storage.blobs import OWNER_ONLY, BlobStore
 from clipstyler_server.storage.database import Database
 from clipstyler_server.storage.records import Record, Unused
 
 _RETRY_S = 5.0
 _FULL_RETRY_S = 60.0
+# What SQLite reports of a file that is broken, or none of its own.
+_DAMAGE = ("malformed", "not a database")
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _Value = TypeVar("_Value")
 
@@ -54,6 +56,8 @@ class Storage:
         To be used inside of `write` and `read` only.
     owner
         Name of this server in leases; stays the same across restarts.
+    problems
+        Why it cannot be used now, as of the latest `check`; empty if it can.
     claiming
         Held while a stored job that waits is resumed or cancelled, so that only one of both happens.
 
@@ -68,13 +72,14 @@ class Storage:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="storage-writer")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="storage-reader")
         self.claiming = asyncio.Lock()
+        self.problems: list[str] = []
+        self._lock_path = directory / "lock"
         try:
-            directory.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(directory / "lock", thread_local=False)
-            self._lock.acquire(timeout=0)
+            directory.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
+            self._acquire()
             self.blobs = BlobStore(directory / "images")
             self.owner = _identity(directory / "server-id")
-            self.database = Database(url or f"sqlite:///{directory / 'jobs.sqlite3'}")
+            self.database = Database(url or f"sqlite:///{_private_file(directory / 'jobs.sqlite3')}")
         except Timeout:
             raise StorageUnusableError(
                 f"another server uses the data directory {directory}: choose a different one with --data-dir"
@@ -104,6 +109,38 @@ class Storage:
             ) from error
         except ServiceError as error:
             raise StorageUnusableError(f"the database cannot be used: {error.__cause__}") from error
+
+    async def check(self) -> None:
+        """Look whether everything is still there and answers, restore what can be, and set `problems`."""
+        try:
+            self.problems = await asyncio.get_running_loop().run_in_executor(self._reader, self._check)
+        except (OSError, SQLAlchemyError) as error:
+            self.problems = [_storage_error(error).details.message]
+
+    def _check(self) -> list[str]:
+        if self.blobs.restore():
+            logs.get_logger().error("images_lost", problem="the directory of images was deleted; it is empty now")
+        self.database.ping()
+        return self._check_lock()
+
+    def _check_lock(self) -> list[str]:
+        """Take the lock again if its file was deleted, unless another server was faster."""
+        try:
+            if self._lock_path.stat().st_ino == self._lock_inode:
+                return []
+        except FileNotFoundError:
+            pass
+        try:
+            self._acquire()
+        except Timeout:
+            return ["another server has taken over the data directory"]
+        logs.get_logger().error("lock_lost", problem="the lock of the data directory was deleted; it is taken again")
+        return []
+
+    def _acquire(self) -> None:
+        self._lock = FileLock(self._lock_path, thread_local=False)
+        self._lock.acquire(timeout=0)
+        self._lock_inode = self._lock_path.stat().st_ino
 
     async def write(self, work: Callable[..., _Value], *arguments: object) -> _Value:
         """Change something, after all changes requested before.
@@ -168,6 +205,11 @@ class Storage:
 
 
 def _storage_error(error: Exception) -> ServiceError:
+    if any(sign in str(error) for sign in _DAMAGE):
+        return service_error(
+            Reason.STORAGE_DAMAGED,
+            "the server's database is damaged: notify its operator, who can restore it from a backup",
+        )
     if (isinstance(error, OSError) and error.errno in _NO_SPACE) or "disk is full" in str(error):
         return service_error(
             Reason.STORAGE_FULL,
@@ -177,6 +219,13 @@ def _storage_error(error: Exception) -> ServiceError:
     return service_error(
         Reason.STORAGE_UNAVAILABLE, "the server cannot store jobs just now: retry", retry_delay_s=_RETRY_S
     )
+
+
+def _private_file(path: Path) -> Path:
+    """Create a file that only its owner reads, or make it one; SQLite gives the files beside it the same mode."""
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    return path
 
 
 def _identity(path: Path) -> str:

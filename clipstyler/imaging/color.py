@@ -1,0 +1,168 @@
+"""Converts colors to sRGB: by an embedded profile, by the color tags of a PNG, or as plain sRGB."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+from clipstyler.imaging.opening import Source
+from clipstyler.imaging.values import ImageError
+
+_MAX_PROFILE_BYTES = 8 * 2**20
+_SPACES = {"GRAY": "L", "RGB ": "RGB", "CMYK": "CMYK", "Lab ": "LAB"}
+_SRGB_GAMMA = 45_455
+_SRGB_CHROMATICITIES = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
+_PRIMARIES = {
+    1: _SRGB_CHROMATICITIES,
+    9: (0.3127, 0.3290, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),
+    11: (0.3140, 0.3510, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
+    12: (0.3127, 0.3290, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
+}
+_HIGH_DYNAMIC_RANGE = {16: "PQ", 18: "HLG"}
+_VIDEO_TRANSFERS, _LINEAR, _SRGB_TRANSFER = {1, 6, 14, 15}, 8, 13
+_GAMMAS = {4: 2.2, 5: 2.8}
+_BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
+_ROWS = 256
+
+Floats = NDArray[np.float64]
+
+
+def to_srgb(image: Image.Image, source: Source) -> Image.Image:
+    """Convert L, LA, RGB, RGBA, CMYK or LAB to RGB or RGBA.
+
+    The first that is usable decides: the cICP chunk, the profile, the sRGB chunk, the gAMA and cHRM chunks. A broken
+    or mismatched profile is ignored, as viewers do.
+
+    Raises
+    ------
+    ImageError
+        The image is encoded for a high dynamic range and holds no profile.
+    """
+    alpha = image.getchannel("A") if image.mode in {"LA", "RGBA"} else None
+    flat = image.convert(image.mode[:-1]) if alpha else image
+    chunks = source.scan.chunks
+    code = chunks.get(b"cICP", b"")
+    colors = _by_code(flat, code) or _by_profile(flat, _profile(source))
+    if colors is None and len(code) == 4 and code[1] in _HIGH_DYNAMIC_RANGE:
+        name = _HIGH_DYNAMIC_RANGE[code[1]]
+        raise ImageError(f"an image with the HDR encoding {name} is not supported: save it in sRGB or Display P3")
+    if colors is None and b"sRGB" not in chunks:
+        colors = _by_gamma(flat, chunks)
+    colors = colors or flat
+    if colors.mode != "RGB":
+        colors = colors.convert("RGB")
+    if alpha:
+        colors.putalpha(alpha)
+    return colors
+
+
+def _profile(source: Source) -> bytes:
+    """Return the embedded profile; that of a PNG is decompressed here, within a bound."""
+    if b"iCCP" not in source.scan.chunks:
+        return source.image.info.get("icc_profile") or b""
+    _, _, packed = source.scan.chunks[b"iCCP"].partition(b"\0")
+    try:
+        return zlib.decompressobj().decompress(packed[1:], _MAX_PROFILE_BYTES)
+    except zlib.error:
+        return b""
+
+
+def _by_profile(flat: Image.Image, profile: bytes) -> Image.Image | None:
+    if not profile:
+        return None
+    try:
+        opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        mode = _SPACES.get(opened.profile.xcolor_space)
+        if (flat.mode, mode) == ("L", "RGB"):
+            flat = flat.convert("RGB")
+        if flat.mode != mode:
+            return None
+        return ImageCms.profileToProfile(flat, opened, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return None
+
+
+def _by_code(flat: Image.Image, code: bytes) -> Image.Image | None:
+    """Convert by coding-independent code points (ITU-T H.273): primaries and transfer."""
+    if len(code) != 4 or code[0] not in _PRIMARIES or code[2] != 0 or flat.mode not in {"L", "RGB"}:
+        return None
+    encoded = np.arange(256) / 255
+    if code[1] == _SRGB_TRANSFER:
+        linear = _decoded_srgb(encoded)
+    elif code[1] in _VIDEO_TRANSFERS:
+        linear = np.where(encoded < 0.081, encoded / 4.5, ((encoded + 0.099) / 1.099) ** (1 / 0.45))
+    elif code[1] in _GAMMAS:
+        linear = encoded ** _GAMMAS[code[1]]
+    elif code[1] == _LINEAR:
+        linear = encoded
+    else:
+        return None
+    if code[1] == _SRGB_TRANSFER and code[0] == 1:
+        return flat
+    return _converted(flat, linear, _matrix(_PRIMARIES[code[0]]))
+
+
+def _by_gamma(flat: Image.Image, chunks: Mapping[bytes, bytes]) -> Image.Image | None:
+    gamma = int.from_bytes(chunks.get(b"gAMA", b"")[:4], "big") or _SRGB_GAMMA
+    chromaticities = chunks.get(b"cHRM", b"")
+    corners = _SRGB_CHROMATICITIES
+    if len(chromaticities) >= 32:
+        corners = tuple(value / 100_000 for value in struct.unpack(">8I", chromaticities[:32]))
+    same_gamma = abs(gamma - _SRGB_GAMMA) < 500
+    same_corners = np.allclose(corners, _SRGB_CHROMATICITIES, atol=0.002)
+    if (same_gamma and same_corners) or flat.mode not in {"L", "RGB"} or not 1_000 < gamma < 1_000_000:
+        return None
+    encoded = np.arange(256) / 255
+    linear = _decoded_srgb(encoded) if same_gamma else encoded ** (100_000 / gamma)
+    matrix = np.eye(3) if same_corners else _matrix(corners)
+    return _converted(flat, linear, matrix)
+
+
+def _converted(flat: Image.Image, linear: Floats, matrix: Floats | None) -> Image.Image | None:
+    """Look up linear light, mix the primaries, and encode as sRGB, some rows at a time."""
+    if matrix is None:
+        return None
+    if flat.mode == "L":
+        return flat.point(np.round(_encoded_srgb(linear) * 255).astype(int).tolist())
+    pixels = np.empty((flat.height, flat.width, 3), np.uint8)
+    table, mixing = linear.astype(np.float32), matrix.astype(np.float32).T
+    for top in range(0, flat.height, _ROWS):
+        light = table[np.asarray(flat.crop((0, top, flat.width, min(top + _ROWS, flat.height))))] @ mixing
+        pixels[top : top + _ROWS] = np.round(_encoded_srgb(light) * 255)
+    return Image.fromarray(pixels)
+
+
+def _decoded_srgb(encoded: Floats) -> Floats:
+    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+
+
+def _encoded_srgb(linear: NDArray[Any]) -> NDArray[Any]:
+    clipped = np.clip(linear, 0, 1)
+    encoded: NDArray[Any] = np.where(clipped <= 0.0031308, clipped * 12.92, 1.055 * clipped ** (1 / 2.4) - 0.055)
+    return encoded
+
+
+def _matrix(chromaticities: tuple[float, ...]) -> Floats | None:
+    """Return the matrix from linear light of other primaries to that of sRGB; None if they are impossible."""
+    try:
+        own, white = _to_xyz(chromaticities)
+        srgb, srgb_white = _to_xyz(_SRGB_CHROMATICITIES)
+        gains = (_BRADFORD @ srgb_white) / (_BRADFORD @ white)
+        matrix = np.linalg.inv(srgb) @ np.linalg.inv(_BRADFORD) @ np.diag(gains) @ _BRADFORD @ own
+    except (ZeroDivisionError, np.linalg.LinAlgError):
+        return None
+    return matrix if np.isfinite(matrix).all() and np.abs(matrix).max() < 100 else None
+
+
+def _to_xyz(chromaticities: tuple[float, ...]) -> tuple[Floats, Floats]:
+    """Return the matrix from linear light to CIE XYZ, and the XYZ of white."""
+    columns = [(x / y, 1.0, (1 - x - y) / y) for x, y in zip(chromaticities[::2], chromaticities[1::2], strict=True)]
+    white, primaries = np.array(columns[0]), np.array(columns[1:]).T
+    return primaries * np.linalg.solve(primaries, white), white

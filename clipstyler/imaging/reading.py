@@ -23,7 +23,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_DRAFT = 2
+_DRAFT = 4
 """A JPEG is decoded at least this much larger than it is needed; the Lanczos filter does the rest."""
 _ROWS = 256
 

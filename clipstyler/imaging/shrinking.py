@@ -11,7 +11,7 @@ from clipstyler.imaging.depth import Convert
 
 _STRIP_PIXELS = 2**21
 _LANCZOS = Image.Resampling.LANCZOS
-_GAP = 3.0
+_GAP = 4.0
 """A box filter takes the first part of a large reduction, and leaves this factor to the Lanczos filter."""
 _PREMULTIPLIED = {"LA": "La", "RGBA": "RGBa"}
 _STRAIGHT = {"La": "LA", "RGBa": "RGBA"}

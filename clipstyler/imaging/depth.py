@@ -22,12 +22,14 @@ _EXPANDED = {"1": "L", "La": "LA", "RGBa": "RGBA", "PA": "RGBA", "YCbCr": "RGB",
 def converter(source: Source) -> Convert | None:
     """Return what makes L, LA, RGB, RGBA, CMYK or LAB of a strip of the image, or None if it is one of these."""
     image, layout = source.image, source.scan.layout
-    key = png.transparent_value(dict(source.scan.chunks))
+    key = png.transparent_value(source.scan.chunks)
     if image.mode == "RGB" and key:
         return lambda strip: _with_color_key(strip, key)
-    gray = _gray_converter(image, layout, png.depth(dict(source.scan.chunks)))
+    bits = layout.bits if layout else png.depth(source.scan.chunks)
+    gray = _gray_converter(image, layout, bits)
     if key:
-        return lambda strip: _with_gray_key(strip, key[0], gray)
+        value = key[0] if gray else key[0] * 255 // (2**bits - 1)
+        return lambda strip: _with_gray_key(strip, value, gray)
     if layout and layout.white_is_zero:
         return lambda strip: _inverted(gray(strip) if gray else _expanded(strip))
     if source.kind == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info:
@@ -38,16 +40,16 @@ def converter(source: Source) -> Convert | None:
     return None if image.mode in _PLAIN and "transparency" not in image.info else _expanded
 
 
-def _gray_converter(image: Image.Image, layout: Layout | None, png_bits: int) -> Convert | None:
+def _gray_converter(image: Image.Image, layout: Layout | None, bits: int) -> Convert | None:
     """Return what scales grays of other than 8 unsigned bits."""
-    bits = layout.bits if layout else png_bits
+    swapped = layout is not None and layout.swapped
     signed = layout is not None and layout.sample_format == _SIGNED
     if image.mode.startswith("I;16"):
         return lambda strip: _scaled(np.asarray(strip), bits)
     if image.mode == "I":
-        return lambda strip: _scaled(_integers(strip, signed), bits, signed)
+        return lambda strip: _scaled(_integers(strip, bits, signed, swapped), bits, signed)
     if image.mode == "F":
-        return _from_floats
+        return lambda strip: _from_floats(strip, swapped)
     if image.mode == "L" and signed:
         return lambda strip: _scaled(np.asarray(strip).view(np.int8), 8, signed)
     if image.mode[0] in "IF":
@@ -55,8 +57,13 @@ def _gray_converter(image: Image.Image, layout: Layout | None, png_bits: int) ->
     return None
 
 
-def _integers(strip: Image.Image, signed: bool) -> NDArray[np.integer]:
+def _integers(strip: Image.Image, bits: int, signed: bool, swapped: bool) -> NDArray[np.integer]:
+    """Return integers as declared: Pillow returns all as signed ones, and takes `swapped` ones for the file's order."""
     values = np.asarray(strip)
+    if bits == 16:
+        values = values.astype(np.int16)
+    if swapped:
+        values = values.byteswap()
     return values if signed else values.view(np.uint32)
 
 
@@ -67,14 +74,15 @@ def _scaled(values: NDArray[np.integer], bits: int, signed: bool = False) -> Ima
     return Image.fromarray(np.round(scaled).astype(np.uint8))
 
 
-def _from_floats(strip: Image.Image) -> Image.Image:
+def _from_floats(strip: Image.Image, swapped: bool) -> Image.Image:
     """Take 0 to 1 as black to white; what lies outside is clipped, and what is no number is black."""
-    floats = np.nan_to_num(np.asarray(strip), nan=0.0, posinf=1.0, neginf=0.0)
+    values = np.asarray(strip)
+    floats = np.nan_to_num(values.byteswap() if swapped else values, nan=0.0, posinf=1.0, neginf=0.0)
     return Image.fromarray(np.round(np.clip(floats, 0.0, 1.0) * 255).astype(np.uint8))
 
 
 def _with_gray_key(strip: Image.Image, key: int, gray: Convert | None) -> Image.Image:
-    """Make the pixels of one gray value transparent; the value is of the declared depth."""
+    """Make the pixels of one gray value transparent; the value is as Pillow returns it."""
     if gray:
         opaque, result = np.asarray(strip) != key, gray(strip)
     else:

@@ -25,7 +25,7 @@ class Layout:
     white_is_zero
         The gray values, as Pillow is made to read them, have to be inverted.
     swapped
-        Pillow returns the samples in the other byte order.
+        libtiff returns the samples in the byte order of the machine, which is not that of the file.
     """
 
     bits: int

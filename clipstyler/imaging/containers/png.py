@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 
 from clipstyler.imaging.containers.scan import Scan
 from clipstyler.imaging.values import ImageError
@@ -46,7 +47,7 @@ def scan(data: bytes) -> Scan:
     return Scan(b"".join([_SIGNATURE, *kept, *pixels, *ending]), chunks=contents)
 
 
-def transparent_value(chunks: dict[bytes, bytes]) -> tuple[int, ...] | None:
+def transparent_value(chunks: Mapping[bytes, bytes]) -> tuple[int, ...] | None:
     """Return the gray value or the color that is transparent, as declared, where Pillow would not find it."""
     if b"tRNS" not in chunks or not _reads_own_key(chunks):
         return None
@@ -55,18 +56,18 @@ def transparent_value(chunks: dict[bytes, bytes]) -> tuple[int, ...] | None:
     return struct.unpack(f">{channels}H", key[: 2 * channels]) if len(key) >= 2 * channels else None
 
 
-def depth(chunks: dict[bytes, bytes]) -> int:
+def depth(chunks: Mapping[bytes, bytes]) -> int:
     """Return the bits of a sample, or 0 if the header is missing."""
     header = chunks.get(b"IHDR", b"")
     return header[8] if len(header) >= 13 else 0
 
 
-def _reads_own_key(chunks: dict[bytes, bytes]) -> bool:
+def _reads_own_key(chunks: Mapping[bytes, bytes]) -> bool:
     """Whether Pillow misreads the transparent value: grays of other depths than 8 bits, and 16-bit colors."""
     return _color_type(chunks) == _GRAY or (_color_type(chunks) == _COLOR and depth(chunks) == 16)
 
 
-def _color_type(chunks: dict[bytes, bytes]) -> int:
+def _color_type(chunks: Mapping[bytes, bytes]) -> int:
     header = chunks.get(b"IHDR", b"")
     return header[9] if len(header) >= 13 else -1
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 from dataclasses import dataclass
 
 from clipstyler.imaging.containers.layout import Layout
@@ -25,12 +26,13 @@ _NEEDED = {
     *(_PLANAR, 292, 293, 317, 320, _TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_BYTES, 332, _EXTRA),
     *(_SAMPLE_FORMAT, 347, 512, 513, 514, 515, 519, 520, 521, 529, _SUBSAMPLING, 531, 532, 34675),
 }
-_GRAY = {0, 1}
+_GRAY, _YCBCR, _LAB = {0, 1}, 6, 8
 _RAW_SENSOR = {32803, 34892}
 _UNCOMPRESSED, _OLD_JPEG = 1, 6
 _TYPES = {1: "B", 2: "s", 3: "H", 4: "I", 6: "b", 7: "s", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _OPAQUE_TYPES = {1, 2, 7}
+_LONG8, _LONG = {16, 17, 18}, 4
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,22 @@ class _Directory:
         entry = struct.pack(f"{self.order}HH{self.offset}H", tag, 3, 1, value)
         return entry.ljust(20 if self.big else 12, b"\0")
 
+    def classic(self, entry: bytes, later: int) -> tuple[bytes, bytes]:
+        """Turn an entry of a BigTIFF into a classic one; a value that does not fit goes to the offset `later`."""
+        if not self.big:
+            return entry, b""
+        tag, kind, count = struct.unpack(self.order + "HHQ", entry[:12])
+        size, value, stored = count * _BYTES.get(kind, 1), entry[12:], b""
+        if kind in _LONG8:
+            value = struct.pack(f"{self.order}{count}I", *(number % 2**32 for number in self.numbers(tag)))
+            kind, size = _LONG, 4 * count
+            value, stored = (value, b"") if size <= 4 else (struct.pack(self.order + "I", later), value)
+        elif size > 8:
+            value = struct.pack(self.order + "I", struct.unpack(self.order + "Q", value)[0] % 2**32)
+        elif size > 4:
+            value, stored = struct.pack(self.order + "I", later), value
+        return struct.pack(self.order + "HHI", tag, kind, count) + value[:4].ljust(4, b"\0"), stored
+
 
 def scan(data: bytes) -> Scan:
     """Keep the needed tags of the first directory, and make unusual gray formats ones that Pillow reads."""
@@ -114,16 +132,15 @@ def _first_directory(data: bytes) -> _Directory | None:
 
 
 def _with_directory(directory: _Directory, entries: dict[int, bytes]) -> bytes:
-    """Append a directory to the file and let the header point to it."""
-    order, offset = directory.order, directory.offset
-    at = len(directory.data) + len(directory.data) % 2
-    counter = struct.pack(order + ("Q" if directory.big else "H"), len(entries))
-    header = directory.data[:8] if directory.big else directory.data[:4]
-    pointer = struct.pack(order + offset, at)
-    body = memoryview(directory.data)[len(header) + len(pointer) :]
-    padding = b"\0" * (len(directory.data) % 2)
-    last = struct.pack(order + offset, 0)
-    return b"".join([header, pointer, body, padding, counter, *(entries[tag] for tag in sorted(entries)), last])
+    """Append a directory to the file and let the header point to it; a BigTIFF becomes a classic one."""
+    order, end = directory.order, len(directory.data) + len(directory.data) % 2
+    later, written = b"", b""
+    for tag in sorted(entries):
+        entry, stored = directory.classic(entries[tag], end + len(later))
+        later, written = later + stored + b"\0" * (len(stored) % 2), written + entry
+    header = directory.data[:2] + struct.pack(order + "HI", 42, end + len(later))
+    body, padding = memoryview(directory.data)[len(header) :], b"\0" * (len(directory.data) % 2)
+    return b"".join([header, body, padding, later, struct.pack(order + "H", len(entries)), written, bytes(4)])
 
 
 def _layout(directory: _Directory) -> Layout:
@@ -141,7 +158,7 @@ def _layout(directory: _Directory) -> Layout:
         compression=compression,
         orientation=directory.number(_ORIENTATION, 1),
         white_is_zero=photometric == 0 and compression != _OLD_JPEG,
-        swapped=directory.order == ">",
+        swapped=compression != _UNCOMPRESSED and (directory.order == ">") == (sys.byteorder == "little"),
     )
     _refuse_misread(directory, layout)
     return layout
@@ -150,12 +167,19 @@ def _layout(directory: _Directory) -> Layout:
 def _refuse_misread(directory: _Directory, layout: Layout) -> None:
     """Refuse what Pillow would read wrong."""
     uncompressed = layout.compression == _UNCOMPRESSED
-    subsampling = directory.numbers(_SUBSAMPLING) or (1, 1)
-    planar = directory.number(_PLANAR, 1) == 2
-    if uncompressed and layout.photometric == 6 and subsampling != (1, 1):
+    if uncompressed and layout.photometric == _YCBCR and _is_subsampled(directory):
         raise unsupported(layout, "with subsampled colors")
-    if uncompressed and planar and layout.samples > 1 and layout.bits != 8:
+    planar = directory.number(_PLANAR, 1) == 2 and layout.samples > 1
+    premultiplied = directory.number(_EXTRA, 0) == 1
+    readable = layout.photometric not in {*_GRAY, _YCBCR, _LAB}
+    if planar and not (readable and not (uncompressed and (layout.bits != 8 or premultiplied))):
         raise unsupported(layout, "with separate color planes")
+
+
+def _is_subsampled(directory: _Directory) -> bool:
+    declared = directory.numbers(_SUBSAMPLING)
+    pixels = directory.number(_WIDTH, 0) * directory.number(_HEIGHT, 0)
+    return declared != (1, 1) if declared else sum(directory.numbers(_STRIP_BYTES)) < 3 * pixels
 
 
 def unsupported(layout: Layout, detail: str = "") -> ImageError:

@@ -37,8 +37,8 @@ Floats = NDArray[np.float64]
 def to_srgb(image: Image.Image, source: Source) -> Image.Image:
     """Convert L, LA, RGB, RGBA, CMYK or LAB to RGB or RGBA.
 
-    The first that is usable decides: the cICP chunk, the profile, the sRGB chunk, the gAMA and cHRM chunks. A broken
-    or mismatched profile is ignored, as viewers do.
+    The first that is usable decides: the cICP chunk (or the code points of a HEIC), the profile, the sRGB chunk, the
+    gAMA and cHRM chunks. A broken or mismatched profile is ignored, as viewers do.
 
     Raises
     ------
@@ -47,8 +47,7 @@ def to_srgb(image: Image.Image, source: Source) -> Image.Image:
     """
     alpha = image.getchannel("A") if image.mode in {"LA", "RGBA"} else None
     flat = image.convert(image.mode[:-1]) if alpha else image
-    chunks = source.scan.chunks
-    code = chunks.get(b"cICP", b"")
+    chunks, code = source.scan.chunks, _code_points(source)
     colors = _by_code(flat, code) or _by_profile(flat, _profile(source))
     if colors is None and len(code) == 4 and code[1] in _HIGH_DYNAMIC_RANGE:
         name = _HIGH_DYNAMIC_RANGE[code[1]]
@@ -61,6 +60,14 @@ def to_srgb(image: Image.Image, source: Source) -> Image.Image:
     if alpha:
         colors.putalpha(alpha)
     return colors
+
+
+def _code_points(source: Source) -> bytes:
+    """Return primaries, transfer, matrix and range as in a cICP chunk: of a PNG, or of a HEIC without a profile."""
+    nclx = source.image.info.get("nclx_profile")
+    if not nclx or source.image.info.get("icc_profile"):
+        return source.scan.chunks.get(b"cICP", b"")
+    return bytes([nclx["color_primaries"] & 255, nclx["transfer_characteristics"] & 255, 0, 1])
 
 
 def _profile(source: Source) -> bytes:

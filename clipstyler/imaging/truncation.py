@@ -13,8 +13,9 @@ from clipstyler.imaging.values import ImageError
 _ENDING = b"\xff\xd9"
 _OTHER_ENDING = bytes(range(1, 255)) * 16 + _ENDING
 _WORKING_SIZE = (1_024, 1_024)
-_MISSING_SHARE = 0.02
-_BLOCK = 16
+_MISSING_SHARE = 0.05
+_BLOCK = 17
+"""Rows of the largest blocks, and the row above, whose colors are interpolated."""
 
 
 def refuse_missing_rows(data: bytes) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
+from clipstyler.imaging.depth import Convert
 from clipstyler.imaging.opening import Source
 from clipstyler.imaging.values import ImageError
 
@@ -29,13 +30,12 @@ _HIGH_DYNAMIC_RANGE = {16: "PQ", 18: "HLG"}
 _VIDEO_TRANSFERS, _LINEAR, _SRGB_TRANSFER = {1, 6, 14, 15}, 8, 13
 _GAMMAS = {4: 2.2, 5: 2.8}
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
-_ROWS = 256
 
 Floats = NDArray[np.float64]
 
 
-def to_srgb(image: Image.Image, source: Source) -> Image.Image:
-    """Convert L, LA, RGB, RGBA, CMYK or LAB to RGB or RGBA.
+def srgb_converter(mode: str, source: Source) -> Convert:
+    """Return what converts strips of a mode (L, LA, RGB, RGBA, CMYK or LAB) to RGB or RGBA.
 
     The first that is usable decides: the cICP chunk (or the code points of a HEIC), the profile, the sRGB chunk, the
     gAMA and cHRM chunks. A broken or mismatched profile is ignored, as viewers do.
@@ -45,20 +45,25 @@ def to_srgb(image: Image.Image, source: Source) -> Image.Image:
     ImageError
         The image is encoded for a high dynamic range and holds no profile.
     """
-    alpha = image.getchannel("A") if image.mode in {"LA", "RGBA"} else None
-    flat = image.convert(image.mode[:-1]) if alpha else image
     chunks, code = source.scan.chunks, _code_points(source)
-    colors = _by_code(flat, code) or _by_profile(flat, _profile(source))
-    if colors is None and len(code) == 4 and code[1] in _HIGH_DYNAMIC_RANGE:
+    flat_mode = mode.removesuffix("A")
+    change = _by_code(flat_mode, code) or _by_profile(flat_mode, _profile(source))
+    if change is None and len(code) == 4 and code[1] in _HIGH_DYNAMIC_RANGE:
         name = _HIGH_DYNAMIC_RANGE[code[1]]
         raise ImageError(f"an image with the HDR encoding {name} is not supported: save it in sRGB or Display P3")
-    if colors is None and b"sRGB" not in chunks:
-        colors = _by_gamma(flat, chunks)
-    colors = colors or flat
-    if colors.mode != "RGB":
-        colors = colors.convert("RGB")
-    if alpha:
-        colors.putalpha(alpha)
+    if change is None and b"sRGB" not in chunks:
+        change = _by_gamma(flat_mode, chunks)
+    return lambda strip: _changed(strip, change)
+
+
+def _changed(strip: Image.Image, change: Convert | None) -> Image.Image:
+    """Change the colors and keep the alpha."""
+    has_alpha = strip.mode in {"LA", "RGBA"}
+    if change is None:
+        return strip.convert("RGBA" if has_alpha else "RGB")
+    colors = change(strip.convert(strip.mode.removesuffix("A"))).convert("RGB")
+    if has_alpha:
+        colors.putalpha(strip.getchannel("A"))
     return colors
 
 
@@ -81,24 +86,29 @@ def _profile(source: Source) -> bytes:
         return b""
 
 
-def _by_profile(flat: Image.Image, profile: bytes) -> Image.Image | None:
+def _by_profile(mode: str, profile: bytes) -> Convert | None:
     if not profile:
         return None
     try:
         opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        mode = _SPACES.get(opened.profile.xcolor_space)
-        if (flat.mode, mode) == ("L", "RGB"):
-            flat = flat.convert("RGB")
-        if flat.mode != mode:
+        own_mode = _SPACES.get(opened.profile.xcolor_space)
+        if own_mode is None or (own_mode != mode and (mode, own_mode) != ("L", "RGB")):
             return None
-        return ImageCms.profileToProfile(flat, opened, ImageCms.createProfile("sRGB"), outputMode="RGB")
+        transform = ImageCms.buildTransform(opened, ImageCms.createProfile("sRGB"), own_mode, "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError):
         return None
+    return lambda flat: _transformed(flat.convert(own_mode), transform)
 
 
-def _by_code(flat: Image.Image, code: bytes) -> Image.Image | None:
+def _transformed(flat: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.Image:
+    result = ImageCms.applyTransform(flat, transform)
+    assert result is not None  # only a transform in place returns nothing
+    return result
+
+
+def _by_code(mode: str, code: bytes) -> Convert | None:
     """Convert by coding-independent code points (ITU-T H.273): primaries and transfer."""
-    if len(code) != 4 or code[0] not in _PRIMARIES or code[2] != 0 or flat.mode not in {"L", "RGB"}:
+    if len(code) != 4 or code[0] not in _PRIMARIES or code[2] != 0 or mode not in {"L", "RGB"}:
         return None
     encoded = np.arange(256) / 255
     if code[1] == _SRGB_TRANSFER:
@@ -111,12 +121,10 @@ def _by_code(flat: Image.Image, code: bytes) -> Image.Image | None:
         linear = encoded
     else:
         return None
-    if code[1] == _SRGB_TRANSFER and code[0] == 1:
-        return flat
-    return _converted(flat, linear, _matrix(_PRIMARIES[code[0]]))
+    return _by_light(linear, _matrix(_PRIMARIES[code[0]]))
 
 
-def _by_gamma(flat: Image.Image, chunks: Mapping[bytes, bytes]) -> Image.Image | None:
+def _by_gamma(mode: str, chunks: Mapping[bytes, bytes]) -> Convert | None:
     gamma = int.from_bytes(chunks.get(b"gAMA", b"")[:4], "big") or _SRGB_GAMMA
     chromaticities = chunks.get(b"cHRM", b"")
     corners = _SRGB_CHROMATICITIES
@@ -124,26 +132,27 @@ def _by_gamma(flat: Image.Image, chunks: Mapping[bytes, bytes]) -> Image.Image |
         corners = tuple(value / 100_000 for value in struct.unpack(">8I", chromaticities[:32]))
     same_gamma = abs(gamma - _SRGB_GAMMA) < 500
     same_corners = np.allclose(corners, _SRGB_CHROMATICITIES, atol=0.002)
-    if (same_gamma and same_corners) or flat.mode not in {"L", "RGB"} or not 1_000 < gamma < 1_000_000:
+    if (same_gamma and same_corners) or mode not in {"L", "RGB"} or not 1_000 < gamma < 1_000_000:
         return None
     encoded = np.arange(256) / 255
     linear = _decoded_srgb(encoded) if same_gamma else encoded ** (100_000 / gamma)
-    matrix = np.eye(3) if same_corners else _matrix(corners)
-    return _converted(flat, linear, matrix)
+    return _by_light(linear, np.eye(3) if same_corners else _matrix(corners))
 
 
-def _converted(flat: Image.Image, linear: Floats, matrix: Floats | None) -> Image.Image | None:
-    """Look up linear light, mix the primaries, and encode as sRGB, some rows at a time."""
+def _by_light(linear: Floats, matrix: Floats | None) -> Convert | None:
+    """Return what looks up linear light, mixes the primaries, and encodes as sRGB; None without a matrix."""
     if matrix is None:
         return None
-    if flat.mode == "L":
-        return flat.point(np.round(_encoded_srgb(linear) * 255).astype(int).tolist())
-    pixels = np.empty((flat.height, flat.width, 3), np.uint8)
+    grays = np.round(_encoded_srgb(linear) * 255).astype(int).tolist()
     table, mixing = linear.astype(np.float32), matrix.astype(np.float32).T
-    for top in range(0, flat.height, _ROWS):
-        light = table[np.asarray(flat.crop((0, top, flat.width, min(top + _ROWS, flat.height))))] @ mixing
-        pixels[top : top + _ROWS] = np.round(_encoded_srgb(light) * 255)
-    return Image.fromarray(pixels)
+
+    def convert(flat: Image.Image) -> Image.Image:
+        if flat.mode == "L":
+            return flat.point(grays)
+        light = table[np.asarray(flat)] @ mixing
+        return Image.fromarray(np.round(_encoded_srgb(light) * 255).astype(np.uint8))
+
+    return convert
 
 
 def _decoded_srgb(encoded: Floats) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from clipstyler.imaging.color import to_srgb
+from clipstyler.imaging.color import srgb_converter
 from clipstyler.imaging.depth import converter
 from clipstyler.imaging.opening import Source, open_source
 from clipstyler.imaging.shrinking import shrunk
@@ -81,7 +81,7 @@ def decode_fitted(data: bytes, size: int, enlarge: bool = False, limits: Limits 
 def _decode(data: bytes, size: int | None, limits: Limits) -> Picture:
     with open_source(data, limits) as source:
         try:
-            return _picture(to_srgb(_upright(source, size), source), source.warnings)
+            return _picture(_upright(source, size), source)
         except ImageError:
             raise
         except MemoryError as error:
@@ -107,13 +107,14 @@ def _upright(source: Source, size: int | None) -> Image.Image:
     return turned
 
 
-def _picture(image: Image.Image, warnings: tuple[str, ...]) -> Picture:
-    """Copy the pixels some rows at a time, and composite them on white."""
+def _picture(image: Image.Image, source: Source) -> Picture:
+    """Convert the colors some rows at a time, and composite them on white."""
+    convert = srgb_converter(image.mode, source)
     rgb = np.empty((image.height, image.width, 3), np.uint8)
-    alpha = np.empty((image.height, image.width), np.uint8) if image.mode == "RGBA" else None
+    alpha = np.empty((image.height, image.width), np.uint8) if image.mode in {"LA", "RGBA"} else None
     for top in range(0, image.height, _ROWS):
         rows = slice(top, top + _ROWS)
-        pixels = np.asarray(image.crop((0, top, image.width, min(top + _ROWS, image.height))))
+        pixels = np.asarray(convert(image.crop((0, top, image.width, min(top + _ROWS, image.height)))))
         if alpha is None:
             rgb[rows] = pixels
         else:
@@ -121,4 +122,4 @@ def _picture(image: Image.Image, warnings: tuple[str, ...]) -> Picture:
             opacity = pixels[..., 3:].astype(np.float32) / 255
             rgb[rows] = np.round(pixels[..., :3] * opacity + 255 * (1 - opacity))
     opaque = alpha is None or alpha.min() == 255
-    return Picture(rgb, None if opaque else alpha, warnings)
+    return Picture(rgb, None if opaque else alpha, source.warnings)

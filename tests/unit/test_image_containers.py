@@ -97,11 +97,11 @@ HOSTILE = {
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_files_take_no_time(name: str) -> None:
     data = HOSTILE[name]()
-    started = time.perf_counter()
+    started = time.process_time()
     for reader in (read_header, lambda file: decode_fitted(file, 32)):
         with contextlib.suppress(ImageError):
             assert reader(data).width in {60, 64, 32}
-    assert time.perf_counter() - started < 0.4
+    assert time.process_time() - started < 0.4
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from clipstyler.imaging.containers.scan import Scan
 from clipstyler.imaging.values import ImageError
 
-_MAX_BLOCKS = 200_000
+_BYTES_PER_BLOCK = 128
+"""Encoders fill blocks of 255 bytes: a file of many smaller ones on average is no real image."""
 _EXTENSION, _FRAME, _GRAPHIC_CONTROL = 0x21, 0x2C, 0xF9
 
 
@@ -37,6 +38,6 @@ def _after_blocks(data: bytes, at: int, blocks: int) -> tuple[int, int]:
     while at < len(data) and data[at]:
         at += data[at] + 1
         blocks += 1
-        if blocks > _MAX_BLOCKS:
-            raise ImageError(f"the GIF has more than {_MAX_BLOCKS} blocks: save it again, or as PNG")
+        if blocks > 1_000 + len(data) // _BYTES_PER_BLOCK:
+            raise ImageError(f"the GIF has more than {blocks - 1} blocks: save it again, or as PNG")
     return at + 1, blocks

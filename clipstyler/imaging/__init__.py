@@ -1,0 +1,32 @@
+"""Reads and writes images: limits, orientation, color, alpha and aspect ratio. No PyTorch.
+
+Input is scanned and bounded before Pillow sees it and before its pixels are decoded; output is 8-bit sRGB.
+"""
+
+from __future__ import annotations
+
+from clipstyler.image_format import ImageFormat
+from clipstyler.imaging.reading import decode, decode_fitted, read_header
+from clipstyler.imaging.recognition import READABLE_FORMATS
+from clipstyler.imaging.sizing import fit, fitted_size, shrink
+from clipstyler.imaging.values import EncodedImage, Header, ImageError, ImageMetadata, Limits, Picture
+from clipstyler.imaging.writing import encode, encoded
+
+__all__ = [
+    "READABLE_FORMATS",
+    "EncodedImage",
+    "Header",
+    "ImageError",
+    "ImageFormat",
+    "ImageMetadata",
+    "Limits",
+    "Picture",
+    "decode",
+    "decode_fitted",
+    "encode",
+    "encoded",
+    "fit",
+    "fitted_size",
+    "read_header",
+    "shrink",
+]

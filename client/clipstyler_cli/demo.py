@@ -15,13 +15,12 @@ from typing import Annotated
 
 import typer
 from clipstyler_client import Client, PreviewOptions, ServerUnavailableError, StylizeError, StylizeOptions
-from rich.console import Console
-from rich.markup import escape
 
 from clipstyler_cli.errors import clear_errors
 from clipstyler_cli.files import write_whole
 from clipstyler_cli.progress import Display
 from clipstyler_cli.runs import Keep, Run, describe, stylize
+from clipstyler_cli.terminal import Terminal
 
 _START_S = 180.0
 _STOP_S = 30.0
@@ -45,7 +44,7 @@ def command(
 
       clipstyler demo --photo cat.jpg --text "stained glass" --seed 5 --out-dir demo
     """
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     with clear_errors():
         out_dir.mkdir(parents=True, exist_ok=True)
         photo.read_bytes()
@@ -53,27 +52,26 @@ def command(
             _stylize(photo, text, seed, out_dir, target, console)
 
 
-def _stylize(photo: Path, text: str, seed: int, out_dir: Path, target: str, console: Console) -> None:
+def _stylize(photo: Path, text: str, seed: int, out_dir: Path, target: str, console: Terminal) -> None:
     previews = PreviewOptions(every_steps=3, max_size=256)
     run = Run(photo, text, out_dir / "demo.png", options=StylizeOptions(seed=seed), previews=previews)
     keep = Keep(animation=out_dir / "demo.gif", contact_sheet=out_dir / "demo-contact-sheet.png")
     display = Display(console)
-    console.print(f"[bold]{escape(photo.name)}[/] as [bold]{escape(repr(text))}[/] through {target}", highlight=False)
+    console.print(f"{photo.name} as {text!r} through {target}")
     begun = time.monotonic()
     result = stylize(run, keep, display, target)
     took = time.monotonic() - begun
     write_whole(out_dir / "demo.json", json.dumps(describe(result, run.out), indent=2).encode())
     console.print(
         f"first preview after {display.first_preview_s or took:.1f} s, everything after {took:.1f} s, "
-        f"{result.options['steps']} steps in {result.timings['optimize']:.1f} s; seed {result.seed}",
-        highlight=False,
+        f"{result.options['steps']} steps in {result.timings['optimize']:.1f} s; seed {result.seed}"
     )
     for path in (run.out, keep.contact_sheet, keep.animation, out_dir / "demo.json"):
-        console.print(f"  {path}", highlight=False)
+        console.print(f"  {path}")
 
 
 @contextmanager
-def _server(log: Path, data_dir: str, console: Console) -> Iterator[str]:
+def _server(log: Path, data_dir: str, console: Terminal) -> Iterator[str]:
     """Run a server on free ports; yields its address once it takes jobs."""
     chosen = {"PORT": "0", "HTTP_PORT": "0", "LOG_FORMAT": "json", "DATA_DIR": data_dir}
     environment = os.environ | {f"CLIPSTYLER_{name}": value for name, value in chosen.items()}
@@ -86,7 +84,7 @@ def _server(log: Path, data_dir: str, console: Console) -> Iterator[str]:
                 client.wait_until_ready(_START_S)
         yield target
     except StylizeError:
-        console.print(f"last lines of the server log, {log}:\n" + _tail(log), highlight=False, markup=False)
+        console.print(f"last lines of the server log, {log}:\n" + _tail(log))
         raise
     finally:
         process.terminate()

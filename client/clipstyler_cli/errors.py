@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import typer
 from clipstyler_client import InvalidRequestError, OptionError, ServerUnavailableError, StylizeError
+
+from clipstyler_cli.terminal import complain
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -71,7 +72,7 @@ def clear_errors(**arguments: str) -> Iterator[None]:
         _leave(str(interrupt) or "error: cancelled", EXIT_INTERRUPTED, kind="")
     except InvalidRequestError as error:
         lines = [f"{flag_of(v.field, arguments)}: {v.description}" for v in error.violations] or [error.message]
-        _leave("\n       ".join(lines), EXIT_USAGE)
+        _leave("\n".join(lines), EXIT_USAGE)
     except OptionError as error:
         _leave(f"{flag_of(error.field, arguments)}: {error.problem}", EXIT_USAGE)
     except StylizeError as error:
@@ -92,7 +93,7 @@ def clear_errors(**arguments: str) -> Iterator[None]:
 
 
 def _leave(message: str, code: int, kind: str = "error: ") -> None:
-    print(f"{kind}{message}", file=sys.stderr)
+    complain(kind + message.replace("\n", "\n" + " " * len(kind)))
     raise typer.Exit(code)
 
 

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from clipstyler_cli.command_group import App
 from clipstyler_cli.errors import UsageError, clear_errors
 from clipstyler_cli.local import library_errors
 from clipstyler_cli.local_store import local_store
+from clipstyler_cli.terminal import Terminal, print_json, table
 from clipstyler_cli.weights import pull, verify
 
 if TYPE_CHECKING:
     from clipstyler.encoders.onnx.manifest import Manifest
     from clipstyler.encoders.onnx.parity import Parity
 
-app = typer.Typer(no_args_is_help=True, help="Encoders that guide a stylization.")
+app = App(no_args_is_help=True, help="Encoders that guide a stylization.")
 
 
 app.command("pull")(pull)
@@ -49,17 +48,16 @@ def list_models(
     with clear_errors():
         entries = _here() if server is None else _there(server)
         if as_json:
-            print(json.dumps(entries, indent=2))
+            print_json(entries)
             return
-        table = Table("name", "description", "weights (SHA-256)", "threshold", "source text")
+        shown = table("name", "description", "weights (SHA-256)", "threshold", "source text")
         for entry in entries:
             lines = [f"{m['name']} {m['digest'][:12]}" for m in entry["models"]]
             digests = "\n".join([*lines, entry["note"]] if entry["note"] else lines)
             calibration = entry["calibration"]
             threshold = f"{calibration['threshold']:g}"
-            cells = (entry["name"], entry["description"], digests, threshold, entry["source_text"])
-            table.add_row(*map(escape, cells))
-        Console().print(table)
+            shown.add_row(entry["name"], entry["description"], digests, threshold, entry["source_text"])
+        Terminal().print(shown)
 
 
 @app.command("export")
@@ -96,23 +94,22 @@ def export(
         parity = check_parity(TorchEncoders(encoders), exported)
         if as_json:
             verdict = asdict(parity) | {"holds": parity.holds}
-            print(json.dumps({"manifest": asdict(manifest), "parity": verdict}, indent=2))
+            print_json({"manifest": asdict(manifest), "parity": verdict})
         else:
-            Console().print(_export_table(manifest, parity, out))
+            Terminal().print(_export_table(manifest, parity, out))
         if not parity.holds:
             raise UsageError(f"the export does not agree with PyTorch: {parity}")
 
 
 def _export_table(manifest: Manifest, parity: Parity, out: Path) -> Table:
-    table = Table(
-        "file", "bytes", "SHA-256", "cosine", "difference", title=escape(f"{manifest.name}, {manifest.precision}")
-    )
+    title = f"{manifest.name}, {manifest.precision}"
+    shown = table("file", "bytes", "SHA-256", "cosine", "difference", title=title)
     for tower, graph in manifest.graphs.items():
         found = [a for a in parity.agreements if a.tower.startswith(tower)]
         cosine, difference = min(a.cosine for a in found), max(a.difference for a in found)
         size = (out / graph.file).stat().st_size
-        table.add_row(graph.file, f"{size:,}", graph.sha256[:12], f"{cosine:.7f}", f"{difference:.2g}")
-    return table
+        shown.add_row(graph.file, f"{size:,}", graph.sha256[:12], f"{cosine:.7f}", f"{difference:.2g}")
+    return shown
 
 
 def _here() -> list[dict[str, Any]]:

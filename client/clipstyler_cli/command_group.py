@@ -1,0 +1,78 @@
+"""The command's Typer classes: arguments are checked for their encoding, and usage errors are printed literally."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from clipstyler_cli.errors import UsageError, clear_errors
+from clipstyler_cli.terminal import printable
+
+
+class Command(TyperCommand):
+    """A command whose texts are valid Unicode; paths may be any bytes."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Check the texts and run the command."""
+        with clear_errors():
+            for parameter in self.params:
+                _check_unicode(parameter, ctx.params.get(parameter.name or ""))
+        return super().invoke(ctx)
+
+
+class Group(TyperGroup):
+    """The top of the command."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command; what the output's encoding lacks is escaped."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*args, **kwargs)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse the command line."""
+        with _literal_messages():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        with _literal_messages():
+            return super().invoke(ctx)
+
+
+class App(typer.Typer):
+    """A Typer application of such commands."""
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
+        """Return a decorator that registers a command."""
+        return super().command(name, cls=Command, **settings)
+
+
+def _check_unicode(parameter: Any, value: object) -> None:
+    for text in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(text, str) and not text.isascii() and text != text.encode(errors="replace").decode():
+            flag = (
+                parameter.opts[0]
+                if parameter.param_type_name == "option"
+                else (parameter.metavar or parameter.name).upper()
+            )
+            raise UsageError(f"{flag}: '{text}' is not UTF-8; type it in a UTF-8 locale")
+
+
+@contextmanager
+def _literal_messages() -> Iterator[None]:
+    """Make control characters visible in the usage errors of Typer, which quote the command line."""
+    try:
+        yield
+    except Exception as error:
+        message = getattr(error, "message", None)
+        if isinstance(message, str):
+            error.message = printable(message)  # type: ignore[attr-defined]
+        raise

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
+import re
 
 from clipstyler_client import Preview, Result
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from clipstyler_cli.files import ANIMATION_SUFFIXES, write_whole
+from clipstyler.output_files import Output, write_whole
+from clipstyler_cli.files import ANIMATION_SUFFIXES, Delivery
 
 _MARGIN = 16
 _CAPTION = 26
@@ -18,22 +19,31 @@ _COLUMNS = 4
 _PAPER, _INK, _FAINT = "#ffffff", "#1c1c1e", "#6e6e73"
 _FRAME_MS, _LAST_FRAME_MS = 120, 2000
 
+PREVIEW_NAME = re.compile(r"step-\d+\.\w+")
+"""Names of previews in their directory."""
+
 
 class Artifacts:
     """Collects the previews of one run and writes the requested artifacts."""
 
-    def __init__(self, previews_directory: Path | None = None) -> None:
+    def __init__(self, delivery: Delivery, previews_directory: Output | None = None) -> None:
+        self._delivery = delivery
         self._directory = previews_directory
         self.previews: list[Preview] = []
 
     def add(self, preview: Preview) -> None:
         """Add a preview, and write it to the directory if there is one."""
         self.previews.append(preview)
-        if self._directory is not None:
-            suffix = {"jpeg": ".jpg"}.get(preview.format, f".{preview.format}")
-            write_whole(self._directory / f"step-{preview.step:04d}{suffix}", preview.image)
+        if self._directory is None:
+            return
+        suffix = {"jpeg": ".jpg"}.get(preview.format, f".{preview.format}")
+        try:
+            write_whole(self._directory.path / f"step-{preview.step:04d}{suffix}", preview.image)
+        except OSError as error:
+            self._delivery.fail(self._directory, f"{error.strerror or error}; further previews are not written")
+            self._directory = None
 
-    def write_contact_sheet(self, path: Path, photo: bytes, result: Result) -> None:
+    def write_contact_sheet(self, output: Output, photo: bytes, result: Result) -> None:
         """Write the photo, evenly spaced previews and the result side by side, with the text as title."""
         chosen = _evenly(self.previews, 2 * _COLUMNS - 2)
         tiles = [("photo", _open(photo))]
@@ -41,9 +51,9 @@ class Artifacts:
         tiles += [("result", _open(result.image))]
         buffer = io.BytesIO()
         _sheet(result.spec.style_text, tiles).save(buffer, format="PNG")
-        write_whole(path, buffer.getvalue())
+        self._delivery.write(output, buffer.getvalue())
 
-    def write_animation(self, path: Path, photo: bytes, result: Result) -> None:
+    def write_animation(self, output: Output, photo: bytes, result: Result) -> None:
         """Write photo, previews and result as frames of one size; the last frame is shown longer."""
         images = [_open(photo), *(_open(preview.image) for preview in self.previews), _open(result.image)]
         size = (self.previews[-1].width, self.previews[-1].height) if self.previews else images[-1].size
@@ -52,13 +62,13 @@ class Artifacts:
         buffer = io.BytesIO()
         frames[0].save(
             buffer,
-            format=ANIMATION_SUFFIXES[path.suffix.lower()],
+            format=ANIMATION_SUFFIXES[output.path.suffix.lower()],
             save_all=True,
             append_images=frames[1:],
             duration=durations,
             loop=0,
         )
-        write_whole(path, buffer.getvalue())
+        self._delivery.write(output, buffer.getvalue())
 
 
 def _open(data: bytes) -> Image.Image:

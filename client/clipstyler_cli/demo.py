@@ -16,8 +16,9 @@ from typing import Annotated
 import typer
 from clipstyler_client import Client, PreviewOptions, ServerUnavailableError, StylizeError, StylizeOptions
 
+from clipstyler.output_files import Output, check_outputs
 from clipstyler_cli.errors import clear_errors
-from clipstyler_cli.files import write_whole
+from clipstyler_cli.files import Delivery, read_photo
 from clipstyler_cli.progress import Display
 from clipstyler_cli.runs import Keep, Run, describe, stylize
 from clipstyler_cli.terminal import Terminal
@@ -26,6 +27,8 @@ _START_S = 180.0
 _STOP_S = 30.0
 _POLL_S = 0.1
 _LOG_LINES = 15
+_LOG = "server.log"
+_FILES = ("demo.png", "demo-contact-sheet.png", "demo.gif", "demo.json", _LOG)
 
 
 def command(
@@ -46,28 +49,32 @@ def command(
     """
     console = Terminal(stderr=True)
     with clear_errors():
+        read_photo(photo, "--photo")
+        files = [Output("out_dir", out_dir / name) for name in _FILES]
+        check_outputs(files, directories=[Output("out_dir", out_dir)], inputs=[photo])
         out_dir.mkdir(parents=True, exist_ok=True)
-        photo.read_bytes()
-        with TemporaryDirectory() as data_dir, _server(out_dir / "server.log", data_dir, console) as target:
+        with TemporaryDirectory() as data_dir, _server(out_dir / _LOG, data_dir, console) as target:
             _stylize(photo, text, seed, out_dir, target, console)
 
 
 def _stylize(photo: Path, text: str, seed: int, out_dir: Path, target: str, console: Terminal) -> None:
     previews = PreviewOptions(every_steps=3, max_size=256)
-    run = Run(photo, text, out_dir / "demo.png", options=StylizeOptions(seed=seed), previews=previews)
-    keep = Keep(animation=out_dir / "demo.gif", contact_sheet=out_dir / "demo-contact-sheet.png")
+    image, sheet, animation, description, _ = (out_dir / name for name in _FILES)
+    run = Run(photo, text, image, options=StylizeOptions(seed=seed), previews=previews)
+    keep, delivery = Keep(animation=animation, contact_sheet=sheet), Delivery()
     display = Display(console)
     console.print(f"{photo.name} as {text!r} through {target}")
     begun = time.monotonic()
-    result = stylize(run, keep, display, target)
+    result, written = stylize(run, keep, display, delivery, target)
     took = time.monotonic() - begun
-    write_whole(out_dir / "demo.json", json.dumps(describe(result, run.out), indent=2).encode())
+    delivery.write(Output("out_dir", description), json.dumps(describe(result, written), indent=2).encode())
     console.print(
         f"first preview after {display.first_preview_s or took:.1f} s, everything after {took:.1f} s, "
         f"{result.options['steps']} steps in {result.timings['optimize']:.1f} s; seed {result.seed}"
     )
-    for path in (run.out, keep.contact_sheet, keep.animation, out_dir / "demo.json"):
+    for path in (written, sheet, animation, description):
         console.print(f"  {path}")
+    delivery.finish()
 
 
 @contextmanager

@@ -13,9 +13,10 @@ from typing import Annotated, Any
 import typer
 from clipstyler_client import DEFAULT_TARGET, Client, Job, Result
 
+from clipstyler.output_files import Output, check_outputs
 from clipstyler_cli.command_group import App
 from clipstyler_cli.errors import JobGoesOnError, UsageError, clear_errors
-from clipstyler_cli.files import IMAGE_SUFFIXES, format_of, write_whole
+from clipstyler_cli.files import IMAGE_SUFFIXES, Delivery
 from clipstyler_cli.progress import Display
 from clipstyler_cli.terminal import Terminal, print_json, say, styled, table
 
@@ -87,14 +88,15 @@ def watch(
     """
     with _connected(server) as client:
         if out:
-            format_of(out, IMAGE_SUFFIXES, "--out")
+            check_outputs([Output("out", out, IMAGE_SUFFIXES)])
         try:
             result = _followed(client, name, Display(Terminal(stderr=True), quiet))
         except KeyboardInterrupt:
             raise JobGoesOnError(name, server) from None
         if out:
-            write_whole(out, result.image)
-            say(str(out))
+            delivery = Delivery()
+            say(str(delivery.write(Output("out", out), result.image)))
+            delivery.finish()
 
 
 @app.command()
@@ -125,9 +127,12 @@ def download(
       clipstyler jobs download 0dfd3ad8-61fd-4f9c-bd42-ca2aa9d54bf9 --kind preview -o so-far.jpg
     """
     with _connected(server) as client:
+        output, delivery = Output("out", out), Delivery()
+        check_outputs([output])
         image = client.jobs.download(name, kind)
-        write_whole(out, image.data)
-        say(f"{out}: {image.format}, {image.width} x {image.height} px")
+        written = delivery.write(output, image.data)
+        say(f"{written}: {image.format}, {image.width} x {image.height} px")
+        delivery.finish()
 
 
 @app.command()

@@ -9,6 +9,7 @@ import typer
 from clipstyler_client import PreviewOptions, StylizeOptions
 
 from clipstyler_cli.errors import clear_errors
+from clipstyler_cli.files import Delivery
 from clipstyler_cli.option_flags import with_option_flags
 from clipstyler_cli.progress import Display
 from clipstyler_cli.runs import Keep, Run, describe, stylize
@@ -62,8 +63,10 @@ def command(
     run = Run(photo, text, out, source_text, asked, preview_options, timeout, detach, device)
     keep = Keep(previews, animation, contact_sheet)
     with clear_errors():
-        result = stylize(run, keep, Display(Terminal(stderr=True), quiet), server)
+        delivery = Delivery()
+        result, written = stylize(run, keep, Display(Terminal(stderr=True), quiet), delivery, server)
         if as_json:
-            print_json(describe(result, out))
+            print_json(describe(result, written))
         elif not quiet:
-            complain(f"{out}: {result.width} x {result.height} px, seed {result.seed}")
+            complain(f"{written}: {result.width} x {result.height} px, seed {result.seed}")
+        delivery.finish()

@@ -38,12 +38,12 @@ class Group(TyperGroup):
 
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         """Parse the command line."""
-        with _literal_messages():
+        with _literal_messages(), clear_errors():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was named."""
-        with _literal_messages():
+        with _literal_messages(), clear_errors():
             return super().invoke(ctx)
 
 

@@ -17,7 +17,7 @@ import typer
 from clipstyler_client import Client, PreviewOptions, ServerUnavailableError, StylizeError, StylizeOptions
 
 from clipstyler.output_files import Output, check_outputs
-from clipstyler_cli.errors import clear_errors
+from clipstyler_cli.errors import UsageError, clear_errors
 from clipstyler_cli.files import Delivery, read_photo
 from clipstyler_cli.progress import Display
 from clipstyler_cli.runs import Keep, Run, describe, stylize
@@ -28,11 +28,12 @@ _STOP_S = 30.0
 _POLL_S = 0.1
 _LOG_LINES = 15
 _LOG = "server.log"
+_PHOTO = "astronaut.jpg"
 _FILES = ("demo.png", "demo-contact-sheet.png", "demo.gif", "demo.json", _LOG)
 
 
 def command(
-    photo: Annotated[Path, typer.Option(help="The photo.")] = Path("examples/astronaut.jpg"),
+    photo: Annotated[Path | None, typer.Option(help="The photo. Default: a portrait of an astronaut.")] = None,
     text: Annotated[str, typer.Option(help="What the result should look like.")] = "fire",
     seed: Annotated[int, typer.Option(help="Repeats a result; a different seed gives a different look.")] = 3,
     out_dir: Annotated[Path, typer.Option(help="Output directory.")] = Path("out"),
@@ -49,12 +50,28 @@ def command(
     """
     console = Terminal(stderr=True)
     with clear_errors():
+        photo = photo or _example()
         read_photo(photo, "--photo")
         files = [Output("out_dir", out_dir / name) for name in _FILES]
         check_outputs(files, directories=[Output("out_dir", out_dir)], inputs=[photo])
         out_dir.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory() as data_dir, _server(out_dir / _LOG, data_dir, console) as target:
             _stylize(photo, text, seed, out_dir, target, console)
+
+
+def _example() -> Path:
+    """Return the photo of the demo: installed beside this module, or in the checkout.
+
+    Raises
+    ------
+    UsageError
+        It is not there.
+    """
+    here = Path(__file__).resolve()
+    found = [path for path in (here.with_name(_PHOTO), here.parents[2] / "examples" / _PHOTO) if path.is_file()]
+    if not found:
+        raise UsageError(f"--photo: the example {_PHOTO} is not installed; name a photo")
+    return found[0]
 
 
 def _stylize(photo: Path, text: str, seed: int, out_dir: Path, target: str, console: Terminal) -> None:

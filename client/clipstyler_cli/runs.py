@@ -81,6 +81,8 @@ def stylize(
     """
     if run.detach and server is None:
         raise UsageError("--detach: a job needs a server: name one with --server")
+    if run.timeout_s is not None and server is None:
+        raise UsageError("--timeout: limits a call to a server: name one with --server")
     out, previews, sheet, animation = _checked(run, keep)
     photo = read_photo(run.photo, "PHOTO")
     artifacts = Artifacts(delivery, previews)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
+from pathlib import Path
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from clipstyler_cli.errors import UsageError, clear_errors
+from clipstyler_cli.surroundings import is_working_directory_gone
 from clipstyler_cli.terminal import printable
 
 
@@ -19,10 +23,18 @@ class Command(TyperCommand):
     """A command whose texts are valid Unicode; paths may be any bytes."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Check the texts and run the command."""
+        """Check texts and paths, and run the command."""
+        directory_is_gone = is_working_directory_gone()
         with clear_errors():
             for parameter in self.params:
-                _check_unicode(parameter, ctx.params.get(parameter.name or ""))
+                value = ctx.params.get(parameter.name or "")
+                _check_unicode(parameter, value)
+                if directory_is_gone and isinstance(value, Path) and not value.is_absolute():
+                    raise UsageError(
+                        f"{_name(parameter)}: {value}: the working directory no longer exists: name an absolute path"
+                    )
+        if directory_is_gone:
+            os.chdir(tempfile.gettempdir())  # libraries and child processes need one
         return super().invoke(ctx)
 
 
@@ -58,12 +70,14 @@ class App(typer.Typer):
 def _check_unicode(parameter: Any, value: object) -> None:
     for text in value if isinstance(value, list | tuple) else (value,):
         if isinstance(text, str) and not text.isascii() and text != text.encode(errors="replace").decode():
-            flag = (
-                parameter.opts[0]
-                if parameter.param_type_name == "option"
-                else (parameter.metavar or parameter.name).upper()
-            )
-            raise UsageError(f"{flag}: '{text}' is not UTF-8; type it in a UTF-8 locale")
+            raise UsageError(f"{_name(parameter)}: '{text}' is not UTF-8; type it in a UTF-8 locale")
+
+
+def _name(parameter: Any) -> str:
+    """Return the name of a parameter as it is typed."""
+    if parameter.param_type_name == "option":
+        return str(parameter.opts[0])
+    return str(parameter.metavar or parameter.name).upper()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a process may lack: a home directory, as users of a container do, and a terminal."""
+"""What a process may lack: a home directory, as users of a container do, a working directory, and a terminal."""
 
 from __future__ import annotations
 
@@ -16,6 +16,15 @@ def prepare() -> None:
         os.environ["HOME"] = str(_private_directory())
     if sys.stdout is None or not sys.stdout.isatty():
         os.environ.setdefault("COLUMNS", _PIPED_COLUMNS)
+
+
+def is_working_directory_gone() -> bool:
+    """Whether the working directory was deleted."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def temporary_home() -> Path | None:

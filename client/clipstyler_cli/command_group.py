@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -28,11 +28,11 @@ class Command(TyperCommand):
         with clear_errors():
             for parameter in self.params:
                 value = ctx.params.get(parameter.name or "")
-                _check_unicode(parameter, value)
-                if directory_is_gone and isinstance(value, Path) and not value.is_absolute():
-                    raise UsageError(
-                        f"{_name(parameter)}: {value}: the working directory no longer exists: name an absolute path"
-                    )
+                if not _is_path(parameter, value):
+                    _check_unicode(parameter, value)
+                elif directory_is_gone and not Path(value).is_absolute():
+                    problem = "the working directory no longer exists: name an absolute path"
+                    raise UsageError(f"{_name(parameter)}: {value}: {problem}")
         if directory_is_gone:
             os.chdir(tempfile.gettempdir())  # libraries and child processes need one
         return super().invoke(ctx)
@@ -65,6 +65,12 @@ class App(typer.Typer):
     def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
         """Return a decorator that registers a command."""
         return super().command(name, cls=Command, **settings)
+
+
+def _is_path(parameter: Any, value: object) -> TypeGuard[str | Path]:
+    """Whether a value is a path; older versions of Typer convert it later."""
+    kind = getattr(getattr(parameter, "type", None), "name", "")
+    return isinstance(value, Path) or (kind == "path" and isinstance(value, str))
 
 
 def _check_unicode(parameter: Any, value: object) -> None:

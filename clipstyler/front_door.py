@@ -5,7 +5,6 @@ Everything heavy is imported when the work begins.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from clipstyler.image_format import ImageFormat
 from clipstyler.imaging import Picture, decode, encode, fitted_size
 from clipstyler.options import ConfigError, Violation
+from clipstyler.output_files import Output, check_outputs, write_whole
 from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_spec
 
 if TYPE_CHECKING:
@@ -131,17 +131,13 @@ class Stylization:
         ------
         ConfigError
             The result cannot be written there.
+        OSError
+            Writing failed after the work; `result` still returns the result.
         """
         target = Path(path)
-        image_format = _check_target(target, self._photo)
-        data = encode(self.result().image, image_format)
-        # Written beside and renamed: an interrupted write leaves no broken image.
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            part.write_bytes(data)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
+        inputs = [self._photo] if isinstance(self._photo, str | Path) else []
+        check_outputs([Output("path", target, SUFFIXES)], inputs=inputs)
+        write_whole(target, encode(self.result().image, SUFFIXES[target.suffix.lower()]))
         return target
 
 
@@ -257,19 +253,3 @@ def _photo_violations(photo: Photo) -> list[Violation]:
     if isinstance(photo, str | Path) and not Path(photo).is_file():
         return [Violation("photo", f"{str(photo)!r} is no file: name an image")]
     return []
-
-
-def _check_target(target: Path, photo: Photo) -> ImageFormat:
-    """Check that a result can be written to a path; returns its encoding."""
-    image_format = SUFFIXES.get(target.suffix.lower())
-    if image_format is None:
-        raise ConfigError("path", f"{str(target)!r} must end in {', '.join(SUFFIXES)}")
-    if target.is_dir():
-        raise ConfigError("path", f"{str(target)!r} is a directory: name a file")
-    if not target.parent.is_dir():
-        raise ConfigError("path", f"the directory {str(target.parent)!r} does not exist: create it first")
-    if not os.access(target if target.exists() else target.parent, os.W_OK):
-        raise ConfigError("path", f"{str(target)!r} cannot be written: choose another place")
-    if isinstance(photo, str | Path) and target.exists() and target.samefile(photo):
-        raise ConfigError("path", f"{str(target)!r} is the photo itself: choose another name")
-    return image_format

@@ -3,71 +3,78 @@
 from __future__ import annotations
 
 import io
-from pathlib import Path
+import re
 
 from clipstyler_client import Preview, Result
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from clipstyler_cli.files import ANIMATION_SUFFIXES, write_whole
+from clipstyler.output_files import Output, write_whole
+from clipstyler_cli.files import ANIMATION_SUFFIXES, Delivery
+from clipstyler_cli.pixels import opened
+from clipstyler_cli.terminal import printable
 
 _MARGIN = 16
 _CAPTION = 26
 _TITLE = 44
 _TILE = 256
 _COLUMNS = 4
-_PAPER, _INK, _FAINT = "#ffffff", "#1c1c1e", "#6e6e73"
+_PAPER, _INK, _FAINT, _EMPTY = "#ffffff", "#1c1c1e", "#6e6e73", "#e5e5ea"
 _FRAME_MS, _LAST_FRAME_MS = 120, 2000
+
+PREVIEW_NAME = re.compile(r"step-\d+\.\w+")
+"""Names of previews in their directory."""
 
 
 class Artifacts:
     """Collects the previews of one run and writes the requested artifacts."""
 
-    def __init__(self, previews_directory: Path | None = None) -> None:
+    def __init__(self, delivery: Delivery, previews_directory: Output | None = None) -> None:
+        self._delivery = delivery
         self._directory = previews_directory
         self.previews: list[Preview] = []
 
     def add(self, preview: Preview) -> None:
         """Add a preview, and write it to the directory if there is one."""
         self.previews.append(preview)
-        if self._directory is not None:
-            suffix = {"jpeg": ".jpg"}.get(preview.format, f".{preview.format}")
-            write_whole(self._directory / f"step-{preview.step:04d}{suffix}", preview.image)
+        if self._directory is None:
+            return
+        suffix = {"jpeg": ".jpg"}.get(preview.format, f".{preview.format}")
+        try:
+            write_whole(self._directory.path / f"step-{preview.step:04d}{suffix}", preview.image)
+        except OSError as error:
+            self._delivery.fail(self._directory, f"{error.strerror or error}; further previews are not written")
+            self._directory = None
 
-    def write_contact_sheet(self, path: Path, photo: bytes, result: Result) -> None:
+    def write_contact_sheet(self, output: Output, photo: bytes, result: Result) -> None:
         """Write the photo, evenly spaced previews and the result side by side, with the text as title."""
         chosen = _evenly(self.previews, 2 * _COLUMNS - 2)
-        tiles = [("photo", _open(photo))]
-        tiles += [(f"step {preview.step}", _open(preview.image)) for preview in chosen]
-        tiles += [("result", _open(result.image))]
+        tiles = [("photo", opened(photo))]
+        tiles += [(f"step {preview.step}", opened(preview.image)) for preview in chosen]
+        tiles += [("result", opened(result.image))]
         buffer = io.BytesIO()
-        _sheet(result.spec.style_text, tiles).save(buffer, format="PNG")
-        write_whole(path, buffer.getvalue())
+        _sheet(printable(result.spec.style_text).replace("\n", " "), tiles).save(buffer, format="PNG")
+        self._delivery.write(output, buffer.getvalue())
 
-    def write_animation(self, path: Path, photo: bytes, result: Result) -> None:
+    def write_animation(self, output: Output, photo: bytes, result: Result) -> None:
         """Write photo, previews and result as frames of one size; the last frame is shown longer."""
-        images = [_open(photo), *(_open(preview.image) for preview in self.previews), _open(result.image)]
-        size = (self.previews[-1].width, self.previews[-1].height) if self.previews else images[-1].size
-        frames = [image.resize(size, Image.Resampling.LANCZOS) for image in images]
-        durations = [4 * _FRAME_MS, *[_FRAME_MS] * len(self.previews), _LAST_FRAME_MS]
+        shown = [(photo, 4 * _FRAME_MS), *((preview.image, _FRAME_MS) for preview in self.previews)]
+        decoded = [(opened(data), duration) for data, duration in [*shown, (result.image, _LAST_FRAME_MS)]]
+        images = [(image, duration) for image, duration in decoded if image]
+        if not images:
+            self._delivery.fail(output, "no image of this run can be read here")
+            return
+        size = (self.previews[-1].width, self.previews[-1].height) if self.previews else images[-1][0].size
+        frames = [image.resize(size, Image.Resampling.LANCZOS) for image, _ in images]
         buffer = io.BytesIO()
         frames[0].save(
             buffer,
-            format=ANIMATION_SUFFIXES[path.suffix.lower()],
+            format=ANIMATION_SUFFIXES[output.path.suffix.lower()],
             save_all=True,
             append_images=frames[1:],
-            duration=durations,
+            duration=[duration for _, duration in images],
             loop=0,
         )
-        write_whole(path, buffer.getvalue())
-
-
-def _open(data: bytes) -> Image.Image:
-    image = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    on_white = Image.new("RGBA", image.size, "white")
-    on_white.alpha_composite(image.convert("RGBA"))
-    return on_white.convert("RGB")
+        self._delivery.write(output, buffer.getvalue())
 
 
 def _evenly(previews: list[Preview], most: int) -> list[Preview]:
@@ -76,8 +83,8 @@ def _evenly(previews: list[Preview], most: int) -> list[Preview]:
     return [previews[round(index * (len(previews) - 1) / (most - 1))] for index in range(most)]
 
 
-def _sheet(title: str, tiles: list[tuple[str, Image.Image]]) -> Image.Image:
-    fitted = [(caption, ImageOps.contain(image, (_TILE, _TILE))) for caption, image in tiles]
+def _sheet(title: str, tiles: list[tuple[str, Image.Image | None]]) -> Image.Image:
+    fitted = [(caption, ImageOps.contain(image or _unreadable(), (_TILE, _TILE))) for caption, image in tiles]
     columns = min(_COLUMNS, len(fitted))
     rows = -(-len(fitted) // columns)
     tile_height = max(image.height for _, image in fitted)
@@ -92,6 +99,14 @@ def _sheet(title: str, tiles: list[tuple[str, Image.Image]]) -> Image.Image:
         sheet.paste(image, (x + (_TILE - image.width) // 2, y))
         draw.text((x, y + tile_height + 4), caption, fill=_FAINT, font=ImageFont.load_default(15))
     return sheet
+
+
+def _unreadable() -> Image.Image:
+    """Return the tile of an image that this install cannot decode."""
+    tile = Image.new("RGB", (_TILE, _TILE), _EMPTY)
+    words = 'not readable here:\npip install "clipstyler[local]"'
+    ImageDraw.Draw(tile).text((_MARGIN, _TILE // 2), words, fill=_FAINT, font=ImageFont.load_default(14))
+    return tile
 
 
 def _shortened(draw: ImageDraw.ImageDraw, title: str, width: int) -> str:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from clipstyler_client import Client, Prediction
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from clipstyler_cli.errors import clear_errors
 from clipstyler_cli.files import read_photo
 from clipstyler_cli.local import library_errors
 from clipstyler_cli.local_store import local_store
+from clipstyler_cli.terminal import Terminal, print_json, table
 
 _BAR = 24
 
@@ -51,12 +48,13 @@ def command(
             with Client(server) as client:
                 predictions = client.encoders.classify(photo, labels, encoder_set=encoder_set or "")
         if as_json:
-            print(json.dumps({"predictions": [prediction._asdict() for prediction in predictions]}, indent=2))
+            print_json({"predictions": [prediction._asdict() for prediction in predictions]})
             return
-        table = Table("label", "probability", "", box=None)
+        terminal, shown = Terminal(), table("label", "probability", "", box=None)
+        block = "█" if terminal.encoding.startswith("utf") else "#"
         for label, probability in predictions:
-            table.add_row(escape(label), f"{probability:.1%}", "█" * round(_BAR * probability))
-        Console().print(table)
+            shown.add_row(label, f"{probability:.1%}", block * round(_BAR * probability))
+        terminal.print(shown)
 
 
 def _here(photo: bytes, labels: list[str], encoder_set: str | None, device: str) -> tuple[Prediction, ...]:

@@ -15,22 +15,25 @@ from typing import Annotated
 
 import typer
 from clipstyler_client import Client, PreviewOptions, ServerUnavailableError, StylizeError, StylizeOptions
-from rich.console import Console
-from rich.markup import escape
 
-from clipstyler_cli.errors import clear_errors
-from clipstyler_cli.files import write_whole
+from clipstyler.output_files import Output, check_outputs
+from clipstyler_cli.errors import UsageError, clear_errors
+from clipstyler_cli.files import Delivery, read_photo
 from clipstyler_cli.progress import Display
 from clipstyler_cli.runs import Keep, Run, describe, stylize
+from clipstyler_cli.terminal import Terminal
 
 _START_S = 180.0
 _STOP_S = 30.0
 _POLL_S = 0.1
 _LOG_LINES = 15
+_LOG = "server.log"
+_PHOTO = "astronaut.jpg"
+_FILES = ("demo.png", "demo-contact-sheet.png", "demo.gif", "demo.json", _LOG)
 
 
 def command(
-    photo: Annotated[Path, typer.Option(help="The photo.")] = Path("examples/astronaut.jpg"),
+    photo: Annotated[Path | None, typer.Option(help="The photo. Default: a portrait of an astronaut.")] = None,
     text: Annotated[str, typer.Option(help="What the result should look like.")] = "fire",
     seed: Annotated[int, typer.Option(help="Repeats a result; a different seed gives a different look.")] = 3,
     out_dir: Annotated[Path, typer.Option(help="Output directory.")] = Path("out"),
@@ -45,35 +48,54 @@ def command(
 
       clipstyler demo --photo cat.jpg --text "stained glass" --seed 5 --out-dir demo
     """
-    console = Console(stderr=True)
+    console = Terminal(stderr=True)
     with clear_errors():
+        photo = photo or _example()
+        read_photo(photo, "--photo")
+        files = [Output("out_dir", out_dir / name) for name in _FILES]
+        check_outputs(files, directories=[Output("out_dir", out_dir)], inputs=[photo])
         out_dir.mkdir(parents=True, exist_ok=True)
-        photo.read_bytes()
-        with TemporaryDirectory() as data_dir, _server(out_dir / "server.log", data_dir, console) as target:
+        with TemporaryDirectory() as data_dir, _server(out_dir / _LOG, data_dir, console) as target:
             _stylize(photo, text, seed, out_dir, target, console)
 
 
-def _stylize(photo: Path, text: str, seed: int, out_dir: Path, target: str, console: Console) -> None:
+def _example() -> Path:
+    """Return the photo of the demo: installed beside this module, or in the checkout.
+
+    Raises
+    ------
+    UsageError
+        It is not there.
+    """
+    here = Path(__file__).resolve()
+    found = [path for path in (here.with_name(_PHOTO), here.parents[2] / "examples" / _PHOTO) if path.is_file()]
+    if not found:
+        raise UsageError(f"--photo: the example {_PHOTO} is not installed; name a photo")
+    return found[0]
+
+
+def _stylize(photo: Path, text: str, seed: int, out_dir: Path, target: str, console: Terminal) -> None:
     previews = PreviewOptions(every_steps=3, max_size=256)
-    run = Run(photo, text, out_dir / "demo.png", options=StylizeOptions(seed=seed), previews=previews)
-    keep = Keep(animation=out_dir / "demo.gif", contact_sheet=out_dir / "demo-contact-sheet.png")
+    image, sheet, animation, description, _ = (out_dir / name for name in _FILES)
+    run = Run(photo, text, image, options=StylizeOptions(seed=seed), previews=previews)
+    keep, delivery = Keep(animation=animation, contact_sheet=sheet), Delivery()
     display = Display(console)
-    console.print(f"[bold]{escape(photo.name)}[/] as [bold]{escape(repr(text))}[/] through {target}", highlight=False)
+    console.print(f"{photo.name} as {text!r} through {target}")
     begun = time.monotonic()
-    result = stylize(run, keep, display, target)
+    result, written = stylize(run, keep, display, delivery, target)
     took = time.monotonic() - begun
-    write_whole(out_dir / "demo.json", json.dumps(describe(result, run.out), indent=2).encode())
+    delivery.write(Output("out_dir", description), json.dumps(describe(result, written), indent=2).encode())
     console.print(
         f"first preview after {display.first_preview_s or took:.1f} s, everything after {took:.1f} s, "
-        f"{result.options['steps']} steps in {result.timings['optimize']:.1f} s; seed {result.seed}",
-        highlight=False,
+        f"{result.options['steps']} steps in {result.timings['optimize']:.1f} s; seed {result.seed}"
     )
-    for path in (run.out, keep.contact_sheet, keep.animation, out_dir / "demo.json"):
-        console.print(f"  {path}", highlight=False)
+    for path in (written, sheet, animation, description):
+        console.print(f"  {path}")
+    delivery.finish()
 
 
 @contextmanager
-def _server(log: Path, data_dir: str, console: Console) -> Iterator[str]:
+def _server(log: Path, data_dir: str, console: Terminal) -> Iterator[str]:
     """Run a server on free ports; yields its address once it takes jobs."""
     chosen = {"PORT": "0", "HTTP_PORT": "0", "LOG_FORMAT": "json", "DATA_DIR": data_dir}
     environment = os.environ | {f"CLIPSTYLER_{name}": value for name, value in chosen.items()}
@@ -86,7 +108,7 @@ def _server(log: Path, data_dir: str, console: Console) -> Iterator[str]:
                 client.wait_until_ready(_START_S)
         yield target
     except StylizeError:
-        console.print(f"last lines of the server log, {log}:\n" + _tail(log), highlight=False, markup=False)
+        console.print(f"last lines of the server log, {log}:\n" + _tail(log))
         raise
     finally:
         process.terminate()

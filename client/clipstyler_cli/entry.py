@@ -7,6 +7,9 @@ def main() -> None:
     """Run the command."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from clipstyler.openmp import spin_briefly  # after the signal is set
+    from clipstyler_cli.surroundings import prepare
+
+    prepare()
     from clipstyler_cli.main import app
 
     spin_briefly()

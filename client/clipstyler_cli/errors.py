@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import typer
 from clipstyler_client import InvalidRequestError, OptionError, ServerUnavailableError, StylizeError
+
+from clipstyler.options import ConfigError
+from clipstyler_cli.terminal import complain
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -69,11 +71,8 @@ def clear_errors(**arguments: str) -> Iterator[None]:
         yield
     except KeyboardInterrupt as interrupt:
         _leave(str(interrupt) or "error: cancelled", EXIT_INTERRUPTED, kind="")
-    except InvalidRequestError as error:
-        lines = [f"{flag_of(v.field, arguments)}: {v.description}" for v in error.violations] or [error.message]
-        _leave("\n       ".join(lines), EXIT_USAGE)
-    except OptionError as error:
-        _leave(f"{flag_of(error.field, arguments)}: {error.problem}", EXIT_USAGE)
+    except (ConfigError, InvalidRequestError, OptionError) as error:
+        _leave(_problems(error, arguments), EXIT_USAGE)
     except StylizeError as error:
         hint = "" if error.retry_delay_s is None else f" (try again in {error.retry_delay_s:.0f} s)"
         if isinstance(error, ServerUnavailableError) and not error.reason:
@@ -91,8 +90,13 @@ def clear_errors(**arguments: str) -> Iterator[None]:
         _leave(f"{error.filename or 'input or output'}: {error.strerror or error}", EXIT_FAILED)
 
 
+def _problems(error: ConfigError | InvalidRequestError | OptionError, arguments: Mapping[str, str]) -> str:
+    violations = [(error.field, error.problem)] if isinstance(error, OptionError) else error.violations
+    return "\n".join(f"{flag_of(field, arguments)}: {problem}" for field, problem in violations) or str(error)
+
+
 def _leave(message: str, code: int, kind: str = "error: ") -> None:
-    print(f"{kind}{message}", file=sys.stderr)
+    complain(kind + message.replace("\n", "\n" + " " * len(kind)))
     raise typer.Exit(code)
 
 

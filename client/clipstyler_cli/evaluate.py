@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import Annotated
 
 import typer
 from clipstyler_client import Client, QualityReport
-from rich.console import Console
 from rich.table import Table
 
 from clipstyler_cli.errors import clear_errors
 from clipstyler_cli.files import read_photo
 from clipstyler_cli.local import library_errors, measure
+from clipstyler_cli.terminal import Terminal, print_json, table
 
 _ARGUMENTS = {"content_image": "CONTENT", "stylized_image": "STYLIZED"}
 _MEANING = {
@@ -56,14 +55,14 @@ def command(
             with Client(server) as client:
                 quality = client.encoders.evaluate(before, after, text, seed=seed, encoder_set=encoder_set or "")
         if as_json:
-            print(json.dumps(asdict(quality), indent=2))
+            print_json(asdict(quality))
         else:
-            Console().print(_table(quality))
+            Terminal().print(_table(quality))
 
 
 def _table(quality: QualityReport) -> Table:
-    table = Table("measure", "value", "meaning", box=None)
+    shown = table("measure", "value", "meaning", box=None)
     for name, meaning in _MEANING.items():
-        table.add_row(name.replace("_", " "), f"{getattr(quality, name):.4f}", meaning)
-    table.caption = f"protocol {quality.protocol}, seed {quality.seed}"
-    return table
+        shown.add_row(name.replace("_", " "), f"{getattr(quality, name):.4f}", meaning)
+    shown.caption = f"protocol {quality.protocol}, seed {quality.seed}"
+    return shown

@@ -1,31 +1,21 @@
-"""Output files: checked before any work, and never left half-written."""
+"""Files of the command: outputs checked before any work, and finished results that are never lost."""
 
 from __future__ import annotations
 
-import os
+import secrets
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from clipstyler_cli.errors import UsageError
+import typer
+
+from clipstyler.output_files import Output, write_whole
+from clipstyler_cli.errors import EXIT_FAILED, UsageError, flag_of
+from clipstyler_cli.terminal import complain
 
 IMAGE_SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
 ANIMATION_SUFFIXES = {".gif": "GIF", ".webp": "WEBP"}
-
-
-def format_of(path: Path, suffixes: dict[str, str], flag: str) -> str:
-    """Return the format that a file's suffix stands for.
-
-    Raises
-    ------
-    UsageError
-        The suffix is unknown, or the directory does not exist.
-    """
-    image_format = suffixes.get(path.suffix.lower())
-    if image_format is None:
-        raise UsageError(f"{flag}: {path.name!r} must end in one of {', '.join(suffixes)}")
-    if not path.absolute().parent.is_dir():
-        raise UsageError(f"{flag}: the directory {path.parent} does not exist; create it first")
-    return image_format
+SHEET_SUFFIXES = {".png": "PNG"}
 
 
 def read_photo(path: Path, argument: str) -> bytes:
@@ -42,16 +32,57 @@ def read_photo(path: Path, argument: str) -> bytes:
         raise UsageError(f"{argument}: {path}: {error.strerror or error}") from error
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that it appears complete or not at all."""
-    with tempfile.NamedTemporaryFile(dir=path.absolute().parent, prefix=f".{path.name}.", delete=False) as file:
+class Delivery:
+    """Writes what is finished; if that fails, it is written elsewhere, the place is printed, and the exit code is 1."""
+
+    def __init__(self) -> None:
+        self._failed = False
+
+    def write(self, output: Output, data: bytes) -> Path:
+        """Write a finished output and return where it is.
+
+        Raises
+        ------
+        OSError
+            It could not be written anywhere.
+        """
         try:
-            file.write(data)
-            file.close()
-            umask = os.umask(0)
-            os.umask(umask)
-            Path(file.name).chmod(0o666 & ~umask)
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+            write_whole(output.path, data)
+        except OSError as error:
+            place = _write_elsewhere(output.path, data, error)
+            self.fail(output, f"{error.strerror or error}; written to {place} instead")
+            return place
+        return output.path
+
+    def fail(self, output: Output, problem: str) -> None:
+        """Print what went wrong with an output."""
+        self._failed = True
+        complain(f"error: {flag_of(output.field, {})}: {output.path}: {problem}")
+
+    def finish(self) -> None:
+        """Exit with 1 if an output is not where it was asked for.
+
+        Raises
+        ------
+        typer.Exit
+            One is not.
+        """
+        if self._failed:
+            raise typer.Exit(EXIT_FAILED)
+
+
+def places_beside(path: Path) -> Iterator[Path]:
+    """Yield unused paths for an output that cannot be written to its own: beside it, here, and in a temporary place."""
+    name = f"clipstyler-{secrets.token_hex(4)}{path.suffix}"
+    for directory in (path.parent, Path(), Path(tempfile.gettempdir())):
+        yield directory / name
+
+
+def _write_elsewhere(path: Path, data: bytes, failure: OSError) -> Path:
+    for place in places_beside(path):
+        try:
+            write_whole(place, data)
+        except OSError:
+            continue
+        return place
+    raise failure

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -13,16 +12,16 @@ from typing import Annotated, Any
 
 import typer
 from clipstyler_client import DEFAULT_TARGET, Client, Job, Result
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Column, Table
 
+from clipstyler.output_files import Output, check_outputs
+from clipstyler_cli.command_group import App
 from clipstyler_cli.errors import JobGoesOnError, UsageError, clear_errors
-from clipstyler_cli.files import IMAGE_SUFFIXES, format_of, write_whole
+from clipstyler_cli.files import IMAGE_SUFFIXES, Delivery
 from clipstyler_cli.progress import Display
+from clipstyler_cli.terminal import Terminal, print_json, say, styled, table
 
 STATES = "queued, running, succeeded, failed, cancelled"
-app = typer.Typer(no_args_is_help=True, help="List, watch, cancel and download the jobs of a server.")
+app = App(no_args_is_help=True, help="List, watch, cancel and download the jobs of a server.")
 
 _Server = Annotated[str, typer.Option(help="HOST:PORT of the server.")]
 _Name = Annotated[str, typer.Argument(help="Name of the job, or its UUID.", show_default=False)]
@@ -53,19 +52,13 @@ def list_(
     with _connected(server) as client:
         found = list(islice(client.jobs.list(state), limit))
         if as_json:
-            print(json.dumps([_plain(job) for job in found], indent=2))
+            print_json([_plain(job) for job in found])
             return
-        table = Table(Column("job", min_width=36), "state", "text", "created", "progress", box=None)
+        shown = table("job", "state", "text", "created", "progress", first_width=36, box=None)
         for job in found:
-            shown = f"[{_STYLES.get(job.state, 'default')}]{job.state}[/]"
-            table.add_row(
-                job.name.rpartition("/")[2],
-                shown,
-                escape(job.spec.style_text),
-                _when(job.created),
-                escape(_progress(job)),
-            )
-        Console().print(table)
+            colored = styled(job.state, _STYLES.get(job.state, "default"))
+            shown.add_row(job.name.rpartition("/")[2], colored, job.spec.style_text, _when(job.created), _progress(job))
+        Terminal().print(shown)
 
 
 @app.command()
@@ -95,14 +88,15 @@ def watch(
     """
     with _connected(server) as client:
         if out:
-            format_of(out, IMAGE_SUFFIXES, "--out")
+            check_outputs([Output("out", out, IMAGE_SUFFIXES)])
         try:
-            result = _followed(client, name, Display(Console(stderr=True), quiet))
+            result = _followed(client, name, Display(Terminal(stderr=True), quiet))
         except KeyboardInterrupt:
             raise JobGoesOnError(name, server) from None
         if out:
-            write_whole(out, result.image)
-            print(out)
+            delivery = Delivery()
+            say(str(delivery.write(Output("out", out), result.image)))
+            delivery.finish()
 
 
 @app.command()
@@ -133,9 +127,12 @@ def download(
       clipstyler jobs download 0dfd3ad8-61fd-4f9c-bd42-ca2aa9d54bf9 --kind preview -o so-far.jpg
     """
     with _connected(server) as client:
+        output, delivery = Output("out", out), Delivery()
+        check_outputs([output])
         image = client.jobs.download(name, kind)
-        write_whole(out, image.data)
-        print(f"{out}: {image.format}, {image.width} x {image.height} px")
+        written = delivery.write(output, image.data)
+        say(f"{written}: {image.format}, {image.width} x {image.height} px")
+        delivery.finish()
 
 
 @app.command()
@@ -148,7 +145,7 @@ def delete(name: _Name, server: _Server = DEFAULT_TARGET) -> None:
     """
     with _connected(server) as client:
         client.jobs.delete(name)
-        print(f"deleted {name}")
+        say(f"deleted {name}")
 
 
 @contextmanager
@@ -169,13 +166,13 @@ def _followed(client: Client, name: str, display: Display) -> Result:
 def _show(job: Job, as_json: bool) -> None:
     values = _plain(job)
     if as_json:
-        print(json.dumps(values, indent=2))
+        print_json(values)
         return
-    table = Table(show_header=False, box=None)
+    shown = table("", "", show_header=False, box=None)
     for name, value in values.items():
         if value not in (None, ""):
-            table.add_row(name.replace("_", " "), escape(_readable(value)))
-    Console().print(table)
+            shown.add_row(name.replace("_", " "), _readable(value))
+    Terminal().print(shown)
 
 
 def _readable(value: Any) -> str:
@@ -186,7 +183,7 @@ def _readable(value: Any) -> str:
 
 def _plain(job: Job) -> dict[str, Any]:
     """Return the details of a job as plain values for JSON; times in UTC."""
-    values = asdict(job)
+    values = asdict(replace(job, error=None))  # an exception cannot be copied
     for name, value in values.items():
         if isinstance(value, datetime):
             values[name] = value.isoformat()

@@ -7,8 +7,11 @@ from typing import Annotated
 import typer
 
 from clipstyler_cli import classify, demo, evaluate, jobs, models, serve, stylize
+from clipstyler_cli.command_group import App, Group
+from clipstyler_cli.terminal import say
 
-app = typer.Typer(
+app = App(
+    cls=Group,
     name="clipstyler",
     no_args_is_help=True,
     add_completion=False,
@@ -29,7 +32,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from clipstyler import __version__
 
-        print(__version__)
+        say(__version__)
         raise typer.Exit
 
 

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-import json
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from clipstyler.output_files import Output, check_outputs
+from clipstyler_cli.command_group import App
 from clipstyler_cli.errors import UsageError, clear_errors
+from clipstyler_cli.files import Delivery, places_beside
 from clipstyler_cli.local import library_errors
 from clipstyler_cli.local_store import local_store
+from clipstyler_cli.terminal import Terminal, print_json, table
 from clipstyler_cli.weights import pull, verify
 
 if TYPE_CHECKING:
+    from clipstyler.encoders.base import EncoderSet
     from clipstyler.encoders.onnx.manifest import Manifest
     from clipstyler.encoders.onnx.parity import Parity
 
-app = typer.Typer(no_args_is_help=True, help="Encoders that guide a stylization.")
+app = App(no_args_is_help=True, help="Encoders that guide a stylization.")
 
 
 app.command("pull")(pull)
@@ -49,17 +52,16 @@ def list_models(
     with clear_errors():
         entries = _here() if server is None else _there(server)
         if as_json:
-            print(json.dumps(entries, indent=2))
+            print_json(entries)
             return
-        table = Table("name", "description", "weights (SHA-256)", "threshold", "source text")
+        shown = table("name", "description", "weights (SHA-256)", "threshold", "source text")
         for entry in entries:
             lines = [f"{m['name']} {m['digest'][:12]}" for m in entry["models"]]
             digests = "\n".join([*lines, entry["note"]] if entry["note"] else lines)
             calibration = entry["calibration"]
             threshold = f"{calibration['threshold']:g}"
-            cells = (entry["name"], entry["description"], digests, threshold, entry["source_text"])
-            table.add_row(*map(escape, cells))
-        Console().print(table)
+            shown.add_row(entry["name"], entry["description"], digests, threshold, entry["source_text"])
+        Terminal().print(shown)
 
 
 @app.command("export")
@@ -85,34 +87,52 @@ def export(
     with clear_errors(encoder_set="NAME"), library_errors():
         from clipstyler.encoders import registry  # heavy, and only used here
         from clipstyler.encoders.onnx.encoders import OnnxEncoders
-        from clipstyler.encoders.onnx.export import OPSET, export
+        from clipstyler.encoders.onnx.export import OPSET, check_directory
         from clipstyler.encoders.onnx.parity import check_parity
         from clipstyler.encoders.onnx.providers import SessionOptions
         from clipstyler.encoders.torch_encoders import TorchEncoders
 
+        output, delivery = Output("out", out), Delivery()
+        check_outputs([], directories=[output])
+        check_directory(out)
         encoders = registry.load(name, store=local_store())
-        manifest = export(encoders, out, opset=opset or OPSET, half=fp16)
-        exported = OnnxEncoders(out, SessionOptions(("cpu",)))
+        manifest, written = _export(encoders, output, delivery, opset or OPSET, fp16)
+        exported = OnnxEncoders(written, SessionOptions(("cpu",)))
         parity = check_parity(TorchEncoders(encoders), exported)
         if as_json:
             verdict = asdict(parity) | {"holds": parity.holds}
-            print(json.dumps({"manifest": asdict(manifest), "parity": verdict}, indent=2))
+            print_json({"manifest": asdict(manifest), "parity": verdict})
         else:
-            Console().print(_export_table(manifest, parity, out))
+            Terminal().print(_export_table(manifest, parity, written))
         if not parity.holds:
             raise UsageError(f"the export does not agree with PyTorch: {parity}")
+        delivery.finish()
+
+
+def _export(encoders: EncoderSet, output: Output, delivery: Delivery, opset: int, half: bool) -> tuple[Manifest, Path]:
+    from clipstyler.encoders.onnx.export import export
+
+    try:
+        return export(encoders, output.path.resolve(), opset=opset, half=half), output.path
+    except OSError as error:
+        failure = error
+    for place in places_beside(output.path):
+        with suppress(OSError):
+            manifest = export(encoders, place, opset=opset, half=half)
+            delivery.fail(output, f"{failure.strerror or failure}; written to {place} instead")
+            return manifest, place
+    raise failure
 
 
 def _export_table(manifest: Manifest, parity: Parity, out: Path) -> Table:
-    table = Table(
-        "file", "bytes", "SHA-256", "cosine", "difference", title=escape(f"{manifest.name}, {manifest.precision}")
-    )
+    title = f"{manifest.name}, {manifest.precision}"
+    shown = table("file", "bytes", "SHA-256", "cosine", "difference", title=title)
     for tower, graph in manifest.graphs.items():
         found = [a for a in parity.agreements if a.tower.startswith(tower)]
         cosine, difference = min(a.cosine for a in found), max(a.difference for a in found)
         size = (out / graph.file).stat().st_size
-        table.add_row(graph.file, f"{size:,}", graph.sha256[:12], f"{cosine:.7f}", f"{difference:.2g}")
-    return table
+        shown.add_row(graph.file, f"{size:,}", graph.sha256[:12], f"{cosine:.7f}", f"{difference:.2g}")
+    return shown
 
 
 def _here() -> list[dict[str, Any]]:

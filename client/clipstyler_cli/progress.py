@@ -7,10 +7,11 @@ from types import TracebackType
 from typing import Self
 
 from clipstyler_client import Event, Gap, Preview, Progress, Queued, Started, Warning
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
+
+from clipstyler_cli.terminal import Terminal, printable, styled
 
 _LINES = 10  # plain lines of progress per run
 
@@ -24,7 +25,7 @@ class Display:
         Seconds from the start of the display to the first preview; None before that.
     """
 
-    def __init__(self, console: Console, quiet: bool = False) -> None:
+    def __init__(self, console: Terminal, quiet: bool = False) -> None:
         self._console = console
         self._quiet = quiet
         self._begun = time.monotonic()
@@ -52,7 +53,7 @@ class Display:
         elif isinstance(event, Progress):
             self._progress(event)
         elif isinstance(event, Warning):
-            self._say(f"[yellow]warning[/]: {escape(event.message)}")
+            self._say(Text.assemble(styled("warning", "yellow"), f": {printable(event.message)}"))
         elif isinstance(event, Gap):
             self._say(_left_out(event))
 
@@ -67,9 +68,9 @@ class Display:
         if not self._console.is_terminal and (event.step % every == 0 or event.step == event.steps):
             self._say(f"step {event.step}/{event.steps}  {losses}  {event.remaining_s:.0f} s left")
 
-    def _say(self, line: str) -> None:
+    def _say(self, line: str | Text) -> None:
         if not self._quiet:
-            self._console.print(line, highlight=False, soft_wrap=True)
+            self._console.print(line, soft_wrap=True)
 
     def __enter__(self) -> Self:
         self._bar.start()

@@ -10,9 +10,10 @@ from typing import Any, Protocol
 
 from clipstyler_client import Client, Event, Preview, PreviewOptions, Result, StylizeOptions
 
-from clipstyler_cli.artifacts import Artifacts
+from clipstyler.output_files import Output, check_outputs
+from clipstyler_cli.artifacts import PREVIEW_NAME, Artifacts
 from clipstyler_cli.errors import JobGoesOnError, UsageError
-from clipstyler_cli.files import ANIMATION_SUFFIXES, IMAGE_SUFFIXES, format_of, read_photo, write_whole
+from clipstyler_cli.files import ANIMATION_SUFFIXES, IMAGE_SUFFIXES, SHEET_SUFFIXES, Delivery, read_photo
 from clipstyler_cli.local import stylize_here
 from clipstyler_cli.progress import Display
 
@@ -51,7 +52,9 @@ class Keep:
     contact_sheet: Path | None = None
 
 
-def stylize(run: Run, keep: Keep, display: Display, server: str | None = None) -> Result:
+def stylize(
+    run: Run, keep: Keep, display: Display, delivery: Delivery, server: str | None = None
+) -> tuple[Result, Path]:
     """Execute a run and write its files.
 
     Parameters
@@ -60,32 +63,39 @@ def stylize(run: Run, keep: Keep, display: Display, server: str | None = None) -
         What is done, and which files are written.
     display
         Shows the progress.
+    delivery
+        Writes the files.
     server
         "HOST:PORT"; None works on this machine.
 
+    Returns
+    -------
+    The result, and where it was written.
+
     Raises
     ------
-    UsageError
+    UsageError, ConfigError
         A file cannot be written as asked; nothing was done.
     StylizeError, OSError
         The work, reading or writing failed.
     """
-    result_format = format_of(run.out, IMAGE_SUFFIXES, "--out")
     if run.detach and server is None:
         raise UsageError("--detach: a job needs a server: name one with --server")
-    _check(keep)
+    if run.timeout_s is not None and server is None:
+        raise UsageError("--timeout: limits a call to a server: name one with --server")
+    out, previews, sheet, animation = _checked(run, keep)
     photo = read_photo(run.photo, "PHOTO")
-    artifacts = Artifacts(keep.previews)
+    artifacts = Artifacts(delivery, previews)
     with ExitStack() as stack:
-        events = _open(run, photo, result_format, server, stack)
+        events = _open(run, photo, IMAGE_SUFFIXES[run.out.suffix.lower()], server, stack)
         stack.enter_context(display)
         result = _follow(events, display, artifacts)
-    write_whole(run.out, result.image)
-    if keep.contact_sheet:
-        artifacts.write_contact_sheet(keep.contact_sheet, photo, result)
-    if keep.animation:
-        artifacts.write_animation(keep.animation, photo, result)
-    return result
+    written = delivery.write(out, result.image)
+    if sheet:
+        artifacts.write_contact_sheet(sheet, photo, result)
+    if animation:
+        artifacts.write_animation(animation, photo, result)
+    return result, written
 
 
 def describe(result: Result, out: Path) -> dict[str, Any]:
@@ -94,15 +104,20 @@ def describe(result: Result, out: Path) -> dict[str, Any]:
     return {"output": str(out), **asdict(result.spec), **values, "models": [m._asdict() for m in result.models]}
 
 
-def _check(keep: Keep) -> None:
-    if keep.animation:
-        format_of(keep.animation, ANIMATION_SUFFIXES, "--animation")
-    if keep.contact_sheet:
-        format_of(keep.contact_sheet, {".png": "PNG"}, "--contact-sheet")
-    if keep.previews:
-        if keep.previews.exists() and not keep.previews.is_dir():
-            raise UsageError(f"--previews: {keep.previews} is a file; name a directory")
-        keep.previews.mkdir(parents=True, exist_ok=True)
+def _checked(run: Run, keep: Keep) -> tuple[Output, Output | None, Output | None, Output | None]:
+    """Check every output, and create the directory of previews."""
+    out = Output("out", run.out, IMAGE_SUFFIXES)
+    previews = Output("previews", keep.previews) if keep.previews else None
+    sheet = Output("contact_sheet", keep.contact_sheet, SHEET_SUFFIXES) if keep.contact_sheet else None
+    animation = Output("animation", keep.animation, ANIMATION_SUFFIXES) if keep.animation else None
+    files = [output for output in (out, sheet, animation) if output]
+    check_outputs(files, directories=[previews] if previews else [], inputs=[run.photo])
+    if previews:
+        previews.path.mkdir(parents=True, exist_ok=True)
+        for path in (run.photo, *(output.path for output in files)):
+            if PREVIEW_NAME.fullmatch(path.name) and path.parent.exists() and path.parent.samefile(previews.path):
+                raise UsageError(f"--previews: a preview may overwrite {path}; name another directory")
+    return out, previews, sheet, animation
 
 
 def _open(run: Run, photo: bytes, result_format: str, server: str | None, stack: ExitStack) -> Events:

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from clipstyler_cli.errors import UsageError, clear_errors
+from clipstyler_cli.surroundings import temporary_home
+from clipstyler_cli.terminal import complain
 
 
 def command(
@@ -56,6 +58,10 @@ def command(
         from clipstyler_server.settings import Settings
         from pydantic import ValidationError  # an extra that the light install lacks
 
+        if home := temporary_home():
+            complain(
+                f"warning: no home directory: {home} stands in for it; --data-dir and CLIPSTYLER_CACHE_DIR last longer"
+            )
         try:
             settings = Settings(**{name: value for name, value in given.items() if value is not None})
         except ValidationError as error:

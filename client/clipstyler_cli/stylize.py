@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
 from clipstyler_client import PreviewOptions, StylizeOptions
-from rich.console import Console
 
 from clipstyler_cli.errors import clear_errors
+from clipstyler_cli.files import Delivery
 from clipstyler_cli.option_flags import with_option_flags
 from clipstyler_cli.progress import Display
 from clipstyler_cli.runs import Keep, Run, describe, stylize
+from clipstyler_cli.terminal import Terminal, complain, print_json
 
 _PREVIEW_SIZE = 256
 _ARTIFACTS = "Output"
@@ -63,10 +63,10 @@ def command(
     run = Run(photo, text, out, source_text, asked, preview_options, timeout, detach, device)
     keep = Keep(previews, animation, contact_sheet)
     with clear_errors():
-        result = stylize(run, keep, Display(Console(stderr=True), quiet), server)
+        delivery = Delivery()
+        result, written = stylize(run, keep, Display(Terminal(stderr=True), quiet), delivery, server)
         if as_json:
-            print(json.dumps(describe(result, out), indent=2))
+            print_json(describe(result, written))
         elif not quiet:
-            Console(stderr=True).print(
-                f"{out}: {result.width} x {result.height} px, seed {result.seed}", highlight=False, markup=False
-            )
+            complain(f"{written}: {result.width} x {result.height} px, seed {result.seed}")
+        delivery.finish()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -10,19 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
 from clipstyler_cli.errors import EXIT_FAILED, UsageError, clear_errors
 from clipstyler_cli.local import library_errors
 from clipstyler_cli.local_store import local_store
+from clipstyler_cli.terminal import Terminal, print_json, printable, say, styled, table
 
 if TYPE_CHECKING:
     from clipstyler.encoders.weights.download import Report
     from clipstyler.encoders.weights.sources import Weights
     from clipstyler.evaluation.verification import Check
+
+_VERDICTS = {True: ("passed", "green"), False: ("FAILED", "red")}
 
 Name = Annotated[str, typer.Argument(help="Name of the encoders; see `clipstyler models list`.", show_default=False)]
 
@@ -51,11 +51,11 @@ def pull(
 
         store, wanted = local_store(), registry.weights(name)
         if not wanted:
-            print(f"{name}: nothing to download, the weights are bundled or local")
+            say(f"{name}: nothing to download, the weights are bundled or local")
         for weights in wanted if source is None else _offered(wanted, source):
             with _progress(weights.name) as report:
                 stored = store.obtain(weights, report) if source is None else store.adopt(weights, source)
-            print(f"{stored.name}: {stored.path}\n  SHA-256 {stored.digest}")
+            say(f"{stored.name}: {stored.path}\n  SHA-256 {stored.digest}")
 
 
 def _offered(wanted: Sequence[Weights], source: Path) -> Sequence[Weights]:
@@ -89,9 +89,9 @@ def verify(
     with clear_errors(encoder_set="NAME"), library_errors():
         checks = list(_checks(name, golden))
         if as_json:
-            print(json.dumps([asdict(check) for check in checks], indent=2))
+            print_json([asdict(check) for check in checks])
         else:
-            Console().print(_table(name, checks))
+            Terminal().print(_table(name, checks))
         if not all(check.passed for check in checks):
             raise typer.Exit(EXIT_FAILED)
 
@@ -120,16 +120,15 @@ def _checks(name: str, golden: bool) -> Iterator[Check]:
 
 
 def _table(name: str, checks: list[Check]) -> Table:
-    table = Table("check", "", "details", title=escape(name))
+    shown = table("check", "", "details", title=name)
     for check in checks:
-        verdict = "[green]passed[/green]" if check.passed else "[red]FAILED[/red]"
-        table.add_row(escape(check.name), verdict, escape(check.detail))
-    return table
+        shown.add_row(check.name, styled(*_VERDICTS[check.passed]), check.detail)
+    return shown
 
 
 @contextmanager
 def _progress(name: str) -> Iterator[Report]:
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(name, total=None)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Terminal(stderr=True), transient=True) as progress:
+        task = progress.add_task(printable(name), total=None)
         yield lambda here, in_all: progress.update(task, completed=here, total=in_all or None)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
+import os
+from urllib.parse import urlsplit
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 _MIB = 2**20
+_PROXY = "grpc_proxy"  # an environment variable of gRPC
 # UNAVAILABLE is the only status that invites a plain retry (AIP-194). A stream is retried until its first message.
 _SERVICE_CONFIG = {
     "methodConfig": [
@@ -23,9 +27,14 @@ _SERVICE_CONFIG = {
 }
 
 
-def channel_options() -> list[tuple[str, str | int]]:
-    """Build options: retries, also of requests as large as a photo, and pings that detect a dead connection."""
+def channel_options(target: str) -> list[tuple[str, str | int]]:
+    """Build options: retries, also of requests as large as a photo, and pings that detect a dead connection.
+
+    A proxy is used only if `grpc_proxy` names one, and never on loopback: `http_proxy` and `https_proxy` are often set
+    for other programs, and their proxies rarely pass HTTP/2.
+    """
     return [
+        ("grpc.enable_http_proxy", int(bool(os.environ.get(_PROXY)) and not _is_loopback(target))),
         ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
         ("grpc.per_rpc_retry_buffer_size", 64 * _MIB),
         ("grpc.max_send_message_length", -1),
@@ -34,3 +43,12 @@ def channel_options() -> list[tuple[str, str | int]]:
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 5_000),
     ]
+
+
+def _is_loopback(target: str) -> bool:
+    address = target.rpartition("/")[2].removeprefix("dns:").removeprefix("ipv4:").removeprefix("ipv6:")
+    host = urlsplit(f"//{address}").hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

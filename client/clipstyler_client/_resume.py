@@ -15,6 +15,8 @@ from clipstyler_client._options import OptionError
 
 RESUME_TIMEOUT_S = 120.0
 """Seconds without any message from the server after which a stream gives up."""
+LONGEST_TIMEOUT_S = 366 * 86_400
+"""The longest time that a call may be given."""
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.2, 5.0
 # A connection that broke gives no reason. A worker that crashed on a job is not sent the same job again.
 _TRANSIENT = {"", "DRAINING", "WORKER_NOT_READY", "STORAGE_UNAVAILABLE"}
@@ -71,19 +73,32 @@ class Resume:
         return delay
 
 
+def check_timeout(timeout_s: float) -> float:
+    """Return a number of seconds that fits a deadline.
+
+    Raises
+    ------
+    OptionError
+        It is not positive, or longer than a year.
+    """
+    if not timeout_s > 0:
+        raise OptionError("timeout_s", f"{timeout_s:g} is not above 0")
+    if timeout_s > LONGEST_TIMEOUT_S:
+        raise OptionError("timeout_s", f"{timeout_s:g} is above {LONGEST_TIMEOUT_S}, a year")
+    return timeout_s
+
+
 class Allowance:
     """The total time of a call, however often it is begun; None for no limit.
 
     Raises
     ------
     OptionError
-        The time is not positive.
+        The time is not positive, or longer than a year.
     """
 
     def __init__(self, timeout_s: float | None) -> None:
-        if timeout_s is not None and not timeout_s > 0:
-            raise OptionError("timeout_s", f"{timeout_s:g} is not above 0")
-        self._until = None if timeout_s is None else time.monotonic() + timeout_s
+        self._until = None if timeout_s is None else time.monotonic() + check_timeout(timeout_s)
 
     @property
     def left_s(self) -> float | None:

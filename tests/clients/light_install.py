@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.clients.scripted_server import picture, serving
 
@@ -47,3 +48,13 @@ def test_what_is_missing_is_named_with_its_extra(words: list[str], extra: str, p
     assert ran.returncode == 1
     assert f'pip install "clipstyler[{extra}]"' in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_a_contact_sheet_shows_a_16_bit_photo(photo: Path, tmp_path: Path) -> None:
+    Image.new("I;16", (256, 256), 257 * 100).save(photo)
+    sheet = tmp_path / "sheet.png"
+    with serving() as server:
+        outputs = ["-o", tmp_path / "out.png", "--contact-sheet", sheet, "--animation", tmp_path / "run.gif"]
+        ran = command("stylize", photo, "fire", *outputs, "--server", server.target)
+    assert ran.returncode == 0, ran.stderr
+    assert Image.open(sheet).getpixel((144, 180)) == (100, 100, 100)

@@ -85,9 +85,13 @@ def test_every_bad_option_is_named_before_any_work() -> None:
         ("out", "must end in"),
         ("nowhere/out.png", "does not exist"),
         ("photo.jpg", "itself"),
+        ("null.png", "special file"),
+        ("x" * 300 + ".png", "too long"),
+        ("/proc/out.png", "cannot be written"),
     ],
 )
 def test_a_path_is_checked_before_the_work(photo: Path, name: str, problem: str) -> None:
+    photo.with_name("null.png").symlink_to("/dev/null")
     stylization = clipstyler.stylize(photo, "fire", encoders="pocket", **QUICK)
     with pytest.raises(ConfigError, match=problem):
         stylization.save(photo.parent / name)
@@ -139,3 +143,30 @@ def test_a_failed_write_leaves_the_older_file(photo: Path, encoders, monkeypatch
         stylization.save(target)
     assert target.read_bytes() == b"older"
     assert sorted(path.name for path in photo.parent.iterdir()) == ["fire.png", "photo.jpg"]
+
+
+def test_a_result_that_could_not_be_written_is_still_there(photo: Path, encoders) -> None:
+    folder = photo.parent / "folder"
+    folder.mkdir()
+    stylization = clipstyler.stylize(photo, "fire", encoders=encoders, **QUICK)
+    save = stylization.result
+
+    def removed() -> Result:
+        found = save()
+        folder.rmdir()
+        return found
+
+    stylization.result = removed  # type: ignore[method-assign]
+    with pytest.raises(OSError, match="No such file"):
+        stylization.save(folder / "fire.png")
+    stylization.result = save  # type: ignore[method-assign]
+    assert stylization.save(photo.with_name("fire.png")).is_file()
+    assert stylization.result().image.rgb.shape == (48, 64, 3)
+
+
+def test_a_symbolic_link_is_written_through(photo: Path, encoders) -> None:
+    link = photo.with_name("link.png")
+    link.symlink_to("real.png")
+    clipstyler.stylize(photo, "fire", encoders=encoders, **QUICK).save(link)
+    assert link.is_symlink()
+    assert Image.open(photo.with_name("real.png")).size == (64, 48)

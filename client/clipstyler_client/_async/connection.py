@@ -26,7 +26,7 @@ class AsyncConnection:
     """
 
     def __init__(self, target: str, credentials: grpc.ChannelCredentials | None) -> None:
-        options = channel_options()
+        options = channel_options(target)
         if credentials is None:
             self._channel = grpc.aio.insecure_channel(target, options)
         else:

@@ -25,7 +25,7 @@ class Connection:
     """
 
     def __init__(self, target: str, credentials: grpc.ChannelCredentials | None) -> None:
-        options = channel_options()
+        options = channel_options(target)
         if credentials is None:
             self._channel = grpc.insecure_channel(target, options)
         else:

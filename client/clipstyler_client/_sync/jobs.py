@@ -17,7 +17,7 @@ from clipstyler_client._codec import Photo, photo_bytes, spec_message
 from clipstyler_client._errors import from_rpc_error
 from clipstyler_client._jobs import Job, JobImage, JobPage, Upload
 from clipstyler_client._options import PreviewOptions, StylizeOptions
-from clipstyler_client._resume import RESUME_TIMEOUT_S, Resume
+from clipstyler_client._resume import RESUME_TIMEOUT_S, Resume, check_timeout
 
 
 class Jobs:
@@ -78,7 +78,7 @@ class Jobs:
             priority=values.priority_number(priority),
         )
         if timeout_s is not None:
-            request.timeout.FromTimedelta(timedelta(seconds=timeout_s))
+            request.timeout.FromTimedelta(timedelta(seconds=check_timeout(timeout_s)))
         return values.job((self._connection.call(self._stub.CreateStylization, request)).stylization)
 
     def get(self, name: str) -> Job:

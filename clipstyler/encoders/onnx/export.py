@@ -84,11 +84,10 @@ def export(encoders: EncoderSet, directory: Path, *, opset: int = OPSET, half: b
         raise ConfigError("opset", f"must be {SMALLEST_OPSET} to {LARGEST_OPSET}, got {opset}")
     if not isinstance(encoders.clip, Exportable):
         raise EncoderUnavailableError(f"{encoders.name}: these encoders have no graphs to export")
-    if directory.exists() and not (directory / FILE).is_file() and any(directory.iterdir()):
-        raise ConfigError("out", f"{directory} is neither empty nor an export: name another directory")
+    check_directory(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     # Written beside and renamed: a reader finds the old export or the new one, never a mixture.
-    with tempfile.TemporaryDirectory(prefix=f".{directory.name}-", dir=directory.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix=".clipstyler-", dir=directory.parent) as scratch:
         written = Path(scratch) / "export"
         written.mkdir()
         manifest = _write(encoders, encoders.clip.towers(), written, opset, half)
@@ -96,6 +95,18 @@ def export(encoders: EncoderSet, directory: Path, *, opset: int = OPSET, half: b
             shutil.move(directory, Path(scratch) / "old")
         written.rename(directory)
     return manifest
+
+
+def check_directory(directory: Path) -> None:
+    """Check that a directory is missing, empty or an older export.
+
+    Raises
+    ------
+    ConfigError
+        It holds something else.
+    """
+    if directory.exists() and not (directory / FILE).is_file() and any(directory.iterdir()):
+        raise ConfigError("out", f"{directory} is neither empty nor an export: name another directory")
 
 
 def _write(encoders: EncoderSet, towers: Towers, directory: Path, opset: int, half: bool) -> Manifest:

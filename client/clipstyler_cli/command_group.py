@@ -1,0 +1,98 @@
+"""The command's Typer classes: arguments are checked for their encoding, and usage errors are printed literally."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from clipstyler_cli.errors import UsageError, clear_errors
+from clipstyler_cli.surroundings import is_working_directory_gone
+from clipstyler_cli.terminal import printable
+
+
+class Command(TyperCommand):
+    """A command whose texts are valid Unicode; paths may be any bytes."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Check texts and paths, and run the command."""
+        directory_is_gone = is_working_directory_gone()
+        with clear_errors():
+            for parameter in self.params:
+                value = ctx.params.get(parameter.name or "")
+                if not _is_path(parameter, value):
+                    _check_unicode(parameter, value)
+                elif directory_is_gone and not Path(value).is_absolute():
+                    problem = "the working directory no longer exists: name an absolute path"
+                    raise UsageError(f"{_name(parameter)}: {value}: {problem}")
+        if directory_is_gone:
+            os.chdir(tempfile.gettempdir())  # libraries and child processes need one
+        return super().invoke(ctx)
+
+
+class Group(TyperGroup):
+    """The top of the command."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command; what the output's encoding lacks is escaped."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        return super().main(*args, **kwargs)
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Parse the command line."""
+        with _literal_messages(), clear_errors():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was named."""
+        with _literal_messages(), clear_errors():
+            return super().invoke(ctx)
+
+
+class App(typer.Typer):
+    """A Typer application of such commands."""
+
+    def command(self, name: str | None = None, **settings: Any) -> Callable[[Any], Any]:
+        """Return a decorator that registers a command."""
+        return super().command(name, cls=Command, **settings)
+
+
+def _is_path(parameter: Any, value: object) -> TypeGuard[str | Path]:
+    """Whether a value is a path; older versions of Typer convert it later."""
+    kind = getattr(getattr(parameter, "type", None), "name", "")
+    return isinstance(value, Path) or (kind == "path" and isinstance(value, str))
+
+
+def _check_unicode(parameter: Any, value: object) -> None:
+    for text in value if isinstance(value, list | tuple) else (value,):
+        if isinstance(text, str) and not text.isascii() and text != text.encode(errors="replace").decode():
+            raise UsageError(f"{_name(parameter)}: '{text}' is not UTF-8; type it in a UTF-8 locale")
+
+
+def _name(parameter: Any) -> str:
+    """Return the name of a parameter as it is typed."""
+    if parameter.param_type_name == "option":
+        return str(parameter.opts[0])
+    return str(parameter.metavar or parameter.name).upper()
+
+
+@contextmanager
+def _literal_messages() -> Iterator[None]:
+    """Make control characters visible in the usage errors of Typer, which quote the command line."""
+    try:
+        yield
+    except Exception as error:
+        message = getattr(error, "message", None)
+        if isinstance(message, str):
+            error.message = printable(message)  # type: ignore[attr-defined]
+        raise

@@ -65,7 +65,6 @@ async def attackable(request: pytest.FixtureRequest, tmp_path_factory) -> AsyncI
     folder = tmp_path_factory.mktemp("attack")
     seed = request.config.getoption("--seed", None)
     seed = int(os.environ.get("CLIPSTYLER_ATTACK_SEED", "0")) if seed is None else seed
-    is_long = os.environ.get("CLIPSTYLER_ATTACK") == "long"
     numbers = itertools.count()
     plain = CHEAP | {"cache_dir": folder / "cache"}
 
@@ -82,7 +81,7 @@ async def attackable(request: pytest.FixtureRequest, tmp_path_factory) -> AsyncI
                 await wait_for_evaluator(server)
             watcher = await stack.enter_async_context(watching(server, record))
             channel = await stack.enter_async_context(grpc.aio.insecure_channel(server.line("server_ready")["grpc"]))
-            return Target(server, channel, record, watcher, seed, is_long, raw_lines)
+            return Target(server, channel, record, watcher, seed, raw_lines)
 
         yield attackable
 

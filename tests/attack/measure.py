@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import math
+import os
 import random
 import sys
 import time
@@ -32,6 +33,11 @@ _TICK_S = 0.01
 Scaled = TypeVar("Scaled")
 
 
+def is_long() -> bool:
+    """Return whether this is the long run."""
+    return os.environ.get("CLIPSTYLER_ATTACK") == "long"
+
+
 class Watcher:
     """The process that watches the server, as the attacker sees it.
 
@@ -48,8 +54,12 @@ class Watcher:
         """Measure from now on."""
         await self._ask("restart")
 
+    async def look(self) -> dict[str, Any]:
+        """Return what was measured so far."""
+        return await self._ask("look")
+
     async def figures(self) -> dict[str, Any]:
-        """Return what was measured."""
+        """Measure no more; return what was measured."""
         return await self._ask("figures")
 
     async def _ask(self, command: str) -> dict[str, Any]:
@@ -75,8 +85,6 @@ class Target:
         Measures from outside.
     seed
         Of all attacks; each draws from a generator of its own.
-    is_long
-        Whether the numbers are those of the long run.
     raw_lines
         What the server wrote to stderr besides log lines.
     """
@@ -86,7 +94,6 @@ class Target:
     record: Path
     watcher: Watcher
     seed: int
-    is_long: bool
     raw_lines: list[str]
 
     @property
@@ -106,7 +113,7 @@ class Target:
 
     def scale(self, short: Scaled, long: Scaled) -> Scaled:
         """Return how much: the first value in the test suite, the second one in the long run."""
-        return long if self.is_long else short
+        return long if is_long() else short
 
     def chance(self, name: str) -> random.Random:
         """Return the generator of an attack."""

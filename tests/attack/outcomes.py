@@ -74,10 +74,9 @@ class Tally:
         """Count a call that succeeded."""
         self.answers["OK"] += 1
 
-    def failed(self, method: str, error: grpc.aio.AioRpcError) -> None:
-        """Count a call that failed."""
-        code, text = error.code(), error.details() or ""
-        if is_mapped(_status_bytes(error)):
+    def ended(self, method: str, code: grpc.StatusCode, text: str, trailers: grpc.aio.Metadata | None) -> None:
+        """Count how a call ended."""
+        if code is grpc.StatusCode.OK or is_mapped(_status_bytes(trailers)):
             self.answers[code.name] += 1
         elif excuse := _excuse(method, code, text):
             self.excused[excuse.name] += 1
@@ -85,13 +84,17 @@ class Tally:
             self.answers[code.name] += 1
             self.unmapped[f"{method} {code.name}: {text[:100]}"] += 1
 
+    def note(self, what: str) -> None:
+        """Count something else."""
+        self.notes[what] = int(self.notes.get(what, 0)) + 1
+
     async def count(self, method: str, call: Awaitable[object]) -> object | None:
         """Await a call and count it; returns its response, None if it failed."""
         self.inputs += 1
         try:
             response = await call
         except grpc.aio.AioRpcError as error:
-            self.failed(method, error)
+            self.ended(method, error.code(), error.details() or "", error.trailing_metadata())
             return None
         self.ok()
         return response
@@ -106,8 +109,8 @@ def is_mapped(status: bytes) -> bool:
     return info is not None and info.domain == DOMAIN and bool(info.reason)
 
 
-def _status_bytes(error: grpc.aio.AioRpcError) -> bytes:
-    found = [value for key, value in error.trailing_metadata() or () if key == _STATUS_KEY]
+def _status_bytes(trailers: grpc.aio.Metadata | None) -> bytes:
+    found = [value for key, value in trailers or () if key == _STATUS_KEY]
     return bytes(found[0]) if found else b""
 
 

@@ -86,7 +86,7 @@ _COLUMNS: dict[str, Callable[[Figures], str]] = {
     "trace-\nbacks": lambda row: str(sum(row.tracebacks.values())),
     "restarts": lambda row: _listed(row.restarts) or "0",
     "pause of\nthe loop s": lambda row: f"{_seconds(row.longest_pause_s)} {row.pause_from}",
-    "attacker's\nown s": lambda row: _seconds(row.attacker_pause_s),
+    "own pauses s:\nattacker / watcher": lambda row: f"{_seconds(row.attacker_pause_s)} / {_delays('own_pause')(row)}",
     "livez / readyz /\nhealth s": _delays("livez", "readyz", "health"),
     "job started /\ndone s": _delays("job_started", "job_finished"),
     "peak MiB: front / decoder /\nevaluator / optimizer": _peaks("front", "decoder", "evaluator", "optimizer"),

@@ -179,7 +179,7 @@ async def silent_calls(target: Target, tally: Tally) -> None:
     async def hold(body: bytes) -> None:
         tally.inputs += 1
         if await http2.call(target.address, method.path, body, patience_s, ends=False) is None:
-            tally.notes["still open"] = int(tally.notes.get("still open", 0)) + 1
+            tally.note("still open")
         else:
             tally.answers["ended by the server"] += 1
 

@@ -2,9 +2,9 @@
 
 python -m tests.attack.watcher GRPC_ADDRESS HTTP_ADDRESS FRONT_PID CHILDREN_FILE
 
-Reads commands from stdin, one per line: `restart` makes it call and measures from now on, `figures` ends that. Each is
-answered with one line of JSON that holds what was measured. It is a process of its own, so that the attacker's work
-does not look like a pause of the server.
+Reads commands from stdin, one per line: `restart` makes it call and measures from now on, `look` changes nothing,
+`figures` ends that. Each is answered with one line of JSON that holds what was measured. It is a process of its own, so
+that the attacker's work does not look like a pause of the server.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ async def _obey(bystander: Bystander, sampler: ProcessSampler) -> None:
         if command == "restart":
             bystander.restart()
             sampler.restart()
-        else:
+        elif command == "figures":
             bystander.pause()
         print(json.dumps({"bystander": bystander.figures(), "processes": sampler.figures()}), flush=True)
 

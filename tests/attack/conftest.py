@@ -18,8 +18,9 @@ import pytest
 import pytest_asyncio
 
 from benchmarks.figures import write
-from tests.attack.measure import Figures, Target, wait_for_evaluator, watching
+from tests.attack.measure import Figures, Target, is_long, wait_for_evaluator, watching
 from tests.attack.report import show
+from tests.attack.starvation import small_disk
 from tests.service.process import launching
 
 ROWS = pytest.StashKey[list[Figures]]()
@@ -95,7 +96,17 @@ async def jobs(attackable) -> Target:
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def encoders(attackable) -> Target:
     """A server that has every method, shared alike."""
-    return await attackable(evaluator=True, encoder_sets="pocket")
+    return await attackable(evaluator=True, encoder_sets="pocket", report_timeout_s=0.2)
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def starved(attackable, tmp_path_factory) -> AsyncIterator[Target]:
+    """A server on a small disk that gives up frozen children soon; every attack gives back what it took."""
+    # A start of the evaluator takes seconds: it is there to be killed in the long run only.
+    evaluating = {"evaluator": True, "encoder_sets": "pocket"} if is_long() else {}
+    impatient = {"stall_timeout_s": 1, "decode_timeout_s": 1, "report_timeout_s": 0.2}
+    with small_disk(tmp_path_factory.mktemp("disk")) as folder:
+        yield await attackable(data_dir=folder / "data", **impatient, **evaluating)
 
 
 @pytest.fixture

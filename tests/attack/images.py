@@ -77,7 +77,7 @@ async def _send_mutated(target: Target, tally: Tally, send: Send, name: str) -> 
     chance, good = target.chance(name), good_images()
 
     def calls() -> Iterator[Awaitable[None]]:
-        for _ in range(target.scale(200, 10_000)):
+        for _ in range(target.scale(150, 10_000)):
             yield send(target, tally, mutate(chance, good), chance.random())
 
     await run_all(calls())
@@ -94,7 +94,7 @@ async def mutated_pictures(target: Target, tally: Tally) -> None:
 
 
 async def _send_constructed(target: Target, tally: Tally, send: Send) -> None:
-    scale = target.scale(20, 1000) / 1000
+    scale = target.scale(0.01, 1.0)
     sizes: Counter[str] = Counter()
     for construct in CONSTRUCTED:
         data = await asyncio.to_thread(construct, scale)

@@ -30,6 +30,8 @@ from tests.service.process import ServerProcess
 
 _PAUSES = "clipstyler_event_loop_pause_seconds_bucket"
 _TICK_S = 0.01
+SETTLED = 1.1
+"""How many times its memory at the start a process may have when an attack has settled."""
 Scaled = TypeVar("Scaled")
 
 
@@ -233,7 +235,7 @@ class _State:
 async def measure(
     target: Target, rows: list[Figures], attack: Callable[[Target, Tally], Awaitable[None]], settle_s: float = 0.0
 ) -> Figures:
-    """Run an attack and add its row; the server's memory is read again `settle_s` after its end."""
+    """Run an attack and add its row; the server's memory has `settle_s` to come back to what it was."""
     figures = Figures(attack.__name__)
     rows.append(figures)
     before = await _State.of(target)
@@ -247,9 +249,16 @@ async def measure(
         pauses.cancel()
         if target.server.process.returncode is None:
             figures.works_after_s = await works_after(target)
-            await asyncio.sleep(settle_s)
+            await _settle(target, SETTLED * before.front_bytes, settle_s)
             await _compare(target, figures, before, await _State.of(target))
     return figures
+
+
+async def _settle(target: Target, most_bytes: float, patience_s: float) -> None:
+    """Wait until the front process has no more than that, for some seconds at most."""
+    end = time.monotonic() + patience_s
+    while target.front.memory_info().rss > most_bytes and time.monotonic() < end:
+        await asyncio.sleep(0.5)
 
 
 async def works_after(target: Target, patience_s: float = 60.0) -> float | None:

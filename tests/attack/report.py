@@ -30,8 +30,9 @@ def show(rows: Sequence[Figures], write_line: Callable[[str], None]) -> None:
         ):
             for what, count in Counter(found).most_common(_EXAMPLES):
                 console.print(Text(f"{row.name}: {kind}: {count} x {what}"))
+        console.print(Text(f"{row.name}: answers: {_listed(row.tally.answers)}"))
         if row.tally.notes:
-            console.print(Text(f"{row.name}: {_listed(row.tally.notes)}"))
+            console.print(Text(f"{row.name}: noted: {_listed(row.tally.notes)}"))
     for line in console.file.getvalue().splitlines():
         write_line(line)
 

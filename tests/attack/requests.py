@@ -22,7 +22,7 @@ from tests.attack.mutations import WIRE_MUTATIONS, set_hostile_values
 from tests.attack.outcomes import Tally, run_all
 from tests.service.harness import order, photo, request
 
-RAW_CALL_S = 5.0
+RAW_CALL_S = 3.0
 """Seconds within which a call that has ended on the client's side must be answered."""
 _MAX_MESSAGES = 4
 _BODIES = {
@@ -174,7 +174,7 @@ async def _break_frames(target: Target, tally: Tally, methods: list[Method]) -> 
 async def silent_calls(target: Target, tally: Tally) -> None:
     """Open calls that never send a message, or only a part of one, and stay open; the server lets go of them."""
     method = next(method for method in await listed(target.address) if method.path.endswith("/GetServerInfo"))
-    patience_s = target.scale(2, 60)
+    patience_s = target.scale(1, 60)
 
     async def hold(body: bytes) -> None:
         tally.inputs += 1

@@ -32,7 +32,7 @@ KINDS = ("decoder", "optimizer", "evaluator")
 """Every child that a server can have."""
 _MIB = 2**20
 _PATIENCE_S = 30.0
-_DISK_BYTES = 48 * _MIB
+_DISK_BYTES = 256 * _MIB
 _LEFT_BYTES = 2 * _MIB
 
 
@@ -75,7 +75,7 @@ async def descriptors(target: Target, tally: Tally) -> None:
             target.child(kind).kill()
         killed = time.monotonic()
         tally.notes["not ready after s"] = None
-        while time.monotonic() < killed + target.scale(3, 30):
+        while time.monotonic() < killed + target.scale(2.5, 30):
             await tally.count("CreateStylization", stub.CreateStylization(order("starved"), timeout=CALL_S))
             if tally.notes["not ready after s"] is None and not await _is_ready(target):
                 tally.notes["not ready after s"] = round(time.monotonic() - killed, 2)
@@ -89,7 +89,8 @@ async def _is_ready(target: Target) -> bool:
 
 async def memory(target: Target, tally: Tally) -> None:
     """Let the decoder and the optimizer have little more memory than they use, and give them large work."""
-    bombs = [await asyncio.to_thread(make, 1.0) for make in (png_of_64_megapixels, webp_of_64_megapixels)]
+    scale = target.scale(0.3, 1.0)
+    bombs = [await asyncio.to_thread(make, scale) for make in (png_of_64_megapixels, webp_of_64_megapixels)]
     stub = StylizationServiceStub(target.channel)
     for kind, photos, text in (("decoder", bombs, "starved"), ("optimizer", [photo(200, 200)], "side=3000 starved")):
         process = target.child(kind)

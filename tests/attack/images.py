@@ -21,7 +21,7 @@ from tests.service.harness import order
 
 CALL_S = 60.0
 _PIECE_BYTES = 2**20
-_EVALUATIONS = 0.02
+_EVALUATIONS = 0.005
 """Share of pairs that are measured: a good pair takes half a second of arithmetic."""
 
 Send = Callable[[Target, Tally, bytes, float], Awaitable[None]]

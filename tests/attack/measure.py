@@ -14,7 +14,7 @@ from asyncio.subprocess import PIPE
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -181,9 +181,7 @@ class Figures:
 
     def as_json(self) -> dict[str, object]:
         """Return everything but the name."""
-        found = asdict(self)
-        del found["name"]
-        return found
+        return {name: value for name, value in vars(self).items() if name != "name"} | {"tally": vars(self.tally)}
 
 
 @asynccontextmanager

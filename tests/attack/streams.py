@@ -65,7 +65,7 @@ async def _let_go(tally: Tally, method: str, call: grpc.aio.Call) -> None:
 
 def hold_s(target: Target) -> float:
     """Return for how long calls are held."""
-    return target.scale(1.0, 20)
+    return target.scale(1.0, 10)
 
 
 async def unfinished_uploads(target: Target, tally: Tally) -> None:

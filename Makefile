@@ -12,7 +12,7 @@ TOOLS := env PATH="$(CURDIR)/$(BIN):$(abspath $(dir $(UV))):$(PATH)"
 TEXT ?= fire
 PHOTO ?= examples/astronaut.jpg
 
-.PHONY: help install demo test test-full test-light check check-contract format proto baseline client lock bench faults load clean
+.PHONY: help install demo test test-full test-light check check-contract format proto baseline client lock bench faults attack load clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -70,6 +70,10 @@ bench: $(INSTALLED) ## steps beside the authors' algorithm, ONNX Runtime beside 
 faults: $(INSTALLED) ## kill, freeze and starve real servers many times: a quarter of an hour; leaves out/faults.json
 	mkdir -p out
 	CLIPSTYLER_FAULTS=long CLIPSTYLER_FAULTS_FIGURES=out/faults.json $(BIN)/python -m pytest tests/faults
+
+attack: $(INSTALLED) ## attack real servers with requests, images, streams and starvation: under half an hour; leaves out/attack.json
+	mkdir -p out
+	CLIPSTYLER_ATTACK=long CLIPSTYLER_ATTACK_FIGURES=out/attack.json $(BIN)/python -m pytest tests/attack
 
 load: $(INSTALLED) ## 200 watchers beside none, and the memory of 500 cancelled jobs: some minutes
 	$(BIN)/python -m benchmarks.load

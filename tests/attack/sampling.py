@@ -1,0 +1,63 @@
+"""Resident memory and descriptors of the server's processes, by their names, sampled until cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from pathlib import Path
+
+import psutil
+
+FRONT = "front"
+_SAMPLE_S = 0.05
+_DESCRIPTORS_EVERY = 10  # samples: counting them costs more
+
+
+def children(record: Path) -> list[tuple[str, int]]:
+    """Return the names and process ids of all processes that the server started, in order."""
+    lines = (line.split() for line in record.read_text().splitlines())
+    return [(name.removeprefix("clipstyler-"), int(pid)) for name, pid in lines]
+
+
+class ProcessSampler:
+    """Keeps the peaks of each process.
+
+    Parameters
+    ----------
+    front_pid
+        Process id of the server.
+    record
+        File that names its children.
+    """
+
+    def __init__(self, front_pid: int, record: Path) -> None:
+        self._front = psutil.Process(front_pid)
+        self._record = record
+        self._processes: dict[int, psutil.Process] = {front_pid: self._front}
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the peaks."""
+        self._peaks: dict[str, int] = {}
+        self._descriptors = 0
+
+    def figures(self) -> dict[str, object]:
+        """Return the peaks in bytes, and the most descriptors of the front process."""
+        return {"peak_bytes": dict(self._peaks), "most_descriptors": self._descriptors}
+
+    async def run(self) -> None:
+        """Sample until cancelled."""
+        number = 0
+        while True:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self._sample()
+                if number % _DESCRIPTORS_EVERY == 0:
+                    self._descriptors = max(self._descriptors, self._front.num_fds())
+            number += 1
+            await asyncio.sleep(_SAMPLE_S)
+
+    def _sample(self) -> None:
+        for name, pid in [(FRONT, self._front.pid), *dict(children(self._record)).items()]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = self._processes.setdefault(pid, psutil.Process(pid))
+                self._peaks[name] = max(self._peaks.get(name, 0), process.memory_info().rss)

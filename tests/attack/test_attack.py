@@ -1,0 +1,124 @@
+"""A real server under attack answers every call in its own words, crashes nothing, and works afterwards."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Collection
+
+import pytest
+
+from tests.attack.floods import (
+    STEP_S,
+    STEPS,
+    connections,
+    ever_new_names,
+    large_jobs_on_a_full_queue,
+    one_shots,
+)
+from tests.attack.images import constructed_photos, constructed_pictures, mutated_photos, mutated_pictures
+from tests.attack.measure import SETTLED, Figures, Target, is_long, measure
+from tests.attack.outcomes import Tally
+from tests.attack.requests import malformed_calls, mutated_requests, silent_calls
+from tests.attack.starvation import KINDS, descriptors, disk, kill_and_freeze, memory
+from tests.attack.streams import (
+    half_open_connections,
+    idle_watches,
+    slow_readers,
+    unfinished_uploads,
+    unread_downloads,
+)
+
+HELD = [unfinished_uploads, unread_downloads, idle_watches, slow_readers, half_open_connections]
+FLOODS = [connections, large_jobs_on_a_full_queue, ever_new_names, one_shots]
+pytestmark = [pytest.mark.timeout(1500), pytest.mark.asyncio(loop_scope="module")]
+
+Attack = Callable[[Target, Tally], Awaitable[None]]
+MIB = 2**20
+LONGEST_PAUSE_S = 0.1
+NOT_READY_S = 2.0
+WORKS_AGAIN_S = 5.0
+FRONT_BYTES = 400 * MIB
+
+
+async def withstand(
+    target: Target,
+    rows: list[Figures],
+    attack: Attack,
+    restarts: Collection[str] = (),
+    settle_s: float = 0.0,
+    logged: str = "",
+) -> Figures:
+    """Attack, and check what must hold after every attack.
+
+    Parameters
+    ----------
+    target, rows, attack, settle_s
+        As `measure` takes them.
+    restarts
+        Processes that may be started again.
+    logged
+        Begin of a log line that may have a traceback, because asyncio writes it.
+    """
+    figures = await measure(target, rows, attack, settle_s)
+    assert target.server.process.returncode is None, "the server ended"
+    assert figures.works_after_s is not None, "no job is done after the attack"
+    assert dict(figures.tally.unmapped) == {}
+    assert dict(figures.tally.unanswered) == {}
+    assert [event for event in figures.tracebacks if not (logged and event.startswith(logged))] == []
+    assert set(figures.restarts) <= set(restarts)
+    if is_long():
+        assert figures.longest_pause_s <= LONGEST_PAUSE_S
+        assert figures.watched["processes"]["peak_bytes"]["front"] < FRONT_BYTES
+    return figures
+
+
+@pytest.mark.parametrize("attack", [mutated_requests, malformed_calls, silent_calls], ids=lambda one: one.__name__)
+async def test_requests(encoders, rows, attack):
+    await withstand(encoders, rows, attack)
+
+
+@pytest.mark.parametrize("attack", [mutated_photos, constructed_photos], ids=lambda one: one.__name__)
+async def test_photos(jobs, rows, attack):
+    await withstand(jobs, rows, attack, restarts={"decoder"})
+
+
+@pytest.mark.parametrize("attack", [mutated_pictures, constructed_pictures], ids=lambda one: one.__name__)
+async def test_pictures(encoders, rows, attack):
+    await withstand(encoders, rows, attack, restarts={"decoder"})
+
+
+@pytest.mark.parametrize("attack", HELD, ids=lambda one: one.__name__)
+async def test_held_streams(jobs, rows, attack):
+    figures = await withstand(jobs, rows, attack, settle_s=jobs.scale(0, 60))
+    if is_long():
+        before, after = figures.front_bytes
+        assert after <= SETTLED * before
+
+
+@pytest.mark.parametrize("attack", FLOODS, ids=lambda one: one.__name__)
+async def test_floods(jobs, rows, attack):
+    figures = await withstand(jobs, rows, attack)
+    if is_long():
+        bystander = figures.watched["bystander"]["job_started"]
+        assert bystander["failures"] == {}
+        # The job that runs when the bystander comes, one more, and as much again for a busy machine.
+        assert bystander["longest_s"] < 4 * STEPS * STEP_S
+
+
+async def test_killed_and_frozen_children(starved, rows):
+    figures = await withstand(starved, rows, kill_and_freeze, restarts=KINDS)
+    for what, works_s in figures.tally.notes.items():
+        assert works_s < (WORKS_AGAIN_S if is_long() else math.inf), what
+
+
+async def test_a_server_without_free_descriptors(starved, rows):
+    figures = await withstand(starved, rows, descriptors, restarts=KINDS, logged="socket.accept()")
+    not_ready_s = figures.tally.notes["not ready after s"]
+    assert not_ready_s is not None
+    assert not_ready_s < NOT_READY_S
+    assert figures.works_after_s < (WORKS_AGAIN_S if is_long() else math.inf)
+
+
+@pytest.mark.parametrize("attack", [memory, disk], ids=lambda one: one.__name__)
+async def test_no_space(starved, rows, attack):
+    await withstand(starved, rows, attack, restarts=KINDS)

@@ -1,4 +1,4 @@
-"""Warnings of a stylization: a style text that the encoders do not know, and a result that does not match the text."""
+"""Warnings of a stylization: texts that the encoders do not know or not read whole, and results that do not match."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from collections.abc import Iterator
 
 from clipstyler.config import Calibration, StylizeConfig
 from clipstyler.encoders.description import TextConfidence
+from clipstyler.encoders.inference import InferenceEncoders
+from clipstyler.evaluation.text_length import ignored_part
 from clipstyler.events import Losses, Warning
+from clipstyler.prompts import shortened
+from clipstyler.spec import StylizationSpec
 
 _FAMILIAR = 0.5  # probability below which a text counts as unknown
 
@@ -19,6 +23,16 @@ def unfamiliar_text(encoder_set: str, style_text: str, confidence: TextConfidenc
             "TEXT_UNFAMILIAR",
             f"the encoders {encoder_set!r} do not know {style_text!r}; the nearest looks they know are {nearest}",
         )
+
+
+def cut_texts(encoders: InferenceEncoders, spec: StylizationSpec) -> Iterator[Warning]:
+    """Warn about texts of which the encoders read only the beginning."""
+    for name, text in (("style text", spec.style_text), ("source text", spec.source_text)):
+        if ignored := ignored_part(encoders.tokens, text, spec.config.template_set):
+            yield Warning(
+                "TEXT_CUT",
+                f"the {name} is longer than the encoders {encoders.name!r} read: they ignore {shortened(ignored)!r}",
+            )
 
 
 def weak_result(calibration: Calibration, config: StylizeConfig, losses: Losses) -> Iterator[Warning]:

@@ -39,7 +39,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Preparing:
-    """One step of the preparation was completed. A consumer may stop here."""
+    """A part of the preparation was completed: so many steps of its warm-up. A consumer may stop here."""
 
     step: int
     steps: int

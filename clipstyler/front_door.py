@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from clipstyler.image_format import ImageFormat
-from clipstyler.imaging import Picture, decode, encode, fitted_size
+from clipstyler.imaging import Picture, decode_fitted, encode, fitted_size
 from clipstyler.options import ConfigError, Violation
 from clipstyler.output_files import Output, check_outputs, write_whole
 from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_spec
 
 if TYPE_CHECKING:
-    from clipstyler.config import Calibration
+    from clipstyler.config import Calibration, StylizeConfig
     from clipstyler.encoders.base import EncoderSet
     from clipstyler.evaluation.direction_cache import DirectionCache
     from clipstyler.events import Result
@@ -95,8 +95,8 @@ class Stylization:
         from clipstyler.events import Result  # light, and needed here only
         from clipstyler.stylizer import optimize  # loads PyTorch
 
-        picture = _picture(self._photo)
         config = self.spec.config
+        picture = _picture(self._photo, config)
         config.fitted(*fitted_size(picture.width, picture.height, config.size, config.enlarge))
         encoders = self._encoders.load() if isinstance(self._encoders, _Named) else self._encoders
         for event in optimize(picture, self.spec, encoders, directions=self._directions):
@@ -241,10 +241,10 @@ class _Named:
         return load_encoders(self.name, self._device)
 
 
-def _picture(photo: Photo) -> Picture:
+def _picture(photo: Photo, config: StylizeConfig) -> Picture:
     if isinstance(photo, Picture):
         return photo
-    return decode(photo if isinstance(photo, bytes) else Path(photo).read_bytes())
+    return decode_fitted(photo if isinstance(photo, bytes) else Path(photo).read_bytes(), config.size, config.enlarge)
 
 
 def _photo_violations(photo: Photo) -> list[Violation]:

@@ -13,6 +13,8 @@ from clipstyler.options import ConfigError, Violation
 
 MAX_CHARACTERS = 500
 _LEADING_ARTICLE = re.compile(r"^(?:a|an|the)\s+(?=\S)", re.IGNORECASE)
+# Letters and symbols without ink: fillers of Hangul, and the empty Braille pattern.
+_BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
 # If the slot of a template takes a noun phrase with its own article: at its start, or after "of" or "in".
 _SLOT_TAKES_ARTICLE = re.compile(r"(?:^|\b(?:of|in)\s+)\{\}")
 
@@ -64,9 +66,24 @@ def check_text(field: str, text: str, max_characters: int = MAX_CHARACTERS) -> s
     normal = normalize(text)
     if not normal:
         raise ConfigError(field, "is empty: describe a look, for instance 'a sketch with black pencil'")
-    if any(unicodedata.category(character) == "Cc" for character in normal):
+    categories = {unicodedata.category(character) for character in normal}
+    if "Cc" in categories:
         raise ConfigError(field, "contains control characters: use plain text")
+    if "Cs" in categories:
+        raise ConfigError(field, "contains characters that are not Unicode: use UTF-8")
+    if not any(map(_is_visible, normal)):
+        raise ConfigError(field, "contains only invisible characters: describe a look, for instance 'fire'")
     return normal
+
+
+def _is_visible(character: str) -> bool:
+    """Return whether a character is drawn by itself; marks, format characters and fillers are not."""
+    return unicodedata.category(character)[0] in "LNPS" and character not in _BLANKS
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """Return the beginning of a long text, for a message."""
+    return text if len(text) <= most else text[: most - 1] + "\u2026"
 
 
 def fill_template(template: str, text: str) -> str:

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from clipstyler import patches
 from clipstyler.config import StylizeConfig
-from clipstyler.diagnostics import unfamiliar_text, weak_result
+from clipstyler.diagnostics import cut_texts, unfamiliar_text, weak_result
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.torch_encoders import TorchEncoders
 from clipstyler.evaluation.direction_cache import DirectionCache, guidance_of
@@ -36,7 +36,7 @@ from clipstyler.losses import (
 from clipstyler.pixels import adjust_contrast, padded, to_pixels
 from clipstyler.spec import StylizationSpec
 from clipstyler.stylenet import StyleNet
-from clipstyler.tints import tints
+from clipstyler.tints import Tint, tints
 
 WARM_UP_RATE = 2e-3  # of Adam; the photo is learned in a dozen steps at a rate too high for styles
 HALVING_PERIOD = 100  # steps after which the learning rate is halved
@@ -182,12 +182,17 @@ class RunState:
     def warm_up(self) -> Iterator[int]:
         """Learn to reproduce the photo in the colors nearest to the text; leaves the optimizer untouched.
 
-        Yields the number of each step completed.
+        Yields the number of steps completed, often: each advance takes no longer than a step.
         """
         if not self.config.warm_up:
             return
         optimizer = torch.optim.Adam(self.net.parameters(), lr=WARM_UP_RATE)
-        target = self._nearest_start()
+        candidates = tints()
+        tinted: list[float] = []
+        for found in self._tint_losses(candidates):
+            tinted.append(found)
+            yield 0
+        target = candidates[min(range(len(tinted)), key=tinted.__getitem__)](self._on_canvas(self.photo))
         for completed in range(1, self.config.warm_up + 1):
             loss = F.l1_loss(self.render(), target)
             optimizer.zero_grad(set_to_none=True)
@@ -196,17 +201,16 @@ class RunState:
             yield completed
         self.optimizer.zero_grad(set_to_none=True)
 
-    @torch.no_grad()
-    def _nearest_start(self) -> Tensor:
-        """Return the photo in the tint of `clipstyler.tints` with the lowest loss, (1, 3, H, W)."""
-        photo, candidates = self._on_canvas(self.photo), tints()
-        before, losses = self.generator.get_state(), []
+    def _tint_losses(self, candidates: Sequence[Tint]) -> Iterator[float]:
+        """Yield the loss of the photo in each tint of `clipstyler.tints`."""
+        before = self.generator.get_state()
         for tint in candidates:
             self.generator.set_state(before)  # the same patches for all
-            image = tint(photo)
-            embeddings = F.normalize(self.encoders.clip.encode_image(self.views(image)), dim=1)
-            losses.append(float(self.objective(image, embeddings)[0]))
-        return candidates[min(range(len(losses)), key=losses.__getitem__)](photo)
+            with torch.no_grad():
+                image = tint(self._on_canvas(self.photo))
+                embeddings = F.normalize(self.encoders.clip.encode_image(self.views(image)), dim=1)
+                loss = float(self.objective(image, embeddings)[0])
+            yield loss
 
     def update(self) -> None:
         """Apply the gradients once, then step the schedule."""
@@ -268,7 +272,8 @@ def optimize(
 
     Yields
     ------
-    `Started`; a `Warning` if the encoders do not know the style text; a `Preparing` per step of the warm-up; per step
+    `Started`; a `Warning` for a damaged photo, a text that is cut, a style text that the encoders do not know; a
+    `Preparing` per part of the preparation; per step
     the `Preview` that is due, then its `Progress`; a `Warning` if the patches do not match the text even at the end;
     `Result`.
 
@@ -284,10 +289,13 @@ def optimize(
     photo = fit(picture, config.size, config.enlarge)
     config.crop_side(photo.width, photo.height)
     yield Started(config.steps, photo.width, photo.height, str(encoders.device))
-    guidance = guidance_of(
-        TorchEncoders(encoders), spec.style_text, spec.source_text, config.template_set, directions
-    ).guidance
+    for problem in picture.warnings:
+        yield Warning("PHOTO_DAMAGED", problem)
+    measuring = TorchEncoders(encoders)
+    yield from cut_texts(measuring, spec)
+    guidance = guidance_of(measuring, spec.style_text, spec.source_text, config.template_set, directions).guidance
     yield from unfamiliar_text(encoders.name, spec.style_text, guidance.confidence)
+    yield Preparing(0, config.warm_up)
     direction, text = (torch.tensor(row, device=encoders.device) for row in (guidance.direction, guidance.style))
     state = RunState(photo, direction, encoders, config, spec.seed, text if config.text_share else None)
     for completed in state.warm_up():

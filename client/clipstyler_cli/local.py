@@ -102,9 +102,8 @@ def _run(
     request = SpecRequest(style_text, source_text, dict(options), dict(previews), result_format)
     spec = resolve_spec(request, {name: registry.spec(name).calibration}, SpecLimits())
     begun = time.monotonic()
-    picture = imaging.decode(photo)
-    fitted = imaging.fitted_size(picture.width, picture.height, spec.config.size, spec.config.enlarge)
-    spec = replace(spec, config=spec.config.fitted(*fitted))
+    picture = imaging.decode_fitted(photo, spec.config.size, spec.config.enlarge)
+    spec = replace(spec, config=spec.config.fitted(picture.width, picture.height))
     decode_s = time.monotonic() - begun
     yield client.Queued(position=0, seed=spec.seed)
     with ending_at_once():

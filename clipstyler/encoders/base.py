@@ -73,6 +73,15 @@ class SupportsConfidence(Protocol):
         ...
 
 
+@runtime_checkable
+class SupportsTokens(Protocol):
+    """Encoders whose tokens can be looked at, to find out what of a text they read."""
+
+    def tokens(self, sentences: Sequence[str]) -> Sequence[Tensor]:
+        """The text tower's inputs, one row per sentence."""
+        ...
+
+
 class ContentEncoder(Protocol):
     """Maps images to feature maps that preserve the layout. Frozen, like `ClipEncoder`."""
 

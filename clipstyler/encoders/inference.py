@@ -67,6 +67,10 @@ class InferenceEncoders(Protocol):
         """Embed sentences, not normalized."""
         ...
 
+    def tokens(self, sentences: Sequence[str]) -> Sequence[NDArray[np.int64]]:
+        """Return the text tower's inputs, one row per sentence; none if the encoders do not show them."""
+        ...
+
     def features(self, images: Floats) -> list[Floats]:
         """Return content features."""
         ...

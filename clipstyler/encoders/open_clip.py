@@ -66,9 +66,12 @@ class OpenClip(nn.Module):
 
     def encode_text(self, sentences: Sequence[str]) -> Tensor:
         """Embed sentences: (len(sentences), D), not yet normalized."""
-        tokens = self.tokenizer(list(sentences)).to(self.mean.device)
-        embeddings: Tensor = self.model.encode_text(tokens)
+        embeddings: Tensor = self.model.encode_text(*self.tokens(sentences))
         return embeddings
+
+    def tokens(self, sentences: Sequence[str]) -> tuple[Tensor]:
+        """Return the text tower's input, (len(sentences), context length)."""
+        return (self.tokenizer(list(sentences)).to(self.mean.device),)
 
     def towers(self) -> Towers:
         """The towers as graphs, for export.

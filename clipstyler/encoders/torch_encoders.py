@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clipstyler.encoders.base import EncoderSet, SupportsConfidence
+from clipstyler.encoders.base import EncoderSet, SupportsConfidence, SupportsTokens
 from clipstyler.encoders.description import TextConfidence
 from clipstyler.encoders.inference import runtime_name
 from clipstyler.encoders.onnx import preprocess
@@ -60,6 +60,13 @@ class TorchEncoders:
     def encode_text(self, sentences: Sequence[str]) -> Floats:
         """Embed sentences."""
         return _numpy(self._encoders.clip.encode_text(list(sentences)))
+
+    def tokens(self, sentences: Sequence[str]) -> Sequence[NDArray[np.int64]]:
+        """Return the text tower's inputs, one row per sentence; none if the encoders do not show them."""
+        clip = self._encoders.clip
+        if not isinstance(clip, SupportsTokens):
+            return []
+        return [part.cpu().numpy() for part in clip.tokens(sentences)]
 
     @torch.no_grad()
     def features(self, images: Floats) -> list[Floats]:

@@ -53,12 +53,12 @@ class PocketClip(nn.Module):
 
     def encode_text(self, sentences: Sequence[str]) -> Tensor:
         """Embed sentences: (len(sentences), 256), not normalized."""
-        embedding: Tensor = self.text(*self._tokens(sentences))
+        embedding: Tensor = self.text(*self.tokens(sentences))
         return embedding
 
     def confidence(self, sentence: str) -> TextConfidence:
         """Return how well a sentence matches the concepts that the towers know, and the nearest ones."""
-        logit = self.text.confidence(*self._tokens([sentence]))
+        logit = self.text.confidence(*self.tokens([sentence]))
         names = known_concepts()[1:]
         embeddings = F.normalize(self.encode_text([sentence, *names]), dim=1)
         nearest = (embeddings[1:] @ embeddings[0]).topk(_NEAREST).indices.tolist()
@@ -66,9 +66,10 @@ class PocketClip(nn.Module):
 
     def towers(self) -> Towers:
         """The towers as graphs, for export."""
-        return Towers(self.image, self.text, ("tokens", "words"), TOKENIZER, self._tokens)
+        return Towers(self.image, self.text, ("tokens", "words"), TOKENIZER, self.tokens)
 
-    def _tokens(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
+    def tokens(self, sentences: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Return the text tower's inputs; see `clipstyler.pocket.tokenizer.tokenize`."""
         device = self.text.parts.weight.device
         tokens, words = (torch.from_numpy(part).to(device) for part in tokenize(sentences))
         return tokens, words

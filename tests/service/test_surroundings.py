@@ -16,7 +16,6 @@ from PIL import Image
 from clipstyler.v1.stylization_pb2 import Stylization
 from tests.service.harness import eventually, noise_photo, order, reason, refusal, request
 
-
 IN_WORDS = {"optimizer": "the worker", "decoder": "the decoder"}
 
 
@@ -158,7 +157,7 @@ async def test_an_image_that_takes_too_much_memory_is_refused(serve):
     server = await serve(decoder_memory_bytes=128 * 2**20)
     assert (await server.stylize(request(image=noise_photo(16, 16)))).status is None
     buffer = io.BytesIO()
-    Image.new("L", (7900, 7900)).save(buffer, "PNG")
+    Image.new("RGB", (7900, 7900)).save(buffer, "PNG", compress_level=1)
     status = (await server.stylize(request(image=buffer.getvalue()))).status
     assert "does not fit into memory" in status.message
     assert all(process.restarts == 0 for process in server.app.decoder.processes)

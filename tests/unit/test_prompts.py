@@ -99,3 +99,23 @@ def test_both_texts_are_checked_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         prompts.check_texts("", "x" * 501)
     assert [violation.field for violation in caught.value.violations] == ["style_text", "source_text"]
+
+
+@pytest.mark.parametrize(
+    "text", ["\u200b\u200d", "\ufeff", "\u3164", "\u2800 \u2800", "\u0301", "\u2066\u2069", "\u00ad"]
+)
+def test_invisible_texts_are_refused(text):
+    with pytest.raises(ConfigError, match=r"invisible|empty"):
+        prompts.check_text("style_text", text)
+
+
+@pytest.mark.parametrize(
+    "text", ["\N{FIRE}", "...", "\u0915\u094d\u0937", "7", "\N{EYE}\ufe0f\u200d\N{LEFT SPEECH BUBBLE}", "\u00e9"]
+)
+def test_whatever_is_visible_is_accepted(text):
+    assert prompts.check_text("style_text", text)
+
+
+def test_bytes_that_are_no_unicode_are_refused():
+    with pytest.raises(ConfigError, match="not Unicode"):
+        prompts.check_text("style_text", "fire \udcff")

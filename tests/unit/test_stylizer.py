@@ -10,12 +10,14 @@ import pytest
 import torch
 
 from clipstyler.config import AugmentFill, ConfigError, StylizeConfig, TvForm, resolve
+from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.description import TextConfidence
-from clipstyler.events import Preview, Progress, Result, Started, Warning
+from clipstyler.events import Preparing, Preview, Progress, Result, Started, Warning
 from clipstyler.imaging import Picture
 from clipstyler.pixels import adjust_contrast
 from clipstyler.stylizer import RunState, optimize, step
+from clipstyler.tints import tints
 from tests.running import spec_of, stylize, text_direction
 from tests.tiny_encoders import TinyClip, tiny_encoders
 
@@ -84,7 +86,8 @@ def test_progress_reports_losses_rejection_and_times_and_previews_the_current_im
 def test_the_total_is_the_weighted_sum_of_its_terms() -> None:
     encoders = tiny_encoders()
     config = quick(encoders)
-    losses = next(iter(stylize(photo(), "fire", encoders, config, seed=1))).losses
+    events = stylize(photo(), "fire", encoders, config, seed=1)
+    losses = next(event for event in events if isinstance(event, Progress)).losses
     expected = (
         config.weight_direction * losses.direction
         + config.weight_patch * losses.patch
@@ -215,8 +218,9 @@ def test_stopping_early_stops_the_work() -> None:
     encoders = tiny_encoders()
     assert isinstance(encoders.clip, TinyClip)
     events = stylize(photo(), "fire", encoders, quick(encoders, steps=100), seed=1)
-    next(events)
-    next(events)
+    for _ in range(2):
+        while not isinstance(next(events), Progress):
+            pass
     seen = len(encoders.clip.seen)
     events.close()
     assert len(encoders.clip.seen) == seen == 3  # the content image, then two steps
@@ -338,3 +342,21 @@ def test_previews_come_by_the_policy_just_before_the_progress_of_their_step() ->
     kinds = [(type(event), event.step) for event in events if isinstance(event, Progress | Preview)]
     previewed = [(Preview, 1), (Progress, 1), (Preview, 2), (Progress, 2), (Progress, 3), (Preview, 4), (Progress, 4)]
     assert kinds == [*previewed, (Progress, 5)]
+
+
+def test_what_encoders_do_not_read_is_reported_before_any_work() -> None:
+    encoders = registry.load("pocket")
+    text = "a sketch with black pencil on rough paper " * 8 + "watercolor"
+    events = stylize(photo(), text, encoders, quick(encoders), seed=1)
+    warning = next(events)
+    assert isinstance(warning, Warning)
+    assert (warning.code, "watercolor" in warning.message) == ("TEXT_CUT", True)
+    events.close()
+
+
+def test_the_preparation_can_be_stopped_at_every_tint_and_step() -> None:
+    encoders = tiny_encoders()
+    events = stylize(photo(), "fire", encoders, quick(encoders, warm_up=5), seed=1)
+    completed = [event.step for event in events if isinstance(event, Preparing)]
+    assert completed.count(0) > len(tints())
+    assert completed[-5:] == [1, 2, 3, 4, 5]

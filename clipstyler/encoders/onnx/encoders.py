@@ -106,10 +106,10 @@ class OnnxEncoders:
 
     def encode_text(self, sentences: Sequence[str]) -> Floats:
         """Embed sentences: float32 (len(sentences), D), not normalized."""
-        return self._run("text", self.tokenize(sentences))[0]
+        return self._run("text", self.tokens(sentences))[0]
 
-    def tokenize(self, sentences: Sequence[str]) -> tuple[NDArray[Any], ...]:
-        """Return the text tower's inputs."""
+    def tokens(self, sentences: Sequence[str]) -> tuple[NDArray[Any], ...]:
+        """Return the text tower's inputs, one row per sentence."""
         return self._tokenize(sentences)
 
     def features(self, images: Floats) -> list[Floats]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from clipstyler.encoders.inference import image_of
 from clipstyler.encoders.onnx.preprocess import views
-from clipstyler.imaging import ImageError, decode, fit, read_header
+from clipstyler.imaging import ImageError, decode_fitted, read_header
 from clipstyler_server.memory import return_unused_memory
 from clipstyler_server.observability import logs
 from clipstyler_server.workers.decoder.messages import (
@@ -77,7 +77,7 @@ def _answer(request: Request) -> Answer:
             case Decode():
                 return _decoded(request)
             case View(number, source, limits, side):
-                picture = fit(decode(_bytes(source), limits), _LARGEST_SIDE)
+                picture = decode_fitted(_bytes(source), _LARGEST_SIDE, limits=limits)
                 return Viewed(number, views(image_of(picture.rgb), side))
     except ImageError as error:
         return Undecodable(request.number, str(error))
@@ -91,7 +91,7 @@ def _decoded(request: Decode) -> Decoded:
     begun = time.monotonic()
     data = _bytes(request.source)
     header = read_header(data, request.limits)
-    picture = fit(decode(data, request.limits), request.size, request.enlarge)
+    picture = decode_fitted(data, request.size, request.enlarge, request.limits)
     return Decoded(request.number, picture, header, time.monotonic() - begun)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from typing import Any
 
-from clipstyler_server.errors import Reason, ServiceError, Violation, error, internal, invalid
+from clipstyler_server.errors import Reason, ServiceError, error, internal, invalid
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.changes import ChangeSignal
 from clipstyler_server.observability.metrics import Metrics
@@ -112,8 +112,8 @@ class EvaluatorClient(ProcessSupervisor):
             return
         if isinstance(message, Answer):
             waiting.set_result(message.value)
-        elif message.field:
-            waiting.set_exception(invalid(Violation(message.field, message.problem)))
+        elif message.violations:
+            waiting.set_exception(invalid(*message.violations))
         else:
             waiting.set_exception(internal(f"evaluation {message.number}"))
 

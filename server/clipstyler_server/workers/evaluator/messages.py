@@ -14,6 +14,7 @@ from clipstyler.evaluation.quality import QualityReport
 from clipstyler.evaluation.text_directions import TextGuidance
 from clipstyler.evaluation.zero_shot import Prediction
 from clipstyler.imaging import Picture
+from clipstyler.options import Violation
 
 Floats = NDArray[np.float32]
 
@@ -164,8 +165,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A task failed: because of a field, or because of the evaluator (`field` is empty)."""
+    """A task failed: because of fields, or because of the evaluator (`violations` is empty)."""
 
     number: int
-    field: str
-    problem: str
+    violations: tuple[Violation, ...]

@@ -120,8 +120,8 @@ class BatchWorker(threading.Thread):
 
 def _answer(number: int, outcome: Any) -> Answer | Refusal:
     if isinstance(outcome, ConfigError):
-        return Refusal(number, outcome.field, outcome.problem)
+        return Refusal(number, outcome.violations)
     if isinstance(outcome, Exception):
         logs.get_logger().error("evaluation_failed", exc_info=outcome)
-        return Refusal(number, "", type(outcome).__name__)
+        return Refusal(number, ())
     return Answer(number, outcome)

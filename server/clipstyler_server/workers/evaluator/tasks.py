@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from clipstyler import imaging
+from clipstyler.config import TemplateSet
 from clipstyler.encoders.inference import InferenceEncoders, in_batches, l2_normalize
 from clipstyler.evaluation import metrics, zero_shot
 from clipstyler.evaluation.direction_cache import (
@@ -20,6 +21,9 @@ from clipstyler.evaluation.direction_cache import (
     template_version,
 )
 from clipstyler.evaluation.quality import QualityReport
+from clipstyler.evaluation.text_length import ignored_part
+from clipstyler.options import ConfigError, Violation
+from clipstyler.prompts import shortened
 from clipstyler_server.workers.evaluator.loading import load_encoders
 from clipstyler_server.workers.evaluator.messages import (
     Classify,
@@ -66,7 +70,9 @@ class TaskRunner:
         outcomes: list[Any] = [None] * len(tasks)
         groups: dict[tuple[type, str], list[int]] = defaultdict(list)
         for place, task in enumerate(tasks):
-            if isinstance(task, EncodeTexts | EncodeImages):
+            if isinstance(task, EncodeTexts) and (cut := self._cut_texts(task)):
+                outcomes[place] = cut
+            elif isinstance(task, EncodeTexts | EncodeImages):
                 groups[type(task), task.encoder_set].append(place)
             else:
                 outcomes[place] = _caught(partial(self._run_one, task))
@@ -97,15 +103,38 @@ class TaskRunner:
     ) -> DirectionFound | tuple[zero_shot.Prediction, ...] | QualityReport:
         encoders = self._encoders[task.encoder_set]
         match task:
-            case FindDirection():
+            case FindDirection(name, style_text, source_text):
+                self._check_read_whole(name, {"style_text": style_text, "source_text": source_text})
                 found = self._direction(task.encoder_set, task.style_text, task.source_text)
                 return DirectionFound(found.guidance, found.origin, self._directions.stats)
             case Classify():
+                self._check_read_whole(task.encoder_set, {f"labels[{i}]": t for i, t in enumerate(task.labels)})
                 return tuple(zero_shot.classify_view(task.view, task.labels, encoders))
             case Measure():
                 guidance = self._direction(task.encoder_set, task.style_text, task.source_text).guidance
                 stylized = imaging.decode(task.stylized) if isinstance(task.stylized, bytes) else task.stylized
                 return metrics.evaluate(task.content, stylized, guidance, encoders, task.seed)
+
+    def _cut_texts(self, task: EncodeTexts) -> ConfigError | None:
+        """Return the error of texts that would be cut: two of them could have one embedding."""
+        texts = {f"texts[{i}]": text for i, text in enumerate(task.texts)}
+        violations = self._violations(task.encoder_set, texts, TemplateSet.PLAIN)
+        return ConfigError.of(violations) if violations else None
+
+    def _check_read_whole(self, name: str, texts: Mapping[str, str]) -> None:
+        """Raise `ConfigError` for texts, by field, of which the encoders read only the beginning."""
+        violations = self._violations(name, texts, self._encoders[name].calibration.template_set)
+        if violations:
+            raise ConfigError.of(violations)
+
+    def _violations(self, name: str, texts: Mapping[str, str], template_set: str) -> list[Violation]:
+        read = self._encoders[name].tokens
+        ignored = {field: ignored_part(read, text, template_set) for field, text in texts.items()}
+        return [
+            Violation(field, f"is longer than the encoders read: they would ignore {shortened(part)!r}")
+            for field, part in ignored.items()
+            if part
+        ]
 
     def _direction(self, name: str, style_text: str, source_text: str) -> Found:
         encoders = self._encoders[name]

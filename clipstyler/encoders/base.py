@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -74,6 +74,16 @@ class SupportsConfidence(Protocol):
 
 
 @runtime_checkable
+class SupportsViewBytes(Protocol):
+    """Encoders that know the memory of their activations for one view, forward and backward."""
+
+    @property
+    def view_bytes(self) -> int:
+        """Bytes for one view."""
+        ...
+
+
+@runtime_checkable
 class SupportsTokens(Protocol):
     """Encoders whose tokens can be looked at, to find out what of a text they read."""
 
@@ -124,7 +134,10 @@ class EncoderSet:
 
     def describe(self) -> EncoderDescription:
         """Describe the set, without the encoders themselves."""
-        return EncoderDescription(self.name, self.description, self.models, self.calibration)
+        described = EncoderDescription(self.name, self.description, self.models, self.calibration)
+        if isinstance(self.clip, SupportsViewBytes):
+            return replace(described, view_bytes=self.clip.view_bytes)
+        return described
 
 
 class EncoderUnavailableError(RuntimeError):

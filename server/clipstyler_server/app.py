@@ -151,7 +151,7 @@ class App:
     def _api(self) -> ApiServer:
         api = ApiServer(self.settings, self.metrics)
         api.add_stylization(self.admission, self.scheduler, self.catalog, self.uploads)
-        api.add_server(self.scheduler, self.evaluator)
+        api.add_server(self.scheduler, self.evaluator, self.room)
         if self.evaluator:
             directions = DirectionLookup(self.evaluator, self.settings.direction_cache_bytes, self.metrics)
             api.add_encoders(self.evaluator, self.decoder, directions)

@@ -101,6 +101,11 @@ class Settings(BaseSettings):
     max_size: int = Field(default=1024, ge=64, le=4096, description="Maximum `size` of a stylization.")
     max_steps: int = Field(default=500, ge=1, le=100_000, description="Maximum `steps` of a stylization.")
     max_patches: int = Field(default=256, ge=1, le=1024, description="Maximum `patches` of a stylization.")
+    max_job_memory_bytes: int = Field(
+        default=8 * 1024 * MIB,
+        ge=0,
+        description="Memory that a stylization may take by estimate, besides the encoders; 0: no limit.",
+    )
     max_preview_size: int = Field(
         default=512,
         ge=16,

@@ -6,6 +6,7 @@ import asyncio
 import math
 import random
 import time
+import uuid
 
 import grpc
 import pytest
@@ -17,8 +18,10 @@ from tests.service.harness import (
     fields,
     huge_header,
     noise_photo,
+    order,
     photo,
     reason,
+    refusal,
     request,
 )
 
@@ -207,3 +210,58 @@ async def test_a_photo_that_takes_too_long_to_decode_is_refused(serve):
     outcome = await server.stylize(request(image=noise_photo(2000, 2000, "JPEG")))
 
     assert fields(outcome.status) == ["spec.image"]
+
+
+async def test_a_job_that_would_take_too_much_memory_is_refused_by_its_largest_option(serve):
+    server = await serve(max_job_memory_bytes=10**9)
+    large = noise_photo(1024, 1024, "JPEG")
+    for field, asked in {
+        "spec.options.size": options(size=1024, patches=2),
+        "spec.options.patches": options(patches=256),
+        "spec.options.crop_size": options(size=700, patches=100, crop_size=700),
+    }.items():
+        status = (await server.stylize(request(image=large, **asked))).status
+        assert fields(status) == [field]
+        assert "a job of this server may take 1.0 GB" in status.message
+    assert (await server.info()).limits.max_job_memory_bytes == 10**9
+    assert (await server.stylize(request(image=large))).status is None
+
+
+async def test_bounds_that_are_reported_are_those_of_the_server(server):
+    asked = request(**options(size=2000, crop_size=2000, steps=1000, patches=500), **previews(max_size=2000))
+    status = (await server.stylize(asked)).status
+    assert sorted(fields(status)) == [
+        "spec.options.crop_size",
+        "spec.options.patches",
+        "spec.options.size",
+        "spec.options.steps",
+        "spec.previews.max_size",
+    ]
+    for limit in ("at most 1024", "at most 256", "at most 500", "at most 512"):
+        assert limit in status.message
+
+
+async def test_bad_fields_around_the_spec_are_named_with_those_inside(server):
+    asked = order("", image=b"x", priority=77, request_id="7", **options(steps=0))
+    asked.timeout.FromSeconds(-1)
+    assert sorted(fields(await refusal(server.create(asked)))) == [
+        "priority",
+        "request_id",
+        "spec.image",
+        "spec.options.steps",
+        "spec.style_text",
+        "timeout",
+    ]
+    unknown = order("", upload="uploads/" + "0" * 64, **options(steps=0))
+    assert sorted(fields(await refusal(server.create(unknown)))) == [
+        "spec.options.steps",
+        "spec.style_text",
+        "spec.upload",
+    ]
+
+
+async def test_ids_are_accepted_in_capital_letters(server):
+    created = await server.create(order(request_id=str(uuid.uuid4()).upper()))
+    name = created.name.replace(created.name.split("/")[1], created.name.split("/")[1].upper())
+    assert (await server.get(name)).name == created.name
+    await server.watch(created.name)

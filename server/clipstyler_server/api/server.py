@@ -28,6 +28,7 @@ from clipstyler_server.jobs.upload_store import UploadStore
 from clipstyler_server.observability.http_pages import join_address
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.settings import MAX_MESSAGE_BYTES, Settings
+from clipstyler_server.storage.room import Room
 from clipstyler_server.workers.decoder.client import ImageDecoder
 from clipstyler_server.workers.evaluator.client import EvaluatorClient
 
@@ -72,9 +73,9 @@ class ApiServer:
         servicer = StylizationService(self._settings, admission, scheduler, catalog, uploads, self._metrics)
         stylization_service_pb2_grpc.add_StylizationServiceServicer_to_server(servicer, self._server)
 
-    def add_server(self, scheduler: Scheduler, evaluator: EvaluatorClient | None) -> None:
+    def add_server(self, scheduler: Scheduler, evaluator: EvaluatorClient | None, room: Room) -> None:
         """Add ServerService."""
-        servicer = ServerService(self._settings, scheduler, evaluator)
+        servicer = ServerService(self._settings, scheduler, evaluator, self.bounds, room)
         server_service_pb2_grpc.add_ServerServiceServicer_to_server(servicer, self._server)
 
     def add_encoders(self, evaluator: EvaluatorClient, decoder: ImageDecoder, directions: DirectionLookup) -> None:

@@ -9,6 +9,7 @@ from clipstyler import __version__
 from clipstyler.evaluation.zero_shot import MAX_LABELS
 from clipstyler.v1 import server_service_pb2 as pb
 from clipstyler.v1.server_service_pb2_grpc import ServerServiceServicer
+from clipstyler_server.api.bounds import CallBounds
 from clipstyler_server.api.codec.server_info import (
     encoder_set_message,
     evaluator_message,
@@ -17,6 +18,7 @@ from clipstyler_server.api.codec.server_info import (
 )
 from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.settings import MAX_MESSAGE_BYTES, Settings
+from clipstyler_server.storage.room import Room
 from clipstyler_server.workers.evaluator.client import EvaluatorClient
 
 if TYPE_CHECKING:
@@ -34,10 +36,21 @@ class ServerService(ServerServiceServicer):
         Has the queue and the engine.
     evaluator
         None if the server runs without one.
+    bounds, room
+        What one caller may take.
     """
 
-    def __init__(self, settings: Settings, scheduler: Scheduler, evaluator: EvaluatorClient | None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        scheduler: Scheduler,
+        evaluator: EvaluatorClient | None,
+        bounds: CallBounds,
+        room: Room,
+    ) -> None:
         self._settings = settings
+        self._bounds = bounds
+        self._room = room
         self._scheduler = scheduler
         self._evaluator = evaluator
         self._start = datetime.now(UTC)
@@ -58,7 +71,12 @@ class ServerService(ServerServiceServicer):
             else [],
             presets=preset_messages(),
             workers=[worker_message(engine, is_busy)],
-            queue=pb.ServerInfo.Queue(waiting_count=len(queue), running_count=int(is_busy), capacity=queue.capacity),
+            queue=pb.ServerInfo.Queue(
+                waiting_count=len(queue),
+                running_count=int(is_busy),
+                capacity=queue.capacity,
+                capacity_per_caller=queue.capacity_per_caller,
+            ),
         )
         if self._evaluator:
             info.evaluator.CopyFrom(evaluator_message(self._evaluator))
@@ -78,4 +96,7 @@ class ServerService(ServerServiceServicer):
             max_preview_size=settings.max_preview_size,
             max_batch=settings.max_batch,
             max_labels=MAX_LABELS,
+            max_job_memory_bytes=settings.max_job_memory_bytes,
+            max_calls_per_caller=self._bounds.calls.per_caller,
+            max_stored_bytes_per_caller=self._room.max_bytes_per_caller,
         )

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from clipstyler.events import Warning
+from clipstyler.footprint import footprint
 from clipstyler.image_format import ImageFormat
 from clipstyler.imaging import ImageError, ImageMetadata
 from clipstyler.options import ConfigError
@@ -29,6 +30,8 @@ from clipstyler_server.storage.records import Record, State
 from clipstyler_server.storage.room import Room
 from clipstyler_server.storage.storage import Storage
 from clipstyler_server.workers.decoder.client import Decoded, ImageDecoder
+
+_GB = 1e9
 
 
 @dataclass(frozen=True)
@@ -138,6 +141,7 @@ class Admission:
             photo = await self._photo(request)
             decoded = await self._decoded(photo, caller, spec)
             spec = _fitted(spec, decoded)
+            self._check_footprint(spec, decoded)
             job = Job(
                 Job.new_id(),
                 spec,
@@ -227,6 +231,20 @@ class Admission:
             return await self._decoder.decode(photo.source, caller.address, spec.config.size, spec.config.enlarge)
         except ImageError as error:
             raise invalid_spec(Violation("image", str(error))) from error
+
+    def _check_footprint(self, spec: StylizationSpec, decoded: Decoded) -> None:
+        """Raise `ServiceError` INVALID_FIELD for a stylization that would take too much memory."""
+        info, limit = self._scheduler.engine.info, self._settings.max_job_memory_bytes
+        known = {encoders.name: encoders.view_bytes for encoders in info.encoder_sets} if info else {}
+        picture, config = decoded.picture, spec.config
+        needed = footprint(config, picture.width, picture.height, known.get(spec.encoder_set, 0))
+        if limit and needed.total > limit:
+            problem = (
+                f"would take about {needed.total / _GB:.1f} GB of memory, {needed.image / _GB:.1f} of them for "
+                f"{picture.width} x {picture.height} px and {needed.patches / _GB:.1f} for {config.patches} patches; "
+                f"a job of this server may take {limit / _GB:.1f} GB: reduce size, patches or crop_size"
+            )
+            raise invalid_spec(Violation(needed.option, problem))
 
     def _check_encoders(self, spec: StylizationSpec) -> None:
         info = self._scheduler.engine.info

@@ -1,0 +1,59 @@
+"""The estimate of a job's memory: close above what was measured, and naming the option that matters."""
+
+from __future__ import annotations
+
+import pytest
+
+from clipstyler.config import Calibration, resolve
+from clipstyler.encoders import registry
+from clipstyler.footprint import footprint
+from clipstyler.pocket.calibration import CALIBRATION
+
+MIB = 2**20
+POCKET = registry.load("pocket").describe().view_bytes
+VIT = 27 * MIB
+# Peaks over the loaded encoders on a CPU, in MiB: size, patches, crop (0: the calibration's), view, measured.
+MEASURED = [
+    (256, 16, 0, POCKET, 309),
+    (512, 16, 0, POCKET, 1092),
+    (512, 64, 0, POCKET, 1297),
+    (512, 16, 512, POCKET, 1326),
+    (512, 64, 512, POCKET, 2370),
+    (1024, 16, 0, POCKET, 3550),
+    (1024, 64, 0, POCKET, 3862),
+    (256, 16, 0, VIT, 655),
+    (512, 16, 0, VIT, 1457),
+    (256, 64, 0, VIT, 1954),
+    (256, 64, 256, VIT, 2150),
+]
+
+
+@pytest.mark.parametrize(("size", "patches", "crop", "view_bytes", "measured"), MEASURED)
+def test_the_estimate_is_close_to_what_was_measured(
+    size: int, patches: int, crop: int, view_bytes: int, measured: int
+) -> None:
+    calibration = CALIBRATION if view_bytes == POCKET else Calibration()
+    config = resolve(calibration, size=size, patches=patches, crop_size=crop or None)
+    estimated = footprint(config, size, size, view_bytes).total / MIB
+    assert 0.9 < estimated / measured < 1.35
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"size": 1024, "patches": 4}, "size"),
+        ({"size": 256, "patches": 256}, "patches"),
+        ({"size": 1024, "patches": 64, "crop_size": 1024}, "crop_size"),
+        ({"size": 64, "patches": 1024, "weight_patch": 0}, "size"),
+    ],
+)
+def test_the_option_that_takes_most_is_named(options: dict[str, int], named: str) -> None:
+    config = resolve(CALIBRATION, **options)
+    assert footprint(config, config.size, config.size, POCKET).option == named
+
+
+def test_the_size_of_the_photo_counts_and_not_that_of_the_request() -> None:
+    config = resolve(CALIBRATION, size=1024)
+    assert footprint(config, 1024, 100, POCKET).image == pytest.approx(
+        footprint(config, 1024, 1024, POCKET).image / 10.24
+    )

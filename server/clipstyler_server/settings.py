@@ -121,7 +121,7 @@ class Settings(BaseSettings):
     )
     max_calls: int = Field(default=4096, ge=8, le=100_000, description="Maximum number of open calls.")
     max_incoming_bytes: int = Field(
-        default=128 * MIB,
+        default=68 * MIB,
         ge=0,
         description="Bytes of requests with photos that may arrive at the same time; others wait. At least one fits.",
     )
@@ -129,7 +129,10 @@ class Settings(BaseSettings):
         default=64 * MIB, ge=0, description="Bytes of large responses that may wait for their readers; others wait."
     )
     receive_timeout_s: float = Field(
-        default=60, gt=0, le=3600, description="Seconds in which a request, or a part of an upload, must arrive."
+        default=60,
+        gt=0,
+        le=3600,
+        description="Seconds in which a request with a photo, or a part of an upload, must come.",
     )
     upload_timeout_s: float = Field(
         default=600, gt=0, le=86_400, description="Seconds in which a whole upload must arrive."

@@ -81,17 +81,28 @@ class FairBudget:
         self._total = max(total, smallest)
         self._per_caller = max(int(share * self._total), smallest)
         self._used: Counter[str] = Counter()
-        self._waiting: OrderedDict[str, deque[tuple[int, asyncio.Future[None]]]] = OrderedDict()
+        self._waiting: OrderedDict[tuple[str, str], deque[tuple[int, asyncio.Future[None]]]] = OrderedDict()
 
     @property
     def used(self) -> int:
         """Amount that is taken."""
         return self._used.total()
 
-    async def take(self, address: str, amount: int) -> Lease:
-        """Take an amount, as soon as it is there and it is this caller's turn."""
+    async def take(self, address: str, amount: int, line: str = "") -> Lease:
+        """Take an amount, as soon as it is there and it is this caller's turn.
+
+        Parameters
+        ----------
+        address
+            Of the caller; its share bounds what it holds.
+        amount
+            What is taken.
+        line
+            In which it waits: lines take turns, and the requests of a line go one after the other. Default: the
+            caller's own. A connection is a line, so that one that asks for much does not delay another one.
+        """
         granted = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(address, deque()).append((amount, granted))
+        self._waiting.setdefault((address, line), deque()).append((amount, granted))
         self._grant()
         try:
             await granted
@@ -102,9 +113,9 @@ class FairBudget:
         return Lease(self, address, amount)
 
     @asynccontextmanager
-    async def hold(self, address: str, amount: int) -> AsyncIterator[Lease]:
-        """Take an amount for the duration of a block."""
-        lease = await self.take(address, amount)
+    async def hold(self, address: str, amount: int, line: str = "") -> AsyncIterator[Lease]:
+        """Take an amount, as `take` does, for the duration of a block."""
+        lease = await self.take(address, amount, line)
         try:
             yield lease
         finally:
@@ -118,32 +129,32 @@ class FairBudget:
         self._grant()
 
     def _grant(self) -> None:
-        """Serve whoever can be served, one request per caller and round."""
-        while address := self._next():
-            line = self._waiting.pop(address)
-            amount, granted = line.popleft()
-            self._used[address] += amount
+        """Serve whoever can be served, one request per line and round."""
+        while key := self._next():
+            requests = self._waiting.pop(key)
+            amount, granted = requests.popleft()
+            self._used[key[0]] += amount
             granted.set_result(None)
-            if line:
-                self._waiting[address] = line
+            if requests:
+                self._waiting[key] = requests
 
-    def _next(self) -> str | None:
+    def _next(self) -> tuple[str, str] | None:
         self._forget_cancelled()
-        for address, line in self._waiting.items():
-            amount = line[0][0]
+        for (address, line), requests in self._waiting.items():
+            amount = requests[0][0]
             if self._used[address] and self._used[address] + amount > self._per_caller:
                 continue
             # Nobody behind overtakes the first one whose share permits it: a large request would wait forever.
             fits = not self.used or self.used + amount <= self._total
-            return address if fits else None
+            return (address, line) if fits else None
         return None
 
     def _forget_cancelled(self) -> None:
-        for address, line in list(self._waiting.items()):
-            while line and line[0][1].cancelled():
-                line.popleft()
-            if not line:
-                del self._waiting[address]
+        for key, requests in list(self._waiting.items()):
+            while requests and requests[0][1].cancelled():
+                requests.popleft()
+            if not requests:
+                del self._waiting[key]
 
 
 class CallCounts:

@@ -7,7 +7,9 @@ from clipstyler_server.sharing import CallCounts, FairBudget
 
 # Requests without images are small: more is refused, and only so many may arrive at the same time.
 SMALL_REQUEST_BYTES = 2**20
-_SMALL_AT_ONCE = 4
+_SMALL_AT_ONCE = 6
+# A small request arrives together with its headers: more time is for lost packets.
+_SMALL_TIMEOUT_S = 5.0
 # Of a decoded image of 2048 x 2048 px with alpha; those of EncoderService are at most that large.
 PICTURE_BYTES = 16 * 2**20
 _PICTURES_AT_ONCE = 6
@@ -34,14 +36,15 @@ class CallBounds:
         Bytes of large responses that wait for their reader.
     largest_request
         Bytes of the largest request.
-    receive_timeout_s, write_timeout_s
+    photo_timeout_s, small_timeout_s, write_timeout_s
         Seconds in which a request, or the next part of an upload, must arrive, and a response must be read.
     """
 
     def __init__(self, settings: Settings) -> None:
         share = settings.caller_share
         self.largest_request = settings.max_request_bytes
-        self.receive_timeout_s = settings.receive_timeout_s
+        self.photo_timeout_s = settings.receive_timeout_s
+        self.small_timeout_s = min(settings.receive_timeout_s, _SMALL_TIMEOUT_S)
         self.write_timeout_s = settings.write_timeout_s
         self.calls = CallCounts(settings.max_calls, share)
         self.photos = FairBudget(settings.max_incoming_bytes, share, self.largest_request)

@@ -10,7 +10,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import grpc
 import structlog
@@ -113,6 +113,10 @@ class RpcGuard(grpc.aio.ServerInterceptor):
         except grpc.aio.AbortError:
             call.code = _code_set(context) or grpc.StatusCode.UNKNOWN
             raise
+        except (grpc.aio.InternalError, grpc.aio.UsageError):
+            # The connection broke between two steps of the call: nobody is there to be answered.
+            if not context.done():
+                raise
         except Exception:  # noqa: BLE001 - the caller receives an id, the log the exception
             logs.get_logger().exception("rpc_failed", method=method, error_id=call.request_id)
             await call.abort(grpc.StatusCode.INTERNAL, internal(call.request_id))
@@ -148,7 +152,7 @@ class _Call:
         self.address = address_of(self.peer)
         self.code: grpc.StatusCode | None = None
         self.is_counted = False
-        self.requests = Requests(context, handler.request_deserializer, bounds, self.address, has_photos)
+        self.requests = Requests(context, handler.request_deserializer, bounds, self.peer, has_photos)
         self._context = context
         self._bounds = bounds
         self._is_stream = handler.request_streaming
@@ -182,7 +186,7 @@ class _Call:
         if size < _LARGE_RESPONSE_BYTES:
             await self._write(response)
             return
-        async with self._bounds.outgoing.hold(self.address, size):
+        async with self._bounds.outgoing.hold(self.address, size, line=self.peer):
             await self._write(response)
 
     async def _write(self, response: Message) -> None:
@@ -196,8 +200,10 @@ class _Call:
                 limit_s=self._bounds.write_timeout_s,
             ) from None
 
-    async def abort(self, code: grpc.StatusCode, problem: ServiceError) -> NoReturn:
-        """End the call with an error and its request id."""
+    async def abort(self, code: grpc.StatusCode, problem: ServiceError) -> None:
+        """End the call with an error and its request id, unless the caller has left."""
+        if self._context.done():
+            return
         self.code = code
         reported = rpc_status.to_status(status(problem.details))
         trailers = (*(reported.trailing_metadata or ()), (REQUEST_ID, self.request_id))

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError, Message
 
 from clipstyler_server.api.bounds import SMALL_REQUEST_BYTES, CallBounds
 from clipstyler_server.errors import Reason, ServiceError, error
-from clipstyler_server.sharing import FairBudget, Lease
+from clipstyler_server.sharing import FairBudget, Lease, address_of
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -28,20 +28,22 @@ class Requests:
         Makes a message of bytes, or raises `DecodeError`.
     bounds
         What is shared with all other calls.
-    address
-        Of the caller.
+    peer
+        Whose connection it is.
     has_photos
         Whether requests of this method carry images.
     """
 
     def __init__(
-        self, context: Context, parse: Callable[[bytes], Message], bounds: CallBounds, address: str, has_photos: bool
+        self, context: Context, parse: Callable[[bytes], Message], bounds: CallBounds, peer: str, has_photos: bool
     ) -> None:
         self._context = context
         self._parse = parse
-        self._bounds = bounds
-        self._address = address
+        self._peer = peer
         self._has_photos = has_photos
+        self._largest = bounds.largest_request
+        self._budget: FairBudget = bounds.photos if has_photos else bounds.small
+        self._timeout_s = bounds.photo_timeout_s if has_photos else bounds.small_timeout_s
         self._lease: Lease | None = None
 
     async def only(self) -> Message:
@@ -58,9 +60,22 @@ class Requests:
         return request
 
     async def all(self) -> AsyncIterator[Message]:
-        """Receive the requests of a stream, one by one; raises as `only`."""
-        while (request := await self._next()) is not None:
+        """Receive the requests of a stream, one by one; raises as `only`.
+
+        A stream of small requests that stays silent ends: it would keep its share of the bounds for nothing.
+        """
+        is_first = True
+        while True:
+            try:
+                request = await self._next()
+            except ServiceError as problem:
+                if problem.reason is Reason.REQUEST_TIMEOUT and not (is_first or self._has_photos):
+                    return
+                raise
+            if request is None:
+                return
             yield request
+            is_first = False
 
     def release(self) -> None:
         """Give back what the latest request holds: its bytes are used or dropped."""
@@ -69,13 +84,12 @@ class Requests:
 
     async def _next(self) -> Message | None:
         self.release()
-        budget: FairBudget = self._bounds.photos if self._has_photos else self._bounds.small
-        self._lease = await budget.take(self._address, self._bounds.largest_request)
+        self._lease = await self._budget.take(address_of(self._peer), self._largest, line=self._peer)
         try:
-            async with asyncio.timeout(self._bounds.receive_timeout_s):
+            async with asyncio.timeout(self._timeout_s):
                 received: Any = await self._context.read()
         except TimeoutError:
-            raise _too_slow(self._bounds.receive_timeout_s) from None
+            raise _too_slow(self._timeout_s) from None
         if received is grpc.aio.EOF:
             return None
         self._lease.shrink(len(received))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from clipstyler_server.observability.health import Health
@@ -41,7 +44,7 @@ class HttpPages:
                 web.get("/readyz", self._show_readiness),
             ]
         )
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+        self._runner = web.AppRunner(app, access_log=None, logger=_logger(), shutdown_timeout=1)
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, host, port).start()
@@ -67,6 +70,17 @@ class HttpPages:
     async def _show_readiness(self, _request: web.Request) -> web.Response:
         problems = self._health.problems()
         return web.json_response({"ready": not problems, "problems": problems}, status=503 if problems else 200)
+
+
+def _logger() -> logging.Logger:
+    """A logger for what goes wrong in this server; requests that are no HTTP are only answered."""
+    logger = logging.getLogger("clipstyler.pages")
+    logger.addFilter(_is_our_fault)
+    return logger
+
+
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def join_address(host: str, port: int) -> str:

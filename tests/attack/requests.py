@@ -151,13 +151,19 @@ async def malformed_calls(target: Target, tally: Tally) -> None:
         await _break_frames(target, tally, methods)
 
 
+# Answered and then followed for as long as the caller wants, whatever comes after the first message.
+_ENDLESS = {"/grpc.health.v1.Health/Watch"}
+
+
 async def _break_frames(target: Target, tally: Tally, methods: list[Method]) -> None:
     """End calls without a message, with a part of one, or with a frame that no gRPC message has."""
 
     async def send(method: Method, name: str, body: bytes) -> None:
         tally.inputs += 1
         answer = await http2.call(target.address, method.path, body, RAW_CALL_S)
-        if answer is None:
+        if answer is None and method.path in _ENDLESS:
+            tally.note("still open")
+        elif answer is None:
             tally.unanswered[f"{method.path} {name}"] += 1
         elif answer.code == grpc.StatusCode.OK.value[0]:
             tally.ok()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 
 import grpc
 import pytest
 from clipstyler_server.api.server import ENCODER_SERVICE, SERVER_SERVICE, STYLIZATION_SERVICE
+from clipstyler_server.jobs.admission import JobRequest
 from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clipstyler.v1 import stylization_service_pb2_grpc
 from clipstyler.v1.options_pb2 import StylizationOptions
 from clipstyler.v1.stylization_service_pb2 import CancelStylizationRequest, GetStylizationRequest
-from tests.service.harness import eventually, noise_photo, order, reason, refusal, request, status_of
+from tests.service.harness import eventually, noise_photo, order, photo, reason, refusal, request, status_of
 from tests.service.methods import ask_reflection, listed_methods
 from tests.service.relay import relayed
 
@@ -86,6 +88,22 @@ async def test_requests_that_stay_unfinished_leave_room_for_other_callers(serve)
     for unfinished in held:
         unfinished.cancel()
     await eventually(lambda: server.app.api.bounds.photos.used == 0)
+
+
+async def test_a_refused_photo_is_not_held_until_the_next_garbage_collection(serve, gate):
+    server = await serve(queue_capacity=0)
+    await server.create(order(f"hold={gate} x"))
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            status = await refusal(server.create(order(image=photo().ljust(2_000_000, b"\0"))))
+            assert reason(status) == "QUEUE_FULL"
+        held = [found for found in gc.get_objects() if isinstance(found, JobRequest) and len(found.image) > 1_000_000]
+        assert held == []
+    finally:
+        gc.enable()
+    gate.touch()
 
 
 async def test_unknown_fields_of_a_request_are_dropped(server):

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import re
 import time
+import traceback
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -109,14 +110,14 @@ class RpcGuard(grpc.aio.ServerInterceptor):
             yield call
             call.code = _code_set(context) or grpc.StatusCode.OK
         except ServiceError as problem:
+            _drop_locals(problem)
             await call.abort(CODES[problem.reason], problem)
         except grpc.aio.AbortError:
             call.code = _code_set(context) or grpc.StatusCode.UNKNOWN
             raise
         except (grpc.aio.InternalError, grpc.aio.UsageError):
             # The connection broke between two steps of the call: nobody is there to be answered.
-            if not context.done():
-                raise
+            raise asyncio.CancelledError from None
         except Exception:  # noqa: BLE001 - the caller receives an id, the log the exception
             logs.get_logger().exception("rpc_failed", method=method, error_id=call.request_id)
             await call.abort(grpc.StatusCode.INTERNAL, internal(call.request_id))
@@ -215,6 +216,13 @@ class _Call:
             return self.code
         is_late = self._deadline is not None and time.monotonic() >= self._deadline
         return grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
+
+
+def _drop_locals(problem: BaseException | None) -> None:
+    """Clear the variables of the frames that an error passed: they hold the photo of a request until the next `gc`."""
+    while problem:
+        traceback.clear_frames(problem.__traceback__)
+        problem = problem.__context__
 
 
 async def _refuse(_request: object, _context: object) -> Any:

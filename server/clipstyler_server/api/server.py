@@ -39,6 +39,7 @@ _PHOTO_METHODS = {
     STYLIZATION_SERVICE: ("Stylize", "CreateStylization", "UploadImage"),
     ENCODER_SERVICE: ("EncodeImage", "ClassifyImage", "EvaluateStylization"),
 }
+_WINDOW_BYTES = 64 * 1024
 _FAREWELL_S = 2.0  # for last messages to reach their readers
 
 
@@ -127,6 +128,9 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         ("grpc.keepalive_timeout_ms", 10_000),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        # What has not been asked for yet stays with its sender, apart from so much.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
         # A connection that never speaks HTTP/2 is closed.
         ("grpc.server_handshake_timeout_ms", 10_000),
     ]

@@ -31,6 +31,7 @@ _MAGIC = b"clipstyler direction 2\n"
 _DIGEST_BYTES = hashlib.sha256().digest_size
 # Besides its bytes, an entry costs its key and Python objects: counted, so that the bound is one of memory.
 _ENTRY_OVERHEAD = 512
+_SWEEPS = 16  # so many times is a store looked through until as many bytes were written as it may have
 
 
 class DirectionKey(NamedTuple):
@@ -91,6 +92,8 @@ class DirectionStore:
     ----------
     directory
         Created if missing. Several processes may share it.
+    max_bytes
+        Of all files together; above that, those that were unused longest are deleted.
 
     Attributes
     ----------
@@ -98,9 +101,12 @@ class DirectionStore:
         Files that were broken or belonged to another key; each was deleted and counts as missing.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, max_bytes: int = 64 * 2**20) -> None:
         self.directory = directory
         self.refused = 0
+        self._max_bytes = max_bytes
+        # What earlier runs have left counts from the first write on.
+        self._unswept_bytes = max_bytes
 
     def path(self, key: DirectionKey) -> Path:
         """Return where an entry is, or would be."""
@@ -112,6 +118,8 @@ class DirectionStore:
         path = self.path(key)
         with contextlib.suppress(OSError):
             guidance = _unpacked(path.read_bytes(), key)
+            with contextlib.suppress(OSError):  # of another user, or read-only
+                os.utime(path)
             if guidance is None:
                 self.refused += 1
                 path.unlink(missing_ok=True)
@@ -121,11 +129,13 @@ class DirectionStore:
     def write(self, key: DirectionKey, guidance: TextGuidance) -> None:
         """Write an entry: next to its place, synced to the disk, then renamed atomically."""
         path = self.path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        for directory in (self.directory, path.parent):  # texts of users: for the owner only
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        packed = _packed(key, guidance)
         descriptor, scratch = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                file.write(_packed(key, guidance))
+                file.write(packed)
                 file.flush()
                 os.fsync(file.fileno())
             Path(scratch).replace(path)
@@ -133,6 +143,24 @@ class DirectionStore:
             with contextlib.suppress(FileNotFoundError):
                 Path(scratch).unlink()
             raise
+        self._unswept_bytes += len(packed)
+        if self._unswept_bytes >= self._max_bytes // _SWEEPS:
+            self._unswept_bytes = 0
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Delete the files that were unused longest, until there is room for some more."""
+        found = []
+        for path in self.directory.glob("*/*.direction"):
+            with contextlib.suppress(OSError):  # another process was faster
+                state = path.stat()
+                found.append((state.st_mtime, state.st_size, path))
+        excess = sum(size for _, size, _ in found) - self._max_bytes + self._max_bytes // _SWEEPS
+        for _, size, path in sorted(found):
+            if excess <= 0:
+                return
+            path.unlink(missing_ok=True)
+            excess -= size
 
 
 class DirectionCache:

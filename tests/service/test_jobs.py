@@ -19,7 +19,7 @@ NOBODY = "stylizations/00000000-0000-4000-8000-000000000000"
 
 
 async def test_a_job_outlives_the_call_that_created_it(server):
-    asked = order()
+    asked = order("step=0.1 a look")
     created = await server.create(asked)
     assert created.name.startswith("stylizations/")
     assert created.state in {Stylization.STATE_QUEUED, Stylization.STATE_RUNNING, Stylization.STATE_SUCCEEDED}

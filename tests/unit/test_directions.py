@@ -271,3 +271,18 @@ def test_the_key_names_what_computes() -> None:
     assert torch.__version__ in encoders.runtime
     assert f"{threads} threads" in encoders.runtime.split("/")
     assert f"numpy {np.__version__}" in encoders.runtime.split("/")
+
+
+def test_the_store_is_bounded_and_forgets_what_was_unused_longest(tmp_path: Path) -> None:
+    store = DirectionStore(tmp_path, max_bytes=20_000)
+    kept = key("kept")
+    store.write(kept, vector())
+    for number in range(200):
+        store.write(key(f"style {number}"), vector(number))
+        os.utime(store.path(key(f"style {number}")), (number, number))
+        assert store.read(kept) is not None
+    sizes = [path.stat().st_size for path in tmp_path.rglob("*.direction")]
+    assert sum(sizes) <= 20_000
+    assert len(sizes) > 20
+    assert store.read(key("style 0")) is None
+    assert store.read(key("style 199")) is not None

@@ -127,7 +127,7 @@ class ScriptedServer(
     ended: threading.Event = field(default_factory=threading.Event)
     worker_state: int = server_service_pb2.ServerInfo.Worker.STATE_IDLE
 
-    def Stylize(  # noqa: N802 - gRPC's name
+    def Stylize(
         self, request: stylization_service_pb2.StylizeRequest, context: grpc.ServicerContext
     ) -> Iterator[stylization_service_pb2.StylizeResponse]:
         self.requests.append(request)
@@ -136,7 +136,7 @@ class ScriptedServer(
             event.stylization, event.sequence = NAME, sequence
             yield stylization_service_pb2.StylizeResponse(event=event)
 
-    def GetServerInfo(  # noqa: N802 - gRPC's name
+    def GetServerInfo(
         self, _request: server_service_pb2.GetServerInfoRequest, _context: grpc.ServicerContext
     ) -> server_service_pb2.GetServerInfoResponse:
         info = server_service_pb2.ServerInfo

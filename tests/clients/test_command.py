@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,19 +16,6 @@ from typer.testing import CliRunner, Result
 
 from clipstyler.config import PRESETS
 from tests.clients.scripted_server import ScriptedServer, invalid_steps, picture, queue_full, serving
-
-
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with serving() as running:
-        yield running
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    path = tmp_path / "photo.png"
-    path.write_bytes(picture("gray", (120, 80)))
-    return path
 
 
 def call(*arguments: object) -> Result:

@@ -26,20 +26,20 @@ QUALITY = MEASURED | {"ssim": 0.75, "seed": 7, "protocol": 1}
 
 
 class Scripted(EncoderServiceServicer):
-    def EncodeText(self, request, context):  # noqa: N802
+    def EncodeText(self, request, context):
         rows = [pb2.Embedding(values=[1, len(text)]) for text in request.texts]
         return pb2.EncodeTextResponse(embeddings=rows, encoder=INFO)
 
-    def EncodeImage(self, request, context):  # noqa: N802
+    def EncodeImage(self, request, context):
         rows = [pb2.Embedding(values=[1, len(image)]) for image in request.images]
         return pb2.EncodeImageResponse(embeddings=rows, encoder=INFO)
 
-    def GetTextDirection(self, request, context):  # noqa: N802
+    def GetTextDirection(self, request, context):
         source = request.source_text if request.HasField("source_text") else "default"
         values = [len(request.style_text), len(source)]
         return pb2.GetTextDirectionResponse(direction=pb2.Embedding(values=values), templates="plain@0", encoder=INFO)
 
-    def ClassifyImage(self, request, context):  # noqa: N802
+    def ClassifyImage(self, request, context):
         if "" in request.labels:
             violation = error_details_pb2.BadRequest.FieldViolation(field="labels[1]", description="is empty")
             packed = any_pb2.Any()
@@ -49,7 +49,7 @@ class Scripted(EncoderServiceServicer):
         found = [pb2.ClassifyImageResponse.Prediction(label=label, probability=0.5) for label in request.labels]
         return pb2.ClassifyImageResponse(predictions=found, encoder=INFO)
 
-    def EvaluateStylization(self, request, context):  # noqa: N802
+    def EvaluateStylization(self, request, context):
         values = QUALITY | {"seed": request.seed}
         return pb2.EvaluateStylizationResponse(quality=stylization_pb2.QualityReport(**values), encoder=INFO)
 

@@ -18,19 +18,6 @@ from clipstyler.encoders import registry
 from tests.clients.scripted_server import Event, ScriptedServer, ordinary, picture, serving
 
 
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with serving() as running:
-        yield running
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    path = tmp_path / "photo.png"
-    path.write_bytes(picture("gray", (120, 80)))
-    return path
-
-
 def call(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 

@@ -17,23 +17,10 @@ from clipstyler_client import AsyncClient, Client, OptionError
 from clipstyler_client._channel import channel_options
 from typer.testing import CliRunner, Result
 
-from tests.clients.scripted_server import ScriptedServer, picture, serving
+from tests.clients.scripted_server import ScriptedServer, picture
 
 COMMAND = [sys.executable, "-m", "clipstyler_cli.entry"]
 HELP = ["stylize", "--help"]
-
-
-@pytest.fixture
-def server() -> Iterator[ScriptedServer]:
-    with serving() as running:
-        yield running
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    path = tmp_path / "photo.png"
-    path.write_bytes(picture())
-    return path
 
 
 def call(*arguments: object) -> Result:

@@ -8,15 +8,16 @@ import time
 
 import grpc
 import pytest
+from clipstyler_server.api import stylization_service
+from clipstyler_server.api.codec.requests import read_job
 from clipstyler_server.api.server import ENCODER_SERVICE, SERVER_SERVICE, STYLIZATION_SERVICE
 from clipstyler_server.jobs.admission import JobRequest
 from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clipstyler.v1 import stylization_service_pb2_grpc
-from clipstyler.v1.options_pb2 import StylizationOptions
 from clipstyler.v1.stylization_service_pb2 import CancelStylizationRequest, GetStylizationRequest
-from tests.service.harness import eventually, noise_photo, order, photo, reason, refusal, request, status_of
+from tests.service.harness import collect, eventually, noise_photo, order, photo, reason, refusal, request, status_of
 from tests.service.methods import ask_reflection, listed_methods
 from tests.service.relay import relayed
 
@@ -106,7 +107,14 @@ async def test_a_refused_photo_is_not_held_until_the_next_garbage_collection(ser
     gate.touch()
 
 
-async def test_unknown_fields_of_a_request_are_dropped(server):
+async def test_unknown_fields_of_a_request_are_dropped(server, monkeypatch):
+    sizes = []
+
+    def read(received):
+        sizes.append(received.ByteSize())
+        return read_job(received)
+
+    monkeypatch.setattr(stylization_service, "read_job", read)
     asked = order("with unknown fields")
     unknown = descriptor_pb2.UninterpretedOption(string_value=b"x" * 100_000).SerializeToString()
     call = server.channel.unary_unary(
@@ -114,6 +122,7 @@ async def test_unknown_fields_of_a_request_are_dropped(server):
         response_deserializer=lambda data: data,
     )
     answer = await call(asked.SerializeToString() + unknown)
+    assert sizes == [asked.ByteSize()]
     assert len(answer) < 5_000
     (stored,) = server.app.storage.database.newest(1)
     assert len(repr(stored)) < 5_000
@@ -159,15 +168,21 @@ async def test_too_many_calls_of_one_caller_are_refused_while_others_are_served(
     await server.stub.CancelStylization(CancelStylizationRequest(name=created.name))
 
 
-async def test_an_unread_response_is_given_up_in_time(serve):
+async def test_a_call_that_is_not_read_in_time_ends_and_counts_until_its_caller_reads_or_leaves(serve):
     server = await serve(write_timeout_s=0.3)
-    large = StylizationOptions(size=1024, steps=1, patches=1)
-    asked = request(image=noise_photo(1024, 1024), options=large)
-    call = server.stub.Stylize(asked, timeout=60)
-    await call.read()
+    calls = [server.stub.Stylize(request(f"side=1500 {number}"), timeout=60) for number in range(2)]
+    reading, unread = (aiter(call) for call in calls)
+    for responses in (reading, unread):
+        await anext(responses)
+    await eventually(lambda: server.app.api.bounds.outgoing.used > 0)
+    await asyncio.sleep(0.5)
+    assert server.app.api.bounds.outgoing.used > 0
+    outcome = await collect(reading)
+    assert reason(outcome.status) == "SLOW_READER"
+    assert "result" not in outcome.kinds()
+    calls[1].cancel()
     await eventually(lambda: server.app.api.bounds.calls.by_method.total() == 0)
     assert server.app.api.bounds.outgoing.used == 0
-    call.cancel()
 
 
 @pytest.mark.parametrize("version", ["v1", "v1alpha"])

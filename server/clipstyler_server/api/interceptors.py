@@ -175,10 +175,8 @@ class _Call:
     async def send(self, response: Message) -> None:
         """Send one response of a stream, once its bytes fit, to a reader that takes it in time.
 
-        Raises
-        ------
-        ServiceError
-            SLOW_READER.
+        The call of a slow reader ends with SLOW_READER, which is behind the unread response: both stay, and count,
+        until the caller reads again or leaves.
         """
         await self.show_id()
         if not self._is_stream:
@@ -191,15 +189,13 @@ class _Call:
             await self._write(response)
 
     async def _write(self, response: Message) -> None:
+        limit_s = self._bounds.write_timeout_s
         try:
-            async with asyncio.timeout(self._bounds.write_timeout_s):
+            async with asyncio.timeout(limit_s):
                 await self._context.write(response)
         except TimeoutError:
-            raise error(
-                Reason.SLOW_READER,
-                "the caller did not read for {limit_s} s: call again",
-                limit_s=self._bounds.write_timeout_s,
-            ) from None
+            slow = error(Reason.SLOW_READER, "the caller did not read for {limit_s} s: call again", limit_s=limit_s)
+            await self.abort(CODES[slow.reason], slow)
 
     async def abort(self, code: grpc.StatusCode, problem: ServiceError) -> None:
         """End the call with an error and its request id, unless the caller has left."""

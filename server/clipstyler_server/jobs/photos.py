@@ -51,10 +51,11 @@ async def stored_photo(storage: Storage, digest: str, field: str) -> Photo:
     ServiceError
         INVALID_FIELD naming the field: it is not stored here. STORAGE_UNAVAILABLE.
     """
-    path = await storage.read(storage.blobs.find, digest)
-    if path is None:
+    found = await storage.read(storage.blobs.find, digest)
+    if found is None:
         raise gone(field)
-    return Photo(path, path.stat().st_size, digest)
+    path, size = found
+    return Photo(path, size, digest)
 
 
 def gone(field: str) -> ServiceError:

@@ -83,29 +83,22 @@ class BlobStore:
             return False
         return True
 
-    def get(self, digest: str) -> bytes | None:
-        """Read an image; None if there is none."""
-        try:
-            return self._path(digest).read_bytes() if _DIGEST.fullmatch(digest) else None
-        except FileNotFoundError:
-            return None
-
     def read(self, digest: str, offset: int, size: int) -> bytes | None:
         """Read so many bytes of an image from an offset on, fewer at its end; None if there is no such image."""
-        path = self.find(digest)
-        if path is None:
-            return None
         try:
-            with path.open("rb") as file:
+            with self._path(digest).open("rb") as file:
                 file.seek(offset)
                 return file.read(size)
         except FileNotFoundError:
             return None
 
-    def find(self, digest: str) -> Path | None:
-        """Return the file of an image; None if there is none."""
+    def find(self, digest: str) -> tuple[Path, int] | None:
+        """Return the file of an image and its size in bytes; None if there is none."""
         path = self._path(digest)
-        return path if _DIGEST.fullmatch(digest) and path.is_file() else None
+        try:
+            return (path, path.stat().st_size) if _DIGEST.fullmatch(digest) else None
+        except FileNotFoundError:
+            return None
 
     def remove(self, digest: str) -> None:
         """Delete an image if it exists."""

@@ -170,17 +170,22 @@ async def test_too_many_calls_of_one_caller_are_refused_while_others_are_served(
 
 async def test_a_call_that_is_not_read_in_time_ends_and_counts_until_its_caller_reads_or_leaves(serve):
     server = await serve(write_timeout_s=0.3)
-    calls = [server.stub.Stylize(request(f"side=1500 {number}"), timeout=60) for number in range(2)]
+    # A reader that takes in no more than it asks for, however fast the connection is.
+    channel = grpc.aio.insecure_channel(server.app.grpc_address, [("grpc.http2.bdp_probe", 0)])
+    stub = stylization_service_pb2_grpc.StylizationServiceStub(channel)
+    calls = [stub.Stylize(request(f"side=1500 {number}"), timeout=60) for number in range(2)]
     reading, unread = (aiter(call) for call in calls)
     for responses in (reading, unread):
         await anext(responses)
-    await eventually(lambda: server.app.api.bounds.outgoing.used > 0)
-    await asyncio.sleep(0.5)
+    # Both results wait for their readers, longer than that is allowed.
+    await eventually(lambda: server.metric("stylization_duration_seconds_count", outcome="succeeded") == 2)
+    await asyncio.sleep(0.8)
     assert server.app.api.bounds.outgoing.used > 0
     outcome = await collect(reading)
     assert reason(outcome.status) == "SLOW_READER"
     assert "result" not in outcome.kinds()
     calls[1].cancel()
+    await channel.close()
     await eventually(lambda: server.app.api.bounds.calls.by_method.total() == 0)
     assert server.app.api.bounds.outgoing.used == 0
 

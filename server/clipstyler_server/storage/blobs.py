@@ -85,6 +85,8 @@ class BlobStore:
 
     def read(self, digest: str, offset: int, size: int) -> bytes | None:
         """Read so many bytes of an image from an offset on, fewer at its end; None if there is no such image."""
+        if not _DIGEST.fullmatch(digest):
+            return None
         try:
             with self._path(digest).open("rb") as file:
                 file.seek(offset)

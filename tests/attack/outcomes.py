@@ -38,6 +38,8 @@ EXCUSES = (
     Excuse(grpc.StatusCode.RESOURCE_EXHAUSTED, "message larger than max", "message over the size limit"),
     Excuse(grpc.StatusCode.RESOURCE_EXHAUSTED, "metadata size exceeds", "metadata over the size limit"),
     Excuse(grpc.StatusCode.RESOURCE_EXHAUSTED, "^$", "metadata over the size limit in all"),
+    # The attacker's gRPC sets this itself if it still sends while the server's status arrives, and loses the status.
+    Excuse(grpc.StatusCode.INTERNAL, "^Internal error from Core$", "status lost by the attacker's gRPC"),
     # A crash of the server also looks like this: that the server lives is checked apart.
     Excuse(grpc.StatusCode.UNAVAILABLE, "failed to connect", "no connection"),
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import AsyncIterator, Iterable
 from typing import NamedTuple
 
 import grpc
@@ -22,7 +23,7 @@ class Method(NamedTuple):
         """Call it: `request` is bytes, or an iterator of bytes (also for a method that takes one request)."""
         streams = self.takes_stream or not isinstance(request, bytes)
         kind = f"{'stream' if streams else 'unary'}_{'stream' if self.gives_stream else 'unary'}"
-        sent = iter([request]) if self.takes_stream and isinstance(request, bytes) else request
+        sent = _kept_open(request) if self.takes_stream and isinstance(request, bytes) else request
         return getattr(channel, kind)(self.path)(sent, **options)
 
     async def outcome(self, channel: grpc.aio.Channel, request: object, **options: object) -> grpc.aio.Call:
@@ -37,6 +38,12 @@ class Method(NamedTuple):
         except grpc.aio.AioRpcError:
             pass
         return call
+
+
+async def _kept_open(request: bytes) -> AsyncIterator[bytes]:
+    """A stream with one request, which does not end: a client that ends it while it is refused may lose the status."""
+    yield request
+    await asyncio.Event().wait()
 
 
 async def ask_reflection(channel: grpc.aio.Channel, version: str, **question: object) -> pb.ServerReflectionResponse:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from clipstyler_server.settings import MAX_MESSAGE_BYTES, Settings
 from clipstyler_server.sharing import CallCounts, FairBudget
 
@@ -34,6 +36,8 @@ class CallBounds:
         Bytes of decoded images of EncoderService.
     outgoing
         Bytes of large responses that wait for their reader.
+    large_turns
+        Held while a large request is parsed: one after the other, however many have arrived.
     largest_request
         Bytes of the largest request.
     photo_timeout_s, small_timeout_s, write_timeout_s
@@ -51,6 +55,7 @@ class CallBounds:
         self.small = FairBudget(_SMALL_AT_ONCE * self.largest_request, share, self.largest_request)
         self.pictures = FairBudget(_PICTURES_AT_ONCE * PICTURE_BYTES, share, 2 * PICTURE_BYTES)
         self.outgoing = FairBudget(settings.max_outgoing_bytes, share, MAX_MESSAGE_BYTES)
+        self.large_turns = asyncio.Lock()
 
     def open_calls(self) -> dict[str, float]:
         """Return the number of open calls by method."""

@@ -44,6 +44,7 @@ class Requests:
         self._largest = bounds.largest_request
         self._budget: FairBudget = bounds.photos if has_photos else bounds.small
         self._timeout_s = bounds.photo_timeout_s if has_photos else bounds.small_timeout_s
+        self._turns = bounds.large_turns
         self._lease: Lease | None = None
 
     async def only(self) -> Message:
@@ -93,7 +94,15 @@ class Requests:
         if received is grpc.aio.EOF:
             return None
         self._lease.shrink(len(received))
-        return self._decoded(received)
+        if len(received) <= SMALL_REQUEST_BYTES:
+            return self._decoded(received)
+        # To parse a large request copies it. The event loop comes round before, after, and between two of them.
+        async with self._turns:
+            await asyncio.sleep(0)
+            request = self._decoded(received)
+            del received
+            await asyncio.sleep(0)
+        return request
 
     def _decoded(self, received: bytes) -> Message:
         if not self._has_photos and len(received) > SMALL_REQUEST_BYTES:

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 from clipstyler_server.api.bounds import SMALL_REQUEST_BYTES, CallBounds
 from clipstyler_server.api.receiving import Requests
-from clipstyler_server.settings import Settings
 
 from clipstyler.v1.stylization_service_pb2 import CreateStylizationRequest
+from tests.service.harness import settings
 
 CALLERS = 4
 
@@ -33,7 +33,7 @@ async def test_the_event_loop_comes_round_between_large_requests_that_arrive_tog
     async def read() -> bytes:
         return b"x" * (SMALL_REQUEST_BYTES + 1)
 
-    bounds = CallBounds(Settings(data_dir=tmp_path))
+    bounds = CallBounds(settings(data_dir=tmp_path))
     calls = [
         Requests(SimpleNamespace(read=read), parse, bounds, f"ipv4:10.0.0.{number}:1", has_photos=True)
         for number in range(CALLERS)

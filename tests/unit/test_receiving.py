@@ -33,7 +33,7 @@ async def test_the_event_loop_comes_round_between_large_requests_that_arrive_tog
     async def read() -> bytes:
         return b"x" * (SMALL_REQUEST_BYTES + 1)
 
-    bounds = CallBounds(settings(data_dir=tmp_path))
+    bounds = CallBounds(settings(data_dir=str(tmp_path)))
     calls = [
         Requests(SimpleNamespace(read=read), parse, bounds, f"ipv4:10.0.0.{number}:1", has_photos=True)
         for number in range(CALLERS)

@@ -11,7 +11,17 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clipstyler.v1 import server_service_pb2
 from tests.service import scripted
-from tests.service.harness import details, eventually, reason, request, same_error, settings
+from tests.service.harness import (
+    details,
+    eventually,
+    order,
+    photo,
+    reason,
+    refusal,
+    request,
+    same_error,
+    settings,
+)
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -105,6 +115,28 @@ async def test_an_unexpected_exception_in_the_front_is_internal_and_logged_under
     assert "secret" not in str(failed.status)
     (line,) = [line for line in log if line["event"] == "rpc_failed"]
     assert line["error_id"] == details(failed.status, error_details_pb2.ErrorInfo).metadata["error_id"]
+
+
+async def test_a_worker_that_lacks_something_at_its_first_start_is_started_again(serve, log, tmp_path):
+    server = await serve(scripted.make_after_two_lacks, cache_dir=tmp_path)
+    assert (await server.stylize(request())).status is None
+    lost = [line["problem"] for line in log if line["event"] == "worker_lost"]
+    assert lost == ["could not start: the encoders cannot be read"] * 2
+    assert server.app.optimizer.restarts == 2
+
+
+async def test_a_decoder_without_a_free_descriptor_does_not_blame_the_photo(serve):
+    server = await serve()
+    upload = await server.upload(photo())
+    for decoder in server.app.decoder.processes:
+        psutil.Process(decoder.pid).rlimit(psutil.RLIMIT_NOFILE, (1, 1000))
+    status = await refusal(server.create(order(upload=upload)))
+    assert reason(status) == "WORKER_NOT_READY"
+    assert "Too many open files" in status.message
+    for decoder in server.app.decoder.processes:
+        psutil.Process(decoder.pid).rlimit(psutil.RLIMIT_NOFILE, (1000, 1000))
+    await server.create(order(upload=upload))
+    assert [decoder.restarts for decoder in server.app.decoder.processes] == [0, 0]
 
 
 async def test_encoders_that_cannot_be_loaded_end_the_start_with_their_name():

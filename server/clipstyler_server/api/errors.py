@@ -70,7 +70,8 @@ def status(details: ErrorDetails) -> status_pb2.Status:
 def trailer_bytes(message: status_pb2.Status) -> int:
     """Return the bytes of a status in trailers: its text percent-encoded, and all of it in base64."""
     text = sum(1 if 0x20 <= byte <= 0x7E and byte != ord("%") else 3 for byte in message.message.encode())
-    return text + 4 * -(-message.ByteSize() // 3)
+    size: int = message.ByteSize()
+    return text + 4 * -(-size // 3)
 
 
 def _status(details: ErrorDetails, description_bytes: int, most_violations: int) -> status_pb2.Status:

@@ -118,7 +118,7 @@ async def test_an_unexpected_exception_in_the_front_is_internal_and_logged_under
 
 
 async def test_a_worker_that_lacks_something_at_its_first_start_is_started_again(serve, log, tmp_path):
-    server = await serve(scripted.make_after_two_lacks, cache_dir=tmp_path)
+    server = await serve(scripted.make_after_two_lacks, cache_dir=str(tmp_path))
     assert (await server.stylize(request())).status is None
     lost = [line["problem"] for line in log if line["event"] == "worker_lost"]
     assert lost == ["could not start: the encoders cannot be read"] * 2

@@ -21,14 +21,18 @@ from tests.attack.outcomes import Tally
 from tests.attack.requests import malformed_calls, mutated_requests, silent_calls
 from tests.attack.starvation import KINDS, descriptors, disk, kill_and_freeze, memory
 from tests.attack.streams import (
+    everything_held,
     half_open_connections,
     idle_watches,
+    silent_reflection,
     slow_readers,
     unfinished_uploads,
     unread_downloads,
 )
 
-HELD = [unfinished_uploads, unread_downloads, idle_watches, slow_readers, half_open_connections]
+HELD = [unfinished_uploads, unread_downloads, idle_watches, silent_reflection, slow_readers, half_open_connections]
+# Seconds by which the bystander's jobs may start later while calls are held: half of this machine is the attacker's.
+HELD_DELAY_S = 0.5
 FLOODS = [connections, large_jobs_on_a_full_queue, ever_new_names, one_shots]
 pytestmark = [pytest.mark.timeout(1500), pytest.mark.asyncio(loop_scope="module")]
 
@@ -93,6 +97,17 @@ async def test_held_streams(jobs, rows, attack):
     if is_long():
         before, after = figures.front_bytes
         assert after <= SETTLED * before
+
+
+async def test_a_small_job_starts_as_if_no_call_were_held(jobs, rows):
+    figures = await withstand(jobs, rows, everything_held, settle_s=jobs.scale(5, 60))
+    assert figures.tally.inputs == jobs.scale(40 + 40 + 200, 200 + 200 + 2000)
+    alone, beside = figures.tally.notes["jobs alone"], figures.watched["bystander"]["job_started"]
+    assert (alone["failures"], beside["failures"]) == ({}, {})
+    assert beside["count"] > 0
+    assert beside["median_s"] <= alone["median_s"] + HELD_DELAY_S
+    before, after = figures.front_bytes
+    assert after <= SETTLED * before
 
 
 @pytest.mark.parametrize("attack", FLOODS, ids=lambda one: one.__name__)

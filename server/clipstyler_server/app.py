@@ -122,6 +122,11 @@ class App:
             "kind",
             self.api.bounds.in_flight,
         )
+        self.metrics.watch(
+            "evaluations_in_flight",
+            "Texts and images of EncoderService that the evaluator has.",
+            lambda: self.api.bounds.evaluations.used,
+        )
         self.metrics.watch_each("resident_bytes", "Resident memory, by process.", "process", self._resident_bytes)
 
     def _engine(self) -> Engine:

@@ -19,6 +19,7 @@ import pytest_asyncio
 
 from benchmarks.figures import write
 from tests.attack.measure import Figures, Target, is_long, wait_for_evaluator, watching
+from tests.attack.memory_bounds import loaded_bytes, most_bytes
 from tests.attack.report import show
 from tests.attack.starvation import small_disk
 from tests.service.process import launching
@@ -82,7 +83,7 @@ async def attackable(request: pytest.FixtureRequest, tmp_path_factory) -> AsyncI
                 await wait_for_evaluator(server)
             watcher = await stack.enter_async_context(watching(server, record))
             channel = await stack.enter_async_context(grpc.aio.insecure_channel(server.line("server_ready")["grpc"]))
-            return Target(server, channel, record, watcher, seed, raw_lines)
+            return Target(server, channel, record, watcher, seed, raw_lines, most_bytes(loaded_bytes(record)))
 
         yield attackable
 

@@ -89,6 +89,8 @@ class Target:
         Of all attacks; each draws from a generator of its own.
     raw_lines
         What the server wrote to stderr besides log lines.
+    most_bytes
+        Bounds of the processes' memory, by name.
     """
 
     server: ServerProcess
@@ -97,6 +99,7 @@ class Target:
     watcher: Watcher
     seed: int
     raw_lines: list[str]
+    most_bytes: Mapping[str, int]
 
     @property
     def address(self) -> str:

@@ -19,8 +19,16 @@ def children(record: Path) -> list[tuple[str, int]]:
     return [(name.removeprefix("clipstyler-"), int(pid)) for name, pid in lines]
 
 
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory of a process; 0 if it has ended."""
+    try:
+        return psutil.Process(pid).memory_info().rss
+    except psutil.NoSuchProcess:
+        return 0
+
+
 class ProcessSampler:
-    """Keeps the peaks of each process.
+    """Keeps the peaks of each process; of several with the same name, that of the largest.
 
     Parameters
     ----------
@@ -33,7 +41,7 @@ class ProcessSampler:
     def __init__(self, front_pid: int, record: Path) -> None:
         self._front = psutil.Process(front_pid)
         self._record = record
-        self._processes: dict[int, psutil.Process] = {front_pid: self._front}
+        self._ended: set[int] = set()
         self.restart()
 
     def restart(self) -> None:
@@ -57,7 +65,10 @@ class ProcessSampler:
             await asyncio.sleep(_SAMPLE_S)
 
     def _sample(self) -> None:
-        for name, pid in [(FRONT, self._front.pid), *dict(children(self._record)).items()]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process = self._processes.setdefault(pid, psutil.Process(pid))
-                self._peaks[name] = max(self._peaks.get(name, 0), process.memory_info().rss)
+        for name, pid in [(FRONT, self._front.pid), *children(self._record)]:
+            if pid in self._ended:
+                continue
+            if size := resident_bytes(pid):
+                self._peaks[name] = max(self._peaks.get(name, 0), size)
+            else:
+                self._ended.add(pid)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -38,9 +39,16 @@ async def channels(target: Target) -> AsyncIterator[list[grpc.aio.Channel]]:
 
 
 async def hold_all(
-    tally: Tally, method: str, opening: Iterator[Callable[[], Awaitable[grpc.aio.Call]]], hold_s: float
+    target: Target,
+    tally: Tally,
+    method: str,
+    opening: Iterator[Callable[[], Awaitable[grpc.aio.Call]]],
+    together: asyncio.Barrier | None = None,
 ) -> None:
-    """Open calls, hold them all for some seconds, cancel them; what the server ended before is counted."""
+    """Open calls, hold them all for some seconds, cancel them; what the server ended before is counted.
+
+    They are held from when those of all tasks at a barrier are open.
+    """
     gate, calls = asyncio.Semaphore(_OPENED_AT_ONCE), []
 
     async def open_one(make: Callable[[], Awaitable[grpc.aio.Call]]) -> None:
@@ -50,7 +58,9 @@ async def hold_all(
 
     try:
         await asyncio.gather(*map(open_one, opening))
-        await asyncio.sleep(hold_s)
+        if together:
+            await together.wait()
+        await asyncio.sleep(target.scale(1.0, 10))
     finally:
         for call in calls:
             await _let_go(tally, method, call)
@@ -63,55 +73,74 @@ async def _let_go(tally: Tally, method: str, call: grpc.aio.Call) -> None:
         tally.ended(method, await call.code(), await call.details() or "", await call.trailing_metadata())
 
 
-def hold_s(target: Target) -> float:
-    """Return for how long calls are held."""
-    return target.scale(1.0, 10)
+async def _go_as_far_as_possible(target: Target, steps: Coroutine[Any, Any, object]) -> None:
+    """Give a call some time to send or read what it can, and leave it as it is: a step that is cancelled ends it."""
+
+    async def go() -> None:
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, asyncio.CancelledError):
+            await steps
+
+    await asyncio.wait({asyncio.create_task(go())}, timeout=target.scale(0.5, 3.0))
 
 
-async def unfinished_uploads(target: Target, tally: Tally) -> None:
+async def unfinished_uploads(target: Target, tally: Tally, together: asyncio.Barrier | None = None) -> None:
     """Announce 16 MiB, send most of it, and stop."""
     image = noise_photo(64, 64).ljust(target.scale(_MIB, 15 * _MIB), b"\0")
 
     async def begin(channel: grpc.aio.Channel) -> grpc.aio.Call:
         call = StylizationServiceStub(channel).UploadImage()
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError, TimeoutError):
-            async with asyncio.timeout(hold_s(target)):
-                for part in upload_parts(image, 16 * _MIB):
-                    await call.write(part)
+
+        async def send() -> None:
+            for part in upload_parts(image, 16 * _MIB):
+                await call.write(part)
+
+        await _go_as_far_as_possible(target, send())
         return call
 
     async with channels(target) as opened:
-        count = target.scale(20, 200)
-        opening = (lambda n=n: begin(opened[n % CHANNELS]) for n in range(count))
-        await hold_all(tally, "UploadImage", opening, hold_s(target))
+        opening = (lambda n=n: begin(opened[n % CHANNELS]) for n in range(target.scale(40, 200)))
+        await hold_all(target, tally, "UploadImage", opening, together)
 
 
-async def unread_downloads(target: Target, tally: Tally) -> None:
-    """Ask for a large image and read the first message only."""
-    job = await target.server.create(order("side=1800 a large result"))
-    await target.server.watch(job.name)
-    asked = GetStylizationImageRequest(name=job.name, kind=Stylization.IMAGE_KIND_RESULT)
+async def unread_downloads(
+    target: Target, tally: Tally, together: asyncio.Barrier | None = None, name: str = ""
+) -> None:
+    """Ask for the large image of a job, by default of a new one, and read the first message only."""
+    asked = GetStylizationImageRequest(name=name or await _large_result(target), kind=Stylization.IMAGE_KIND_RESULT)
 
     async def begin(channel: grpc.aio.Channel) -> grpc.aio.Call:
         call = StylizationServiceStub(channel).GetStylizationImage(asked)
-        with contextlib.suppress(grpc.aio.AioRpcError, TimeoutError):
-            await asyncio.wait_for(call.read(), hold_s(target))
+        await _go_as_far_as_possible(target, call.read())
         return call
 
     async with channels(target) as opened:
-        count = target.scale(20, 200)
-        opening = (lambda n=n: begin(opened[n % CHANNELS]) for n in range(count))
-        await hold_all(tally, "GetStylizationImage", opening, hold_s(target))
+        opening = (lambda n=n: begin(opened[n % CHANNELS]) for n in range(target.scale(40, 200)))
+        await hold_all(target, tally, "GetStylizationImage", opening, together)
 
 
-async def idle_watches(target: Target, tally: Tally) -> None:
-    """Watch what does not change: health, and reflection that is asked one thing."""
+async def _large_result(target: Target) -> str:
+    """Run a job with a large result; returns its name."""
+    job = await target.server.create(order("side=1800 a large result"))
+    await target.server.watch(job.name)
+    return job.name
 
-    async def watch_health(channel: grpc.aio.Channel) -> grpc.aio.Call:
+
+async def idle_watches(target: Target, tally: Tally, together: asyncio.Barrier | None = None) -> None:
+    """Watch health, which does not change."""
+
+    async def watch(channel: grpc.aio.Channel) -> grpc.aio.Call:
         call = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         with contextlib.suppress(grpc.aio.AioRpcError):
             await call.read()
         return call
+
+    async with channels(target) as opened:
+        opening = (lambda n=n: watch(opened[n % CHANNELS]) for n in range(target.scale(200, 2000)))
+        await hold_all(target, tally, "Watch", opening, together)
+
+
+async def silent_reflection(target: Target, tally: Tally) -> None:
+    """Ask reflection one thing and fall silent: the server ends such streams after some seconds."""
 
     async def reflect(channel: grpc.aio.Channel) -> grpc.aio.Call:
         call = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
@@ -121,9 +150,22 @@ async def idle_watches(target: Target, tally: Tally) -> None:
         return call
 
     async with channels(target) as opened:
-        count = target.scale(100, 2000)
-        opening = (lambda n=n: (reflect if n % 4 == 0 else watch_health)(opened[n % CHANNELS]) for n in range(count))
-        await hold_all(tally, "Watch", opening, hold_s(target))
+        opening = (lambda n=n: reflect(opened[n % CHANNELS]) for n in range(target.scale(4, 40)))
+        await hold_all(target, tally, "ServerReflectionInfo", opening)
+
+
+async def everything_held(target: Target, tally: Tally) -> None:
+    """Hold uploads, downloads and watches, all at once, after a while in which the bystander's jobs are alone."""
+    name = await _large_result(target)
+    await target.watcher.restart()
+    await asyncio.sleep(target.scale(2.0, 20))
+    tally.notes["jobs alone"] = (await target.watcher.look())["bystander"]["job_started"]
+    await target.watcher.restart()
+    together = asyncio.Barrier(3)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(unfinished_uploads(target, tally, together))
+        group.create_task(unread_downloads(target, tally, together, name))
+        group.create_task(idle_watches(target, tally, together))
 
 
 async def slow_readers(target: Target, tally: Tally) -> None:
@@ -162,7 +204,7 @@ async def half_open_connections(target: Target, tally: Tally) -> None:
                 continue
             writers.append(writer)
             writer.write(beginnings[number // 2 % len(beginnings)])
-        await asyncio.sleep(hold_s(target))
+        await asyncio.sleep(target.scale(1.0, 10))
     finally:
         for writer in writers:
             writer.close()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
+import itertools
 import random
 import shutil
 import struct
@@ -27,7 +29,7 @@ from clipstyler.v1.event_pb2 import StylizationEvent
 from clipstyler.v1.image_pb2 import ImageMetadata
 from clipstyler.v1.options_pb2 import StylizationOptions
 from clipstyler.v1.stylization_pb2 import Stylization, StylizationSpec
-from clipstyler.v1.stylization_service_pb2 import CreateStylizationRequest, StylizeRequest
+from clipstyler.v1.stylization_service_pb2 import CreateStylizationRequest, StylizeRequest, UploadImageRequest
 
 PATIENCE_S = 30.0
 
@@ -146,6 +148,13 @@ class Caller:
     async def create(self, asked: CreateStylizationRequest, client: str | None = None) -> Stylization:
         metadata = [("x-clipstyler-client", client)] if client else None
         return (await self.stub.CreateStylization(asked, metadata=metadata, timeout=PATIENCE_S)).stylization
+
+    async def upload(self, data: bytes) -> str:
+        """Upload a photo; returns its name."""
+        header = UploadImageRequest.Header(size_bytes=len(data), sha256=hashlib.sha256(data).digest())
+        parts = (UploadImageRequest(data=data[start : start + 500_000]) for start in range(0, len(data), 500_000))
+        requests = itertools.chain([UploadImageRequest(header=header)], parts)
+        return (await self.stub.UploadImage(requests, timeout=PATIENCE_S)).upload
 
     async def get(self, name: str) -> Stylization:
         return (await self.stub.GetStylization(pb.GetStylizationRequest(name=name))).stylization

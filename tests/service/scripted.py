@@ -16,6 +16,7 @@ times=PATH   append the monotonic time of every step begun, in seconds
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 import zlib
@@ -119,6 +120,15 @@ def _note(trace: Path | None, line: str) -> None:
 def make_never(options: OptimizerOptions) -> Script:
     """A worker that does not become ready."""
     time.sleep(3600)
+    return Script(options)
+
+
+def make_after_two_lacks(options: OptimizerOptions) -> Script:
+    """A worker that finds no free descriptor the first two times."""
+    options.cache.mkdir(parents=True, exist_ok=True)
+    _note(options.cache / "starts", "start")
+    if len((options.cache / "starts").read_text().splitlines()) < 3:
+        raise StartupError("the encoders cannot be read") from OSError(errno.EMFILE, "Too many open files")
     return Script(options)
 
 

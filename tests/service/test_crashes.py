@@ -6,12 +6,24 @@ import grpc
 import psutil
 import pytest
 from clipstyler_server.app import App, ServerStartError
+from clipstyler_server.workers.engine import EngineLost
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from clipstyler.v1 import server_service_pb2
+from clipstyler.v1.stylization_pb2 import Stylization
 from tests.service import scripted
-from tests.service.harness import details, eventually, reason, request, same_error, settings
+from tests.service.harness import (
+    details,
+    eventually,
+    order,
+    photo,
+    reason,
+    refusal,
+    request,
+    same_error,
+    settings,
+)
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
@@ -105,6 +117,63 @@ async def test_an_unexpected_exception_in_the_front_is_internal_and_logged_under
     assert "secret" not in str(failed.status)
     (line,) = [line for line in log if line["event"] == "rpc_failed"]
     assert line["error_id"] == details(failed.status, error_details_pb2.ErrorInfo).metadata["error_id"]
+
+
+async def test_a_job_whose_engine_is_lost_before_it_began_waits_and_runs_again(serve, monkeypatch, log):
+    server = await serve()
+    run, tasks = server.app.scheduler.engine.run, []
+
+    async def lose_the_first(task):
+        tasks.append(task.job_id)
+        if len(tasks) == 1:
+            raise EngineLost("was killed by SIGKILL")
+        async for event in run(task):
+            yield event
+
+    monkeypatch.setattr(server.app.scheduler.engine, "run", lose_the_first)
+    created = await server.create(order())
+    watched = await server.watch(created.name)
+
+    assert watched.kinds()[-1] == "result"
+    assert len(watched.only("result")) == 1
+    assert tasks == [created.name.removeprefix("stylizations/")] * 2
+    job = await server.get(created.name)
+    assert (job.state, job.attempt_count) == (Stylization.STATE_SUCCEEDED, 2)
+    assert [line["attempts"] for line in log if line["event"] == "job_waits_again"] == [1]
+
+
+async def test_a_job_that_loses_engine_after_engine_fails(serve, monkeypatch):
+    server = await serve()
+
+    async def lose(task):
+        raise EngineLost("was killed by SIGKILL")
+        yield
+
+    monkeypatch.setattr(server.app.scheduler.engine, "run", lose)
+    failed = await server.watch((await server.create(order())).name)
+    assert failed.only("failed")[0].error.reason == "WORKER_CRASHED"
+
+
+async def test_a_worker_that_lacks_something_at_its_first_start_is_started_again(serve, log, tmp_path):
+    server = await serve(scripted.make_after_two_lacks, cache_dir=str(tmp_path))
+    assert (await server.stylize(request())).status is None
+    lost = [line["problem"] for line in log if line["event"] == "worker_lost"]
+    assert lost == ["could not start: the encoders cannot be read"] * 2
+    assert server.app.optimizer.restarts == 2
+
+
+async def test_a_decoder_without_a_free_descriptor_does_not_blame_the_photo(serve):
+    server = await serve()
+    upload = await server.upload(photo())
+    for decoder in server.app.decoder.processes:
+        psutil.Process(decoder.pid).rlimit(psutil.RLIMIT_NOFILE, (1, 1000))
+    status = await refusal(server.create(order(upload=upload)))
+    assert reason(status) == "WORKER_NOT_READY"
+    assert "Too many open files" in status.message
+    for decoder in server.app.decoder.processes:
+        psutil.Process(decoder.pid).rlimit(psutil.RLIMIT_NOFILE, (1000, 1000))
+    await server.create(order(upload=upload))
+    assert [decoder.restarts for decoder in server.app.decoder.processes] == [0, 0]
 
 
 async def test_encoders_that_cannot_be_loaded_end_the_start_with_their_name():

@@ -19,6 +19,7 @@ import torch
 from clipstyler_server.api.server import ENCODER_SERVICE
 from clipstyler_server.app import App, ServerStartError
 from clipstyler_server.workers.engine import WorkerState
+from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from onnx import numpy_helper
 
@@ -32,7 +33,8 @@ from clipstyler.v1 import server_service_pb2
 from clipstyler.v1.encoder_service_pb2_grpc import EncoderServiceStub
 from tests.service import scripted
 from tests.service.conftest import start
-from tests.service.harness import Harness, eventually, fields, photo, reason, request, settings, status_of
+from tests.service.harness import Harness, details, eventually, fields, photo, reason, request, settings, status_of
+from tests.service.relay import relayed
 
 TOLERANCE = 1e-5  # of a value of a unit embedding, whatever else was in its batch
 
@@ -194,6 +196,65 @@ async def test_every_bad_field_is_named_in_one_error(stub: EncoderServiceStub) -
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.ClassifyImage(labels)
     assert fields(status_of(caught.value)) == ["labels[1]", "labels[2]"]
+
+
+@pytest.mark.parametrize(("count", "named"), [(5, 5), (64, 64), (200, 65)])
+async def test_a_caller_receives_every_bad_field_of_a_large_request(
+    stub: EncoderServiceStub, count: int, named: int
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.EncodeText(pb2.EncodeTextRequest(texts=["x" * 501] * count))
+    status = status_of(caught.value)
+    assert (caught.value.code(), reason(status)) == (grpc.StatusCode.INVALID_ARGUMENT, "INVALID_FIELD")
+    expected = (["texts"] if count > 64 else []) + [f"texts[{i}]" for i in range(count)]
+    assert fields(status) == expected[:named]
+    last = details(status, error_details_pb2.BadRequest).field_violations[-1].description
+    assert last.startswith("and 137 more" if count == 200 else "has 501 characters")
+
+
+async def until_flooded(harness: Harness, minimum: int) -> None:
+    await eventually(lambda: harness.metric("evaluations_in_flight") >= minimum)
+
+
+async def test_a_flood_of_one_caller_leaves_the_evaluator_to_others(
+    evaluating: Harness, stub: EncoderServiceStub
+) -> None:
+    asked = pb2.EvaluateStylizationRequest(
+        content_image=photo(512, 512), stylized_image=photo(512, 512), style_text="fire"
+    )
+    flood = [stub.EvaluateStylization(asked, timeout=60) for _ in range(20)]
+    flood += [stub.EncodeText(pb2.EncodeTextRequest(texts=[f"flood {n}"] * 64), timeout=60) for n in range(100)]
+    await until_flooded(evaluating, 32)
+    most = 0.0
+    async with relayed(evaluating.app.grpc_address) as channel:
+        other = EncoderServiceStub(channel)
+        for text in ("one", "two", "three"):
+            await other.EncodeText(pb2.EncodeTextRequest(texts=[text]), timeout=5)
+            most = max(most, evaluating.metric("evaluations_in_flight"))
+        pending = sum(not call.done() for call in flood)
+        measured = await other.EvaluateStylization(asked, timeout=20)
+    assert measured.quality.seed == 0
+    assert pending > 20
+    assert most <= 49
+    await asyncio.gather(*flood)
+    assert evaluating.metric("evaluations_in_flight") == 0
+
+
+async def test_what_a_caller_that_left_has_asked_for_counts_until_it_is_computed(
+    evaluating: Harness, stub: EncoderServiceStub
+) -> None:
+    process = psutil.Process(evaluating.app.evaluator.pid)
+    process.suspend()
+    try:
+        calls = [stub.EncodeText(pb2.EncodeTextRequest(texts=["left"])) for _ in range(100)]
+        await until_flooded(evaluating, 48)
+        for call in calls:
+            call.cancel()
+        await eventually(lambda: evaluating.app.api.bounds.calls.by_method.total() == 0)
+        assert evaluating.metric("evaluations_in_flight") == 48
+    finally:
+        process.resume()
+    await eventually(lambda: evaluating.metric("evaluations_in_flight") == 0)
 
 
 async def test_the_health_of_the_encoder_service_follows_the_evaluator(evaluating: Harness) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import io
 import os
+import random
 import time
 
 import pytest
+from google.rpc import error_details_pb2
+from PIL import Image
 
 from clipstyler.v1.stylization_pb2 import Stylization
 from clipstyler.v1.stylization_service_pb2 import UploadImageRequest
-from tests.service.harness import fields, noise_photo, order, photo, reason, refusal, request
+from clipstyler.v1.stylization_service_pb2_grpc import StylizationServiceStub
+from tests.service.harness import details, fields, noise_photo, order, photo, reason, refusal, request
+from tests.service.relay import relayed
 
 
 def header(data: bytes) -> UploadImageRequest:
@@ -85,6 +92,23 @@ def age(server, seconds: float) -> None:
             os.utime(path, (time.time() - seconds, time.time() - seconds))
 
 
+async def announce(server, size: int):
+    """Announce an upload and send none of it: a client that still sends may lose the status."""
+
+    async def begun():
+        yield announced(size)
+        await asyncio.Event().wait()
+
+    return await server.stub.UploadImage(begun(), timeout=30)
+
+
+def noisy(seed: int) -> bytes:
+    """A photo of 540 kB."""
+    buffer = io.BytesIO()
+    Image.frombytes("RGB", (450, 400), random.Random(seed).randbytes(450 * 400 * 3)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def files(server) -> set[str]:
     return {path.name for path in (server.app.settings.data_path / "images").rglob("*") if path.is_file()}
 
@@ -126,6 +150,38 @@ async def test_beyond_the_bytes_the_oldest_jobs_go(serve):
     server.app.room.max_bytes = int(2.5 * server.app.storage.database.stored_bytes() / 4)
     await server.app.retention.enforce()
     assert [job.name for job in (await server.page()).stylizations] == [jobs[3].name, jobs[2].name]
+
+
+async def test_one_caller_fills_its_share_of_the_storage_and_another_one_still_stores(serve, gate):
+    server = await serve(retention_bytes=4_000_000, caller_share=0.5)
+    await server.create(order(f"hold={gate} x"))
+    held = [await server.create(order(f"waits {n}", image=noisy(n))) for n in range(3)]
+    status = await refusal(server.create(order("one too many", image=noisy(3))))
+    assert (reason(status), details(status, error_details_pb2.ErrorInfo).metadata["limit"]) == (
+        "STORAGE_FULL",
+        "2000000",
+    )
+    assert reason(await refusal(announce(server, 540_000))) == "STORAGE_FULL"
+
+    async with relayed(server.app.grpc_address) as channel:
+        other = StylizationServiceStub(channel)
+        uploaded = await other.UploadImage(iter([header(noisy(5)), *pieces(noisy(5))]), timeout=30)
+        created = await other.CreateStylization(order("another caller", upload=uploaded.upload), timeout=30)
+        assert reason(await refusal(announce(server, 540_000))) == "STORAGE_FULL"
+        gate.touch()
+        assert (await server.watch(created.stylization.name)).kinds()[-1] == "result"
+    assert [(await server.watch(job.name)).kinds()[-1] for job in held] == ["result"] * 3
+
+
+async def test_uploads_of_one_caller_push_out_its_own_and_no_other_callers(serve):
+    server = await serve(retention_bytes=4_000_000, caller_share=0.5)
+    async with relayed(server.app.grpc_address) as channel:
+        other = StylizationServiceStub(channel)
+        kept = (await other.UploadImage(iter([header(noisy(0)), *pieces(noisy(0))]), timeout=30)).upload
+        own = [await server.upload(noisy(n)) for n in range(1, 9)]
+        await other.CreateStylization(order("kept", upload=kept), timeout=30)
+    assert fields(await refusal(server.create(order("pushed out", upload=own[0])))) == ["spec.upload"]
+    await server.create(order("the last", upload=own[-1]))
 
 
 async def test_unreferenced_files_are_collected_once_they_are_old(serve):

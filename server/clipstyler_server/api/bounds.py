@@ -15,6 +15,10 @@ _SMALL_TIMEOUT_S = 5.0
 # Of a decoded image of 2048 x 2048 px with alpha; those of EncoderService are at most that large.
 PICTURE_BYTES = 16 * 2**20
 _PICTURES_AT_ONCE = 6
+# What the evaluator does for EncoderService at the same time: one for each text and image that it embeds.
+_EVALUATIONS_AT_ONCE = 64
+# One request counts with so many at most: it leaves others a place.
+LARGEST_EVALUATION = 32
 
 
 class CallBounds:
@@ -34,6 +38,8 @@ class CallBounds:
         size that it may have, because gRPC reveals its size only when it is there.
     pictures
         Bytes of decoded images of EncoderService.
+    evaluations
+        Texts and images of EncoderService that the evaluator has: numbers, not bytes.
     outgoing
         Bytes of large responses that wait for their reader.
     large_turns
@@ -54,6 +60,7 @@ class CallBounds:
         self.photos = FairBudget(settings.max_incoming_bytes, share, self.largest_request)
         self.small = FairBudget(_SMALL_AT_ONCE * self.largest_request, share, self.largest_request)
         self.pictures = FairBudget(_PICTURES_AT_ONCE * PICTURE_BYTES, share, 2 * PICTURE_BYTES)
+        self.evaluations = FairBudget(_EVALUATIONS_AT_ONCE, share, LARGEST_EVALUATION)
         self.outgoing = FairBudget(settings.max_outgoing_bytes, share, MAX_MESSAGE_BYTES)
         self.large_turns = asyncio.Lock()
 

@@ -13,13 +13,12 @@ from clipstyler.imaging import ImageError
 from clipstyler.options import ConfigError
 from clipstyler.v1 import encoder_service_pb2 as pb
 from clipstyler.v1.encoder_service_pb2_grpc import EncoderServiceServicer
-from clipstyler_server.api.bounds import PICTURE_BYTES
+from clipstyler_server.api.bounds import LARGEST_EVALUATION, PICTURE_BYTES, CallBounds
 from clipstyler_server.api.callers import caller_of
 from clipstyler_server.api.codec.stylization import quality_message
 from clipstyler_server.errors import ServiceError, Violation, invalid
 from clipstyler_server.jobs.directions import DirectionLookup
 from clipstyler_server.settings import Settings
-from clipstyler_server.sharing import FairBudget
 from clipstyler_server.workers.decoder.client import ImageDecoder
 from clipstyler_server.workers.evaluator.client import EvaluatorClient
 from clipstyler_server.workers.evaluator.messages import (
@@ -29,7 +28,9 @@ from clipstyler_server.workers.evaluator.messages import (
     EncodeTexts,
     Floats,
     Measure,
+    Task,
 )
+from clipstyler_server.workers.turns import finish
 
 if TYPE_CHECKING:
     from grpc.aio import ServicerContext
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 # Larger images are fitted to this before they are measured, which brings them to 512 px.
 LARGEST_SIDE = 2048
 _IMAGES_AT_ONCE = 16
+# A classification or a report takes about as long as embedding so many images.
+_LONG_EVALUATION = 16
 _Checked = TypeVar("_Checked")
 
 
@@ -53,8 +56,8 @@ class EncoderService(EncoderServiceServicer):
         Decodes images in a process of its own.
     directions
         Finds text directions.
-    pictures
-        Bytes of decoded images at the same time.
+    bounds
+        Of decoded images, and of what the evaluator does, at the same time.
     """
 
     def __init__(
@@ -63,10 +66,11 @@ class EncoderService(EncoderServiceServicer):
         evaluator: EvaluatorClient,
         decoder: ImageDecoder,
         directions: DirectionLookup,
-        pictures: FairBudget,
+        bounds: CallBounds,
     ) -> None:
         self._settings = settings
-        self._pictures = pictures
+        self._pictures = bounds.pictures
+        self._evaluations = bounds.evaluations
         self._evaluator = evaluator
         self._decoder = decoder
         self._directions = directions
@@ -83,7 +87,7 @@ class EncoderService(EncoderServiceServicer):
         longest = self._settings.max_text_characters
         texts = [check(prompts.check_text, f"texts[{i}]", text, longest) for i, text in enumerate(request.texts)]
         check.done()
-        rows = await self._evaluator.ask(EncodeTexts(facts.name, tuple(texts)))
+        rows = await self._evaluate(EncodeTexts(facts.name, tuple(texts)), caller_of(context).address)
         return pb.EncodeTextResponse(embeddings=_embeddings(rows), encoder=_info(facts))
 
     async def EncodeImage(
@@ -113,7 +117,8 @@ class EncoderService(EncoderServiceServicer):
         facts = check(self._facts, request.encoder_set)
         style, source = self._texts(request, facts, check)
         check.done()
-        direction = await self._directions.find(facts, style, source)
+        lease = await self._evaluations.take(caller_of(context).address, 1)
+        direction = await finish(self._directions.find(facts, style, source), lease)
         return pb.GetTextDirectionResponse(
             direction=pb.Embedding(values=direction.tolist()), templates=facts.templates, encoder=_info(facts)
         )
@@ -128,8 +133,9 @@ class EncoderService(EncoderServiceServicer):
         facts = check(self._facts, request.encoder_set)
         labels = check(zero_shot.check_labels, request.labels, self._settings.max_text_characters)
         check.done()
-        async with self._held_views(facts, {"image": request.image}, caller_of(context).address) as (view,):
-            ranked = await self._evaluator.ask(Classify(facts.name, view, labels))
+        address = caller_of(context).address
+        async with self._held_views(facts, {"image": request.image}, address) as (view,):
+            ranked = await self._evaluate(Classify(facts.name, view, labels), address)
         predictions = [pb.ClassifyImageResponse.Prediction(label=label, probability=share) for label, share in ranked]
         return pb.ClassifyImageResponse(predictions=predictions, encoder=_info(facts))
 
@@ -151,8 +157,13 @@ class EncoderService(EncoderServiceServicer):
                 images, lambda image: self._decoder.decode(image, address, LARGEST_SIDE, enlarge=False)
             )
             task = Measure(facts.name, content.picture, stylized.picture, style, source, seed)
-            measured = await self._evaluator.ask(task)
+            measured = await self._evaluate(task, address)
         return pb.EvaluateStylizationResponse(quality=quality_message(measured), encoder=_info(facts))
+
+    async def _evaluate(self, task: Task, address: str) -> Any:
+        """Have the evaluator compute when it is the caller's turn; what a caller that left has asked for counts on."""
+        lease = await self._evaluations.take(address, _weight(task))
+        return await finish(self._evaluator.ask(task), lease)
 
     def _facts(self, name: str) -> EncoderFacts:
         """Return the encoder set that is asked for; the first by default."""
@@ -187,7 +198,7 @@ class EncoderService(EncoderServiceServicer):
             try:
                 async with self._held_views(facts, part, address) as views:
                     if not violations:
-                        yield await self._evaluator.ask(EncodeImages(facts.name, tuple(views)))
+                        yield await self._evaluate(EncodeImages(facts.name, tuple(views)), address)
             except ServiceError as error:
                 if not error.details.violations:
                     raise
@@ -220,6 +231,17 @@ async def _all(images: Mapping[str, bytes], decode: Callable[[bytes], Awaitable[
 def view_bytes(side: int) -> int:
     """Return the bytes of a view."""
     return 3 * 4 * side * side
+
+
+def _weight(task: Task) -> int:
+    """Return how much of the evaluator a task takes, as the number of texts or images to embed."""
+    match task:
+        case EncodeTexts():
+            return min(len(task.texts), LARGEST_EVALUATION)
+        case EncodeImages():
+            return len(task.views)
+        case _:
+            return _LONG_EVALUATION
 
 
 class _Violations:

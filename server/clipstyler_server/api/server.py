@@ -81,7 +81,7 @@ class ApiServer:
 
     def add_encoders(self, evaluator: EvaluatorClient, decoder: ImageDecoder, directions: DirectionLookup) -> None:
         """Add EncoderService."""
-        servicer = EncoderService(self._settings, evaluator, decoder, directions, self.bounds.pictures)
+        servicer = EncoderService(self._settings, evaluator, decoder, directions, self.bounds)
         encoder_service_pb2_grpc.add_EncoderServiceServicer_to_server(servicer, self._server)
 
     def add_health(self, servicer: HealthService) -> None:

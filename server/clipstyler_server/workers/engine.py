@@ -95,7 +95,7 @@ class EngineLost(Exception):  # noqa: N818 - an ending, as TaskStopped
 
 
 class StartupError(Exception):
-    """A worker cannot start, and retrying would not help; the message says why."""
+    """A worker cannot start; the message says why. Another try helps if `startup.is_transient`."""
 
 
 class Engine(Protocol):

@@ -28,9 +28,10 @@ class WorkerReady:
 
 @dataclass(frozen=True)
 class CannotStart:
-    """From a worker: it cannot start, and retrying would not help."""
+    """From a worker: it cannot start; another try may help if the problem `is_transient`."""
 
     problem: str
+    is_transient: bool = False
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ class ProcessSupervisor(ABC):
         self._ready = asyncio.Event()
         self._was_ready = False
         self._last_sign = 0.0
-        self._cannot_start: str | None = None
+        self._cannot_start: CannotStart | None = None
         self._stopping = False
 
     @property
@@ -107,11 +107,12 @@ class ProcessSupervisor(ABC):
             problem = await self._live()
             if self._stopping:
                 return
-            if self._cannot_start is not None and not self._was_ready:
-                raise StartupError(self._cannot_start)
+            refused = self._cannot_start
+            if refused and not refused.is_transient and not self._was_ready:
+                raise StartupError(refused.problem)
             if loop.time() - begun > _HEALTHY_LIFE_S:
                 delay_s = self._timeouts.restart_delay_s
-            self._lost(self._cannot_start or problem, delay_s)
+            self._lost(f"could not start: {refused.problem}" if refused else problem, delay_s)
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, _LONGEST_DELAY_S)
             self.restarts += 1
@@ -172,7 +173,7 @@ class ProcessSupervisor(ABC):
     def _receive(self, message: Any) -> None:
         self._last_sign = asyncio.get_running_loop().time()
         if isinstance(message, CannotStart):
-            self._cannot_start = message.problem
+            self._cannot_start = message
             return
         self._take(message)
 

@@ -25,12 +25,14 @@ from clipstyler_server.workers.decoder.messages import (
     Inspected,
     Request,
     Source,
+    Unavailable,
     Undecodable,
     View,
     Viewed,
 )
 from clipstyler_server.workers.engine import WorkerState
 from clipstyler_server.workers.supervisor import ProcessSupervisor, SupervisionTimeouts
+from clipstyler_server.workers.turns import finish
 
 __all__ = ["Decoded", "ImageDecoder"]
 
@@ -187,13 +189,12 @@ class ImageDecoder:
 
     async def _in_turn(self, request: Request, address: str) -> Answer:
         lease = await self._turns.take(address, 1)
-        turn = asyncio.create_task(self._take_turn(request))
-        turn.add_done_callback(lambda _: lease.release())
-        turn.add_done_callback(_retrieve)
         # A caller that leaves does not end the turn: the next image begins once the decoder is free.
-        answer = await asyncio.shield(turn)
+        answer = await finish(self._take_turn(request), lease)
         if isinstance(answer, Undecodable):
             raise ImageError(answer.problem)
+        if isinstance(answer, Unavailable):
+            raise _unavailable(f"lacks something now ({answer.problem})")
         return answer
 
     async def _take_turn(self, request: Request) -> Answer:
@@ -228,19 +229,13 @@ async def _wait_ready(decoder: DecoderProcess) -> None:
         async with asyncio.timeout(_START_WAIT_S):
             await decoder.wait_ready()
     except TimeoutError:
-        raise _not_ready(decoder) from None
+        raise _unavailable(decoder.state.in_words) from None
 
 
-def _not_ready(decoder: DecoderProcess) -> ServiceError:
+def _unavailable(state: str) -> ServiceError:
     return error(
         Reason.WORKER_NOT_READY,
         "the image decoder {state}: retry in a moment",
         retry_delay_s=_RETRY_S,
-        state=decoder.state.in_words,
+        state=state,
     )
-
-
-def _retrieve(turn: asyncio.Task[Answer]) -> None:
-    """Look at the outcome in case the caller has left."""
-    if not turn.cancelled():
-        turn.exception()

@@ -83,5 +83,13 @@ class Undecodable:
     problem: str
 
 
+@dataclass(frozen=True)
+class Unavailable:
+    """The system lacks something now, such as a descriptor; the image is not to blame."""
+
+    number: int
+    problem: str
+
+
 Request = Inspect | Decode | View
-Answer = Inspected | Decoded | Viewed | Undecodable
+Answer = Inspected | Decoded | Viewed | Undecodable | Unavailable

@@ -26,11 +26,13 @@ from clipstyler_server.workers.decoder.messages import (
     Inspected,
     Request,
     Source,
+    Unavailable,
     Undecodable,
     View,
     Viewed,
 )
 from clipstyler_server.workers.messages import Shutdown
+from clipstyler_server.workers.startup import is_transient
 
 # A larger image is fitted to this before it is resized to a view, which is much smaller.
 _LARGEST_SIDE = 2048
@@ -71,20 +73,28 @@ def _data_bytes() -> int:
 
 def _answer(request: Request) -> Answer:
     try:
-        match request:
-            case Inspect(number, source, limits):
-                return Inspected(number, read_header(_bytes(source), limits))
-            case Decode():
-                return _decoded(request)
-            case View(number, source, limits, side):
-                picture = decode_fitted(_bytes(source), _LARGEST_SIDE, limits=limits)
-                return Viewed(number, views(image_of(picture.rgb), side))
+        return _done(request)
     except ImageError as error:
         return Undecodable(request.number, str(error))
     except MemoryError:
         return Undecodable(request.number, "the image does not fit into memory: send a smaller one")
     except FileNotFoundError:
         return Undecodable(request.number, "is no longer stored here: send it again")
+    except OSError as error:
+        if not is_transient(error):
+            raise
+        return Unavailable(request.number, error.strerror or str(error))
+
+
+def _done(request: Request) -> Inspected | Decoded | Viewed:
+    match request:
+        case Inspect(number, source, limits):
+            return Inspected(number, read_header(_bytes(source), limits))
+        case Decode():
+            return _decoded(request)
+        case View(number, source, limits, side):
+            picture = decode_fitted(_bytes(source), _LARGEST_SIDE, limits=limits)
+            return Viewed(number, views(image_of(picture.rgb), side))
 
 
 def _decoded(request: Decode) -> Decoded:

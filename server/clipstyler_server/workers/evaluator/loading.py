@@ -14,6 +14,7 @@ from clipstyler.encoders.onnx.sessions import ProviderError
 from clipstyler_server.observability import logs
 from clipstyler_server.workers.engine import StartupError
 from clipstyler_server.workers.evaluator.messages import EvaluatorOptions
+from clipstyler_server.workers.startup import is_transient
 
 
 class LoadedEncoders(NamedTuple):
@@ -29,7 +30,8 @@ def load_encoders(name: str, options: EvaluatorOptions) -> LoadedEncoders:
     Raises
     ------
     StartupError
-        The configured provider does not become active, or parity fails and falling back to PyTorch is not allowed.
+        The configured provider does not become active; parity fails and falling back to PyTorch is not allowed; or the
+        system lacks something now, for which PyTorch is no answer.
     """
     try:
         exports = options.cache / "exports"
@@ -55,6 +57,8 @@ def load_encoders(name: str, options: EvaluatorOptions) -> LoadedEncoders:
     except ProviderError as error:
         raise StartupError(str(error)) from error
     except (PreparationError, BrokenExportError) as error:
+        if is_transient(error):
+            raise StartupError(str(error)) from error
         problem = str(error)
     if options.on_mismatch == "refuse":
         raise StartupError(f"{problem}; CLIPSTYLER_ON_MISMATCH=pytorch would evaluate with PyTorch instead")

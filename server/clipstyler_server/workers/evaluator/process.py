@@ -31,7 +31,8 @@ from clipstyler_server.workers.evaluator.messages import (
     Request,
 )
 from clipstyler_server.workers.evaluator.tasks import TaskRunner
-from clipstyler_server.workers.messages import CannotStart, Shutdown
+from clipstyler_server.workers.messages import Shutdown
+from clipstyler_server.workers.startup import cannot_start
 
 _MAX_BATCH = 64  # requests per batch
 
@@ -48,8 +49,8 @@ def main(connection: Connection[Any, Any], options: EvaluatorOptions) -> None:
     channel.start()
     try:
         tasks = TaskRunner(options)
-    except StartupError as error:
-        channel.send(CannotStart(str(error)))
+    except (StartupError, OSError) as error:
+        channel.send(cannot_start(error))
         channel.flush(timeout_s=5)
         return
     quick = BatchWorker(tasks.run_batch, channel.send, options.batch_wait_s)

@@ -23,9 +23,10 @@ from clipstyler.options import ConfigError, Violation
 from clipstyler_server.observability import logs
 from clipstyler_server.workers.channel import Channel
 from clipstyler_server.workers.engine import FailureKind, StartupError, StopCause, Task, TaskFailed, TaskStopped
-from clipstyler_server.workers.messages import Cancel, CannotStart, Shutdown, TaskEvent, WorkerReady
+from clipstyler_server.workers.messages import Cancel, Shutdown, TaskEvent, WorkerReady
 from clipstyler_server.workers.optimizer.previews import PreviewEncoder
 from clipstyler_server.workers.optimizer.workload import OptimizerOptions, Workload, WorkloadFactory
+from clipstyler_server.workers.startup import cannot_start
 
 _End = Result[EncodedImage] | TaskStopped | TaskFailed
 
@@ -38,8 +39,8 @@ def main(connection: Connection[Any, Any], options: OptimizerOptions, make_workl
     channel.start()
     try:
         workload = make_workload(options)
-    except StartupError as error:
-        channel.send(CannotStart(str(error)))
+    except (StartupError, OSError) as error:
+        channel.send(cannot_start(error))
         channel.flush(timeout_s=5)
         return
     previews = PreviewEncoder(channel.send)

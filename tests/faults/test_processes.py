@@ -166,13 +166,13 @@ async def test_the_real_optimizer_and_its_server_are_killed(launch, figures):
     assert (await server.watch(crashed)).only("failed")[0].error.reason == "WORKER_CRASHED"
     assert (await server.watch(again)).result.result.image.sha256 == whole
 
-    interrupted = await audit.create(server, order("fire", options=StylizationOptions(steps=40, **look)))
+    interrupted = await audit.create(server, order("fire", options=StylizationOptions(steps=24, **look)))
     await first_step(server, interrupted)
     server.process.kill()
     await server.process.wait()
     server = await (await launch("clipstyler_server", data_dir=server.settings["data_dir"], **settings)).ready()
     resumed = (await server.watch(interrupted)).result.result.image.sha256
-    undisturbed = await audit.create(server, order("fire", options=StylizationOptions(steps=40, **look)))
+    undisturbed = await audit.create(server, order("fire", options=StylizationOptions(steps=24, **look)))
     assert (await server.watch(undisturbed)).result.result.image.sha256 == resumed
     assert [(await server.get(name)).state for name in (crashed, interrupted)] == [
         Stylization.STATE_FAILED,

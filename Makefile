@@ -9,6 +9,12 @@ BIN := .venv/bin
 UV := $(shell command -v uv || echo .cache/uv/bin/uv)
 INSTALLED := .venv/.installed
 TOOLS := env PATH="$(CURDIR)/$(BIN):$(abspath $(dir $(UV))):$(PATH)"
+OLDEST = $(UV) run --quiet --isolated --no-project --python '>=3.11' --resolution lowest-direct \
+  --with 'pytest>=8.3' --with 'pytest-asyncio>=0.26' --with 'pytest-timeout>=2.3'
+# All that read photos, but not the one of the server's store of files.
+PHOTO_TESTS := tests/unit/light_images.py $(filter-out %/test_image_files.py,$(wildcard tests/unit/test_imag*.py))
+# Tests that start no server and hold no time against a limit: they take the CPU time that servers leave over.
+SERVERLESS := tests/contract tests/parity tests/unit
 TEXT ?= fire
 PHOTO ?= examples/astronaut.jpg
 
@@ -22,16 +28,22 @@ install: $(INSTALLED) ## set up .venv from the hashed lock
 demo: $(INSTALLED) ## stylize a photo through a real server; leaves out/demo.png (TEXT="...", PHOTO=...)
 	$(BIN)/clipstyler demo --photo "$(PHOTO)" --text "$(TEXT)" --out-dir out
 
-test: $(INSTALLED) test-light ## run the whole test suite
-	$(BIN)/python -m pytest -m "not full_size"
+test: $(INSTALLED) test-light ## run the whole test suite: what needs no server runs beside the rest
+	mkdir -p out
+	nice -n 19 $(BIN)/python -m pytest -m "not full_size" -p no:cacheprovider --timeout 900 $(SERVERLESS) &> out/serverless.log & \
+	trap 'kill $$! 2> /dev/null || true' EXIT; \
+	$(BIN)/python -m pytest -m "not full_size" $(addprefix --ignore=,$(SERVERLESS)) && served=0 || served=$$?; \
+	wait $$! && serverless=0 || serverless=$$?; \
+	cat out/serverless.log; exit $$((served | serverless))
 
 test-full: $(INSTALLED) ## run it with full-size models too: minutes and gigabytes
 	$(BIN)/python -m pytest
 
-test-light: $(UV) ## run the client and the command in a light install with the oldest supported versions
-	$(UV) run --quiet --isolated --no-project --python '>=3.11' --resolution lowest-direct --with-editable . \
-	  --with 'grpcio-status>=1.75.1' --with 'pytest>=8.3' --with 'pytest-asyncio>=0.26' --with 'pytest-timeout>=2.3' \
+test-light: $(UV) ## run the client, the command and the reading of photos in light installs with the oldest supported versions
+	$(OLDEST) --with-editable . --with 'grpcio-status>=1.75.1' \
 	  python -m pytest -q -p no:cacheprovider tests/clients/test_python_client.py tests/clients/light_install.py
+	$(OLDEST) --with-editable '.[images]' --with 'hypothesis>=6.130' \
+	  python -m pytest -q -p no:cacheprovider $(PHOTO_TESTS)
 
 check: $(INSTALLED) ## check format, lint, spelling, types, import rules, the contract and what is generated from it
 	$(BIN)/ruff format --check .

@@ -9,7 +9,7 @@
 # ///
 """Rewrite the generated files of `clipstyler/v1` from `proto/`: stubs and `contract.binpb`, the descriptor set.
 
-The pinned versions are the oldest protobuf and grpcio that the package supports: generated code runs with the version
+The pinned versions are not newer than the oldest that the package supports: generated code runs with the version
 that it was generated with and with newer ones, not with older ones.
 
     uv run --script scripts/generate_stubs.py           # rewrite

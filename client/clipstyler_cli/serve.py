@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from clipstyler.home import temporary_home
 from clipstyler_cli.errors import UsageError, clear_errors
-from clipstyler_cli.surroundings import temporary_home
 from clipstyler_cli.terminal import complain
 
 

@@ -38,7 +38,7 @@ from clipstyler_client._events import (
 )
 from clipstyler_client._jobs import Job, JobImage, JobPage, Upload
 from clipstyler_client._options import OptionError, PreviewOptions, StylizeOptions
-from clipstyler_client._server_info import EncoderSet, Evaluator, ServerInfo, Worker
+from clipstyler_client._server_info import EncoderSet, Evaluator, PresetInfo, ServerInfo, Worker
 from clipstyler_client._sync.client import Client
 from clipstyler_client._sync.encoders import Encoders
 from clipstyler_client._sync.jobs import Jobs
@@ -70,6 +70,7 @@ __all__ = [
     "Losses",
     "OptionError",
     "Prediction",
+    "PresetInfo",
     "Preview",
     "PreviewOptions",
     "Progress",

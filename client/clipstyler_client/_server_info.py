@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
 
+from clipstyler.v1 import options_pb2
 from clipstyler.v1 import server_service_pb2 as pb
 from clipstyler.v1.names import word_of
 from clipstyler_client._events import EncoderModel
@@ -22,6 +24,14 @@ class EncoderSet:
     models: tuple[EncoderModel, ...]
     source_text: str
     calibration: StylizeOptions
+
+
+class PresetInfo(NamedTuple):
+    """Values that a preset sets: `size` in pixels, optimizer steps, and patches (crops) per step."""
+
+    size: int
+    steps: int
+    patches: int
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,8 @@ class Evaluator:
     ----------
     backends
         By encoder set, the active execution backend, such as "onnx-cpu".
+    precisions
+        By encoder set, "fp32" or "fp16".
     skipped
         By encoder set, why preferred backends are not used.
     """
@@ -50,6 +62,7 @@ class Evaluator:
     state: str
     restarts: int
     backends: dict[str, str]
+    precisions: dict[str, str]
     skipped: dict[str, tuple[str, ...]]
 
 
@@ -59,22 +72,29 @@ class ServerInfo:
 
     Attributes
     ----------
+    start_time
+        When the server started, in UTC.
     limits
         By the contract's names, for instance `max_image_bytes`.
+    presets
+        By name, the values that a preset sets.
     evaluator
         None if the server runs without one.
-    waiting, running, capacity
-        The queue: jobs waiting and running, and the maximum number of waiting jobs.
+    waiting, running, capacity, capacity_per_caller
+        The queue: jobs waiting and running, and the maximum number of waiting jobs, in all and per caller.
     """
 
     version: str
+    start_time: datetime
     limits: dict[str, int]
     encoder_sets: tuple[EncoderSet, ...]
+    presets: dict[str, PresetInfo]
     workers: tuple[Worker, ...]
     evaluator: Evaluator | None
     waiting: int
     running: int
     capacity: int
+    capacity_per_caller: int
 
     @property
     def is_ready(self) -> bool:
@@ -86,13 +106,16 @@ def server_info(message: pb.ServerInfo) -> ServerInfo:
     """Translate the description of a server."""
     return ServerInfo(
         version=message.version,
-        limits=present(message.limits),
+        start_time=message.start_time.ToDatetime(UTC),
+        limits={field.name: getattr(message.limits, field.name) for field in message.limits.DESCRIPTOR.fields},
         encoder_sets=tuple(_encoder_set(entry) for entry in message.encoder_sets),
+        presets=dict(_preset(entry) for entry in message.presets),
         workers=tuple(_worker(worker) for worker in message.workers),
         evaluator=_evaluator(message.evaluator) if message.HasField("evaluator") else None,
         waiting=message.queue.waiting_count,
         running=message.queue.running_count,
         capacity=message.queue.capacity,
+        capacity_per_caller=message.queue.capacity_per_caller,
     )
 
 
@@ -100,6 +123,11 @@ def _encoder_set(entry: pb.EncoderSet) -> EncoderSet:
     models = tuple(EncoderModel(model.name, model.digest) for model in entry.models)
     calibration: Any = present(entry.calibration)
     return EncoderSet(entry.name, entry.description, models, entry.source_text, calibration)
+
+
+def _preset(entry: pb.ServerInfo.PresetInfo) -> tuple[str, PresetInfo]:
+    name = word_of(options_pb2.Preset.DESCRIPTOR, entry.preset)
+    return name, PresetInfo(entry.size, entry.steps, entry.patches)
 
 
 def _worker(worker: pb.ServerInfo.Worker) -> Worker:
@@ -111,6 +139,7 @@ def _evaluator(evaluator: pb.ServerInfo.Evaluator) -> Evaluator:
         state=_state(evaluator.state),
         restarts=evaluator.restart_count,
         backends={active.encoder_set: active.backend for active in evaluator.backends},
+        precisions={active.encoder_set: active.precision for active in evaluator.backends},
         skipped={active.encoder_set: tuple(active.skipped) for active in evaluator.backends},
     )
 

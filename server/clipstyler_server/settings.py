@@ -7,11 +7,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
-from platformdirs import user_cache_path, user_data_path
+from platformdirs import user_data_path
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clipstyler.encoders.registry import BUNDLED
+from clipstyler.home import cache_directory
 from clipstyler.imaging import Limits
 from clipstyler.prompts import MAX_CHARACTERS
 
@@ -210,7 +211,7 @@ class Settings(BaseSettings):
     @property
     def cache_path(self) -> Path:
         """Directory of exports and text directions."""
-        return Path(self.cache_dir) if self.cache_dir else user_cache_path("clipstyler")
+        return Path(self.cache_dir) if self.cache_dir else cache_directory()
 
     @property
     def image_limits(self) -> Limits:

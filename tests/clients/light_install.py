@@ -29,7 +29,7 @@ def photo(tmp_path: Path) -> Path:
 def test_this_is_the_oldest_supported_set() -> None:
     assert importlib.util.find_spec("torch") is None
     assert importlib.util.find_spec("numpy") is None
-    assert (version("grpcio"), version("protobuf")) == ("1.75.1", "6.31.1")
+    assert (version("grpcio"), version("protobuf")) == ("1.75.1", "6.33.5")
 
 
 def test_the_command_works_through_a_server(photo: Path, tmp_path: Path) -> None:

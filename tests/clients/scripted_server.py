@@ -153,7 +153,7 @@ class ScriptedServer(
                 )
             ],
             workers=[info.Worker(device="cpu", provider="torch-cpu", thread_count=1, state=self.worker_state)],
-            queue=info.Queue(waiting_count=1, running_count=1, capacity=16),
+            queue=info.Queue(waiting_count=1, running_count=1, capacity=16, capacity_per_caller=4),
         )
         return server_service_pb2.GetServerInfoResponse(server_info=described)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import signal
 import subprocess
 import sys
@@ -296,10 +297,14 @@ def test_an_export_is_written_and_held_against_pytorch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("tool", ["teacher", "train", "refine", "average", "evaluate", "sheet"])
-def test_the_tools_of_pocket_explain_themselves(tool: str) -> None:
-    command = [sys.executable, "-m", "training", tool, "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert f"python -m training {tool}" in done.stdout
+def test_the_tools_of_pocket_explain_themselves(
+    tool: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["python -m training", tool, "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("training", run_name="__main__")
+    assert not ended.value.code
+    assert f"python -m training {tool}" in capsys.readouterr().out
 
 
 def test_an_unknown_text_is_reported_on_the_command_line(photo: Path, tmp_path: Path) -> None:

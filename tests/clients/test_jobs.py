@@ -32,7 +32,7 @@ from tests.clients.server_process import Server
 from tests.service.harness import noise_photo, photo
 
 SMALL = StylizeOptions(size=64, steps=3, patches=2, seed=1)
-SLOW = StylizeOptions(size=64, steps=60, patches=2, seed=1)
+SLOW = StylizeOptions(size=64, steps=20, patches=2, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def test_a_watch_resumes_after_a_kill_and_a_restart_of_the_server(server: Server
         stream = client.jobs.watch(create(client, "step=0.05 slow", SLOW).name)
         steps = [event.step for event in stream if isinstance(event, Progress) and _kill_once(server, event)]
         told = client.jobs.get(next(client.jobs.list()).name)
-    assert steps[-1] == 60
+    assert steps[-1] == 20
     assert (told.state, told.attempts) == ("succeeded", 2)
 
 
@@ -235,11 +235,11 @@ def test_a_detached_stylization_is_a_job(server: Server, client: Client, tmp_pat
 def test_ctrl_c_leaves_a_detached_job_and_names_it(server: Server, client: Client, tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(photo())
     words = ["stylize", tmp_path / "photo.png", "step=0.1 slow", "-o", tmp_path / "out.png"]
-    words += ["--size", 64, "--steps", 60, "--server", server.target, "--detach"]
+    words += ["--size", 64, "--steps", 20, "--server", server.target, "--detach"]
     command = [sys.executable, "-m", "clipstyler_cli.entry", *map(str, words)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr
-    assert any("step 6/60" in line for line in process.stderr)
+    assert any("step 6/20" in line for line in process.stderr)
     process.send_signal(signal.SIGINT)
     told = process.communicate(timeout=30)[1]
     (job,) = [job for job in client.jobs.list() if job.spec.style_text == "step=0.1 slow"]

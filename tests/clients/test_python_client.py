@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -32,6 +35,9 @@ from clipstyler_client import (
     Warning,
 )
 from clipstyler_client._errors import from_message
+from clipstyler_client._server_info import server_info
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from clipstyler.v1 import error_pb2, image_pb2, options_pb2, server_service_pb2
 from tests.clients.scripted_server import Event, Script, invalid_steps, ordinary, picture, queue_full, result, serving
@@ -257,9 +263,38 @@ def test_a_deadline_ends_the_call() -> None:
 def test_the_server_describes_itself() -> None:
     with serving() as server, Client(server.target) as client:
         info = client.server_info()
-    assert (info.version, info.limits["max_image_bytes"], info.capacity) == ("1.2.3", 1000, 16)
+    assert (info.version, info.capacity, info.capacity_per_caller) == ("1.2.3", 16, 4)
+    assert (info.limits["max_image_bytes"], info.limits["max_job_memory_bytes"]) == (1000, 0)
     assert info.encoder_sets[0].calibration == {"threshold": 0.25}
     assert info.workers[0].state == "idle"
+
+
+def fill_each_field(message: Message, numbers: Iterator[int]) -> list[str]:
+    """Set every field, most to a number of its own; returns those as `repr` shows them."""
+    printed: list[str] = []
+    for field in message.DESCRIPTOR.fields:
+        value: Any = getattr(message, field.name)
+        if field.message_type == Timestamp.DESCRIPTOR:
+            value.FromDatetime(datetime(2345, 6, 7))
+            printed.append("2345, 6, 7")
+        elif field.message_type:
+            printed += fill_each_field(value.add() if field.is_repeated else value, numbers)
+        elif field.enum_type or field.type == field.TYPE_BOOL:
+            setattr(message, field.name, 1)
+        else:
+            number = next(numbers)
+            printed.append(str(number))
+            filled = str(number) if field.type == field.TYPE_STRING else number
+            value.append(filled) if field.is_repeated else setattr(message, field.name, filled)
+    return printed
+
+
+def test_every_field_of_the_description_is_translated() -> None:
+    message = server_service_pb2.ServerInfo()
+    printed = fill_each_field(message, itertools.count(1000))
+    described = repr(server_info(message))
+    assert [field for field in printed if field not in described] == []
+    assert "PresetInfo" in described
 
 
 def test_waiting_for_a_server_that_does_not_get_ready_ends() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -15,8 +16,11 @@ from clipstyler_cli import demo, surroundings
 from clipstyler_cli.main import app
 from clipstyler_client import AsyncClient, Client, OptionError
 from clipstyler_client._channel import channel_options
+from clipstyler_server import __main__ as server_main
+from clipstyler_server.settings import Settings
 from typer.testing import CliRunner, Result
 
+from clipstyler.home import temporary_home
 from tests.clients.scripted_server import ScriptedServer, picture
 
 COMMAND = [sys.executable, "-m", "clipstyler_cli.entry"]
@@ -127,23 +131,92 @@ def shared() -> Iterator[Path]:
     shutil.rmtree(directory)
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs root and setpriv")
+# A user without a passwd entry. The second form may read every file: an interpreter below root's home, for instance.
+_STRANGER = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups"]
+_READER = [*_STRANGER, "--inh-caps", "+dac_read_search", "--ambient-caps", "+dac_read_search"]
+
+
+@pytest.fixture(scope="module")
+def stranger() -> list[str]:
+    """The words before a command that run it, and the processes that it starts, as a user without a passwd entry."""
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("needs root and setpriv")
+    child = f"import subprocess; subprocess.run([{sys.executable!r}, '-c', ''], check=True)"
+    for user in (_STRANGER, _READER):
+        if subprocess.run([*user, sys.executable, "-c", child], capture_output=True, check=False).returncode == 0:
+            return user
+    pytest.skip("other users cannot run this interpreter")
+
+
+def homeless_environment(temporary: Path, **more: str) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "TMPDIR": str(temporary), **more}
+
+
 @pytest.mark.parametrize("home", [{}, {"HOME": "/"}, {"HOME": "/nonexistent"}], ids=["none", "root", "nonexistent"])
-def test_a_user_without_a_home_uses_the_temporary_directory(shared: Path, home: dict[str, str]) -> None:
-    user = ["setpriv", "--reuid", "12345", "--regid", "12345", "--clear-groups"]
-    environment = {"PATH": os.environ["PATH"], "TMPDIR": str(shared)} | home
-    code = (
-        "from clipstyler_cli import entry, surroundings; surroundings.prepare(); import clipstyler_cli.local_store as s"
-    )
-    code += "; print(s.local_store().root)"
+def test_a_user_without_a_home_uses_the_temporary_directory(
+    stranger: list[str], shared: Path, home: dict[str, str]
+) -> None:
+    environment = homeless_environment(shared, **home)
+    code = "from clipstyler_cli import surroundings; surroundings.prepare()"
+    code += "; from clipstyler.home import cache_directory; print(cache_directory())"
     ran = subprocess.run(
-        [*user, sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
+        [*stranger, sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False
     )
-    assert ran.returncode == 0, ran.stderr
-    assert ran.stdout.strip() == f"{shared}/clipstyler-home-12345/.cache/clipstyler/models"
+    assert ran.stdout.strip() == f"{shared}/clipstyler-home-12345/.cache/clipstyler", ran.stderr
     if not home:
-        listed = subprocess.run([*user, *COMMAND, "models", "list"], capture_output=True, env=environment, check=False)
+        listed = subprocess.run(
+            [*stranger, *COMMAND, "models", "list"], capture_output=True, env=environment, check=False
+        )
         assert (listed.returncode, listed.stderr) == (0, b"")
+
+
+def test_the_library_works_without_a_home(stranger: list[str], shared: Path, photo: Path) -> None:
+    shutil.copy(photo, shared)
+    code = (
+        "import clipstyler, sys; from clipstyler.encoders.weights.store import default_directory as d; print(d());"
+        "clipstyler.stylize('photo.png', 'fire', size=64, steps=1, patches=1).save('out.png')"
+    )
+    environment = homeless_environment(shared)
+    ran = subprocess.run(
+        [*stranger, sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=shared,
+        check=False,
+    )
+    assert ran.stdout.strip() == f"{shared}/clipstyler-home-12345/.cache/clipstyler/models", ran.stderr
+    assert (ran.returncode, (shared / "out.png").exists()) == (0, True), ran.stderr
+
+
+def test_a_user_without_a_home_serves(stranger: list[str], shared: Path, photo: Path) -> None:
+    environment = homeless_environment(shared, CLIPSTYLER_EVALUATOR="false")
+    words = [*stranger, *COMMAND, "serve", "--port", "0", "--http-port", "0"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        lines = iter(process.stderr.readline, "")
+        assert f"no home directory: {shared}/clipstyler-home-12345 stands in for it" in next(lines)
+        ready = next(line for line in map(json.loads, lines) if line["event"] == "server_ready")
+        with Client(ready["grpc"]) as client:
+            result = client.stylize(photo, "fire", size=64, steps=1, patches=1).result()
+        process.terminate()
+        assert "server_stopped" in process.stderr.read()
+    assert (process.returncode, result.width) == (0, 64)
+    assert (shared / "clipstyler-home-12345/.local/share/clipstyler/jobs.sqlite3").stat().st_uid == 12345
+
+
+def test_the_server_module_reports_a_missing_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    served: list[Settings] = []
+    monkeypatch.setattr("clipstyler_server.app.run", served.append)
+    monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    server_main.main()
+    home = tmp_path / f"clipstyler-home-{os.getuid()}"
+    assert capsys.readouterr().err.startswith(f"warning: no home directory: {home} stands in for it")
+    assert served[0].data_path == home / ".local/share/clipstyler"
+    assert served[0].cache_path == home / ".cache/clipstyler"
 
 
 def homeless(monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
@@ -155,10 +228,10 @@ def homeless(monkeypatch: pytest.MonkeyPatch, temporary: Path) -> None:
 def test_the_temporary_home_is_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"clipstyler-home-{os.getuid()}"
     homeless(monkeypatch, tmp_path)
-    assert surroundings.temporary_home() == tmp_path / name
+    assert temporary_home() == tmp_path / name
     (tmp_path / name).chmod(0o777)  # as another user would leave it
     homeless(monkeypatch, tmp_path)
-    home = surroundings.temporary_home()
+    home = temporary_home()
     assert home not in (None, tmp_path / name)
     assert home.stat().st_mode & 0o077 == 0
 
@@ -167,13 +240,13 @@ def test_a_home_that_can_be_used_is_kept(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("HOME", str(tmp_path))
     surroundings.prepare()
     assert os.environ["HOME"] == str(tmp_path)
-    assert surroundings.temporary_home() is None
+    assert temporary_home() is None
 
 
 def test_serving_without_a_home_reports_where_jobs_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     homeless(monkeypatch, tmp_path)
     outcome = call("serve", "--port", "70000")
-    assert f"warning: no home directory: {surroundings.temporary_home()} stands in for it" in outcome.stderr
+    assert f"warning: no home directory: {temporary_home()} stands in for it" in outcome.stderr
 
 
 def test_a_deleted_working_directory_is_named_or_not_needed(

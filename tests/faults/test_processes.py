@@ -155,24 +155,24 @@ async def test_the_real_optimizer_and_its_server_are_killed(launch, figures):
     settings = {"encoder_sets": "pocket", "nice": 0}
     server = await (await launch("clipstyler_server", **settings)).ready()
     audit = JobAudit(server.settings["data_dir"])
-    look = {"size": 96, "patches": 4}
-    wanted = await audit.create(server, order("fire", options=StylizationOptions(steps=12, **look)))
+    look = {"size": 64, "patches": 2}
+    wanted = await audit.create(server, order("fire", options=StylizationOptions(steps=8, **look)))
     whole = (await server.watch(wanted)).result.result.image.sha256
 
-    crashed = await audit.create(server, order("gold", options=StylizationOptions(size=96, steps=400)))
-    again = await audit.create(server, order("fire", options=StylizationOptions(steps=12, **look)))
+    crashed = await audit.create(server, order("gold", options=StylizationOptions(steps=500, **look)))
+    again = await audit.create(server, order("fire", options=StylizationOptions(steps=8, **look)))
     await first_step(server, crashed)
     (await optimizer_of(server)).kill()
     assert (await server.watch(crashed)).only("failed")[0].error.reason == "WORKER_CRASHED"
     assert (await server.watch(again)).result.result.image.sha256 == whole
 
-    interrupted = await audit.create(server, order("fire", options=StylizationOptions(steps=60, **look)))
+    interrupted = await audit.create(server, order("fire", options=StylizationOptions(steps=24, **look)))
     await first_step(server, interrupted)
     server.process.kill()
     await server.process.wait()
     server = await (await launch("clipstyler_server", data_dir=server.settings["data_dir"], **settings)).ready()
     resumed = (await server.watch(interrupted)).result.result.image.sha256
-    undisturbed = await audit.create(server, order("fire", options=StylizationOptions(steps=60, **look)))
+    undisturbed = await audit.create(server, order("fire", options=StylizationOptions(steps=24, **look)))
     assert (await server.watch(undisturbed)).result.result.image.sha256 == resumed
     assert [(await server.get(name)).state for name in (crashed, interrupted)] == [
         Stylization.STATE_FAILED,

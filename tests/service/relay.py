@@ -23,11 +23,13 @@ async def relayed(
     tasks: set[asyncio.Task[None]] = set()
 
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, left: int | None) -> None:
-        while data := await reader.read(65536):
-            writer.write(data if left is None else data[:left])
-            await writer.drain()
-            left = None if left is None else max(0, left - len(data))
-        writer.close()
+        try:
+            while data := await reader.read(65536):
+                writer.write(data if left is None else data[:left])
+                await writer.drain()
+                left = None if left is None else max(0, left - len(data))
+        finally:
+            writer.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, here = await asyncio.open_connection(host, int(port), local_addr=(source, 0))

@@ -10,6 +10,7 @@ import time
 import aiohttp
 import pytest
 from clipstyler_server.storage.storage import Storage, StorageUnusableError
+from clipstyler_server.workers.decoder import client as decoder_client
 from clipstyler_server.workers.process import ChildProcess
 from PIL import Image
 
@@ -118,6 +119,7 @@ async def test_a_process_that_cannot_be_started_for_a_while_is_started_later(ser
         raise problem
 
     monkeypatch.setattr(ChildProcess, "start", fail)
+    monkeypatch.setattr(decoder_client, "_START_WAIT_S", 0.5)
     for process in server.app.decoder.processes if kind == "decoder" else [server.app.optimizer]:
         process.kill()
     await eventually(lambda: failures >= 4)

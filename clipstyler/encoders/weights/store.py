@@ -6,17 +6,17 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
 from filelock import FileLock
 
 from clipstyler.encoders.base import EncoderUnavailableError
 from clipstyler.encoders.weights.download import DownloadError, Report, download, ignore_progress, sha256
 from clipstyler.encoders.weights.sources import Remote, Weights
+from clipstyler.home import cache_directory
 
 
 def default_directory() -> Path:
     """Return the default directory of weights, in the user's cache."""
-    return platformdirs.user_cache_path("clipstyler") / "models"
+    return cache_directory() / "models"
 
 
 @dataclass(frozen=True)

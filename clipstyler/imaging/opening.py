@@ -110,6 +110,8 @@ def open_source(data: bytes, limits: Limits) -> Source:
             f"the image has {len(data)} bytes, more than the limit of {limits.max_bytes}: send a smaller file"
         )
     kind = recognize(data)
+    if kind == "HEIC" and not limits.heic:
+        raise ImageError("the image is a HEIC photo, which is not read here: save it as JPEG, PNG or AVIF")
     scanned = scan(data, kind)
     image = _open(kind, scanned, limits)
     width, height = image.size

@@ -16,10 +16,22 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True)
 class Limits:
-    """What is accepted before decoding: bytes of the file, and pixels (width times height)."""
+    """What is accepted before decoding.
+
+    Attributes
+    ----------
+    max_bytes
+        Of the file.
+    max_pixels
+        Width times height.
+    heic
+        Whether HEIC is read: no release of its decoder is free of known vulnerabilities (see SECURITY.md), so it is
+        for photos that one trusts.
+    """
 
     max_bytes: int = 16 * 2**20
     max_pixels: int = 64_000_000
+    heic: bool = True
 
 
 @dataclass(frozen=True)

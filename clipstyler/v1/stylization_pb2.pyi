@@ -40,7 +40,7 @@ class StylizationSpec(google.protobuf.message.Message):
     PREVIEWS_FIELD_NUMBER: builtins.int
     RESULT_FORMAT_FIELD_NUMBER: builtins.int
     image: builtins.bytes
-    """Bytes of an image file: JPEG, PNG, WebP, TIFF, BMP or GIF (its first frame). Orientation, color profile and alpha
+    """Bytes of an image file: JPEG, PNG, WebP, TIFF, BMP, GIF (its first frame) or AVIF. Orientation, color profile and alpha
     are respected. Limits: GetServerInfo.
     """
     upload: builtins.str

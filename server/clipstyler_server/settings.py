@@ -98,6 +98,10 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(
         default=Limits().max_pixels, ge=4096, le=178_000_000, description="Maximum size of a photo in pixels."
     )
+    read_heic: bool = Field(
+        default=False,
+        description="Whether HEIC photos are read. No release of their decoder is free of known vulnerabilities.",
+    )
     max_text_characters: int = Field(default=MAX_CHARACTERS, ge=1, le=10_000, description="Maximum length of a text.")
     max_size: int = Field(default=1024, ge=64, le=4096, description="Maximum `size` of a stylization.")
     max_steps: int = Field(default=500, ge=1, le=100_000, description="Maximum `steps` of a stylization.")
@@ -216,7 +220,7 @@ class Settings(BaseSettings):
     @property
     def image_limits(self) -> Limits:
         """Limits of a photo."""
-        return Limits(self.max_image_bytes, self.max_image_pixels)
+        return Limits(self.max_image_bytes, self.max_image_pixels, self.read_heic)
 
     @property
     def max_request_bytes(self) -> int:

@@ -7,6 +7,7 @@ import math
 import random
 import time
 import uuid
+from pathlib import Path
 
 import grpc
 import pytest
@@ -25,6 +26,7 @@ from tests.service.harness import (
     request,
 )
 
+IMAGES = Path(__file__).parents[1] / "images"
 INVALID = grpc.StatusCode.INVALID_ARGUMENT.value[0]
 
 
@@ -160,6 +162,15 @@ async def test_a_photo_over_the_limit_of_bytes_is_refused_by_us_or_by_grpc_itsel
     assert fields(over.status) == ["spec.image"]
     assert far_over.status.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
     assert (await server.stylize(request())).status is None
+
+
+async def test_a_heic_photo_is_read_only_where_the_operator_wants_it(serve):
+    heic = request(image=(IMAGES / "heic_ramp.heic").read_bytes())
+    refused = (await (await serve()).stylize(heic)).status
+
+    assert fields(refused) == ["spec.image"]
+    assert "HEIC" in refused.message
+    assert (await (await serve(read_heic=True)).stylize(heic)).status is None
 
 
 async def test_the_limits_are_the_settings(serve):

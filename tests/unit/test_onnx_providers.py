@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import onnxruntime as ort
@@ -128,3 +131,16 @@ def test_cuda_computes_in_full_single_precision() -> None:
         "cudnn_conv_algo_search": "HEURISTIC",
         "use_tf32": 0,
     }
+
+
+def test_onnx_runtime_writes_nothing_to_the_home_directory(tmp_path):
+    program = (
+        "import clipstyler.encoders.onnx, onnxruntime, onnx; from onnx import helper;"
+        "graph = helper.make_graph([], 'nothing', [], []);"
+        "model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8);"
+        "onnxruntime.InferenceSession(model.SerializeToString(), providers=['CPUExecutionProvider'])"
+    )
+    home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], env=os.environ | home, check=True)
+
+    assert list(tmp_path.rglob("*")) == []

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
+import onnx
 import onnxruntime as ort
 import pytest
+from onnx import TensorProto, helper
 
 from clipstyler.config import ConfigError
 from clipstyler.encoders import registry
@@ -134,13 +137,15 @@ def test_cuda_computes_in_full_single_precision() -> None:
 
 
 def test_onnx_runtime_writes_nothing_to_the_home_directory(tmp_path):
+    model = tmp_path / "model.onnx"
+    vector = partial(helper.make_tensor_value_info, elem_type=TensorProto.FLOAT, shape=[1])
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "relu", [vector("x")], [vector("y")])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), model)
     program = (
-        "import clipstyler.encoders.onnx, onnxruntime, onnx; from onnx import helper;"
-        "graph = helper.make_graph([], 'nothing', [], []);"
-        "model = helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8);"
-        "onnxruntime.InferenceSession(model.SerializeToString(), providers=['CPUExecutionProvider'])"
+        "import sys, clipstyler.encoders.onnx, onnxruntime;"
+        "onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])"
     )
     home = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", program], env=os.environ | home, check=True)
+    subprocess.run([sys.executable, "-c", program, str(model)], env=os.environ | home, check=True)
 
-    assert list(tmp_path.rglob("*")) == []
+    assert list(tmp_path.rglob("*")) == [model]

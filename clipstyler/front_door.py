@@ -61,6 +61,7 @@ class Options(TypedDict, total=False):
     crop_overhang: float
     text_share: float
     input_noise: float
+    start: str
     warm_up: int
     template_set: str
 

@@ -58,7 +58,7 @@ def test_iterating_gives_the_events_and_the_result_comes_once(photo: Path, encod
     events = list(stylization)
     assert isinstance(events[0], Started)
     assert [event.step for event in events if isinstance(event, Progress)] == [1, 2, 3]
-    assert [event.step for event in events if isinstance(event, Preview)] == [1, 2]
+    assert [event.step for event in events if isinstance(event, Preview)] == [0, 2]
     assert isinstance(events[-1], Result)
     assert stylization.result() is events[-1]
 

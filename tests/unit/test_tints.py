@@ -59,12 +59,12 @@ def test_a_pencil_sketch_starts_without_color() -> None:
 
 
 def started(text: str, encoders: EncoderSet, config: StylizeConfig) -> torch.Tensor:
-    """What the network gives after its warm-up, (1, 3, H, W)."""
+    """What the network shows at its start, (1, 3, H, W)."""
     photo = fit(decode(Path("examples/cat.jpg").read_bytes()), config.size)
     embedded = embed_text(encoders, text, config.template_set)
     direction = text_direction(encoders, text, "a Photo", config.template_set)
     state = RunState(photo, direction, encoders, config, 1, embedded)
-    for _ in state.warm_up():
+    for _ in state.prepare():
         pass
     assert state.output is not None
     return state.output

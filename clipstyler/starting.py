@@ -78,7 +78,8 @@ def fit_head(features: Tensor, target: Tensor) -> Tensor:
     ridge = _RIDGE * moments.diagonal(dim1=1, dim2=2).mean(dim=1)
     penalty = torch.eye(unknowns, dtype=torch.float64, device=features.device)
     penalty[-1, -1] = 0  # the bias is free
-    return torch.linalg.solve(moments + ridge[:, None, None] * penalty, products)
+    head: Tensor = torch.linalg.solve(moments + ridge[:, None, None] * penalty, products)
+    return head
 
 
 def _last_features(net: StyleNet, photo: Tensor) -> Tensor:

@@ -39,7 +39,7 @@ from clipstyler.seen_photo import SeenPhoto
 from clipstyler.spec import StylizationSpec
 from clipstyler.starting import show
 from clipstyler.stylenet import StyleNet
-from clipstyler.tints import Tint, tints
+from clipstyler.tints import tints
 
 SHORTLIST = 5  # tints that go through all losses, of those with the best global views
 WARM_UP_RATE = 2e-3  # of Adam; the photo is learned in a dozen steps at a rate too high for styles
@@ -190,7 +190,8 @@ class RunState:
         Yields after each of the `preparation_parts`: none takes longer than a step.
         """
         if _needs_tint(self.config):
-            target = yield from self._nearest_tint()
+            nearest = yield from self.nearest_tint()
+            target = tints()[nearest](self._on_canvas(self.photo))
             if self.config.start is Start.PHOTO:
                 self.output = self._on_canvas(show(self.net, self.input, target))
             yield from self._warm_up(target)
@@ -199,20 +200,18 @@ class RunState:
                 self.render()
         yield
 
-    def _nearest_tint(self) -> Generator[None, None, Tensor]:
-        """Return the photo in the colors nearest to the text: all tints by their global views, the best by all losses.
+    def nearest_tint(self) -> Generator[None, None, int]:
+        """Find the tint nearest to the text: all of them by their global views, then the best of these by all losses.
 
-        Yields after each part of the search.
+        Yields after each part of the search; returns the tint's number in `clipstyler.tints.tints`.
         """
-        candidates = tints()
         best: list[int] = self._tint_scores().topk(SHORTLIST, largest=False).indices.sort().values.tolist()
         yield
-        shortlist = [candidates[number] for number in best]
         losses = []
-        for loss in self._tint_losses(shortlist):
+        for loss in self.tint_losses(best):
             losses.append(loss)
             yield
-        return shortlist[min(range(SHORTLIST), key=losses.__getitem__)](self._on_canvas(self.photo))
+        return best[losses.index(min(losses))]
 
     def _tint_scores(self) -> Tensor:
         """Return what the loss of each tint would be if the global view were the only patch, (tints,)."""
@@ -222,15 +221,16 @@ class RunState:
         whole = config.weight_direction * directional + config.weight_patch * patch
         return whole + config.weight_content * seen.contents
 
-    def _tint_losses(self, candidates: Sequence[Tint]) -> Iterator[float]:
-        """Yield the loss of the photo in each of some tints."""
+    def tint_losses(self, numbers: Sequence[int]) -> Iterator[float]:
+        """Yield the loss of the photo in each of some tints, all seen through the same patches."""
         before = self.generator.get_state()
-        for tint in candidates:
+        candidates = tints()
+        for number in numbers:
             with torch.no_grad():
-                image = tint(self._on_canvas(self.photo))
+                image = candidates[number](self._on_canvas(self.photo))
                 embeddings = F.normalize(self.encoders.clip.encode_image(self.views(image)), dim=1)
                 loss = float(self.objective(image, embeddings)[0])
-            self.generator.set_state(before)  # the same patches for all, and for the first step
+            self.generator.set_state(before)
             yield loss
 
     def _warm_up(self, target: Tensor) -> Iterator[None]:

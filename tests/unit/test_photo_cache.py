@@ -50,11 +50,13 @@ def test_the_entry_unused_longest_is_evicted_first() -> None:
     assert [computed(cache, name) for name in "bca"] == [False, False, True]
 
 
-def test_an_entry_larger_than_the_bound_is_not_kept() -> None:
-    cache = PhotoCache(COST - 1)
+def test_an_entry_larger_than_the_bound_is_not_kept_and_evicts_nothing() -> None:
+    cache = PhotoCache(COST)
     assert computed(cache, "a")
-    assert computed(cache, "a")
-    assert cache.size_bytes == 0
+    larger = torch.zeros(len(LARGE) + 1)
+    assert cache.get(key("b"), lambda: (larger,)) == (larger,)
+    assert cache.size_bytes == COST
+    assert not computed(cache, "a")
 
 
 def test_a_key_names_pixels_size_encoders_and_device() -> None:

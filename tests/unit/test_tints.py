@@ -67,6 +67,13 @@ def test_two_stages_choose_what_all_losses_of_all_tints_choose(photo: str, text:
     assert chosen(state) == losses.index(min(losses))
 
 
+def test_the_content_counts_from_the_first_stage_on() -> None:
+    """By the text alone, the unchanged photo is not among the best."""
+    encoders = load("pocket")
+    heavy = resolve(encoders.calibration, size=96, patches=8, weight_content=1e7)
+    assert chosen(new_state("fire", encoders, heavy)) == 0
+
+
 @pytest.mark.parametrize("size", [64, 128])
 def test_the_search_leaves_the_crops_to_come_as_they_were(size: int) -> None:
     encoders = load("pocket")

@@ -1,33 +1,38 @@
 """The start of a stylization in closed form: StyleNet shows a given picture before its first update. Not in the paper.
 
-The head of StyleNet is linear in the last features until the sigmoid, so the head that shows a picture best is a least
-squares problem of 17 unknowns for each color: one forward pass instead of a series of updates.
+Up to the sigmoid, the image is linear in the head of StyleNet, and, once the head is known, in the shortcut of the last
+block. What shows a picture best is then two least squares problems: one forward pass instead of a series of updates.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from clipstyler.stylenet import StyleNet
 
-# A pixel is fitted as if it were no darker, and no brighter, than this far from the ends of the range: the logit of 0
-# is infinite, and weights close to 0 would leave dark and bright areas to chance.
-_MARGIN = 0.05
-# Relative to the mean square of a regressor: enough for features that are all alike, too little to be seen elsewhere.
-_RIDGE = 1e-6
+# A color is fitted as if it were no closer than this to the ends of its range: the logit of 0 is infinite, and weights
+# close to 0 would leave dark and bright areas to chance.
+_MARGIN = 0.02
+# Relative to the mean square of a regressor: enough for regressors that are all alike.
+_RIDGE = 1e-4
+# Directions of color that the head hardly has are not asked of the shortcut: the weights would have to be very large.
+_SMALLEST_GAIN = 1e-3
 _BLOCK = 2**16  # pixels that are held in float64 at once
 
 
 def show(net: StyleNet, photo: Tensor, target: Tensor) -> Tensor:
-    """Set the head of a network so that it maps a photo to a picture, as well as a linear head can.
+    """Set the head and the last shortcut of a network so that it maps a photo to a picture, as well as these two can.
 
-    Nothing is drawn at random: the same network, photo and picture give the same head.
+    Nothing is drawn at random: the same network, photo and picture give the same weights.
 
     Parameters
     ----------
     net
-        Its head is overwritten.
+        Its `head` and the weights of `last.skip` are overwritten.
     photo
         What the network sees, (1, 3, H, W).
     target
@@ -37,57 +42,84 @@ def show(net: StyleNet, photo: Tensor, target: Tensor) -> Tensor:
     -------
     What the network now makes of the photo, (1, 3, H, W) in (0, 1).
     """
+    height, width = target.shape[-2:]
     with torch.no_grad():
-        features = _last_features(net, photo)
-        height, width = target.shape[-2:]
-        fitted = fit_head(features[..., :height, :width], target).to(features)
-        net.head.weight.copy_(fitted[:, :-1, None, None])
-        assert net.head.bias is not None
-        net.head.bias.copy_(fitted[:, -1])
-        shown: Tensor = torch.sigmoid(net.head(features))
-    return shown
+        seen = _last_features(net, photo)
+        head = fit(seen.head[..., :height, :width], target, torch.zeros_like(target))
+        logits = _linear(seen.head, head)
+        rest = fit(seen.shortcut[..., :height, :width], target, logits[..., :height, :width])
+        gain = torch.linalg.pinv(head[:, :-1], atol=_SMALLEST_GAIN, rtol=_SMALLEST_GAIN)
+        shortcut = gain @ rest[:, :-1]
+        # What the head makes of the new shortcut; equal to `rest` unless directions of color were left out.
+        added = torch.cat([head[:, :-1] @ shortcut, rest[:, -1:]], dim=1)
+        _set(net, head[:, :-1], head[:, -1] + rest[:, -1], shortcut)
+        return torch.sigmoid(logits + _linear(seen.shortcut, added))
 
 
-def fit_head(features: Tensor, target: Tensor) -> Tensor:
-    """Find the linear head whose sigmoid comes nearest to a picture.
+def fit(regressors: Tensor, target: Tensor, logits: Tensor) -> Tensor:
+    """Find what to add to logits, linear in some features, so that their sigmoid comes nearest to a picture.
 
-    The squared error of the logit is weighted by the square of the sigmoid's derivative, which makes it the squared
-    error of the picture to first order.
+    The squared error of a logit is weighted by the sigmoid's derivative, as in a step of logistic regression.
 
     Parameters
     ----------
-    features
-        (1, C, H, W).
+    regressors
+        The features, (1, C, H, W).
     target
-        (1, 3, H, W) in [0, 1].
+        The picture, (1, 3, H, W) in [0, 1].
+    logits
+        What is there already, (1, 3, H, W).
 
     Returns
     -------
     Weights and, last, the bias of each color: float64 of shape (3, C + 1).
     """
-    unknowns = features.shape[1] + 1
-    moments = torch.zeros(3, unknowns, unknowns, dtype=torch.float64, device=features.device)
-    products = torch.zeros(3, unknowns, dtype=torch.float64, device=features.device)
-    blocks = (image[0].flatten(1).split(_BLOCK, dim=1) for image in (features, target))
-    for block, colors in zip(*blocks, strict=True):
-        regressors = torch.cat([block.double(), torch.ones_like(block[:1], dtype=torch.float64)])
+    unknowns = regressors.shape[1] + 1
+    moments = torch.zeros(3, unknowns, unknowns, dtype=torch.float64, device=regressors.device)
+    products = torch.zeros(3, unknowns, dtype=torch.float64, device=regressors.device)
+    blocks = (image[0].flatten(1).split(_BLOCK, dim=1) for image in (regressors, target, logits))
+    for block, colors, known in zip(*blocks, strict=True):
+        x = torch.cat([block.double(), torch.ones_like(block[:1], dtype=torch.float64)])
         wanted = colors.double().clamp(_MARGIN, 1 - _MARGIN)
-        weighted = regressors * (wanted * (1 - wanted)).square()[:, None]
-        moments += weighted @ regressors.T
-        products += (weighted @ torch.logit(wanted)[..., None])[..., 0]
+        weighted = x * (wanted * (1 - wanted))[:, None]
+        moments += weighted @ x.T
+        products += (weighted @ (torch.logit(wanted) - known.double())[..., None])[..., 0]
     ridge = _RIDGE * moments.diagonal(dim1=1, dim2=2).mean(dim=1)
-    penalty = torch.eye(unknowns, dtype=torch.float64, device=features.device)
+    penalty = torch.eye(unknowns, dtype=torch.float64, device=regressors.device)
     penalty[-1, -1] = 0  # the bias is free
-    head: Tensor = torch.linalg.solve(moments + ridge[:, None, None] * penalty, products)
-    return head
+    found: Tensor = torch.linalg.solve(moments + ridge[:, None, None] * penalty, products)
+    return found
 
 
-def _last_features(net: StyleNet, photo: Tensor) -> Tensor:
-    """Return what the head of a network sees, (1, 16, H, W)."""
+class _Seen(NamedTuple):
+    """What the last shortcut and the head of a network see, (1, 32, H, W) and (1, 16, H, W)."""
+
+    shortcut: Tensor
+    head: Tensor
+
+
+def _last_features(net: StyleNet, photo: Tensor) -> _Seen:
     seen: list[Tensor] = []
-    hook = net.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])) for layer in (net.last.skip, net.head)
+    ]
     try:
         net(photo)
     finally:
-        hook.remove()
-    return seen[0]
+        for hook in hooks:
+            hook.remove()
+    return _Seen(*seen)
+
+
+def _linear(features: Tensor, weights: Tensor) -> Tensor:
+    """Apply what `fit` returns: (1, C, H, W) to (1, 3, H, W)."""
+    weights = weights.to(features)
+    return F.conv2d(features, weights[:, :-1, None, None], weights[:, -1])
+
+
+def _set(net: StyleNet, head: Tensor, bias: Tensor, shortcut: Tensor) -> None:
+    """Replace the head, and add to the weights of the last shortcut."""
+    assert net.head.bias is not None
+    net.head.weight.copy_(head[..., None, None])
+    net.head.bias.copy_(bias)
+    net.last.skip.weight.add_(shortcut[..., None, None].to(net.last.skip.weight))

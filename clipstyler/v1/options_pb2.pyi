@@ -101,7 +101,7 @@ class _StartEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumType
     START_RANDOM: _Start.ValueType  # 1
     """The gray of random weights, as in the paper."""
     START_PHOTO: _Start.ValueType  # 2
-    """The photo, in the colors nearest to the text: the last layer of StyleNet is solved for in closed form."""
+    """The photo, in the colors nearest to the text: StyleNet's last layers are solved for in closed form."""
 
 class Start(_Start, metaclass=_StartEnumTypeWrapper):
     """What StyleNet shows before its first update."""
@@ -111,7 +111,7 @@ START_UNSPECIFIED: Start.ValueType  # 0
 START_RANDOM: Start.ValueType  # 1
 """The gray of random weights, as in the paper."""
 START_PHOTO: Start.ValueType  # 2
-"""The photo, in the colors nearest to the text: the last layer of StyleNet is solved for in closed form."""
+"""The photo, in the colors nearest to the text: StyleNet's last layers are solved for in closed form."""
 Global___Start: typing_extensions.TypeAlias = Start
 
 @typing.final

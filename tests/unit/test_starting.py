@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from clipstyler_server.jobs.stored_forms import dump_spec, load_spec
 from torch.nn import functional as F
 
 from clipstyler import starting
+from clipstyler.config import Calibration, Start
+from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
 from clipstyler.starting import fit, show
 from clipstyler.stylenet import StyleNet
 
@@ -141,3 +146,11 @@ def test_a_failed_forward_pass_leaves_no_hook_behind() -> None:
         show(net, torch.zeros(1, 4, 16, 16), torch.zeros(1, 3, 16, 16))
     assert not net.head._forward_pre_hooks
     assert not net.last.skip._forward_pre_hooks
+
+
+def test_a_job_that_was_stored_before_the_option_existed_starts_as_it_did_then() -> None:
+    encoders = {"pocket": Calibration(start=Start.RANDOM, warm_up=20)}
+    stored = json.loads(dump_spec(resolve_spec(SpecRequest("fire"), encoders, SpecLimits())))
+    del stored["config"]["start"]
+    config = load_spec(json.dumps(stored)).config
+    assert (config.start, config.warm_up) == (Start.RANDOM, 20)

@@ -64,7 +64,7 @@ def test_all_events_arrive_in_order_and_the_result_is_last() -> None:
     assert len({event.stylization for event in events}) == 1
     start, progress = events[2:4]
     assert isinstance(start, Preview)
-    assert (start.step, start.image) == (0, picture("gray"))
+    assert (start.step, start.image) == (0, picture("yellow"))
     assert isinstance(progress, Progress)
     assert (progress.step, progress.steps, progress.rejected, progress.elapsed_s) == (1, 3, 0.5, 1.0)
     assert (progress.losses.total, progress.losses.total_variation) == (10, 30)

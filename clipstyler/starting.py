@@ -19,8 +19,7 @@ from clipstyler.stylenet import StyleNet
 _MARGIN = 0.02
 # Relative to the mean square of a regressor: enough for regressors that are all alike.
 _RIDGE = 1e-4
-# Directions of color that the head hardly has are not asked of the shortcut: the weights would have to be very large.
-_SMALLEST_GAIN = 1e-3
+_SMALLEST_GAIN = 1e-3  # of a direction of color in the head, also relative to the largest one
 _BLOCK = 2**16  # pixels that are held in float64 at once
 
 
@@ -48,8 +47,7 @@ def show(net: StyleNet, photo: Tensor, target: Tensor) -> Tensor:
         head = fit(seen.head[..., :height, :width], target, torch.zeros_like(target))
         logits = _linear(seen.head, head)
         rest = fit(seen.shortcut[..., :height, :width], target, logits[..., :height, :width])
-        gain = torch.linalg.pinv(head[:, :-1], atol=_SMALLEST_GAIN, rtol=_SMALLEST_GAIN)
-        shortcut = gain @ rest[:, :-1]
+        shortcut = behind(head[:, :-1], rest[:, :-1])
         # What the head makes of the new shortcut; equal to `rest` unless directions of color were left out.
         added = torch.cat([head[:, :-1] @ shortcut, rest[:, -1:]], dim=1)
         _set(net, head[:, :-1], head[:, -1] + rest[:, -1], shortcut)
@@ -89,6 +87,15 @@ def fit(regressors: Tensor, target: Tensor, logits: Tensor) -> Tensor:
     penalty[-1, -1] = 0  # the bias is free
     found: Tensor = torch.linalg.solve(moments + ridge[:, None, None] * penalty, products)
     return found
+
+
+def behind(head: Tensor, wanted: Tensor) -> Tensor:
+    """Find the smallest weights (16, C) that a head (3, 16) turns into wanted weights (3, C).
+
+    Directions of color that the head hardly has are left out: they would take very large weights.
+    """
+    weights: Tensor = torch.linalg.pinv(head, atol=_SMALLEST_GAIN, rtol=_SMALLEST_GAIN) @ wanted
+    return weights
 
 
 class _Seen(NamedTuple):

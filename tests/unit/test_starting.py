@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from clipstyler import starting
 from clipstyler.config import Calibration, Start
 from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
-from clipstyler.starting import fit, show
+from clipstyler.starting import behind, fit, show
 from clipstyler.stylenet import StyleNet
 
 SIZES = [(16, 16), (24, 40), (8, 64)]
@@ -129,15 +129,37 @@ def test_only_the_head_and_the_last_shortcut_are_set_and_the_same_way_each_time(
     assert all(torch.equal(first[name], second[name]) for name in fresh)
 
 
-def test_what_lies_beyond_the_picture_does_not_count() -> None:
-    photo = smooth(16, 24)
-    net = StyleNet.initialize(torch.Generator().manual_seed(1))
-    target = photo[..., :13, :21]
-    shown = show(net, photo, target)
-    again = StyleNet.initialize(torch.Generator().manual_seed(1))
-    unlike = torch.cat([photo[..., :13, :], 1 - photo[..., 13:, :]], dim=2)
+def test_what_lies_beyond_the_picture_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    photo, shapes = smooth(16, 24), []
+
+    def spy(*given: torch.Tensor) -> torch.Tensor:
+        shapes.extend(tuple(part.shape[-2:]) for part in given)
+        return fit(*given)
+
+    monkeypatch.setattr(starting, "fit", spy)
+    shown = show(StyleNet.initialize(torch.Generator().manual_seed(1)), photo, photo[..., :13, :21])
     assert shown.shape == photo.shape
-    torch.testing.assert_close(show(again, photo, unlike[..., :13, :21]), shown)
+    assert shapes == [(13, 21)] * 6
+
+
+def test_a_head_turns_the_weights_behind_it_into_the_wanted_ones() -> None:
+    generator = torch.Generator().manual_seed(3)
+    head, wanted = (torch.randn(3, n, generator=generator, dtype=torch.float64) for n in (16, 32))
+    found = behind(head, wanted)
+    assert found.shape == (16, 32)
+    torch.testing.assert_close(head @ found, wanted)
+
+
+@pytest.mark.parametrize("colorfulness", [0, 1e-9, 1e-5])
+def test_a_head_almost_without_color_asks_for_no_large_weights(colorfulness: float) -> None:
+    generator = torch.Generator().manual_seed(3)
+    gray = torch.randn(1, 16, generator=generator, dtype=torch.float64).expand(3, 16)
+    head = gray + colorfulness * torch.randn(3, 16, generator=generator, dtype=torch.float64)
+    wanted = torch.randn(3, 32, generator=generator, dtype=torch.float64)
+    found = behind(head, wanted)
+    assert found.abs().max() < 2
+    torch.testing.assert_close((head @ found).mean(dim=0), wanted.mean(dim=0), atol=1e-3, rtol=0)
+    assert behind(colorfulness * head, wanted).abs().max() < 2
 
 
 def test_a_failed_forward_pass_leaves_no_hook_behind() -> None:

@@ -74,8 +74,9 @@ lock: $(UV) ## resolve the dependencies again, keeping the pinned versions (UPGR
 	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url $(if $(UPGRADE),--upgrade) \
 	  --extra server --extra postgres --extra training --group dev pyproject.toml --output-file requirements/dev.lock
 
-bench: $(INSTALLED) ## steps beside the authors' algorithm, ONNX Runtime beside PyTorch, calls beside health checks: some minutes
+bench: $(INSTALLED) ## steps beside the authors' algorithm, the first preview, ONNX Runtime beside PyTorch, calls beside health checks: some minutes
 	$(BIN)/python -m benchmarks.step
+	$(BIN)/python -m benchmarks.start
 	$(BIN)/python -m benchmarks.encoders
 	$(BIN)/python -m benchmarks.calls
 

@@ -23,6 +23,7 @@ __all__ = [
     "Calibration",
     "ConfigError",
     "Preset",
+    "Start",
     "StylizeConfig",
     "TemplateSet",
     "TvForm",
@@ -46,6 +47,13 @@ class AugmentFill(StrEnum):
 
     BLACK = "black"  # as in the paper
     CONTEXT = "context"  # the surrounding pixels
+
+
+class Start(StrEnum):
+    """What StyleNet shows before its first update."""
+
+    RANDOM = "random"  # the gray of random weights: the paper
+    PHOTO = "photo"  # the photo in the colors nearest to the text
 
 
 class TemplateSet(StrEnum):
@@ -94,8 +102,8 @@ class CalibratedOptions:
 
     The learning rate is halved every 100 steps. A crop overhang of 0 draws crops uniformly over all places, as in the
     paper: the outermost pixels are then hardly ever seen. Without input noise (the paper), StyleNet has nothing to make
-    texture from in flat areas. Without a warm-up (the paper), the optimization starts from the gray of random weights,
-    and a small encoder's gradients may lead into wrong colors for good.
+    texture from in flat areas. From a random start (the paper), a small encoder's gradients may lead into wrong colors
+    for good; a start from the photo solves for StyleNet's last layers in closed form. Warm-up steps come after either.
     """
 
     learning_rate: float = _calibrated(5e-4, "Adam learning rate.", Bounds(0, 0.1, above=True))
@@ -112,6 +120,9 @@ class CalibratedOptions:
     )
     input_noise: float = _calibrated(
         0.0, "Standard deviation of the noise on StyleNet's input; adds texture to flat areas.", Bounds(0, 1)
+    )
+    start: Start = _calibrated(  # noqa: RUF009 - a dataclass field
+        Start.RANDOM, "What StyleNet shows before its first update: random weights, or the photo in suitable colors."
     )
     warm_up: int = _calibrated(0, "Steps that only reproduce the photo, before the first counted one.", Bounds(0, 1000))
     template_set: TemplateSet = _calibrated(  # noqa: RUF009 - a dataclass field

@@ -1,7 +1,7 @@
 """Events of a stylization, from the library through the server's pipe to the codec: one type per fact.
 
-The order is: started, preparing (repeatedly), progress and previews, result; warnings may come at any time. An image in
-an event is a `Picture` in the library and an `EncodedImage` once a server encoded it.
+The order is: started, preparing (repeatedly), a preview of the start, progress and previews, result; warnings may come
+at any time. An image in an event is a `Picture` in the library and an `EncodedImage` once a server encoded it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Started:
 
 @dataclass(frozen=True)
 class Preparing:
-    """A part of the preparation was completed: so many steps of its warm-up. A consumer may stop here."""
+    """So many parts of the preparation were completed, from 0, of so many. A consumer may stop here."""
 
     step: int
     steps: int
@@ -74,7 +74,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Preview(Generic[ImageT]):
-    """The image that the losses of a step saw; `skipped` earlier previews were dropped before they were encoded."""
+    """The image that the losses of a step saw, or before the first one (step 0) the start picture.
+
+    `skipped` earlier previews were dropped before they were encoded.
+    """
 
     step: int
     image: ImageT

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from clipstyler.encoders.base import EncoderSet
     from clipstyler.evaluation.direction_cache import DirectionCache
     from clipstyler.events import Result
+    from clipstyler.photo_cache import PhotoCache
     from clipstyler.stylizer import Event
 
 Photo = str | Path | bytes | Picture
@@ -61,6 +62,7 @@ class Options(TypedDict, total=False):
     crop_overhang: float
     text_share: float
     input_noise: float
+    start: str
     warm_up: int
     template_set: str
 
@@ -77,12 +79,18 @@ class Stylization:
     """
 
     def __init__(
-        self, photo: Photo, spec: StylizationSpec, encoders: EncoderSet | _Named, directions: DirectionCache | None
+        self,
+        photo: Photo,
+        spec: StylizationSpec,
+        encoders: EncoderSet | _Named,
+        directions: DirectionCache | None,
+        photos: PhotoCache | None,
     ) -> None:
         self.spec = spec
         self._photo = photo
         self._encoders = encoders
         self._directions = directions
+        self._photos = photos
         self._events: Generator[Event, None, None] | None = None
         self._result: Result[Picture] | None = None
 
@@ -99,7 +107,7 @@ class Stylization:
         picture = _picture(self._photo, config)
         config.fitted(*fitted_size(picture.width, picture.height, config.size, config.enlarge))
         encoders = self._encoders.load() if isinstance(self._encoders, _Named) else self._encoders
-        for event in optimize(picture, self.spec, encoders, directions=self._directions):
+        for event in optimize(picture, self.spec, encoders, directions=self._directions, photos=self._photos):
             if isinstance(event, Result):
                 self._result = event
             yield event
@@ -150,6 +158,7 @@ def stylize(
     device: str = "cpu",
     preview_every: int = 0,
     directions: DirectionCache | None = None,
+    photos: PhotoCache | None = None,
     **options: Unpack[Options],
 ) -> Stylization:
     """Stylize a photo by a text (CLIPstyler, Kwon & Ye, CVPR 2022).
@@ -167,9 +176,11 @@ def stylize(
     device
         Where a named encoder set is loaded: "cpu", "cuda", "cuda:1", ...
     preview_every
-        Steps between `Preview` events; 0 yields none.
+        Steps between `Preview` events, the first of which shows the start; 0 yields none.
     directions
         Cache of what the texts contribute, for several stylizations by the same text.
+    photos
+        Cache of what the encoders see in photos, for several stylizations of the same photo.
     **options
         `size`, `steps`, `seed` and all other names of `clipstyler.spec.OPTIONS`.
 
@@ -199,7 +210,7 @@ def stylize(
         violations += [Violation(_PARAMETERS.get(name, name), problem) for name, problem in error.violations]
     if violations or loaded is None:
         raise ConfigError.of(violations)
-    return Stylization(photo, spec, loaded, directions)
+    return Stylization(photo, spec, loaded, directions, photos)
 
 
 def available_encoders() -> list[str]:

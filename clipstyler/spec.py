@@ -33,7 +33,7 @@ class PreviewPolicy:
     """Which previews are made."""
 
     every_steps: int = option(
-        "Steps between previews, one after the first step included; 0 sends none.",
+        "Steps between previews, the first of which shows the start; 0 sends none.",
         source=Source.FIXED,
         bounds=Bounds(0, 100_000),
         default=10,
@@ -44,8 +44,8 @@ class PreviewPolicy:
     format: ImageFormat = option("Encoding of previews.", source=Source.FIXED, default=ImageFormat.JPEG)
 
     def wants(self, step: int) -> bool:
-        """Return whether a preview is due after a step, counted from 1."""
-        return self.every_steps > 0 and (step == 1 or step % self.every_steps == 0)
+        """Return whether a preview is due after so many steps; 0 is the start."""
+        return self.every_steps > 0 and step % self.every_steps == 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipstyler import patches
-from clipstyler.config import StylizeConfig
+from clipstyler.config import Start, StylizeConfig
 from clipstyler.diagnostics import cut_texts, unfamiliar_text, weak_result
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.torch_encoders import TorchEncoders
@@ -33,11 +33,15 @@ from clipstyler.losses import (
     threshold_rejection,
     total_variation,
 )
+from clipstyler.photo_cache import PhotoCache
 from clipstyler.pixels import adjust_contrast, padded, to_pixels
+from clipstyler.seen_photo import SeenPhoto
 from clipstyler.spec import StylizationSpec
+from clipstyler.starting import show
 from clipstyler.stylenet import StyleNet
-from clipstyler.tints import Tint, tints
+from clipstyler.tints import tints
 
+SHORTLIST = 5  # tints that go through all losses, of those with the best global views
 WARM_UP_RATE = 2e-3  # of Adam; the photo is learned in a dozen steps at a rate too high for styles
 HALVING_PERIOD = 100  # steps after which the learning rate is halved
 # A narrower photo is mirrored to this: VGG19 halves four times, and StyleNet normalizes over its smallest map.
@@ -72,6 +76,8 @@ class RunState:
         Of the network's weights and of all crops.
     text
         Embedding of the style text, (D,); needed if the configuration has a `text_share`.
+    photos
+        Cache of what encoders see in photos. Nothing depends on it.
 
     Raises
     ------
@@ -87,6 +93,7 @@ class RunState:
         config: StylizeConfig,
         seed: int,
         text: Tensor | None = None,
+        photos: PhotoCache | None = None,
     ) -> None:
         self.encoders = encoders
         self.config = config
@@ -105,11 +112,9 @@ class RunState:
         self.input = self._with_noise(image).to(encoders.device)
         self.output: Tensor | None = None  # of the latest forward pass
         self.updates = 0
-        with torch.no_grad():
-            content = self._on_canvas(self.photo)
-            view = patches.resize(content, encoders.clip.image_size)
-            self.content_embedding = F.normalize(encoders.clip.encode_image(view), dim=1)
-            self.content_features = encoders.content.features(content) if config.weight_content else []
+        self.seen = SeenPhoto(photo, self._on_canvas(self.photo), encoders, photos)
+        self.content_embedding = self.seen.embedding()
+        self.content_features = self.seen.features() if config.weight_content else []
 
     def _with_noise(self, image: Tensor) -> Tensor:
         if not self.config.input_noise:
@@ -179,38 +184,65 @@ class RunState:
             return directional
         return (1 - share) * directional + share * text_loss(embeddings, self.text)
 
-    def warm_up(self) -> Iterator[int]:
-        """Learn to reproduce the photo in the colors nearest to the text; leaves the optimizer untouched.
+    def prepare(self) -> Iterator[None]:
+        """Bring the network to its start, whose image is then kept for `picture`; leaves the optimizer untouched.
 
-        Yields the number of steps completed, often: each advance takes no longer than a step.
+        Yields after each of the `preparation_parts`: none takes longer than a step.
         """
-        if not self.config.warm_up:
-            return
-        optimizer = torch.optim.Adam(self.net.parameters(), lr=WARM_UP_RATE)
+        if _needs_tint(self.config):
+            nearest = yield from self.nearest_tint()
+            target = tints()[nearest](self._on_canvas(self.photo))
+            if self.config.start is Start.PHOTO:
+                self.output = self._on_canvas(show(self.net, self.input, target))
+            yield from self._warm_up(target)
+        if self.output is None or self.config.warm_up:
+            with torch.no_grad():
+                self.render()
+        yield
+
+    def nearest_tint(self) -> Generator[None, None, int]:
+        """Find the tint nearest to the text: all of them by their global views, then the best of these by all losses.
+
+        Yields after each part of the search; returns the tint's number in `clipstyler.tints.tints`.
+        """
+        best: list[int] = self._tint_scores().topk(SHORTLIST, largest=False).indices.sort().values.tolist()
+        yield
+        losses = []
+        for loss in self.tint_losses(best):
+            losses.append(loss)
+            yield
+        return best[losses.index(min(losses))]
+
+    def _tint_scores(self) -> Tensor:
+        """Return what the loss of each tint would be if the global view were the only patch, (tints,)."""
+        config, seen = self.config, self.seen.tints()
+        directional = directional_loss(seen.embeddings, self.content_embedding, self.direction)
+        patch = self._with_text(directional, seen.embeddings)
+        whole = config.weight_direction * directional + config.weight_patch * patch
+        return whole + config.weight_content * seen.contents
+
+    def tint_losses(self, numbers: Sequence[int]) -> Iterator[float]:
+        """Yield the loss of the photo in each of some tints, all seen through the same patches."""
+        before = self.generator.get_state()
         candidates = tints()
-        tinted: list[float] = []
-        for found in self._tint_losses(candidates):
-            tinted.append(found)
-            yield 0
-        target = candidates[min(range(len(tinted)), key=tinted.__getitem__)](self._on_canvas(self.photo))
-        for completed in range(1, self.config.warm_up + 1):
+        for number in numbers:
+            with torch.no_grad():
+                image = candidates[number](self._on_canvas(self.photo))
+                embeddings = F.normalize(self.encoders.clip.encode_image(self.views(image)), dim=1)
+                loss = float(self.objective(image, embeddings)[0])
+            self.generator.set_state(before)
+            yield loss
+
+    def _warm_up(self, target: Tensor) -> Iterator[None]:
+        """Learn to reproduce a picture; yields after every step."""
+        optimizer = torch.optim.Adam(self.net.parameters(), lr=WARM_UP_RATE)
+        for _ in range(self.config.warm_up):
             loss = F.l1_loss(self.render(), target)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            yield completed
+            yield
         self.optimizer.zero_grad(set_to_none=True)
-
-    def _tint_losses(self, candidates: Sequence[Tint]) -> Iterator[float]:
-        """Yield the loss of the photo in each tint of `clipstyler.tints`."""
-        before = self.generator.get_state()
-        for tint in candidates:
-            self.generator.set_state(before)  # the same patches for all
-            with torch.no_grad():
-                image = tint(self._on_canvas(self.photo))
-                embeddings = F.normalize(self.encoders.clip.encode_image(self.views(image)), dim=1)
-                loss = float(self.objective(image, embeddings)[0])
-            yield loss
 
     def update(self) -> None:
         """Apply the gradients once, then step the schedule."""
@@ -225,6 +257,16 @@ class RunState:
             raise RuntimeError("nothing was rendered yet: call render or step first")
         height, width = self.size
         return Picture(to_pixels(adjust_contrast(self.output, self.config.contrast))[:height, :width], self.alpha)
+
+
+def preparation_parts(config: StylizeConfig) -> int:
+    """Return how many parts `RunState.prepare` has: the search for a tint, the warm-up steps, and the start picture."""
+    search = 1 + SHORTLIST if _needs_tint(config) else 0
+    return search + config.warm_up + 1
+
+
+def _needs_tint(config: StylizeConfig) -> bool:
+    return config.start is Start.PHOTO or config.warm_up > 0
 
 
 def step(states: Sequence[RunState]) -> list[StepReport]:
@@ -252,7 +294,12 @@ def step(states: Sequence[RunState]) -> list[StepReport]:
 
 
 def optimize(
-    picture: Picture, spec: StylizationSpec, encoders: EncoderSet, *, directions: DirectionCache | None = None
+    picture: Picture,
+    spec: StylizationSpec,
+    encoders: EncoderSet,
+    *,
+    directions: DirectionCache | None = None,
+    photos: PhotoCache | None = None,
 ) -> Iterator[Event]:
     """Stylize a picture as specified (CLIPstyler, Kwon & Ye, CVPR 2022).
 
@@ -269,12 +316,14 @@ def optimize(
         The encoder set that the specification names.
     directions
         Cache of what the texts contribute. Results do not depend on it.
+    photos
+        Cache of what the encoders see in photos. Results do not depend on it.
 
     Yields
     ------
     `Started`; a `Warning` for a damaged photo, a text that is cut, a style text that the encoders do not know; a
-    `Preparing` per part of the preparation; per step
-    the `Preview` that is due, then its `Progress`; a `Warning` if the patches do not match the text even at the end;
+    `Preparing` per part of the preparation; the `Preview` of the start (step 0), if previews are wanted; per step the
+    `Preview` that is due, then its `Progress`; a `Warning` if the patches do not match the text even at the end;
     `Result`.
 
     Raises
@@ -295,11 +344,14 @@ def optimize(
     yield from cut_texts(measuring, spec)
     guidance = guidance_of(measuring, spec.style_text, spec.source_text, config.template_set, directions).guidance
     yield from unfamiliar_text(encoders.name, spec.style_text, guidance.confidence)
-    yield Preparing(0, config.warm_up)
+    parts = preparation_parts(config)
+    yield Preparing(0, parts)
     direction, text = (torch.tensor(row, device=encoders.device) for row in (guidance.direction, guidance.style))
-    state = RunState(photo, direction, encoders, config, spec.seed, text if config.text_share else None)
-    for completed in state.warm_up():
-        yield Preparing(completed, config.warm_up)
+    state = RunState(photo, direction, encoders, config, spec.seed, text if config.text_share else None, photos)
+    for completed, _ in enumerate(state.prepare(), 1):
+        yield Preparing(completed, parts)
+    if spec.previews.wants(0):
+        yield Preview(0, state.picture())
     prepared = time.monotonic()
     report = yield from _steps(state, spec, prepared)
     with torch.no_grad():

@@ -1,8 +1,8 @@
 """The starting point of a stylization: the photo, or the photo in other colors if those match the text better.
 
 A small encoder's gradients lead to the right texture from nearly anywhere, but seldom from one hue to another: between
-them lie colors that match the text less than either. It can rank a few given colors, however, so the
-warm-up begins with the best one, and the optimization continues from there. Not in the paper.
+them lie colors that match the text less than either. It can rank a few given colors, however, so a start from the
+photo takes the best one, and the optimization continues from there. Not in the paper.
 """
 
 from __future__ import annotations

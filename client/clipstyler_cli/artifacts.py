@@ -49,7 +49,7 @@ class Artifacts:
         """Write the photo, evenly spaced previews and the result side by side, with the text as title."""
         chosen = _evenly(self.previews, 2 * _COLUMNS - 2)
         tiles = [("photo", opened(photo))]
-        tiles += [(f"step {preview.step}", opened(preview.image)) for preview in chosen]
+        tiles += [(f"step {preview.step}" if preview.step else "start", opened(preview.image)) for preview in chosen]
         tiles += [("result", opened(result.image))]
         buffer = io.BytesIO()
         _sheet(printable(result.spec.style_text).replace("\n", " "), tiles).save(buffer, format="PNG")

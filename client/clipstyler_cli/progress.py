@@ -48,8 +48,8 @@ class Display:
         elif isinstance(event, Queued) and event.position:
             self._say(f"waiting behind {event.position} other job(s)")
         elif isinstance(event, Started):
-            self._bar.update(self._task, description="warming up", total=event.steps)
-            self._say(f"{event.width} x {event.height} px, {event.steps} steps on {event.device}; warming up")
+            self._bar.update(self._task, description="preparing", total=event.steps)
+            self._say(f"{event.width} x {event.height} px, {event.steps} steps on {event.device}; preparing")
         elif isinstance(event, Progress):
             self._progress(event)
         elif isinstance(event, Warning):

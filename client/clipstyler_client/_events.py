@@ -113,7 +113,7 @@ class Progress(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Preview(Event):
-    """The image after `step` steps, encoded in `format`."""
+    """The image after `step` steps, 0 for the start, encoded in `format`."""
 
     step: int
     image: bytes = field(repr=False)

@@ -36,12 +36,13 @@ class StylizeOptions(TypedDict, total=False):
     crop_overhang: float
     text_share: float
     input_noise: float
+    start: str
     warm_up: int
     template_set: str
 
 
 class PreviewOptions(TypedDict, total=False):
-    """Which previews are sent: after every so many steps (0 for none), how large, and "jpeg", "webp" or "png"."""
+    """Which previews: of the start and after every so many steps (0 for none), how large, "jpeg", "webp" or "png"."""
 
     every_steps: int
     max_size: int

@@ -1,6 +1,6 @@
 """Calibration of the `pocket` encoders. No PyTorch here; `docs/pocket.md` describes how it was determined."""
 
-from clipstyler.config import Calibration, TemplateSet
+from clipstyler.config import Calibration, Start, TemplateSet
 
 CALIBRATION = Calibration(
     threshold=0.03,
@@ -9,7 +9,7 @@ CALIBRATION = Calibration(
     crop_overhang=0.3,
     text_share=0.6,
     input_noise=0.06,
-    warm_up=20,
+    start=Start.PHOTO,
     weak_patch_loss=0.25,
     logit_scale=20.0,
     weight_direction=1500.0,

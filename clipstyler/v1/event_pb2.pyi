@@ -135,7 +135,7 @@ class StylizationEvent(google.protobuf.message.Message):
         IMAGE_FIELD_NUMBER: builtins.int
         IMAGE_DATA_FIELD_NUMBER: builtins.int
         step: builtins.int
-        """Steps completed when the image was taken."""
+        """Steps completed when the image was taken; 0 for the start picture, which comes first."""
         image_data: builtins.bytes
         """Bytes of the image."""
         @property

@@ -90,6 +90,30 @@ AUGMENT_FILL_CONTEXT: AugmentFill.ValueType  # 2
 """The surrounding pixels of the image."""
 Global___AugmentFill: typing_extensions.TypeAlias = AugmentFill
 
+class _Start:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _StartEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Start.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    START_UNSPECIFIED: _Start.ValueType  # 0
+    """The default, which is the calibration's."""
+    START_RANDOM: _Start.ValueType  # 1
+    """The gray of random weights, as in the paper."""
+    START_PHOTO: _Start.ValueType  # 2
+    """The photo, in the colors nearest to the text: StyleNet's last layers are solved for in closed form."""
+
+class Start(_Start, metaclass=_StartEnumTypeWrapper):
+    """What StyleNet shows before its first update."""
+
+START_UNSPECIFIED: Start.ValueType  # 0
+"""The default, which is the calibration's."""
+START_RANDOM: Start.ValueType  # 1
+"""The gray of random weights, as in the paper."""
+START_PHOTO: Start.ValueType  # 2
+"""The photo, in the colors nearest to the text: StyleNet's last layers are solved for in closed form."""
+Global___Start: typing_extensions.TypeAlias = Start
+
 @typing.final
 class StylizationOptions(google.protobuf.message.Message):
     """How a stylization is computed. Every field is optional: an absent field takes the value of the preset or, for values
@@ -122,6 +146,7 @@ class StylizationOptions(google.protobuf.message.Message):
     INPUT_NOISE_FIELD_NUMBER: builtins.int
     WARM_UP_FIELD_NUMBER: builtins.int
     TEMPLATE_SET_FIELD_NUMBER: builtins.int
+    START_FIELD_NUMBER: builtins.int
     preset: Global___Preset.ValueType
     """Amount of work. Default: draft."""
     size: builtins.int
@@ -187,11 +212,13 @@ class StylizationOptions(google.protobuf.message.Message):
     Lets texture appear in flat areas. Default: the calibration's (paper: 0).
     """
     warm_up: builtins.int
-    """Warm-up steps in which StyleNet learns to reproduce the photo before the first counted step, 0 to 1000. They are part
-    of the preparation. Default: the calibration's (paper: 0).
+    """Warm-up steps in which StyleNet learns to reproduce the photo before the first counted step, 0 to 1000, from either
+    start. They are part of the preparation. Default: the calibration's (paper: 0).
     """
     template_set: builtins.str
     """Name of the prompt templates, "openai-imagenet" or "plain". Default: the calibration's (paper: openai-imagenet)."""
+    start: Global___Start.ValueType
+    """What StyleNet shows before its first update. Default: the calibration's (paper: random)."""
     def __init__(
         self,
         *,
@@ -219,9 +246,10 @@ class StylizationOptions(google.protobuf.message.Message):
         input_noise: builtins.float | None = ...,
         warm_up: builtins.int | None = ...,
         template_set: builtins.str | None = ...,
+        start: Global___Start.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_input_noise", b"_input_noise", "_learning_rate", b"_learning_rate", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_template_set", b"_template_set", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "_warm_up", b"_warm_up", "_weight_content", b"_weight_content", "_weight_direction", b"_weight_direction", "_weight_patch", b"_weight_patch", "_weight_tv", b"_weight_tv", "augmentation", b"augmentation", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "enlarge", b"enlarge", "input_noise", b"input_noise", "learning_rate", b"learning_rate", "patches", b"patches", "seed", b"seed", "size", b"size", "steps", b"steps", "template_set", b"template_set", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "warm_up", b"warm_up", "weight_content", b"weight_content", "weight_direction", b"weight_direction", "weight_patch", b"weight_patch", "weight_tv", b"weight_tv"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_input_noise", b"_input_noise", "_learning_rate", b"_learning_rate", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_template_set", b"_template_set", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "_warm_up", b"_warm_up", "_weight_content", b"_weight_content", "_weight_direction", b"_weight_direction", "_weight_patch", b"_weight_patch", "_weight_tv", b"_weight_tv", "augment_fill", b"augment_fill", "augmentation", b"augmentation", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "encoder_set", b"encoder_set", "enlarge", b"enlarge", "input_noise", b"input_noise", "learning_rate", b"learning_rate", "patches", b"patches", "preset", b"preset", "seed", b"seed", "size", b"size", "steps", b"steps", "template_set", b"template_set", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "tv_form", b"tv_form", "warm_up", b"warm_up", "weight_content", b"weight_content", "weight_direction", b"weight_direction", "weight_patch", b"weight_patch", "weight_tv", b"weight_tv"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_input_noise", b"_input_noise", "_learning_rate", b"_learning_rate", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_template_set", b"_template_set", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "_warm_up", b"_warm_up", "_weight_content", b"_weight_content", "_weight_direction", b"_weight_direction", "_weight_patch", b"_weight_patch", "_weight_tv", b"_weight_tv", "augment_fill", b"augment_fill", "augmentation", b"augmentation", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "encoder_set", b"encoder_set", "enlarge", b"enlarge", "input_noise", b"input_noise", "learning_rate", b"learning_rate", "patches", b"patches", "preset", b"preset", "seed", b"seed", "size", b"size", "start", b"start", "steps", b"steps", "template_set", b"template_set", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "tv_form", b"tv_form", "warm_up", b"warm_up", "weight_content", b"weight_content", "weight_direction", b"weight_direction", "weight_patch", b"weight_patch", "weight_tv", b"weight_tv"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_augmentation", b"_augmentation"]) -> typing.Literal["augmentation"] | None: ...
     @typing.overload
@@ -275,7 +303,7 @@ class PreviewOptions(google.protobuf.message.Message):
     MAX_SIZE_FIELD_NUMBER: builtins.int
     FORMAT_FIELD_NUMBER: builtins.int
     every_steps: builtins.int
-    """A preview after every so many steps, and one after the first; 0 sends none. Default: 10."""
+    """A preview of the start (step 0), and one after every so many steps; 0 sends none. Default: 10."""
     max_size: builtins.int
     """Longest side of a preview in pixels, 16 to the server's limit; never larger than the result. Default: 256."""
     format: clipstyler.v1.image_pb2.ImageFormat.ValueType

@@ -68,9 +68,10 @@ def result(data: bytes, *, inline: bool = True) -> Event:
 
 
 def ordinary(_request: object, _context: object) -> Iterator[Event]:
-    """Three steps, each with a preview, and a result."""
+    """A preview of the start, three steps, each with a preview, and a result."""
     yield Event(queued=Event.Queued(position=0, seed=7))
     yield Event(started=Event.Started(steps=3, width_px=64, height_px=48, device="cpu"))
+    yield Event(preview=Event.Preview(image=metadata(picture("yellow")), image_data=picture("yellow")))
     for step in (1, 2, 3):
         second = duration_pb2.Duration(seconds=step)
         yield Event(progress=Event.Progress(step=step, steps=3, losses=LOSSES, rejected=0.5, elapsed=second))

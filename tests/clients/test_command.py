@@ -77,9 +77,9 @@ def test_a_run_through_a_server_leaves_everything_asked_for(
     )  # fmt: skip
     assert outcome.exit_code == 0, outcome.output
     assert out.read_bytes() == picture()
-    assert [path.name for path in sorted(previews.iterdir())] == [f"step-000{step}.png" for step in (1, 2, 3)]
+    assert [path.name for path in sorted(previews.iterdir())] == [f"step-000{step}.png" for step in range(4)]
     with Image.open(animation) as frames:
-        assert (getattr(frames, "n_frames", 1), frames.size) == (5, (64, 48))
+        assert (getattr(frames, "n_frames", 1), frames.size) == (6, (64, 48))
     with Image.open(sheet) as tiles:
         assert tiles.width == 16 + 4 * (256 + 16)
     described = json.loads(outcome.stdout)

@@ -43,7 +43,7 @@ from clipstyler.v1 import error_pb2, image_pb2, options_pb2, server_service_pb2
 from tests.clients.scripted_server import Event, Script, invalid_steps, ordinary, picture, queue_full, result, serving
 
 PHOTO = picture("gray")
-KINDS = [Queued, Started, *[Progress, Preview] * 3, Heartbeat, Warning, Gap, Result]
+KINDS = [Queued, Started, Preview, *[Progress, Preview] * 3, Heartbeat, Warning, Gap, Result]
 
 
 def chunked(parts: list[tuple[int, bytes]], whole: bytes) -> Script:
@@ -68,7 +68,9 @@ def test_all_events_arrive_in_order_and_the_result_is_last() -> None:
     assert [type(event) for event in events] == KINDS
     assert [event.sequence for event in events] == list(range(1, len(KINDS) + 1))
     assert len({event.stylization for event in events}) == 1
-    progress = events[2]
+    start, progress = events[2:4]
+    assert isinstance(start, Preview)
+    assert (start.step, start.image) == (0, picture("yellow"))
     assert isinstance(progress, Progress)
     assert (progress.step, progress.steps, progress.rejected, progress.elapsed_s) == (1, 3, 0.5, 1.0)
     assert (progress.losses.total, progress.losses.total_variation) == (10, 30)

@@ -68,6 +68,8 @@ class Script:
         yield Started(steps, width, height, "cpu")
         if "warning" in words:
             yield Warning(words["warning"], "something to know")
+        if spec.previews.wants(0):
+            yield Preview(0, _noise(np.random.default_rng(0), width, height))
         before_s = 0.0
         for number in range(1, steps + 1):
             _note(trace, f"step {number}")

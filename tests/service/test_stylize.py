@@ -24,7 +24,7 @@ async def test_a_stylization_streams_all_its_events_in_order(server):
     kinds = outcome.kinds()
     assert [kinds[0], kinds[1], kinds[-1]] == ["queued", "started", "result"]
     assert [progress.step for progress in outcome.only("progress")] == [1, 2, 3]
-    assert [preview.step for preview in outcome.only("preview")] == [1, 2]
+    assert [preview.step for preview in outcome.only("preview")] == [0, 2]
     sequences = [event.sequence for event in outcome.events]
     assert sequences == sorted(set(sequences))
     assert len({event.stylization for event in outcome.events}) == 1

@@ -13,6 +13,7 @@ from PIL import Image
 import clipstyler
 from clipstyler.events import Preview, Progress, Result, Started
 from clipstyler.options import ConfigError
+from clipstyler.photo_cache import PhotoCache
 
 QUICK = {"size": 64, "steps": 3, "patches": 4, "seed": 3}
 
@@ -58,7 +59,7 @@ def test_iterating_gives_the_events_and_the_result_comes_once(photo: Path, encod
     events = list(stylization)
     assert isinstance(events[0], Started)
     assert [event.step for event in events if isinstance(event, Progress)] == [1, 2, 3]
-    assert [event.step for event in events if isinstance(event, Preview)] == [1, 2]
+    assert [event.step for event in events if isinstance(event, Preview)] == [0, 2]
     assert isinstance(events[-1], Result)
     assert stylization.result() is events[-1]
 
@@ -170,3 +171,12 @@ def test_a_symbolic_link_is_written_through(photo: Path, encoders) -> None:
     clipstyler.stylize(photo, "fire", encoders=encoders, **QUICK).save(link)
     assert link.is_symlink()
     assert Image.open(photo.with_name("real.png")).size == (64, 48)
+
+
+def test_a_cache_of_photos_serves_several_texts_and_changes_no_result(photo: Path, encoders) -> None:
+    photos = PhotoCache(2**26)
+    for text in ("fire", "gold"):
+        plain = clipstyler.stylize(photo, text, encoders=encoders, **QUICK).result()
+        cached = clipstyler.stylize(photo, text, encoders=encoders, photos=photos, **QUICK).result()
+        assert np.array_equal(plain.image.rgb, cached.image.rgb)
+    assert photos.size_bytes > 0

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from clipstyler.config import AugmentFill, ConfigError, StylizeConfig, TvForm, resolve
+from clipstyler.config import AugmentFill, ConfigError, Start, StylizeConfig, TvForm, resolve
 from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.description import TextConfidence
 from clipstyler.events import Preparing, Preview, Progress, Result, Started, Warning
 from clipstyler.imaging import Picture
 from clipstyler.pixels import adjust_contrast
-from clipstyler.stylizer import RunState, optimize, step
+from clipstyler.stylizer import SHORTLIST, RunState, optimize, step
 from clipstyler.tints import tints
 from tests.running import spec_of, stylize, text_direction
 from tests.tiny_encoders import TinyClip, tiny_encoders
@@ -78,9 +79,9 @@ def test_progress_reports_losses_rejection_and_times_and_previews_the_current_im
             assert event.elapsed_s > 0
             assert 0 < event.step_s <= event.elapsed_s
             assert (event.remaining_s == 0) == (event.step == 4)
-    assert len(images) == 4
+    assert len(images) == 5
     assert all(image.shape == (46, 64, 3) for image in images)
-    assert all((a != b).any() for a, b in pairwise(images))
+    assert all((a != b).any() for a, b in pairwise(images[1:]))
 
 
 def test_the_total_is_the_weighted_sum_of_its_terms() -> None:
@@ -336,12 +337,27 @@ def test_a_run_starts_by_announcing_its_steps_and_the_size_of_its_result() -> No
     assert first == Started(3, 64, 46, "cpu")
 
 
-def test_previews_come_by_the_policy_just_before_the_progress_of_their_step() -> None:
+@pytest.mark.parametrize("start", list(Start))
+def test_previews_come_by_the_policy_the_start_first_and_just_before_the_progress_of_their_step(start: Start) -> None:
     encoders = tiny_encoders()
-    events = list(stylize(photo(), "fire", encoders, quick(encoders, steps=5), seed=1, every_steps=2))
+    events = list(stylize(photo(), "fire", encoders, quick(encoders, steps=5, start=start), seed=1, every_steps=2))
     kinds = [(type(event), event.step) for event in events if isinstance(event, Progress | Preview)]
-    previewed = [(Preview, 1), (Progress, 1), (Preview, 2), (Progress, 2), (Progress, 3), (Preview, 4), (Progress, 4)]
+    previewed = [(Preview, 0), (Progress, 1), (Preview, 2), (Progress, 2), (Progress, 3), (Preview, 4), (Progress, 4)]
     assert kinds == [*previewed, (Progress, 5)]
+
+
+def test_no_preview_is_made_of_the_start_unless_previews_are_wanted() -> None:
+    encoders = tiny_encoders()
+    assert not any(isinstance(event, Preview) for event in stylize(photo(), "fire", encoders, quick(encoders), seed=1))
+
+
+@pytest.mark.parametrize("start", list(Start))
+def test_the_first_preview_is_what_the_first_step_sees(start: Start) -> None:
+    encoders = tiny_encoders()
+    events = stylize(photo(), "fire", encoders, quick(encoders, start=start), seed=1, every_steps=1)
+    first, second = (event for event in events if isinstance(event, Preview) and event.step < 2)
+    difference = first.image.rgb.astype(int) - second.image.rgb
+    assert np.abs(difference).max() <= 1
 
 
 def test_what_encoders_do_not_read_is_reported_before_any_work() -> None:
@@ -355,9 +371,39 @@ def test_what_encoders_do_not_read_is_reported_before_any_work() -> None:
     events.close()
 
 
-def test_the_preparation_can_be_stopped_at_every_tint_and_step() -> None:
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ({}, 1),
+        ({"warm_up": 3}, 1 + SHORTLIST + 3 + 1),
+        ({"start": Start.PHOTO}, 1 + SHORTLIST + 1),
+        ({"start": Start.PHOTO, "warm_up": 3}, 1 + SHORTLIST + 3 + 1),
+    ],
+)
+def test_the_preparation_counts_its_parts_and_can_be_stopped_at_each(options: dict[str, Any], parts: int) -> None:
     encoders = tiny_encoders()
-    events = stylize(photo(), "fire", encoders, quick(encoders, warm_up=5), seed=1)
-    completed = [event.step for event in events if isinstance(event, Preparing)]
-    assert completed.count(0) > len(tints())
-    assert completed[-5:] == [1, 2, 3, 4, 5]
+    events = stylize(photo(), "fire", encoders, quick(encoders, **options), seed=1)
+    completed = [(event.step, event.steps) for event in events if isinstance(event, Preparing)]
+    assert completed == [(step, parts) for step in range(parts + 1)]
+
+
+@pytest.mark.parametrize("options", [{"start": Start.PHOTO}, {"warm_up": 3}, {"start": Start.PHOTO, "warm_up": 3}])
+def test_the_preparation_shows_the_photo_in_some_tint_better_than_random_weights(options: dict[str, Any]) -> None:
+    def error(state: RunState) -> float:
+        for _ in state.prepare():
+            pass
+        assert state.output is not None
+        shown, image = state.output, state.photo[..., : state.canvas[0], : state.canvas[1]]
+        return min(float((shown - tint(image)).abs().mean()) for tint in tints())
+
+    assert error(new_state(tiny_encoders(), **options)) < error(new_state(tiny_encoders()))
+
+
+def test_the_preparation_leaves_the_optimizer_and_the_crops_as_they_were() -> None:
+    prepared, fresh = (new_state(tiny_encoders(), start=Start.PHOTO, warm_up=2) for _ in range(2))
+    for _ in prepared.prepare():
+        pass
+    assert prepared.optimizer.state_dict()["state"] == {}
+    assert prepared.updates == 0
+    assert all(weight.grad is None for weight in prepared.net.parameters())
+    assert torch.equal(prepared.generator.get_state(), fresh.generator.get_state())

@@ -58,13 +58,52 @@ def test_a_pencil_sketch_starts_without_color() -> None:
     assert (start[:, 0] - start[:, 2]).abs().mean() < 0.1
 
 
-def started(text: str, encoders: EncoderSet, config: StylizeConfig) -> torch.Tensor:
-    """What the network gives after its warm-up, (1, 3, H, W)."""
-    photo = fit(decode(Path("examples/cat.jpg").read_bytes()), config.size)
+@pytest.mark.parametrize("text", ["fire", "starry night", "a sketch with black pencil", "gold", "blueprint"])
+@pytest.mark.parametrize("photo", ["astronaut", "coffee"])
+def test_two_stages_choose_what_all_losses_of_all_tints_choose(photo: str, text: str) -> None:
+    encoders = load("pocket")
+    state = new_state(text, encoders, resolve(encoders.calibration, size=128, patches=8), photo)
+    losses = list(state.tint_losses(range(len(tints()))))
+    assert chosen(state) == losses.index(min(losses))
+
+
+def test_the_content_counts_from_the_first_stage_on() -> None:
+    """By the text alone, the unchanged photo is not among the best."""
+    encoders = load("pocket")
+    heavy = resolve(encoders.calibration, size=96, patches=8, weight_content=1e7)
+    assert chosen(new_state("fire", encoders, heavy)) == 0
+
+
+@pytest.mark.parametrize("size", [64, 128])
+def test_the_search_leaves_the_crops_to_come_as_they_were(size: int) -> None:
+    encoders = load("pocket")
+    state = new_state("fire", encoders, resolve(encoders.calibration, size=size, patches=8))
+    before = state.generator.get_state()
+    assert chosen(state) == chosen(state)
+    assert torch.equal(state.generator.get_state(), before)
+
+
+def chosen(state: RunState) -> int:
+    """Run the search to its end."""
+    search = state.nearest_tint()
+    while True:
+        try:
+            next(search)
+        except StopIteration as end:
+            return int(end.value)
+
+
+def new_state(text: str, encoders: EncoderSet, config: StylizeConfig, photo: str = "cat") -> RunState:
+    picture = fit(decode(Path(f"examples/{photo}.jpg").read_bytes()), config.size)
     embedded = embed_text(encoders, text, config.template_set)
     direction = text_direction(encoders, text, "a Photo", config.template_set)
-    state = RunState(photo, direction, encoders, config, 1, embedded)
-    for _ in state.warm_up():
+    return RunState(picture, direction, encoders, config, 1, embedded)
+
+
+def started(text: str, encoders: EncoderSet, config: StylizeConfig) -> torch.Tensor:
+    """What the network shows at its start, (1, 3, H, W)."""
+    state = new_state(text, encoders, config)
+    for _ in state.prepare():
         pass
     assert state.output is not None
     return state.output

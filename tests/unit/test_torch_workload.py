@@ -18,6 +18,7 @@ def workload(monkeypatch, trouble) -> TorchWorkload:
     made = TorchWorkload.__new__(TorchWorkload)
     made._encoders = MagicMock()
     made._directions = MagicMock()
+    made._photos = MagicMock()
     return made
 
 

@@ -15,11 +15,13 @@ from clipstyler.encoders.weights.store import Store, default_directory
 from clipstyler.evaluation.direction_cache import DirectionCache, DirectionStore
 from clipstyler.imaging import Picture
 from clipstyler.options import ConfigError
+from clipstyler.photo_cache import PhotoCache
 from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
 from clipstyler_server.workers.engine import EngineInfo, StartupError, Task
 from clipstyler_server.workers.optimizer.workload import LibraryEvent, OptimizerOptions
 
 _WARM_UP_SIZE = 64
+_PHOTO_BYTES = 64 * 2**20  # of what encoders saw in the latest photos
 
 
 class TorchWorkload:
@@ -41,6 +43,7 @@ class TorchWorkload:
         torch.set_num_interop_threads(1)
         self._device = _choose_device(options.device)
         self._directions = DirectionCache(options.direction_bytes, DirectionStore(options.cache / "directions"))
+        self._photos = PhotoCache(_PHOTO_BYTES)
         try:
             store = Store(Path(options.models) if options.models else default_directory(), options.offline)
             self._encoders = {name: registry.load(name, self._device, store=store) for name in options.encoder_sets}
@@ -60,7 +63,9 @@ class TorchWorkload:
         """Run a task with PyTorch."""
         encoders = self._encoders[task.spec.encoder_set]
         try:
-            yield from stylizer.optimize(task.picture, task.spec, encoders, directions=self._directions)
+            yield from stylizer.optimize(
+                task.picture, task.spec, encoders, directions=self._directions, photos=self._photos
+            )
         except RuntimeError as error:
             if not _is_out_of_memory(error):
                 raise

@@ -26,13 +26,20 @@ class EncoderSet:
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker process; `state` is "starting", "idle", "busy" or "crashed"."""
+    """A worker process; `state` is "starting", "idle", "busy" or "crashed".
+
+    Attributes
+    ----------
+    accelerations
+        Those in use, such as "bf16".
+    """
 
     device: str
     provider: str
     threads: int
     state: str
     restarts: int
+    accelerations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,14 @@ def _encoder_set(entry: pb.EncoderSet) -> EncoderSet:
 
 
 def _worker(worker: pb.ServerInfo.Worker) -> Worker:
-    return Worker(worker.device, worker.provider, worker.thread_count, _state(worker.state), worker.restart_count)
+    return Worker(
+        worker.device,
+        worker.provider,
+        worker.thread_count,
+        _state(worker.state),
+        worker.restart_count,
+        tuple(worker.accelerations),
+    )
 
 
 def _evaluator(evaluator: pb.ServerInfo.Evaluator) -> Evaluator:

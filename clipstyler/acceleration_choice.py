@@ -1,0 +1,132 @@
+"""Choose accelerations by measuring them on this machine: nothing is concluded from the processor's name.
+
+Each is timed in turns with the plain form on a small piece of the real work, under a second in all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from clipstyler import allocator
+from clipstyler.acceleration import NONE, Accelerations, parse
+from clipstyler.encoders.bf16 import Bf16Linear
+from clipstyler.stylenet import ResidualBlock
+
+MINIMUM_SPEEDUP = 1.1
+"""Below this an acceleration is not used: the gain would not repay other bytes, and noise would decide."""
+
+_ROUNDS = 5
+_HOPELESS = 0.7  # after one round; without instructions for it, bf16 is many times slower
+_SIDE = 256  # of the image in StyleNet's piece, pixels
+_TOKENS, _WIDTH = 800, 768  # of ViT-B/32 with 16 views
+_BLOCK_FLOATS = 2**23  # of the allocator's piece
+
+
+class Choice(NamedTuple):
+    """The accelerations in use, and the measured speedup of each (how many times as fast); empty if nothing was."""
+
+    accelerations: Accelerations
+    speedups: dict[str, float]
+
+
+def choose(wanted: str, device: torch.device, *, own_process: bool) -> Choice:
+    """Choose the accelerations of this process. If `memory` is among them, its allocator is changed.
+
+    Parameters
+    ----------
+    wanted
+        See `clipstyler.acceleration.parse`.
+    device
+        Other devices than the CPU have none.
+    own_process
+        Whether a measurement may change the allocator. A library asks its host first, by naming `memory`.
+
+    Raises
+    ------
+    ConfigError
+        A name is unknown.
+    """
+    fixed = parse(wanted)
+    if device.type != "cpu":
+        return Choice(NONE, {})
+    if fixed is None:
+        return _measured(own_process, torch.get_num_threads())
+    if fixed.memory:
+        allocator.retain_memory()
+    return Choice(fixed, {})
+
+
+@cache
+def _measured(own_process: bool, _threads: int) -> Choice:
+    """Measure once per process and number of threads, so that all its results have the same accelerations."""
+    speedups = {"bf16": _bf16_speedup(), "channels_last": _channels_last_speedup()}
+    if own_process:
+        speedups = {"memory": _memory_speedup(), **speedups}
+    paying = {name: speedup >= MINIMUM_SPEEDUP for name, speedup in speedups.items()}
+    if own_process and not paying["memory"]:
+        allocator.use_defaults()
+    return Choice(replace(NONE, **paying), {name: round(speedup, 2) for name, speedup in speedups.items()})
+
+
+def _speedup(plain: Callable[[], object], accelerated: Callable[[], object]) -> float:
+    """Return how many times as fast the second is: the best of some rounds each, in turns."""
+    plain_s, accelerated_s = _fastest(plain, 1), _fastest(accelerated, 1)
+    for _ in range(_ROUNDS):
+        if plain_s / accelerated_s < _HOPELESS:
+            break
+        plain_s, accelerated_s = min(plain_s, _fastest(plain, 1)), min(accelerated_s, _fastest(accelerated, 1))
+    return plain_s / accelerated_s
+
+
+def _fastest(action: Callable[[], object], rounds: int = _ROUNDS) -> float:
+    """Seconds of the fastest of some rounds."""
+    durations = []
+    for _ in range(rounds):
+        begun = time.perf_counter()
+        action()
+        durations.append(time.perf_counter() - begun)
+    return min(durations)
+
+
+def _memory_speedup() -> float:
+    """Fill a fresh block, before and after the allocator keeps memory; leaves it keeping memory."""
+
+    def fill() -> None:
+        torch.empty(_BLOCK_FLOATS).zero_()
+
+    plain_s = _fastest(fill)
+    allocator.retain_memory()
+    retained_s = _fastest(fill)
+    allocator.return_unused_memory()
+    return plain_s / retained_s
+
+
+def _bf16_speedup() -> float:
+    """A linear layer of ViT-B/32, forward and backward to its input."""
+    linear = nn.Linear(_WIDTH, 4 * _WIDTH).requires_grad_(False)
+    tokens = torch.rand(_TOKENS, _WIDTH, generator=torch.Generator().manual_seed(0))
+    return _speedup(_pass_through(linear, tokens), _pass_through(Bf16Linear(linear), tokens))
+
+
+def _channels_last_speedup() -> float:
+    """A block of StyleNet, forward and backward."""
+    maps = torch.rand(1, 32, _SIDE, _SIDE, generator=torch.Generator().manual_seed(0))
+    plain = _pass_through(ResidualBlock(32, 16), maps)
+    block = ResidualBlock(32, 16, channels_last=True).to(memory_format=torch.channels_last)
+    return _speedup(plain, _pass_through(block, maps.contiguous(memory_format=torch.channels_last)))
+
+
+def _pass_through(module: nn.Module, values: Tensor) -> Callable[[], None]:
+    def run() -> None:
+        entered = values.detach().requires_grad_()
+        out: Tensor = module(entered)
+        torch.autograd.backward(out.float().square().mean())
+
+    return run

@@ -29,7 +29,7 @@ def command(
     accelerations: Annotated[
         str | None,
         typer.Option(
-            help="Without a server, of a CPU: auto (measured), off, or some of memory,bf16,channels_last. Default: auto."
+            help="Without a server, on a CPU: auto (measured), off, or names (docs/performance.md). Default: auto."
         ),
     ] = None,
     source_text: Annotated[str | None, typer.Option(help="What the photo shows. Default: the encoders'.")] = None,

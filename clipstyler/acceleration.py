@@ -40,6 +40,9 @@ class Accelerations:
         return ",".join(self.names) or OFF
 
 
+RECORD = "accelerations.json"
+"""Name of the file in a cache directory that keeps the measurement."""
+
 NAMES = tuple(field.name for field in fields(Accelerations))
 NONE = Accelerations()
 

@@ -5,18 +5,24 @@ Each is timed in turns with the plain form on a small piece of the real work, un
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from clipstyler import allocator
-from clipstyler.acceleration import NONE, Accelerations, parse
+from clipstyler.acceleration import NAMES, NONE, Accelerations, parse
 from clipstyler.encoders.bf16 import Bf16Linear
+from clipstyler.output_files import write_whole
 from clipstyler.stylenet import ResidualBlock
 
 MINIMUM_SPEEDUP = 1.1
@@ -36,7 +42,7 @@ class Choice(NamedTuple):
     speedups: dict[str, float]
 
 
-def choose(wanted: str, device: torch.device, *, own_process: bool) -> Choice:
+def choose(wanted: str, device: torch.device, *, own_process: bool, record: Path | None = None) -> Choice:
     """Choose the accelerations of this process. If `memory` is among them, its allocator is changed.
 
     Parameters
@@ -47,6 +53,9 @@ def choose(wanted: str, device: torch.device, *, own_process: bool) -> Choice:
         Other devices than the CPU have none.
     own_process
         Whether a measurement may change the allocator. A library asks its host first, by naming `memory`.
+    record
+        File that keeps the measurement, so that every process of this machine chooses alike; it is measured again with
+        another processor, number of threads or version of PyTorch.
 
     Raises
     ------
@@ -57,22 +66,58 @@ def choose(wanted: str, device: torch.device, *, own_process: bool) -> Choice:
     if device.type != "cpu":
         return Choice(NONE, {})
     if fixed is None:
-        return _measured(own_process, torch.get_num_threads())
+        return _measured(own_process, torch.get_num_threads(), record)
     if fixed.memory:
         allocator.retain_memory()
     return Choice(fixed, {})
 
 
 @cache
-def _measured(own_process: bool, _threads: int) -> Choice:
+def _measured(own_process: bool, threads: int, record: Path | None) -> Choice:
     """Measure once per process and number of threads, so that all its results have the same accelerations."""
-    speedups = {"bf16": _bf16_speedup(), "channels_last": _channels_last_speedup()}
+    machine = f"{_processor()}, {threads} threads, torch {torch.__version__}"
+    speedups = _recorded(record, machine) if record else {}
+    if not speedups:
+        speedups = _speedups(own_process)
+        if record:
+            _write(record, machine, speedups)
+    accelerations = replace(NONE, **{name: speedup >= MINIMUM_SPEEDUP for name, speedup in speedups.items()})
     if own_process:
-        speedups = {"memory": _memory_speedup(), **speedups}
-    paying = {name: speedup >= MINIMUM_SPEEDUP for name, speedup in speedups.items()}
-    if own_process and not paying["memory"]:
-        allocator.use_defaults()
-    return Choice(replace(NONE, **paying), {name: round(speedup, 2) for name, speedup in speedups.items()})
+        (allocator.retain_memory if accelerations.memory else allocator.use_defaults)()
+    return Choice(accelerations, speedups)
+
+
+def _speedups(own_process: bool) -> dict[str, float]:
+    # Memory first: while it is kept, the others are measured as they will run.
+    found = {"memory": _memory_speedup()} if own_process else {}
+    found |= {"bf16": _bf16_speedup(), "channels_last": _channels_last_speedup()}
+    return {name: round(speedup, 2) for name, speedup in found.items()}
+
+
+def _recorded(record: Path, machine: str) -> dict[str, float]:
+    """Read the record; empty if there is none of this machine."""
+    try:
+        found = json.loads(record.read_text())
+        if found["machine"] != machine:
+            return {}
+        return {name: float(found["speedups"][name]) for name in NAMES}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _write(record: Path, machine: str, speedups: dict[str, float]) -> None:
+    with contextlib.suppress(OSError):  # a cache: without it the next process measures again
+        record.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(record, json.dumps({"machine": machine, "speedups": speedups}).encode())
+
+
+def _processor() -> str:
+    """Name the processor with a digest of what it can do, as far as the system reports them."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().partition("\n\n")[0].splitlines() if cpuinfo.is_file() else []
+    told = dict(line.replace("\t", "").split(":", 1) for line in lines if ":" in line)
+    abilities = hashlib.sha256(told.get("flags", "").encode()).hexdigest()[:12]
+    return f"{told.get('model name', platform.processor()).strip()} {abilities}"
 
 
 def _speedup(plain: Callable[[], object], accelerated: Callable[[], object]) -> float:

@@ -8,15 +8,19 @@ block on the concatenation with the first features; a 1x1 convolution and a sigm
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from clipstyler.interleaved_norm import InterleavedNormReLU
 
 STRIDE = 8  # the input's sides must be multiples of this
+RECOMPUTED_PIXELS = 512 * 512
+"""Above this, activations are computed again in the backward pass: a third of the memory for a third more time."""
 
 
 def _norm_relu(channels: int, channels_last: bool) -> nn.Module:
@@ -91,15 +95,38 @@ class StyleNet(nn.Module):
 
     def forward(self, photo: Tensor) -> Tensor:
         """Stylize: (B, 3, H, W) in [0, 1] to the same shape in (0, 1)."""
-        first = self.first(self.stem(photo.contiguous(memory_format=self._layout)))
+        run = _recomputed if photo.shape[-2] * photo.shape[-1] > RECOMPUTED_PIXELS else _kept
+        first = run(self._open, photo.contiguous(memory_format=self._layout))
         skips = []
         x = first
         for block, shrink in zip(self.down, self.shrink, strict=True):
-            x = block(x)
+            x = run(block, x)
             skips.append(x)
             x = shrink(x)
         x = self.bottom(x)
         for block, skip in zip(self.up, reversed(skips), strict=True):
-            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-            x = block(torch.cat([x, skip], dim=1))
-        return torch.sigmoid(self.head(self.last(torch.cat([x, first], dim=1)))).contiguous()
+            x = run(partial(_enlarge, block), x, skip)
+        return run(self._close, x, first).contiguous()
+
+    def _open(self, photo: Tensor) -> Tensor:
+        first: Tensor = self.first(self.stem(photo))
+        return first
+
+    def _close(self, x: Tensor, first: Tensor) -> Tensor:
+        return torch.sigmoid(self.head(self.last(torch.cat([x, first], dim=1))))
+
+
+def _enlarge(block: nn.Module, x: Tensor, skip: Tensor) -> Tensor:
+    x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+    out: Tensor = block(torch.cat([x, skip], dim=1))
+    return out
+
+
+def _kept(part: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    return part(*inputs)
+
+
+def _recomputed(part: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """Run a part without keeping its activations: the backward pass computes them again, to the same bits."""
+    out: Tensor = checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False)
+    return out

@@ -98,7 +98,10 @@ def _run(
     accelerations: str,
 ) -> Iterator[client.Event]:
     with ending_at_once():
+        from platformdirs import user_cache_path
+
         from clipstyler import imaging, stylizer
+        from clipstyler.acceleration import RECORD
         from clipstyler.acceleration_choice import choose
         from clipstyler.encoders import registry
         from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
@@ -113,7 +116,7 @@ def _run(
     yield client.Queued(position=0, seed=spec.seed)
     with ending_at_once():
         place = registry.place(device)
-        choice = choose(accelerations, place, own_process=True)
+        choice = choose(accelerations, place, own_process=True, record=user_cache_path("clipstyler") / RECORD)
         encoders = registry.load(name, place, store=local_store(), accelerations=choice.accelerations)
     for event in stylizer.optimize(picture, spec, encoders):
         if shown := _shown(event, spec, picture, encoders, decode_s):

@@ -29,7 +29,8 @@ def command(
     accelerations: Annotated[
         str | None,
         typer.Option(
-            help="Without a server, on a CPU: auto (measured), off, or names (docs/performance.md). Default: auto."
+            envvar="CLIPSTYLER_ACCELERATIONS",
+            help="Without a server, on a CPU: auto (measured), off, or names (docs/performance.md). Default: auto.",
         ),
     ] = None,
     source_text: Annotated[str | None, typer.Option(help="What the photo shows. Default: the encoders'.")] = None,

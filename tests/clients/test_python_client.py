@@ -259,7 +259,7 @@ def test_the_server_describes_itself() -> None:
         info = client.server_info()
     assert (info.version, info.limits["max_image_bytes"], info.capacity) == ("1.2.3", 1000, 16)
     assert info.encoder_sets[0].calibration == {"threshold": 0.25}
-    assert info.workers[0].state == "idle"
+    assert (info.workers[0].state, info.workers[0].accelerations) == ("idle", ("bf16",))
 
 
 def test_waiting_for_a_server_that_does_not_get_ready_ends() -> None:

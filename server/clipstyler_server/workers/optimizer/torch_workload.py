@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from clipstyler import stylizer
+from clipstyler.acceleration import RECORD
 from clipstyler.acceleration_choice import choose
 from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
@@ -43,7 +44,7 @@ class TorchWorkload:
         torch.set_num_interop_threads(1)
         self._device = _choose_device(options.device)
         self._directions = DirectionCache(options.direction_bytes, DirectionStore(options.cache / "directions"))
-        choice = choose(options.accelerations, self._device, own_process=True)
+        choice = choose(options.accelerations, self._device, own_process=True, record=options.cache / RECORD)
         logs.get_logger().info("accelerations_chosen", used=str(choice.accelerations), speedups=choice.speedups)
         try:
             store = Store(Path(options.models) if options.models else default_directory(), options.offline)

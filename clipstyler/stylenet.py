@@ -16,11 +16,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from clipstyler.footprint import RECOMPUTED_PIXELS
 from clipstyler.interleaved_norm import InterleavedNormReLU
 
 STRIDE = 8  # the input's sides must be multiples of this
-RECOMPUTED_PIXELS = 512 * 512
-"""Above this, activations are computed again in the backward pass: a third of the memory for a third more time."""
 
 
 def _norm_relu(channels: int, channels_last: bool) -> nn.Module:

@@ -1,7 +1,7 @@
 """Instance normalization and ReLU for interleaved channels (`torch.channels_last`).
 
-PyTorch's instance norm is slow in this layout, and its `GroupNorm` is inaccurate: it adds up whole images, squares
-included, one number after the other in single precision (a gradient 14 % off at 512 px).
+PyTorch's instance norm is slow in this layout, and its `GroupNorm` and `batch_norm` are inaccurate: they add up whole
+images, one number after the other, in single precision.
 """
 
 from __future__ import annotations

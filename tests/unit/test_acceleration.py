@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -174,6 +175,22 @@ def test_the_setting_is_checked_when_the_server_starts() -> None:
     assert Settings().accelerations == "auto"
     with pytest.raises(ValidationError, match="use auto, off, or some of"):
         Settings(accelerations="fast")
+
+
+def test_the_optimizer_returns_memory_after_each_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    from clipstyler_server.workers.optimizer import process
+
+    happened: list[str] = []
+    jobs = [MagicMock(), MagicMock()]
+    for job in jobs:
+        job.execute.side_effect = lambda *_: happened.append("job")
+    for name in ("_prepare_process", "Channel", "PreviewEncoder"):
+        monkeypatch.setattr(process, name, MagicMock())
+    monkeypatch.setattr(process, "Inbox", lambda: MagicMock(next_run=MagicMock(side_effect=[*jobs, EOFError])))
+    monkeypatch.setattr(process, "return_unused_memory", lambda: happened.append("returned"))
+    with pytest.raises(EOFError):
+        process.main(MagicMock(), MagicMock(), MagicMock())
+    assert happened == ["job", "returned", "job", "returned"]
 
 
 FAULTS = """

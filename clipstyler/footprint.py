@@ -9,7 +9,7 @@ from clipstyler.config import StylizeConfig
 RECOMPUTED_PIXELS = 512 * 512
 """Above this, StyleNet's activations are computed again in the backward pass: less memory for some more time."""
 
-# Measured as the peak of a process over what it has with encoders loaded, on a CPU, at 256 to 768 px with 16 to 64
+# Measured as the peak of a process over what it has with encoders loaded, on a CPU, at 256 to 1024 px with 16 to 64
 # patches, with the acceleration `memory`, which takes most; StyleNet's activations and the content features dominate
 # the first two, the gradient of the warp the third.
 _BYTES_PER_PIXEL = 4600

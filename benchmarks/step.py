@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import open_clip
 import torch
@@ -64,10 +65,15 @@ def median_seconds(actions: list[Callable[[], object]], repeats: int) -> list[fl
     return [statistics.median(taken[1:]) for taken in durations]
 
 
+def vit_b_32_config() -> dict[str, Any]:
+    """Return open_clip's configuration of ViT-B/32."""
+    config: dict[str, Any] = open_clip.get_model_config(ARCHITECTURE)
+    return config
+
+
 def random_vit_b_32(directory: Path) -> EncoderSet:
     """ViT-B/32 and VGG19 at full size, randomly initialized, through the real loading code."""
-    config = open_clip.get_model_config(ARCHITECTURE)
-    return load(str(write_encoders(directory / "vit-b-32-random", config)))
+    return load(str(write_encoders(directory / "vit-b-32-random", vit_b_32_config())))
 
 
 def fire_direction(encoders: EncoderSet) -> torch.Tensor:

@@ -6,9 +6,14 @@ from typing import NamedTuple
 
 from clipstyler.config import StylizeConfig
 
+RECOMPUTED_PIXELS = 512 * 512
+"""Above this, StyleNet's activations are computed again in the backward pass: less memory for some more time."""
+
 # Measured as the peak of a process over what it has with encoders loaded, on a CPU, at 256 to 1024 px with 16 to 64
-# patches; StyleNet's activations and the content features dominate the first, the gradient of the warp the second.
-_BYTES_PER_PIXEL = 4200
+# patches, with the acceleration `memory`, which takes most; StyleNet's activations and the content features dominate
+# the first two, the gradient of the warp the third.
+_BYTES_PER_PIXEL = 4600
+_BYTES_PER_RECOMPUTED_PIXEL = 2900
 _BYTES_PER_CROP_PIXEL = 70
 
 
@@ -40,7 +45,9 @@ def footprint(config: StylizeConfig, width: int, height: int, view_bytes: int) -
     view_bytes
         Activations of the CLIP encoder for one view.
     """
-    image = _BYTES_PER_PIXEL * width * height
+    pixels = width * height
+    kept, recomputed = _BYTES_PER_PIXEL * min(pixels, RECOMPUTED_PIXELS), _BYTES_PER_RECOMPUTED_PIXEL * pixels
+    image = max(kept, recomputed)
     warp = _BYTES_PER_CROP_PIXEL * config.crop_side(width, height) ** 2
     patches = config.patches * (view_bytes + warp) if config.weight_patch else 0
     if image >= patches:

@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
+from clipstyler.acceleration import OFF, parse
 from clipstyler.image_format import ImageFormat
 from clipstyler.imaging import Picture, decode_fitted, encode, fitted_size
 from clipstyler.options import ConfigError, Violation
@@ -156,6 +157,7 @@ def stylize(
     source_text: str | None = None,
     encoders: str | EncoderSet = "pocket",
     device: str = "cpu",
+    accelerations: str = OFF,
     preview_every: int = 0,
     directions: DirectionCache | None = None,
     photos: PhotoCache | None = None,
@@ -175,6 +177,8 @@ def stylize(
         Name of an encoder set (`available_encoders` lists some), or what `load_encoders` returned.
     device
         Where a named encoder set is loaded: "cpu", "cuda", "cuda:1", ...
+    accelerations
+        Of a CPU, for a named encoder set; see `load_encoders`.
     preview_every
         Steps between `Preview` events, the first of which shows the start; 0 yields none.
     directions
@@ -199,9 +203,9 @@ def stylize(
     violations = _photo_violations(photo)
     loaded: EncoderSet | _Named | None = None
     try:
-        loaded = _Named(encoders, device) if isinstance(encoders, str) else encoders
+        loaded = _Named(encoders, device, accelerations) if isinstance(encoders, str) else encoders
     except ConfigError as error:
-        violations += [Violation("encoders", error.problem)]
+        violations += [Violation(_PARAMETERS.get(error.field, error.field), error.problem)]
     # Whatever else is wrong can still be found with another calibration.
     known = loaded or _Named("pocket", device)
     try:
@@ -223,33 +227,50 @@ def available_encoders() -> list[str]:
     return [spec.name for spec in registry.catalog()]
 
 
-def load_encoders(name: str = "pocket", device: str = "cpu") -> EncoderSet:
+def load_encoders(name: str = "pocket", device: str = "cpu", accelerations: str = OFF) -> EncoderSet:
     """Load an encoder set, for several stylizations.
+
+    Parameters
+    ----------
+    name
+        Of the set.
+    device
+        "cpu", "cuda", "cuda:1", ...
+    accelerations
+        Of a CPU: "off"; "auto" for those that a measurement of under a second finds faster; or names separated by
+        commas. They change the bytes of results within rounding. `memory`, which sets the allocator of the whole
+        process, is used only if it is named.
 
     Raises
     ------
     ConfigError
-        The name is unknown.
+        A parameter is unknown.
     EncoderUnavailableError
         The weights cannot be loaded.
     """
+    from clipstyler.acceleration_choice import choose
     from clipstyler.encoders import registry
 
-    return registry.load(name, device)
+    place = registry.place(device)
+    choice = choose(accelerations, place, own_process=False)
+    return registry.load(name, place, accelerations=choice.accelerations)
 
 
 class _Named:
     """An encoder set that is loaded when the work begins."""
 
-    def __init__(self, name: str, device: str) -> None:
+    def __init__(self, name: str, device: str, accelerations: str = OFF) -> None:
         from clipstyler.encoders import registry
+
+        parse(accelerations)
 
         self.name = name
         self._device = device
+        self._accelerations = accelerations
         self.calibration: Calibration = registry.spec(name).calibration
 
     def load(self) -> EncoderSet:
-        return load_encoders(self.name, self._device)
+        return load_encoders(self.name, self._device, self._accelerations)
 
 
 def _picture(photo: Photo, config: StylizeConfig) -> Picture:

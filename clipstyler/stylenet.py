@@ -8,26 +8,36 @@ block on the concatenation with the first features; a 1x1 convolution and a sigm
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from clipstyler.footprint import RECOMPUTED_PIXELS
+from clipstyler.interleaved_norm import InterleavedNormReLU
 
 STRIDE = 8  # the input's sides must be multiples of this
+
+
+def _norm_relu(channels: int, channels_last: bool) -> nn.Module:
+    if channels_last:
+        return InterleavedNormReLU()
+    return nn.Sequential(nn.InstanceNorm2d(channels), nn.ReLU())
 
 
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with InstanceNorm and ReLU, beside a 1x1 skip convolution."""
 
-    def __init__(self, channels_in: int, channels_out: int) -> None:
+    def __init__(self, channels_in: int, channels_out: int, *, channels_last: bool = False) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(channels_in, channels_out, 3, padding=1),
-            nn.InstanceNorm2d(channels_out),
-            nn.ReLU(),
+            _norm_relu(channels_out, channels_last),
             nn.Conv2d(channels_out, channels_out, 3, padding=1),
-            nn.InstanceNorm2d(channels_out),
-            nn.ReLU(),
+            _norm_relu(channels_out, channels_last),
         )
         self.skip = nn.Conv2d(channels_in, channels_out, 1)
 
@@ -42,28 +52,37 @@ class StyleNet(nn.Module):
     """The stylizing network f: a photo in [0, 1] to a photo in (0, 1), sides multiples of 8.
 
     Build one with `initialize`, which takes its randomness from an explicit generator.
+
+    Parameters
+    ----------
+    channels_last
+        Whether to compute with interleaved channels: the same function, rounded otherwise.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, channels_last: bool = False) -> None:
         super().__init__()
+        block = partial(ResidualBlock, channels_last=channels_last)
+        self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self.stem = nn.Conv2d(3, 16, 1)
-        self.first = ResidualBlock(16, 16)
-        self.down = nn.ModuleList([ResidualBlock(16, 16), ResidualBlock(16, 32), ResidualBlock(32, 64)])
+        self.first = block(16, 16)
+        self.down = nn.ModuleList([block(16, 16), block(16, 32), block(32, 64)])
         self.shrink = nn.ModuleList([nn.Conv2d(c, c, 4, stride=2, padding=1) for c in (16, 32, 64)])
-        self.bottom = ResidualBlock(64, 128)
-        self.up = nn.ModuleList([ResidualBlock(128 + 64, 64), ResidualBlock(64 + 32, 32), ResidualBlock(32 + 16, 16)])
-        self.last = ResidualBlock(16 + 16, 16)
+        self.bottom = block(64, 128)
+        self.up = nn.ModuleList([block(128 + 64, 64), block(64 + 32, 32), block(32 + 16, 16)])
+        self.last = block(16 + 16, 16)
         self.head = nn.Conv2d(16, 3, 1)
 
     @classmethod
-    def initialize(cls, generator: torch.Generator, device: torch.device | str = "cpu") -> StyleNet:
+    def initialize(
+        cls, generator: torch.Generator, device: torch.device | str = "cpu", *, channels_last: bool = False
+    ) -> StyleNet:
         """Build a fresh network whose weights come from `generator` (on the CPU) alone.
 
         The distribution is PyTorch's default for convolutions, as in the authors' code: uniform within
         1 / sqrt(fan-in). The global random state is neither read nor changed.
         """
         with torch.device("meta"):
-            net = cls()
+            net = cls(channels_last=channels_last)
         net.to_empty(device="cpu")
         with torch.no_grad():
             for module in net.modules():
@@ -71,19 +90,42 @@ class StyleNet(nn.Module):
                     bound = 1 / math.sqrt(module.weight[0].numel())
                     module.weight.uniform_(-bound, bound, generator=generator)
                     module.bias.uniform_(-bound, bound, generator=generator)
-        return net.to(device)
+        return net.to(device).to(memory_format=net._layout)
 
     def forward(self, photo: Tensor) -> Tensor:
         """Stylize: (B, 3, H, W) in [0, 1] to the same shape in (0, 1)."""
-        first = self.first(self.stem(photo))
+        run = _recomputed if photo.shape[-2] * photo.shape[-1] > RECOMPUTED_PIXELS else _kept
+        first = run(self._open, photo.contiguous(memory_format=self._layout))
         skips = []
         x = first
         for block, shrink in zip(self.down, self.shrink, strict=True):
-            x = block(x)
+            x = run(block, x)
             skips.append(x)
             x = shrink(x)
         x = self.bottom(x)
         for block, skip in zip(self.up, reversed(skips), strict=True):
-            x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-            x = block(torch.cat([x, skip], dim=1))
+            x = run(partial(_enlarge, block), x, skip)
+        return run(self._close, x, first).contiguous()
+
+    def _open(self, photo: Tensor) -> Tensor:
+        first: Tensor = self.first(self.stem(photo))
+        return first
+
+    def _close(self, x: Tensor, first: Tensor) -> Tensor:
         return torch.sigmoid(self.head(self.last(torch.cat([x, first], dim=1))))
+
+
+def _enlarge(block: nn.Module, x: Tensor, skip: Tensor) -> Tensor:
+    x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
+    out: Tensor = block(torch.cat([x, skip], dim=1))
+    return out
+
+
+def _kept(part: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    return part(*inputs)
+
+
+def _recomputed(part: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """Run a part without keeping its activations: the backward pass computes them again, to the same bits."""
+    out: Tensor = checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False)
+    return out

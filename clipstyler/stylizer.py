@@ -104,7 +104,9 @@ class RunState:
         self.canvas = tuple(max(side, SMALLEST_SIDE) for side in self.size)
         self.alpha = photo.alpha
         self.generator = torch.Generator().manual_seed(seed)
-        self.net = StyleNet.initialize(self.generator, encoders.device)
+        self.net = StyleNet.initialize(
+            self.generator, encoders.device, channels_last=encoders.accelerations.channels_last
+        )
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=config.learning_rate)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, HALVING_PERIOD, gamma=0.5)
         image = padded(photo, self.canvas)
@@ -365,7 +367,7 @@ def optimize(
         device=str(encoders.device),
         provider=provider(encoders.device),
         threads=threads(encoders.device),
-        versions=library_versions(),
+        versions=library_versions() | {"accelerations": str(encoders.accelerations)},
         losses=report.losses,
         timings=Timings(prepare_s=prepared - begun, optimize_s=time.monotonic() - prepared),
     )

@@ -30,8 +30,11 @@ def stylize_here(
     previews: PreviewOptions,
     result_format: str,
     device: str = "cpu",
+    accelerations: str = "auto",
 ) -> Generator[client.Event, None, None]:
     """Stylize in this process; the events are those of a server, and closing the iterator stops the work.
+
+    The process is the command's own, so its allocator may be accelerated too.
 
     Raises
     ------
@@ -41,7 +44,7 @@ def stylize_here(
         The encoders cannot be loaded, or the optimization diverged.
     """
     with library_errors():
-        yield from _run(photo, style_text, source_text, options, previews, result_format, device)
+        yield from _run(photo, style_text, source_text, options, previews, result_format, device, accelerations)
 
 
 @contextmanager
@@ -92,9 +95,14 @@ def _run(
     previews: PreviewOptions,
     result_format: str,
     device: str,
+    accelerations: str,
 ) -> Iterator[client.Event]:
     with ending_at_once():
+        from platformdirs import user_cache_path
+
         from clipstyler import imaging, stylizer
+        from clipstyler.acceleration import RECORD
+        from clipstyler.acceleration_choice import choose
         from clipstyler.encoders import registry
         from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
 
@@ -107,7 +115,9 @@ def _run(
     decode_s = time.monotonic() - begun
     yield client.Queued(position=0, seed=spec.seed)
     with ending_at_once():
-        encoders = registry.load(name, device, store=local_store())
+        place = registry.place(device)
+        choice = choose(accelerations, place, own_process=True, record=user_cache_path("clipstyler") / RECORD)
+        encoders = registry.load(name, place, store=local_store(), accelerations=choice.accelerations)
     for event in stylizer.optimize(picture, spec, encoders):
         if shown := _shown(event, spec, picture, encoders, decode_s):
             yield shown

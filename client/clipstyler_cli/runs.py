@@ -41,6 +41,7 @@ class Run:
     timeout_s: float | None = None
     detach: bool = False
     device: str | None = None
+    accelerations: str | None = None
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,7 @@ def _open(run: Run, photo: bytes, result_format: str, server: str | None, stack:
             previews=run.previews,
             result_format=result_format,
             device=run.device or "cpu",
+            accelerations=run.accelerations or "auto",
         )
     else:
         client = stack.enter_context(Client(server))

@@ -26,6 +26,13 @@ def command(
     out: Annotated[Path, typer.Option("--out", "-o", help="The result: .png, .jpg or .webp.")],
     server: Annotated[str | None, typer.Option(help="HOST:PORT of a server. Default: compute here.")] = None,
     device: Annotated[str | None, typer.Option(help="Without a server: cpu, cuda, cuda:1, ... Default: cpu.")] = None,
+    accelerations: Annotated[
+        str | None,
+        typer.Option(
+            envvar="CLIPSTYLER_ACCELERATIONS",
+            help="Without a server, on a CPU: auto (measured), off, or names (docs/performance.md). Default: auto.",
+        ),
+    ] = None,
     source_text: Annotated[str | None, typer.Option(help="What the photo shows. Default: the encoders'.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds that the whole call to a server may take.")] = None,
     detach: Annotated[
@@ -60,7 +67,7 @@ def command(
     """
     asked = cast("StylizeOptions", {name: value for name, value in options.items() if value is not None})
     preview_options = PreviewOptions(every_steps=preview_every, max_size=_PREVIEW_SIZE)
-    run = Run(photo, text, out, source_text, asked, preview_options, timeout, detach, device)
+    run = Run(photo, text, out, source_text, asked, preview_options, timeout, detach, device, accelerations)
     keep = Keep(previews, animation, contact_sheet)
     with clear_errors():
         delivery = Delivery()

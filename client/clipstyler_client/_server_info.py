@@ -36,13 +36,20 @@ class PresetInfo(NamedTuple):
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker process; `state` is "starting", "idle", "busy" or "crashed"."""
+    """A worker process; `state` is "starting", "idle", "busy" or "crashed".
+
+    Attributes
+    ----------
+    accelerations
+        Those in use, such as "bf16".
+    """
 
     device: str
     provider: str
     threads: int
     state: str
     restarts: int
+    accelerations: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,7 +138,14 @@ def _preset(entry: pb.ServerInfo.PresetInfo) -> tuple[str, PresetInfo]:
 
 
 def _worker(worker: pb.ServerInfo.Worker) -> Worker:
-    return Worker(worker.device, worker.provider, worker.thread_count, _state(worker.state), worker.restart_count)
+    return Worker(
+        worker.device,
+        worker.provider,
+        worker.thread_count,
+        _state(worker.state),
+        worker.restart_count,
+        tuple(worker.accelerations),
+    )
 
 
 def _evaluator(evaluator: pb.ServerInfo.Evaluator) -> Evaluator:

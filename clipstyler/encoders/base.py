@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from clipstyler.acceleration import NONE, Accelerations
 from clipstyler.config import Calibration
 from clipstyler.encoders.description import EncoderDescription, EncoderModel, TextConfidence
 
@@ -92,6 +93,15 @@ class SupportsTokens(Protocol):
         ...
 
 
+@runtime_checkable
+class SupportsBf16(Protocol):
+    """Encoders whose frozen image layers can multiply in bfloat16."""
+
+    def to_bf16(self) -> None:
+        """Convert them in place; inputs and outputs stay in single precision."""
+        ...
+
+
 class ContentEncoder(Protocol):
     """Maps images to feature maps that preserve the layout. Frozen, like `ClipEncoder`."""
 
@@ -117,6 +127,8 @@ class EncoderSet:
         The encoders.
     device
         Where they are.
+    accelerations
+        Those that are in use and change the bytes of results.
     """
 
     name: str
@@ -125,6 +137,7 @@ class EncoderSet:
     clip: ClipEncoder
     content: ContentEncoder
     device: torch.device
+    accelerations: Accelerations = NONE
 
     @property
     def models(self) -> tuple[EncoderModel, ...]:
@@ -138,6 +151,16 @@ class EncoderSet:
         if isinstance(self.clip, SupportsViewBytes):
             return replace(described, view_bytes=self.clip.view_bytes)
         return described
+
+
+def accelerated(encoders: EncoderSet, accelerations: Accelerations) -> EncoderSet:
+    """Apply accelerations to loaded encoders, in place where they support them; returns them with those in use."""
+    supporting = [part for part in (encoders.clip, encoders.content) if isinstance(part, SupportsBf16)]
+    if accelerations.bf16:
+        for part in supporting:
+            part.to_bf16()
+    used = replace(accelerations, memory=False, bf16=accelerations.bf16 and bool(supporting))
+    return replace(encoders, accelerations=used)
 
 
 class EncoderUnavailableError(RuntimeError):

@@ -1,16 +1,20 @@
-"""Two exact rewrites that make open_clip's vision transformers faster when their weights are frozen.
+"""Two exact rewrites and one to bfloat16 that make open_clip's vision transformers faster when they are frozen.
 
 PyTorch multiplies a transposed batch with a frozen matrix one image at a time, and QuickGELU is three passes over the
-widest activations forward and five backward. On two CPU cores both rewrites together save a quarter of the time of
-ViT-B/32 forward and backward.
+widest activations forward and five backward. On two CPU cores both exact rewrites together save a quarter of the time
+of ViT-B/32 forward and backward.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import open_clip
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from clipstyler.encoders.bf16 import Bf16Linear
 
 _QUICK_GELU_SLOPE = 1.702
 
@@ -20,9 +24,8 @@ class FrozenAttention(nn.Module):
 
     def __init__(self, attention: nn.MultiheadAttention) -> None:
         super().__init__()
-        self.in_proj_weight = attention.in_proj_weight
-        self.in_proj_bias = attention.in_proj_bias
-        self.out_proj = attention.out_proj
+        self.in_proj: Any = _linear(attention.in_proj_weight, attention.in_proj_bias)
+        self.out_proj: Any = attention.out_proj
         self.heads = attention.num_heads
 
     def forward(
@@ -32,7 +35,7 @@ class FrozenAttention(nn.Module):
         if need_weights:
             raise ValueError("attention weights are not kept")
         batch, length, width = query.shape
-        projected = F.linear(query, self.in_proj_weight, self.in_proj_bias)
+        projected = self.in_proj(query).float()  # the softmax is in single precision
         parts = projected.view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         queries, keys, values = parts.unbind()
         attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=attn_mask)
@@ -45,15 +48,36 @@ def optimize_in_place(model: nn.Module) -> None:
 
     `x * sigmoid(1.702 x)` is `silu(1.702 x) / 1.702`; the two factors go into the weights before and after.
     """
-    transformer = getattr(model.visual, "transformer", None)
-    for block in getattr(transformer, "resblocks", ()):
-        if not isinstance(block, open_clip.transformer.ResidualAttentionBlock):
-            continue
+    for block in _blocks(model):
         attention = block.attn
         if isinstance(attention, nn.MultiheadAttention) and attention.batch_first and attention.bias_k is None:
             block.attn = FrozenAttention(attention)
         if isinstance(getattr(block.mlp, "gelu", None), open_clip.transformer.QuickGELU):
             _fold_quick_gelu(block.mlp)
+
+
+def to_bf16(model: nn.Module) -> None:
+    """Convert the linear layers of the blocks after `optimize_in_place`; normalization and softmax stay as they are."""
+    for block in _blocks(model):
+        attention, mlp = block.attn, block.mlp
+        if isinstance(attention, FrozenAttention):
+            attention.in_proj, attention.out_proj = Bf16Linear(attention.in_proj), Bf16Linear(attention.out_proj)
+        mlp.c_fc, mlp.c_proj = Bf16Linear(mlp.c_fc), Bf16Linear(mlp.c_proj)
+
+
+def _blocks(model: nn.Module) -> list[Any]:
+    """Return the blocks of a vision transformer that have the expected structure."""
+    transformer = getattr(model.visual, "transformer", None)
+    blocks = getattr(transformer, "resblocks", ())
+    return [block for block in blocks if isinstance(block, open_clip.transformer.ResidualAttentionBlock)]
+
+
+def _linear(weight: nn.Parameter, bias: nn.Parameter) -> nn.Linear:
+    """Make a linear layer of parameters that exist."""
+    with torch.device("meta"):
+        linear = nn.Linear(weight.shape[1], weight.shape[0])
+    linear.weight, linear.bias = weight, bias
+    return linear
 
 
 @torch.no_grad()

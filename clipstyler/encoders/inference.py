@@ -30,7 +30,7 @@ class InferenceEncoders(Protocol):
     image_size, embedding_dim
         Side of a view in pixels; length of an embedding.
     precision
-        "fp32" or "fp16".
+        "fp32", "fp16" or "bf16".
     """
 
     name: str

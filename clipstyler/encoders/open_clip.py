@@ -14,8 +14,8 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
+from clipstyler.encoders import frozen_vit
 from clipstyler.encoders.base import EncoderUnavailableError, Towers, file_digest
-from clipstyler.encoders.frozen_vit import optimize_in_place
 from clipstyler.encoders.onnx.tokenizers import CLIP_BPE
 from clipstyler.encoders.weights import sources
 from clipstyler.encoders.weights.store import Store
@@ -74,6 +74,10 @@ class OpenClip(nn.Module):
             return _CONVOLUTIONAL_FLOATS * 4 * self.image_size**2
         tokens, width = visual.positional_embedding.shape
         return int(_TRANSFORMER_FLOATS * 4 * len(blocks) * tokens * width)
+
+    def to_bf16(self) -> None:
+        """Convert the linear layers of the image tower in place, if it is a vision transformer."""
+        frozen_vit.to_bf16(self.model)
 
     def encode_image(self, views: Tensor) -> Tensor:
         """Embed views: float32 (B, 3, image_size, image_size) in [0, 1] to (B, D), not yet normalized."""
@@ -204,7 +208,7 @@ def _load(name: str, model_name: str, checkpoint: Path, device: torch.device, *,
     except Exception as error:  # open_clip raises many kinds of errors for files that do not fit
         raise EncoderUnavailableError(f"{name}: {checkpoint} cannot be loaded: {error}") from error
     encoder = OpenClip(name, digest, model, tokenizer)
-    optimize_in_place(model)
+    frozen_vit.optimize_in_place(model)
     return encoder.to(device)
 
 

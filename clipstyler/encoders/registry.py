@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clipstyler.acceleration import NONE, Accelerations
 from clipstyler.config import Calibration, ConfigError
 from clipstyler.pocket.calibration import CALIBRATION as POCKET_CALIBRATION
 
@@ -77,6 +78,7 @@ def load(
     device: str | torch.device = "cpu",
     vgg_weights: str = VGG_WEIGHTS,
     store: Store | None = None,
+    accelerations: Accelerations = NONE,
 ) -> EncoderSet:
     """Load encoders, frozen, onto a device.
 
@@ -90,6 +92,8 @@ def load(
         Name of torchvision's VGG19 weights, or a local file. `pocket` and directories include their own.
     store
         Of downloaded weights; by default in the user's cache.
+    accelerations
+        Applied where the encoders support them; see `clipstyler.acceleration_choice`.
 
     Raises
     ------
@@ -98,15 +102,9 @@ def load(
     EncoderUnavailableError
         The weights cannot be obtained or do not fit.
     """
-    known = spec(name)
-    place = _place(device)
-    if name == BUNDLED:
-        return _load_pocket(known, place)
+    from clipstyler.encoders.base import accelerated
 
-    from clipstyler.encoders.weights.store import Store, default_directory
-
-    build = _load_directory if Path(name).is_dir() else _load_pretrained
-    return build(known, place, vgg_weights, store or Store(default_directory()))
+    return accelerated(_load(spec(name), place(device), vgg_weights, store), accelerations)
 
 
 def weights(name: str) -> tuple[Weights, ...]:
@@ -129,6 +127,16 @@ def weights(name: str) -> tuple[Weights, ...]:
     return (*clip, vgg.weights_of(VGG_WEIGHTS))
 
 
+def _load(known: EncoderSpec, device: torch.device, vgg_weights: str, store: Store | None) -> EncoderSet:
+    if known.name == BUNDLED:
+        return _load_pocket(known, device)
+
+    from clipstyler.encoders.weights.store import Store, default_directory
+
+    build = _load_directory if Path(known.name).is_dir() else _load_pretrained
+    return build(known, device, vgg_weights, store or Store(default_directory()))
+
+
 def _is_pretrained(name: str) -> bool:
     architecture, _, pretrained = name.partition(":")
     return bool(architecture and pretrained)
@@ -141,16 +149,23 @@ def _architecture(known: EncoderSpec) -> tuple[str, str]:
     return architecture, pretrained
 
 
-def _place(device: str | torch.device) -> torch.device:
+def place(device: str | torch.device) -> torch.device:
+    """Return a device that is here.
+
+    Raises
+    ------
+    ConfigError
+        There is no such device.
+    """
     import torch  # keeps this module light
 
     try:
-        place = torch.device(device)
+        found = torch.device(device)
     except RuntimeError:
         raise ConfigError("device", f"{device!r} is unknown: use cpu, cuda, cuda:1, ...") from None
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise ConfigError("device", f"{str(device)!r} is not available here: use cpu, or check the CUDA driver")
-    return place
+    return found
 
 
 def _load_pocket(known: EncoderSpec, device: torch.device) -> EncoderSet:

@@ -19,9 +19,7 @@ Floats = NDArray[np.float32]
 
 
 class TorchEncoders:
-    """The interface `InferenceEncoders` on PyTorch encoders, in single precision."""
-
-    precision = "fp32"
+    """The interface `InferenceEncoders` on PyTorch encoders, in single precision unless they are accelerated."""
 
     def __init__(self, encoders: EncoderSet) -> None:
         self._encoders = encoders
@@ -30,6 +28,7 @@ class TorchEncoders:
         self.content_digest = encoders.content.digest
         self.image_size = encoders.clip.image_size
         self.calibration = encoders.calibration
+        self.precision = "bf16" if encoders.accelerations.bf16 else "fp32"
         self.backend = f"torch-{encoders.device.type}"
 
     @cached_property

@@ -10,6 +10,7 @@ import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from clipstyler.encoders import bf16
 from clipstyler.encoders.base import EncoderUnavailableError, file_digest
 from clipstyler.encoders.weights import sources
 from clipstyler.encoders.weights.store import Store
@@ -32,18 +33,26 @@ class Vgg19Content(nn.Module):
         self.name = name
         self.digest = digest
         self.layers = layers
+        self._is_bf16 = False
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(1, 3, 1, 1))
         self.eval().requires_grad_(False)
 
+    def to_bf16(self) -> None:
+        """Convert the convolutions in place; feature maps stay in single precision."""
+        bf16.to_bf16(self.layers)
+        self._is_bf16 = True
+
     def features(self, images: Tensor) -> list[Tensor]:
         """Feature maps after conv4_2 and conv5_2: (B, 3, H, W) in [0, 1] to two of (B, 512, h, w)."""
         x = (images - self.mean) / self.std
+        if self._is_bf16:
+            x = bf16.bf16_image(x)
         maps = []
         for index, layer in enumerate(self.layers):
             x = layer(x)
             if index in LAYERS:
-                maps.append(x)
+                maps.append(x.float())
         return maps
 
 

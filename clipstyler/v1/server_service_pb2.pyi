@@ -236,6 +236,7 @@ class ServerInfo(google.protobuf.message.Message):
         THREAD_COUNT_FIELD_NUMBER: builtins.int
         STATE_FIELD_NUMBER: builtins.int
         RESTART_COUNT_FIELD_NUMBER: builtins.int
+        ACCELERATIONS_FIELD_NUMBER: builtins.int
         device: builtins.str
         """Device, for instance "cpu" or "cuda:0"."""
         provider: builtins.str
@@ -246,6 +247,12 @@ class ServerInfo(google.protobuf.message.Message):
         """Current state."""
         restart_count: builtins.int
         """Restarts after a crash."""
+        @property
+        def accelerations(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+            """Accelerations in use, chosen by a measurement at the start or by the operator: "memory", "bf16", "channels_last". New
+            names may be added.
+            """
+
         def __init__(
             self,
             *,
@@ -254,8 +261,9 @@ class ServerInfo(google.protobuf.message.Message):
             thread_count: builtins.int = ...,
             state: Global___ServerInfo.Worker.State.ValueType = ...,
             restart_count: builtins.int = ...,
+            accelerations: collections.abc.Iterable[builtins.str] | None = ...,
         ) -> None: ...
-        def ClearField(self, field_name: typing.Literal["device", b"device", "provider", b"provider", "restart_count", b"restart_count", "state", b"state", "thread_count", b"thread_count"]) -> None: ...
+        def ClearField(self, field_name: typing.Literal["accelerations", b"accelerations", "device", b"device", "provider", b"provider", "restart_count", b"restart_count", "state", b"state", "thread_count", b"thread_count"]) -> None: ...
 
     @typing.final
     class Evaluator(google.protobuf.message.Message):

@@ -267,7 +267,7 @@ class StylizationResult(google.protobuf.message.Message):
 
     @property
     def versions(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """Versions of the libraries that determine the bytes, by name."""
+        """Versions of the libraries that determine the bytes, by name, and as "accelerations" those that do."""
 
     @property
     def losses(self) -> Global___StylizationResult.Losses:

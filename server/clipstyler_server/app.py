@@ -12,6 +12,7 @@ import signal
 from collections.abc import Coroutine
 from typing import Any
 
+from clipstyler.allocator import keep_little_memory
 from clipstyler_server.api.health_service import HealthService
 from clipstyler_server.api.server import ENCODER_SERVICE, SERVER_SERVICE, STYLIZATION_SERVICE, ApiServer
 from clipstyler_server.errors import ServiceError
@@ -23,7 +24,6 @@ from clipstyler_server.jobs.queue import JobQueue
 from clipstyler_server.jobs.recovery import Recovery
 from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.jobs.upload_store import UploadStore
-from clipstyler_server.memory import keep_little_memory
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.changes import ChangeSignal
 from clipstyler_server.observability.health import SERVER, Health

@@ -11,6 +11,7 @@ from platformdirs import user_data_path
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from clipstyler.acceleration import AUTO, parse
 from clipstyler.encoders.registry import BUNDLED
 from clipstyler.home import cache_directory
 from clipstyler.imaging import Limits
@@ -57,6 +58,11 @@ class Settings(BaseSettings):
         description="Device of the optimizer; auto uses CUDA if available.",
     )
     threads: int = Field(default=0, ge=0, le=1024, description="Threads of a CPU optimizer; 0: one per available CPU.")
+    accelerations: str = Field(
+        default=AUTO,
+        description="Accelerations of a CPU optimizer: auto (those that a measurement at the start finds faster), "
+        "off, or some of memory, bf16, channels_last, separated by commas.",
+    )
     nice: int = Field(default=5, ge=0, le=19, description="Niceness of the optimizer process.")
 
     evaluator: bool = Field(
@@ -205,6 +211,12 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("accelerations")
+    @classmethod
+    def _check_accelerations(cls, value: str) -> str:
+        parse(value)
         return value
 
     @property

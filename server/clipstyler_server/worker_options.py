@@ -17,6 +17,7 @@ def optimizer_options(settings: Settings) -> OptimizerOptions:
         nice=settings.nice,
         cache=settings.cache_path,
         direction_bytes=settings.direction_cache_bytes,
+        accelerations=settings.accelerations,
         log_level=settings.log_level,
         log_format=settings.log_format,
         models=settings.models,

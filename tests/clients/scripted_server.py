@@ -153,7 +153,11 @@ class ScriptedServer(
                     calibration=options_pb2.StylizationOptions(threshold=0.25),
                 )
             ],
-            workers=[info.Worker(device="cpu", provider="torch-cpu", thread_count=1, state=self.worker_state)],
+            workers=[
+                info.Worker(
+                    device="cpu", provider="torch-cpu", thread_count=1, state=self.worker_state, accelerations=["bf16"]
+                )
+            ],
             queue=info.Queue(waiting_count=1, running_count=1, capacity=16, capacity_per_caller=4),
         )
         return server_service_pb2.GetServerInfoResponse(server_info=described)

@@ -17,10 +17,13 @@ from typer.testing import CliRunner
 PHOTO = Path(__file__).parents[2] / "examples" / "cat.jpg"
 
 
-def test_the_command_through_the_real_server_is_the_command_alone(tmp_path: Path) -> None:
+def test_the_command_through_the_real_server_is_the_command_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIPSTYLER_ACCELERATIONS", "channels_last")
     arguments = ["stylize", str(PHOTO), "fire", "--size", "64", "--steps", "3", "--seed", "3", "--quiet"]
     alone = [sys.executable, "-m", "clipstyler_cli.entry", *arguments, "-o", str(tmp_path / "alone.png")]
-    subprocess.run(alone, check=True, env={"OMP_NUM_THREADS": "1"})
+    subprocess.run(alone, check=True, env={"OMP_NUM_THREADS": "1", "CLIPSTYLER_ACCELERATIONS": "channels_last"})
     with demo._server(tmp_path / "server.log", str(tmp_path / "data"), Console(quiet=True)) as target:
         outcome = CliRunner().invoke(
             app, [*arguments, "-o", str(tmp_path / "served.png"), "--server", target, "--json"]
@@ -28,6 +31,7 @@ def test_the_command_through_the_real_server_is_the_command_alone(tmp_path: Path
         assert outcome.exit_code == 0, outcome.output
     described = json.loads(outcome.stdout)
     assert described["options"]["encoder_set"] == "pocket"
+    assert described["versions"]["accelerations"] == "channels_last"
     if described["threads"] == 1:  # the same thread count, the same bytes
         assert (tmp_path / "served.png").read_bytes() == (tmp_path / "alone.png").read_bytes()
     assert "server_stopped" in (tmp_path / "server.log").read_text()

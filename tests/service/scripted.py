@@ -35,6 +35,7 @@ from clipstyler.imaging import Picture
 LOSSES = Losses(12.5, 0.5, 0.25, 0.125, 2.0)
 MODELS = (EncoderModel("scripted", "ab" * 32),)
 VERSIONS = {"scripted": "1"}
+ACCELERATIONS = ("memory", "bf16")
 
 
 def make(options: OptimizerOptions) -> Script:
@@ -49,7 +50,7 @@ class Script:
             EncoderDescription(name, f"scripted {name}", MODELS, calibration or Calibration())
             for name in options.encoder_sets
         )
-        self.info = EngineInfo(encoder_sets, "cpu", "scripted", options.threads, VERSIONS)
+        self.info = EngineInfo(encoder_sets, "cpu", "scripted", options.threads, VERSIONS, ACCELERATIONS)
 
     def stylize(self, task: Task) -> Iterator[LibraryEvent]:
         words = dict(word.split("=", 1) for word in task.spec.style_text.split() if "=" in word)

@@ -39,7 +39,7 @@ async def test_a_then_b_then_a_again_gives_a_s_bytes_again(server):
     assert first.result.losses == second.result.losses
     assert first.image_data != other.image_data
     assert (first.result.device, first.result.provider, first.result.thread_count) == ("cpu", "torch-cpu", 1)
-    assert {"torch", "numpy", "pillow", "clipstyler"} <= set(first.result.versions)
+    assert {"torch", "numpy", "pillow", "clipstyler", "accelerations"} <= set(first.result.versions)
     assert re.fullmatch("[0-9a-f]{64}", first.result.models[0].digest)
 
 

@@ -13,6 +13,7 @@ from clipstyler_server.api.server import ENCODER_SERVICE, SERVER_SERVICE, STYLIZ
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.service import scripted
 from tests.service.harness import eventually, reason, request
 
 SERVICES = (STYLIZATION_SERVICE, SERVER_SERVICE, ENCODER_SERVICE)
@@ -35,6 +36,7 @@ async def test_the_server_describes_itself(server):
     assert [(preset.size, preset.steps, preset.patches) for preset in info.presets] == [(256, 60, 16), (512, 200, 64)]
     (worker,) = info.workers
     assert (worker.device, worker.provider, worker.thread_count) == ("cpu", "scripted", 1)
+    assert tuple(worker.accelerations) == scripted.ACCELERATIONS
     assert info.limits.max_message_bytes == 3 * 2**20
     assert info.limits.max_preview_size == 512
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from clipstyler import stylenet
 from clipstyler.stylenet import StyleNet
 
 
@@ -41,6 +42,29 @@ def test_weights_are_spread_as_the_default_of_the_framework() -> None:
     for (name, ours), theirs in zip(net().named_parameters(), plain.parameters(), strict=True):
         if ours.numel() > 1000:
             assert ours.std().item() == pytest.approx(theirs.std().item(), rel=0.15), name
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_large_photos_give_the_same_bits_with_activations_computed_again(
+    monkeypatch: pytest.MonkeyPatch, channels_last: bool
+) -> None:
+    outcomes = []
+    saved: list[int] = []
+
+    def measure(kept: torch.Tensor) -> torch.Tensor:
+        saved[-1] += kept.numel()
+        return kept
+
+    for limit in (64 * 40, 64 * 40 - 1):
+        monkeypatch.setattr(stylenet, "RECOMPUTED_PIXELS", limit)
+        model = StyleNet.initialize(torch.Generator().manual_seed(0), channels_last=channels_last)
+        saved.append(0)
+        with torch.autograd.graph.saved_tensors_hooks(measure, lambda kept: kept):
+            output = model(torch.rand(1, 3, 64, 40, generator=torch.Generator().manual_seed(1)))
+        output.square().mean().backward()
+        outcomes.append([output.detach(), *(parameter.grad for parameter in model.parameters())])
+    assert all(torch.equal(kept, again) for kept, again in zip(*outcomes, strict=True))
+    assert saved[1] < saved[0] / 2
 
 
 def test_every_parameter_gets_a_gradient() -> None:

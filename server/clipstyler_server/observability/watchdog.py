@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from clipstyler_server.memory import return_unused_memory
+from clipstyler.allocator import return_unused_memory
 from clipstyler_server.observability.metrics import Metrics
 
 _TICK_S = 0.02

@@ -28,13 +28,14 @@ class Task:
 
 @dataclass(frozen=True)
 class EngineInfo:
-    """What an engine is: its encoder sets, and what determines the bytes of its results."""
+    """What an engine is: its encoder sets, what determines the bytes of its results, and the accelerations in use."""
 
     encoder_sets: tuple[EncoderDescription, ...]
     device: str
     provider: str
     threads: int
     versions: dict[str, str]
+    accelerations: tuple[str, ...] = ()
 
 
 class WorkerState(StrEnum):

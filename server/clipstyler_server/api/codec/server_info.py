@@ -54,6 +54,7 @@ def worker_message(engine: Engine, is_busy: bool) -> ServerInfo.Worker:
         worker.device = engine.info.device
         worker.provider = engine.info.provider
         worker.thread_count = engine.info.threads
+        worker.accelerations.extend(engine.info.accelerations)
     return worker
 
 

@@ -12,10 +12,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from clipstyler.allocator import return_unused_memory
 from clipstyler.encoders.inference import image_of
 from clipstyler.encoders.onnx.preprocess import views
 from clipstyler.imaging import ImageError, decode_fitted, read_header
-from clipstyler_server.memory import return_unused_memory
 from clipstyler_server.observability import logs
 from clipstyler_server.workers.decoder.messages import (
     Answer,

@@ -16,6 +16,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any, cast
 
+from clipstyler.allocator import return_unused_memory
 from clipstyler.events import Preview, Progress, Result
 from clipstyler.imaging import EncodedImage, ImageError, Picture, encoded
 from clipstyler.openmp import spin_briefly
@@ -48,6 +49,7 @@ def main(connection: Connection[Any, Any], options: OptimizerOptions, make_workl
     while True:
         run = inbox.next_run()
         channel.send(TaskEvent(run.task.job_id, run.execute(workload, previews, channel)))
+        return_unused_memory()
 
 
 def _prepare_process(options: OptimizerOptions) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 
 from clipstyler import stylizer
+from clipstyler.acceleration import RECORD
+from clipstyler.acceleration_choice import choose
 from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
 from clipstyler.encoders.weights.store import Store, default_directory
@@ -17,6 +19,7 @@ from clipstyler.imaging import Picture
 from clipstyler.options import ConfigError
 from clipstyler.photo_cache import PhotoCache
 from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
+from clipstyler_server.observability import logs
 from clipstyler_server.workers.engine import EngineInfo, StartupError, Task
 from clipstyler_server.workers.optimizer.workload import LibraryEvent, OptimizerOptions
 
@@ -44,9 +47,14 @@ class TorchWorkload:
         self._device = _choose_device(options.device)
         self._directions = DirectionCache(options.direction_bytes, DirectionStore(options.cache / "directions"))
         self._photos = PhotoCache(_PHOTO_BYTES)
+        choice = choose(options.accelerations, self._device, own_process=True, record=options.cache / RECORD)
+        logs.get_logger().info("accelerations_chosen", used=str(choice.accelerations), speedups=choice.speedups)
         try:
             store = Store(Path(options.models) if options.models else default_directory(), options.offline)
-            self._encoders = {name: registry.load(name, self._device, store=store) for name in options.encoder_sets}
+            self._encoders = {
+                name: registry.load(name, self._device, store=store, accelerations=choice.accelerations)
+                for name in options.encoder_sets
+            }
         except (ConfigError, EncoderUnavailableError, OSError) as error:
             raise StartupError(str(error)) from error
         for encoders in self._encoders.values():
@@ -57,6 +65,7 @@ class TorchWorkload:
             provider=stylizer.provider(self._device),
             threads=stylizer.threads(self._device),
             versions=stylizer.library_versions(),
+            accelerations=choice.accelerations.names,
         )
 
     def stylize(self, task: Task) -> Iterator[LibraryEvent]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from clipstyler.acceleration import OFF
 from clipstyler.events import Preparing, Preview, Progress, Result, Started, Warning
 from clipstyler.imaging import Picture
 from clipstyler_server.workers.engine import EngineInfo, Task
@@ -24,6 +25,8 @@ class OptimizerOptions:
         Directory of text directions, shared with the evaluator.
     direction_bytes
         Memory for text directions.
+    accelerations
+        See `clipstyler.acceleration.parse`.
     models
         Directory of downloaded weights; empty for the user's cache.
     """
@@ -36,6 +39,7 @@ class OptimizerOptions:
     direction_bytes: int
     log_level: str
     log_format: str
+    accelerations: str = OFF
     models: str = ""
     offline: bool = False
 

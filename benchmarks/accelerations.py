@@ -1,0 +1,157 @@
+"""Seconds per step and memory with each acceleration of a CPU, each in a process of its own.
+
+Examples
+--------
+    python -m benchmarks.accelerations                                # everything: some ten minutes on two cores
+    python -m benchmarks.accelerations --works pocket-256 vit-paper   # some of it
+    python -m benchmarks.accelerations --json accelerations.json
+
+`vit-*` is ViT-B/32 and VGG19 at full size, initialized at random. A process measures one combination, because the
+allocator cannot forget what it kept. Combinations are taken in turns, so that background load affects all alike.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import figures
+
+OFF = "off"
+
+
+class Work(NamedTuple):
+    """What is stylized: encoders, size in pixels, patches, and the combinations that are measured."""
+
+    encoders: str
+    size: int
+    patches: int
+    combinations: tuple[str, ...]
+
+
+_POCKET = (OFF, "memory", "channels_last", "memory,channels_last")
+_VIT = (OFF, "memory", "bf16", "channels_last", "memory,bf16,channels_last")
+WORKS = {
+    "pocket-256": Work("pocket", 256, 16, _POCKET),
+    "pocket-512": Work("pocket", 512, 16, _POCKET),
+    "pocket-1024": Work("pocket", 1024, 16, (OFF, "memory,channels_last")),
+    "vit-draft": Work("vit-b-32", 256, 16, _VIT),
+    "vit-paper": Work("vit-b-32", 512, 64, (OFF, "bf16", "memory,bf16,channels_last")),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table: median seconds per step, how many times as fast as with none, and memory.
+
+    `peak_mib` is the peak of the process over what it has with encoders loaded.
+    """
+
+    work: str
+    accelerations: str
+    step_s: float
+    ratio: float
+    peak_mib: int
+    loss: float
+
+
+def measure_here(encoders: str, size: int, patches: int, accelerations: str, steps: int) -> dict[str, float]:
+    """Measure one combination in this process."""
+    from clipstyler.openmp import spin_briefly
+
+    spin_briefly()  # before PyTorch is imported
+    import torch
+
+    from benchmarks.step import PHOTO, fire_direction
+    from clipstyler.acceleration_choice import choose
+    from clipstyler.config import resolve
+    from clipstyler.encoders.registry import load
+    from clipstyler.imaging import decode, fit
+    from clipstyler.stylizer import RunState, step
+
+    choice = choose(accelerations, torch.device("cpu"), own_process=True)
+    loaded = load(encoders, accelerations=choice.accelerations)
+    config = resolve(loaded.calibration, size=size, patches=patches, enlarge=True)
+    direction = fire_direction(loaded)
+    before = psutil.Process().memory_info().rss
+    state = RunState(fit(decode(PHOTO.read_bytes()), size, enlarge=True), direction, loaded, config, seed=0)
+    durations = []
+    for _ in range(1 + steps):
+        begun = time.perf_counter()
+        (report,) = step([state])
+        durations.append(time.perf_counter() - begun)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    return {"step_s": statistics.median(durations[1:]), "peak_mib": peak // 2**20, "loss": report.losses.total}
+
+
+def measure(name: str, steps: int, rounds: int, directory: Path) -> list[Row]:
+    """Measure the combinations of a work in turns."""
+    work = WORKS[name]
+    encoders = str(directory) if work.encoders == "vit-b-32" else work.encoders
+    found: dict[str, list[dict[str, float]]] = {combination: [] for combination in work.combinations}
+    for _ in range(rounds):
+        for combination, outcomes in found.items():
+            task = [encoders, work.size, work.patches, combination, steps]
+            command = [sys.executable, "-m", "benchmarks.accelerations", "--task", json.dumps(task)]
+            outcomes.append(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
+    rows = [_row(name, combination, outcomes) for combination, outcomes in found.items()]
+    return [replace(row, ratio=rows[0].step_s / row.step_s) for row in rows]
+
+
+def _row(name: str, combination: str, outcomes: list[dict[str, float]]) -> Row:
+    step_s = statistics.median(outcome["step_s"] for outcome in outcomes)
+    peak_mib = max(int(outcome["peak_mib"]) for outcome in outcomes)
+    return Row(name, combination, step_s, 1.0, peak_mib, outcomes[0]["loss"])
+
+
+def print_table(rows: list[Row]) -> None:
+    """Print the rows for people."""
+    table = Table(title="Accelerations of a CPU")
+    for heading in ("work", "accelerations", "step", "times as fast", "peak", "loss"):
+        table.add_column(heading, justify="left" if heading in {"work", "accelerations"} else "right")
+    for row in rows:
+        figures_of = (f"{row.step_s:.2f} s", f"{row.ratio:.2f}", f"{row.peak_mib} MiB", f"{row.loss:.3f}")
+        table.add_row(row.work, row.accelerations, *figures_of)
+    Console().print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS), help="default: all")
+    parser.add_argument("--steps", type=int, default=3, help="measured steps of each, after one more; default: 3")
+    parser.add_argument("--rounds", type=int, default=1, help="processes per combination; default: 1")
+    parser.add_argument("--task", type=json.loads, help=argparse.SUPPRESS)
+    figures.add_option(parser)
+    arguments = parser.parse_args()
+    if arguments.task:
+        print(json.dumps(measure_here(*arguments.task)))
+        return
+    import torch
+
+    from benchmarks.random_checkpoints import write_encoders
+    from benchmarks.step import vit_b_32_config
+
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory)
+        if any(WORKS[name].encoders == "vit-b-32" for name in arguments.works):
+            write_encoders(path, vit_b_32_config())
+        rows = [row for name in arguments.works for row in measure(name, arguments.steps, arguments.rounds, path)]
+    print_table(rows)
+    figures.write(arguments.json, {"rows": [asdict(row) for row in rows]}, torch.get_num_threads())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""Choose accelerations by measuring them on this machine: nothing is concluded from the processor's name.
+
+Each is timed in turns with the plain form on a small piece of the real work, under a second in all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from clipstyler import allocator
+from clipstyler.acceleration import NAMES, NONE, Accelerations, parse
+from clipstyler.encoders.bf16 import Bf16Linear
+from clipstyler.output_files import write_whole
+from clipstyler.stylenet import StyleNet
+
+MINIMUM_SPEEDUP = 1.1
+"""Below this an acceleration is not used: the gain would not repay other bytes, and noise would decide."""
+
+_ROUNDS = 3
+_FILLS = 12  # until the heap has its shape
+_HOPELESS = 0.7  # after one round; without instructions for it, bf16 is many times slower
+_SIDE = 192  # of the image in StyleNet's piece, pixels
+_TOKENS, _WIDTH = 800, 768  # of ViT-B/32 with 16 views
+_BLOCK_FLOATS = 2**23  # of the allocator's piece
+
+
+class Choice(NamedTuple):
+    """The accelerations in use, and the measured speedup of each (how many times as fast); empty if nothing was."""
+
+    accelerations: Accelerations
+    speedups: dict[str, float]
+
+
+def choose(wanted: str, device: torch.device, *, own_process: bool, record: Path | None = None) -> Choice:
+    """Choose the accelerations of this process. If `memory` is among them, its allocator is changed.
+
+    Parameters
+    ----------
+    wanted
+        See `clipstyler.acceleration.parse`.
+    device
+        Other devices than the CPU have none.
+    own_process
+        Whether a measurement may change the allocator. A library asks its host first, by naming `memory`.
+    record
+        File that keeps the measurement, so that every process of this machine chooses alike; it is measured again with
+        another processor, number of threads or version of PyTorch.
+
+    Raises
+    ------
+    ConfigError
+        A name is unknown.
+    """
+    fixed = parse(wanted)
+    if device.type != "cpu":
+        return Choice(NONE, {})
+    if fixed is None:
+        return _measured(own_process, torch.get_num_threads(), record)
+    if fixed.memory:
+        allocator.retain_memory()
+    return Choice(fixed, {})
+
+
+@cache
+def _measured(own_process: bool, threads: int, record: Path | None) -> Choice:
+    """Measure once per process and number of threads, so that all its results have the same accelerations."""
+    machine = f"{_processor()}, {threads} threads, torch {torch.__version__}"
+    speedups = _recorded(record, machine) if record else {}
+    if not speedups:
+        speedups = _speedups(own_process)
+        if record:
+            _write(record, machine, speedups)
+    accelerations = replace(NONE, **{name: speedup >= MINIMUM_SPEEDUP for name, speedup in speedups.items()})
+    if own_process:
+        (allocator.retain_memory if accelerations.memory else allocator.use_defaults)()
+    return Choice(accelerations, speedups)
+
+
+def _speedups(own_process: bool) -> dict[str, float]:
+    # Memory first: while it is kept, the others are measured as they will run.
+    found = {"memory": _memory_speedup()} if own_process else {}
+    found |= {"bf16": _bf16_speedup(), "channels_last": _channels_last_speedup()}
+    return {name: round(speedup, 2) for name, speedup in found.items()}
+
+
+def _recorded(record: Path, machine: str) -> dict[str, float]:
+    """Read the record; empty if there is none of this machine."""
+    try:
+        found = json.loads(record.read_text())
+        if found["machine"] != machine:
+            return {}
+        return {name: float(found["speedups"][name]) for name in NAMES}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _write(record: Path, machine: str, speedups: dict[str, float]) -> None:
+    with contextlib.suppress(OSError):  # a cache: without it the next process measures again
+        record.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(record, json.dumps({"machine": machine, "speedups": speedups}).encode())
+
+
+def _processor() -> str:
+    """Name the processor with a digest of what it can do, as far as the system reports them."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().partition("\n\n")[0].splitlines() if cpuinfo.is_file() else []
+    told = dict(line.replace("\t", "").split(":", 1) for line in lines if ":" in line)
+    abilities = hashlib.sha256(told.get("flags", "").encode()).hexdigest()[:12]
+    return f"{told.get('model name', platform.processor()).strip()} {abilities}"
+
+
+def _speedup(plain: Callable[[], object], accelerated: Callable[[], object]) -> float:
+    """Return how many times as fast the second is: the best of some rounds each, in turns."""
+    plain_s, accelerated_s = _fastest(plain), _fastest(accelerated)
+    for _ in range(_ROUNDS):
+        if plain_s / accelerated_s < _HOPELESS:
+            break
+        plain_s, accelerated_s = min(plain_s, _fastest(plain)), min(accelerated_s, _fastest(accelerated))
+    return plain_s / accelerated_s
+
+
+def _fastest(action: Callable[[], object], rounds: int = 1) -> float:
+    """Seconds of the processor for the fastest of some rounds; on a busy machine the clock would measure the others."""
+    durations = []
+    for _ in range(rounds):
+        begun = time.process_time()
+        action()
+        durations.append(time.process_time() - begun)
+    return min(durations)
+
+
+def _memory_speedup() -> float:
+    """Fill a fresh block, before and after the allocator keeps memory; leaves it keeping memory."""
+
+    def fill() -> None:
+        torch.empty(_BLOCK_FLOATS).zero_()
+
+    plain_s = _fastest(fill, _FILLS)
+    allocator.retain_memory()
+    retained_s = _fastest(fill, _FILLS)
+    allocator.return_unused_memory()
+    return plain_s / retained_s
+
+
+def _bf16_speedup() -> float:
+    """A linear layer of ViT-B/32, forward and backward to its input."""
+    linear = nn.Linear(_WIDTH, 4 * _WIDTH).requires_grad_(False)
+    tokens = torch.rand(_TOKENS, _WIDTH, generator=torch.Generator().manual_seed(0))
+    return _speedup(_pass_through(linear, tokens), _pass_through(Bf16Linear(linear), tokens))
+
+
+def _channels_last_speedup() -> float:
+    """StyleNet, forward and backward: its blocks alone gain less than the whole."""
+    photo = torch.rand(1, 3, _SIDE, _SIDE, generator=torch.Generator().manual_seed(0))
+    plain, interleaved = (
+        StyleNet.initialize(torch.Generator().manual_seed(0), channels_last=channels_last)
+        for channels_last in (False, True)
+    )
+    return _speedup(_pass_through(plain, photo), _pass_through(interleaved, photo))
+
+
+def _pass_through(module: nn.Module, values: Tensor) -> Callable[[], None]:
+    def run() -> None:
+        entered = values.detach().requires_grad_()
+        out: Tensor = module(entered)
+        torch.autograd.backward(out.float().square().mean())
+
+    return run

@@ -1,0 +1,49 @@
+"""Instance normalization and ReLU for interleaved channels (`torch.channels_last`).
+
+PyTorch's instance norm is slow in this layout, and its `GroupNorm` and `batch_norm` are inaccurate: they add up whole
+images, one number after the other, in single precision.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+_EPSILON = 1e-5  # of `nn.InstanceNorm2d`
+
+
+class InterleavedNormReLU(nn.Module):
+    """`nn.InstanceNorm2d` followed by `nn.ReLU`: (B, C, H, W) to the same, exact within rounding in either layout."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize every channel of every image to mean 0 and deviation 1, then rectify."""
+        out: Tensor = _NormReLU.apply(x)
+        return out
+
+
+class _NormReLU(torch.autograd.Function):
+    """Keeps the normalized values only; with g the rectified gradient, dx = (g - mean(g) - n mean(g n)) / deviation."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        centered = x - _mean(x)
+        scale = (_mean(centered.square()) + _EPSILON).rsqrt()
+        normalized = centered.mul_(scale)
+        ctx.save_for_backward(normalized, scale)
+        return normalized.relu()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Tensor:
+        normalized, scale = ctx.saved_tensors
+        gradient: Tensor = torch.ops.aten.threshold_backward(gradients[0], normalized, 0)
+        mean, slope = _mean(gradient), _mean(gradient * normalized)
+        return gradient.sub_(mean).addcmul_(normalized, slope, value=-1).mul_(scale)
+
+
+def _mean(x: Tensor) -> Tensor:
+    """Mean of each channel, (B, C, H, W) to (B, C, 1, 1): row by row by a product with ones, fast and accurate."""
+    height, width = x.shape[-2:]
+    rows = torch.matmul(x.new_ones(1, width), x.permute(0, 2, 3, 1))  # (B, H, 1, C)
+    return rows.sum(dim=1).div_(height * width).permute(0, 2, 1)[..., None]

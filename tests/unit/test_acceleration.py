@@ -1,0 +1,223 @@
+"""Accelerations by name, their choice by measurement, where they are reported, and the allocator."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import MagicMock
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from clipstyler import acceleration_choice, allocator, load_encoders, stylize
+from clipstyler.acceleration import NAMES, NONE, Accelerations, parse
+from clipstyler.acceleration_choice import Choice, choose
+from clipstyler.options import ConfigError
+
+CPU = torch.device("cpu")
+PHOTO = Path(__file__).parents[2] / "examples" / "astronaut.jpg"
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Record changes of the allocator instead of making them, and measure anew."""
+    made: list[str] = []
+    for name in ("retain_memory", "use_defaults"):
+        monkeypatch.setattr(allocator, name, lambda name=name: made.append(name))
+    acceleration_choice._measured.cache_clear()
+    yield made
+    acceleration_choice._measured.cache_clear()
+
+
+def measuring(monkeypatch: pytest.MonkeyPatch, *, memory: float, bf16: float, channels_last: float) -> None:
+    def memory_speedup() -> float:
+        allocator.retain_memory()
+        return memory
+
+    monkeypatch.setattr(acceleration_choice, "_memory_speedup", memory_speedup)
+    monkeypatch.setattr(acceleration_choice, "_bf16_speedup", lambda: bf16)
+    monkeypatch.setattr(acceleration_choice, "_channels_last_speedup", lambda: channels_last)
+
+
+def test_names_are_read() -> None:
+    assert parse("auto") is None
+    assert parse("off") == NONE
+    assert parse("bf16, memory") == Accelerations(memory=True, bf16=True)
+    assert str(Accelerations(memory=True, channels_last=True)) == "memory,channels_last"
+    assert str(NONE) == "off"
+    assert parse(",".join(NAMES)) == Accelerations(*[True] * len(NAMES))
+
+
+@pytest.mark.parametrize("wanted", ["fast", "", "bf16,fp8", "auto,bf16"])
+def test_an_unknown_name_is_refused(wanted: str) -> None:
+    with pytest.raises(ConfigError, match=r"accelerations: .*use auto, off, or some of memory, bf16, channels_last"):
+        parse(wanted)
+
+
+def test_what_pays_is_used_and_the_rest_is_not(monkeypatch: pytest.MonkeyPatch, calls: list[str]) -> None:
+    measuring(monkeypatch, memory=1.9, bf16=0.2, channels_last=1.1)
+    choice = choose("auto", CPU, own_process=True)
+    assert choice.accelerations == Accelerations(memory=True, channels_last=True)
+    assert choice.speedups == {"memory": 1.9, "bf16": 0.2, "channels_last": 1.1}
+    assert calls[-1] == "retain_memory"
+
+
+def test_an_allocator_that_gains_nothing_is_set_back(monkeypatch: pytest.MonkeyPatch, calls: list[str]) -> None:
+    measuring(monkeypatch, memory=1.09, bf16=1.09, channels_last=1.0)
+    assert choose("auto", CPU, own_process=True).accelerations == NONE
+    assert calls == ["retain_memory", "use_defaults"]
+
+
+def test_the_allocator_of_a_host_is_left_alone_unless_it_is_named(
+    monkeypatch: pytest.MonkeyPatch, calls: list[str]
+) -> None:
+    measuring(monkeypatch, memory=9, bf16=2, channels_last=1)
+    assert choose("auto", CPU, own_process=False) == Choice(
+        Accelerations(bf16=True), {"bf16": 2.0, "channels_last": 1.0}
+    )
+    assert calls == []
+    assert choose("memory", CPU, own_process=False).accelerations == Accelerations(memory=True)
+    assert calls == ["retain_memory"]
+
+
+def test_off_and_named_ones_are_not_measured(monkeypatch: pytest.MonkeyPatch, calls: list[str]) -> None:
+    monkeypatch.setattr(acceleration_choice, "_speedup", None)
+    assert choose("off", CPU, own_process=True) == Choice(NONE, {})
+    assert choose("channels_last", CPU, own_process=True) == Choice(Accelerations(channels_last=True), {})
+    assert calls == []
+
+
+def test_other_devices_have_none() -> None:
+    assert choose("bf16", torch.device("cuda"), own_process=True) == Choice(NONE, {})
+
+
+def test_a_process_measures_once(monkeypatch: pytest.MonkeyPatch, calls: list[str]) -> None:
+    measuring(monkeypatch, memory=2, bf16=2, channels_last=2)
+    first = choose("auto", CPU, own_process=True)
+    measuring(monkeypatch, memory=1, bf16=1, channels_last=1)
+    assert choose("auto", CPU, own_process=True) == first
+
+
+def test_every_process_of_a_machine_chooses_alike(
+    monkeypatch: pytest.MonkeyPatch, calls: list[str], tmp_path: Path
+) -> None:
+    record = tmp_path / "cache" / "accelerations.json"
+    measuring(monkeypatch, memory=2, bf16=1.11, channels_last=1.09)
+    first = choose("auto", CPU, own_process=True, record=record)
+    measuring(monkeypatch, memory=1, bf16=1.09, channels_last=1.11)  # noise
+    acceleration_choice._measured.cache_clear()  # as in another process
+    calls.clear()
+    assert choose("auto", CPU, own_process=True, record=record) == first
+    assert calls == ["retain_memory"]
+
+
+@pytest.mark.parametrize("change", ["machine", "broken"])
+def test_another_machine_measures_again(
+    monkeypatch: pytest.MonkeyPatch, calls: list[str], tmp_path: Path, change: str
+) -> None:
+    record = tmp_path / "accelerations.json"
+    measuring(monkeypatch, memory=2, bf16=2, channels_last=2)
+    choose("auto", CPU, own_process=True, record=record)
+    if change == "machine":
+        monkeypatch.setattr(acceleration_choice, "_processor", lambda: "another")
+    else:
+        record.write_text("{")
+    measuring(monkeypatch, memory=1, bf16=1, channels_last=1)
+    acceleration_choice._measured.cache_clear()
+    assert choose("auto", CPU, own_process=True, record=record).accelerations == NONE
+
+
+def test_a_slow_form_is_given_up_after_one_round() -> None:
+    rounds: list[str] = []
+
+    def slow() -> None:
+        rounds.append("slow")
+        torch.rand(2**22)
+
+    assert acceleration_choice._speedup(lambda: None, slow) < 0.7
+    assert rounds == ["slow"]
+
+
+def test_the_real_measurement_measures_every_acceleration() -> None:
+    code = (
+        "import torch\n"
+        "from clipstyler.acceleration_choice import choose\n"
+        "print(*choose('auto', torch.device('cpu'), own_process=True).speedups)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert set(found.stdout.split()) == set(NAMES)
+
+
+@pytest.mark.parametrize(("wanted", "reported"), [("off", "off"), ("channels_last", "channels_last"), ("bf16", "off")])
+def test_a_result_reports_what_determines_its_bytes(wanted: str, reported: str) -> None:
+    """`pocket` has no layers for bfloat16."""
+    result = stylize(PHOTO, "fire", accelerations=wanted, size=64, steps=1, patches=2, warm_up=0, seed=0).result()
+    assert result.versions["accelerations"] == reported
+
+
+def test_the_library_uses_none_unless_it_is_asked() -> None:
+    assert load_encoders().accelerations == NONE
+    assert load_encoders(accelerations="channels_last").accelerations == Accelerations(channels_last=True)
+
+
+def test_an_unknown_name_is_one_of_the_problems_of_a_call() -> None:
+    with pytest.raises(ConfigError) as caught:
+        stylize(PHOTO, "", accelerations="fast")
+    assert {violation.field for violation in caught.value.violations} == {"accelerations", "style_text"}
+
+
+def test_the_setting_is_checked_when_the_server_starts() -> None:
+    from clipstyler_server.settings import Settings
+
+    assert Settings().accelerations == "auto"
+    with pytest.raises(ValidationError, match="use auto, off, or some of"):
+        Settings(accelerations="fast")
+
+
+def test_the_optimizer_returns_memory_after_each_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    from clipstyler_server.workers.optimizer import process
+
+    happened: list[str] = []
+    jobs = [MagicMock(), MagicMock()]
+    for job in jobs:
+        job.execute.side_effect = lambda *_: happened.append("job")
+    for name in ("_prepare_process", "Channel", "PreviewEncoder"):
+        monkeypatch.setattr(process, name, MagicMock())
+    monkeypatch.setattr(process, "Inbox", lambda: MagicMock(next_run=MagicMock(side_effect=[*jobs, EOFError])))
+    monkeypatch.setattr(process, "return_unused_memory", lambda: happened.append("returned"))
+    with pytest.raises(EOFError):
+        process.main(MagicMock(), MagicMock(), MagicMock())
+    assert happened == ["job", "returned", "job", "returned"]
+
+
+FAULTS = """
+import resource, sys
+import torch
+from clipstyler import allocator
+getattr(allocator, sys.argv[1])()
+def fill(): torch.empty(2**23).zero_()
+for _ in range(20): fill()  # until the heap has its shape
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10): fill()
+faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+allocator.return_unused_memory()
+resident = int(open("/proc/self/statm").read().split()[1])
+print(faults, resident * resource.getpagesize())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts page faults of Linux")
+def test_retained_memory_is_not_faulted_in_again_and_can_be_returned() -> None:
+    def measured(name: str) -> tuple[int, int]:
+        found = subprocess.run([sys.executable, "-c", FAULTS, name], check=True, capture_output=True, text=True)
+        faults, resident = found.stdout.split()
+        return int(faults), int(resident)
+
+    plain_faults, plain_resident = measured("use_defaults")
+    faults, resident = measured("retain_memory")
+    assert plain_faults > 100
+    assert faults < 20
+    assert resident < plain_resident + 16 * 2**20  # one block has 32 MiB

@@ -169,9 +169,10 @@ def test_an_unknown_name_is_one_of_the_problems_of_a_call() -> None:
     assert {violation.field for violation in caught.value.violations} == {"accelerations", "style_text"}
 
 
-def test_the_setting_is_checked_when_the_server_starts() -> None:
+def test_the_setting_is_checked_when_the_server_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     from clipstyler_server.settings import Settings
 
+    monkeypatch.delenv("CLIPSTYLER_ACCELERATIONS")
     assert Settings().accelerations == "auto"
     with pytest.raises(ValidationError, match="use auto, off, or some of"):
         Settings(accelerations="fast")

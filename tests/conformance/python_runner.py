@@ -31,6 +31,7 @@ from clipstyler.v1.image_pb2 import ImageFormat
 from tests.conformance.matching import mismatches
 
 EVENTUALLY_S, PAUSE_S = 30.0, 0.05
+CASE_TIMEOUT_S = 120.0
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 Outcome = dict[str, Any]
 
@@ -251,7 +252,8 @@ async def play(control: Control, case: Mapping[str, Any]) -> dict[str, object]:
     address = json.loads(await control.get(f"servers/{case['server']}"))["grpc"]
     async with AsyncClient(address) as client:
         try:
-            await Player(control, client).play(case["steps"])
+            async with asyncio.timeout(CASE_TIMEOUT_S):
+                await Player(control, client).play(case["steps"])
         except Exception as error:  # noqa: BLE001 - whatever happens is the case's result
             detail = f"{type(error).__name__}: {error}"
     return {"name": case["name"], "ok": not detail, "detail": detail}

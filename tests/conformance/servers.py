@@ -65,6 +65,7 @@ class ServerProcess:
 
     def start(self) -> None:
         """Start it, and wait until it takes jobs, or answers if it never will."""
+        self._is_draining = False
         workload = "make_never" if self._name == NEVER_READY else "make"
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.conformance.scripted_process", workload],
@@ -81,15 +82,15 @@ class ServerProcess:
 
     def drain(self) -> None:
         """Ask it to end; returns once it refuses work."""
-        self._process.send_signal(signal.SIGTERM)
+        self._end()
         with grpc.insecure_channel(self.target) as channel:
             check = channel.unary_unary("/grpc.health.v1.Health/Check")
             while self._process.poll() is None and check(b"", timeout=START_TIMEOUT_S) != b"\x08\x02":
                 time.sleep(0.02)
 
     def restart(self) -> None:
-        """End it orderly and start it again."""
-        self._process.send_signal(signal.SIGTERM)
+        """End it orderly, unless it drains already, and start it again once it has exited."""
+        self._end()
         self._process.wait(START_TIMEOUT_S)
         self.start()
 
@@ -98,6 +99,11 @@ class ServerProcess:
         self._process.kill()
         self._process.wait(START_TIMEOUT_S)
         self.start()
+
+    def _end(self) -> None:
+        if not self._is_draining:  # a second signal would end the grace
+            self._is_draining = True
+            self._process.send_signal(signal.SIGTERM)
 
     def cancel(self, job: str) -> None:
         """Cancel a job."""

@@ -1,7 +1,7 @@
 """A server of a later version, in this process: it sends what today's contract does not know, and errors on demand.
 
-The style text decides: `broken=1` sends an image that does not match its digest, `error=PLAIN` a status without details,
-`error=LATER` details that no client knows beside those that all know, `error=REASON` the reason with its status of today.
+The style text decides: `broken=1` sends an image that does not match its digest, `error=PLAIN` a status without
+details, `error=LATER` and `error=STORAGE_DAMAGED` a reason, with a detail that no client knows before it.
 """
 
 from __future__ import annotations
@@ -89,8 +89,9 @@ def _status(name: str) -> grpc.Status:
             status_pb2.Status(code=grpc.StatusCode.PERMISSION_DENIED.value[0], message="not for you")
         )
     if name == "LATER":
-        code, info = grpc.StatusCode.ABORTED, error_details_pb2.ErrorInfo(
-            reason="SOMETHING_NEW", domain=DOMAIN, metadata={"what": "later"}
+        code, info = (
+            grpc.StatusCode.ABORTED,
+            error_details_pb2.ErrorInfo(reason="SOMETHING_NEW", domain=DOMAIN, metadata={"what": "later"}),
         )
     else:
         code, info = grpc.StatusCode.DATA_LOSS, error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN)

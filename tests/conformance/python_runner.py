@@ -5,11 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import re
 import sys
-import time
-import urllib.request
-import uuid
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,62 +24,15 @@ from clipstyler_client import (
 )
 
 from clipstyler.v1.image_pb2 import ImageFormat
-from tests.conformance.matching import mismatches
-
-EVENTUALLY_S, PAUSE_S = 30.0, 0.05
-CASE_TIMEOUT_S = 120.0
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
-Outcome = dict[str, Any]
+from tests.conformance.player import Control, Outcome, Player, run
 
 
-class Control:
-    """The test's control: photos, gates and servers."""
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-
-    async def get(self, path: str) -> bytes:
-        return await asyncio.to_thread(self._send, path, None)
-
-    async def post(self, path: str) -> None:
-        await asyncio.to_thread(self._send, path, b"")
-
-    def _send(self, path: str, body: bytes | None) -> bytes:
-        with urllib.request.urlopen(f"{self._address}/{path}", data=body, timeout=120) as response:
-            return response.read()
-
-
-class CaseFailedError(Exception):
-    """A step did not do what was expected."""
-
-
-class Player:
-    """Plays one case with one client."""
+class ClientPlayer(Player):
+    """Makes the calls with the Python client."""
 
     def __init__(self, control: Control, client: AsyncClient) -> None:
-        self._control, self._client = control, client
-        self._variables: dict[str, Any] = {"uuid": str(uuid.uuid4())}
-
-    async def play(self, steps: list[dict[str, Any]]) -> None:
-        """Play the steps; raises `CaseFailedError` with the first that fails."""
-        for number, written in enumerate(steps, start=1):
-            step = self._filled(written)
-            if "call" not in step:
-                await self._control.post(step["control"])
-                continue
-            outcome = await self._matching(step, number)
-            self._variables |= {name: outcome[key] for name, key in step.get("save", {}).items()}
-
-    async def _matching(self, step: Mapping[str, Any], number: int) -> Outcome:
-        until = time.monotonic() + (EVENTUALLY_S if step.get("eventually") else 0)
-        while True:
-            outcomes = await asyncio.gather(*(self._outcome(step) for _ in range(step.get("parallel", 1))))
-            wrong = next(filter(None, (mismatches(step.get("expect", {}), outcome) for outcome in outcomes)), None)
-            if not wrong:
-                return outcomes[0]
-            if time.monotonic() > until:
-                raise CaseFailedError(f"step {number}, {step['call']}: {'; '.join(wrong)}")
-            await asyncio.sleep(PAUSE_S)
+        super().__init__(control)
+        self._client = client
 
     async def _outcome(self, step: Mapping[str, Any]) -> Outcome:
         outcome: Outcome = {"code": "OK"}
@@ -93,21 +42,10 @@ class Player:
             outcome |= _error(error)
         return outcome
 
-    def _filled(self, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: self._filled(inner) for key, inner in value.items()}
-        if isinstance(value, list):
-            return [self._filled(inner) for inner in value]
-        if not isinstance(value, str):
-            return value
-        if whole := _VARIABLE.fullmatch(value):
-            return self._variables[whole[1]]
-        return _VARIABLE.sub(lambda found: str(self._variables[found[1]]), value)
-
     async def _photo(self, step: Mapping[str, Any]) -> bytes | Upload:
         if "upload" in step:
             return Upload(step["upload"])
-        return await self._control.get(f"photos/{step['photo']}")
+        return await self.control.get(f"photos/{step['photo']}")
 
     async def _stylize(self, step: Mapping[str, Any], outcome: Outcome) -> None:
         stream = self._client.stylize(await self._photo(step), **_arguments(step))
@@ -128,7 +66,7 @@ class Player:
                 if at.get("stop"):
                     stream.close()
                     break
-                await self._control.post(at["control"])
+                await self.control.post(at["control"])
                 at = {}
         finally:
             outcome |= _events(events)
@@ -154,7 +92,7 @@ class Player:
         outcome |= _image(image, image.data)
 
     async def _upload(self, step: Mapping[str, Any], outcome: Outcome) -> None:
-        photo = await self._control.get(f"photos/{step['photo']}")
+        photo = await self.control.get(f"photos/{step['photo']}")
         outcome["upload"] = (await self._client.jobs.upload(photo)).name
 
     async def _info(self, _: Mapping[str, Any], outcome: Outcome) -> None:
@@ -246,31 +184,12 @@ def _job(job: Job) -> Outcome:
     }
 
 
-async def play(control: Control, case: Mapping[str, Any]) -> dict[str, object]:
-    """Play a case; returns the line that reports it."""
-    detail = ""
+async def play(control: Control, case: Mapping[str, Any]) -> None:
+    """Play a case with a client of its own."""
     address = json.loads(await control.get(f"servers/{case['server']}"))["grpc"]
     async with AsyncClient(address) as client:
-        try:
-            async with asyncio.timeout(CASE_TIMEOUT_S):
-                await Player(control, client).play(case["steps"])
-        except Exception as error:  # noqa: BLE001 - whatever happens is the case's result
-            detail = f"{type(error).__name__}: {error}"
-    return {"name": case["name"], "ok": not detail, "detail": detail}
-
-
-async def main(address: str, names: list[str]) -> int:
-    """Play cases, all if no names are given; returns the exit code."""
-    control = Control(address)
-    cases = json.loads(await control.get("cases"))
-    code = 0
-    for case in cases:
-        if not names or case["name"] in names:
-            line = await play(control, case)
-            print(json.dumps(line), flush=True)
-            code = code if line["ok"] else 1
-    return code
+        await ClientPlayer(control, client).play(case["steps"])
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main(sys.argv[1], sys.argv[2:])))
+    sys.exit(asyncio.run(run(sys.argv[1], sys.argv[2:], play)))

@@ -31,7 +31,9 @@ def run(command: Sequence[str], control: str, cases: Sequence[str] = (), **optio
     )
     lines = (json.loads(line) for line in done.stdout.splitlines() if line.startswith("{"))
     results = {line["name"]: line for line in lines}
-    assert set(results) == set(cases or NAMES), f"the runner ended with {done.returncode} before it had played all cases"
+    assert set(results) == set(cases or NAMES), (
+        f"the runner ended with {done.returncode} before it had played all cases"
+    )
     assert (done.returncode == 0) == all(line["ok"] for line in results.values())
     return results
 

@@ -37,6 +37,8 @@ class Handler(BaseHTTPRequestHandler):
                 self._reply(photo_named(name), "application/octet-stream")
             case ["servers", name]:
                 self._reply_json({"grpc": self.servers.get(name).target})
+            case ["gateways", name]:
+                self._reply_json({"url": self.servers.gateway(name)})
             case _:
                 self.send_error(404)
 
@@ -50,7 +52,8 @@ class Handler(BaseHTTPRequestHandler):
             case ["servers", name, "cancel", job]:
                 self.servers.get(name).cancel(job)
             case _:
-                return self.send_error(404)
+                self.send_error(404)
+                return
         self._reply_json({})
 
     def do_OPTIONS(self) -> None:

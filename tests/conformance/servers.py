@@ -9,9 +9,12 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
+from clipstyler_cli.envoy_config import GatewayConfig
+from clipstyler_cli.envoy_process import running
 from clipstyler_client import Client
 
 from tests.conformance.later_server import LaterServer
@@ -25,6 +28,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "main": {"heartbeat_s": 0.3},
     "full": {"queue_capacity": 0},
     "timed": {},
+    "sharing": {"caller_share": 0.5},
     NEVER_READY: {},
     "restarting": {"drain_grace_s": 0.2, "on_restart": "fail"},
     "draining": {"drain_grace_s": 60},
@@ -74,10 +78,11 @@ class ServerProcess:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
-        with Client(self.target) as client:
-            if self._name == NEVER_READY:
-                client.server_info(timeout_s=START_TIMEOUT_S)
-            else:
+        if self._name == NEVER_READY:
+            with grpc.insecure_channel(self.target) as channel:
+                grpc.channel_ready_future(channel).result(START_TIMEOUT_S)
+        else:
+            with Client(self.target) as client:
                 client.wait_until_ready(START_TIMEOUT_S)
 
     def drain(self) -> None:
@@ -127,7 +132,8 @@ class Servers:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._started: dict[str, ServerProcess | LaterServer] = {}
-        self._lock = threading.Lock()
+        self._gateways: dict[str, str] = {}
+        self._lock, self._exits = threading.RLock(), ExitStack()
 
     def get(self, name: str) -> ServerProcess | LaterServer:
         """Return a running server; `KeyError` if the name is unknown."""
@@ -136,8 +142,17 @@ class Servers:
                 self._started[name] = LaterServer() if name == LATER else ServerProcess(name, self._folder / name)
             return self._started[name]
 
+    def gateway(self, name: str) -> str:
+        """Return the URL of a gateway in front of a server."""
+        with self._lock:
+            if name not in self._gateways:
+                config = GatewayConfig(port=0, servers=(self.get(name).target,))
+                self._gateways[name] = self._exits.enter_context(running(config)).address
+            return self._gateways[name]
+
     def stop(self) -> None:
         """End all of them."""
+        self._exits.close()
         for server in self._started.values():
             server.stop()
 

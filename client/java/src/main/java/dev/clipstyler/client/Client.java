@@ -88,12 +88,12 @@ public final class Client implements AutoCloseable {
    *
    * @throws StylizeException none does in time; its code is UNAVAILABLE
    */
-  public ServerInfo waitUntilReady(Duration atMost) {
-    var deadline = Calls.deadline(atMost);
+  public ServerInfo waitUntilReady(Duration allowed) {
+    var deadline = Calls.deadline(allowed);
     var problem = "its worker is still starting";
     do {
       try {
-        var info = withTimeout(INFO_TIMEOUT.compareTo(atMost) < 0 ? INFO_TIMEOUT : atMost).serverInfo();
+        var info = withTimeout(INFO_TIMEOUT.compareTo(allowed) < 0 ? INFO_TIMEOUT : allowed).serverInfo();
         if (info.getWorkersList().stream().anyMatch(Client::isReady)) {
           return info;
         }
@@ -102,7 +102,7 @@ public final class Client implements AutoCloseable {
       }
     } while (Calls.pause(POLL, deadline));
     throw StylizeException.of(
-        Status.Code.UNAVAILABLE, "", "the server was not ready after " + atMost.toMillis() + " ms: " + problem);
+        Status.Code.UNAVAILABLE, "", "the server was not ready after " + allowed.toMillis() + " ms: " + problem);
   }
 
   private static boolean isReady(ServerInfo.Worker worker) {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import signal
 import socket
 import subprocess
 import time
@@ -14,7 +13,6 @@ from http.client import HTTPConnection, HTTPException
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
 
 import grpc
 from clipstyler_client import ServerUnavailableError
@@ -25,7 +23,6 @@ from clipstyler_cli.envoy_config import GatewayConfig
 _START_S = 20.0
 _STOP_S = 10.0
 _POLL_S = 0.05
-_ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 class EnvoyExitedError(OSError):
@@ -48,28 +45,18 @@ class Envoy:
         self.address = address
 
     def wait(self) -> None:
-        """Wait until this process gets SIGTERM or SIGINT.
+        """Wait until this process gets SIGINT.
 
         Raises
         ------
         EnvoyExitedError
             Envoy ended before.
         """
-        ended = False
-
-        def end(_number: int, _frame: FrameType | None) -> None:
-            nonlocal ended
-            ended = True
-            self._process.terminate()
-
-        before = {number: signal.signal(number, end) for number in _ENDING}
         try:
             code = self._process.wait()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-        if not ended:
-            raise EnvoyExitedError(code, f"Envoy ended with code {code}")
+        except KeyboardInterrupt:
+            return
+        raise EnvoyExitedError(code, f"Envoy ended with code {code}")
 
 
 def check_server(address: str, wait_s: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -64,6 +65,7 @@ def command(
                 say(str(config.write(write)))
                 return
             config.render()  # names bad values before it waits
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left running
             for address in servers:
                 if warning := check_server(address, wait):
                     complain(f"warning: {warning}")

@@ -43,15 +43,15 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 class ShowingServer(LaterServer):
-    """Keeps the metadata of the calls of GetServerInfo, and their time left in seconds."""
+    """Keeps what the calls of GetServerInfo call themselves, and their time left in seconds."""
 
     def __init__(self) -> None:
-        self.metadata: list[dict[str, str]] = []
+        self.names: list[list[str]] = []
         self.left_s: list[float | None] = []
         super().__init__()
 
     def GetServerInfo(self, request: object, context: object) -> server_service_pb2.GetServerInfoResponse:
-        self.metadata.append(dict(context.invocation_metadata()))
+        self.names.append([value for key, value in context.invocation_metadata() if key == "x-clipstyler-client"])
         self.left_s.append(context.time_remaining())
         return super().GetServerInfo(request, context)
 

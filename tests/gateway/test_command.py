@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,8 +44,8 @@ def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str, list[
         address = re.search(r"http://([^,]+),", process.stdout.readline())[1]
         yield process, address, psutil.Process(process.pid).children(recursive=True)
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()
+        process.wait(20)
 
 
 def test_the_deployed_files_are_those_that_the_command_writes(tmp_path):
@@ -78,6 +79,15 @@ def test_it_serves_until_a_signal_and_leaves_no_process(target, number):
         assert process.wait(20) == 0
         assert process.stderr.read() == ""
         assert not [child for child in children if child.is_running()]
+
+
+def test_a_signal_ends_the_wait_for_a_server():
+    command = [sys.executable, "-m", "clipstyler_cli.entry", "gateway", "--server", "127.0.0.1:9", "--wait", "60"]
+    process = subprocess.Popen([*command, "--listen", "127.0.0.1:0"], stderr=subprocess.PIPE, text=True)
+    time.sleep(2)
+    process.terminate()
+    assert process.wait(10) in {130, -signal.SIGTERM}
+    assert "Traceback" not in process.stderr.read()
 
 
 def test_an_envoy_that_dies_ends_the_command(target):

@@ -522,7 +522,7 @@ func (x *StylizationEvent_Progress) GetRemaining() *durationpb.Duration {
 // The current image. A slow reader receives the latest only.
 type StylizationEvent_Preview struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Steps completed when the image was taken.
+	// Steps completed when the image was taken; 0 for the start picture, which comes first.
 	Step int32 `protobuf:"varint,1,opt,name=step,proto3" json:"step,omitempty"`
 	// Describes the image.
 	Image *ImageMetadata `protobuf:"bytes,2,opt,name=image,proto3" json:"image,omitempty"`

@@ -180,6 +180,59 @@ func (AugmentFill) EnumDescriptor() ([]byte, []int) {
 	return file_clipstyler_v1_options_proto_rawDescGZIP(), []int{2}
 }
 
+// What StyleNet shows before its first update.
+type Start int32
+
+const (
+	// The default, which is the calibration's.
+	Start_START_UNSPECIFIED Start = 0
+	// The gray of random weights, as in the paper.
+	Start_START_RANDOM Start = 1
+	// The photo, in the colors nearest to the text: StyleNet's last layers are solved for in closed form.
+	Start_START_PHOTO Start = 2
+)
+
+// Enum value maps for Start.
+var (
+	Start_name = map[int32]string{
+		0: "START_UNSPECIFIED",
+		1: "START_RANDOM",
+		2: "START_PHOTO",
+	}
+	Start_value = map[string]int32{
+		"START_UNSPECIFIED": 0,
+		"START_RANDOM":      1,
+		"START_PHOTO":       2,
+	}
+)
+
+func (x Start) Enum() *Start {
+	p := new(Start)
+	*p = x
+	return p
+}
+
+func (x Start) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Start) Descriptor() protoreflect.EnumDescriptor {
+	return file_clipstyler_v1_options_proto_enumTypes[3].Descriptor()
+}
+
+func (Start) Type() protoreflect.EnumType {
+	return &file_clipstyler_v1_options_proto_enumTypes[3]
+}
+
+func (x Start) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Start.Descriptor instead.
+func (Start) EnumDescriptor() ([]byte, []int) {
+	return file_clipstyler_v1_options_proto_rawDescGZIP(), []int{3}
+}
+
 // How a stylization is computed. Every field is optional: an absent field takes the value of the preset or, for values
 // that belong to an encoder set, of its calibration. GetServerInfo returns both.
 type StylizationOptions struct {
@@ -238,11 +291,13 @@ type StylizationOptions struct {
 	// Standard deviation of the noise added to the photo as StyleNet sees it, in units of the pixel range 0 to 1; 0 to 1.
 	// Lets texture appear in flat areas. Default: the calibration's (paper: 0).
 	InputNoise *float64 `protobuf:"fixed64,22,opt,name=input_noise,json=inputNoise,proto3,oneof" json:"input_noise,omitempty"`
-	// Warm-up steps in which StyleNet learns to reproduce the photo before the first counted step, 0 to 1000. They are part
-	// of the preparation. Default: the calibration's (paper: 0).
+	// Warm-up steps in which StyleNet learns to reproduce the photo before the first counted step, 0 to 1000, from either
+	// start. They are part of the preparation. Default: the calibration's (paper: 0).
 	WarmUp *int32 `protobuf:"varint,23,opt,name=warm_up,json=warmUp,proto3,oneof" json:"warm_up,omitempty"`
 	// Name of the prompt templates, "openai-imagenet" or "plain". Default: the calibration's (paper: openai-imagenet).
-	TemplateSet   *string `protobuf:"bytes,24,opt,name=template_set,json=templateSet,proto3,oneof" json:"template_set,omitempty"`
+	TemplateSet *string `protobuf:"bytes,24,opt,name=template_set,json=templateSet,proto3,oneof" json:"template_set,omitempty"`
+	// What StyleNet shows before its first update. Default: the calibration's (paper: random).
+	Start         Start `protobuf:"varint,25,opt,name=start,proto3,enum=clipstyler.v1.Start" json:"start,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -445,10 +500,17 @@ func (x *StylizationOptions) GetTemplateSet() string {
 	return ""
 }
 
+func (x *StylizationOptions) GetStart() Start {
+	if x != nil {
+		return x.Start
+	}
+	return Start_START_UNSPECIFIED
+}
+
 // Which previews are sent while the work goes on.
 type PreviewOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// A preview after every so many steps, and one after the first; 0 sends none. Default: 10.
+	// A preview of the start (step 0), and one after every so many steps; 0 sends none. Default: 10.
 	EverySteps *int32 `protobuf:"varint,1,opt,name=every_steps,json=everySteps,proto3,oneof" json:"every_steps,omitempty"`
 	// Longest side of a preview in pixels, 16 to the server's limit; never larger than the result. Default: 256.
 	MaxSize *int32 `protobuf:"varint,2,opt,name=max_size,json=maxSize,proto3,oneof" json:"max_size,omitempty"`
@@ -513,7 +575,8 @@ var File_clipstyler_v1_options_proto protoreflect.FileDescriptor
 
 const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x1bclipstyler/v1/options.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/image.proto\"\xda\t\n" +
+	"\x1bclipstyler/v1/options.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/image.proto\"\x86\n" +
+	"\n" +
 	"\x12StylizationOptions\x12-\n" +
 	"\x06preset\x18\x01 \x01(\x0e2\x15.clipstyler.v1.PresetR\x06preset\x12\x17\n" +
 	"\x04size\x18\x02 \x01(\x05H\x00R\x04size\x88\x01\x01\x12\x19\n" +
@@ -543,7 +606,8 @@ const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\vinput_noise\x18\x16 \x01(\x01H\x11R\n" +
 	"inputNoise\x88\x01\x01\x12\x1c\n" +
 	"\awarm_up\x18\x17 \x01(\x05H\x12R\x06warmUp\x88\x01\x01\x12&\n" +
-	"\ftemplate_set\x18\x18 \x01(\tH\x13R\vtemplateSet\x88\x01\x01B\a\n" +
+	"\ftemplate_set\x18\x18 \x01(\tH\x13R\vtemplateSet\x88\x01\x01\x12*\n" +
+	"\x05start\x18\x19 \x01(\x0e2\x14.clipstyler.v1.StartR\x05startB\a\n" +
 	"\x05_sizeB\b\n" +
 	"\x06_stepsB\n" +
 	"\n" +
@@ -588,7 +652,11 @@ const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\vAugmentFill\x12\x1c\n" +
 	"\x18AUGMENT_FILL_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12AUGMENT_FILL_BLACK\x10\x01\x12\x18\n" +
-	"\x14AUGMENT_FILL_CONTEXT\x10\x02BI\n" +
+	"\x14AUGMENT_FILL_CONTEXT\x10\x02*A\n" +
+	"\x05Start\x12\x15\n" +
+	"\x11START_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fSTART_RANDOM\x10\x01\x12\x0f\n" +
+	"\vSTART_PHOTO\x10\x02BI\n" +
 	"\x11dev.clipstyler.v1P\x01Z2clipstyler.dev/client/go/clipstylerv1;clipstylerv1b\x06proto3"
 
 var (
@@ -603,26 +671,28 @@ func file_clipstyler_v1_options_proto_rawDescGZIP() []byte {
 	return file_clipstyler_v1_options_proto_rawDescData
 }
 
-var file_clipstyler_v1_options_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_clipstyler_v1_options_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
 var file_clipstyler_v1_options_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_clipstyler_v1_options_proto_goTypes = []any{
 	(Preset)(0),                // 0: clipstyler.v1.Preset
 	(TvForm)(0),                // 1: clipstyler.v1.TvForm
 	(AugmentFill)(0),           // 2: clipstyler.v1.AugmentFill
-	(*StylizationOptions)(nil), // 3: clipstyler.v1.StylizationOptions
-	(*PreviewOptions)(nil),     // 4: clipstyler.v1.PreviewOptions
-	(ImageFormat)(0),           // 5: clipstyler.v1.ImageFormat
+	(Start)(0),                 // 3: clipstyler.v1.Start
+	(*StylizationOptions)(nil), // 4: clipstyler.v1.StylizationOptions
+	(*PreviewOptions)(nil),     // 5: clipstyler.v1.PreviewOptions
+	(ImageFormat)(0),           // 6: clipstyler.v1.ImageFormat
 }
 var file_clipstyler_v1_options_proto_depIdxs = []int32{
 	0, // 0: clipstyler.v1.StylizationOptions.preset:type_name -> clipstyler.v1.Preset
 	2, // 1: clipstyler.v1.StylizationOptions.augment_fill:type_name -> clipstyler.v1.AugmentFill
 	1, // 2: clipstyler.v1.StylizationOptions.tv_form:type_name -> clipstyler.v1.TvForm
-	5, // 3: clipstyler.v1.PreviewOptions.format:type_name -> clipstyler.v1.ImageFormat
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	3, // 3: clipstyler.v1.StylizationOptions.start:type_name -> clipstyler.v1.Start
+	6, // 4: clipstyler.v1.PreviewOptions.format:type_name -> clipstyler.v1.ImageFormat
+	5, // [5:5] is the sub-list for method output_type
+	5, // [5:5] is the sub-list for method input_type
+	5, // [5:5] is the sub-list for extension type_name
+	5, // [5:5] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_clipstyler_v1_options_proto_init() }
@@ -638,7 +708,7 @@ func file_clipstyler_v1_options_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clipstyler_v1_options_proto_rawDesc), len(file_clipstyler_v1_options_proto_rawDesc)),
-			NumEnums:      3,
+			NumEnums:      4,
 			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -597,7 +597,10 @@ type ServerInfo_Worker struct {
 	// Current state.
 	State ServerInfo_Worker_State `protobuf:"varint,4,opt,name=state,proto3,enum=clipstyler.v1.ServerInfo_Worker_State" json:"state,omitempty"`
 	// Restarts after a crash.
-	RestartCount  int32 `protobuf:"varint,5,opt,name=restart_count,json=restartCount,proto3" json:"restart_count,omitempty"`
+	RestartCount int32 `protobuf:"varint,5,opt,name=restart_count,json=restartCount,proto3" json:"restart_count,omitempty"`
+	// Accelerations in use, chosen by a measurement at the start or by the operator: "memory", "bf16", "channels_last". New
+	// names may be added.
+	Accelerations []string `protobuf:"bytes,6,rep,name=accelerations,proto3" json:"accelerations,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -665,6 +668,13 @@ func (x *ServerInfo_Worker) GetRestartCount() int32 {
 		return x.RestartCount
 	}
 	return 0
+}
+
+func (x *ServerInfo_Worker) GetAccelerations() []string {
+	if x != nil {
+		return x.Accelerations
+	}
+	return nil
 }
 
 // The process behind EncoderService and the quality reports of results.
@@ -893,7 +903,7 @@ const file_clipstyler_v1_server_service_proto_rawDesc = "" +
 	"\x06models\x18\x03 \x03(\v2\x1b.clipstyler.v1.EncoderModelR\x06models\x12C\n" +
 	"\vcalibration\x18\x04 \x01(\v2!.clipstyler.v1.StylizationOptionsR\vcalibration\x12\x1f\n" +
 	"\vsource_text\x18\x05 \x01(\tR\n" +
-	"sourceText\"\xec\x0e\n" +
+	"sourceText\"\x92\x0f\n" +
 	"\n" +
 	"ServerInfo\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x129\n" +
@@ -927,13 +937,14 @@ const file_clipstyler_v1_server_service_proto_rawDesc = "" +
 	"\x06preset\x18\x01 \x01(\x0e2\x15.clipstyler.v1.PresetR\x06preset\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x05R\x04size\x12\x14\n" +
 	"\x05steps\x18\x03 \x01(\x05R\x05steps\x12\x18\n" +
-	"\apatches\x18\x04 \x01(\x05R\apatches\x1a\xa9\x02\n" +
+	"\apatches\x18\x04 \x01(\x05R\apatches\x1a\xcf\x02\n" +
 	"\x06Worker\x12\x16\n" +
 	"\x06device\x18\x01 \x01(\tR\x06device\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x12!\n" +
 	"\fthread_count\x18\x03 \x01(\x05R\vthreadCount\x12<\n" +
 	"\x05state\x18\x04 \x01(\x0e2&.clipstyler.v1.ServerInfo.Worker.StateR\x05state\x12#\n" +
-	"\rrestart_count\x18\x05 \x01(\x05R\frestartCount\"e\n" +
+	"\rrestart_count\x18\x05 \x01(\x05R\frestartCount\x12$\n" +
+	"\raccelerations\x18\x06 \x03(\tR\raccelerations\"e\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTATE_STARTING\x10\x01\x12\x0e\n" +

@@ -380,7 +380,7 @@ type isStylizationSpec_Photo interface {
 }
 
 type StylizationSpec_Image struct {
-	// Bytes of an image file: JPEG, PNG, WebP, TIFF, BMP or GIF (its first frame). Orientation, color profile and alpha
+	// Bytes of an image file: JPEG, PNG, WebP, TIFF, BMP, GIF (its first frame) or AVIF. Orientation, color profile and alpha
 	// are respected. Limits: GetServerInfo.
 	Image []byte `protobuf:"bytes,1,opt,name=image,proto3,oneof"`
 }
@@ -562,7 +562,7 @@ type StylizationResult struct {
 	Provider string `protobuf:"bytes,4,opt,name=provider,proto3" json:"provider,omitempty"`
 	// CPU threads used; 0 on other devices.
 	ThreadCount int32 `protobuf:"varint,5,opt,name=thread_count,json=threadCount,proto3" json:"thread_count,omitempty"`
-	// Versions of the libraries that determine the bytes, by name.
+	// Versions of the libraries that determine the bytes, by name, and as "accelerations" those that do.
 	Versions map[string]string `protobuf:"bytes,6,rep,name=versions,proto3" json:"versions,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Loss terms of the last step.
 	Losses *StylizationResult_Losses `protobuf:"bytes,7,opt,name=losses,proto3" json:"losses,omitempty"`

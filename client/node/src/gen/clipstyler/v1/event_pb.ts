@@ -291,7 +291,7 @@ export const StylizationEvent_ProgressSchema: GenMessage<StylizationEvent_Progre
  */
 export type StylizationEvent_Preview = Message<"clipstyler.v1.StylizationEvent.Preview"> & {
   /**
-   * Steps completed when the image was taken.
+   * Steps completed when the image was taken; 0 for the start picture, which comes first.
    *
    * @generated from field: int32 step = 1;
    */

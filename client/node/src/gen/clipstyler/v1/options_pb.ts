@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file clipstyler/v1/options.proto.
  */
 export const file_clipstyler_v1_options: GenFile = /*@__PURE__*/
-  fileDesc("ChtjbGlwc3R5bGVyL3YxL29wdGlvbnMucHJvdG8SDWNsaXBzdHlsZXIudjEizAcKElN0eWxpemF0aW9uT3B0aW9ucxIlCgZwcmVzZXQYASABKA4yFS5jbGlwc3R5bGVyLnYxLlByZXNldBIRCgRzaXplGAIgASgFSACIAQESEgoFc3RlcHMYAyABKAVIAYgBARIUCgdwYXRjaGVzGAQgASgFSAKIAQESEQoEc2VlZBgFIAEoA0gDiAEBEhMKC2VuY29kZXJfc2V0GAYgASgJEhYKCWNyb3Bfc2l6ZRgHIAEoBUgEiAEBEhoKDWxlYXJuaW5nX3JhdGUYCCABKAFIBYgBARIWCgl0aHJlc2hvbGQYCSABKAFIBogBARIgChN0aHJlc2hvbGRfcmVqZWN0aW9uGAogASgISAeIAQESGQoMYXVnbWVudGF0aW9uGAsgASgISAiIAQESMAoMYXVnbWVudF9maWxsGAwgASgOMhouY2xpcHN0eWxlci52MS5BdWdtZW50RmlsbBIdChB3ZWlnaHRfZGlyZWN0aW9uGA0gASgBSAmIAQESGQoMd2VpZ2h0X3BhdGNoGA4gASgBSAqIAQESGwoOd2VpZ2h0X2NvbnRlbnQYDyABKAFIC4gBARIWCgl3ZWlnaHRfdHYYECABKAFIDIgBARImCgd0dl9mb3JtGBEgASgOMhUuY2xpcHN0eWxlci52MS5UdkZvcm0SFQoIY29udHJhc3QYEiABKAFIDYgBARIUCgdlbmxhcmdlGBMgASgISA6IAQESGgoNY3JvcF9vdmVyaGFuZxgUIAEoAUgPiAEBEhcKCnRleHRfc2hhcmUYFSABKAFIEIgBARIYCgtpbnB1dF9ub2lzZRgWIAEoAUgRiAEBEhQKB3dhcm1fdXAYFyABKAVIEogBARIZCgx0ZW1wbGF0ZV9zZXQYGCABKAlIE4gBAUIHCgVfc2l6ZUIICgZfc3RlcHNCCgoIX3BhdGNoZXNCBwoFX3NlZWRCDAoKX2Nyb3Bfc2l6ZUIQCg5fbGVhcm5pbmdfcmF0ZUIMCgpfdGhyZXNob2xkQhYKFF90aHJlc2hvbGRfcmVqZWN0aW9uQg8KDV9hdWdtZW50YXRpb25CEwoRX3dlaWdodF9kaXJlY3Rpb25CDwoNX3dlaWdodF9wYXRjaEIRCg9fd2VpZ2h0X2NvbnRlbnRCDAoKX3dlaWdodF90dkILCglfY29udHJhc3RCCgoIX2VubGFyZ2VCEAoOX2Nyb3Bfb3ZlcmhhbmdCDQoLX3RleHRfc2hhcmVCDgoMX2lucHV0X25vaXNlQgoKCF93YXJtX3VwQg8KDV90ZW1wbGF0ZV9zZXQiigEKDlByZXZpZXdPcHRpb25zEhgKC2V2ZXJ5X3N0ZXBzGAEgASgFSACIAQESFQoIbWF4X3NpemUYAiABKAVIAYgBARIqCgZmb3JtYXQYAyABKA4yGi5jbGlwc3R5bGVyLnYxLkltYWdlRm9ybWF0Qg4KDF9ldmVyeV9zdGVwc0ILCglfbWF4X3NpemUqRAoGUHJlc2V0EhYKElBSRVNFVF9VTlNQRUNJRklFRBAAEhAKDFBSRVNFVF9EUkFGVBABEhAKDFBSRVNFVF9QQVBFUhACKkgKBlR2Rm9ybRIXChNUVl9GT1JNX1VOU1BFQ0lGSUVEEAASEAoMVFZfRk9STV9OT1JNEAESEwoPVFZfRk9STV9TUVVBUkVEEAIqXQoLQXVnbWVudEZpbGwSHAoYQVVHTUVOVF9GSUxMX1VOU1BFQ0lGSUVEEAASFgoSQVVHTUVOVF9GSUxMX0JMQUNLEAESGAoUQVVHTUVOVF9GSUxMX0NPTlRFWFQQAkJJChFkZXYuY2xpcHN0eWxlci52MVABWjJjbGlwc3R5bGVyLmRldi9jbGllbnQvZ28vY2xpcHN0eWxlcnYxO2NsaXBzdHlsZXJ2MWIGcHJvdG8z", [file_clipstyler_v1_image]);
+  fileDesc("ChtjbGlwc3R5bGVyL3YxL29wdGlvbnMucHJvdG8SDWNsaXBzdHlsZXIudjEi8QcKElN0eWxpemF0aW9uT3B0aW9ucxIlCgZwcmVzZXQYASABKA4yFS5jbGlwc3R5bGVyLnYxLlByZXNldBIRCgRzaXplGAIgASgFSACIAQESEgoFc3RlcHMYAyABKAVIAYgBARIUCgdwYXRjaGVzGAQgASgFSAKIAQESEQoEc2VlZBgFIAEoA0gDiAEBEhMKC2VuY29kZXJfc2V0GAYgASgJEhYKCWNyb3Bfc2l6ZRgHIAEoBUgEiAEBEhoKDWxlYXJuaW5nX3JhdGUYCCABKAFIBYgBARIWCgl0aHJlc2hvbGQYCSABKAFIBogBARIgChN0aHJlc2hvbGRfcmVqZWN0aW9uGAogASgISAeIAQESGQoMYXVnbWVudGF0aW9uGAsgASgISAiIAQESMAoMYXVnbWVudF9maWxsGAwgASgOMhouY2xpcHN0eWxlci52MS5BdWdtZW50RmlsbBIdChB3ZWlnaHRfZGlyZWN0aW9uGA0gASgBSAmIAQESGQoMd2VpZ2h0X3BhdGNoGA4gASgBSAqIAQESGwoOd2VpZ2h0X2NvbnRlbnQYDyABKAFIC4gBARIWCgl3ZWlnaHRfdHYYECABKAFIDIgBARImCgd0dl9mb3JtGBEgASgOMhUuY2xpcHN0eWxlci52MS5UdkZvcm0SFQoIY29udHJhc3QYEiABKAFIDYgBARIUCgdlbmxhcmdlGBMgASgISA6IAQESGgoNY3JvcF9vdmVyaGFuZxgUIAEoAUgPiAEBEhcKCnRleHRfc2hhcmUYFSABKAFIEIgBARIYCgtpbnB1dF9ub2lzZRgWIAEoAUgRiAEBEhQKB3dhcm1fdXAYFyABKAVIEogBARIZCgx0ZW1wbGF0ZV9zZXQYGCABKAlIE4gBARIjCgVzdGFydBgZIAEoDjIULmNsaXBzdHlsZXIudjEuU3RhcnRCBwoFX3NpemVCCAoGX3N0ZXBzQgoKCF9wYXRjaGVzQgcKBV9zZWVkQgwKCl9jcm9wX3NpemVCEAoOX2xlYXJuaW5nX3JhdGVCDAoKX3RocmVzaG9sZEIWChRfdGhyZXNob2xkX3JlamVjdGlvbkIPCg1fYXVnbWVudGF0aW9uQhMKEV93ZWlnaHRfZGlyZWN0aW9uQg8KDV93ZWlnaHRfcGF0Y2hCEQoPX3dlaWdodF9jb250ZW50QgwKCl93ZWlnaHRfdHZCCwoJX2NvbnRyYXN0QgoKCF9lbmxhcmdlQhAKDl9jcm9wX292ZXJoYW5nQg0KC190ZXh0X3NoYXJlQg4KDF9pbnB1dF9ub2lzZUIKCghfd2FybV91cEIPCg1fdGVtcGxhdGVfc2V0IooBCg5QcmV2aWV3T3B0aW9ucxIYCgtldmVyeV9zdGVwcxgBIAEoBUgAiAEBEhUKCG1heF9zaXplGAIgASgFSAGIAQESKgoGZm9ybWF0GAMgASgOMhouY2xpcHN0eWxlci52MS5JbWFnZUZvcm1hdEIOCgxfZXZlcnlfc3RlcHNCCwoJX21heF9zaXplKkQKBlByZXNldBIWChJQUkVTRVRfVU5TUEVDSUZJRUQQABIQCgxQUkVTRVRfRFJBRlQQARIQCgxQUkVTRVRfUEFQRVIQAipICgZUdkZvcm0SFwoTVFZfRk9STV9VTlNQRUNJRklFRBAAEhAKDFRWX0ZPUk1fTk9STRABEhMKD1RWX0ZPUk1fU1FVQVJFRBACKl0KC0F1Z21lbnRGaWxsEhwKGEFVR01FTlRfRklMTF9VTlNQRUNJRklFRBAAEhYKEkFVR01FTlRfRklMTF9CTEFDSxABEhgKFEFVR01FTlRfRklMTF9DT05URVhUEAIqQQoFU3RhcnQSFQoRU1RBUlRfVU5TUEVDSUZJRUQQABIQCgxTVEFSVF9SQU5ET00QARIPCgtTVEFSVF9QSE9UTxACQkkKEWRldi5jbGlwc3R5bGVyLnYxUAFaMmNsaXBzdHlsZXIuZGV2L2NsaWVudC9nby9jbGlwc3R5bGVydjE7Y2xpcHN0eWxlcnYxYgZwcm90bzM", [file_clipstyler_v1_image]);
 
 /**
  * How a stylization is computed. Every field is optional: an absent field takes the value of the preset or, for values
@@ -186,8 +186,8 @@ export type StylizationOptions = Message<"clipstyler.v1.StylizationOptions"> & {
   inputNoise?: number | undefined;
 
   /**
-   * Warm-up steps in which StyleNet learns to reproduce the photo before the first counted step, 0 to 1000. They are part
-   * of the preparation. Default: the calibration's (paper: 0).
+   * Warm-up steps in which StyleNet learns to reproduce the photo before the first counted step, 0 to 1000, from either
+   * start. They are part of the preparation. Default: the calibration's (paper: 0).
    *
    * @generated from field: optional int32 warm_up = 23;
    */
@@ -199,6 +199,13 @@ export type StylizationOptions = Message<"clipstyler.v1.StylizationOptions"> & {
    * @generated from field: optional string template_set = 24;
    */
   templateSet?: string | undefined;
+
+  /**
+   * What StyleNet shows before its first update. Default: the calibration's (paper: random).
+   *
+   * @generated from field: clipstyler.v1.Start start = 25;
+   */
+  start: Start;
 };
 
 /**
@@ -215,7 +222,7 @@ export const StylizationOptionsSchema: GenMessage<StylizationOptions> = /*@__PUR
  */
 export type PreviewOptions = Message<"clipstyler.v1.PreviewOptions"> & {
   /**
-   * A preview after every so many steps, and one after the first; 0 sends none. Default: 10.
+   * A preview of the start (step 0), and one after every so many steps; 0 sends none. Default: 10.
    *
    * @generated from field: optional int32 every_steps = 1;
    */
@@ -344,4 +351,38 @@ export enum AugmentFill {
  */
 export const AugmentFillSchema: GenEnum<AugmentFill> = /*@__PURE__*/
   enumDesc(file_clipstyler_v1_options, 2);
+
+/**
+ * What StyleNet shows before its first update.
+ *
+ * @generated from enum clipstyler.v1.Start
+ */
+export enum Start {
+  /**
+   * The default, which is the calibration's.
+   *
+   * @generated from enum value: START_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * The gray of random weights, as in the paper.
+   *
+   * @generated from enum value: START_RANDOM = 1;
+   */
+  RANDOM = 1,
+
+  /**
+   * The photo, in the colors nearest to the text: StyleNet's last layers are solved for in closed form.
+   *
+   * @generated from enum value: START_PHOTO = 2;
+   */
+  PHOTO = 2,
+}
+
+/**
+ * Describes the enum clipstyler.v1.Start.
+ */
+export const StartSchema: GenEnum<Start> = /*@__PURE__*/
+  enumDesc(file_clipstyler_v1_options, 3);
 

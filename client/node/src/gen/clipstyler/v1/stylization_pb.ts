@@ -34,7 +34,7 @@ export type StylizationSpec = Message<"clipstyler.v1.StylizationSpec"> & {
    */
   photo: {
     /**
-     * Bytes of an image file: JPEG, PNG, WebP, TIFF, BMP or GIF (its first frame). Orientation, color profile and alpha
+     * Bytes of an image file: JPEG, PNG, WebP, TIFF, BMP, GIF (its first frame) or AVIF. Orientation, color profile and alpha
      * are respected. Limits: GetServerInfo.
      *
      * @generated from field: bytes image = 1;
@@ -228,7 +228,7 @@ export type StylizationResult = Message<"clipstyler.v1.StylizationResult"> & {
   threadCount: number;
 
   /**
-   * Versions of the libraries that determine the bytes, by name.
+   * Versions of the libraries that determine the bytes, by name, and as "accelerations" those that do.
    *
    * @generated from field: map<string, string> versions = 6;
    */

@@ -18,8 +18,8 @@ RESUME_TIMEOUT_S = 120.0
 LONGEST_TIMEOUT_S = 366 * 86_400
 """The longest time that a call may be given."""
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.2, 5.0
-# A connection that broke gives no reason; if a proxy is on the way, its code is INTERNAL. A worker that crashed on a job
-# is not sent the same job again.
+# A connection that broke gives no reason; if a proxy is on the way, its code is INTERNAL. A worker that crashed on a
+# job is not sent the same job again.
 _TRANSIENT = {
     ("UNAVAILABLE", ""),
     ("INTERNAL", ""),

@@ -6,6 +6,7 @@ The front process never imports PyTorch; the optimizer process does.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import signal
@@ -323,6 +324,9 @@ async def _serve(settings: Settings, make_workload: WorkloadFactory) -> None:
     grace_s = 0.0
     try:
         await app.start()
+        # What stays to the end need not be looked at again: each full collection would stop the event loop.
+        gc.collect()
+        gc.freeze()
         await app.run_until(end)
         grace_s = settings.drain_grace_s
         logs.get_logger().info("server_draining", grace_s=grace_s)

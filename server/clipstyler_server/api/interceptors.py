@@ -21,6 +21,7 @@ from grpc_status import rpc_status
 from clipstyler_server.api.bounds import CallBounds
 from clipstyler_server.api.errors import CODES, status
 from clipstyler_server.api.receiving import Requests
+from clipstyler_server.api.sending import Deferred
 from clipstyler_server.errors import Reason, ServiceError, error, internal
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.metrics import UNKNOWN_METHOD, Metrics
@@ -172,7 +173,7 @@ class _Call:
             self._id_shown = True
             await self._context.send_initial_metadata(((REQUEST_ID, self.request_id),))
 
-    async def send(self, response: Message) -> None:
+    async def send(self, response: Message | Deferred) -> None:
         """Send one response of a stream, once its bytes fit, to a reader that takes it in time.
 
         The call of a slow reader ends with SLOW_READER, which is behind the unread response: both stay, and count,
@@ -181,12 +182,12 @@ class _Call:
         await self.show_id()
         if not self._is_stream:
             self.requests.release()  # a call that answers has admitted its request
-        size = response.ByteSize()
+        size = response.size if isinstance(response, Deferred) else response.ByteSize()
         if size < _LARGE_RESPONSE_BYTES:
-            await self._write(response)
+            await self._write(await _made(response))
             return
         async with self._bounds.outgoing.hold(self.address, size, line=self.peer):
-            await self._write(response)
+            await self._write(await _made(response))
 
     async def _write(self, response: Message) -> None:
         limit_s = self._bounds.write_timeout_s
@@ -212,6 +213,10 @@ class _Call:
             return self.code
         is_late = self._deadline is not None and time.monotonic() >= self._deadline
         return grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
+
+
+async def _made(response: Message | Deferred) -> Message:
+    return await response.make() if isinstance(response, Deferred) else response
 
 
 def _drop_locals(problem: BaseException | None) -> None:

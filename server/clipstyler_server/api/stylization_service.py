@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from google.protobuf.message import Message
 
 from clipstyler.events import Preview, Progress, Result
 from clipstyler.v1 import stylization_service_pb2 as pb
@@ -22,12 +24,13 @@ from clipstyler_server.api.codec.requests import (
 )
 from clipstyler_server.api.codec.stylization import stylization_message
 from clipstyler_server.api.codec.values import read_stylization_name, timestamp
+from clipstyler_server.api.sending import Deferred
 from clipstyler_server.api.uploads import receive
 from clipstyler_server.errors import ServiceError
 from clipstyler_server.jobs.admission import Admission
 from clipstyler_server.jobs.catalog import Catalog, JobImage
-from clipstyler_server.jobs.chunks import INLINE_BYTES, inline_data
-from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Failed, Gap, Payload
+from clipstyler_server.jobs.chunks import INLINE_BYTES, image_bytes
+from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Failed, Gap, JobEvent, Payload
 from clipstyler_server.jobs.job import Job
 from clipstyler_server.jobs.job_errors import cancelled_error, draining_error
 from clipstyler_server.jobs.scheduler import Scheduler
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from grpc.aio import ServicerContext
 
     Context = ServicerContext[Any, Any]
+_EventResponse = TypeVar("_EventResponse", pb.StylizeResponse, pb.WatchStylizationResponse)
 
 
 class StylizationService(StylizationServiceServicer):
@@ -76,7 +80,9 @@ class StylizationService(StylizationServiceServicer):
         self._uploads = uploads
         self._metrics = metrics
 
-    async def Stylize(self, request: pb.StylizeRequest, context: Context) -> AsyncIterator[pb.StylizeResponse]:
+    async def Stylize(  # type: ignore[override]
+        self, request: pb.StylizeRequest, context: Context
+    ) -> AsyncIterator[pb.StylizeResponse | Deferred]:
         """Stylize one photo for the duration of the call."""
         asked = read_one_shot(request, context.time_remaining())
         request.Clear()  # the call outlives its photo
@@ -88,7 +94,7 @@ class StylizationService(StylizationServiceServicer):
         subscription = job.subscribe(self._settings.heartbeat_s)
         try:
             async for event in subscription.events():
-                yield pb.StylizeResponse(event=event_message(job.id, event))
+                yield self._response(pb.StylizeResponse, job.id, event)
                 self._count(event.payload)
                 if error := _call_error(event.payload):
                     raise error
@@ -131,17 +137,17 @@ class StylizationService(StylizationServiceServicer):
             last = job.record
         return response
 
-    async def WatchStylization(
+    async def WatchStylization(  # type: ignore[override]
         self,
         request: pb.WatchStylizationRequest,
         context: Context,
-    ) -> AsyncIterator[pb.WatchStylizationResponse]:
+    ) -> AsyncIterator[pb.WatchStylizationResponse | Deferred]:
         """Stream the events of a job."""
         job_id = read_stylization_name(request.name)
         while (job := self._scheduler.jobs.get(job_id)) is None:
             if ending := await self._catalog.ending(job_id, request.after_sequence):
-                async for event in ending:
-                    yield pb.WatchStylizationResponse(event=event_message(job_id, event))
+                for event in ending:
+                    yield self._response(pb.WatchStylizationResponse, job_id, event)
                 return
             if self._scheduler.draining:
                 raise draining_error()
@@ -151,7 +157,7 @@ class StylizationService(StylizationServiceServicer):
         subscription = job.subscribe(self._settings.heartbeat_s, request.after_sequence)
         try:
             async for event in subscription.events():
-                yield pb.WatchStylizationResponse(event=event_message(job_id, event))
+                yield self._response(pb.WatchStylizationResponse, job_id, event)
                 self._count(event.payload)
         finally:
             job.unsubscribe(subscription)
@@ -201,6 +207,16 @@ class StylizationService(StylizationServiceServicer):
         )
         return pb.UploadImageResponse(upload=UPLOADS + digest, expire_time=timestamp(expires_at))
 
+    def _response(self, kind: type[_EventResponse], job_id: str, event: JobEvent) -> _EventResponse | Deferred:
+        """Make the response that carries an event; one with an image is made when it is sent."""
+
+        async def make() -> Message:
+            return kind(event=event_message(job_id, await self._catalog.complete(event)))
+
+        if size := image_bytes(event.payload):
+            return Deferred(size, make)
+        return kind(event=event_message(job_id, event))
+
     async def _describe(self, job_id: str) -> Stylization:
         return stylization_message(await self._catalog.describe(job_id), self._settings.retention_s)
 
@@ -218,12 +234,12 @@ class StylizationService(StylizationServiceServicer):
         match payload:
             case Progress():
                 self._metrics.frame_sent("progress")
-            case Preview(image=image):
-                self._metrics.frame_sent("preview", len(image.data))
-            case Chunk(data=data):
-                self._metrics.frame_sent("chunk", len(data))
+            case Preview():
+                self._metrics.frame_sent("preview", image_bytes(payload))
+            case Chunk():
+                self._metrics.frame_sent("chunk", image_bytes(payload))
             case Result():
-                self._metrics.frame_sent("result", len(inline_data(payload)))
+                self._metrics.frame_sent("result", image_bytes(payload))
             case Gap(skipped_progress=progress, skipped_previews=previews):
                 self._metrics.frames_skipped(progress, previews)
 

@@ -15,18 +15,18 @@ from clipstyler.imaging import ImageMetadata
 from clipstyler.spec import StylizationSpec
 from clipstyler_server.errors import Reason, error
 from clipstyler_server.jobs.admission import JobRequest
-from clipstyler_server.jobs.chunks import CHUNK_BYTES, chunk_offsets
+from clipstyler_server.jobs.chunks import chunks_of, image_bytes
 from clipstyler_server.jobs.endings import end_stored
 from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Gap, Heartbeat, JobEvent, Queued, StoredEnd
 from clipstyler_server.jobs.job import Job
 from clipstyler_server.jobs.scheduler import Scheduler
-from clipstyler_server.jobs.stored_forms import load_end, load_metadata, load_spec, with_bytes, without_bytes
+from clipstyler_server.jobs.stored_forms import load_end, load_metadata, load_spec, with_bytes
 from clipstyler_server.storage.records import Record, State
 from clipstyler_server.storage.storage import Storage
 
 _NAP_S = 1.0
 _READ_AT_ONCE = 50  # jobs of a list
-_DOWNLOAD_BYTES = 128 * 1024  # a download that is not read holds only so much
+_DOWNLOAD_BYTES = 32 * 1024  # a download that is not read holds only so much
 _Item = TypeVar("_Item")
 
 
@@ -146,10 +146,8 @@ class Catalog:
                 return
             after, left = (found[-1].created_at, found[-1].id), left - size
 
-    async def ending(self, job_id: str, after: int) -> AsyncIterator[JobEvent] | None:
+    async def ending(self, job_id: str, after: int) -> list[JobEvent] | None:
         """Return what is stored of a finished job: a gap, chunks of a large result, the end. None if unfinished.
-
-        Bytes are read as they are asked for.
 
         Raises
         ------
@@ -160,24 +158,27 @@ class Catalog:
         if record.end is None or record.ended_at is None:
             return None
         end, when = load_end(record.end), datetime.fromtimestamp(record.ended_at, UTC)
-        if isinstance(end, Result):
-            return self._result_events(record, end, when, after)
-        return _stream([*_gap_before(record.sequence, after, when), JobEvent(record.sequence, when, end)])
+        chunks = chunks_of(end.image) if isinstance(end, Result) else []
+        first = record.sequence - len(chunks)
+        numbered = [JobEvent(number, when, chunk) for number, chunk in enumerate(chunks, first) if number > after]
+        return [*_gap_before(first, after, when), *numbered, JobEvent(record.sequence, when, end)]
 
-    async def _result_events(
-        self, record: Record, end: Result[ImageMetadata], when: datetime, after: int
-    ) -> AsyncIterator[JobEvent]:
-        size, digest = end.image.size_bytes, record.result or ""
-        offsets = chunk_offsets(size)
-        first = record.sequence - len(offsets)
-        for event in _gap_before(first, after, when):
-            yield event
-        for number, offset in enumerate(offsets, first):
-            if number > after:
-                data = await self._part(digest, offset, CHUNK_BYTES)
-                yield JobEvent(number, when, Chunk(offset, memoryview(data)))
-        complete = end if offsets else with_bytes(end, await self._part(digest, 0, size))
-        yield JobEvent(record.sequence, when, complete)
+    async def complete(self, event: JobEvent) -> JobEvent:
+        """Return an event as callers receive it: with the bytes of an image that are stored only.
+
+        Raises
+        ------
+        ServiceError
+            IMAGE_NOT_FOUND: the job was deleted meanwhile.
+        """
+        size = image_bytes(event.payload)
+        match event.payload:
+            case Chunk() as chunk:
+                data = await self._part(chunk.digest, chunk.offset, size)
+                return replace(event, payload=replace(chunk, data=data))
+            case Result(image=ImageMetadata() as image) as result if size:
+                return replace(event, payload=with_bytes(result, await self._part(image.sha256, 0, size)))
+        return event
 
     async def nap(self, passed: int) -> JobEvent:
         """Wait a moment for a job to be resumed; returns a heartbeat."""
@@ -259,7 +260,7 @@ class Catalog:
         job = self._scheduler.jobs.get(record.id)
         end = load_end(record.end) if record.end else None
         if job and job.end and end is None:  # published, and not stored yet
-            end = without_bytes(job.end)
+            end = job.end
             record = replace(record, state=job.state)
         elif job and job.state is State.RUNNING:
             record = replace(record, state=State.RUNNING)

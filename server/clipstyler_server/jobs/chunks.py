@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from clipstyler.events import Result
+from clipstyler.events import Preview, Result
 from clipstyler.imaging import EncodedImage, ImageMetadata
-from clipstyler_server.jobs.events import Chunk
+from clipstyler_server.jobs.events import Chunk, Payload
 from clipstyler_server.settings import MAX_MESSAGE_BYTES, MIB
 
 CHUNK_BYTES = MIB
@@ -24,7 +24,18 @@ def inline_data(result: Result[EncodedImage] | Result[ImageMetadata]) -> bytes:
     return image.data if isinstance(image, EncodedImage) and not chunk_offsets(len(image.data)) else b""
 
 
-def chunks_of(data: bytes) -> list[Chunk]:
-    """Split the bytes of a large image, without copying them; empty if its result's message has them."""
-    view = memoryview(data)
-    return [Chunk(offset, view[offset : offset + CHUNK_BYTES]) for offset in chunk_offsets(len(data))]
+def chunks_of(image: ImageMetadata) -> list[Chunk]:
+    """Split a stored image, without its bytes; empty if its result's message has them."""
+    return [Chunk(offset, image.sha256) for offset in chunk_offsets(image.size_bytes)]
+
+
+def image_bytes(payload: Payload) -> int:
+    """Return how many bytes of an image are sent with an event, whether they are in memory or stored only."""
+    match payload:
+        case Preview(image=EncodedImage() as image):
+            return len(image.data)
+        case Chunk():
+            return CHUNK_BYTES
+        case Result(image=ImageMetadata() as image) if not chunk_offsets(image.size_bytes):
+            return image.size_bytes
+    return 0

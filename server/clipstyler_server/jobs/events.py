@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
@@ -22,10 +22,11 @@ class Queued:
 
 @dataclass(frozen=True)
 class Chunk:
-    """Bytes of a large result, from `offset` on."""
+    """Bytes of a large result, from `offset` on: read from the storage by the image's digest when they are sent."""
 
     offset: int
-    data: memoryview
+    digest: str
+    data: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,9 @@ class Cancelled:
 
 
 End = Result[EncodedImage] | Failed | Cancelled
-"""The last event of a job."""
+"""How a job ended, as the engine reports it and as callers receive it."""
 StoredEnd = Result[ImageMetadata] | Failed | Cancelled
-"""The same as it is stored: the bytes of the image are a file of their own."""
+"""The same as it is stored and published: the bytes of the image are a file of their own."""
 Payload = Queued | Started | Progress | Preview[EncodedImage] | Warning | Chunk | Gap | Heartbeat | End | StoredEnd
 
 FINAL = (Result, Failed, Cancelled)

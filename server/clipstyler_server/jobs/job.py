@@ -13,7 +13,7 @@ from clipstyler.events import Preview, Result
 from clipstyler.imaging import EncodedImage, Picture
 from clipstyler.spec import StylizationSpec
 from clipstyler_server.errors import ServiceError
-from clipstyler_server.jobs.events import Cancelled, CancelReason, End, Failed, JobEvent, Payload
+from clipstyler_server.jobs.events import Cancelled, CancelReason, Failed, JobEvent, Payload, StoredEnd
 from clipstyler_server.jobs.subscription import LATEST_ONLY, Subscription
 from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.records import SOURCES, State
@@ -102,7 +102,7 @@ class Job:
         self.attempts = attempts
         self.stored_bytes = stored_bytes
         self.position = -1
-        self.end: End | None = None
+        self.end: StoredEnd | None = None
         self.ended = asyncio.Event()
         self._first_sequence = self.sequence = first_sequence
         self._subscriptions: set[Subscription] = set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -13,7 +13,7 @@ from clipstyler.events import Result
 from clipstyler_server.errors import ServiceError
 from clipstyler_server.jobs.events import End, Failed, JobEvent
 from clipstyler_server.jobs.job import Job
-from clipstyler_server.jobs.stored_forms import dump_end
+from clipstyler_server.jobs.stored_forms import dump_end, without_bytes
 from clipstyler_server.observability import logs
 from clipstyler_server.storage.records import State
 from clipstyler_server.storage.storage import Storage
@@ -25,7 +25,7 @@ _SETTLE_S = 2.0
 
 @dataclass(frozen=True)
 class StoredEvent:
-    """The end of a job as it is to be published: a failure if the true one could not be stored.
+    """The end of a job as it is to be published: without an image's bytes; a failure if it could not be stored.
 
     `storing` is the task that still tries to store that failure.
     """
@@ -76,7 +76,7 @@ class JobPersister:
             event = JobEvent(event.sequence, event.time, failed)
             storing = self._in_background(self._persist_eventually(job, event, failed))
             return StoredEvent(State.FAILED, event, storing)
-        return StoredEvent(state, event)
+        return StoredEvent(state, replace(event, payload=without_bytes(end)))
 
     async def settle(self) -> None:
         """Wait for background writes, except those that cannot succeed now."""

@@ -363,7 +363,7 @@ class Scheduler:
 
 
 def _parts(end: End) -> list[Chunk]:
-    return chunks_of(end.image.data) if isinstance(end, Result) else []
+    return chunks_of(end.image.metadata) if isinstance(end, Result) else []
 
 
 def _log_failure(task: asyncio.Task[None]) -> None:

@@ -59,7 +59,7 @@ def _preview(preview: Preview[EncodedImage]) -> StylizationEvent.Preview:
 
 
 def _chunk(chunk: Chunk) -> StylizationEvent.Chunk:
-    return StylizationEvent.Chunk(offset=chunk.offset, data=bytes(chunk.data))
+    return StylizationEvent.Chunk(offset=chunk.offset, data=chunk.data)
 
 
 def _warning(warning: Warning) -> StylizationEvent.Warning:

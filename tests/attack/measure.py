@@ -12,7 +12,7 @@ import sys
 import time
 from asyncio.subprocess import PIPE
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ from tests.service.process import ServerProcess
 
 _PAUSES = "clipstyler_event_loop_pause_seconds_bucket"
 _TICK_S = 0.01
+_YIELD = 10  # added to the nice value
 SETTLED = 1.1
 """How many times its memory at the start a process may have when an attack has settled."""
 Scaled = TypeVar("Scaled")
@@ -244,7 +245,8 @@ async def measure(
     pauses = asyncio.create_task(_note_pauses(figures))
     begun = time.monotonic()
     try:
-        await attack(target, figures.tally)
+        with _yielding():
+            await attack(target, figures.tally)
     finally:
         figures.seconds = round(time.monotonic() - begun, 1)
         pauses.cancel()
@@ -253,6 +255,20 @@ async def measure(
             await _settle(target, SETTLED * before.front_bytes, settle_s)
             await _compare(target, figures, before, await _State.of(target))
     return figures
+
+
+@contextlib.contextmanager
+def _yielding() -> Iterator[None]:
+    """Let the attacker, who stands for other machines, yield the processor to the server; where that can be undone."""
+    if os.geteuid() != 0:
+        yield
+        return
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    os.setpriority(os.PRIO_PROCESS, 0, before + _YIELD)
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, before)
 
 
 async def _settle(target: Target, most_bytes: float, patience_s: float) -> None:

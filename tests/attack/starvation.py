@@ -78,12 +78,20 @@ async def descriptors(target: Target, tally: Tally) -> None:
         for kind in ("decoder", "optimizer"):
             target.child(kind).kill()
         killed = time.monotonic()
-        tally.notes["not ready after s"] = None
+        noting = asyncio.create_task(_note_not_ready(target, tally))
         while time.monotonic() < killed + target.scale(2.5, 30):
             await tally.count("CreateStylization", stub.CreateStylization(order("starved"), timeout=CALL_S))
-            if tally.notes["not ready after s"] is None and not await _is_ready(target):
-                tally.notes["not ready after s"] = round(time.monotonic() - killed, 2)
             await asyncio.sleep(0.05)
+        noting.cancel()
+
+
+async def _note_not_ready(target: Target, tally: Tally) -> None:
+    """Note the seconds until /readyz says no; None as long as it does not."""
+    begun = time.monotonic()
+    tally.notes["not ready after s"] = None
+    while await _is_ready(target):
+        await asyncio.sleep(0.05)
+    tally.notes["not ready after s"] = round(time.monotonic() - begun, 2)
 
 
 async def _is_ready(target: Target) -> bool:

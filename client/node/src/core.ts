@@ -1,0 +1,15 @@
+export { Code } from "@connectrpc/connect";
+export { Client, type ClientSettings, type StylizeInit } from "./client.js";
+export { Encoders } from "./encoders.js";
+export { StylizeError, type ErrorDetails, type FieldViolation } from "./errors.js";
+export { CALL_TIMEOUT_MS, Jobs, type CreateInit, type JobImage, type ListInit, type WatchInit } from "./jobs.js";
+export { RETRY_POLICY, type CallLimits, type RetryPolicy } from "./retry.js";
+export { type Photo, type SpecInit } from "./spec.js";
+export { RESUME_TIMEOUT_MS, StylizationStream } from "./stream.js";
+export * from "./gen/clipstyler/v1/encoder_service_pb.js";
+export * from "./gen/clipstyler/v1/event_pb.js";
+export * from "./gen/clipstyler/v1/image_pb.js";
+export * from "./gen/clipstyler/v1/options_pb.js";
+export * from "./gen/clipstyler/v1/server_service_pb.js";
+export * from "./gen/clipstyler/v1/stylization_pb.js";
+export * from "./gen/clipstyler/v1/stylization_service_pb.js";

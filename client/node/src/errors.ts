@@ -1,0 +1,94 @@
+import { durationMs } from "@bufbuild/protobuf/wkt";
+import { Code, ConnectError } from "@connectrpc/connect";
+import type { Error as ErrorMessage } from "./gen/clipstyler/v1/error_pb.js";
+import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "./gen/google/rpc/details_pb.js";
+
+/** A field of the request that cannot be used, by its path in the contract, and why. */
+export interface FieldViolation {
+  readonly field: string;
+  readonly description: string;
+}
+
+/** What the server reports about an error besides its code and message. */
+export interface ErrorDetails {
+  /** Stable reason in UPPER_SNAKE_CASE; "" if the server gave none. */
+  readonly reason: string;
+  /** Every variable part of the message, by name. */
+  readonly metadata: Readonly<Record<string, string>>;
+  /** Every field that cannot be used. */
+  readonly violations: readonly FieldViolation[];
+  /** Milliseconds after which a retry makes sense; undefined if the server recommends none. */
+  readonly retryDelayMs: number | undefined;
+}
+
+const NO_DETAILS: ErrorDetails = { reason: "", metadata: {}, violations: [], retryDelayMs: undefined };
+
+/** A call or a job failed. */
+export class StylizeError extends Error implements ErrorDetails {
+  override readonly name = "StylizeError";
+  readonly reason: string;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly violations: readonly FieldViolation[];
+  readonly retryDelayMs: number | undefined;
+
+  constructor(
+    /** Canonical code, for instance `Code.InvalidArgument`. */
+    readonly code: Code,
+    message: string,
+    details: Partial<ErrorDetails> = {},
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+    const { reason, metadata, violations, retryDelayMs } = { ...NO_DETAILS, ...details };
+    this.reason = reason;
+    this.metadata = metadata;
+    this.violations = violations;
+    this.retryDelayMs = retryDelayMs;
+  }
+
+  /** Translate whatever a call threw. */
+  static from(thrown: unknown): StylizeError {
+    if (thrown instanceof StylizeError) return thrown;
+    const error = ConnectError.from(thrown);
+    const code = isConnectionFailure(error) ? Code.Unavailable : error.code;
+    return new StylizeError(code, error.rawMessage, detailsOf(error), { cause: error });
+  }
+
+  /** Translate the error that a job or a failed event carries. */
+  static fromMessage(error: ErrorMessage): StylizeError {
+    return new StylizeError(error.code as number as Code, error.message, {
+      reason: error.reason,
+      metadata: error.metadata,
+      violations: error.fieldViolations.map(({ field, description }) => ({ field, description })),
+      retryDelayMs: error.retryDelay && durationMs(error.retryDelay),
+    });
+  }
+}
+
+/** The error of bytes that are not those that the server announced. */
+export function brokenResult(problem: string): StylizeError {
+  return new StylizeError(Code.DataLoss, `${problem}; request it again`, { reason: "BROKEN_RESULT" });
+}
+
+function detailsOf(error: ConnectError): ErrorDetails {
+  const [info] = error.findDetails(ErrorInfoSchema);
+  const [request] = error.findDetails(BadRequestSchema);
+  const [retry] = error.findDetails(RetryInfoSchema);
+  return {
+    reason: info?.reason ?? "",
+    metadata: info?.metadata ?? {},
+    violations: (request?.fieldViolations ?? []).map(({ field, description }) => ({ field, description })),
+    retryDelayMs: retry?.retryDelay && durationMs(retry.retryDelay),
+  };
+}
+
+// What the transports report when a response ends without its status.
+const CUT_SHORT = /missing (status|trailer|EndStreamResponse)|incomplete envelope|http\/2 stream closed/;
+
+/** Whether the connection failed, as opposed to the server reporting an error or the caller ending the call. */
+function isConnectionFailure(error: ConnectError): boolean {
+  const { cause } = error;
+  const isFromNode = cause instanceof Error && "code" in cause && typeof cause.code === "string";
+  const isFromFetch = cause instanceof TypeError && error.code === Code.Unknown;
+  return isFromNode || isFromFetch || CUT_SHORT.test(error.rawMessage);
+}

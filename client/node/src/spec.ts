@@ -1,0 +1,42 @@
+import { type MessageInitShape } from "@bufbuild/protobuf";
+import { type ImageFormat } from "./gen/clipstyler/v1/image_pb.js";
+import { type PreviewOptionsSchema, type StylizationOptionsSchema } from "./gen/clipstyler/v1/options_pb.js";
+import { type StylizationSpecSchema } from "./gen/clipstyler/v1/stylization_pb.js";
+import { type UploadImageResponse } from "./gen/clipstyler/v1/stylization_service_pb.js";
+
+/** Bytes of an image file, or what `jobs.upload` returned. */
+export type Photo = Uint8Array | Blob | UploadImageResponse;
+
+/** What to stylize, and how. Everything that is left out has a default: the server's. */
+export interface SpecInit {
+  readonly photo: Photo;
+  /** What the result should look like. */
+  readonly styleText: string;
+  /** What the photo shows. Default: the encoders' source text. */
+  readonly sourceText?: string;
+  /** Size, steps, seed, ...: how it is computed. */
+  readonly options?: MessageInitShape<typeof StylizationOptionsSchema>;
+  /** Which previews are sent. */
+  readonly previews?: MessageInitShape<typeof PreviewOptionsSchema>;
+  /** Encoding of the result. Default: PNG. */
+  readonly resultFormat?: ImageFormat;
+}
+
+/** Build the spec of a request. */
+export async function specOf(init: SpecInit): Promise<MessageInitShape<typeof StylizationSpecSchema>> {
+  const { photo, styleText, sourceText, options = {}, previews = {}, resultFormat } = init;
+  return {
+    photo: await photoField(photo),
+    styleText,
+    options,
+    previews,
+    ...(sourceText !== undefined && { sourceText }),
+    ...(resultFormat !== undefined && { resultFormat }),
+  };
+}
+
+async function photoField(photo: Photo): Promise<{ case: "image"; value: Uint8Array } | { case: "upload"; value: string }> {
+  if (photo instanceof Uint8Array) return { case: "image", value: photo };
+  if (photo instanceof Blob) return { case: "image", value: new Uint8Array(await photo.arrayBuffer()) };
+  return { case: "upload", value: photo.upload };
+}

@@ -1,0 +1,138 @@
+import { type CallOptions } from "@connectrpc/connect";
+import { brokenResult, StylizeError } from "./errors.js";
+import { EventReader } from "./events.js";
+import type { StylizationEvent, StylizationEvent_Result } from "./gen/clipstyler/v1/event_pb.js";
+import { Backoff, Deadline, type CallLimits, type RetryPolicy } from "./retry.js";
+
+/** Milliseconds without any message from the server after which a stream gives up. */
+export const RESUME_TIMEOUT_MS = 120_000;
+
+// A connection that broke gives no reason. A worker that crashed on a job is not sent the same job again.
+const TRANSIENT = new Set(["", "DRAINING", "WORKER_NOT_READY", "STORAGE_UNAVAILABLE"]);
+
+/** Begins a stream of events after a sequence number. */
+export type BeginAfter = (sequence: bigint, options: CallOptions) => AsyncIterable<{ event?: StylizationEvent | undefined }>;
+
+/** How a stream is begun and how long it is resumed. */
+export interface StreamSettings extends CallLimits {
+  readonly policy: RetryPolicy;
+  readonly afterSequence?: bigint | undefined;
+  readonly resumeTimeoutMs?: number | undefined;
+}
+
+/**
+ * The events of a stylization, its result last; resumes by itself after interruptions.
+ *
+ * Iterate over it once. Leaving the loop, or `close()`, ends the call: that cancels a one-shot stylization and changes
+ * nothing for a job that is watched. A result that arrived in chunks is complete in `imageData`.
+ */
+export class StylizationStream implements AsyncIterable<StylizationEvent> {
+  readonly #beginAfter: BeginAfter;
+  readonly #settings: StreamSettings;
+  readonly #closing = new AbortController();
+  readonly #events: AsyncGenerator<StylizationEvent, void, undefined>;
+  #sequence: bigint;
+  #result: StylizationEvent_Result | undefined;
+
+  constructor(beginAfter: BeginAfter, settings: StreamSettings) {
+    this.#beginAfter = beginAfter;
+    this.#settings = settings;
+    this.#sequence = settings.afterSequence ?? 0n;
+    this.#events = this.#read();
+  }
+
+  /** Sequence number of the last event received: a later watch can begin after it. */
+  get sequence(): bigint {
+    return this.#sequence;
+  }
+
+  [Symbol.asyncIterator](): AsyncIterator<StylizationEvent, void, undefined> {
+    const leave = async (): Promise<IteratorReturnResult<void>> => {
+      this.close(); // first, so that a read that waits for the server ends
+      await this.#events.return();
+      return { done: true, value: undefined };
+    };
+    return { next: () => this.#events.next(), return: leave };
+  }
+
+  /** Wait for the end and return the result, skipping the other events; may be called again. */
+  async result(): Promise<StylizationEvent_Result> {
+    for await (const _ of this);
+    if (!this.#result) throw brokenResult("the stream was closed before its result");
+    return this.#result;
+  }
+
+  /** End the call; the server stops a one-shot stylization within one step. */
+  close(): void {
+    this.#closing.abort();
+  }
+
+  async *#read(): AsyncGenerator<StylizationEvent, void, undefined> {
+    const { policy, signal, timeoutMs } = this.#settings;
+    const ending = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
+    const deadline = new Deadline({ signal: ending, timeoutMs });
+    const resumption = new Resumption(policy, this.#settings.resumeTimeoutMs ?? RESUME_TIMEOUT_MS);
+    try {
+      for (;;) {
+        try {
+          for await (const event of this.#once(deadline)) {
+            resumption.received();
+            yield event;
+          }
+          return;
+        } catch (thrown) {
+          if (this.#result || this.#closing.signal.aborted) return;
+          const error = deadline.translate(thrown);
+          await deadline.wait(resumption.delayAfter(error), error);
+        }
+      }
+    } finally {
+      this.close();
+    }
+  }
+
+  async *#once(deadline: Deadline): AsyncGenerator<StylizationEvent, void, undefined> {
+    const reader = new EventReader();
+    for await (const { event: message } of this.#beginAfter(this.#sequence, deadline.callOptions())) {
+      const event = message && (await reader.read(message));
+      if (!event) continue;
+      if (event.sequence > this.#sequence) this.#sequence = event.sequence;
+      if (event.event.case === "result") this.#result = event.event.value;
+      yield event;
+    }
+    if (!this.#result) throw brokenResult("the stream ended without a result");
+  }
+}
+
+/** Decides whether a stream goes on after an error: until the server was silent for too long. */
+class Resumption {
+  readonly #backoff: Backoff;
+  #failures = 0;
+  #receivedAt: number | undefined;
+
+  constructor(
+    readonly policy: RetryPolicy,
+    readonly timeoutMs: number,
+  ) {
+    this.#backoff = new Backoff(policy);
+  }
+
+  received(): void {
+    this.#receivedAt = performance.now();
+    this.#backoff.reset();
+  }
+
+  /** Milliseconds to wait before the next attempt; throws `error` if another one makes no sense. */
+  delayAfter(error: StylizeError): number {
+    this.#failures++;
+    const isRetryable = this.policy.retryableCodes.includes(error.code);
+    if (!isRetryable || !this.#mayResume(error.reason)) throw error;
+    return this.#backoff.delayAfter(error);
+  }
+
+  /** A stream that never received anything is retried as any call is. */
+  #mayResume(reason: string): boolean {
+    if (this.#receivedAt === undefined) return this.#failures < this.policy.maxAttempts;
+    return TRANSIENT.has(reason) && performance.now() - this.#receivedAt <= this.timeoutMs;
+  }
+}

@@ -34,6 +34,13 @@ export default defineConfig({
   plugins: [vocabulary()],
   resolve: { dedupe: ["@bufbuild/protobuf"] },
   // Everything is a file of its own: the page's content security policy allows no inline code.
-  build: { target: "es2022", assetsInlineLimit: 0, modulePreload: { polyfill: false } },
+  build: {
+    // Part of the Python package: who installs that has no Node.js.
+    outDir: process.env.CLIPSTYLER_PAGE ?? "../clipstyler_cli/page",
+    emptyOutDir: true,
+    target: "es2022",
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+  },
   server: { proxy: { "/clipstyler.v1.": process.env.CLIPSTYLER_GATEWAY ?? "http://127.0.0.1:8080" } },
 });

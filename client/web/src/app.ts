@@ -13,7 +13,7 @@ import { Form } from "./form";
 import { History } from "./history";
 import { acceptPhotos, type Take } from "./intake";
 import { PhotoError, photoFrom, type Photo } from "./photo";
-import { isFinal, recordOf, Run } from "./run";
+import { isFinal, recordOf, Run, type Change } from "./run";
 import { savePicture, saveSettings } from "./save";
 import { observeServer } from "./server";
 import { drawSeed, fromFragment, settingsOf, specOf, toFragment, type Settings } from "./settings";
@@ -140,7 +140,6 @@ export class App {
       this.#show(run, photo.blob);
       history.pushState(null, "", toFragment(settings, job.name));
       await run.keep(photo.blob);
-      await this.#history.refresh();
     } catch (thrown) {
       if (shown) this.#stage.showRun(shown);
       else this.#stage.showPhoto(photo);
@@ -170,18 +169,17 @@ export class App {
     this.#run = run;
     run.photo = photo;
     run.onChange = (change) => this.#refresh(run, change);
+    run.onSaved = () => void this.#history.refresh();
     this.#stage.showRun(run);
     this.#form.showTextWarning(textWarningOf(run));
     this.#history.mark(run.name);
     void run.follow(this.#client.jobs);
   }
 
-  #refresh(run: Run, change: "event" | "preview" | "state"): void {
+  #refresh(run: Run, change: Change): void {
     this.#stage.refresh(change);
     this.#form.showTextWarning(textWarningOf(run));
-    if (change === "event") return;
-    void this.#history.refresh();
-    if (run.record.state === "succeeded") history.replaceState(null, "", toFragment(run.record.settings, run.name));
+    if (change === "state" && run.record.state === "succeeded") history.replaceState(null, "", toFragment(run.record.settings, run.name));
   }
 
   #leaveRun(): void {

@@ -1,6 +1,6 @@
 import { type FieldViolation, type ServerInfo } from "@clipstyler/client/web";
 import { byId, make, showText } from "./dom";
-import { chipOf, isUnknown, LOOK_COUNT, looksFor, shownCount } from "./looks";
+import { chipOf, isUnknown, LOOK_COUNT, looksFor, nearestTo, shownCount } from "./looks";
 import { drawSeed, encoderSetOf, isSeed, PRESETS, STRENGTHS, type PresetName, type Settings, type Strength } from "./settings";
 import { sentence } from "./words";
 
@@ -194,8 +194,7 @@ export class Form {
   #showHint(): void {
     const text = this.#text.value;
     const set = encoderSetOf(byId<HTMLSelectElement>("encoder-set").value, this.#info);
-    const near = looksFor(text).slice(0, 3).map(({ name }) => name);
-    const hint = `These encoders may not know this. Nearest looks that they know: ${near.join(", ")}.`;
+    const hint = `These encoders may not know this. Looks that they know: ${nearestTo(text, 3).join(", ")}, …`;
     showText(byId("text-hint"), set?.name === BUNDLED && isUnknown(text) ? hint : "");
   }
 

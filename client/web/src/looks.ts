@@ -19,17 +19,24 @@ export interface Look {
 }
 
 const ALL: readonly Look[] = LOOKS.map((wordings, index) => ({ name: wordings[0], wordings, index }));
+const favorites = FAVORITES.map((name) => ALL.find((look) => look.name === name)).filter((look) => look !== undefined);
+const IN_ORDER = [...new Set([...favorites, ...ALL])];
 const KNOWN_WORDS = new Set([...LOOKS.flat(), ...MODIFIERS].flatMap(words).map(stem));
 
-/** The looks that fit what was typed so far, the best first; a choice of all if nothing was typed. */
+/** All looks: those that fit what was typed so far first, then a varied choice, then the rest. */
 export function looksFor(typed: string): readonly Look[] {
   const text = typed.trim().toLowerCase();
-  if (text === "") return [...favorites(), ...ALL.filter(({ name }) => !FAVORITES.includes(name))];
-  const scored = ALL.map((look) => ({ look, score: score(look, text) }));
-  return scored.sort((one, other) => other.score - one.score).map(({ look }) => look);
+  const rank = (look: Look) => (text === "" ? 0 : Math.floor(score(look, text)));
+  return [...IN_ORDER].sort((one, other) => rank(other) - rank(one));
 }
 
-/** Whether one of the words that carry a text's meaning is unknown, and all of them are. */
+/** The names of the looks that are nearest to a text, by their letters. */
+export function nearestTo(text: string, count: number): string[] {
+  const scored = ALL.map(({ name, wordings }) => ({ name, score: score({ wordings }, text.trim().toLowerCase()) }));
+  return scored.sort((one, other) => other.score - one.score).slice(0, count).map(({ name }) => name);
+}
+
+/** Whether a text has words that carry meaning, and all of them are unknown. */
 export function isUnknown(typed: string): boolean {
   const meaningful = words(typed).filter((word) => word.length > 2 && !FILLERS.has(word));
   return meaningful.length > 0 && meaningful.every((word) => !KNOWN_WORDS.has(stem(word)));
@@ -52,10 +59,6 @@ export function shownCount(isExpanded: boolean): number {
 
 export const LOOK_COUNT = ALL.length;
 
-function favorites(): Look[] {
-  return FAVORITES.map((name) => ALL.find((look) => look.name === name)).filter((look) => look !== undefined);
-}
-
 function words(text: string): string[] {
   return text.toLowerCase().match(/[\p{L}\p{N}]+/gu) ?? [];
 }
@@ -64,12 +67,12 @@ function stem(word: string): string {
   return word.replace(/(es|s|y|ed|ing)$/, "");
 }
 
-/** 2 and more for a name or wording that begins so, 1 and more for one that contains it, below 1 by shared letters. */
-function score(look: Look, text: string): number {
-  const isName = look.name.startsWith(text) ? 0.5 : 0;
-  if (look.wordings.some((wording) => wording.toLowerCase().startsWith(text))) return 2 + isName;
-  if (look.wordings.some((wording) => wording.toLowerCase().includes(text))) return 1;
-  return Math.max(...look.wordings.map((wording) => similarity(wording.toLowerCase(), text)));
+/** 2 if a name or wording begins so, 1 if one contains it, below 1 by shared letters. */
+function score({ wordings }: Pick<Look, "wordings">, text: string): number {
+  const known = wordings.map((wording) => wording.toLowerCase());
+  if (known.some((wording) => wording.startsWith(text))) return 2;
+  if (known.some((wording) => wording.includes(text))) return 1;
+  return Math.max(...known.map((wording) => similarity(wording, text)));
 }
 
 /** The share of pairs of letters that two texts have in common, 0 to 1. */

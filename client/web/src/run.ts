@@ -22,6 +22,9 @@ import { problemText } from "./words";
 const SAVE_INTERVAL_MS = 2_000;
 const MIME_TYPES = ["image/jpeg", "image/jpeg", "image/webp", "image/png"];
 
+/** What has changed: a number, the picture, or the state. */
+export type Change = "event" | "preview" | "state";
+
 /** A picture on the way to the result, or the result. */
 export interface Picture {
   readonly step: number;
@@ -48,7 +51,9 @@ export class Run implements Follower {
   /** Whether the server no longer has it. */
   isGone = false;
   /** Called after every change. */
-  onChange: (change: "event" | "preview" | "state") => void = () => {};
+  onChange: (change: Change) => void = () => {};
+  /** Called after the store has the newest state. */
+  onSaved: () => void = () => {};
 
   constructor(store: Store, record: JobRecord) {
     this.#store = store;
@@ -91,7 +96,7 @@ export class Run implements Follower {
   /** Watch no longer; the job goes on. */
   leave(): void {
     this.#leaving.abort();
-    this.onChange = () => {};
+    this.onChange = this.onSaved = () => {};
     void this.#save();
   }
 
@@ -113,7 +118,7 @@ export class Run implements Follower {
 
   event(message: StylizationEvent): void {
     const { event } = message;
-    let change: "event" | "preview" | "state" = "event";
+    let change: Change = "event";
     switch (event.case) {
       case "queued":
         this.position = event.value.position;
@@ -229,6 +234,7 @@ export class Run implements Follower {
     const record = this.#record;
     await this.#saving;
     await this.#store.putJob(record);
+    this.onSaved();
   }
 }
 

@@ -2,7 +2,7 @@ import { Preset, type EncoderSet, type ServerInfo, type SpecInit, type Stylizati
 
 /** The losses whose strength can be changed: their name in the contract, and in words. */
 export const STRENGTHS = [
-  { name: "direction", option: "weightDirection", label: "The whole picture", about: "directional loss" },
+  { name: "direction", option: "weightDirection", label: "Whole picture", about: "directional loss" },
   { name: "patch", option: "weightPatch", label: "Texture", about: "patch loss" },
   { name: "content", option: "weightContent", label: "Keep the photo", about: "content loss" },
   { name: "tv", option: "weightTv", label: "Smoothness", about: "total variation" },

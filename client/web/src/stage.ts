@@ -2,7 +2,7 @@ import { announce, byId, make, showText } from "./dom";
 import { Frame } from "./frame";
 import { type Photo } from "./photo";
 import { Plots } from "./plot";
-import { type Picture, type Run } from "./run";
+import { type Change, type Picture, type Run } from "./run";
 import { roughly, sentence } from "./words";
 
 const TICK_MS = 500;
@@ -62,7 +62,7 @@ export class Stage {
   }
 
   /** Show what has changed. */
-  refresh(change: "event" | "preview" | "state"): void {
+  refresh(change: Change): void {
     const run = this.#run;
     if (!run) return;
     if (change !== "event") this.#showPicture();

@@ -30,6 +30,7 @@ _EXTRAS = {
     "teacher": {"all_minilm_l6_v2", "sentence_transformers"},
     "server": {"aiohttp", "grpc_health", "grpc_reflection", "grpc_status", "prometheus_client", "pydantic"}
     | {"alembic", "pydantic_settings", "sqlalchemy", "structlog"},
+    "gateway": {"envoy"},
 }
 
 

@@ -1,0 +1,79 @@
+"""`clipstyler gateway`: Envoy in front of a server, so that browsers and plain HTTP reach it too."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from clipstyler_client import DEFAULT_TARGET
+
+from clipstyler_cli.envoy_config import GatewayConfig, GatewayConfigError, split_address
+from clipstyler_cli.envoy_process import check_server, running
+from clipstyler_cli.errors import UsageError, clear_errors
+from clipstyler_cli.terminal import complain, say
+
+# The page, built in a checkout.
+_BUILT_PAGE = Path(__file__).resolve().parents[1] / "web" / "dist"
+
+
+def command(
+    listen: Annotated[
+        str,
+        typer.Option(help="HOST:PORT of the gateway; port 0 picks a free one. Loopback: there is no authentication."),
+    ] = "127.0.0.1:8080",
+    server: Annotated[list[str] | None, typer.Option(help=f"HOST:PORT; repeatable. Default: {DEFAULT_TARGET}.")] = None,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option(help="Origin of a page that may call, or *; repeatable. Pages on this machine always may."),
+    ] = None,
+    trusted_hops: Annotated[
+        int, typer.Option(help="Number of proxies in front whose x-forwarded-for is believed.", min=0, max=10)
+    ] = 0,
+    max_stream: Annotated[int, typer.Option(help="Maximum duration of a stream in seconds.", min=1)] = 7200,
+    page: Annotated[Path | None, typer.Option(help="Directory of a static page. Default: the one that was built.")] = (
+        None
+    ),
+    wait: Annotated[float, typer.Option(help="Seconds to wait for the server to answer.", min=0)] = 10.0,
+    write: Annotated[
+        Path | None, typer.Option(help="Write the configuration of Envoy to this directory, and start nothing.")
+    ] = None,
+) -> None:
+    """Serve gRPC-Web, Connect, JSON and gRPC on one port, until SIGTERM or Ctrl-C.
+
+    Start the server behind it with CLIPSTYLER_CALLER_SHARE=1: it sees all callers at the gateway's address.
+
+    Examples
+    --------
+      clipstyler gateway
+
+      clipstyler gateway --server 10.0.0.5:50051 --listen 0.0.0.0:8080 --allow-origin https://example.org
+
+      clipstyler gateway --write deploy/envoy
+
+      curl -d '{}' http://127.0.0.1:8080/clipstyler.v1.ServerService/GetServerInfo
+    """
+    servers = tuple(server or (DEFAULT_TARGET,))
+    with clear_errors():
+        try:
+            host, port = split_address(listen)
+            origins, found_page = tuple(allow_origin or ()), page or _built_page(write)
+            config = GatewayConfig(host, port, servers, origins, trusted_hops, max_stream, found_page)
+            if write:
+                say(str(config.write(write)))
+                return
+            for address in servers:
+                if warning := check_server(address, wait):
+                    complain(f"warning: {warning}")
+            with running(config) as gateway:
+                say(f"gateway on {gateway.address}, in front of {', '.join(servers)}")
+                sys.stdout.flush()
+                gateway.wait()
+        except GatewayConfigError as error:
+            raise UsageError(str(error)) from error
+
+
+def _built_page(write: Path | None) -> Path | None:
+    """Return the page of this checkout, unless the configuration is for another machine."""
+    return _BUILT_PAGE if write is None and (_BUILT_PAGE / "index.html").is_file() else None

@@ -1,0 +1,18 @@
+"""Photos that the cases name."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from tests.service.harness import noise_photo, photo
+
+# Random pixels do not compress: 3 bytes each.
+_LARGE_SIDE = 2290
+
+
+@cache
+def photo_named(name: str) -> bytes:
+    """Return the bytes of a photo: `small`, `large` (15 MiB) or `broken`; `KeyError` for another name."""
+    return {"small": photo, "large": lambda: noise_photo(_LARGE_SIDE, _LARGE_SIDE), "broken": lambda: b"no photo"}[
+        name
+    ]()

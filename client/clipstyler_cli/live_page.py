@@ -1,4 +1,4 @@
-"""Where the built live page is: in this package, so that it needs no Node.js."""
+"""Where the built live page is: in this package, so that using it needs no Node.js."""
 
 from __future__ import annotations
 
@@ -7,14 +7,6 @@ from pathlib import Path
 _DIRECTORY = Path(__file__).resolve().with_name("page")
 
 
-def page_directory() -> Path:
-    """Return the directory of the built page.
-
-    Raises
-    ------
-    FileNotFoundError
-        It was not built: `make web` does it.
-    """
-    if not (_DIRECTORY / "index.html").is_file():
-        raise FileNotFoundError(2, "the live page was not built: `make web` builds it", str(_DIRECTORY))
-    return _DIRECTORY
+def built_page() -> Path | None:
+    """Return the directory of the page; None if it was not built (`make web` builds it)."""
+    return _DIRECTORY if (_DIRECTORY / "index.html").is_file() else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -15,7 +16,7 @@ from playwright.async_api import Browser, BrowserContext, Page, Request, expect
 
 from clipstyler_cli.envoy_config import GatewayConfig
 from clipstyler_cli.envoy_process import running
-from clipstyler_cli.live_page import page_directory
+from clipstyler_cli.live_page import built_page
 from tests.service.process import ServerProcess, launching
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -64,7 +65,7 @@ async def serving(folder: Path, module: str = "tests.service.serve_scripted", **
     async with launching(folder) as launch:
         site = Site(launch, fixed | settings, module)
         await site.start_server()
-        with running(GatewayConfig(port=0, servers=(f"127.0.0.1:{port}",), page=page_directory())) as gateway:
+        with running(GatewayConfig(port=0, servers=(f"127.0.0.1:{port}",), page=built_page())) as gateway:
             site.url = gateway.address
             yield site
 
@@ -93,7 +94,11 @@ class Visit:
             self.problems.append(message.text)
 
     async def choose(self, photo: Path | dict[str, Any] = CAT) -> None:
+        # A new photo takes away what was said about the one before.
+        await self.page.evaluate("document.getElementById('announcer').textContent = ''")
         await self.page.set_input_files("#file", photo)
+        taken = self.page.locator("#announcer:not(:empty), #photo-error:not(:empty)")
+        await expect(taken.first).to_be_attached()
 
     async def stylize(self, text: str, photo: Path | dict[str, Any] = CAT, **numbers: int) -> None:
         """Choose a photo, fill in the form, and begin."""
@@ -110,7 +115,16 @@ class Visit:
 
     async def status(self, words: str, timeout_s: float = 15) -> None:
         """Wait until the status has these words."""
-        await expect(self.page.locator("#status")).to_contain_text(words, timeout=1000 * timeout_s)
+        await expect(self.page.locator("#progress-row:not([hidden]) #status")).to_contain_text(words, timeout=1000 * timeout_s)
+
+    async def step(self, number: int) -> None:
+        """Wait until so many steps are completed."""
+
+        async def is_there() -> bool:
+            found = re.match(r"Step (\d+) of", await self.page.locator("#status").text_content() or "")
+            return found is not None and int(found[1]) >= number
+
+        await until(is_there)
 
     async def shot(self, name: str) -> None:
         """Leave a screenshot in out/screens."""

@@ -126,7 +126,6 @@ export class App {
 
   async #send(settings: Settings, photo: Photo): Promise<void> {
     this.#isSending = true;
-    const shown = this.#run;
     this.#stage.showSending();
     try {
       const job = await this.#client.jobs.create({
@@ -139,10 +138,10 @@ export class App {
       const run = new Run(this.#store, recordOf(job, settings, photo.name));
       this.#show(run, photo.blob);
       history.pushState(null, "", toFragment(settings, job.name));
-      await run.keep(photo.blob);
+      void run.keep(photo.blob);
     } catch (thrown) {
-      if (shown) this.#stage.showRun(shown);
-      else this.#stage.showPhoto(photo);
+      if (this.#run) this.#stage.showRun(this.#run);
+      else this.#stage.showPhoto(this.#photo);
       this.#showRefusal(StylizeError.from(thrown));
     } finally {
       this.#isSending = false;

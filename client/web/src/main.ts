@@ -3,5 +3,4 @@ import { connect } from "@clipstyler/client/web";
 import { App } from "./app";
 import { Store } from "./store";
 
-const app = new App(connect(), await Store.open());
-app.start(exampleUrl);
+new App(connect(), new Store()).start(exampleUrl);

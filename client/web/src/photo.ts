@@ -5,7 +5,8 @@ const THUMBNAIL_PX = 160;
 // Side and quality of a photo that was over the server's limit; more than any preset works with.
 const SHRUNK_PX = 3072;
 const SHRUNK_QUALITY = 0.92;
-const HEADROOM = 0.98;
+const HEADROOM = 0.95;
+const SHRINK_ATTEMPTS = 6;
 // Formats that the server reads and most browsers do not show.
 const UNSHOWN = /\.(hei[cf]|tiff?)$/i;
 
@@ -34,8 +35,12 @@ export async function photoFrom(file: Blob, name: string, info: ServerInfo | und
     bitmap.close();
     return { blob: file, name, isShown: true, note: "" };
   }
-  const scale = Math.min(1, SHRUNK_PX / Math.max(width, height), Math.sqrt((HEADROOM * maxPixels) / (width * height)));
-  const blob = await draw(bitmap, scale, "image/jpeg", SHRUNK_QUALITY);
+  let scale = Math.min(1, SHRUNK_PX / Math.max(width, height), Math.sqrt((HEADROOM * maxPixels) / (width * height)));
+  let blob = await draw(bitmap, scale, "image/jpeg", SHRUNK_QUALITY);
+  for (let attempt = 1; blob.size > maxBytes && attempt < SHRINK_ATTEMPTS; attempt++) {
+    scale *= HEADROOM * Math.sqrt(maxBytes / blob.size);
+    blob = await draw(bitmap, scale, "image/jpeg", SHRUNK_QUALITY);
+  }
   bitmap.close();
   const smaller = `${Math.round(width * scale)} × ${Math.round(height * scale)} px`;
   if (blob.size > maxBytes) throw new PhotoError(`${name} is too large: the server takes ${fileSize(maxBytes)}.`);

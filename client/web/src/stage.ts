@@ -36,6 +36,7 @@ export class Stage {
     this.#frame.begin(photo?.isShown ? photo.blob : undefined);
     showText(byId("photo-note"), photo?.note ?? "");
     for (const id of ["scrub-row", "progress-row", "losses", "connection", "run-error", "badge"]) byId(id).hidden = true;
+    this.#status.textContent = "";
     byId("warnings").replaceChildren();
     showActions({ "change-photo": photo !== undefined });
     document.title = "clipstyler";

@@ -51,26 +51,8 @@ const CHANGED = "changed";
 
 /** The jobs and images of this browser, in IndexedDB. Where a browser has none, nothing is kept. */
 export class Store {
-  readonly #database: IDBDatabase | undefined;
+  readonly #database = openDatabase();
   readonly #channel = new BroadcastChannel("clipstyler");
-
-  private constructor(database: IDBDatabase | undefined) {
-    this.#database = database;
-  }
-
-  /** Opens the store. */
-  static async open(): Promise<Store> {
-    try {
-      const request = indexedDB.open("clipstyler", 1);
-      request.onupgradeneeded = () => {
-        request.result.createObjectStore("jobs", { keyPath: "name" });
-        request.result.createObjectStore("images", { keyPath: ["job", "step"] });
-      };
-      return new Store(await settled(request));
-    } catch {
-      return new Store(undefined);
-    }
-  }
 
   /** Calls back when another tab has changed something. */
   onChange(listener: () => void): void {
@@ -121,12 +103,26 @@ export class Store {
     mode: IDBTransactionMode,
     operation: (store: IDBObjectStore) => IDBRequest,
   ): Promise<T | undefined> {
-    if (!this.#database) return undefined;
+    const database = await this.#database;
+    if (!database) return undefined;
     try {
-      return await settled<T>(operation(this.#database.transaction(name, mode).objectStore(name)));
+      return await settled<T>(operation(database.transaction(name, mode).objectStore(name)));
     } catch {
       return undefined;
     }
+  }
+}
+
+async function openDatabase(): Promise<IDBDatabase | undefined> {
+  try {
+    const request = indexedDB.open("clipstyler", 1);
+    request.onupgradeneeded = () => {
+      request.result.createObjectStore("jobs", { keyPath: "name" });
+      request.result.createObjectStore("images", { keyPath: ["job", "step"] });
+    };
+    return await settled(request);
+  } catch {
+    return undefined;
   }
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,7 @@ from typing import Annotated
 import typer
 from clipstyler_client import DEFAULT_TARGET
 
-from clipstyler_cli.envoy_config import GatewayConfig, GatewayConfigError, split_address
+from clipstyler_cli.envoy_config import MAX_STREAM_S, GatewayConfig, GatewayConfigError, split_address
 from clipstyler_cli.envoy_process import check_server, running
 from clipstyler_cli.errors import UsageError, clear_errors
 from clipstyler_cli.live_page import built_page
@@ -29,7 +30,7 @@ def command(
     trusted_hops: Annotated[
         int, typer.Option(help="Number of proxies in front whose x-forwarded-for is believed.", min=0, max=10)
     ] = 0,
-    max_stream: Annotated[int, typer.Option(help="Maximum duration of a stream in seconds.", min=1)] = 7200,
+    max_stream: Annotated[int, typer.Option(help="Maximum duration of a stream in seconds.", min=1)] = MAX_STREAM_S,
     page: Annotated[Path | None, typer.Option(help="Directory of a static page. Default: the one that was built.")] = (
         None
     ),
@@ -62,6 +63,8 @@ def command(
             if write:
                 say(str(config.write(write)))
                 return
+            config.render()  # names bad values before it waits
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left running
             for address in servers:
                 if warning := check_server(address, wait):
                     complain(f"warning: {warning}")

@@ -1,6 +1,6 @@
 """Plays the conformance cases by plain JSON: `python -m tests.conformance.json_runner CONTROL [CASE...]`.
 
-The calls go through the gateway. Without a client nothing resumes, and there are no uploads, which stream to the server.
+The calls go through the gateway. Nothing resumes without a client; there are no uploads, which stream to the server.
 """
 
 from __future__ import annotations

@@ -36,8 +36,3 @@ def run(command: Sequence[str], control: str, cases: Sequence[str] = (), **optio
     )
     assert (done.returncode == 0) == all(line["ok"] for line in results.values())
     return results
-
-
-def failures(results: dict[str, dict]) -> dict[str, str]:
-    """Return the detail of each case that failed."""
-    return {name: line["detail"] for name, line in results.items() if not line["ok"]}

@@ -28,6 +28,7 @@ SETTINGS: dict[str, dict[str, object]] = {
     "main": {"heartbeat_s": 0.3},
     "full": {"queue_capacity": 0},
     "timed": {},
+    "sharing": {"caller_share": 0.5},
     NEVER_READY: {},
     "restarting": {"drain_grace_s": 0.2, "on_restart": "fail"},
     "draining": {"drain_grace_s": 60},

@@ -1,0 +1,197 @@
+"""The configuration of Envoy: the template `envoy.yaml`, filled in, and the descriptors that it reads."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from string import Template
+from textwrap import indent
+
+from google.protobuf import any_pb2, descriptor_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+
+CONFIG_NAME = "envoy.yaml"
+DESCRIPTORS_NAME = "descriptors.binpb"
+ANY_ORIGIN = "*"
+# Longer than a job may take on a server with default settings.
+MAX_STREAM_S = 7500
+# Pages on this machine, at any port.
+_LOOPBACK_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?"
+_MIB = 2**20
+# The largest photo of a server with default settings, 16 MiB, in base64, and what is said about it.
+_MAX_JSON_BYTES = 24 * _MIB
+_MAX_STREAMS = 1024
+_LARGEST_PORT = 65535
+_REQUEST_HEADERS = (
+    "content-type",
+    "x-grpc-web",
+    "x-user-agent",
+    "grpc-timeout",
+    "connect-protocol-version",
+    "connect-timeout-ms",
+    "x-request-id",
+)
+_RESPONSE_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin", "x-request-id")
+_CONTENT_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+    ".webp": "image/webp",
+    ".ico": "image/x-icon",
+    ".json": "application/json",
+    ".webmanifest": "application/manifest+json",
+    ".txt": "text/plain; charset=utf-8",
+    ".woff2": "font/woff2",
+}
+_NO_JSON = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
+_PAGE_HEADERS = {
+    "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+
+
+class GatewayConfigError(ValueError):
+    """An address, an origin or a page that cannot be used; the message names it."""
+
+
+@dataclass(frozen=True)
+class GatewayConfig:
+    """Everything that differs between two gateways.
+
+    Attributes
+    ----------
+    host, port
+        Where it listens.
+    servers
+        Addresses of servers, "HOST:PORT".
+    origins
+        Origins of pages that may call, besides those on this machine; `ANY_ORIGIN` for all.
+    trusted_hops
+        Number of proxies in front whose `x-forwarded-for` is believed.
+    max_stream_s
+        Seconds after which a stream is cut.
+    page
+        Directory of a static page; None for none.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    servers: tuple[str, ...] = ("127.0.0.1:50051",)
+    origins: tuple[str, ...] = ()
+    trusted_hops: int = 0
+    max_stream_s: int = MAX_STREAM_S
+    page: Path | None = None
+
+    def write(self, directory: Path) -> Path:
+        """Write the configuration and its descriptors; returns the configuration's path.
+
+        Raises
+        ------
+        GatewayConfigError
+            A value cannot be used.
+        OSError
+            The directory cannot be written.
+        """
+        text = self.render()
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / DESCRIPTORS_NAME).write_bytes(descriptors())
+        path = directory / CONFIG_NAME
+        path.write_text(text)
+        return path
+
+    def render(self) -> str:
+        """Return the configuration as YAML; raises `GatewayConfigError`."""
+        template = Template(resources.files(__package__).joinpath(CONFIG_NAME).read_text())
+        matchers = [_origin_matcher(origin) for origin in self.origins] + [_regex(_LOOPBACK_ORIGIN)]
+        files = _page_files(self.page) if self.page else {}
+        return template.substitute(
+            HOST=self.host,
+            PORT=self.port,
+            TRUSTED_HOPS=self.trusted_hops,
+            MAX_STREAMS=_MAX_STREAMS,
+            MAX_STREAM_S=self.max_stream_s,
+            MAX_JSON_BYTES=_MAX_JSON_BYTES,
+            MAX_PAGE_BYTES=max([_MIB, *(path.stat().st_size for path in files.values())]),
+            DESCRIPTORS=DESCRIPTORS_NAME,
+            CORS_HEADERS=", ".join(_REQUEST_HEADERS),
+            CORS_EXPOSED=", ".join(_RESPONSE_HEADERS),
+            CORS_ORIGINS=_items(matchers, 28),
+            ORIGIN_RULES=_items([{"header": {"name": "origin", "string_match": matcher}} for matcher in matchers], 44),
+            ENDPOINTS=_items([{"endpoint": {"address": _socket_address(server)}} for server in self.servers], 14),
+            NO_JSON=json.dumps(_NO_JSON),
+            PAGE_ROUTES=_items([_page_route(path, file) for path, file in files.items()], 24),
+        )
+
+
+def descriptors() -> bytes:
+    """Return the descriptors that JSON is translated by: the contract's, and those of the details of errors."""
+    contract = resources.files("clipstyler.v1").joinpath("contract.binpb").read_bytes()
+    found = {file.name: file for file in descriptor_pb2.FileDescriptorSet.FromString(contract).file}
+    for module in (any_pb2, duration_pb2, status_pb2, error_details_pb2):
+        file = descriptor_pb2.FileDescriptorProto.FromString(module.DESCRIPTOR.serialized_pb)
+        found.setdefault(file.name, file)
+    for file in found.values():
+        file.ClearField("source_code_info")
+    return descriptor_pb2.FileDescriptorSet(file=found.values()).SerializeToString(deterministic=True)
+
+
+def _items(values: Iterable[object], columns: int) -> str:
+    """Write values as items of a list in YAML, of which JSON is a part."""
+    return indent("\n".join(f"- {json.dumps(value)}" for value in values), " " * columns)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Split "HOST:PORT"; raises `GatewayConfigError`. An IPv6 host is in brackets, which are removed."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > _LARGEST_PORT:
+        raise GatewayConfigError(f"{address!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
+def _socket_address(server: str) -> dict[str, object]:
+    host, port = split_address(server)
+    return {"socket_address": {"address": host, "port_value": port}}
+
+
+def _origin_matcher(origin: str) -> dict[str, object]:
+    if origin == ANY_ORIGIN:
+        return _regex(".*")
+    if not re.fullmatch(r"https?://[^/\s]+", origin):
+        raise GatewayConfigError(f"{origin!r} is not an origin, such as https://example.org")
+    return {"exact": origin}
+
+
+def _regex(pattern: str) -> dict[str, object]:
+    return {"safe_regex": {"regex": pattern}}
+
+
+def _page_files(page: Path) -> dict[str, Path]:
+    """Return the files of a page by the path at which they are served."""
+    if not (page / "index.html").is_file():
+        raise GatewayConfigError(f"{page} has no index.html")
+    files = sorted(path.resolve() for path in page.rglob("*") if path.is_file())
+    return {"/": page.resolve() / "index.html"} | {f"/{path.relative_to(page.resolve())}": path for path in files}
+
+
+def _page_route(path: str, file: Path) -> dict[str, object]:
+    # A build names assets by their content.
+    lasting = "public, max-age=31536000, immutable" if path.startswith("/assets/") else "no-cache"
+    headers = {"content-type": _CONTENT_TYPES.get(file.suffix, "application/octet-stream"), "cache-control": lasting}
+    return {
+        "match": {"path": path},
+        "typed_per_filter_config": {"envoy.filters.http.grpc_json_transcoder": _NO_JSON},
+        "direct_response": {"status": 200, "body": {"filename": str(file)}},
+        "response_headers_to_add": [
+            {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+            for key, value in (headers | _PAGE_HEADERS).items()
+        ],
+    }

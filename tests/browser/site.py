@@ -7,7 +7,7 @@ import re
 import shutil
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,48 @@ async def serving(folder: Path, module: str = "tests.service.serve_scripted", **
         with running(GatewayConfig(port=0, servers=(f"127.0.0.1:{port}",), page=built_page())) as gateway:
             site.url = gateway.address
             yield site
+
+
+class Network:
+    """The network between browser and gateway, which can fail. Chromium's own switch leaves open streams alone."""
+
+    def __init__(self, url: str) -> None:
+        self._host, _, self._port = url.removeprefix("http://").rpartition(":")
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._is_cut = False
+
+    async def start(self) -> str:
+        """Start it; returns the address at which the gateway is reached through it."""
+        self._listener = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return f"http://127.0.0.1:{self._listener.sockets[0].getsockname()[1]}"
+
+    def cut(self) -> None:
+        self._is_cut = True
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    def mend(self) -> None:
+        self._is_cut = False
+
+    async def stop(self) -> None:
+        self.cut()
+        self._listener.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_cut:
+            writer.transport.abort()
+            return
+        there, here = await asyncio.open_connection(self._host, int(self._port))
+        self._writers |= {writer, here}
+        with suppress(OSError):
+            await asyncio.gather(self._forward(reader, here), self._forward(there, writer))
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
 
 
 @dataclass

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from playwright.async_api import expect
 
-from tests.browser.site import Visit, until
+from tests.browser.site import Network, Visit, until
 from tests.browser.test_journey import PIXELS
 
 
@@ -72,16 +72,19 @@ async def test_the_link_of_a_job_that_is_gone_still_has_its_settings(visit_to, s
     await expect(visit.page.locator("#strength-patch")).to_have_value("2")
 
 
-async def test_offline_for_some_seconds(visit: Visit):
-    await visit.stylize("fire step=0.1", steps=80, seed=3)
+async def test_offline_for_some_seconds(site, visit_to):
+    network = Network(site.url)
+    visit = await visit_to(await network.start())
+    await visit.stylize("fire step=0.1", steps=60, seed=3)
     await visit.step(5)
-    await visit.context.set_offline(True)
-    await expect(visit.page.locator("#connection")).to_contain_text("Connection lost", timeout=15_000)
+    network.cut()
+    await expect(visit.page.locator("#connection")).to_contain_text("Connection lost")
     await visit.shot("offline")
-    await visit.page.wait_for_timeout(1500)
-    await visit.context.set_offline(False)
+    await visit.page.wait_for_timeout(2000)
+    network.mend()
     await expect(visit.page.locator("#connection")).to_be_hidden()
-    await visit.status("Done · 80 steps · seed 3")
+    await visit.status("Done · 60 steps · seed 3")
+    await network.stop()
 
 
 async def test_a_restart_of_the_server_in_the_middle(serve, visit_to):

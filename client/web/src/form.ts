@@ -186,6 +186,7 @@ export class Form {
       this.#text.focus();
     };
     byId("looks").replaceChildren(...looksFor(this.#text.value).slice(0, count).map((look) => chipOf(look, choose)));
+    byId("looks").classList.toggle("all", this.#areAllLooksShown);
     const more = byId("more-looks");
     more.textContent = this.#areAllLooksShown ? "Show fewer" : `Show all ${LOOK_COUNT}`;
     more.ariaExpanded = String(this.#areAllLooksShown);

@@ -118,6 +118,8 @@ export class Run implements Follower {
 
   event(message: StylizationEvent): void {
     const { event } = message;
+    // What comes late does not revive a job that was cancelled meanwhile.
+    if (this.isFinal && event.case !== "result") return;
     let change: Change = "event";
     switch (event.case) {
       case "queued":

@@ -1,4 +1,4 @@
-import { announce, byId, make, showText } from "./dom";
+import { announce, byId, make, prefersCalm, showText } from "./dom";
 import { Frame } from "./frame";
 import { type Photo } from "./photo";
 import { Plots } from "./plot";
@@ -49,6 +49,7 @@ export class Stage {
     this.#status.textContent = "Sending the photo…";
     showText(byId("run-error"), "");
     showActions({});
+    if (!this.#isInView()) byId("stage-title").scrollIntoView({ behavior: prefersCalm.matches ? "auto" : "smooth" });
   }
 
   /** Show a job from now on. */
@@ -81,6 +82,11 @@ export class Stage {
   /** The picture that is shown now; undefined if it is the photo. */
   get picture(): Picture | undefined {
     return this.#run?.pictures[Number(this.#scrub.value)];
+  }
+
+  /** On a phone the button that begins is far below the picture. */
+  #isInView(): boolean {
+    return byId("progress-row").getBoundingClientRect().bottom > 0;
   }
 
   #showPicture(): void {

@@ -47,11 +47,11 @@ def command(
     """
     chosen = {"ENCODER_SETS": encoder_sets, "DEVICE": device, "DATA_DIR": data_dir}
     settings = _SETTINGS | {name: value for name, value in chosen.items() if value is not None}
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the children are ended on the way out
     with clear_errors(), TemporaryDirectory(prefix="clipstyler-live-") as directory:
         page = built_page()
         if page is None:
             raise UsageError("the live page was not built: `make web` builds it")
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the children are ended on the way out
         try:
             host, port = split_address(listen)
             with running_server(log or Path(directory, "server.log"), settings, Terminal(stderr=True)) as target:

@@ -13,6 +13,7 @@ pytest.importorskip("playwright", reason="playwright is not installed")
 
 from playwright.async_api import Browser, async_playwright
 
+from tests.browser.node import install_modules
 from tests.browser.site import FLAGS, Site, Visit, chromium, serving, visiting
 
 
@@ -25,6 +26,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
             if chromium() is None:
                 item.add_marker(missing)
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> Path:
+    """The page's dependencies for Node.js."""
+    return install_modules()
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")

@@ -9,7 +9,6 @@ from playwright.async_api import expect
 
 from tests.browser.site import NARROW, WIDE, Site, Visit
 
-AXE = Path(__file__).resolve().parents[2] / "client" / "web" / "node_modules" / "axe-core" / "axe.min.js"
 FIRST_LOAD_BYTES = 150 * 1024
 
 
@@ -19,12 +18,11 @@ async def findings(visit: Visit) -> list[str]:
     return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found["violations"]]
 
 
-@pytest.mark.skipif(not AXE.is_file(), reason="axe-core is not installed: `make web` installs it")
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("width", [WIDE, NARROW])
-async def test_axe_finds_nothing_in_any_state(site: Site, visit_to, width: int, theme: str):
+async def test_axe_finds_nothing_in_any_state(site: Site, visit_to, node_modules: Path, width: int, theme: str):
     visit = await visit_to(site.url, width=width, theme=theme, reduced_motion="reduce", bypass_csp=True)
-    await visit.page.add_script_tag(path=AXE)
+    await visit.page.add_script_tag(path=node_modules / "axe-core" / "axe.min.js")
     name = f"{width}-{theme}"
 
     async def check(state: str) -> None:

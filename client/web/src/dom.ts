@@ -37,4 +37,7 @@ export function announce(text: string): void {
   byId("announcer").textContent = text;
 }
 
-export const prefersCalm = matchMedia("(prefers-reduced-motion: reduce)");
+/** Whether the user prefers that nothing moves. */
+export function prefersCalm(): boolean {
+  return matchMedia("(prefers-reduced-motion: reduce)").matches;
+}

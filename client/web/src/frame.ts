@@ -42,7 +42,7 @@ export class Frame {
     this.#shown = picture;
     if (!isFirst) this.#under.src = this.#over.src;
     this.#over.src = this.#urls.of(picture);
-    if (!isFirst && !prefersCalm.matches) {
+    if (!isFirst && !prefersCalm()) {
       this.#over.animate([{ opacity: 0 }, { opacity: 1 }], { duration: FADE_MS, easing: "ease-out" });
     }
     this.#allowComparison(picture !== this.#photo);

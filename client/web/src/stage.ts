@@ -49,7 +49,7 @@ export class Stage {
     this.#status.textContent = "Sending the photo…";
     showText(byId("run-error"), "");
     showActions({});
-    if (!this.#isInView()) byId("stage-title").scrollIntoView({ behavior: prefersCalm.matches ? "auto" : "smooth" });
+    if (!this.#isInView()) byId("stage-title").scrollIntoView({ behavior: prefersCalm() ? "auto" : "smooth" });
   }
 
   /** Show a job from now on. */

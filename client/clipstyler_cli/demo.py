@@ -47,9 +47,9 @@ def command(
         files = [Output("out_dir", out_dir / name) for name in _FILES]
         check_outputs(files, directories=[Output("out_dir", out_dir)], inputs=[photo])
         out_dir.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory() as data_dir:
-            with running_server(out_dir / _LOG, {"DATA_DIR": data_dir}, console) as target:
-                _stylize(photo, text, seed, out_dir, target, console)
+        log = out_dir / _LOG
+        with TemporaryDirectory() as data_dir, running_server(log, {"DATA_DIR": data_dir}, console) as target:
+            _stylize(photo, text, seed, out_dir, target, console)
 
 
 def _example() -> Path:

@@ -54,10 +54,13 @@ def command(
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the children are ended on the way out
         try:
             host, port = split_address(listen)
-            with running_server(log or Path(directory, "server.log"), settings, Terminal(stderr=True)) as target:
-                with running(GatewayConfig(host, port, (target,), page=page)) as gateway:
-                    say(f"the live page is on {gateway.address}")
-                    sys.stdout.flush()
-                    gateway.wait()
+            kept_log = log or Path(directory, "server.log")
+            with (
+                running_server(kept_log, settings, Terminal(stderr=True)) as target,
+                running(GatewayConfig(host, port, (target,), page=page)) as gateway,
+            ):
+                say(f"the live page is on {gateway.address}")
+                sys.stdout.flush()
+                gateway.wait()
         except GatewayConfigError as error:
             raise UsageError(str(error)) from error

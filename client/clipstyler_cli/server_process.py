@@ -39,7 +39,7 @@ def running_server(log: Path, settings: Mapping[str, str], console: Terminal) ->
     ServerUnavailableError
         It does not take jobs in time.
     """
-    chosen = {"PORT": "0", "HTTP_PORT": "0", "LOG_FORMAT": "json"} | settings
+    chosen = {"PORT": "0", "HTTP_PORT": "0", "LOG_FORMAT": "json", **settings}
     environment = os.environ | {f"CLIPSTYLER_{name}": value for name, value in chosen.items()}
     with log.open("wb") as output:
         process = subprocess.Popen([sys.executable, "-m", "clipstyler_server"], stderr=output, env=environment)

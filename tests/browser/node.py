@@ -16,5 +16,7 @@ def install_modules() -> Path:
     """Install what is missing or outdated; skips the test where there is no Node.js."""
     if shutil.which("npm") is None:
         pytest.skip("there is no Node.js")
-    subprocess.run(["make", "--silent", "client/web/node_modules/.package-lock.json"], cwd=ROOT, check=True, timeout=110)
+    subprocess.run(
+        ["make", "--silent", "client/web/node_modules/.package-lock.json"], cwd=ROOT, check=True, timeout=110
+    )
     return WEB / "node_modules"

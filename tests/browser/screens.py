@@ -1,4 +1,4 @@
-"""Take the pictures of the documentation: `python -m tests.browser.screens` (a minute; leaves out/screens/real-*.png)."""
+"""Take the pictures of the documentation: `python -m tests.browser.screens` (leaves out/screens/real-*.png)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.browser.site import EXAMPLES, FLAGS, NARROW, WIDE, Visit, chromium, s
 
 async def main() -> None:
     with TemporaryDirectory() as folder:
-        async with serving(Path(folder), "clipstyler_server", encoder_sets="pocket", evaluator=True) as site:
-            async with async_playwright() as playwright:
-                browser = await playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-                await _wide(browser, site.url)
-                await _narrow(browser, site.url)
+        settings = {"encoder_sets": "pocket", "evaluator": True}
+        async with serving(Path(folder), "clipstyler_server", **settings) as site, async_playwright() as playwright:
+            browser = await playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+            await _wide(browser, site.url)
+            await _narrow(browser, site.url)
 
 
 async def _wide(browser: Browser, url: str) -> None:

@@ -12,18 +12,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, BrowserContext, Page, Request, expect
-
 from clipstyler_cli.envoy_config import GatewayConfig
 from clipstyler_cli.envoy_process import running
 from clipstyler_cli.live_page import built_page
+from playwright.async_api import Browser, BrowserContext, Page, Request, expect
+
 from tests.service.process import ServerProcess, launching
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 CAT = EXAMPLES / "cat.jpg"
 WIDE, NARROW = 1280, 390
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
-PREVIEW = "data-preview"
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 # Chromium's own report of an error of HTTP or of a lost connection, which tests of those provoke.
 _PROVOKED = ("Failed to load resource", "net::ERR_")
 
@@ -57,7 +62,9 @@ class Site:
 
 
 @asynccontextmanager
-async def serving(folder: Path, module: str = "tests.service.serve_scripted", **settings: object) -> AsyncIterator[Site]:
+async def serving(
+    folder: Path, module: str = "tests.service.serve_scripted", **settings: object
+) -> AsyncIterator[Site]:
     port = free_port()
     data = folder / f"data-{port}"
     data.mkdir()
@@ -118,18 +125,21 @@ class Visit:
 
     context: BrowserContext
     url: str
-    page: Page = None  # type: ignore[assignment] - set by `opened`
+    page: Page = field(init=False)
     requests: list[Request] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     async def tab(self, fragment: str = "") -> Page:
         """Open the page in a further tab."""
         page = await self.context.new_page()
-        page.on("request", lambda request: self.requests.append(request))
+        page.on("request", self._request)
         page.on("pageerror", lambda error: self.problems.append(str(error)))
         page.on("console", self._note)
         await page.goto(f"{self.url}/{fragment}")
         return page
+
+    def _request(self, request: Request) -> None:
+        self.requests.append(request)
 
     def _note(self, message: Any) -> None:
         if message.type in {"error", "warning"} and not any(words in message.text for words in _PROVOKED):
@@ -157,7 +167,9 @@ class Visit:
 
     async def status(self, words: str, timeout_s: float = 15) -> None:
         """Wait until the status has these words."""
-        await expect(self.page.locator("#progress-row:not([hidden]) #status")).to_contain_text(words, timeout=1000 * timeout_s)
+        await expect(self.page.locator("#progress-row:not([hidden]) #status")).to_contain_text(
+            words, timeout=1000 * timeout_s
+        )
 
     async def step(self, number: int) -> None:
         """Wait until so many steps are completed."""
@@ -176,7 +188,9 @@ class Visit:
 
 
 @asynccontextmanager
-async def visiting(browser: Browser, url: str, width: int = WIDE, theme: str = "light", **options: Any) -> AsyncIterator[Visit]:
+async def visiting(
+    browser: Browser, url: str, width: int = WIDE, theme: str = "light", **options: Any
+) -> AsyncIterator[Visit]:
     """Visit the page; afterwards nothing may have gone wrong in it, and no other host may have been asked."""
     viewport = {"width": width, "height": 900 if width > 600 else 844}
     context = await browser.new_context(viewport=viewport, color_scheme=theme, accept_downloads=True, **options)

@@ -109,8 +109,8 @@ async def test_a_photo_is_pasted_and_dropped(visit: Visit):
     send = """([kind, bytes]) => {
       const transfer = new DataTransfer();
       transfer.items.add(new File([new Uint8Array(bytes)], `${kind}.png`, {type: "image/png"}));
-      const event = kind === "paste" ? new ClipboardEvent("paste", {clipboardData: transfer, bubbles: true, cancelable: true})
-        : new DragEvent("drop", {dataTransfer: transfer, bubbles: true, cancelable: true});
+      const options = {clipboardData: transfer, dataTransfer: transfer, bubbles: true, cancelable: true};
+      const event = kind === "paste" ? new ClipboardEvent(kind, options) : new DragEvent(kind, options);
       document.body.dispatchEvent(event);
     }"""
     for kind in ("paste", "drop"):

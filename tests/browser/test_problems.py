@@ -13,7 +13,9 @@ from tests.service.harness import noise_photo
 async def test_what_is_missing_is_said_beside_it(visit: Visit):
     await visit.page.click("#submit")
     await expect(visit.page.locator("#photo-error")).to_have_text("Choose a photo first.")
-    await expect(visit.page.locator("#text-error")).to_have_text("Say what it should look like, or choose a look below.")
+    await expect(visit.page.locator("#text-error")).to_have_text(
+        "Say what it should look like, or choose a look below."
+    )
     await expect(visit.page.locator("#style-text")).to_be_focused()
 
 

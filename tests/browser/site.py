@@ -146,7 +146,8 @@ class Visit:
             self.problems.append(message.text)
 
     async def choose(self, photo: Path | dict[str, Any] = CAT) -> None:
-        # A new photo takes away what was said about the one before.
+        # As the page's own button does: Chromium reports no change if the same file is chosen again.
+        await self.page.evaluate("document.getElementById('file').value = ''")
         await self.page.evaluate("document.getElementById('announcer').textContent = ''")
         await self.page.set_input_files("#file", photo)
         taken = self.page.locator("#announcer:not(:empty), #photo-error:not(:empty)")

@@ -63,6 +63,10 @@ async def test_everything_by_keyboard_alone(visit: Visit):
 
     await page.keyboard.press("Tab")  # to the link that skips to the style
     assert await page.evaluate("document.activeElement.className") == "skip"
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#style-text")).to_be_focused()
+    for _ in range(2):
+        await page.keyboard.press("Shift+Tab")
     await tab_to("example")
     await page.keyboard.press("Enter")
     await expect(page.locator("#announcer")).to_have_text("cat.jpg is chosen.")

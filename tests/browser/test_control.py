@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from PIL import Image
@@ -50,7 +51,7 @@ async def test_stopping_here_keeps_the_latest_preview_and_says_what_it_is(visit:
 async def test_the_queue_is_shown_and_all_of_mine_are_cancelled(visit: Visit, tmp_path: Path):
     held = tmp_path / "never"
     await visit.stylize(f"first hold={held} at=1", steps=5)
-    await visit.status("…")
+    await visit.status("Looking at")
     await visit.fill("second")
     await visit.page.click("#submit")
     await visit.status("One job is before yours")
@@ -127,3 +128,18 @@ async def test_suggestions_follow_what_is_typed(visit: Visit):
     await expect(page.locator("#style-text")).to_have_value("stained glass")
     await page.click("#more-looks")
     await expect(page.locator("#looks .chip")).to_have_count(88)
+
+
+async def test_a_job_that_is_not_shown_is_finished_too(visit: Visit):
+    page = visit.page
+    await visit.stylize("first step=0.1", steps=15)
+    await visit.step(1)
+    await visit.fill("second", steps=2)
+    await page.click("#submit")
+    await visit.status("Done · 2 steps")
+    await expect(page.locator("#jobs li.is-succeeded")).to_have_count(2)
+    await page.click("#jobs .job >> nth=1")
+    await visit.status("Done · 15 steps")
+    async with page.expect_download() as download:
+        await page.click("#save-settings")
+    assert json.loads((await (await download.value).path()).read_text())["spec"]["styleText"] == "first step=0.1"

@@ -57,7 +57,7 @@ async def test_a_full_queue(serve, visit_to, tmp_path: Path):
     visit = await visit_to(site.url)
     held = tmp_path / "go"
     await visit.stylize(f"first at=1 hold={held}", steps=2)
-    await visit.status("…")
+    await visit.status("Looking at")
     await visit.fill("second")
     await visit.page.click("#submit")
     await visit.status("One job is before yours")

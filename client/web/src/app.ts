@@ -72,6 +72,10 @@ export class App {
   }
 
   #connectButtons(exampleUrl: string): void {
+    document.querySelector(".skip")?.addEventListener("click", (event) => {
+      event.preventDefault(); // the fragment of the address is the link of the job
+      this.#form.focusText();
+    });
     const on = (id: string, act: () => unknown) => byId(id).addEventListener("click", () => void this.#attempt(act));
     on("choose", () => this.#choosePhoto());
     on("change-photo", () => this.#choosePhoto());
@@ -125,7 +129,7 @@ export class App {
   }
 
   async #send(settings: Settings, photo: Photo): Promise<void> {
-    this.#isSending = true;
+    this.#setSending(true);
     this.#stage.showSending();
     try {
       const job = await this.#client.jobs.create({
@@ -144,8 +148,13 @@ export class App {
       else this.#stage.showPhoto(this.#photo);
       this.#showRefusal(StylizeError.from(thrown));
     } finally {
-      this.#isSending = false;
+      this.#setSending(false);
     }
+  }
+
+  #setSending(isSending: boolean): void {
+    this.#isSending = isSending;
+    byId("submit").ariaDisabled = String(isSending); // not disabled: the keyboard's place would be lost
   }
 
   /** Outside secure contexts browsers draw no UUIDs; the client then draws one for each request. */
@@ -209,7 +218,9 @@ export class App {
       const { jobs } = this.#client;
       const job = await jobs.get(name);
       const { data } = await jobs.download(name, Stylization_ImageKind.CONTENT);
-      const run = new Run(this.#store, recordOf(job, settingsOf(job.spec, this.#info), "the photo"));
+      const { settings } = fromFragment(location.hash);
+      const asked = settings.text === job.spec?.styleText ? settings : settingsOf(job.spec, this.#info);
+      const run = new Run(this.#store, recordOf(job, asked, "the photo"));
       await run.keep(new Blob([data as Uint8Array<ArrayBuffer>]));
       return run.record;
     } catch (thrown) {

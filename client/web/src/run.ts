@@ -207,7 +207,8 @@ export class Run implements Follower {
     this.#update({ warnings: [...others, { code, message }] });
   }
 
-  #finish({ spec, result, imageData }: StylizationEvent_Result): void {
+  #finish(event: StylizationEvent_Result): void {
+    const { spec, result, imageData } = event;
     this.result = blobOf(imageData, result?.image?.format);
     const steps = spec?.options?.steps ?? this.#record.steps;
     this.#update({
@@ -215,7 +216,7 @@ export class Run implements Follower {
       step: steps,
       steps,
       settings: repeating(this.#record.settings, spec),
-      description: describe(spec, result),
+      description: describe(event),
     });
     const image = { job: this.name, step: RESULT, blob: this.result };
     this.#saving = Promise.all([this.#store.putImage(image), this.#keepThumbnail(this.result)]).then(() => {});
@@ -280,7 +281,8 @@ export function recordOf(job: Stylization, settings: Settings, photoName: string
   };
 }
 
-function describe(spec: StylizationEvent_Result["spec"], result: StylizationEvent_Result["result"]): string {
+/** Returns everything that repeats a result, as JSON. */
+export function describe({ spec, result }: Pick<Stylization, "spec" | "result">): string {
   const json = { spec: {}, result: {} };
   if (spec) json.spec = JSON.parse(toJsonString(StylizationSpecSchema, spec)) as object;
   if (result) json.result = JSON.parse(toJsonString(StylizationResultSchema, result)) as object;

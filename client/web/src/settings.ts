@@ -158,5 +158,5 @@ export function fromFragment(fragment: string): { settings: Settings; job: strin
   };
   const uuid = parameters.get("job") ?? "";
   const job = /^[0-9a-f-]{36}$/.test(uuid) ? `stylizations/${uuid}` : undefined;
-  return { settings, job, isEmpty: parameters.size === 0 };
+  return { settings, job, isEmpty: !parameters.has("job") && !parameters.has("text") };
 }

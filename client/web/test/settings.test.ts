@@ -24,6 +24,7 @@ const JOB = "stylizations/8c4ab1a1-5f0c-4a3e-9c57-0e0d4f6f3a11";
 
 test("a link has every setting and the job", () => {
   expect(fromFragment(toFragment(ALL, JOB))).toEqual({ settings: ALL, job: JOB, isEmpty: false });
+  expect(fromFragment("#style-text")).toMatchObject({ isEmpty: true });
   expect(fromFragment("")).toEqual({ settings: DEFAULTS, job: undefined, isEmpty: true });
 });
 

@@ -34,6 +34,8 @@ export class App {
   #photo: Photo | undefined;
   #run: Run | undefined;
   #isSending = false;
+  // Opening and deleting take turns: a job that is still being opened when it is deleted would come back.
+  #turn: Promise<unknown> = Promise.resolve();
   // A request that got no answer is repeated under its id, so that it is not done twice.
   #unanswered: { key: string; requestId: string } | undefined;
 
@@ -43,7 +45,7 @@ export class App {
     this.#history = new History(store, {
       open: (name) => void this.#open(name),
       cancel: (name) => void this.#attempt(() => this.#cancel(name)),
-      remove: (name) => void this.#attempt(() => this.#remove(name)),
+      remove: (name) => void this.#attempt(() => this.#inTurn(() => this.#remove(name))),
     });
   }
 
@@ -104,7 +106,7 @@ export class App {
   async #takePhoto(...[file, name]: Parameters<Take>): Promise<boolean> {
     try {
       const photo = await photoFrom(file, name, this.#info);
-      this.#leaveRun();
+      void this.#leaveRun();
       this.#photo = photo;
       this.#form.clearErrors();
       this.#stage.showPhoto(photo);
@@ -173,7 +175,7 @@ export class App {
 
   /** Show a job from now on, and follow it. */
   #show(run: Run, photo: Blob | undefined): void {
-    this.#leaveRun();
+    void this.#leaveRun();
     this.#run = run;
     run.photo = photo;
     run.onChange = (change) => this.#refresh(run, change);
@@ -190,16 +192,27 @@ export class App {
     if (change === "state" && run.record.state === "succeeded") history.replaceState(null, "", toFragment(run.record.settings, run.name));
   }
 
-  #leaveRun(): void {
-    this.#run?.leave();
+  async #leaveRun(): Promise<void> {
+    const run = this.#run;
     this.#run = undefined;
     this.#history.mark(undefined);
     showText(byId("action-note"), "");
     showText(byId("form-error"), "");
+    await run?.leave();
+  }
+
+  #inTurn(act: () => Promise<void>): Promise<void> {
+    const done = this.#turn.then(act);
+    this.#turn = done.catch(() => {});
+    return done;
   }
 
   /** Open a job of this browser, or of another one by its link. */
-  async #open(name: string): Promise<void> {
+  #open(name: string): Promise<void> {
+    return this.#inTurn(() => this.#openNow(name));
+  }
+
+  async #openNow(name: string): Promise<void> {
     if (this.#run?.name === name) return;
     const known = await this.#store.job(name);
     const record = known ?? (await this.#adopt(name));
@@ -271,7 +284,7 @@ export class App {
       if (code !== Code.NotFound && code !== Code.Unavailable && code !== Code.FailedPrecondition) throw thrown;
     }
     if (this.#run?.name === name) {
-      this.#leaveRun();
+      await this.#leaveRun();
       this.#stage.showPhoto(this.#photo);
       history.replaceState(null, "", location.pathname);
     }

@@ -39,7 +39,8 @@ export class Run implements Follower {
   readonly #previews = new Map<number, Blob>();
   #record: JobRecord;
   #savedAt = 0;
-  #saving: Promise<void> = Promise.resolve();
+  #imagesSaved: Promise<unknown> = Promise.resolve();
+  #recordSaved: Promise<void> = Promise.resolve();
 
   photo: Blob | undefined;
   result: Blob | undefined;
@@ -93,11 +94,11 @@ export class Run implements Follower {
     await follow(jobs, this.name, BigInt(this.#record.sequence), this, this.#leaving.signal);
   }
 
-  /** Watch no longer; the job goes on. */
-  leave(): void {
+  /** Watch no longer; the job goes on. Afterwards the store has it, and nothing more is written. */
+  async leave(): Promise<void> {
     this.#leaving.abort();
     this.onChange = this.onSaved = () => {};
-    void this.#save();
+    await this.#save();
   }
 
   /** Cancel the job; `isKept` keeps its latest preview in place of a result. */
@@ -199,7 +200,7 @@ export class Run implements Follower {
     const blob = blobOf(imageData, image?.format);
     this.#previews.set(step, blob);
     this.#update({ step: Math.max(step, this.#record.step) });
-    this.#saving = this.#store.putImage({ job: this.name, step, blob });
+    this.#keepImages(this.#store.putImage({ job: this.name, step, blob }));
   }
 
   #warn(code: string, message: string): void {
@@ -219,7 +220,11 @@ export class Run implements Follower {
       description: describe(event),
     });
     const image = { job: this.name, step: RESULT, blob: this.result };
-    this.#saving = Promise.all([this.#store.putImage(image), this.#keepThumbnail(this.result)]).then(() => {});
+    this.#keepImages(this.#store.putImage(image), this.#keepThumbnail(this.result));
+  }
+
+  #keepImages(...images: Promise<void>[]): void {
+    this.#imagesSaved = Promise.all([this.#imagesSaved, ...images]);
   }
 
   async #keepThumbnail(image: Blob): Promise<void> {
@@ -231,13 +236,17 @@ export class Run implements Follower {
     this.#record = { ...this.#record, ...change };
   }
 
-  /** Save the record, after the images that it counts as received. */
-  async #save(): Promise<void> {
+  /** Save the record, after earlier ones and after the images that it counts as received. */
+  #save(): Promise<void> {
     this.#savedAt = Date.now();
-    const record = this.#record;
-    await this.#saving;
-    await this.#store.putJob(record);
-    this.onSaved();
+    const write = async () => {
+      const record = this.#record;
+      await this.#imagesSaved;
+      await this.#store.putJob(record);
+      this.onSaved();
+    };
+    this.#recordSaved = this.#recordSaved.then(write);
+    return this.#recordSaved;
   }
 }
 

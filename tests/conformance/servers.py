@@ -78,6 +78,13 @@ class ServerProcess:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
+        try:
+            self._wait()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait(self) -> None:
         if self._name == NEVER_READY:
             with grpc.insecure_channel(self.target) as channel:
                 grpc.channel_ready_future(channel).result(START_TIMEOUT_S)

@@ -44,8 +44,8 @@ def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str, list[
         address = re.search(r"http://([^,]+),", process.stdout.readline())[1]
         yield process, address, psutil.Process(process.pid).children(recursive=True)
     finally:
-        process.kill()
-        process.wait()
+        process.terminate()
+        process.wait(20)
 
 
 def test_the_deployed_files_are_those_that_the_command_writes(tmp_path):

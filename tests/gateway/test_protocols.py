@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import hashlib
 import json
 import time
 from itertools import pairwise
@@ -168,6 +169,23 @@ async def test_large_photos_come_through_inline(session, url):
 
     assert pb.StylizeResponse.FromString(by_web.messages[-1]).event.result.image_data == by_grpc.image
     assert base64.b64decode(by_json["event"]["result"]["imageData"]) == by_grpc.image
+
+
+async def test_a_result_beyond_every_buffer_comes_through_as_json(session, url):
+    spec = {"image": base64.b64encode(photo_named("small")).decode(), "styleText": "side=3200 x"}
+    body = {"spec": spec | {"options": {"size": 64, "steps": 1, "patches": 2}, "previews": {"everySteps": 0}}}
+    received = hashlib.sha256()
+    size = 0
+    async with session.post(f"{url}/{STYLIZATION}/Stylize", json=body) as got:
+        async for line in got.content:
+            event = json.loads(line)["event"]
+            if "chunk" in event:
+                data = base64.b64decode(event["chunk"]["data"])
+                received.update(data)
+                size += len(data)
+    image = event["result"]["result"]["image"]
+    assert size == int(image["sizeBytes"]) > 28 * 2**20
+    assert received.digest() == base64.b64decode(image["sha256"])
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/grpc-web+proto", "text/plain"])

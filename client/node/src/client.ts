@@ -1,7 +1,7 @@
-import { createClient, type CallOptions, type Client as Stub, type Transport } from "@connectrpc/connect";
-import { Code } from "@connectrpc/connect";
-import { StylizeError } from "./errors.js";
+import { create } from "@bufbuild/protobuf";
+import { Code, createClient, type CallOptions, type Client as Stub, type Transport } from "@connectrpc/connect";
 import { Encoders } from "./encoders.js";
+import { StylizeError } from "./errors.js";
 import {
   ServerInfo_Worker_State,
   ServerInfoSchema,
@@ -10,7 +10,6 @@ import {
 } from "./gen/clipstyler/v1/server_service_pb.js";
 import { type Stylization_Priority } from "./gen/clipstyler/v1/stylization_pb.js";
 import { StylizationService, type StylizeResponse } from "./gen/clipstyler/v1/stylization_service_pb.js";
-import { create } from "@bufbuild/protobuf";
 import { Jobs } from "./jobs.js";
 import { callWithRetries, Deadline, RETRY_POLICY, type CallLimits, type RetryPolicy } from "./retry.js";
 import { specOf, type SpecInit } from "./spec.js";

@@ -12,8 +12,6 @@ export type ConnectOptions = Omit<GrpcTransportOptions, "baseUrl" | "sessionMana
 
 /**
  * Connect to a server by gRPC. `target` is "HOST:PORT", or a URL; "https://HOST:PORT" for TLS.
- *
- * Close the client when it is no longer needed: an open connection keeps the process alive.
  */
 export function connect(target: string = DEFAULT_TARGET, { nodeOptions, ...options }: ConnectOptions = {}): Client {
   const baseUrl = target.includes("://") ? target : `http://${target}`;

@@ -184,7 +184,7 @@ test("a signal ends a call with CANCELLED, whatever its reason is", async () => 
   const events = stream[Symbol.asyncIterator]();
   await events.next();
   controller.abort(new TypeError("enough"));
-  await assert.rejects(events.next(), { code: Code.Canceled });
+  await assert.rejects(events.next(), { code: Code.Canceled, message: "the caller ended the call" });
   assert.equal(await ended, true);
 });
 

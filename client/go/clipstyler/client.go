@@ -1,0 +1,93 @@
+package clipstyler
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	pb "clipstyler.dev/client/go/clipstylerv1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+)
+
+const (
+	// DefaultTarget is where a server listens by default.
+	DefaultTarget = "127.0.0.1:50051"
+
+	pollInterval = 100 * time.Millisecond
+	infoTimeout  = 10 * time.Second
+)
+
+var ready = []pb.ServerInfo_Worker_State{pb.ServerInfo_Worker_STATE_IDLE, pb.ServerInfo_Worker_STATE_BUSY}
+
+// Client is a connection to a clipstyler server. It is safe for concurrent use.
+type Client struct {
+	// Jobs has the calls on durable jobs.
+	Jobs *Jobs
+	// Encoders are the encoders themselves: embeddings, text directions, classification, evaluation.
+	Encoders *Encoders
+
+	connection   *grpc.ClientConn
+	stylizations pb.StylizationServiceClient
+	server       pb.ServerServiceClient
+}
+
+// Connect makes a client of the server at "HOST:PORT". The connection is not encrypted unless options say otherwise,
+// with [grpc.WithTransportCredentials].
+func Connect(target string, options ...grpc.DialOption) (*Client, error) {
+	connection, err := grpc.NewClient(target, append(dialOptions(), options...)...)
+	if err != nil {
+		return nil, fmt.Errorf("clipstyler: %w", err)
+	}
+	stylizations := pb.NewStylizationServiceClient(connection)
+	return &Client{
+		Jobs:         &Jobs{stub: stylizations},
+		Encoders:     &Encoders{stub: pb.NewEncoderServiceClient(connection)},
+		connection:   connection,
+		stylizations: stylizations,
+		server:       pb.NewServerServiceClient(connection),
+	}, nil
+}
+
+// Close closes the connection; running calls are cancelled.
+func (c *Client) Close() error { return c.connection.Close() }
+
+// Stylize stylizes a photo by a text while the call lasts.
+//
+// A call that a restart of the server interrupts begins again: its events start over, with the same result if a seed
+// is given. Jobs.Create and Jobs.Watch continue instead.
+func (c *Client) Stylize(ctx context.Context, request *pb.StylizeRequest) *Stream {
+	begin := func(ctx context.Context, _ int64) (receive, error) {
+		return eventsOf(c.stylizations.Stylize(ctx, request))
+	}
+	return newStream(ctx, begin, 0)
+}
+
+// ServerInfo returns version, limits, encoder sets, workers and queue.
+func (c *Client) ServerInfo(ctx context.Context) (*pb.ServerInfo, error) {
+	ctx, cancel := withDefaultTimeout(ctx, infoTimeout)
+	defer cancel()
+	response, err := unary(ctx, c.server.GetServerInfo, &pb.GetServerInfoRequest{})
+	return response.GetServerInfo(), err
+}
+
+// WaitUntilReady waits until a worker takes jobs, or returns UNAVAILABLE at the end of ctx.
+func (c *Client) WaitUntilReady(ctx context.Context) (*pb.ServerInfo, error) {
+	problem := "its worker is still starting"
+	for {
+		info, err := c.ServerInfo(ctx)
+		if err != nil {
+			problem = err.Error()
+		} else if slices.ContainsFunc(info.GetWorkers(), isReady) {
+			return info, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, &Error{Code: codes.Unavailable, Message: "the server was not ready in time: " + problem, cause: ctx.Err()}
+		case <-time.After(pollInterval):
+		}
+	}
+}
+
+func isReady(worker *pb.ServerInfo_Worker) bool { return slices.Contains(ready, worker.GetState()) }

@@ -1,0 +1,110 @@
+package clipstyler
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+)
+
+const (
+	callTimeout     = time.Minute
+	keepaliveTime   = time.Minute
+	retryBufferSize = 64 << 20
+
+	// UNAVAILABLE is the only status that invites a plain retry. A stream is retried until its first message.
+	serviceConfig = `{
+	"methodConfig": [{
+		"name": [
+			{"service": "clipstyler.v1.StylizationService"},
+			{"service": "clipstyler.v1.EncoderService"},
+			{"service": "clipstyler.v1.ServerService"}
+		],
+		"retryPolicy": {
+			"maxAttempts": 5,
+			"initialBackoff": "0.2s",
+			"maxBackoff": "5s",
+			"backoffMultiplier": 2,
+			"retryableStatusCodes": ["UNAVAILABLE"]
+		}
+	}]
+}`
+)
+
+// dialOptions are retries, also of requests as large as a photo, and pings that detect a dead connection.
+func dialOptions() []grpc.DialOption {
+	// A server that restarts is back within seconds.
+	reconnect := backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second}
+	return []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultServiceConfig(serviceConfig),
+		grpc.WithDefaultCallOptions(grpc.MaxRetryRPCBufferSize(retryBufferSize)),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnect, MinConnectTimeout: 5 * time.Second}),
+		grpc.WithUnaryInterceptor(retryAfterDelay),
+	}
+}
+
+// retryAfterDelay repeats a call once more after the delay that the server recommends, when gRPC's own retries have
+// failed. gRPC itself does not know RetryInfo.
+func retryAfterDelay(
+	ctx context.Context, method string, request, response any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker,
+	options ...grpc.CallOption,
+) error {
+	err := invoke(ctx, method, request, response, connection, options...)
+	if delay, ok := recommendedDelay(asError(err)); ok && wait(ctx, delay) {
+		return invoke(ctx, method, request, response, connection, options...)
+	}
+	return err
+}
+
+// recommendedDelay returns the delay after which the server recommends to repeat a call that was UNAVAILABLE.
+func recommendedDelay(err *Error) (time.Duration, bool) {
+	if err == nil || err.Code != codes.Unavailable {
+		return 0, false
+	}
+	return err.RetryDelay, err.RetryDelay > 0
+}
+
+// wait returns false if ctx ends before the delay does: at once if its deadline is known to be earlier.
+func wait(ctx context.Context, delay time.Duration) bool {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= delay {
+		return false
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(delay):
+		return true
+	}
+}
+
+// unary makes a call that has one response.
+func unary[Request, Response any](
+	ctx context.Context, method func(context.Context, *Request, ...grpc.CallOption) (*Response, error), request *Request,
+) (*Response, error) {
+	ctx, cancel := withDefaultTimeout(ctx, callTimeout)
+	defer cancel()
+	response, err := method(ctx, request)
+	return response, failure(err)
+}
+
+// withDefaultTimeout bounds a call that its caller does not bound.
+func withDefaultTimeout(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, timeout)
+}
+
+// failure translates an error; a nil *Error would not be a nil error.
+func failure(err error) error {
+	if err == nil {
+		return nil
+	}
+	return asError(err)
+}

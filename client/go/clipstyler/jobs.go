@@ -1,0 +1,174 @@
+package clipstyler
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strings"
+
+	pb "clipstyler.dev/client/go/clipstylerv1"
+	"google.golang.org/protobuf/proto"
+)
+
+const uploadChunkSize = 1 << 20
+
+// Jobs has the calls on durable jobs: they survive this process, the connection and restarts of the server. A call
+// whose context has no deadline takes at most a minute, a watch as long as its job.
+type Jobs struct {
+	stub pb.StylizationServiceClient
+}
+
+// Image is an image of a job: its encoded bytes, complete and checked against their digest.
+type Image struct {
+	Data     []byte
+	Metadata *pb.ImageMetadata
+}
+
+// Create creates a job. Retries create it once: the call is idempotent by its request id, which is drawn if the
+// request has none.
+func (j *Jobs) Create(ctx context.Context, request *pb.CreateStylizationRequest) (*pb.Stylization, error) {
+	if request.GetRequestId() == "" {
+		request = proto.CloneOf(request)
+		request.RequestId = newUUID4()
+	}
+	response, err := unary(ctx, j.stub.CreateStylization, request)
+	return response.GetStylization(), err
+}
+
+// Get returns a job by its name or bare UUID.
+func (j *Jobs) Get(ctx context.Context, name string) (*pb.Stylization, error) {
+	response, err := unary(ctx, j.stub.GetStylization, &pb.GetStylizationRequest{Name: fullName(name)})
+	return response.GetStylization(), err
+}
+
+// List iterates over all jobs from the page that the request asks for, newest first. An error is the last thing that
+// it gives.
+func (j *Jobs) List(ctx context.Context, request *pb.ListStylizationsRequest) iter.Seq2[*pb.Stylization, error] {
+	return func(yield func(*pb.Stylization, error) bool) {
+		request := proto.CloneOf(request)
+		for {
+			page, err := j.Page(ctx, request)
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, job := range page.GetStylizations() {
+				if !yield(job, nil) {
+					return
+				}
+			}
+			if request.PageToken = page.GetNextPageToken(); request.PageToken == "" {
+				return
+			}
+		}
+	}
+}
+
+// Page returns one page of jobs, newest first.
+func (j *Jobs) Page(ctx context.Context, request *pb.ListStylizationsRequest) (*pb.ListStylizationsResponse, error) {
+	return unary(ctx, j.stub.ListStylizations, request)
+}
+
+// Watch watches a job to its end, from after an event that is known already; 0 for none. Leaving changes nothing for
+// the job. An interrupted watch resumes after the last event, across restarts of the server too.
+func (j *Jobs) Watch(ctx context.Context, name string, after int64) *Stream {
+	begin := func(ctx context.Context, sequence int64) (receive, error) {
+		request := &pb.WatchStylizationRequest{Name: fullName(name), AfterSequence: sequence}
+		return eventsOf(j.stub.WatchStylization(ctx, request))
+	}
+	return newStream(ctx, begin, after)
+}
+
+// Cancel cancels a job within one step; a finished one stays as it is.
+func (j *Jobs) Cancel(ctx context.Context, name string) (*pb.Stylization, error) {
+	response, err := unary(ctx, j.stub.CancelStylization, &pb.CancelStylizationRequest{Name: fullName(name)})
+	return response.GetStylization(), err
+}
+
+// Delete deletes a finished job and its images.
+func (j *Jobs) Delete(ctx context.Context, name string) error {
+	_, err := unary(ctx, j.stub.DeleteStylization, &pb.DeleteStylizationRequest{Name: fullName(name)})
+	return err
+}
+
+// Download returns an image of a job: its result, its latest preview, or the photo.
+func (j *Jobs) Download(ctx context.Context, name string, kind pb.Stylization_ImageKind) (*Image, error) {
+	ctx, cancel := withDefaultTimeout(ctx, callTimeout)
+	defer cancel()
+	call, err := j.stub.GetStylizationImage(ctx, &pb.GetStylizationImageRequest{Name: fullName(name), Kind: kind})
+	if err != nil {
+		return nil, asError(err)
+	}
+	image := &Image{}
+	for {
+		part, err := call.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, asError(err)
+		}
+		if metadata := part.GetMetadata(); metadata != nil {
+			image.Metadata = metadata
+		}
+		image.Data = append(image.Data, part.GetData()...)
+	}
+	if err := checkImage(image.Data, image.Metadata); err != nil {
+		return nil, err
+	}
+	return image, nil
+}
+
+// Upload sends a large photo in parts; Create takes the name of the upload.
+func (j *Jobs) Upload(ctx context.Context, photo []byte) (*pb.UploadImageResponse, error) {
+	ctx, cancel := withDefaultTimeout(ctx, callTimeout)
+	defer cancel()
+	call, err := j.stub.UploadImage(ctx)
+	if err != nil {
+		return nil, asError(err)
+	}
+	for message := range uploadMessages(photo) {
+		if call.Send(message) != nil {
+			break // CloseAndRecv has the reason
+		}
+	}
+	response, err := call.CloseAndRecv()
+	return response, failure(err)
+}
+
+func uploadMessages(photo []byte) iter.Seq[*pb.UploadImageRequest] {
+	return func(yield func(*pb.UploadImageRequest) bool) {
+		digest := sha256.Sum256(photo)
+		header := &pb.UploadImageRequest_Header{SizeBytes: int64(len(photo)), Sha256: digest[:]}
+		if !yield(&pb.UploadImageRequest{Part: &pb.UploadImageRequest_Header_{Header: header}}) {
+			return
+		}
+		for len(photo) > 0 {
+			size := min(len(photo), uploadChunkSize)
+			if !yield(&pb.UploadImageRequest{Part: &pb.UploadImageRequest_Data{Data: photo[:size]}}) {
+				return
+			}
+			photo = photo[size:]
+		}
+	}
+}
+
+// fullName completes a bare UUID to a resource name.
+func fullName(name string) string {
+	if strings.Contains(name, "/") {
+		return name
+	}
+	return "stylizations/" + name
+}
+
+func newUUID4() string {
+	var id [16]byte
+	rand.Read(id[:]) // never fails
+	id[6] = id[6]&0x0f | 0x40
+	id[8] = id[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
+}

@@ -1,0 +1,171 @@
+package clipstyler
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"math/rand/v2"
+	"time"
+
+	pb "clipstyler.dev/client/go/clipstylerv1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+)
+
+// ResumeTimeout is how long a stream is resumed without any message from the server.
+const ResumeTimeout = 2 * time.Minute
+
+const (
+	firstBackoff   = 200 * time.Millisecond
+	longestBackoff = 5 * time.Second
+)
+
+// A connection that broke gives no reason. A worker that crashed on a job is not sent the same job again.
+var transient = map[string]bool{"": true, reasonDraining: true, "WORKER_NOT_READY": true, "STORAGE_UNAVAILABLE": true}
+
+// receive returns the next event of a call.
+type receive func() (*pb.StylizationEvent, error)
+
+// beginAfter begins a stream of events after a sequence number.
+type beginAfter func(ctx context.Context, sequence int64) (receive, error)
+
+// Stream has the events of a stylization and its result, and resumes by itself after interruptions.
+//
+// Range over Events, or call Result, once. Leaving the range, or the end of the context, ends the call: that cancels
+// a one-shot stylization and changes nothing for a job that is watched. A Stream belongs to one goroutine.
+type Stream struct {
+	ctx      context.Context
+	begin    beginAfter
+	sequence int64
+	result   *pb.StylizationEvent_Result
+}
+
+func newStream(ctx context.Context, begin beginAfter, after int64) *Stream {
+	return &Stream{ctx: ctx, begin: begin, sequence: after}
+}
+
+// Sequence returns the number of the last event received: a later watch can begin after it.
+func (s *Stream) Sequence() int64 { return s.sequence }
+
+// Events iterates over the events, the result last. Chunks of a large result are not among them: the result has all
+// its bytes. An error is the last thing that it gives: the call failed, or the stylization failed or was cancelled.
+func (s *Stream) Events() iter.Seq2[*pb.StylizationEvent, error] {
+	return func(yield func(*pb.StylizationEvent, error) bool) {
+		ctx, cancel := context.WithCancel(s.ctx)
+		defer cancel()
+		resumption := newResumption()
+		for {
+			err := s.read(ctx, resumption, yield)
+			if err == nil {
+				return
+			}
+			delay, ok := resumption.delayAfter(err)
+			if !ok || !wait(ctx, delay) {
+				yield(nil, err)
+				return
+			}
+		}
+	}
+}
+
+// Result waits for the end and returns the result, skipping the events that are left. It may be called again.
+func (s *Stream) Result() (*pb.StylizationEvent_Result, error) {
+	if s.result == nil {
+		for _, err := range s.Events() {
+			if err != nil {
+				return nil, err
+			}
+		}
+	}
+	return s.result, nil
+}
+
+// read gives the events of one attempt; it returns nil after the result, and when the caller leaves.
+func (s *Stream) read(ctx context.Context, resumption *resumption, yield func(*pb.StylizationEvent, error) bool) *Error {
+	next, err := s.begin(ctx, s.sequence)
+	if err != nil {
+		return asError(err)
+	}
+	var reader eventReader
+	for {
+		message, err := next()
+		if err != nil {
+			return ended(err)
+		}
+		event, failed := reader.read(message)
+		if failed != nil {
+			return failed
+		}
+		if event == nil {
+			continue
+		}
+		resumption.received()
+		s.sequence = max(s.sequence, event.GetSequence())
+		s.result = event.GetResult()
+		if !yield(event, nil) {
+			return nil
+		}
+		if s.result != nil {
+			drain(next)
+			return nil
+		}
+	}
+}
+
+// resumption decides whether a stream goes on after an error: until the server was silent for too long.
+type resumption struct {
+	receivedAt time.Time
+	backoff    time.Duration
+	isRepeated bool
+}
+
+func newResumption() *resumption { return &resumption{backoff: firstBackoff} }
+
+func (r *resumption) received() {
+	r.receivedAt, r.backoff = time.Now(), firstBackoff
+}
+
+// delayAfter returns the time to wait before the next attempt, and false if none makes sense.
+func (r *resumption) delayAfter(err *Error) (time.Duration, bool) {
+	if r.receivedAt.IsZero() { // gRPC has retried already
+		delay, ok := recommendedDelay(err)
+		ok = ok && !r.isRepeated
+		r.isRepeated = true
+		return delay, ok
+	}
+	if err.Code != codes.Unavailable || !transient[err.Reason] || time.Since(r.receivedAt) > ResumeTimeout {
+		return 0, false
+	}
+	delay := time.Duration(float64(r.backoff) * (0.8 + 0.4*rand.Float64()))
+	r.backoff = min(2*r.backoff, longestBackoff)
+	return max(delay, err.RetryDelay), true
+}
+
+// eventsOf adapts a call whose responses carry events.
+func eventsOf[R any, P interface {
+	*R
+	GetEvent() *pb.StylizationEvent
+}](call grpc.ServerStreamingClient[R], err error) (receive, error) {
+	if err != nil {
+		return nil, err
+	}
+	return func() (*pb.StylizationEvent, error) {
+		response, err := call.Recv()
+		return P(response).GetEvent(), err
+	}, nil
+}
+
+// drain reads a call to its end, so that it is not cancelled after all was received.
+func drain(next receive) {
+	for err := error(nil); err == nil; {
+		_, err = next()
+	}
+}
+
+func ended(err error) *Error {
+	if errors.Is(err, io.EOF) {
+		return broken("the stream ended without a result")
+	}
+	return asError(err)
+}

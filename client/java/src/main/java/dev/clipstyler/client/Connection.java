@@ -1,0 +1,83 @@
+package dev.clipstyler.client;
+
+import dev.clipstyler.v1.EncoderServiceGrpc;
+import dev.clipstyler.v1.EncoderServiceGrpc.EncoderServiceBlockingStub;
+import dev.clipstyler.v1.ServerServiceGrpc;
+import dev.clipstyler.v1.ServerServiceGrpc.ServerServiceBlockingStub;
+import dev.clipstyler.v1.StylizationServiceGrpc;
+import dev.clipstyler.v1.StylizationServiceGrpc.StylizationServiceBlockingStub;
+import dev.clipstyler.v1.StylizationServiceGrpc.StylizationServiceStub;
+import io.grpc.Deadline;
+import io.grpc.ManagedChannel;
+import io.grpc.ManagedChannelBuilder;
+import java.time.Duration;
+import java.util.Iterator;
+import java.util.List;
+import java.util.Map;
+import java.util.concurrent.TimeUnit;
+import java.util.function.Function;
+
+/** A channel to a server, and the stubs on it. */
+record Connection(ManagedChannel channel) {
+  private static final long RETRY_BUFFER_BYTES = 64L << 20;
+  private static final long KEEPALIVE_S = 60;
+
+  // UNAVAILABLE is the only status that invites a plain retry. A stream is retried until its first message.
+  private static final Map<String, Object> SERVICE_CONFIG = Map.of(
+      "methodConfig", List.of(Map.of(
+          "name", List.of(
+              Map.of("service", StylizationServiceGrpc.SERVICE_NAME),
+              Map.of("service", EncoderServiceGrpc.SERVICE_NAME),
+              Map.of("service", ServerServiceGrpc.SERVICE_NAME)),
+          "retryPolicy", Map.of(
+              "maxAttempts", 5.0,
+              "initialBackoff", "0.2s",
+              "maxBackoff", "5s",
+              "backoffMultiplier", 2.0,
+              "retryableStatusCodes", List.of("UNAVAILABLE")))));
+
+  /** Retries, also of requests as large as a photo, and pings that detect a dead connection. */
+  static <B extends ManagedChannelBuilder<B>> B configured(B builder) {
+    return builder
+        .enableRetry()
+        .defaultServiceConfig(SERVICE_CONFIG)
+        .retryBufferSize(RETRY_BUFFER_BYTES)
+        .perRpcBufferLimit(RETRY_BUFFER_BYTES)
+        .keepAliveTime(KEEPALIVE_S, TimeUnit.SECONDS);
+  }
+
+  StylizationServiceBlockingStub stylizations(Deadline deadline) {
+    return StylizationServiceGrpc.newBlockingStub(channel).withDeadline(deadline);
+  }
+
+  StylizationServiceStub stylizationsLater(Deadline deadline) {
+    return StylizationServiceGrpc.newStub(channel).withDeadline(deadline);
+  }
+
+  EncoderServiceBlockingStub encoders(Deadline deadline) {
+    return EncoderServiceGrpc.newBlockingStub(channel).withDeadline(deadline);
+  }
+
+  ServerServiceBlockingStub server(Deadline deadline) {
+    return ServerServiceGrpc.newBlockingStub(channel).withDeadline(deadline);
+  }
+
+  EventStream stream(EventStream.Beginning beginning, long afterSequence, Duration timeout) {
+    // A server that restarts is back within seconds; the channel by itself waits ever longer before it reconnects.
+    return new EventStream(beginning, afterSequence, timeout, channel::resetConnectBackoff);
+  }
+
+  static <T, R> Iterator<R> mapped(Iterator<T> source, Function<T, R> function) {
+    return new Iterator<>() {
+      @Override
+      public boolean hasNext() {
+        return source.hasNext();
+      }
+
+      @Override
+      public R next() {
+        return function.apply(source.next());
+      }
+    };
+  }
+}

@@ -1,0 +1,12 @@
+package dev.clipstyler.client;
+
+import com.google.protobuf.ByteString;
+import dev.clipstyler.v1.ImageMetadata;
+
+/**
+ * An image of a job.
+ *
+ * @param data its encoded bytes, complete and checked against their digest
+ * @param metadata its format, size and digest
+ */
+public record JobImage(ByteString data, ImageMetadata metadata) {}

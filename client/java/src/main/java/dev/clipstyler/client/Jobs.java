@@ -1,0 +1,133 @@
+package dev.clipstyler.client;
+
+import com.google.protobuf.ByteString;
+import dev.clipstyler.v1.CancelStylizationRequest;
+import dev.clipstyler.v1.CreateStylizationRequest;
+import dev.clipstyler.v1.DeleteStylizationRequest;
+import dev.clipstyler.v1.GetStylizationImageRequest;
+import dev.clipstyler.v1.GetStylizationRequest;
+import dev.clipstyler.v1.ImageMetadata;
+import dev.clipstyler.v1.ListStylizationsRequest;
+import dev.clipstyler.v1.ListStylizationsResponse;
+import dev.clipstyler.v1.Stylization;
+import dev.clipstyler.v1.Stylization.ImageKind;
+import dev.clipstyler.v1.UploadImageRequest;
+import dev.clipstyler.v1.UploadImageResponse;
+import dev.clipstyler.v1.WatchStylizationRequest;
+import io.grpc.Deadline;
+import java.time.Duration;
+import java.util.UUID;
+import java.util.stream.Stream;
+
+/**
+ * Durable jobs: they survive this process, the connection and restarts of the server.
+ *
+ * <p>Every call throws {@link StylizeException}. Names may be bare UUIDs.
+ */
+public final class Jobs {
+  private final Connection connection;
+  private final Duration timeout;
+
+  Jobs(Connection connection, Duration timeout) {
+    this.connection = connection;
+    this.timeout = timeout;
+  }
+
+  /**
+   * Creates a job. Retries create it once: the call is idempotent by its request id, which is drawn if the request has
+   * none.
+   */
+  public Stylization create(CreateStylizationRequest request) {
+    var identified = request.getRequestId().isEmpty()
+        ? request.toBuilder().setRequestId(UUID.randomUUID().toString()).build()
+        : request;
+    return Calls.unary(timeout, deadline -> connection.stylizations(deadline).createStylization(identified))
+        .getStylization();
+  }
+
+  /** Gets a job. */
+  public Stylization get(String name) {
+    var request = GetStylizationRequest.newBuilder().setName(fullName(name)).build();
+    return Calls.unary(timeout, deadline -> connection.stylizations(deadline).getStylization(request)).getStylization();
+  }
+
+  /** All jobs from the page that the request asks for, newest first; pages are requested as the stream is read. */
+  public Stream<Stylization> list(ListStylizationsRequest request) {
+    return Stream.iterate(
+            page(request),
+            page -> page != null,
+            page -> page.getNextPageToken().isEmpty()
+                ? null
+                : page(request.toBuilder().setPageToken(page.getNextPageToken()).build()))
+        .flatMap(page -> page.getStylizationsList().stream());
+  }
+
+  /** Gets one page of jobs, newest first. */
+  public ListStylizationsResponse page(ListStylizationsRequest request) {
+    return Calls.unary(timeout, deadline -> connection.stylizations(deadline).listStylizations(request));
+  }
+
+  /** Watches a job from its beginning to its end. */
+  public EventStream watch(String name) {
+    return watch(name, 0);
+  }
+
+  /**
+   * Watches a job to its end, from after an event that is known already; leaving changes nothing for the job.
+   *
+   * <p>An interrupted watch resumes after the last event, across restarts of the server too.
+   */
+  public EventStream watch(String name, long afterSequence) {
+    return connection.stream(
+        (sequence, deadline) -> {
+          var request = WatchStylizationRequest.newBuilder().setName(fullName(name)).setAfterSequence(sequence).build();
+          var responses = connection.stylizations(deadline).watchStylization(request);
+          return Connection.mapped(responses, response -> response.getEvent());
+        },
+        afterSequence,
+        timeout);
+  }
+
+  /** Cancels a job within one step; a finished one stays as it is. */
+  public Stylization cancel(String name) {
+    var request = CancelStylizationRequest.newBuilder().setName(fullName(name)).build();
+    return Calls.unary(timeout, deadline -> connection.stylizations(deadline).cancelStylization(request))
+        .getStylization();
+  }
+
+  /** Deletes a finished job and its images. */
+  public void delete(String name) {
+    var request = DeleteStylizationRequest.newBuilder().setName(fullName(name)).build();
+    Calls.unary(timeout, deadline -> connection.stylizations(deadline).deleteStylization(request));
+  }
+
+  /** Downloads an image of a job: its result, its latest preview, or the photo. */
+  public JobImage download(String name, ImageKind kind) {
+    var request = GetStylizationImageRequest.newBuilder().setName(fullName(name)).setKind(kind).build();
+    var image = Calls.unary(timeout, deadline -> assembled(request, deadline));
+    Images.check(image.data(), image.metadata());
+    return image;
+  }
+
+  /** Sends a large photo in parts; a spec takes the name of the upload. */
+  public UploadImageResponse upload(ByteString photo) {
+    return Calls.unary(timeout, deadline -> new Upload(photo).send(connection.stylizationsLater(deadline)));
+  }
+
+  private JobImage assembled(GetStylizationImageRequest request, Deadline deadline) {
+    var metadata = ImageMetadata.getDefaultInstance();
+    var data = ByteString.EMPTY;
+    var parts = connection.stylizations(deadline).getStylizationImage(request);
+    while (parts.hasNext()) {
+      var part = parts.next();
+      metadata = part.hasMetadata() ? part.getMetadata() : metadata;
+      data = data.concat(part.getData());
+    }
+    return new JobImage(data, metadata);
+  }
+
+  /** Completes a bare UUID to a resource name. */
+  private static String fullName(String name) {
+    return name.contains("/") ? name : "stylizations/" + name;
+  }
+}

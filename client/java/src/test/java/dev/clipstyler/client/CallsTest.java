@@ -1,0 +1,48 @@
+package dev.clipstyler.client;
+
+import static dev.clipstyler.client.ScriptedServer.refusal;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.grpc.Status;
+import java.time.Duration;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.junit.jupiter.api.Test;
+
+class CallsTest {
+  @Test
+  void aCallIsRepeatedAfterTheRecommendedDelay() {
+    var attempts = new AtomicInteger();
+    var begun = System.nanoTime();
+    var value = Calls.unary(null, deadline -> {
+      if (attempts.incrementAndGet() == 1) {
+        throw refusal(Status.Code.UNAVAILABLE, "STORAGE_UNAVAILABLE", 300);
+      }
+      return "done";
+    });
+    assertEquals("done", value);
+    assertTrue(System.nanoTime() - begun >= Duration.ofMillis(300).toNanos());
+  }
+
+  @Test
+  void aRetryThatTheDeadlineForbidsIsNotWaitedFor() {
+    var begun = System.nanoTime();
+    var failure = assertThrows(StylizeException.class, () -> Calls.unary(Duration.ofSeconds(30), deadline -> {
+      throw refusal(Status.Code.UNAVAILABLE, "STORAGE_UNAVAILABLE", 3_600_000);
+    }));
+    assertEquals("STORAGE_UNAVAILABLE", failure.reason());
+    assertTrue(System.nanoTime() - begun < Duration.ofSeconds(20).toNanos());
+  }
+
+  @Test
+  void onlyUnavailableIsRepeated() {
+    var attempts = new AtomicInteger();
+    var failure = assertThrows(StylizeException.class, () -> Calls.unary(null, deadline -> {
+      attempts.incrementAndGet();
+      throw refusal(Status.Code.RESOURCE_EXHAUSTED, "QUEUE_FULL", 12_000);
+    }));
+    assertEquals(Duration.ofSeconds(12), failure.retryDelay().orElseThrow());
+    assertEquals(1, attempts.get());
+  }
+}

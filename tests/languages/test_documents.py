@@ -1,0 +1,92 @@
+"""The clients' READMEs and docs/clients.md do what they say, in a fresh folder with the toolchain of the language."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.clients.scripted_server import picture
+from tests.clients.server_process import Server
+from tests.contract.toolchains import ROOT, java_folder, run
+from tests.languages.snippets import RUN, addressed, blocks
+
+pytestmark = pytest.mark.timeout(600)
+
+READMES = {"js": "node", "go": "go", "java": "java"}
+PAGE = ROOT / "docs" / "clients.md"
+STYLIZE, JOB, ERRORS = range(3)
+PNG = b"\x89PNG"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = Server(tmp_path_factory.mktemp("store"))
+    yield running
+    running.end()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    fresh = tmp_path / "fresh"
+    fresh.mkdir()
+    (fresh / "photo.jpg").write_bytes(picture("gray", (96, 64), "JPEG"))
+    return fresh
+
+
+@pytest.mark.parametrize("language", READMES)
+def test_the_readme_of_a_client_works_as_written(language: str, folder: Path, server: Server) -> None:
+    (code,) = blocks(ROOT / "client" / READMES[language] / "README.md", language)
+    assert "step 60" in RUN[language](addressed(code, server.target), folder)
+    assert (folder / "glass.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.parametrize("language", RUN)
+def test_the_page_stylizes_in_every_language(language: str, folder: Path, server: Server) -> None:
+    output = RUN[language](addressed(blocks(PAGE, language)[STYLIZE], server.target), folder)
+    assert "step 60 of 60" in output
+    assert (folder / "glass.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.parametrize("language", RUN)
+def test_the_page_resumes_in_every_language(language: str, folder: Path, server: Server) -> None:
+    output = RUN[language](addressed(blocks(PAGE, language)[JOB], server.target), folder).lower()
+    assert "result" in output.splitlines()[-1]
+    assert "queued" not in output  # which the first watcher has seen
+    assert (folder / "glass.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.parametrize("language", RUN)
+def test_the_page_decodes_errors_in_every_language(language: str, folder: Path, server: Server) -> None:
+    output = RUN[language](addressed(blocks(PAGE, language)[ERRORS], server.target), folder)
+    assert "INVALID_FIELD" in output
+    assert "spec.options.steps must be at least 1" in output
+    assert "spec.style_text is empty" in output
+
+
+def test_the_page_has_the_same_tasks_in_every_language() -> None:
+    assert {language: len(blocks(PAGE, language)) for language in RUN} == dict.fromkeys(RUN, 3)
+
+
+def test_the_command_for_other_languages_generates(tmp_path: Path) -> None:
+    (line,) = blocks(PAGE, "sh")
+    (tmp_path / "proto").symlink_to(ROOT / "proto")
+    program, *arguments = shlex.split(line)
+    run(Path(sys.executable).with_name(program), *arguments, cwd=tmp_path, path=java_folder() / "bin")
+    assert len(list((tmp_path / "gen" / "csharp").glob("*.cs"))) == len(list((ROOT / "proto").rglob("*.proto")))
+
+
+def test_versions_are_the_same_everywhere() -> None:
+    (version,) = re.findall(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert json.loads((ROOT / "client" / "node" / "package.json").read_text())["version"] == version
+    assert (
+        f"<artifactId>clipstyler-client</artifactId>\n  <version>{version}</version>"
+        in (ROOT / "client" / "java" / "pom.xml").read_text()
+    )
+    assert f"dev.clipstyler:clipstyler-client:{version}" in (ROOT / "client" / "java" / "README.md").read_text()
+    assert f"client/go/v{version}" in (ROOT / "client" / "go" / "README.md").read_text()

@@ -185,6 +185,7 @@ class Visit:
         """Leave a screenshot in out/screens."""
         folder = Path("out/screens")
         folder.mkdir(parents=True, exist_ok=True)
+        await self.page.evaluate("window.scrollTo(0, 0)")
         await self.page.screenshot(path=folder / f"{name}.png", full_page=True, animations="disabled")
 
 

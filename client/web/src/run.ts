@@ -115,6 +115,7 @@ export class Run implements Follower {
     await this.#store.putImage({ job: this.name, step: PHOTO, blob: photo });
     await this.#save();
     await this.#keepThumbnail(photo);
+    this.onSaved();
   }
 
   event(message: StylizationEvent): void {
@@ -229,7 +230,8 @@ export class Run implements Follower {
 
   async #keepThumbnail(image: Blob): Promise<void> {
     const small = await thumbnail(image);
-    if (small) await this.#store.putImage({ job: this.name, step: THUMBNAIL, blob: small });
+    const isNewest = image === (this.result ?? this.photo);
+    if (small && isNewest) await this.#store.putImage({ job: this.name, step: THUMBNAIL, blob: small });
   }
 
   #update(change: Partial<JobRecord>): void {

@@ -167,10 +167,13 @@ class Visit:
         await self.page.fill("#style-text", text)
 
     async def status(self, words: str, timeout_s: float = 15) -> None:
-        """Wait until the status has these words."""
-        await expect(self.page.locator("#progress-row:not([hidden]) #status")).to_contain_text(
-            words, timeout=1000 * timeout_s
-        )
+        """Wait until the status has these words; looks more often than `expect` does."""
+        shown = self.page.locator("#progress-row:not([hidden]) #status")
+
+        async def is_there() -> bool:
+            return any(words in text for text in await shown.all_text_contents())
+
+        await until(is_there, timeout_s)
 
     async def step(self, number: int) -> None:
         """Wait until so many steps are completed."""
@@ -211,4 +214,4 @@ async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = 15)
     """Wait until a condition holds."""
     async with asyncio.timeout(timeout_s):
         while not await condition():
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.03)

@@ -75,15 +75,15 @@ async def test_the_link_of_a_job_that_is_gone_still_has_its_settings(visit_to, s
 async def test_offline_for_some_seconds(site, visit_to):
     network = Network(site.url)
     visit = await visit_to(await network.start())
-    await visit.stylize("fire step=0.1", steps=60, seed=3)
-    await visit.step(5)
+    await visit.stylize("fire step=0.1", steps=45, seed=3)
+    await visit.step(4)
     network.cut()
     await expect(visit.page.locator("#connection")).to_contain_text("Connection lost")
     await visit.shot("offline")
     await visit.page.wait_for_timeout(2000)
     network.mend()
     await expect(visit.page.locator("#connection")).to_be_hidden()
-    await visit.status("Done · 60 steps · seed 3")
+    await visit.status("Done · 45 steps · seed 3")
     await network.stop()
 
 

@@ -127,7 +127,7 @@ async def test_before_and_after_by_keyboard(visit: Visit):
 
 async def test_the_time_left_never_climbs_by_itself(visit: Visit, tmp_path: Path):
     held = tmp_path / "go"
-    await visit.stylize(f"fire step=0.1 at=15 hold={held}", steps=45)
+    await visit.stylize(f"fire step=0.08 at=20 hold={held}", steps=40)
     await visit.step(2)
 
     async def sample(seconds: float) -> list[int]:
@@ -138,7 +138,7 @@ async def test_the_time_left_never_climbs_by_itself(visit: Visit, tmp_path: Path
             await visit.page.wait_for_timeout(100)
         return shown
 
-    shown = await sample(3)  # some steps, then a stall
+    shown = await sample(2.5)  # some steps, then a stall
     assert len(shown) > 10
     assert shown == sorted(shown, reverse=True)
     held.touch()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
+import pytest_asyncio
 from playwright.async_api import expect
 
-from tests.browser.site import CAT, Visit
+from tests.browser.site import CAT, Site, Visit, serving
 from tests.service.harness import noise_photo
 
 
@@ -52,9 +55,16 @@ async def test_every_bad_field_is_named_beside_it(visit: Visit):
     await expect(page.locator("[aria-invalid]")).to_have_count(1)
 
 
-async def test_a_full_queue(serve, visit_to, tmp_path: Path):
-    site = await serve(queue_capacity=1)
-    visit = await visit_to(site.url)
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def narrow_site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
+    """The page on a server with low limits."""
+    limits = {"queue_capacity": 1, "max_image_bytes": 60_000, "max_image_pixels": 200_000}
+    async with serving(tmp_path_factory.mktemp("narrow"), **limits) as site:
+        yield site
+
+
+async def test_a_full_queue(narrow_site: Site, visit_to, tmp_path: Path):
+    visit = await visit_to(narrow_site.url)
     held = tmp_path / "go"
     await visit.stylize(f"first at=1 hold={held}", steps=2)
     await visit.status("Looking at")
@@ -73,6 +83,15 @@ async def test_a_full_queue(serve, visit_to, tmp_path: Path):
     await expect(visit.page.locator("#jobs li.is-succeeded")).to_have_count(3)
 
 
+async def test_a_photo_over_the_limits_is_made_smaller(narrow_site: Site, visit_to):
+    visit = await visit_to(narrow_site.url)
+    await expect(visit.page.locator("#server")).to_contain_text("scripted")
+    large = {"name": "large.png", "mimeType": "image/png", "buffer": noise_photo(700, 500)}
+    await visit.stylize("fire", large, steps=2)
+    await visit.status("Done")
+    assert len(large["buffer"]) > 1_000_000
+
+
 async def test_a_job_that_fails(visit: Visit):
     await visit.stylize("fire fail=1", steps=3)
     await expect(visit.page.locator("#run-error")).to_be_visible()
@@ -80,16 +99,6 @@ async def test_a_job_that_fails(visit: Visit):
     await visit.fill("fire")
     await visit.page.click("#retry")
     await visit.status("Done")
-
-
-async def test_a_photo_over_the_limits_is_made_smaller(serve, visit_to):
-    site = await serve(max_image_bytes=60_000, max_image_pixels=90_000)
-    visit = await visit_to(site.url)
-    await expect(visit.page.locator("#server")).to_contain_text("scripted")
-    large = {"name": "large.png", "mimeType": "image/png", "buffer": noise_photo(700, 500)}
-    await visit.stylize("fire", large, steps=2)
-    await visit.status("Done")
-    assert len(large["buffer"]) > 1_000_000
 
 
 async def test_no_server(serve, visit_to):

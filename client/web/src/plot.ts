@@ -8,8 +8,8 @@ const TERMS = [
   ["total", "Total"],
   ["direction", "Whole picture"],
   ["patch", "Texture"],
-  ["content", "Photo"],
-  ["totalVariation", "Smoothness"],
+  ["content", "Change"],
+  ["totalVariation", "Roughness"],
 ] as const;
 
 interface Plot {

@@ -4,7 +4,7 @@ import { Code, Stylization_State, StylizeError, type Jobs, type Stylization, typ
 const SILENCE_MS = 25_000;
 const STATUS_TIMEOUT_MS = 5_000;
 const FIRST_PAUSE_MS = 500;
-const MAX_PAUSE_MS = 5_000;
+const MAX_PAUSE_MS = 3_000;
 const FINAL = [Stylization_State.SUCCEEDED, Stylization_State.FAILED, Stylization_State.CANCELLED];
 
 /** Who is told about a job that is followed. */

@@ -15,10 +15,13 @@ OLDEST = $(UV) run --quiet --isolated --no-project --python '>=3.11' --resolutio
 PHOTO_TESTS := tests/unit/light_images.py $(filter-out %/test_image_files.py,$(wildcard tests/unit/test_imag*.py))
 # Tests that start no server and hold no time against a limit: they take the CPU time that servers leave over.
 SERVERLESS := tests/contract tests/parity tests/unit
+# The live page's dependencies, from its lock.
+NODE_MODULES := client/web/node_modules/.package-lock.json
 TEXT ?= fire
 PHOTO ?= examples/astronaut.jpg
+LISTEN ?= 127.0.0.1:8080
 
-.PHONY: help install demo test test-full test-light check check-contract format proto baseline client lock bench faults attack load clean
+.PHONY: help install demo test test-full test-light check check-contract format proto baseline client live web lock bench faults attack load clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +30,9 @@ install: $(INSTALLED) ## set up .venv from the hashed lock
 
 demo: $(INSTALLED) ## stylize a photo through a real server; leaves out/demo.png (TEXT="...", PHOTO=...)
 	$(BIN)/clipstyler demo --photo "$(PHOTO)" --text "$(TEXT)" --out-dir out
+
+live: $(INSTALLED) ## start server, gateway and live page, and print the address (LISTEN=127.0.0.1:8080)
+	$(BIN)/clipstyler live --listen "$(LISTEN)"
 
 test: $(INSTALLED) test-light ## run the whole test suite: what needs no server runs beside the rest
 	mkdir -p out
@@ -70,6 +76,10 @@ baseline: $(INSTALLED) ## make the contract of today the one that must not break
 client: $(INSTALLED) ## rewrite the synchronous client from the asynchronous one
 	$(BIN)/python scripts/generate_sync_client.py
 
+web: $(NODE_MODULES) ## rewrite the live page that the Python package contains from client/web (needs Node.js)
+	npm --prefix client/web test
+	npm --prefix client/web run build
+
 lock: $(UV) ## resolve the dependencies again, keeping the pinned versions (UPGRADE=1 takes the newest)
 	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url $(if $(UPGRADE),--upgrade) \
 	  --extra server --extra postgres --extra training --group dev pyproject.toml --output-file requirements/dev.lock
@@ -98,6 +108,11 @@ $(INSTALLED): requirements/dev.lock pyproject.toml | $(UV)
 	$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || $(UV) venv --clear --python '>=3.11' .venv
 	$(UV) pip sync --python $(BIN)/python --compile-bytecode requirements/dev.lock
 	$(UV) pip install --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+$(NODE_MODULES): client/web/package-lock.json client/node/package-lock.json
+	npm --prefix client/node ci --ignore-scripts --no-audit --no-fund
+	npm --prefix client/web ci --ignore-scripts --no-audit --no-fund
 	touch $@
 
 .cache/uv/bin/uv:

@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
-from clipstyler_client import Client, PreviewOptions, ServerUnavailableError, StylizeError, StylizeOptions
+from clipstyler_client import PreviewOptions, StylizeOptions
 
 from clipstyler.output_files import Output, check_outputs
 from clipstyler_cli.errors import UsageError, clear_errors
 from clipstyler_cli.files import Delivery, read_photo
 from clipstyler_cli.progress import Display
 from clipstyler_cli.runs import Keep, Run, describe, stylize
+from clipstyler_cli.server_process import running_server
 from clipstyler_cli.terminal import Terminal
 
-_START_S = 180.0
-_STOP_S = 30.0
-_POLL_S = 0.1
-_LOG_LINES = 15
 _LOG = "server.log"
 _PHOTO = "astronaut.jpg"
 _FILES = ("demo.png", "demo-contact-sheet.png", "demo.gif", "demo.json", _LOG)
@@ -55,7 +47,8 @@ def command(
         files = [Output("out_dir", out_dir / name) for name in _FILES]
         check_outputs(files, directories=[Output("out_dir", out_dir)], inputs=[photo])
         out_dir.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory() as data_dir, _server(out_dir / _LOG, data_dir, console) as target:
+        log = out_dir / _LOG
+        with TemporaryDirectory() as data_dir, running_server(log, {"DATA_DIR": data_dir}, console) as target:
             _stylize(photo, text, seed, out_dir, target, console)
 
 
@@ -92,43 +85,3 @@ def _stylize(photo: Path, text: str, seed: int, out_dir: Path, target: str, cons
     for path in (written, sheet, animation, description):
         console.print(f"  {path}")
     delivery.finish()
-
-
-@contextmanager
-def _server(log: Path, data_dir: str, console: Terminal) -> Iterator[str]:
-    """Run a server on free ports; yields its address once it takes jobs."""
-    chosen = {"PORT": "0", "HTTP_PORT": "0", "LOG_FORMAT": "json", "DATA_DIR": data_dir}
-    environment = os.environ | {f"CLIPSTYLER_{name}": value for name, value in chosen.items()}
-    with log.open("wb") as output:
-        process = subprocess.Popen([sys.executable, "-m", "clipstyler_server"], stderr=output, env=environment)
-    try:
-        with console.status("starting the server"):
-            target = _address(process, log)
-            with Client(target) as client:
-                client.wait_until_ready(_START_S)
-        yield target
-    except StylizeError:
-        console.print(f"last lines of the server log, {log}:\n" + _tail(log))
-        raise
-    finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-
-
-def _address(process: subprocess.Popen[bytes], log: Path) -> str:
-    deadline = time.monotonic() + _START_S
-    while time.monotonic() < deadline:
-        for line in log.read_text(errors="replace").splitlines():
-            if '"server_ready"' in line:
-                return str(json.loads(line)["grpc"])
-        if process.poll() is not None:
-            raise ServerUnavailableError("UNAVAILABLE", f"the server exited with code {process.returncode}")
-        time.sleep(_POLL_S)
-    raise ServerUnavailableError("UNAVAILABLE", f"the server reported no address within {_START_S:g} s")
-
-
-def _tail(log: Path) -> str:
-    return "\n".join(log.read_text(errors="replace").splitlines()[-_LOG_LINES:])

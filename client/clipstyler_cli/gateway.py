@@ -13,10 +13,8 @@ from clipstyler_client import DEFAULT_TARGET
 from clipstyler_cli.envoy_config import MAX_STREAM_S, GatewayConfig, GatewayConfigError, split_address
 from clipstyler_cli.envoy_process import check_server, running
 from clipstyler_cli.errors import UsageError, clear_errors
+from clipstyler_cli.live_page import built_page
 from clipstyler_cli.terminal import complain, say
-
-# The page, built in a checkout.
-_BUILT_PAGE = Path(__file__).resolve().parents[1] / "web" / "dist"
 
 
 def command(
@@ -59,7 +57,8 @@ def command(
     with clear_errors():
         try:
             host, port = split_address(listen)
-            origins, found_page = tuple(allow_origin or ()), page or _built_page(write)
+            # A configuration that is written may be for another machine.
+            origins, found_page = tuple(allow_origin or ()), page or (None if write else built_page())
             config = GatewayConfig(host, port, servers, origins, trusted_hops, max_stream, found_page)
             if write:
                 say(str(config.write(write)))
@@ -75,8 +74,3 @@ def command(
                 gateway.wait()
         except GatewayConfigError as error:
             raise UsageError(str(error)) from error
-
-
-def _built_page(write: Path | None) -> Path | None:
-    """Return the page of this checkout, unless the configuration is for another machine."""
-    return _BUILT_PAGE if write is None and (_BUILT_PAGE / "index.html").is_file() else None

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from clipstyler_cli import demo
 from clipstyler_cli.main import app
-from rich.console import Console
+from clipstyler_cli.server_process import running_server
+from clipstyler_cli.terminal import Terminal
 from typer.testing import CliRunner
 
 PHOTO = Path(__file__).parents[2] / "examples" / "cat.jpg"
@@ -24,7 +24,8 @@ def test_the_command_through_the_real_server_is_the_command_alone(
     arguments = ["stylize", str(PHOTO), "fire", "--size", "64", "--steps", "3", "--seed", "3", "--quiet"]
     alone = [sys.executable, "-m", "clipstyler_cli.entry", *arguments, "-o", str(tmp_path / "alone.png")]
     subprocess.run(alone, check=True, env={"OMP_NUM_THREADS": "1", "CLIPSTYLER_ACCELERATIONS": "channels_last"})
-    with demo._server(tmp_path / "server.log", str(tmp_path / "data"), Console(quiet=True)) as target:
+    settings = {"DATA_DIR": str(tmp_path / "data")}
+    with running_server(tmp_path / "server.log", settings, Terminal(stderr=True)) as target:
         outcome = CliRunner().invoke(
             app, [*arguments, "-o", str(tmp_path / "served.png"), "--server", target, "--json"]
         )

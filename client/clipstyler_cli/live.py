@@ -1,0 +1,66 @@
+"""`clipstyler live`: the live page with everything behind it, on this machine."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+import typer
+
+from clipstyler_cli.envoy_config import GatewayConfig, GatewayConfigError, split_address
+from clipstyler_cli.envoy_process import running
+from clipstyler_cli.errors import UsageError, clear_errors
+from clipstyler_cli.live_page import built_page
+from clipstyler_cli.server_process import running_server
+from clipstyler_cli.terminal import Terminal, say
+
+# Everybody comes through the gateway, from its address.
+_SETTINGS = {"CALLER_SHARE": "1"}
+
+
+def command(
+    listen: Annotated[
+        str,
+        typer.Option(help="HOST:PORT of the page; port 0 picks a free one. Loopback: there is no authentication."),
+    ] = "127.0.0.1:8080",
+    encoder_sets: Annotated[
+        str | None, typer.Option(help="Encoder sets to load, separated by commas; the first is the default.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")] = None,
+    data_dir: Annotated[
+        str | None, typer.Option(help="Directory of jobs and images. Default: the user's data directory.")
+    ] = None,
+    log: Annotated[Path | None, typer.Option(help="File of the server's log. Default: none is kept.")] = None,
+) -> None:
+    """Start a server, the gateway and the live page, and print the address; until SIGTERM or Ctrl-C.
+
+    Stylize photos in the browser and watch them change. Needs no download and no GPU.
+
+    Examples
+    --------
+      clipstyler live
+
+      clipstyler live --listen 127.0.0.1:8090 --encoder-sets vit-b-32 --device cuda
+    """
+    chosen = {"ENCODER_SETS": encoder_sets, "DEVICE": device, "DATA_DIR": data_dir}
+    settings = _SETTINGS | {name: value for name, value in chosen.items() if value is not None}
+    with clear_errors(), TemporaryDirectory(prefix="clipstyler-live-") as directory:
+        page = built_page()
+        if page is None:
+            raise UsageError("the live page was not built: `make web` builds it")
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the children are ended on the way out
+        try:
+            host, port = split_address(listen)
+            kept_log = log or Path(directory, "server.log")
+            with (
+                running_server(kept_log, settings, Terminal(stderr=True)) as target,
+                running(GatewayConfig(host, port, (target,), page=page)) as gateway,
+            ):
+                say(f"the live page is on {gateway.address}")
+                sys.stdout.flush()
+                gateway.wait()
+        except GatewayConfigError as error:
+            raise UsageError(str(error)) from error

@@ -1,0 +1,307 @@
+import {
+  Code,
+  Stylization_ImageKind,
+  Stylization_Priority,
+  StylizeError,
+  type Client,
+  type ServerInfo,
+} from "@clipstyler/client/web";
+import { keepUpToDate } from "./background";
+import { Beside } from "./beside";
+import { announce, byId, showText } from "./dom";
+import { Form } from "./form";
+import { History } from "./history";
+import { acceptPhotos, type Take } from "./intake";
+import { PhotoError, photoFrom, type Photo } from "./photo";
+import { isFinal, recordOf, Run, type Change } from "./run";
+import { savePicture, saveSettings } from "./save";
+import { observeServer } from "./server";
+import { drawSeed, fromFragment, settingsOf, specOf, toFragment, type Settings } from "./settings";
+import { Stage, textWarningOf } from "./stage";
+import { type JobRecord, type Store } from "./store";
+import { problemText } from "./words";
+
+/** What the page does: brings photo, settings, jobs and their pictures together. */
+export class App {
+  readonly #client: Client;
+  readonly #store: Store;
+  readonly #stage = new Stage();
+  readonly #form = new Form(() => void this.#submit());
+  readonly #beside = new Beside();
+  readonly #history: History;
+  readonly #choosePhoto = acceptPhotos((file, name) => void this.#takePhoto(file, name));
+  #info: ServerInfo | undefined;
+  #photo: Photo | undefined;
+  #run: Run | undefined;
+  #isSending = false;
+  // Opening and deleting take turns: a job that is still being opened when it is deleted would come back.
+  #turn: Promise<unknown> = Promise.resolve();
+  // A request that got no answer is repeated under its id, so that it is not done twice.
+  #unanswered: { key: string; requestId: string } | undefined;
+
+  constructor(client: Client, store: Store) {
+    this.#client = client;
+    this.#store = store;
+    this.#history = new History(store, {
+      open: (name) => void this.#open(name),
+      cancel: (name) => void this.#attempt(() => this.#cancel(name)),
+      remove: (name) => void this.#attempt(() => this.#inTurn(() => this.#remove(name))),
+    });
+  }
+
+  /** Begin: with the job of the link, or the one that was running when the page was left. */
+  start(exampleUrl: string): void {
+    this.#connectButtons(exampleUrl);
+    window.addEventListener("hashchange", () => void this.#route());
+    observeServer(this.#client, (info) => {
+      this.#info = info;
+      this.#form.showServer(info);
+      if (this.#run) this.#form.showTextWarning(textWarningOf(this.#run));
+    });
+    const isShown = (name: string) => this.#run?.name === name;
+    keepUpToDate(this.#store, this.#client.jobs, isShown, () => void this.#history.refresh());
+    void this.#history.refresh();
+    void this.#route();
+  }
+
+  async #route(): Promise<void> {
+    const { settings, job, isEmpty } = fromFragment(location.hash);
+    if (!isEmpty) this.#form.fill(settings);
+    if (job) return this.#open(job);
+    if (!isEmpty || this.#photo) return;
+    const [latest] = (await this.#store.jobs()).filter(({ state }) => !isFinal(state));
+    if (latest) await this.#open(latest.name);
+  }
+
+  #connectButtons(exampleUrl: string): void {
+    document.querySelector(".skip")?.addEventListener("click", (event) => {
+      event.preventDefault(); // the fragment of the address is the link of the job
+      this.#form.focusText();
+    });
+    const on = (id: string, act: () => unknown) => byId(id).addEventListener("click", () => void this.#attempt(act));
+    on("choose", () => this.#choosePhoto());
+    on("change-photo", () => this.#choosePhoto());
+    on("example", async () => this.#takePhoto(await (await fetch(exampleUrl)).blob(), "cat.jpg"));
+    on("cancel", () => this.#run?.cancel(this.#client.jobs, false));
+    on("keep", () => this.#run?.cancel(this.#client.jobs, true));
+    on("retry", () => this.#submit());
+    on("another-seed", () => this.#anotherSeed());
+    on("another-photo", () => this.#choosePhoto((file, name) => void this.#anotherPhoto(file, name)));
+    on("save-image", () => this.#run && savePicture(this.#run, this.#stage.picture?.blob ?? this.#run.photo!));
+    on("save-settings", () => this.#run && saveSettings(this.#run));
+    on("copy-link", () => this.#copyLink());
+    on("cancel-all", () => this.#cancelAll());
+  }
+
+  /** Do something; what goes wrong is said below the buttons. */
+  async #attempt(act: () => unknown): Promise<void> {
+    showText(byId("action-note"), "");
+    try {
+      await act();
+    } catch (thrown) {
+      showText(byId("action-note"), problemText(StylizeError.from(thrown)));
+    }
+  }
+
+  async #takePhoto(...[file, name]: Parameters<Take>): Promise<boolean> {
+    try {
+      const photo = await photoFrom(file, name, this.#info);
+      void this.#leaveRun();
+      this.#photo = photo;
+      this.#form.clearErrors();
+      this.#stage.showPhoto(photo);
+      announce(`${name} is chosen.`);
+      return true;
+    } catch (thrown) {
+      if (!(thrown instanceof PhotoError)) throw thrown;
+      this.#form.clearErrors();
+      showText(byId("photo-error"), thrown.message);
+      return false;
+    }
+  }
+
+  async #submit(): Promise<void> {
+    const settings = this.#form.read();
+    if (!this.#photo) {
+      showText(byId("photo-error"), "Choose a photo first.");
+      if (settings) byId("choose").focus();
+    }
+    if (!settings || !this.#photo || this.#isSending) return;
+    await this.#send(settings, this.#photo);
+  }
+
+  async #send(settings: Settings, photo: Photo): Promise<void> {
+    this.#setSending(true);
+    this.#stage.showSending();
+    try {
+      const job = await this.#client.jobs.create({
+        photo: photo.blob,
+        ...specOf(settings, this.#info),
+        ...this.#requestId(settings, photo),
+        priority: Stylization_Priority.HIGH,
+      });
+      this.#unanswered = undefined;
+      const run = new Run(this.#store, recordOf(job, settings, photo.name));
+      this.#show(run, photo.blob);
+      history.pushState(null, "", toFragment(settings, job.name));
+      void run.keep(photo.blob);
+    } catch (thrown) {
+      if (this.#run) this.#stage.showRun(this.#run);
+      else this.#stage.showPhoto(this.#photo);
+      this.#showRefusal(StylizeError.from(thrown));
+    } finally {
+      this.#setSending(false);
+    }
+  }
+
+  #setSending(isSending: boolean): void {
+    this.#isSending = isSending;
+    byId("submit").ariaDisabled = String(isSending); // not disabled: the keyboard's place would be lost
+  }
+
+  /** Outside secure contexts browsers draw no UUIDs; the client then draws one for each request. */
+  #requestId(settings: Settings, photo: Photo): { requestId?: string } {
+    if (!("randomUUID" in crypto)) return {};
+    const key = JSON.stringify([settings, photo.name, photo.blob.size]);
+    if (this.#unanswered?.key !== key) this.#unanswered = { key, requestId: crypto.randomUUID() };
+    return { requestId: this.#unanswered.requestId };
+  }
+
+  #showRefusal(error: StylizeError): void {
+    if (error.code !== Code.Unavailable && error.code !== Code.DeadlineExceeded) this.#unanswered = undefined;
+    const rest = this.#form.showViolations(error.violations);
+    showText(byId("form-error"), error.violations.length ? rest : problemText(error));
+  }
+
+  /** Show a job from now on, and follow it. */
+  #show(run: Run, photo: Blob | undefined): void {
+    void this.#leaveRun();
+    this.#run = run;
+    run.photo = photo;
+    run.onChange = (change) => this.#refresh(run, change);
+    run.onSaved = () => void this.#history.refresh();
+    this.#stage.showRun(run);
+    this.#form.showTextWarning(textWarningOf(run));
+    this.#history.mark(run.name);
+    void run.follow(this.#client.jobs);
+  }
+
+  #refresh(run: Run, change: Change): void {
+    this.#stage.refresh(change);
+    this.#form.showTextWarning(textWarningOf(run));
+    if (change === "state" && run.record.state === "succeeded") history.replaceState(null, "", toFragment(run.record.settings, run.name));
+  }
+
+  async #leaveRun(): Promise<void> {
+    const run = this.#run;
+    this.#run = undefined;
+    this.#history.mark(undefined);
+    showText(byId("action-note"), "");
+    showText(byId("form-error"), "");
+    await run?.leave();
+  }
+
+  #inTurn(act: () => Promise<void>): Promise<void> {
+    const done = this.#turn.then(act);
+    this.#turn = done.catch(() => {});
+    return done;
+  }
+
+  /** Open a job of this browser, or of another one by its link. */
+  #open(name: string): Promise<void> {
+    return this.#inTurn(() => this.#openNow(name));
+  }
+
+  async #openNow(name: string): Promise<void> {
+    if (this.#run?.name === name) return;
+    const known = await this.#store.job(name);
+    const record = known ?? (await this.#adopt(name));
+    if (!record) return;
+    const run = await Run.restore(this.#store, record);
+    this.#form.fill(record.settings);
+    this.#photo = run.photo && (await photoFrom(run.photo, record.photoName, this.#info));
+    this.#show(run, run.photo);
+    const fragment = toFragment(record.settings, name);
+    if (location.hash !== fragment) history.pushState(null, "", fragment);
+  }
+
+  /** Bring a job that another browser created into this one. */
+  async #adopt(name: string): Promise<JobRecord | undefined> {
+    try {
+      const { jobs } = this.#client;
+      const job = await jobs.get(name);
+      const { data } = await jobs.download(name, Stylization_ImageKind.CONTENT);
+      const { settings } = fromFragment(location.hash);
+      const asked = settings.text === job.spec?.styleText ? settings : settingsOf(job.spec, this.#info);
+      const run = new Run(this.#store, recordOf(job, asked, "the photo"));
+      await run.keep(new Blob([data as Uint8Array<ArrayBuffer>]));
+      return run.record;
+    } catch (thrown) {
+      const error = StylizeError.from(thrown);
+      const gone = "The server no longer has the job of this link. Choose a photo to repeat its style.";
+      showText(byId("photo-error"), error.code === Code.NotFound ? gone : problemText(error));
+      return undefined;
+    }
+  }
+
+  async #anotherSeed(): Promise<void> {
+    const run = this.#run;
+    const photo = this.#photo;
+    if (!run || !photo) return;
+    this.#beside.put(run);
+    const settings = { ...run.record.settings, seed: drawSeed() };
+    this.#form.fill(settings);
+    await this.#send(settings, photo);
+  }
+
+  async #anotherPhoto(file: Blob, name: string): Promise<void> {
+    const run = this.#run;
+    if (!run) return;
+    this.#form.fill(run.record.settings);
+    const { settings } = run.record;
+    if (!(await this.#takePhoto(file, name))) return;
+    this.#beside.put(run);
+    await this.#send(settings, this.#photo!);
+  }
+
+  async #cancel(name: string): Promise<void> {
+    if (this.#run?.name === name) await this.#run.cancel(this.#client.jobs, false);
+    else await this.#client.jobs.cancel(name);
+  }
+
+  async #cancelAll(): Promise<void> {
+    const active = (await this.#store.jobs()).filter(({ state }) => !isFinal(state));
+    await Promise.all(active.map(({ name }) => this.#cancel(name)));
+    announce(`${active.length} cancelled.`);
+  }
+
+  async #remove(name: string): Promise<void> {
+    try {
+      await this.#client.jobs.delete(name);
+    } catch (thrown) {
+      // Without a server the picture goes from this browser only, and the server's retention deletes the rest.
+      const { code } = StylizeError.from(thrown);
+      if (code !== Code.NotFound && code !== Code.Unavailable && code !== Code.FailedPrecondition) throw thrown;
+    }
+    if (this.#run?.name === name) {
+      await this.#leaveRun();
+      this.#stage.showPhoto(this.#photo);
+      history.replaceState(null, "", location.pathname);
+    }
+    await this.#store.deleteJob(name);
+    await this.#history.refresh();
+    byId("history-title").focus();
+  }
+
+  async #copyLink(): Promise<void> {
+    const run = this.#run;
+    if (!run) return;
+    const link = new URL(toFragment(run.record.settings, run.name), location.href);
+    try {
+      await navigator.clipboard.writeText(link.href);
+      showText(byId("action-note"), "The link is copied.");
+    } catch {
+      showText(byId("action-note"), "The address bar has the link.");
+    }
+  }
+}

@@ -1,0 +1,50 @@
+import { Code, StylizeError, type Jobs, type Stylization } from "@clipstyler/client/web";
+import { thumbnail } from "./photo";
+import { describe, isFinal, stateOf } from "./run";
+import { repeating } from "./settings";
+import { RESULT, THUMBNAIL, type JobRecord, type Store } from "./store";
+import { problemText } from "./words";
+
+const INTERVAL_MS = 2_000;
+
+/**
+ * Keeps the jobs up to date that are not shown, and fetches their results when they are done.
+ *
+ * They are asked for, not watched: a browser opens six connections to a server, and every tab watches one job.
+ */
+export function keepUpToDate(store: Store, jobs: Jobs, isShown: (name: string) => boolean, changed: () => void): void {
+  const round = async () => {
+    for (const record of await store.jobs()) {
+      if (isFinal(record.state) || isShown(record.name)) continue;
+      const updated = await update(record, store, jobs);
+      if (!updated || isShown(record.name)) continue;
+      await store.putJob(updated);
+      changed();
+    }
+    setTimeout(() => void round(), INTERVAL_MS);
+  };
+  void round();
+}
+
+async function update(record: JobRecord, store: Store, jobs: Jobs): Promise<JobRecord | undefined> {
+  try {
+    const job = await jobs.get(record.name);
+    if (stateOf(job) === "succeeded") return await finished(record, job, store, jobs);
+    const problem = job.error ? problemText(StylizeError.fromMessage(job.error)) : "";
+    return { ...record, state: stateOf(job), step: job.step, steps: job.spec?.options?.steps ?? record.steps, problem };
+  } catch (thrown) {
+    if (StylizeError.from(thrown).code !== Code.NotFound) return undefined; // asked again in the next round
+    return { ...record, state: "failed", problem: "The server no longer has this job." };
+  }
+}
+
+async function finished(record: JobRecord, job: Stylization, store: Store, jobs: Jobs): Promise<JobRecord> {
+  const { data } = await jobs.download(record.name);
+  const image = new Blob([data as Uint8Array<ArrayBuffer>]);
+  await store.putImage({ job: record.name, step: RESULT, blob: image });
+  const small = await thumbnail(image);
+  if (small) await store.putImage({ job: record.name, step: THUMBNAIL, blob: small });
+  const steps = job.spec?.options?.steps ?? record.steps;
+  const settings = repeating(record.settings, job.spec);
+  return { ...record, state: "succeeded", step: steps, steps, settings, description: describe(job) };
+}

@@ -1,0 +1,106 @@
+import { Code, Stylization_State, StylizeError, type Jobs, type Stylization, type StylizationEvent } from "@clipstyler/client/web";
+
+// The server sends a heartbeat after 10 s of silence: a connection that is silent for much longer is dead.
+const SILENCE_MS = 25_000;
+const STATUS_TIMEOUT_MS = 5_000;
+const FIRST_PAUSE_MS = 500;
+const MAX_PAUSE_MS = 3_000;
+const FINAL = [Stylization_State.SUCCEEDED, Stylization_State.FAILED, Stylization_State.CANCELLED];
+
+/** Who is told about a job that is followed. */
+export interface Follower {
+  event(event: StylizationEvent): void;
+  /** The connection was lost, or is there again; the job goes on meanwhile. */
+  connected(isConnected: boolean): void;
+  /** It failed or was cancelled. */
+  ended(job: Stylization): void;
+  /** The server no longer has it. */
+  gone(): void;
+}
+
+/**
+ * Follows a job to its end, however long the connection is lost: the laptop may sleep for a night.
+ *
+ * The client's own stream gives up after some minutes of silence, and does not notice a connection that dies silently.
+ */
+export async function follow(jobs: Jobs, name: string, after: bigint, follower: Follower, signal: AbortSignal): Promise<void> {
+  let sequence = after;
+  let pauseMs = FIRST_PAUSE_MS;
+  while (!signal.aborted) {
+    const stream = jobs.watch(name, { afterSequence: sequence, resumeTimeoutMs: 0, signal });
+    const silence = new Silence(() => stream.close());
+    try {
+      for await (const event of stream) {
+        silence.isOver();
+        pauseMs = FIRST_PAUSE_MS;
+        follower.connected(true);
+        follower.event(event);
+        if (event.event.case === "result") return;
+      }
+    } catch (thrown) {
+      if (signal.aborted || (await isFinished(jobs, name, StylizeError.from(thrown), follower, signal))) return;
+    } finally {
+      silence.end();
+    }
+    sequence = stream.sequence;
+    if (signal.aborted) return;
+    follower.connected(false);
+    await pause(pauseMs, signal);
+    pauseMs = Math.min(2 * pauseMs, MAX_PAUSE_MS);
+  }
+}
+
+/** Asks how a job is after its stream broke; tells the follower if it is at its end. */
+async function isFinished(
+  jobs: Jobs,
+  name: string,
+  error: StylizeError,
+  follower: Follower,
+  signal: AbortSignal,
+): Promise<boolean> {
+  if (error.code === Code.Unavailable) follower.connected(false);
+  try {
+    const job = await jobs.get(name, { timeoutMs: STATUS_TIMEOUT_MS, signal });
+    // The image of one that succeeded comes with its last event: watch it again if only the connection broke.
+    const isComing = job.state === Stylization_State.SUCCEEDED && error.code === Code.Unavailable;
+    if (isComing || !FINAL.includes(job.state)) return false;
+    follower.ended(job);
+    return true;
+  } catch (thrown) {
+    if (StylizeError.from(thrown).code !== Code.NotFound) return false;
+    follower.gone();
+    return true;
+  }
+}
+
+/** Waits; a connection that is back, or a page that is looked at again, ends the wait. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  const waking = new AbortController();
+  await new Promise<void>((resolve) => {
+    const done = () => resolve();
+    const options = { signal: waking.signal, once: true };
+    const timer = setTimeout(done, ms);
+    window.addEventListener("online", done, options);
+    document.addEventListener("visibilitychange", done, options);
+    signal.addEventListener("abort", done, options);
+    waking.signal.addEventListener("abort", () => clearTimeout(timer));
+  });
+  waking.abort();
+}
+
+class Silence {
+  #timer = 0;
+
+  constructor(readonly tooLong: () => void) {
+    this.isOver();
+  }
+
+  isOver(): void {
+    clearTimeout(this.#timer);
+    this.#timer = window.setTimeout(this.tooLong, SILENCE_MS);
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
+  }
+}

@@ -1,0 +1,43 @@
+import { ServerInfo_Worker_State, type Client, type ServerInfo } from "@clipstyler/client/web";
+import { byId } from "./dom";
+
+const TIMEOUT_MS = 4_000;
+const READY_INTERVAL_MS = 15_000;
+const UNREADY_INTERVAL_MS = 1_500;
+const READY = [ServerInfo_Worker_State.IDLE, ServerInfo_Worker_State.BUSY];
+
+/** Shows how the server is, now and from time to time, and hands on its description. */
+export function observeServer(client: Client, describe: (info: ServerInfo) => void): void {
+  const place = byId("server");
+  const look = async () => {
+    let isReady = false;
+    try {
+      const info = await client.serverInfo({ timeoutMs: TIMEOUT_MS });
+      isReady = info.workers.some(({ state }) => READY.includes(state));
+      describe(info);
+      show(place, isReady ? "ready" : "starting", isReady ? readyWords(info) : "The server is starting…");
+    } catch {
+      show(place, "away", navigator.onLine ? "The server cannot be reached" : "You are offline");
+    }
+    timer = window.setTimeout(() => void look(), isReady ? READY_INTERVAL_MS : UNREADY_INTERVAL_MS);
+  };
+  let timer = 0;
+  const lookNow = () => {
+    clearTimeout(timer);
+    void look();
+  };
+  window.addEventListener("online", lookNow);
+  window.addEventListener("offline", lookNow);
+  void look();
+}
+
+function show(place: HTMLElement, state: string, words: string): void {
+  place.className = `server is-${state}`;
+  if (place.textContent !== words) place.textContent = words;
+}
+
+function readyWords({ queue, encoderSets, workers }: ServerInfo): string {
+  const where = `${encoderSets[0]?.name ?? "?"} on ${workers[0]?.device ?? "?"}`;
+  const waiting = queue?.waitingCount ?? 0;
+  return waiting ? `${where} · ${waiting} waiting` : where;
+}

@@ -1,0 +1,134 @@
+import { type Settings } from "./settings";
+
+/** How far a job is; the last three are final. */
+export type JobState = "queued" | "running" | "succeeded" | "failed" | "cancelled";
+
+/** The loss terms of one step. */
+export interface LossPoint {
+  readonly step: number;
+  readonly total: number;
+  readonly direction: number;
+  readonly patch: number;
+  readonly content: number;
+  readonly totalVariation: number;
+}
+
+/** A job of this browser. Its images are stored beside it. */
+export interface JobRecord {
+  readonly name: string;
+  readonly createdAt: number;
+  readonly settings: Settings;
+  readonly photoName: string;
+  readonly state: JobState;
+  readonly step: number;
+  readonly steps: number;
+  /** Decimal digits: of the last event that arrived. */
+  readonly sequence: string;
+  readonly losses: readonly LossPoint[];
+  readonly warnings: readonly { code: string; message: string }[];
+  /** Why it failed, in words. */
+  readonly problem: string;
+  /** Whether its latest preview is to be kept in place of a result. */
+  readonly isKept: boolean;
+  /** Everything that repeats the result, as JSON; empty before there is one. */
+  readonly description: string;
+}
+
+/** Steps that stand for images that are no previews. */
+export const PHOTO = -1;
+export const RESULT = -2;
+export const THUMBNAIL = -3;
+
+/** An image of a job. */
+export interface StoredImage {
+  readonly job: string;
+  /** Of a preview, from 1; or one of the constants above. */
+  readonly step: number;
+  readonly blob: Blob;
+}
+
+const CHANGED = "changed";
+
+/** The jobs and images of this browser, in IndexedDB. Where a browser has none, nothing is kept. */
+export class Store {
+  readonly #database = openDatabase();
+  readonly #channel = new BroadcastChannel("clipstyler");
+
+  /** Calls back when another tab has changed something. */
+  onChange(listener: () => void): void {
+    this.#channel.addEventListener("message", listener);
+  }
+
+  /** All jobs, newest first. */
+  async jobs(): Promise<JobRecord[]> {
+    const all = await this.#do<JobRecord[]>("jobs", "readonly", (store) => store.getAll());
+    return (all ?? []).sort((one, other) => other.createdAt - one.createdAt);
+  }
+
+  async job(name: string): Promise<JobRecord | undefined> {
+    return this.#do<JobRecord | undefined>("jobs", "readonly", (store) => store.get(name));
+  }
+
+  async putJob(job: JobRecord): Promise<void> {
+    await this.#do("jobs", "readwrite", (store) => store.put(job));
+    this.#channel.postMessage(CHANGED);
+  }
+
+  async image(job: string, step: number): Promise<Blob | undefined> {
+    const found = await this.#do<StoredImage | undefined>("images", "readonly", (store) => store.get([job, step]));
+    return found?.blob;
+  }
+
+  /** The previews of a job, in order. */
+  async previews(job: string): Promise<StoredImage[]> {
+    const range = IDBKeyRange.bound([job, 1], [job, Infinity]);
+    return (await this.#do<StoredImage[]>("images", "readonly", (store) => store.getAll(range))) ?? [];
+  }
+
+  async putImage(image: StoredImage): Promise<void> {
+    await this.#do("images", "readwrite", (store) => store.put(image));
+  }
+
+  /** Deletes a job and its images. */
+  async deleteJob(name: string): Promise<void> {
+    const range = IDBKeyRange.bound([name, -Infinity], [name, Infinity]);
+    await this.#do("images", "readwrite", (store) => store.delete(range));
+    await this.#do("jobs", "readwrite", (store) => store.delete(name));
+    this.#channel.postMessage(CHANGED);
+  }
+
+  /** Does one operation; a browser that refuses it (no space, private window) goes on without. */
+  async #do<T>(
+    name: string,
+    mode: IDBTransactionMode,
+    operation: (store: IDBObjectStore) => IDBRequest,
+  ): Promise<T | undefined> {
+    const database = await this.#database;
+    if (!database) return undefined;
+    try {
+      return await settled<T>(operation(database.transaction(name, mode).objectStore(name)));
+    } catch {
+      return undefined;
+    }
+  }
+}
+
+async function openDatabase(): Promise<IDBDatabase | undefined> {
+  try {
+    const request = indexedDB.open("clipstyler", 1);
+    request.onupgradeneeded = () => {
+      request.result.createObjectStore("jobs", { keyPath: "name" });
+      request.result.createObjectStore("images", { keyPath: ["job", "step"] });
+    };
+    return await settled(request);
+  } catch {
+    return undefined;
+  }
+}
+
+function settled<T>(request: IDBRequest): Promise<T> {
+  return new Promise((resolve, reject) => {
+    request.onsuccess = () => resolve(request.result as T);
+    request.onerror = () => reject(request.error ?? new Error("the request failed"));
+  });
+}

@@ -1,0 +1,55 @@
+import { create } from "@bufbuild/protobuf";
+import { Stylization_State, StylizationEventSchema, StylizationSchema } from "@clipstyler/client/web";
+import { expect, test, vi } from "vitest";
+import { recordOf, Run } from "../src/run";
+import { DEFAULTS } from "../src/settings";
+import { type Store } from "../src/store";
+
+const JOB = create(StylizationSchema, { name: "stylizations/8c4ab1a1-5f0c-4a3e-9c57-0e0d4f6f3a11" });
+
+function aRun() {
+  const written: string[] = [];
+  const store = {
+    putJob: vi.fn(async ({ state, sequence }) => void written.push(`job ${state} ${sequence}`)),
+    putImage: vi.fn(async ({ step }) => {
+      await Promise.resolve();
+      written.push(`image ${step}`);
+    }),
+  };
+  return { run: new Run(store as unknown as Store, recordOf(JOB, DEFAULTS, "cat.jpg")), written };
+}
+
+const progress = (sequence: number, step: number) =>
+  create(StylizationEventSchema, {
+    sequence: BigInt(sequence),
+    event: { case: "progress", value: { step, steps: 9, losses: { total: step } } },
+  });
+const preview = (sequence: number, step: number) =>
+  create(StylizationEventSchema, {
+    sequence: BigInt(sequence),
+    event: { case: "preview", value: { step, imageData: new Uint8Array([step]) } },
+  });
+
+test("an event that comes late does not revive a cancelled job", () => {
+  const { run } = aRun();
+  run.event(progress(1, 1));
+  run.ended(create(StylizationSchema, { ...JOB, state: Stylization_State.CANCELLED, step: 1 }));
+  run.event(progress(2, 2));
+  expect(run.record).toMatchObject({ state: "cancelled", step: 1, sequence: "1" });
+});
+
+test("a preview is stored before the record that counts it as received", async () => {
+  const { run, written } = aRun();
+  run.event(preview(4, 3));
+  await run.leave();
+  expect(written.slice(0, 2)).toEqual(["image 3", "job queued 4"]);
+});
+
+test("after a restart of the server the curves begin anew and the pictures stay", () => {
+  const { run } = aRun();
+  for (const step of [1, 2, 3]) run.event(progress(step, step));
+  run.event(preview(4, 3));
+  run.event(progress(5, 1));
+  expect(run.record.losses.map(({ step }) => step)).toEqual([1]);
+  expect(run.pictures.map(({ step }) => step)).toEqual([3]);
+});

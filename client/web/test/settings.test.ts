@@ -1,0 +1,50 @@
+import { create } from "@bufbuild/protobuf";
+import { Preset, ServerInfoSchema, type ServerInfo } from "@clipstyler/client/web";
+import { expect, test } from "vitest";
+import { DEFAULTS, fromFragment, isSeed, specOf, toFragment, type Settings } from "../src/settings";
+
+const INFO: ServerInfo = create(ServerInfoSchema, {
+  limits: { maxPreviewSize: 256 },
+  presets: [{ preset: Preset.DRAFT, size: 256, steps: 60, patches: 16 }, { preset: Preset.PAPER, size: 512, steps: 200, patches: 64 }],
+  encoderSets: [{ name: "pocket", calibration: { weightPatch: 9000, weightContent: 150 } }],
+});
+const ALL: Settings = {
+  text: "gold & ‘fire’ #1",
+  preset: "paper",
+  sourceText: "a cat",
+  size: 300,
+  steps: 80,
+  patches: 12,
+  seed: "9223372036854775807",
+  strengths: { patch: 1.5, content: 0 },
+  encoderSet: "vit-b-32",
+  previews: false,
+};
+const JOB = "stylizations/8c4ab1a1-5f0c-4a3e-9c57-0e0d4f6f3a11";
+
+test("a link has every setting and the job", () => {
+  expect(fromFragment(toFragment(ALL, JOB))).toEqual({ settings: ALL, job: JOB, isEmpty: false });
+  expect(fromFragment("#style-text")).toMatchObject({ isEmpty: true });
+  expect(fromFragment("")).toEqual({ settings: DEFAULTS, job: undefined, isEmpty: true });
+});
+
+test("a link that somebody changed is read as far as it makes sense", () => {
+  const { settings, job } = fromFragment("#job=../../x&text=fire&size=-3&seed=9223372036854775808&patch=much&preset=huge");
+  expect(settings).toEqual({ ...DEFAULTS, text: "fire" });
+  expect(job).toBeUndefined();
+});
+
+test("strengths are factors of the calibrated weights, and previews come some twenty times", () => {
+  const { seed: _, ...rest } = ALL;
+  const spec = specOf({ ...rest, previews: true }, INFO);
+  expect(spec.options).toMatchObject({ preset: Preset.PAPER, size: 300, weightPatch: 13500, weightContent: 0 });
+  expect(spec.options).not.toHaveProperty("seed");
+  expect(spec.previews).toEqual({ everySteps: 4, maxSize: 256 });
+  expect(specOf({ ...DEFAULTS, preset: "paper" }, INFO).previews).toMatchObject({ everySteps: 10 });
+  expect(specOf(ALL, INFO).previews).toMatchObject({ everySteps: 0 });
+});
+
+test("a seed has up to 63 bits", () => {
+  expect(isSeed("9223372036854775807")).toBe(true);
+  for (const text of ["9223372036854775808", "-1", "1.5", "seven", ""]) expect(isSeed(text)).toBe(false);
+});

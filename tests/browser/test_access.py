@@ -1,0 +1,137 @@
+"""The page for everybody: by keyboard, by screen reader, small, dark, without motion, and light to load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.site import NARROW, WIDE, Site, Visit
+
+FIRST_LOAD_BYTES = 150 * 1024
+
+
+async def findings(visit: Visit) -> list[str]:
+    """What axe finds, one line for each kind."""
+    found = await visit.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found["violations"]]
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+async def test_axe_finds_nothing_in_any_state(site: Site, visit_to, node_modules: Path, width: int, theme: str):
+    visit = await visit_to(site.url, width=width, theme=theme, reduced_motion="reduce", bypass_csp=True)
+    await visit.page.add_script_tag(path=node_modules / "axe-core" / "axe.min.js")
+    name = f"{width}-{theme}"
+
+    async def check(state: str) -> None:
+        await visit.shot(f"{state}-{name}")
+        assert await findings(visit) == [], state
+
+    await check("empty")
+    await visit.page.click("#submit")
+    await check("missing")
+    await visit.choose()
+    await visit.page.click("#more-looks")
+    await visit.page.evaluate("document.getElementById('advanced').open = true")
+    await check("photo")
+    await visit.page.click("#more-looks")
+    await visit.fill("fire step=0.15", steps=20)
+    await visit.page.click("#submit")
+    await visit.step(3)
+    await check("running")
+    await visit.page.click("#cancel")
+    await visit.status("Cancelled")
+    await visit.fill("gold", steps=2)
+    await visit.page.click("#submit")
+    await visit.status("Done")
+    await visit.page.click("#another-seed")
+    await expect(visit.page.locator("#jobs li.is-succeeded")).to_have_count(2)
+    await check("beside")
+
+
+async def test_everything_by_keyboard_alone(visit: Visit):
+    page = visit.page
+
+    async def tab_to(element: str) -> None:
+        for _ in range(60):
+            if await page.evaluate("document.activeElement.id || document.activeElement.className") == element:
+                return
+            await page.keyboard.press("Tab")
+        raise AssertionError(f"Tab does not reach {element}")
+
+    await page.keyboard.press("Tab")  # to the link that skips to the style
+    assert await page.evaluate("document.activeElement.className") == "skip"
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#style-text")).to_be_focused()
+    for _ in range(2):
+        await page.keyboard.press("Shift+Tab")
+    await tab_to("example")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#announcer")).to_have_text("cat.jpg is chosen.")
+    await tab_to("style-text")
+    await page.keyboard.type("stained gl")
+    await tab_to("chip")
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#style-text")).to_have_value("stained glass")
+    await expect(page.locator("#style-text")).to_be_focused()
+    await page.keyboard.type(" step=0.05")
+    await page.keyboard.press("Enter")
+    await visit.status("Step")
+    await tab_to("keep")
+    await page.keyboard.press("Enter")
+    await visit.status("Stopped at step")
+    assert await page.evaluate("document.activeElement.closest('.actions') !== null")  # not lost
+    await tab_to("compare")
+    await page.keyboard.press("PageUp")
+    await expect(page.locator("#compare")).not_to_have_value("0")
+    await tab_to("save-image")
+    async with page.expect_download():
+        await page.keyboard.press("Enter")
+
+
+async def test_progress_is_announced_but_not_every_step(visit: Visit):
+    await visit.choose()
+    await visit.page.evaluate("""() => {
+      window.spoken = [];
+      const announcer = document.getElementById("announcer");
+      new MutationObserver(() => window.spoken.push(announcer.textContent)).observe(announcer, {childList: true});
+    }""")
+    await visit.fill("fire step=0.03", steps=40)
+    await visit.page.click("#submit")
+    await visit.status("Done")
+    spoken = await visit.page.evaluate("window.spoken")
+    assert spoken[-1].startswith("Done")
+    assert 3 <= len(spoken) <= 9
+
+
+async def test_the_first_load_is_light(browser, site: Site):
+    context = await browser.new_context()
+    page = await context.new_page()
+    client = await context.new_cdp_session(page)
+    await client.send("Network.enable")
+    sizes: list[float] = []
+    client.on("Network.loadingFinished", lambda event: sizes.append(event["encodedDataLength"]))
+    await page.goto(site.url)
+    await expect(page.locator("#server")).to_contain_text("scripted")
+    await page.wait_for_timeout(300)
+    print(f"first load: {len(sizes)} requests, {sum(sizes) / 1024:.1f} KiB")
+    assert len(sizes) >= 5
+    assert sum(sizes) < FIRST_LOAD_BYTES
+    await context.close()
+
+
+async def test_a_phone_scrolls_in_one_direction_only(site: Site, visit_to):
+    visit = await visit_to(site.url, width=NARROW)
+    await visit.stylize("fire with a very-long-word-" + "x" * 120, steps=2)
+    await visit.status("Done")
+    assert await visit.page.evaluate("document.documentElement.scrollWidth") == NARROW
+
+
+async def test_reduced_motion_is_respected(site: Site, visit_to):
+    visit = await visit_to(site.url, reduced_motion="reduce")
+    await visit.stylize("fire step=0.05", steps=20)
+    await visit.step(3)
+    assert await visit.page.evaluate("document.getAnimations().length") == 0
+    await visit.status("Done")

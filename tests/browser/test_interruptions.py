@@ -1,0 +1,100 @@
+"""A job survives everything that happens to the browser, the network and the server."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from playwright.async_api import expect
+
+from tests.browser.site import Network, Visit, until
+from tests.browser.test_journey import PIXELS
+
+
+async def test_a_reload_goes_on_without_a_lost_picture(visit: Visit):
+    page = visit.page
+    await visit.stylize("fire step=0.1", steps=30, seed=3)
+    await visit.step(8)
+    await page.reload()
+    await visit.status("of 30")
+    await expect(page.locator("#badge")).to_contain_text("Preview")
+    assert int(await page.get_attribute("#scrub", "max")) >= 3  # those from before the reload
+    await visit.status("Done · 30 steps · seed 3")
+    # 15 and the first, and the result; one may have passed while the page was loading.
+    assert int(await page.get_attribute("#scrub", "max")) >= 14
+    points = await page.get_attribute("#losses polyline >> nth=0", "points")
+    assert len(points.split()) >= 26
+
+
+async def test_a_second_tab_shows_the_running_job(visit: Visit):
+    await visit.stylize("fire step=0.1", steps=20)
+    await visit.step(3)
+    second = await visit.tab()  # without a link
+    await expect(second.locator("#status")).to_contain_text(re.compile(r"Step \d+ of 20"))
+    await visit.status("Done")
+    await expect(second.locator("#status")).to_contain_text("Done")
+    assert await second.evaluate(PIXELS, "over") == await visit.page.evaluate(PIXELS, "over")
+
+
+async def test_closing_the_tab_changes_nothing_for_the_job(visit: Visit, tmp_path: Path):
+    trace = tmp_path / "trace"
+    await visit.stylize(f"fire step=0.05 trace={trace}", steps=30)
+    await visit.step(3)
+    await visit.page.close()
+
+    async def is_done() -> bool:
+        return trace.read_text().endswith("step 30\nclosed\n")
+
+    await until(is_done)
+    visit.page = await visit.tab()
+    await visit.page.click("#jobs .job")
+    await visit.status("Done · 30 steps")
+
+
+async def test_a_link_opens_the_job_on_a_second_device(visit: Visit, visit_to):
+    await visit.stylize("fire step=0.1", steps=20, seed=3)
+    await visit.step(3)
+    other = await visit_to(visit.url)
+    await other.page.goto(visit.page.url)
+    await other.status("of 20")
+    await expect(other.page.locator("#style-text")).to_have_value("fire step=0.1")
+    await visit.status("Done")
+    await other.status("Done · 20 steps · seed 3")
+    assert await other.page.evaluate(PIXELS, "over") == await visit.page.evaluate(PIXELS, "over")
+
+
+async def test_the_link_of_a_job_that_is_gone_still_has_its_settings(visit_to, site):
+    gone = "#job=8c4ab1a1-5f0c-4a3e-9c57-0e0d4f6f3a11&text=gold&seed=3&patch=2"
+    visit = await visit_to(site.url)
+    await visit.page.goto(f"{site.url}/{gone}")
+    await expect(visit.page.locator("#photo-error")).to_contain_text("Choose a photo to repeat its style.")
+    await expect(visit.page.locator("#style-text")).to_have_value("gold")
+    await expect(visit.page.locator("#strength-patch")).to_have_value("2")
+
+
+async def test_offline_for_some_seconds(site, visit_to):
+    network = Network(site.url)
+    visit = await visit_to(await network.start())
+    await visit.stylize("fire step=0.1", steps=35, seed=3)
+    await visit.step(4)
+    network.cut()
+    await expect(visit.page.locator("#connection")).to_contain_text("Connection lost")
+    await visit.shot("offline")
+    await visit.page.wait_for_timeout(1000)
+    network.mend()
+    await expect(visit.page.locator("#connection")).to_be_hidden()
+    await visit.status("Done · 35 steps · seed 3")
+    await network.stop()
+
+
+async def test_a_restart_of_the_server_in_the_middle(serve, visit_to):
+    site = await serve()
+    visit = await visit_to(site.url)
+    await visit.stylize("fire step=0.1", steps=18, seed=3)
+    await visit.step(4)
+    await site.stop_server()  # killed
+    await expect(visit.page.locator("#connection")).to_contain_text("Connection lost")
+    await site.start_server()
+    await visit.status("Done · 18 steps · seed 3")
+    await expect(visit.page.locator("#connection")).to_be_hidden()
+    assert int(await visit.page.get_attribute("#scrub", "max")) >= 10

@@ -1,0 +1,145 @@
+"""From a photo to a picture: what a visitor sees first, on the way, and at the end."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from playwright.async_api import expect
+
+from tests.browser.site import CAT, Visit
+
+# Notes when the picture changes, from the page itself.
+WATCH_PICTURE = """() => {
+  window.changes = [];
+  const image = document.getElementById("over");
+  const note = () => window.changes.push([performance.now(), image.src]);
+  new MutationObserver(note).observe(image, {attributes: true, attributeFilter: ["src"]});
+}"""
+PIXELS = """async (id) => {
+  const image = document.getElementById(id);
+  await image.decode();
+  const canvas = document.createElement("canvas");
+  canvas.width = canvas.height = 16;
+  const context = canvas.getContext("2d");
+  context.drawImage(image, 0, 0, 16, 16);
+  return [...context.getImageData(0, 0, 16, 16).data].join();
+}"""
+
+
+async def test_the_photo_is_seen_at_once_and_the_first_preview_soon(visit: Visit):
+    await visit.choose()
+    await expect(visit.page.locator("#over")).to_have_attribute("alt", "The photo", timeout=1000)
+    await visit.fill("fire step=0.05", steps=10)
+    await visit.page.click("#submit")
+    await expect(visit.page.locator("#badge")).to_contain_text("Preview", timeout=1500)
+    await visit.status("Done")
+
+
+async def test_the_picture_changes_until_it_is_done(visit: Visit):
+    page = visit.page
+    await visit.choose()
+    await page.evaluate(WATCH_PICTURE)
+    await visit.fill("stained glass step=0.05", steps=40, seed=7)
+    await page.click("#submit")
+    shares = []
+    while not (await page.locator("#status").text_content() or "").startswith("Done"):
+        shares.append(await page.evaluate("document.getElementById('progress').value"))
+        await page.wait_for_timeout(50)
+    changes = await page.evaluate("window.changes")
+    assert len({source for _, source in changes}) >= 6  # 5 previews or more, and the result
+    assert changes[-1][0] - changes[0][0] > 1000  # not all at once
+    assert len(set(shares)) > 5
+    assert shares == sorted(shares)
+
+    pictures = set()
+    last = int(await page.get_attribute("#scrub", "max"))
+    for index in range(last + 1):
+        await page.fill("#scrub", str(index))
+        pictures.add(await page.evaluate(PIXELS, "over"))
+    assert len(pictures) == last + 1 >= 6
+    assert await page.evaluate(PIXELS, "before") not in pictures
+    await expect(page.locator("#losses svg")).to_have_count(5)
+    await expect(page.locator("#losses .loss-value").first).to_have_text("12.5")  # of the scripted workload
+
+
+async def test_picture_settings_and_link_of_a_result(visit: Visit):
+    page = visit.page
+    await visit.stylize("a quiet [b]sea[/b] <i>", steps=5, seed=9007199254740993)
+    await visit.status("Done · 5 steps · seed 9007199254740993")
+    async with page.expect_download() as download:
+        await page.click("#save-image")
+    saved = await download.value
+    assert saved.suggested_filename == "a-quiet-b-sea-b-i-9007199254740993.png"
+    picture = Image.open(await saved.path())
+    photo = Image.open(CAT).resize(picture.size)
+    assert picture.format == "PNG"
+    assert np.abs(np.asarray(picture, int) - np.asarray(photo, int)).mean() > 20
+    async with page.expect_download() as download:
+        await page.click("#save-settings")
+    described = json.loads((await (await download.value).path()).read_text())
+    assert described["spec"]["styleText"] == "a quiet [b]sea[/b] <i>"
+    assert described["spec"]["options"]["seed"] == "9007199254740993"
+    assert "seed=9007199254740993" in page.url
+    assert re.search(r"job=[0-9a-f-]{36}", page.url)
+
+
+async def test_the_same_settings_repeat_the_picture(visit: Visit):
+    await visit.stylize("fire", steps=3, seed=11)
+    await visit.status("Done")
+    first = await visit.page.evaluate(PIXELS, "over")
+    await visit.page.click("#submit")
+    await expect(visit.page.locator("#jobs li")).to_have_count(2)
+    await visit.status("Done")
+    assert await visit.page.evaluate(PIXELS, "over") == first
+
+
+async def test_without_previews_only_the_result_is_shown(visit: Visit):
+    await visit.page.uncheck("#previews")
+    await visit.choose()
+    await visit.page.evaluate(WATCH_PICTURE)
+    await visit.fill("fire step=0.02", steps=20)
+    await visit.page.click("#submit")
+    await visit.status("Done")
+    assert len(await visit.page.evaluate("window.changes")) == 1
+    await expect(visit.page.locator("#scrub-row")).to_be_hidden()
+
+
+async def test_before_and_after_by_keyboard(visit: Visit):
+    await visit.stylize("fire step=0.05", steps=10)
+    await visit.status("Done")
+    page = visit.page
+    await page.focus("#compare")
+    await expect(page.locator("#compare")).to_have_attribute("aria-valuetext", "After")
+    for _ in range(3):
+        await page.keyboard.press("ArrowRight")
+    clip = "getComputedStyle(document.getElementById('before')).clipPath"
+    assert "97%" in await page.evaluate(clip)
+    await page.keyboard.press("End")
+    await expect(page.locator("#compare")).to_have_attribute("aria-valuetext", "Before")
+    await page.focus("#scrub")
+    await page.keyboard.press("Home")
+    await expect(page.locator("#scrub-value")).to_have_text("Step 1")
+
+
+async def test_the_time_left_never_climbs_by_itself(visit: Visit, tmp_path: Path):
+    held = tmp_path / "go"
+    await visit.stylize(f"fire step=0.08 at=20 hold={held}", steps=40)
+    await visit.step(2)
+
+    async def sample(seconds: float) -> list[int]:
+        shown = []
+        for _ in range(int(seconds / 0.1)):
+            words = await visit.page.locator("#status").text_content() or ""
+            shown += [int(number) for number in re.findall(r"about (\d+) s", words)]
+            await visit.page.wait_for_timeout(100)
+        return shown
+
+    shown = await sample(2.5)  # some steps, then a stall
+    assert len(shown) > 10
+    assert shown == sorted(shown, reverse=True)
+    held.touch()
+    await visit.status("Done")

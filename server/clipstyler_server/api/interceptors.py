@@ -205,7 +205,10 @@ class _Call:
         self.code = code
         reported = rpc_status.to_status(status(problem.details))
         trailers = (*(reported.trailing_metadata or ()), (REQUEST_ID, self.request_id))
-        await self._context.abort(reported.code, reported.details, trailers)
+        try:
+            await self._context.abort(reported.code, reported.details, trailers)
+        except grpc.aio.InternalError:
+            raise asyncio.CancelledError from None  # the connection broke meanwhile
 
     def final_code(self) -> grpc.StatusCode:
         """Return the code that the call ended with; one that did not end by itself was interrupted."""

@@ -15,6 +15,8 @@ _LEVELS = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
+# Of grpc.aio, which logs it with a traceback unless it has noticed before that the caller is gone.
+_BROKEN_CONNECTION = "ExecuteBatchError raised in core by servicer method"
 
 
 def configure(level: str, log_format: str, process: str) -> None:
@@ -67,7 +69,13 @@ def _bring_in_libraries(context: list[Any], writing: list[Any]) -> None:
             foreign_pre_chain=[*context, structlog.stdlib.add_logger_name], processors=[only, *writing]
         )
     )
+    handler.addFilter(is_fault)
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
+
+
+def is_fault(record: logging.LogRecord) -> bool:
+    """Return whether a library reports a fault, and not only that a caller's connection broke while it was answered."""
+    return not record.getMessage().startswith(_BROKEN_CONNECTION)
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:

@@ -35,7 +35,7 @@ class FrozenAttention(nn.Module):
         if need_weights:
             raise ValueError("attention weights are not kept")
         batch, length, width = query.shape
-        projected = self.in_proj(query).float()  # the softmax is in single precision
+        projected = self.in_proj(query).to(query.dtype)  # the softmax has the precision of the normalization
         parts = projected.view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         queries, keys, values = parts.unbind()
         attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=attn_mask)

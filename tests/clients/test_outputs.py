@@ -84,7 +84,7 @@ def test_the_directory_of_an_export_is_checked_before_encoders_are_loaded(
 def test_outputs_of_the_demo_are_checked_before_a_server_is_started(
     photo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "_server", lambda *_: pytest.fail("started"))
+    monkeypatch.setattr(demo, "running_server", lambda *_: pytest.fail("started"))
     shutil.copy(photo, photo.with_name("demo.png"))
     outcome = call("demo", "--photo", photo.with_name("demo.png"), "--out-dir", photo.parent)
     assert outcome.exit_code == 2

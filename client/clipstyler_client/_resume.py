@@ -18,15 +18,8 @@ RESUME_TIMEOUT_S = 120.0
 LONGEST_TIMEOUT_S = 366 * 86_400
 """The longest time that a call may be given."""
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.2, 5.0
-# A connection that broke gives no reason; if a proxy is on the way, its code is INTERNAL. A worker that crashed on a
-# job is not sent the same job again.
-_TRANSIENT = {
-    ("UNAVAILABLE", ""),
-    ("INTERNAL", ""),
-    ("UNAVAILABLE", "DRAINING"),
-    ("UNAVAILABLE", "WORKER_NOT_READY"),
-    ("UNAVAILABLE", "STORAGE_UNAVAILABLE"),
-}
+# A connection that broke gives no reason. A worker that crashed on a job is not sent the same job again.
+_TRANSIENT = {"", "DRAINING", "WORKER_NOT_READY", "STORAGE_UNAVAILABLE"}
 
 
 class Resume:
@@ -72,7 +65,7 @@ class Resume:
             Another attempt makes no sense, or the time is up.
         """
         reported = error if isinstance(error, StylizeError) else from_rpc_error(error)
-        is_transient = (reported.code, reported.reason) in _TRANSIENT
+        is_transient = reported.code == "UNAVAILABLE" and reported.reason in _TRANSIENT
         if not is_transient or self._received_at is None or time.monotonic() - self._received_at > self._timeout_s:
             raise reported from error
         delay = self._delay_s * random.uniform(0.8, 1.2)

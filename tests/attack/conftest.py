@@ -35,7 +35,7 @@ CHEAP = {
     "retention_interval_s": 5,
 }
 # What is held for as long as the server allows is held for less.
-SHORT = {} if is_long() else {"receive_timeout_s": 1}
+SHORT = {} if is_long() else {"receive_timeout_s": 3}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -122,7 +122,7 @@ async def test_before_and_after_by_keyboard(visit: Visit):
     await expect(page.locator("#compare")).to_have_attribute("aria-valuetext", "Before")
     await page.focus("#scrub")
     await page.keyboard.press("Home")
-    await expect(page.locator("#scrub-value")).to_have_text("Step 1")
+    await expect(page.locator("#scrub-value")).to_have_text("Start")
 
 
 async def test_the_time_left_never_climbs_by_itself(visit: Visit, tmp_path: Path):

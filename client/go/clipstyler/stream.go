@@ -21,7 +21,7 @@ const (
 	longestBackoff = 5 * time.Second
 )
 
-// A connection that broke gives no reason; if a proxy is on the way, its code is Internal. A worker that crashed on a job is not sent the same job again.
+// A connection that broke gives no reason. A worker that crashed on a job is not sent the same job again.
 var transient = map[string]bool{"": true, reasonDraining: true, "WORKER_NOT_READY": true, "STORAGE_UNAVAILABLE": true}
 
 // receive returns the next event of a call.
@@ -134,23 +134,12 @@ func (r *resumption) delayAfter(err *Error) (time.Duration, bool) {
 		r.isRepeated = true
 		return delay, ok
 	}
-	if !isTransient(err) || time.Since(r.receivedAt) > ResumeTimeout {
+	if err.Code != codes.Unavailable || !transient[err.Reason] || time.Since(r.receivedAt) > ResumeTimeout {
 		return 0, false
 	}
 	delay := time.Duration(float64(r.backoff) * (0.8 + 0.4*rand.Float64()))
 	r.backoff = min(2*r.backoff, longestBackoff)
 	return max(delay, err.RetryDelay), true
-}
-
-func isTransient(err *Error) bool {
-	switch err.Code {
-	case codes.Unavailable:
-		return transient[err.Reason]
-	case codes.Internal:
-		return err.Reason == ""
-	default:
-		return false
-	}
 }
 
 // eventsOf adapts a call whose responses carry events.

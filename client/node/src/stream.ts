@@ -1,4 +1,4 @@
-import { Code, type CallOptions } from "@connectrpc/connect";
+import { type CallOptions } from "@connectrpc/connect";
 import { brokenResult, StylizeError } from "./errors.js";
 import { EventReader } from "./events.js";
 import type { StylizationEvent, StylizationEvent_Result } from "./gen/clipstyler/v1/event_pb.js";
@@ -7,8 +7,7 @@ import { Backoff, Deadline, type CallLimits, type RetryPolicy } from "./retry.js
 /** Milliseconds without any message from the server after which a stream gives up. */
 export const RESUME_TIMEOUT_MS = 120_000;
 
-// A connection that broke gives no reason; if a proxy is on the way, its code is INTERNAL. A worker that crashed on a job
-// is not sent the same job again.
+// A connection that broke gives no reason. A worker that crashed on a job is not sent the same job again.
 const TRANSIENT = new Set(["", "DRAINING", "WORKER_NOT_READY", "STORAGE_UNAVAILABLE"]);
 
 /** Begins a stream of events after a sequence number. */
@@ -126,15 +125,14 @@ class Resumption {
   /** Milliseconds to wait before the next attempt; throws `error` if another one makes no sense. */
   delayAfter(error: StylizeError): number {
     this.#failures++;
-    if (!this.#mayResume(error)) throw error;
+    const isRetryable = this.policy.retryableCodes.includes(error.code);
+    if (!isRetryable || !this.#mayResume(error.reason)) throw error;
     return this.#backoff.delayAfter(error);
   }
 
   /** A stream that never received anything is retried as any call is. */
-  #mayResume(error: StylizeError): boolean {
-    const isRetryable = this.policy.retryableCodes.includes(error.code);
-    if (this.#receivedAt === undefined) return isRetryable && this.#failures < this.policy.maxAttempts;
-    const isTransient = isRetryable ? TRANSIENT.has(error.reason) : error.code === Code.Internal && error.reason === "";
-    return isTransient && performance.now() - this.#receivedAt <= this.timeoutMs;
+  #mayResume(reason: string): boolean {
+    if (this.#receivedAt === undefined) return this.#failures < this.policy.maxAttempts;
+    return TRANSIENT.has(reason) && performance.now() - this.#receivedAt <= this.timeoutMs;
   }
 }

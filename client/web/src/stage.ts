@@ -101,7 +101,7 @@ export class Stage {
     this.#drop.hidden = true;
     byId("frame").hidden = false;
     const isResult = picture.blob === run.result;
-    const words = isResult ? "Result" : `Step ${picture.step}`;
+    const words = isResult ? "Result" : picture.step === 0 ? "Start" : `Step ${picture.step}`;
     byId("scrub-value").textContent = words;
     this.#scrub.setAttribute("aria-valuetext", words);
     this.#frame.show(picture.blob, `The photo as ${run.record.settings.text}: ${words.toLowerCase()}`);

@@ -12,8 +12,7 @@ final class Resumption {
 
   private static final long FIRST_BACKOFF_MS = 200;
   private static final long LONGEST_BACKOFF_MS = 5_000;
-  // A connection that broke gives no reason; if a proxy is on the way, its code is INTERNAL. A worker that crashed on a
-  // job is not sent the same job again.
+  // A connection that broke gives no reason. A worker that crashed on a job is not sent the same job again.
   private static final Set<String> TRANSIENT = Set.of("", "DRAINING", "WORKER_NOT_READY", "STORAGE_UNAVAILABLE");
 
   private boolean hasReceived;
@@ -34,19 +33,12 @@ final class Resumption {
       isRepeated = true;
       return isLast ? Optional.empty() : failure.retryDelay();
     }
-    if (!isTransient(failure) || System.nanoTime() - receivedAt > TIMEOUT.toNanos()) {
+    var isTransient = failure.code() == Status.Code.UNAVAILABLE && TRANSIENT.contains(failure.reason());
+    if (!isTransient || System.nanoTime() - receivedAt > TIMEOUT.toNanos()) {
       return Optional.empty();
     }
     var delay = Duration.ofMillis(Math.round(backoffMs * ThreadLocalRandom.current().nextDouble(0.8, 1.2)));
     backoffMs = Math.min(2 * backoffMs, LONGEST_BACKOFF_MS);
     return Optional.of(failure.retryDelay().filter(least -> least.compareTo(delay) > 0).orElse(delay));
-  }
-
-  private static boolean isTransient(StylizeException failure) {
-    return switch (failure.code()) {
-      case UNAVAILABLE -> TRANSIENT.contains(failure.reason());
-      case INTERNAL -> failure.reason().isEmpty();
-      default -> false;
-    };
   }
 }

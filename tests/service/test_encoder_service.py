@@ -338,6 +338,29 @@ async def test_pending_calls_fail_at_once_when_the_evaluator_dies(
     assert len((await stub.EncodeText(pb2.EncodeTextRequest(texts=["fire"]))).embeddings) == 1
 
 
+async def test_a_frozen_evaluator_is_replaced_though_callers_lose_patience_and_others_come(cache: Path) -> None:
+    harness = await start_evaluating(cache, stall_timeout_s=1)
+    try:
+        link, stub = harness.app.evaluator, EncoderServiceStub(harness.channel)
+        psutil.Process(link.pid).suspend()
+        codes: list[grpc.StatusCode] = []
+        async with asyncio.timeout(60):
+            while grpc.StatusCode.OK not in codes:
+                call = stub.EncodeText(pb2.EncodeTextRequest(texts=["fire"]), timeout=0.2)
+                codes.append(await call.code())
+                await asyncio.sleep(0.05)
+        # Far fewer than may wait at once: each of them would be work that hides the silence.
+        assert 0 < codes.count(grpc.StatusCode.DEADLINE_EXCEEDED) < 15
+        assert set(codes) == {
+            grpc.StatusCode.DEADLINE_EXCEEDED,
+            grpc.StatusCode.UNAVAILABLE,
+            grpc.StatusCode.OK,
+        }
+        assert link.restarts == 1
+    finally:
+        await harness.stop()
+
+
 async def serve_until_it_breaks(cache: Path, **changes: object) -> None:
     app = App(settings(**evaluating_settings(cache, **changes)), scripted.make)
     await app.start()

@@ -197,6 +197,8 @@ class ProcessSupervisor(ABC):
             self._ready.clear()
 
     def _send(self, message: object) -> None:
-        self._last_sign = asyncio.get_running_loop().time()
+        """Pass a message on; work that it brings counts as the process's only after that."""
+        if not self._is_busy():  # else ever new work would hide that the process is silent
+            self._last_sign = asyncio.get_running_loop().time()
         if self._child:
             self._child.send(message)

@@ -59,6 +59,7 @@ class EvaluatorClient(ProcessSupervisor):
         super().__init__("evaluator", _run, (options,), timeouts, metrics, changes)
         self.facts: dict[str, EncoderFacts] = {}
         self._numbers = itertools.count(1)
+        # A task stays here until it is answered, also when its caller has left: that is how silence is noticed.
         self._waiting: dict[int, asyncio.Future[Any]] = {}
 
     def check_ready(self) -> None:
@@ -89,12 +90,9 @@ class EvaluatorClient(ProcessSupervisor):
             )
         number = next(self._numbers)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = answer
         self._send(Request(number, task))
-        try:
-            return await answer
-        finally:
-            self._waiting.pop(number, None)
+        self._waiting[number] = answer
+        return await answer
 
     def _is_busy(self) -> bool:
         return bool(self._waiting)
@@ -107,8 +105,8 @@ class EvaluatorClient(ProcessSupervisor):
             self._metrics.evaluator_ready(backends)
             logs.get_logger().info("evaluator_ready", pid=self.pid, backends=backends)
             return
-        waiting = self._waiting.get(message.number)
-        if waiting is None or waiting.done():
+        waiting = self._waiting.pop(message.number)
+        if waiting.done():  # the caller has left
             return
         if isinstance(message, Answer):
             waiting.set_result(message.value)
@@ -121,6 +119,7 @@ class EvaluatorClient(ProcessSupervisor):
         for waiting in self._waiting.values():
             if not waiting.done():
                 waiting.set_exception(_crashed(problem))
+        self._waiting.clear()
 
 
 def _crashed(problem: str) -> ServiceError:

@@ -48,8 +48,8 @@ class OptimizerClient(ProcessSupervisor):
 
     async def run(self, task: Task) -> AsyncGenerator[EngineEvent, None]:
         """Run a task and stream its events, the result last."""
-        self._job_id, self._events = task.job_id, asyncio.Queue()
         self._send(task)
+        self._job_id, self._events = task.job_id, asyncio.Queue()
         finished = False
         try:
             while not finished:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import sys
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -13,6 +15,7 @@ _M_MMAP_THRESHOLD = -3
 _M_MMAP_MAX = -4
 _M_ARENA_MAX = -8
 
+_CHOICE = "PYTHONMALLOC"  # read by Python when it starts
 _KIB, _MIB = 2**10, 2**20
 _RETAINED_BYTES = 2**31 - 1  # the largest value of mallopt
 _GROWTH_BYTES = 64 * _MIB
@@ -39,6 +42,25 @@ def use_defaults() -> None:
 def keep_little_memory() -> None:
     """Map large blocks on their own, and use few heaps. Call it before threads start."""
     _set_options((_M_MMAP_THRESHOLD, _MAPPED_BYTES), (_M_ARENA_MAX, _ARENAS))
+
+
+def restart_with_c_allocator() -> None:
+    """Start this program again, in the same process, with Python's objects in the C library's memory.
+
+    Python's own allocator returns memory in pieces of 1 MiB, and keeps a piece as long as one object in it lives; the
+    C library returns single pages. A program that holds thousands of calls for a while gives five times as much back.
+    Nothing happens the second time, with another C library, or where PYTHONMALLOC names an allocator. Processes that
+    the program starts are not concerned.
+    """
+    if os.environ.get(_CHOICE) == "malloc":
+        del os.environ[_CHOICE]
+        return
+    if _CHOICE in os.environ or not sys.executable or not _function("malloc_trim"):
+        return
+    os.environ[_CHOICE] = "malloc"
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def return_unused_memory() -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from clipstyler.allocator import restart_with_c_allocator
 from clipstyler.home import temporary_home
 from clipstyler_cli.errors import UsageError, clear_errors
 from clipstyler_cli.terminal import complain
@@ -54,6 +55,7 @@ def command(
         "log_level": log_level,
     }
     with clear_errors():
+        restart_with_c_allocator()
         from clipstyler_server.app import run
         from clipstyler_server.settings import Settings
         from pydantic import ValidationError  # an extra that the light install lacks

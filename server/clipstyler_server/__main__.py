@@ -2,11 +2,13 @@
 
 import sys
 
+from clipstyler.allocator import restart_with_c_allocator
 from clipstyler.home import ensure_home, temporary_home
 
 
 def main() -> None:
     """Serve."""
+    restart_with_c_allocator()
     ensure_home()
     if home := temporary_home():
         sys.stderr.write(f"warning: no home directory: {home} stands in for it; set CLIPSTYLER_DATA_DIR\n")

@@ -92,6 +92,8 @@ class Target:
         What the server wrote to stderr besides log lines.
     most_bytes
         Bounds of the processes' memory, by name.
+    is_long
+        Whether it is attacked as in the long run.
     """
 
     server: ServerProcess
@@ -101,6 +103,7 @@ class Target:
     seed: int
     raw_lines: list[str]
     most_bytes: Mapping[str, int]
+    is_long: bool = field(default_factory=is_long)
 
     @property
     def address(self) -> str:
@@ -119,7 +122,7 @@ class Target:
 
     def scale(self, short: Scaled, long: Scaled) -> Scaled:
         """Return how much: the first value in the test suite, the second one in the long run."""
-        return long if is_long() else short
+        return long if self.is_long else short
 
     def chance(self, name: str) -> random.Random:
         """Return the generator of an attack."""

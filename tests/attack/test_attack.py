@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 
 import pytest
 
@@ -39,6 +41,8 @@ pytestmark = [pytest.mark.timeout(1500), pytest.mark.asyncio(loop_scope="module"
 Attack = Callable[[Target, Tally], Awaitable[None]]
 # Bytes by which a server that is warm has more than one that has just started.
 WARM_BYTES = 24 * 2**20
+# Seconds in which the server gives back the memory of ended calls at least once.
+GIVEN_BACK_S = 12.0
 LONGEST_PAUSE_S = 0.1
 NOT_READY_S = 2.0
 WORKS_AGAIN_S = 5.0
@@ -101,6 +105,9 @@ async def test_held_streams(jobs, rows, attack):
 
 
 async def test_a_small_job_starts_as_if_no_call_were_held(jobs, rows):
+    if is_long():  # its memory is compared with that of a server that knows such calls
+        await everything_held(replace(jobs, is_long=False), Tally())
+        await asyncio.sleep(GIVEN_BACK_S)
     figures = await withstand(jobs, rows, everything_held, settle_s=jobs.scale(5, 60))
     count = jobs.scale(40 + 40 + 200, 200 + 200 + 2000)
     assert (figures.tally.inputs, figures.tally.notes["held"]) == (count, count)

@@ -222,3 +222,31 @@ def test_retained_memory_is_not_faulted_in_again_and_can_be_returned() -> None:
     assert plain_faults > 100
     assert faults < 20
     assert resident < plain_resident + 16 * 2**20  # one block has 32 MiB
+
+
+RESTARTS = """
+import os, sys
+from clipstyler import allocator
+print(os.getpid(), flush=True)
+allocator.restart_with_c_allocator()
+blocks = [bytes(500) for _ in range(10_000)]
+print(sys.argv[1:], os.environ.get("PYTHONMALLOC"), sys.getallocatedblocks() < 10_000)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs the allocator of glibc")
+@pytest.mark.parametrize(
+    ("chosen", "starts", "kept", "in_c"),
+    [(None, 2, None, True), ("malloc", 1, None, True), ("pymalloc", 1, "pymalloc", False)],
+)
+def test_a_program_restarts_once_with_the_c_allocator(
+    monkeypatch: pytest.MonkeyPatch, chosen: str | None, starts: int, kept: str | None, in_c: bool
+) -> None:
+    monkeypatch.delenv("PYTHONMALLOC", raising=False)
+    if chosen:
+        monkeypatch.setenv("PYTHONMALLOC", chosen)
+    command = [sys.executable, "-c", RESTARTS, "an argument", "--flag"]
+    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+    assert found[-1] == f"{['an argument', '--flag']} {kept} {in_c}"
+    assert len(found) == starts + 1
+    assert len(set(found[:-1])) == 1  # the same process

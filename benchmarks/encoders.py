@@ -56,7 +56,7 @@ class Row:
 
 def measure(name: str, batches: list[int], seconds: float, threads: int, directory: Path) -> Iterator[Row]:
     """Measure one name at every batch, both paths in turns so that background load affects both alike."""
-    encoders = random_vit_b_32(directory) if name == "vit-b-32" else load(name)
+    encoders = load(str(random_vit_b_32(directory)) if name == "vit-b-32" else name)
     export(encoders, directory / f"{name}-onnx")
     pytorch = TorchEncoders(encoders)
     onnx = OnnxEncoders(directory / f"{name}-onnx", SessionOptions(("cpu",), threads=threads))

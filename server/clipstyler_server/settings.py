@@ -198,7 +198,7 @@ class Settings(BaseSettings):
         description="Seconds without a sign of life after which a busy worker is restarted.",
     )
     restart_delay_s: float = Field(
-        default=0.5, gt=0, le=60, description="Seconds before a lost worker is restarted; doubles up to 30."
+        default=0.5, gt=0, le=60, description="Seconds before a lost worker is restarted; doubles up to 2."
     )
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from clipstyler_server.errors import Reason, ServiceError
 
 from clipstyler.v1.options_pb2 import StylizationOptions
 from clipstyler.v1.stylization_pb2 import Stylization
@@ -78,6 +79,18 @@ async def test_the_watcher_of_a_finished_job_gets_its_end_at_once(server):
     assert resumed.kinds() == ["result"]  # nothing was missed
     assert beyond.kinds() == ["result"]  # an end is never left out
     assert late.events[-1] == live.events[-1]
+
+
+async def test_the_image_of_a_job_that_is_deleted_while_it_is_sent_is_said_to_be_gone(server):
+    created = await server.create(order("side=1400 x"))
+    await server.watch(created.name)
+    catalog = server.app.catalog
+    _, chunk, *_ = await catalog.ending(created.name.removeprefix("stylizations/"), 0)
+    assert (await catalog.complete(chunk)).payload.data
+    await server.delete(created.name)
+    with pytest.raises(ServiceError) as caught:
+        await catalog.complete(chunk)
+    assert caught.value.reason is Reason.IMAGE_NOT_FOUND
 
 
 async def test_many_watchers_see_the_same_end_and_one_that_does_not_read_affects_no_other(server):

@@ -8,8 +8,8 @@ Examples
 
 `vit-b-32` is initialized at random: speed does not depend on the weights, and no download is needed. The reference
 (`benchmarks/reference.py`) is the algorithm as published; it knows CLIP and VGG19 only, so `pocket` is compared with
-the reference on `vit-b-32`, which says what the bundled encoders save. Accelerated steps, with what a server would choose
-on this machine, run in a process of their own, because the allocator cannot forget what it kept.
+the reference on `vit-b-32`, which says what the bundled encoders save. Accelerated steps, with what a server would
+choose on this machine, run in a process of their own, because the allocator cannot forget what it kept.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def vit_b_32_config() -> dict[str, Any]:
 
 
 def random_vit_b_32(directory: Path) -> Path:
-    """Write ViT-B/32 and VGG19 at full size, initialized at random, for the real loading code; returns the directory."""
+    """Write ViT-B/32 and VGG19 at full size, initialized at random, as they are loaded from; returns the directory."""
     return write_encoders(directory / "vit-b-32-random", vit_b_32_config())
 
 

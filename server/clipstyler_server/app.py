@@ -6,7 +6,6 @@ The front process never imports PyTorch; the optimizer process does.
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import resource
 import signal
@@ -30,7 +29,7 @@ from clipstyler_server.observability.changes import ChangeSignal
 from clipstyler_server.observability.health import SERVER, Health
 from clipstyler_server.observability.http_pages import HttpPages
 from clipstyler_server.observability.metrics import Metrics
-from clipstyler_server.observability.watchdog import Watchdog, resident_bytes
+from clipstyler_server.observability.watchdog import Watchdog, collect_only_young_objects, resident_bytes
 from clipstyler_server.settings import Settings
 from clipstyler_server.storage.retention import Retention
 from clipstyler_server.storage.room import Room
@@ -189,7 +188,7 @@ class App:
             recovery=self._recover(),
             retention=self.retention.run_retention(),
             health=self.health.publish_health(),
-            watchdog=Watchdog(self.metrics).watch_loop(),
+            watchdog=Watchdog(self.metrics, self.api.bounds.calls.by_method.total).watch_loop(),
             storage=self._watch_storage(),
         )
 
@@ -324,9 +323,7 @@ async def _serve(settings: Settings, make_workload: WorkloadFactory) -> None:
     grace_s = 0.0
     try:
         await app.start()
-        # What stays to the end need not be looked at again: each full collection would stop the event loop.
-        gc.collect()
-        gc.freeze()
+        collect_only_young_objects()
         await app.run_until(end)
         grace_s = settings.drain_grace_s
         logs.get_logger().info("server_draining", grace_s=grace_s)

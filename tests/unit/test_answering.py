@@ -1,4 +1,4 @@
-"""Responses are made when they fit and written to whoever is still there; the server's start leaves the collector little."""
+"""Responses are made when they fit, and written to whoever is still there."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from unittest.mock import AsyncMock, MagicMock
 import grpc
 import pytest
 import structlog
-from clipstyler_server import app
 from clipstyler_server.api.bounds import CallBounds
 from clipstyler_server.api.interceptors import RpcGuard, _Call
 from clipstyler_server.api.sending import Deferred
@@ -20,6 +19,7 @@ from clipstyler.v1.stylization_service_pb2 import GetStylizationRequest, Stylize
 from tests.service.harness import settings
 
 LARGE = 2**20
+HANDLER = SimpleNamespace(request_streaming=False, request_deserializer=GetStylizationRequest.FromString)
 
 
 def context_of(address: str = "10.0.0.1") -> MagicMock:
@@ -41,8 +41,7 @@ def bounds(tmp_path) -> CallBounds:
 
 
 def call_of(context: MagicMock, bounds: CallBounds) -> _Call:
-    handler = SimpleNamespace(request_streaming=False, request_deserializer=GetStylizationRequest.FromString)
-    return _Call("/service/method", handler, context, bounds, has_photos=False)
+    return _Call("/service/method", HANDLER, context, bounds, has_photos=False)
 
 
 @pytest.mark.asyncio
@@ -64,32 +63,14 @@ async def test_the_bytes_of_a_large_response_are_made_once_there_is_room_for_the
 async def test_a_call_whose_connection_breaks_while_it_is_answered_is_cancelled_quietly(bounds, breaks):
     context = context_of()
     getattr(context, breaks).side_effect = grpc.aio.InternalError("the connection is gone")
-    with structlog.testing.capture_logs() as lines, pytest.raises(asyncio.CancelledError):
-        async with RpcGuard(Metrics(), bounds, frozenset())._around(
-            "/service/method", SimpleNamespace(request_streaming=False, request_deserializer=None), context
-        ) as call:
+    guard = RpcGuard(Metrics(), bounds, frozenset())
+
+    async def answer() -> None:
+        async with guard._around("/service/method", HANDLER, context) as call:
             if breaks == "abort":
                 raise internal("a fault")
             await call.send(StylizeResponse())
+
+    with structlog.testing.capture_logs() as lines, pytest.raises(asyncio.CancelledError):
+        await answer()
     assert [line for line in lines if line["event"] == "rpc_failed"] == []
-
-
-@pytest.mark.asyncio
-async def test_what_a_started_server_consists_of_is_not_collected_again(monkeypatch):
-    happened: list[str] = []
-
-    class Started(MagicMock):
-        async def start(self) -> None:
-            happened.append("started")
-
-        async def run_until(self, _end: asyncio.Event) -> None:
-            happened.append("runs")
-
-        async def stop(self, _grace_s: float) -> None:
-            happened.append("stopped")
-
-    monkeypatch.setattr(app, "App", Started)
-    for name in ("collect", "freeze"):
-        monkeypatch.setattr(app.gc, name, lambda name=name: happened.append(name))
-    await app._serve(settings(), MagicMock())
-    assert happened == ["started", "collect", "freeze", "runs", "stopped"]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,7 +29,6 @@ import clipstyler
 from clipstyler.config import Preset
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.registry import load
-from clipstyler.imaging import Picture
 from training.judge.drawing import Array, luminance
 from training.judge.looks import TEXTS
 from training.judge.network import Judge
@@ -57,19 +56,14 @@ def cells(photos: Sequence[Path], texts: Sequence[str], folder: Path) -> Iterato
             yield Cell(photo, text, folder / photo.stem / f"{text.replace(' ', '-')}.png")
 
 
-def stylized(cell: Cell, encoders: EncoderSet, preset: Preset, seed: int) -> Picture:
-    """Return the result of one cell."""
-    return clipstyler.stylize(cell.photo, cell.text, encoders=encoders, preset=preset, seed=seed).result().image
-
-
-def draw(missing: Sequence[Cell], encoders: EncoderSet, preset: Preset, seed: int, console: Console) -> None:
+def draw(missing: Sequence[Cell], encoders: EncoderSet, options: Mapping[str, Any], console: Console) -> None:
     """Stylize the missing cells."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task("stylizing", total=len(missing))
         for cell in missing:
             progress.update(task, description=f"{cell.text} / {cell.photo.stem}")
-            picture = stylized(cell, encoders, preset, seed)
+            picture = clipstyler.stylize(cell.photo, cell.text, encoders=encoders, **options).result().image
             cell.result.parent.mkdir(parents=True, exist_ok=True)
             partial = cell.result.with_suffix(".partial")
             Image.fromarray(picture.rgb).save(partial, "PNG")
@@ -182,6 +176,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--photos", nargs="+", default=SHEET, help="stems of test photos (default: the six)")
     parser.add_argument("--encoders", default="pocket")
     parser.add_argument("--preset", type=Preset, default=Preset.DRAFT)
+    parser.add_argument("--steps", type=int, help="default: the preset's")
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
     return parser.parse_args(arguments)
@@ -191,10 +186,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options, console = parsed(arguments), Console()
     torch.set_num_threads(options.threads)
     encoders = load(options.encoders)
-    folder = options.out / f"cells-{encoders.clip.digest[:8]}-{options.preset.value}-{options.seed}"
+    work = {"preset": options.preset, "seed": options.seed} | ({"steps": options.steps} if options.steps else {})
+    name = "-".join(str(value) for value in work.values())
+    folder = options.out / f"cells-{encoders.clip.digest[:8]}-{name}"
     photos = [options.data / "photos" / "test" / f"{stem}.jpg" for stem in options.photos]
     wanted = list(cells(photos, options.texts, folder))
-    draw([cell for cell in wanted if not cell.result.exists()], encoders, options.preset, options.seed, console)
+    draw([cell for cell in wanted if not cell.result.exists()], encoders, work, console)
     judge = trained(options.data, options.cache, Recipe())
     rows = [judged(judge, cell) for cell in wanted]
     layout(photos, options.texts, folder).save(options.out / "sheet.jpg", quality=88, optimize=True)

@@ -20,6 +20,7 @@ __all__ = [
     "LARGEST_SEED",
     "PRESETS",
     "AugmentFill",
+    "Border",
     "Calibration",
     "ConfigError",
     "Preset",
@@ -47,6 +48,13 @@ class AugmentFill(StrEnum):
 
     BLACK = "black"  # as in the paper
     CONTEXT = "context"  # the surrounding pixels
+
+
+class Border(StrEnum):
+    """What lies beyond the border of the photo."""
+
+    ZERO = "zero"  # nothing: the paper
+    MIRROR = "mirror"  # its mirror image, so that no term of the loss knows the border
 
 
 class Start(StrEnum):
@@ -120,6 +128,9 @@ class CalibratedOptions:
     )
     input_noise: float = _calibrated(
         0.0, "Standard deviation of the noise on StyleNet's input; adds texture to flat areas.", Bounds(0, 1)
+    )
+    border: Border = _calibrated(  # noqa: RUF009 - a dataclass field
+        Border.ZERO, "What StyleNet, crops and the losses see beyond the photo's border: zeros, or its mirror image."
     )
     start: Start = _calibrated(  # noqa: RUF009 - a dataclass field
         Start.RANDOM, "What StyleNet shows before its first update: random weights, or the photo in suitable colors."

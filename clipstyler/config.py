@@ -129,6 +129,9 @@ class CalibratedOptions:
     input_noise: float = _calibrated(
         0.0, "Standard deviation of the noise on StyleNet's input; adds texture to flat areas.", Bounds(0, 1)
     )
+    noise_octaves: int = _calibrated(
+        1, "Octaves of the input noise, each twice as coarse as the one before; more hide slow light.", Bounds(1, 8)
+    )
     border: Border = _calibrated(  # noqa: RUF009 - a dataclass field
         Border.ZERO, "What StyleNet, crops and the losses see beyond the photo's border: zeros, or its mirror image."
     )

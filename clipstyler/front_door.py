@@ -63,6 +63,7 @@ class Options(TypedDict, total=False):
     crop_overhang: float
     text_share: float
     input_noise: float
+    noise_octaves: int
     border: str
     start: str
     warm_up: int

@@ -25,6 +25,7 @@ from clipstyler.encoders.torch_encoders import TorchEncoders
 from clipstyler.evaluation.direction_cache import DirectionCache, guidance_of
 from clipstyler.events import Losses, Preparing, Preview, Progress, Result, Started, Timings, Warning
 from clipstyler.imaging import Picture, fit
+from clipstyler.input_noise import octaves
 from clipstyler.losses import (
     content_loss,
     directional_loss,
@@ -125,7 +126,7 @@ class RunState:
     def _with_noise(self, image: Tensor) -> Tensor:
         if not self.config.input_noise:
             return image
-        return image + self.config.input_noise * torch.randn(image.shape, generator=self.generator)
+        return image + self.config.input_noise * octaves(image.shape, self.config.noise_octaves, self.generator)
 
     def render(self) -> Tensor:
         """Run the network: the stylized image, (1, 3, H, W) in (0, 1), kept for `picture`."""

@@ -36,6 +36,7 @@ class StylizeOptions(TypedDict, total=False):
     crop_overhang: float
     text_share: float
     input_noise: float
+    noise_octaves: int
     border: str
     start: str
     warm_up: int

@@ -353,7 +353,10 @@ type StylizationOptions struct {
 	Start Start `protobuf:"varint,25,opt,name=start,proto3,enum=clipstyler.v1.Start" json:"start,omitempty"`
 	// What StyleNet's convolutions, crops and the losses see beyond the border of the photo. Default: the calibration's
 	// (paper: zero).
-	Border        Border `protobuf:"varint,26,opt,name=border,proto3,enum=clipstyler.v1.Border" json:"border,omitempty"`
+	Border Border `protobuf:"varint,26,opt,name=border,proto3,enum=clipstyler.v1.Border" json:"border,omitempty"`
+	// Octaves of the input noise, 1 to 8, each twice as coarse as the one before. More than one hide a photo's slow changes
+	// of light, along which flat areas may fall into two materials. Default: the calibration's (paper: 1).
+	NoiseOctaves  *int32 `protobuf:"varint,27,opt,name=noise_octaves,json=noiseOctaves,proto3,oneof" json:"noise_octaves,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -570,6 +573,13 @@ func (x *StylizationOptions) GetBorder() Border {
 	return Border_BORDER_UNSPECIFIED
 }
 
+func (x *StylizationOptions) GetNoiseOctaves() int32 {
+	if x != nil && x.NoiseOctaves != nil {
+		return *x.NoiseOctaves
+	}
+	return 0
+}
+
 // Which previews are sent while the work goes on.
 type PreviewOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -638,7 +648,7 @@ var File_clipstyler_v1_options_proto protoreflect.FileDescriptor
 
 const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x1bclipstyler/v1/options.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/image.proto\"\xb5\n" +
+	"\x1bclipstyler/v1/options.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/image.proto\"\xf1\n" +
 	"\n" +
 	"\x12StylizationOptions\x12-\n" +
 	"\x06preset\x18\x01 \x01(\x0e2\x15.clipstyler.v1.PresetR\x06preset\x12\x17\n" +
@@ -671,7 +681,8 @@ const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\awarm_up\x18\x17 \x01(\x05H\x12R\x06warmUp\x88\x01\x01\x12&\n" +
 	"\ftemplate_set\x18\x18 \x01(\tH\x13R\vtemplateSet\x88\x01\x01\x12*\n" +
 	"\x05start\x18\x19 \x01(\x0e2\x14.clipstyler.v1.StartR\x05start\x12-\n" +
-	"\x06border\x18\x1a \x01(\x0e2\x15.clipstyler.v1.BorderR\x06borderB\a\n" +
+	"\x06border\x18\x1a \x01(\x0e2\x15.clipstyler.v1.BorderR\x06border\x12(\n" +
+	"\rnoise_octaves\x18\x1b \x01(\x05H\x14R\fnoiseOctaves\x88\x01\x01B\a\n" +
 	"\x05_sizeB\b\n" +
 	"\x06_stepsB\n" +
 	"\n" +
@@ -697,7 +708,8 @@ const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\f_input_noiseB\n" +
 	"\n" +
 	"\b_warm_upB\x0f\n" +
-	"\r_template_set\"\xa7\x01\n" +
+	"\r_template_setB\x10\n" +
+	"\x0e_noise_octaves\"\xa7\x01\n" +
 	"\x0ePreviewOptions\x12$\n" +
 	"\vevery_steps\x18\x01 \x01(\x05H\x00R\n" +
 	"everySteps\x88\x01\x01\x12\x1e\n" +

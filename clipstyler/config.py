@@ -109,8 +109,8 @@ class CalibratedOptions:
     """Options whose defaults belong to an encoder set. The values here fit ViT-B/32 with VGG19 (the paper).
 
     The learning rate is halved every 100 steps. A crop overhang of 0 draws crops uniformly over all places, as in the
-    paper: the outermost pixels are then hardly ever seen. Without input noise (the paper), StyleNet has nothing to make
-    texture from in flat areas. From a random start (the paper), a small encoder's gradients may lead into wrong colors
+    paper: the outermost pixels are then hardly ever seen; 0.5 with a mirrored border shows all of them equally often.
+    Without input noise (the paper), StyleNet has nothing to make texture from in flat areas. From a random start (the paper), a small encoder's gradients may lead into wrong colors
     for good; a start from the photo solves for StyleNet's last layers in closed form. Warm-up steps come after either.
     """
 

@@ -110,8 +110,9 @@ class CalibratedOptions:
 
     The learning rate is halved every 100 steps. A crop overhang of 0 draws crops uniformly over all places, as in the
     paper: the outermost pixels are then hardly ever seen; 0.5 with a mirrored border shows all of them equally often.
-    Without input noise (the paper), StyleNet has nothing to make texture from in flat areas. From a random start (the paper), a small encoder's gradients may lead into wrong colors
-    for good; a start from the photo solves for StyleNet's last layers in closed form. Warm-up steps come after either.
+    Without input noise (the paper), StyleNet has nothing to make texture from in flat areas. From a random start (the
+    paper), a small encoder's gradients may lead into wrong colors for good; a start from the photo solves for
+    StyleNet's last layers in closed form. Warm-up steps come after either.
     """
 
     learning_rate: float = _calibrated(5e-4, "Adam learning rate.", Bounds(0, 0.1, above=True))

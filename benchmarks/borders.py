@@ -88,7 +88,8 @@ def draw(name: str, size: int) -> Photo:
 
 
 def _colored(light: Array, color: tuple[float, float, float]) -> Array:
-    return light[..., None] * np.array(color)
+    colors: Array = light[..., None] * np.array(color)
+    return colors
 
 
 def _flat(x: Array, _y: Array) -> tuple[Array, NDArray[np.bool_]]:

@@ -20,6 +20,7 @@ __all__ = [
     "LARGEST_SEED",
     "PRESETS",
     "AugmentFill",
+    "Border",
     "Calibration",
     "ConfigError",
     "Preset",
@@ -47,6 +48,13 @@ class AugmentFill(StrEnum):
 
     BLACK = "black"  # as in the paper
     CONTEXT = "context"  # the surrounding pixels
+
+
+class Border(StrEnum):
+    """What lies beyond the border of the photo."""
+
+    ZERO = "zero"  # nothing: the paper
+    MIRROR = "mirror"  # its mirror image, so that no term of the loss knows the border
 
 
 class Start(StrEnum):
@@ -101,9 +109,10 @@ class CalibratedOptions:
     """Options whose defaults belong to an encoder set. The values here fit ViT-B/32 with VGG19 (the paper).
 
     The learning rate is halved every 100 steps. A crop overhang of 0 draws crops uniformly over all places, as in the
-    paper: the outermost pixels are then hardly ever seen. Without input noise (the paper), StyleNet has nothing to make
-    texture from in flat areas. From a random start (the paper), a small encoder's gradients may lead into wrong colors
-    for good; a start from the photo solves for StyleNet's last layers in closed form. Warm-up steps come after either.
+    paper: the outermost pixels are then hardly ever seen; 0.5 with a mirrored border shows all of them equally often.
+    Without input noise (the paper), StyleNet has nothing to make texture from in flat areas. From a random start (the
+    paper), a small encoder's gradients may lead into wrong colors for good; a start from the photo solves for
+    StyleNet's last layers in closed form. Warm-up steps come after either.
     """
 
     learning_rate: float = _calibrated(5e-4, "Adam learning rate.", Bounds(0, 0.1, above=True))
@@ -120,6 +129,12 @@ class CalibratedOptions:
     )
     input_noise: float = _calibrated(
         0.0, "Standard deviation of the noise on StyleNet's input; adds texture to flat areas.", Bounds(0, 1)
+    )
+    noise_octaves: int = _calibrated(
+        1, "Octaves of the input noise, each twice as coarse as the one before; more hide slow light.", Bounds(1, 8)
+    )
+    border: Border = _calibrated(  # noqa: RUF009 - a dataclass field
+        Border.ZERO, "What StyleNet, crops and the losses see beyond the photo's border: zeros, or its mirror image."
     )
     start: Start = _calibrated(  # noqa: RUF009 - a dataclass field
         Start.RANDOM, "What StyleNet shows before its first update: random weights, or the photo in suitable colors."

@@ -21,16 +21,25 @@ _MEAN_SHRINK = 1 - LARGEST_CORNER_SHIFT
 
 
 def sample_origins(
-    count: int, side: int, height: int, width: int, generator: torch.Generator, overhang: int = 0
+    count: int,
+    side: int,
+    height: int,
+    width: int,
+    generator: torch.Generator,
+    overhang: int = 0,
+    *,
+    mirrored: bool = False,
 ) -> Tensor:
     """Draw the upper left corners of crops: float64 whole pixels, (count, 2) as (x, y).
 
-    They are uniform over all places up to `overhang` pixels beyond the border (none: as in the paper), and then moved
-    back onto the image; otherwise pixels near the border would be sampled less often.
+    They are uniform over all places up to `overhang` pixels beyond the border (none: as in the paper), where pixels
+    near the border are sampled less often. They are moved back onto the image, unless it is mirrored beyond: with an
+    overhang of half a side, all its pixels are then sampled equally often.
     """
     room = torch.tensor([width - side, height - side], dtype=torch.float64)
     draws = torch.rand(count, 2, generator=generator, dtype=torch.float64)
-    return (torch.floor(draws * (room + 1 + 2 * overhang)) - overhang).clamp_min(0).minimum(room)
+    origins = torch.floor(draws * (room + 1 + 2 * overhang)) - overhang
+    return origins if mirrored else origins.clamp_min(0).minimum(room)
 
 
 def sample_quadrilaterals(count: int, side: int, generator: torch.Generator) -> Tensor:
@@ -77,6 +86,8 @@ def warp(
     side: int,
     view_size: int,
     fill: AugmentFill = AugmentFill.BLACK,
+    *,
+    mirrored: bool = False,
 ) -> Tensor:
     """Crop, warp and resize all patches in a single resampling of the image.
 
@@ -94,6 +105,8 @@ def warp(
         Side of the views in pixels.
     fill
         What lies outside the quadrilateral: black, or the crop's real neighbors (mirrored at the image's border).
+    mirrored
+        Whether crops may extend beyond the image, where it is mirrored.
 
     Returns
     -------
@@ -107,7 +120,7 @@ def warp(
     points = _project(to_crop.to(image), side, view_size * samples)
     to_grid = torch.tensor([2 / width, 2 / height]).to(image)
     grid = (points + origins[:, None].to(image)) * to_grid - 1
-    padding = "border" if fill is AugmentFill.BLACK else "reflection"
+    padding = "border" if fill is AugmentFill.BLACK and not mirrored else "reflection"
     # One image and one tall grid: a grid per patch would need a gradient image per patch.
     sampled = F.grid_sample(image, grid[None], mode="bilinear", padding_mode=padding, align_corners=False)
     sampled = sampled.reshape(channels, count, -1).transpose(0, 1)
@@ -119,9 +132,36 @@ def warp(
 
 
 def crop(image: Tensor, origins: Tensor, side: int, view_size: int) -> Tensor:
-    """Crop and resize without a perspective: (1, C, H, W) and (N, 2) to (N, C, view_size, view_size)."""
-    cuts = [image[..., y : y + side, x : x + side] for x, y in origins.int().tolist()]
+    """Crop and resize without a perspective: (1, C, H, W) and (N, 2) to (N, C, view_size, view_size).
+
+    Beyond the image, crops show it mirrored.
+    """
+    cuts = [window(image, x, y, side, side) for x, y in origins.int().tolist()]
     return resize(torch.cat(cuts), view_size)
+
+
+def window(image: Tensor, x: int, y: int, height: int, width: int) -> Tensor:
+    """Cut a window out of the plane that an image tiles with its mirror images: (B, C, H, W) to (B, C, height, width).
+
+    The window's upper left corner is (x, y), in pixels of the image; border pixels are repeated by their own image.
+    """
+    rows, columns = (
+        _mirrored(torch.arange(start, start + length, device=image.device), size)
+        for start, length, size in zip((y, x), (height, width), image.shape[-2:], strict=True)
+    )
+    return image.index_select(-2, rows).index_select(-1, columns)
+
+
+def moved(image: Tensor, generator: torch.Generator) -> Tensor:
+    """Move an image in the plane of its mirror images by a random distance: (B, C, H, W) to the same shape.
+
+    The distance is uniform up to half the size either way, so the border of what is seen may be anywhere in the image,
+    and every pixel is seen equally often.
+    """
+    height, width = image.shape[-2:]
+    draws = torch.rand(2, generator=generator, dtype=torch.float64) - 0.5
+    x, y = torch.round(draws * torch.tensor([width, height])).int().tolist()
+    return window(image, x, y, height, width)
 
 
 def resize(image: Tensor, view_size: int) -> Tensor:
@@ -130,6 +170,12 @@ def resize(image: Tensor, view_size: int) -> Tensor:
     The aspect ratio is not kept, as in the authors' code, so that CLIP sees all of the image.
     """
     return F.interpolate(image, size=(view_size, view_size), mode="bilinear", align_corners=False, antialias=True)
+
+
+def _mirrored(places: Tensor, size: int) -> Tensor:
+    """Return the pixels, 0 to size - 1, that an axis shows at any places: 0 1 2 2 1 0 0 1 ..."""
+    period = places.remainder(2 * size)
+    return torch.minimum(period, 2 * size - 1 - period)
 
 
 def samples_per_pixel(side: int, view_size: int) -> int:

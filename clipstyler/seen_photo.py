@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -57,19 +59,18 @@ class SeenPhoto:
 
     def embedding(self) -> Tensor:
         """Return the L2-normalized embedding of the global view, (1, D)."""
-        (embedding,) = self._seen("embedding")
+        (embedding,) = self._seen("embedding", self._embedding)
         return embedding
 
-    def features(self) -> list[Tensor]:
+    def features(self, *, mirrored: bool = False) -> list[Tensor]:
         """Return the content features, one (1, C, h, w) per layer."""
-        return list(self._seen("features"))
+        return list(self._seen("mirrored features" if mirrored else "features", partial(self._features, mirrored)))
 
     def tints(self) -> SeenTints:
         """Return the photo in every tint, all global views as one batch."""
-        return SeenTints(*self._seen("tints"))
+        return SeenTints(*self._seen("tints", self._tints))
 
-    def _seen(self, part: str) -> Tensors:
-        compute = {"embedding": self._embedding, "features": self._features, "tints": self._tints}[part]
+    def _seen(self, part: str, compute: Callable[[], Tensors]) -> Tensors:
         with torch.no_grad():
             if self._cache is None or self._key is None:
                 return compute()
@@ -78,8 +79,8 @@ class SeenPhoto:
     def _embedding(self) -> Tensors:
         return (self._embed(self._view()),)
 
-    def _features(self) -> Tensors:
-        return tuple(self._encoders.content.features(self._image))
+    def _features(self, mirrored: bool) -> Tensors:
+        return tuple(self._encoders.content.features(self._image, mirrored=mirrored))
 
     def _tints(self) -> Tensors:
         candidates = tints()

@@ -22,6 +22,12 @@ from clipstyler.interleaved_norm import InterleavedNormReLU
 STRIDE = 8  # the input's sides must be multiples of this
 
 
+def _conv(channels_in: int, channels_out: int, kernel: int, stride: int, mirrored: bool) -> nn.Conv2d:
+    return nn.Conv2d(
+        channels_in, channels_out, kernel, stride, padding=1, padding_mode="reflect" if mirrored else "zeros"
+    )
+
+
 def _norm_relu(channels: int, channels_last: bool) -> nn.Module:
     if channels_last:
         return InterleavedNormReLU()
@@ -31,12 +37,14 @@ def _norm_relu(channels: int, channels_last: bool) -> nn.Module:
 class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with InstanceNorm and ReLU, beside a 1x1 skip convolution."""
 
-    def __init__(self, channels_in: int, channels_out: int, *, channels_last: bool = False) -> None:
+    def __init__(
+        self, channels_in: int, channels_out: int, *, channels_last: bool = False, mirrored: bool = False
+    ) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(channels_in, channels_out, 3, padding=1),
+            _conv(channels_in, channels_out, 3, 1, mirrored),
             _norm_relu(channels_out, channels_last),
-            nn.Conv2d(channels_out, channels_out, 3, padding=1),
+            _conv(channels_out, channels_out, 3, 1, mirrored),
             _norm_relu(channels_out, channels_last),
         )
         self.skip = nn.Conv2d(channels_in, channels_out, 1)
@@ -57,16 +65,19 @@ class StyleNet(nn.Module):
     ----------
     channels_last
         Whether to compute with interleaved channels: the same function, rounded otherwise.
+    mirrored
+        Whether convolutions see the mirrored image beyond its border instead of zeros (the paper), which would show
+        them where the border is. Sides of at least 16 then.
     """
 
-    def __init__(self, *, channels_last: bool = False) -> None:
+    def __init__(self, *, channels_last: bool = False, mirrored: bool = False) -> None:
         super().__init__()
-        block = partial(ResidualBlock, channels_last=channels_last)
+        block = partial(ResidualBlock, channels_last=channels_last, mirrored=mirrored)
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self.stem = nn.Conv2d(3, 16, 1)
         self.first = block(16, 16)
         self.down = nn.ModuleList([block(16, 16), block(16, 32), block(32, 64)])
-        self.shrink = nn.ModuleList([nn.Conv2d(c, c, 4, stride=2, padding=1) for c in (16, 32, 64)])
+        self.shrink = nn.ModuleList([_conv(c, c, 4, 2, mirrored) for c in (16, 32, 64)])
         self.bottom = block(64, 128)
         self.up = nn.ModuleList([block(128 + 64, 64), block(64 + 32, 32), block(32 + 16, 16)])
         self.last = block(16 + 16, 16)
@@ -74,7 +85,12 @@ class StyleNet(nn.Module):
 
     @classmethod
     def initialize(
-        cls, generator: torch.Generator, device: torch.device | str = "cpu", *, channels_last: bool = False
+        cls,
+        generator: torch.Generator,
+        device: torch.device | str = "cpu",
+        *,
+        channels_last: bool = False,
+        mirrored: bool = False,
     ) -> StyleNet:
         """Build a fresh network whose weights come from `generator` (on the CPU) alone.
 
@@ -82,7 +98,7 @@ class StyleNet(nn.Module):
         1 / sqrt(fan-in). The global random state is neither read nor changed.
         """
         with torch.device("meta"):
-            net = cls(channels_last=channels_last)
+            net = cls(channels_last=channels_last, mirrored=mirrored)
         net.to_empty(device="cpu")
         with torch.no_grad():
             for module in net.modules():

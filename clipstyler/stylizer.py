@@ -18,13 +18,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipstyler import patches
-from clipstyler.config import Start, StylizeConfig
+from clipstyler.config import Border, Start, StylizeConfig
 from clipstyler.diagnostics import cut_texts, unfamiliar_text, weak_result
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.torch_encoders import TorchEncoders
 from clipstyler.evaluation.direction_cache import DirectionCache, guidance_of
 from clipstyler.events import Losses, Preparing, Preview, Progress, Result, Started, Timings, Warning
 from clipstyler.imaging import Picture, fit
+from clipstyler.input_noise import octaves
 from clipstyler.losses import (
     content_loss,
     directional_loss,
@@ -99,13 +100,17 @@ class RunState:
         self.config = config
         self.direction = direction
         self.text = text
+        self.mirrored = config.border is Border.MIRROR
         self.crop_side = config.crop_side(photo.width, photo.height)
         self.size = (photo.height, photo.width)
         self.canvas = tuple(max(side, SMALLEST_SIDE) for side in self.size)
         self.alpha = photo.alpha
         self.generator = torch.Generator().manual_seed(seed)
         self.net = StyleNet.initialize(
-            self.generator, encoders.device, channels_last=encoders.accelerations.channels_last
+            self.generator,
+            encoders.device,
+            channels_last=encoders.accelerations.channels_last,
+            mirrored=self.mirrored,
         )
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=config.learning_rate)
         self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, HALVING_PERIOD, gamma=0.5)
@@ -116,12 +121,12 @@ class RunState:
         self.updates = 0
         self.seen = SeenPhoto(photo, self._on_canvas(self.photo), encoders, photos)
         self.content_embedding = self.seen.embedding()
-        self.content_features = self.seen.features() if config.weight_content else []
+        self.content_features = self.seen.features(mirrored=self.mirrored) if config.weight_content else []
 
     def _with_noise(self, image: Tensor) -> Tensor:
         if not self.config.input_noise:
             return image
-        return image + self.config.input_noise * torch.randn(image.shape, generator=self.generator)
+        return image + self.config.input_noise * octaves(image.shape, self.config.noise_octaves, self.generator)
 
     def render(self) -> Tensor:
         """Run the network: the stylized image, (1, 3, H, W) in (0, 1), kept for `picture`."""
@@ -140,18 +145,23 @@ class RunState:
         if config.weight_patch:
             views.append(self._patches(image, view_size))
         if config.weight_direction:
-            views.append(patches.resize(image, view_size))
+            whole = patches.moved(image, self.generator) if self.mirrored else image
+            views.append(patches.resize(whole, view_size))
         return torch.cat(views) if views else image.new_zeros(0, 3, view_size, view_size)
 
     def _patches(self, image: Tensor, view_size: int) -> Tensor:
         config, side = self.config, self.crop_side
         height, width = self.canvas
         overhang = round(config.crop_overhang * side)
-        origins = patches.sample_origins(config.patches, side, height, width, self.generator, overhang)
+        origins = patches.sample_origins(
+            config.patches, side, height, width, self.generator, overhang, mirrored=self.mirrored
+        )
         if not config.augmentation:
             return patches.crop(image, origins, side, view_size)
         quadrilaterals = patches.sample_quadrilaterals(config.patches, side, self.generator)
-        return patches.warp(image, origins, quadrilaterals, side, view_size, config.augment_fill)
+        return patches.warp(
+            image, origins, quadrilaterals, side, view_size, config.augment_fill, mirrored=self.mirrored
+        )
 
     def objective(self, image: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
         """Return the weighted sum of the loss terms, and a detached row with the values of a `StepReport`."""
@@ -166,7 +176,8 @@ class RunState:
         direction = clip_losses[-1] if config.weight_direction else zero
         content = zero
         if config.weight_content:
-            content = content_loss(self.encoders.content.features(image), self.content_features)
+            features = self.encoders.content.features(image, mirrored=self.mirrored)
+            content = content_loss(features, self.content_features)
         variation = total_variation(image, config.tv_form) if config.weight_tv else zero
         total = (
             config.weight_direction * direction

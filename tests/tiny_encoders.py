@@ -45,8 +45,9 @@ class TinyContent(nn.Module):
     name = "tiny-content"
     digest = "1" * 64
 
-    def features(self, images: Tensor) -> list[Tensor]:
-        return [nn.functional.avg_pool2d(images, 4)]
+    def features(self, images: Tensor, *, mirrored: bool = False) -> list[Tensor]:
+        seen = nn.functional.pad(images, (2, 2, 2, 2), "replicate") if mirrored else images
+        return [nn.functional.avg_pool2d(seen, 4)]
 
 
 def tiny_encoders(**calibration: object) -> EncoderSet:

@@ -36,6 +36,8 @@ class StylizeOptions(TypedDict, total=False):
     crop_overhang: float
     text_share: float
     input_noise: float
+    noise_octaves: int
+    border: str
     start: str
     warm_up: int
     template_set: str

@@ -108,8 +108,11 @@ class ContentEncoder(Protocol):
     name: str
     digest: str
 
-    def features(self, images: Tensor) -> list[Tensor]:
-        """Feature maps of images: float32 (B, 3, H, W) in [0, 1] to one (B, C, h, w) per layer."""
+    def features(self, images: Tensor, *, mirrored: bool = False) -> list[Tensor]:
+        """Feature maps of images: float32 (B, 3, H, W) in [0, 1] to one (B, C, h, w) per layer.
+
+        Beyond the border lies what the encoder was trained with, or the mirrored image.
+        """
         ...
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from clipstyler.encoders import bf16
 from clipstyler.encoders.base import EncoderUnavailableError, file_digest
+from clipstyler.encoders.mirrored import mirrored
 from clipstyler.encoders.weights import sources
 from clipstyler.encoders.weights.store import Store
 
@@ -33,6 +34,7 @@ class Vgg19Content(nn.Module):
         self.name = name
         self.digest = digest
         self.layers = layers
+        self.mirrored_layers = mirrored(layers)
         self._is_bf16 = False
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(1, 3, 1, 1))
@@ -43,13 +45,13 @@ class Vgg19Content(nn.Module):
         bf16.to_bf16(self.layers)
         self._is_bf16 = True
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def features(self, images: Tensor, *, mirrored: bool = False) -> list[Tensor]:
         """Feature maps after conv4_2 and conv5_2: (B, 3, H, W) in [0, 1] to two of (B, 512, h, w)."""
         x = (images - self.mean) / self.std
         if self._is_bf16:
             x = bf16.bf16_image(x)
         maps = []
-        for index, layer in enumerate(self.layers):
+        for index, layer in enumerate(self.mirrored_layers if mirrored else self.layers):
             x = layer(x)
             if index in LAYERS:
                 maps.append(x.float())

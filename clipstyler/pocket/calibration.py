@@ -1,14 +1,16 @@
 """Calibration of the `pocket` encoders. No PyTorch here; `docs/pocket.md` describes how it was determined."""
 
-from clipstyler.config import Calibration, Start, TemplateSet
+from clipstyler.config import Border, Calibration, Start, TemplateSet
 
 CALIBRATION = Calibration(
     threshold=0.03,
     learning_rate=1e-3,
     crop_fraction=0.32,
-    crop_overhang=0.3,
+    crop_overhang=0.5,
+    border=Border.MIRROR,
     text_share=0.6,
-    input_noise=0.06,
+    input_noise=0.04,
+    noise_octaves=6,
     start=Start.PHOTO,
     weak_patch_loss=0.25,
     logit_scale=20.0,

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from clipstyler.encoders.base import Towers
 from clipstyler.encoders.description import TextConfidence
+from clipstyler.encoders.mirrored import mirrored
 from clipstyler.pocket.knowledge import known_concepts
 from clipstyler.pocket.tokenizer import NAME as TOKENIZER
 from clipstyler.pocket.tokenizer import tokenize
@@ -92,10 +93,11 @@ class PocketContent(nn.Module):
         self.name = "pocket"
         self.digest = digest
         self.image = image
+        self.mirrored_image = mirrored(image)
 
-    def features(self, images: Tensor) -> list[Tensor]:
+    def features(self, images: Tensor, *, mirrored: bool = False) -> list[Tensor]:
         """Feature maps, float32 (B, 3, H, W) in [0, 1] to (B, C, h, w) at 1/2, 1/4 and 1/8 of the size."""
-        maps = self.image.maps(images, CONTENT_LEVELS[-1])
+        maps = (self.mirrored_image if mirrored else self.image).maps(images, CONTENT_LEVELS[-1])
         return [F.instance_norm(maps[level]) for level in CONTENT_LEVELS]
 
 

@@ -90,6 +90,30 @@ AUGMENT_FILL_CONTEXT: AugmentFill.ValueType  # 2
 """The surrounding pixels of the image."""
 Global___AugmentFill: typing_extensions.TypeAlias = AugmentFill
 
+class _Border:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _BorderEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Border.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    BORDER_UNSPECIFIED: _Border.ValueType  # 0
+    """The default, which is the calibration's."""
+    BORDER_ZERO: _Border.ValueType  # 1
+    """Zeros, as in the paper: StyleNet's convolutions and the losses know where the border is."""
+    BORDER_MIRROR: _Border.ValueType  # 2
+    """The mirror image of the photo, so that nothing marks the border."""
+
+class Border(_Border, metaclass=_BorderEnumTypeWrapper):
+    """What lies beyond the border of the photo."""
+
+BORDER_UNSPECIFIED: Border.ValueType  # 0
+"""The default, which is the calibration's."""
+BORDER_ZERO: Border.ValueType  # 1
+"""Zeros, as in the paper: StyleNet's convolutions and the losses know where the border is."""
+BORDER_MIRROR: Border.ValueType  # 2
+"""The mirror image of the photo, so that nothing marks the border."""
+Global___Border: typing_extensions.TypeAlias = Border
+
 class _Start:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -147,6 +171,8 @@ class StylizationOptions(google.protobuf.message.Message):
     WARM_UP_FIELD_NUMBER: builtins.int
     TEMPLATE_SET_FIELD_NUMBER: builtins.int
     START_FIELD_NUMBER: builtins.int
+    BORDER_FIELD_NUMBER: builtins.int
+    NOISE_OCTAVES_FIELD_NUMBER: builtins.int
     preset: Global___Preset.ValueType
     """Amount of work. Default: draft."""
     size: builtins.int
@@ -200,8 +226,8 @@ class StylizationOptions(google.protobuf.message.Message):
     enlarge: builtins.bool
     """Whether a photo smaller than `size` is enlarged. Default: false."""
     crop_overhang: builtins.float
-    """How far crops are drawn beyond the image border before they are moved back inside, as a fraction of the crop size,
-    0 to 1; larger values weight the border more. Default: the calibration's (paper: 0).
+    """How far crops extend beyond the image border, as a fraction of the crop size, 0 to 1; they are moved back inside
+    unless `border` is MIRROR, where 0.5 shows every pixel equally often. Default: the calibration's (paper: 0).
     """
     text_share: builtins.float
     """Share of the distance from the text itself, 1 - cos(E_I, E_T), in the loss of a patch, 0 to 1; the rest is the
@@ -219,6 +245,14 @@ class StylizationOptions(google.protobuf.message.Message):
     """Name of the prompt templates, "openai-imagenet" or "plain". Default: the calibration's (paper: openai-imagenet)."""
     start: Global___Start.ValueType
     """What StyleNet shows before its first update. Default: the calibration's (paper: random)."""
+    border: Global___Border.ValueType
+    """What StyleNet's convolutions, crops and the losses see beyond the border of the photo. Default: the calibration's
+    (paper: zero).
+    """
+    noise_octaves: builtins.int
+    """Octaves of the input noise, 1 to 8, each twice as coarse as the one before. More than one hide a photo's slow changes
+    of light, along which flat areas may fall into two materials. Default: the calibration's (paper: 1).
+    """
     def __init__(
         self,
         *,
@@ -247,9 +281,11 @@ class StylizationOptions(google.protobuf.message.Message):
         warm_up: builtins.int | None = ...,
         template_set: builtins.str | None = ...,
         start: Global___Start.ValueType = ...,
+        border: Global___Border.ValueType = ...,
+        noise_octaves: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_input_noise", b"_input_noise", "_learning_rate", b"_learning_rate", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_template_set", b"_template_set", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "_warm_up", b"_warm_up", "_weight_content", b"_weight_content", "_weight_direction", b"_weight_direction", "_weight_patch", b"_weight_patch", "_weight_tv", b"_weight_tv", "augmentation", b"augmentation", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "enlarge", b"enlarge", "input_noise", b"input_noise", "learning_rate", b"learning_rate", "patches", b"patches", "seed", b"seed", "size", b"size", "steps", b"steps", "template_set", b"template_set", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "warm_up", b"warm_up", "weight_content", b"weight_content", "weight_direction", b"weight_direction", "weight_patch", b"weight_patch", "weight_tv", b"weight_tv"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_input_noise", b"_input_noise", "_learning_rate", b"_learning_rate", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_template_set", b"_template_set", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "_warm_up", b"_warm_up", "_weight_content", b"_weight_content", "_weight_direction", b"_weight_direction", "_weight_patch", b"_weight_patch", "_weight_tv", b"_weight_tv", "augment_fill", b"augment_fill", "augmentation", b"augmentation", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "encoder_set", b"encoder_set", "enlarge", b"enlarge", "input_noise", b"input_noise", "learning_rate", b"learning_rate", "patches", b"patches", "preset", b"preset", "seed", b"seed", "size", b"size", "start", b"start", "steps", b"steps", "template_set", b"template_set", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "tv_form", b"tv_form", "warm_up", b"warm_up", "weight_content", b"weight_content", "weight_direction", b"weight_direction", "weight_patch", b"weight_patch", "weight_tv", b"weight_tv"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_input_noise", b"_input_noise", "_learning_rate", b"_learning_rate", "_noise_octaves", b"_noise_octaves", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_template_set", b"_template_set", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "_warm_up", b"_warm_up", "_weight_content", b"_weight_content", "_weight_direction", b"_weight_direction", "_weight_patch", b"_weight_patch", "_weight_tv", b"_weight_tv", "augmentation", b"augmentation", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "enlarge", b"enlarge", "input_noise", b"input_noise", "learning_rate", b"learning_rate", "noise_octaves", b"noise_octaves", "patches", b"patches", "seed", b"seed", "size", b"size", "steps", b"steps", "template_set", b"template_set", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "warm_up", b"warm_up", "weight_content", b"weight_content", "weight_direction", b"weight_direction", "weight_patch", b"weight_patch", "weight_tv", b"weight_tv"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_input_noise", b"_input_noise", "_learning_rate", b"_learning_rate", "_noise_octaves", b"_noise_octaves", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_template_set", b"_template_set", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "_warm_up", b"_warm_up", "_weight_content", b"_weight_content", "_weight_direction", b"_weight_direction", "_weight_patch", b"_weight_patch", "_weight_tv", b"_weight_tv", "augment_fill", b"augment_fill", "augmentation", b"augmentation", "border", b"border", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "encoder_set", b"encoder_set", "enlarge", b"enlarge", "input_noise", b"input_noise", "learning_rate", b"learning_rate", "noise_octaves", b"noise_octaves", "patches", b"patches", "preset", b"preset", "seed", b"seed", "size", b"size", "start", b"start", "steps", b"steps", "template_set", b"template_set", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "tv_form", b"tv_form", "warm_up", b"warm_up", "weight_content", b"weight_content", "weight_direction", b"weight_direction", "weight_patch", b"weight_patch", "weight_tv", b"weight_tv"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_augmentation", b"_augmentation"]) -> typing.Literal["augmentation"] | None: ...
     @typing.overload
@@ -264,6 +300,8 @@ class StylizationOptions(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_input_noise", b"_input_noise"]) -> typing.Literal["input_noise"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_learning_rate", b"_learning_rate"]) -> typing.Literal["learning_rate"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_noise_octaves", b"_noise_octaves"]) -> typing.Literal["noise_octaves"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_patches", b"_patches"]) -> typing.Literal["patches"] | None: ...
     @typing.overload

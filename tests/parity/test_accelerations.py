@@ -96,6 +96,19 @@ def test_stylenet_with_interleaved_channels_is_the_same_function(batch: int, hei
             assert relative(found[name], slope) < 1e-2, name
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_both_layouts_are_one_function_in_double_precision_with_either_border(mirrored: bool) -> None:
+    photo = random(2, 3, 24, 56).sigmoid().double()
+    outcomes = []
+    for channels_last in (False, True):
+        net = StyleNet.initialize(torch.Generator().manual_seed(0), channels_last=channels_last, mirrored=mirrored)
+        output = net.double()(photo)
+        (output * random(*output.shape)).sum().backward()
+        outcomes.append([output.detach(), *(parameter.grad for parameter in net.parameters())])
+    for plain, fast in zip(*outcomes, strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-8, atol=1e-8)
+
+
 @pytest.mark.parametrize("quick_gelu", [True, False])
 def test_the_vision_transformer_in_bf16_is_near_the_plain_one(quick_gelu: bool) -> None:
     with torch.random.fork_rng(devices=[]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clipstyler.config import Calibration, resolve
+from clipstyler.config import Border, Calibration, resolve
 from clipstyler.encoders import registry
 from clipstyler.footprint import footprint
 from clipstyler.pocket.calibration import CALIBRATION
@@ -34,9 +34,18 @@ def test_the_estimate_is_close_to_what_was_measured(
     size: int, patches: int, crop: int, view_bytes: int, measured: int
 ) -> None:
     calibration = CALIBRATION if view_bytes == POCKET else Calibration()
-    config = resolve(calibration, size=size, patches=patches, crop_size=crop or None)
+    config = resolve(calibration, size=size, patches=patches, crop_size=crop or None, border=Border.ZERO)
     estimated = footprint(config, size, size, view_bytes).total / MIB
     assert 0.9 < estimated / measured < 1.35
+
+
+def test_a_mirrored_border_takes_what_was_measured_more() -> None:
+    """99 MiB at 256 px with `pocket`."""
+    zero, mirror = (
+        footprint(resolve(CALIBRATION, size=256, patches=16, border=border), 256, 256, POCKET).total / MIB
+        for border in Border
+    )
+    assert 0.9 < (mirror - zero) / 99 < 1.35
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,10 @@ def test_weights_are_spread_as_the_default_of_the_framework() -> None:
             assert ours.std().item() == pytest.approx(theirs.std().item(), rel=0.15), name
 
 
+@pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_large_photos_give_the_same_bits_with_activations_computed_again(
-    monkeypatch: pytest.MonkeyPatch, channels_last: bool
+    monkeypatch: pytest.MonkeyPatch, channels_last: bool, mirrored: bool
 ) -> None:
     outcomes = []
     saved: list[int] = []
@@ -57,7 +58,7 @@ def test_large_photos_give_the_same_bits_with_activations_computed_again(
 
     for limit in (64 * 40, 64 * 40 - 1):
         monkeypatch.setattr(stylenet, "RECOMPUTED_PIXELS", limit)
-        model = StyleNet.initialize(torch.Generator().manual_seed(0), channels_last=channels_last)
+        model = StyleNet.initialize(torch.Generator().manual_seed(0), channels_last=channels_last, mirrored=mirrored)
         saved.append(0)
         with torch.autograd.graph.saved_tensors_hooks(measure, lambda kept: kept):
             output = model(torch.rand(1, 3, 64, 40, generator=torch.Generator().manual_seed(1)))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from clipstyler.image_format import ImageFormat
 from clipstyler.imaging.reading import decode, decode_fitted, read_header
 from clipstyler.imaging.recognition import READABLE_FORMATS
-from clipstyler.imaging.sizing import fit, fitted_size, shrink
+from clipstyler.imaging.sizing import fit, fitted_size, resized, shrink
 from clipstyler.imaging.values import EncodedImage, Header, ImageError, ImageMetadata, Limits, Picture
 from clipstyler.imaging.writing import encode, encoded
 
@@ -28,5 +28,6 @@ __all__ = [
     "fit",
     "fitted_size",
     "read_header",
+    "resized",
     "shrink",
 ]

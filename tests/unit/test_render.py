@@ -1,0 +1,175 @@
+"""Rendering at any size: tiles agree with the whole, and nothing depends on where they lie or in which order they come."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from clipstyler.events import Rendering
+from clipstyler.imaging import Picture
+from clipstyler.pixels import adjust_contrast, mean_gray, padded, to_pixels
+from clipstyler.render import HALO, FittedStyle, fit_style, positional_noise, render, spans
+from clipstyler.stylenet import StyleNet
+
+WHOLE = 4096
+
+
+def photo(width: int, height: int, *, alpha: bool = False) -> Picture:
+    rng = np.random.default_rng(width * height)
+    y, x = np.mgrid[:height, :width]
+    waves = np.stack([np.sin(x / 9 + phase) + np.cos(y / 7 + phase) for phase in rng.uniform(0, 6, 3)], axis=-1)
+    rgb = ((waves + 2) / 4 * 255).astype(np.uint8)
+    return Picture(rgb, rng.integers(0, 256, (height, width), dtype=np.uint8) if alpha else None)
+
+
+def network(seed: int = 3, *, channels_last: bool = False) -> StyleNet:
+    """A network whose output is not gray: its head and last shortcut are far from those that are drawn."""
+    net = StyleNet.initialize(torch.Generator().manual_seed(seed), channels_last=channels_last)
+    with torch.no_grad():
+        net.head.weight.mul_(4)
+    return net
+
+
+def thumbnail(width: int = 64, height: int = 48) -> Tensor:
+    return padded(photo(width, height), (height, width))
+
+
+def fitted(net: StyleNet | None = None, input_noise: float = 0.0, contrast: float = 1.0, seed: int = 1) -> FittedStyle:
+    return fit_style(
+        net or network(), thumbnail(), (48, 64), input_noise=input_noise, contrast=contrast, seed=seed
+    )
+
+
+def rendered(style: FittedStyle, picture: Picture, tile_side: int = WHOLE) -> Picture:
+    tiles = render(style, picture, tile_side)
+    try:
+        while True:
+            next(tiles)
+    except StopIteration as end:
+        return end.value
+
+
+def distance(one: Picture, other: Picture) -> int:
+    return int(np.abs(one.rgb.astype(int) - other.rgb).max())
+
+
+@torch.no_grad()
+def plain_formula(net: StyleNet, seen: Tensor, image: Tensor) -> Tensor:
+    """The network on an image, each normalization with its own mean and deviation on a thumbnail."""
+    inputs: list[Tensor] = []
+    norms = [module for module in net.modules() if isinstance(module, nn.InstanceNorm2d)]
+    hooks = [norm.register_forward_pre_hook(lambda _, args: inputs.append(args[0].clone())) for norm in norms]
+    net(seen)
+    for hook in hooks:
+        hook.remove()
+    statistics = iter([(x.mean((2, 3), keepdim=True), x.var((2, 3), keepdim=True, correction=0)) for x in inputs])
+
+    def fixed(_norm: nn.Module, args: tuple[Tensor], _output: Tensor) -> Tensor:
+        mean, variance = next(statistics)
+        return (args[0] - mean) / torch.sqrt(variance + 1e-5)
+
+    hooks = [norm.register_forward_hook(fixed) for norm in norms]
+    output = net(image)
+    for hook in hooks:
+        hook.remove()
+    return output
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_on_its_thumbnail_the_style_is_the_network(channels_last: bool) -> None:
+    net = network(channels_last=channels_last)
+    with torch.no_grad():
+        expected = adjust_contrast(net(thumbnail()), 1.5)
+    torch.testing.assert_close(fitted(net, contrast=1.5).stylize(thumbnail()), expected, atol=1e-4, rtol=0)
+
+
+def test_fitting_a_style_leaves_the_network_as_it_was() -> None:
+    net = network()
+    before = net(thumbnail())
+    fitted(net)
+    assert torch.equal(before, net(thumbnail()))
+    assert all(parameter.requires_grad for parameter in net.parameters())
+
+
+@pytest.mark.parametrize(("width", "height"), [(304, 248), (301, 243)])
+@pytest.mark.parametrize("tile_side", [64, 136, WHOLE])
+def test_tiles_are_the_plain_formula_on_the_whole_within_one_level(width: int, height: int, tile_side: int) -> None:
+    picture, net = photo(width, height), network()
+    expected = plain_formula(net, thumbnail(), padded(picture, (height, width)))
+    assert expected.std() > 0.02
+    whole = Picture(to_pixels(expected)[:height, :width])
+    assert distance(rendered(fitted(net), picture, tile_side), whole) <= 1
+
+
+def test_contrast_blends_with_the_gray_of_the_thumbnail() -> None:
+    picture, net = photo(200, 120), network()
+    image = plain_formula(net, thumbnail(), padded(picture, (120, 200)))
+    with torch.no_grad():
+        gray = mean_gray(net(thumbnail()))
+    assert abs(float(gray - mean_gray(image))) > 1 / 255
+    whole = Picture(to_pixels(adjust_contrast(image, 1.5, gray))[:120, :200])
+    assert distance(rendered(fitted(net, contrast=1.5), picture, 64), whole) <= 1
+
+
+def test_noise_does_not_depend_on_the_tiles() -> None:
+    picture = photo(530, 300)
+    whole = rendered(fitted(input_noise=0.1), picture)
+    assert distance(rendered(fitted(input_noise=0.1), picture, 104), whole) <= 1
+    assert distance(rendered(fitted(), picture), whole) > 3
+    assert distance(rendered(fitted(input_noise=0.1, seed=2), picture), whole) > 3
+
+
+def test_a_part_of_the_noise_is_that_part_of_all_of_it() -> None:
+    everything = positional_noise(2**63 - 1, slice(0, 600), slice(0, 520))
+    assert np.array_equal(positional_noise(2**63 - 1, slice(250, 517), slice(255, 257)), everything[:, 250:517, 255:257])
+    assert everything.mean() == pytest.approx(0, abs=0.01)
+    assert everything.std() == pytest.approx(1, abs=0.01)
+    blocks = everything[:, :512, :512].reshape(3, 2, 256, 2, 256).transpose(0, 1, 3, 2, 4).reshape(12, -1)
+    assert np.abs(np.corrcoef(blocks) - np.eye(12)).max() < 0.03
+
+
+def test_a_narrower_halo_would_show_seams(monkeypatch: pytest.MonkeyPatch) -> None:
+    picture, style = photo(304, 248), fitted()
+    whole = rendered(style, picture)
+    monkeypatch.setattr("clipstyler.render.HALO", 16)
+    assert distance(rendered(style, picture, 64), whole) > 1
+
+
+def test_no_pixel_depends_on_one_beyond_the_halo() -> None:
+    style = fitted()
+    image = torch.rand(1, 3, 8, 3 * HALO + 96, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    middle = image.shape[-1] // 2
+    style.net(image.expand(1, 3, 8, -1))[..., middle].sum().backward()
+    assert image.grad is not None
+    (reached,) = torch.nonzero(image.grad[0].abs().amax(dim=(0, 1)), as_tuple=True)
+    assert (reached - middle).abs().max() <= HALO - 8  # tiles are aligned to 8
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 700), (700, 1), (9, 5), (17, 400)])
+def test_thin_and_tiny_photos_are_rendered(width: int, height: int) -> None:
+    picture = photo(width, height)
+    tiled = rendered(fitted(input_noise=0.05), picture, 96)
+    assert tiled.rgb.shape == (height, width, 3)
+    assert distance(tiled, rendered(fitted(input_noise=0.05), picture)) <= 1
+
+
+def test_the_same_style_and_photo_give_the_same_bytes_and_alpha_is_kept() -> None:
+    picture = photo(180, 90, alpha=True)
+    first, second = (rendered(fitted(input_noise=0.05), picture, 64) for _ in range(2))
+    assert np.array_equal(first.rgb, second.rgb)
+    assert np.array_equal(first.alpha, picture.alpha)
+
+
+def test_progress_comes_before_the_first_tile_and_after_each() -> None:
+    assert list(render(fitted(), photo(200, 60), 64)) == [Rendering(n, 4) for n in range(5)]
+
+
+@pytest.mark.parametrize(("length", "most"), [(8, 64), (64, 64), (72, 64), (1000, 128), (4000, 640)])
+def test_spans_cover_a_side_with_parts_of_about_the_same_length(length: int, most: int) -> None:
+    parts = spans(length, most)
+    assert [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])]
+    assert parts[-1].stop == length
+    lengths = [part.stop - part.start for part in parts]
+    assert all(part % 8 == 0 and part <= most for part in lengths)

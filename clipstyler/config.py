@@ -212,7 +212,7 @@ class StylizeConfig(CalibratedOptions):
     output_size: int = option(
         "Longest side of the result in pixels, however small the size is; 0: as the photo.",
         source=Source.FIXED,
-        bounds=Bounds(0, 16_384),
+        bounds=Bounds(0, 16_383),
         default=0,
     )
     enlarge: bool = option(

@@ -1,7 +1,8 @@
 """Events of a stylization, from the library through the server's pipe to the codec: one type per fact.
 
 The order is: started, preparing (repeatedly), a preview of the start, progress and previews, optimized, rendering
-(repeatedly, if the result has another size), result; warnings may come at any time. An image in an event is a `Picture` in the library and an `EncodedImage` once a server encoded it.
+(repeatedly, if the result is larger), result; warnings may come at any time. An image in an event is a `Picture` in the
+library, an `EncodedImage` once a server encoded a preview, and an `ImageFile` once it encoded a result.
 """
 
 from __future__ import annotations

@@ -3,11 +3,15 @@
 Instance normalization makes every pixel of StyleNet's output depend on the whole image. Here its means and deviations
 come from one pass over a thumbnail, the photo as it was optimized (URST, arXiv 2103.11784): with these fixed, the
 network is convolutional, so that a tile with a halo of true pixels is the same as that part of the whole.
+
+Texture has a size in pixels, so that a much larger photo would show the style from near only. Its result takes what
+is coarse from a smaller rendering, and what is fine from its own.
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import product
@@ -15,6 +19,7 @@ from itertools import product
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
 from clipstyler.events import Rendering
@@ -23,11 +28,16 @@ from clipstyler.interleaved_norm import NORM_EPSILON
 from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, mean_gray, mirrored, to_pixels
 from clipstyler.stylenet import STRIDE, ResidualBlock, StyleNet
 
+Floats = NDArray[np.float32]
+
 TILE_SIDE = 640  # of the part of a tile that is kept
+TEXTURE_RATIO = 4  # between the sides of a photo and its thumbnail; texture gets too fine beyond
 # An output pixel depends on input pixels up to 76 away: on each way down and up a block sees two pixels of its
 # resolution farther, and each change of resolution up to two.
 HALO = 80
 _NOISE_BLOCK = 256
+_STRIP_PIXELS = 2**19
+_SHARPENINGS = 3
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,8 @@ class FittedStyle:
         Factor of the final contrast step.
     gray
         Mean gray of the stylized thumbnail, which the contrast step blends with, (1, 1, 1, 1).
+    side
+        Longest side of the thumbnail.
     seed
         Of the noise.
     """
@@ -53,6 +65,7 @@ class FittedStyle:
     input_noise: float
     contrast: float
     gray: Tensor
+    side: int
     seed: int
 
     @torch.no_grad()
@@ -82,7 +95,7 @@ def fit_style(
     """
     moments, output = _moments(net, thumbnail)
     gray = mean_gray(output[..., : size[0], : size[1]])
-    return FittedStyle(_folded(net, moments), input_noise, contrast, gray, seed)
+    return FittedStyle(_folded(net, moments), input_noise, contrast, gray, max(size), seed)
 
 
 def render(style: FittedStyle, photo: Picture, tile_side: int = TILE_SIDE) -> Generator[Rendering, None, Picture]:
@@ -107,14 +120,76 @@ def render(style: FittedStyle, photo: Picture, tile_side: int = TILE_SIDE) -> Ge
     -------
     The stylized photo, with its alpha.
     """
-    canvas = _Canvas(photo, style)
-    pixels = np.empty(photo.rgb.shape, np.uint8)
-    tiles = list(product(spans(canvas.height, tile_side), spans(canvas.width, tile_side)))
-    yield Rendering(0, len(tiles))
-    for completed, (rows, columns) in enumerate(tiles, 1):
-        _draw(style, canvas, rows, columns, pixels)
-        yield Rendering(completed, len(tiles))
-    return Picture(pixels, photo.alpha)
+    factor = max(1, math.ceil(max(photo.width, photo.height) / (TEXTURE_RATIO * style.side)))
+    seen = [photo.rgb] if factor == 1 else [reduced(photo.rgb, factor), photo.rgb]
+    drawings = [_Drawing(style, pixels, tile_side) for pixels in seen]
+    completed, total = 0, sum(len(drawing.tiles) for drawing in drawings)
+    yield Rendering(completed, total)
+    for drawing in drawings:
+        for rows, columns in drawing.tiles:
+            drawing.draw(rows, columns)
+            completed += 1
+            yield Rendering(completed, total)
+    result = drawings[-1].result
+    if factor > 1:
+        match_coarse(result, drawings[0].result, factor)
+    return Picture(result, photo.alpha)
+
+
+def reduced(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Shrink (H, W, 3) by the mean of squares of pixels, which are smaller at the lower and right border."""
+    strips = (pixels[rows] for rows in _strips(pixels.shape, factor))
+    return np.concatenate([np.asarray(Image.fromarray(strip).reduce(factor)) for strip in strips])
+
+
+def match_coarse(pixels: NDArray[np.uint8], coarse: NDArray[np.uint8], factor: int) -> None:
+    """Change an image, in place, so that it looks like a smaller one from afar: the difference is added to it.
+
+    Parameters
+    ----------
+    pixels
+        (H, W, 3).
+    coarse
+        What `pixels` is to be when it is `reduced` by the factor; bounded colors let it come close only.
+    """
+    missing = _sharpened(coarse.astype(np.float32) - reduced(pixels, factor))
+    columns, next_columns, right = _between(np.arange(pixels.shape[1]), factor, missing.shape[1])
+    for strip in _strips(pixels.shape, 1):
+        rows, next_rows, down = _between(np.arange(strip.start, strip.stop), factor, missing.shape[0])
+        across = missing[rows] * (1 - down)[:, None, None] + missing[next_rows] * down[:, None, None]
+        added = across[:, columns] * (1 - right)[:, None] + across[:, next_columns] * right[:, None]
+        pixels[strip] = np.clip(np.rint(pixels[strip] + added), 0, 255)
+
+
+def _sharpened(image: Floats) -> Floats:
+    """Make up, mostly, for what interpolation between squares takes away: their means come out as those in (H, W, 3).
+
+    Interpolated values that are averaged over squares again are as if blurred by 1/8, 3/4, 1/8.
+    """
+    wanted = sharp = image
+    for _ in range(_SHARPENINGS):
+        sharp = sharp + wanted - _blurred(_blurred(sharp, 0), 1)
+    return sharp
+
+
+def _blurred(image: Floats, axis: int) -> Floats:
+    wide = np.pad(image, [(1, 1) if each == axis else (0, 0) for each in range(3)], mode="edge")
+    count = image.shape[axis]
+    before, after = (wide.take(range(start, start + count), axis) for start in (0, 2))
+    return image * 0.75 + (before + after) * 0.125
+
+
+def _between(places: NDArray[np.intp], factor: int, count: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+    """Return which two squares the centers of pixels lie between, and how far from the first one, 0 to 1."""
+    exact = np.clip((places + 0.5) / factor - 0.5, 0, count - 1)
+    first = exact.astype(np.intp)
+    return first, np.minimum(first + 1, count - 1), (exact - first).astype(np.float32)
+
+
+def _strips(shape: tuple[int, ...], multiple: int) -> list[slice]:
+    """Split the rows of an image into strips of a bounded number of pixels, whose heights are multiples of a number."""
+    step = max(1, _STRIP_PIXELS // shape[1] // multiple) * multiple
+    return [slice(top, min(top + step, shape[0])) for top in range(0, shape[0], step)]
 
 
 def spans(length: int, most: int) -> list[slice]:
@@ -122,15 +197,6 @@ def spans(length: int, most: int) -> list[slice]:
     count = -(-length // most)
     step = -(-length // count // STRIDE) * STRIDE
     return [slice(start, min(start + step, length)) for start in range(0, length, step)]
-
-
-def _draw(style: FittedStyle, canvas: _Canvas, rows: slice, columns: slice, pixels: NDArray[np.uint8]) -> None:
-    """Stylize one tile and put its part of the photo into its place."""
-    seen_rows, seen_columns = _with_halo(rows, canvas.height), _with_halo(columns, canvas.width)
-    stylized = style.stylize(canvas.cut(seen_rows, seen_columns))
-    kept = stylized[..., _within(rows, seen_rows), _within(columns, seen_columns)]
-    place = pixels[rows, columns]  # what lies beyond the photo is left out
-    place[:] = to_pixels(kept)[: place.shape[0], : place.shape[1]]
 
 
 def _with_halo(kept: slice, length: int) -> slice:
@@ -142,17 +208,34 @@ def _within(kept: slice, seen: slice) -> slice:
     return slice(kept.start - seen.start, kept.stop - seen.start)
 
 
-class _Canvas:
-    """A photo as the network sees it: mirrored to sides that are multiples of 8, with noise; cut into parts."""
+class _Drawing:
+    """One pass of the network over a photo, mirrored to sides that are multiples of 8, with noise.
 
-    def __init__(self, photo: Picture, style: FittedStyle) -> None:
-        self._pixels = photo.rgb
+    Attributes
+    ----------
+    result
+        The stylized photo, as far as it is drawn.
+    tiles
+        Rows and columns of all tiles, without their halos.
+    """
+
+    def __init__(self, style: FittedStyle, pixels: NDArray[np.uint8], tile_side: int) -> None:
         self._style = style
-        self._rows, self._columns = (mirrored(side, SMALLEST_SIDE) for side in (photo.height, photo.width))
-        self.height, self.width = len(self._rows), len(self._columns)
+        self._pixels = pixels
+        self._rows, self._columns = (mirrored(side, SMALLEST_SIDE) for side in pixels.shape[:2])
+        self.result = np.empty(pixels.shape, np.uint8)
+        self.tiles = list(product(spans(len(self._rows), tile_side), spans(len(self._columns), tile_side)))
 
-    def cut(self, rows: slice, columns: slice) -> Tensor:
-        """Return a part, (1, 3, H, W), in [0, 1] but for the noise."""
+    def draw(self, rows: slice, columns: slice) -> None:
+        """Stylize one tile and put its part of the photo into its place."""
+        seen_rows, seen_columns = _with_halo(rows, len(self._rows)), _with_halo(columns, len(self._columns))
+        stylized = self._style.stylize(self._cut(seen_rows, seen_columns))
+        kept = stylized[..., _within(rows, seen_rows), _within(columns, seen_columns)]
+        place = self.result[rows, columns]  # what lies beyond the photo is left out
+        place[:] = to_pixels(kept)[: place.shape[0], : place.shape[1]]
+
+    def _cut(self, rows: slice, columns: slice) -> Tensor:
+        """Return a part of the photo, (1, 3, H, W), in [0, 1] but for the noise."""
         pixels = self._pixels[np.ix_(self._rows[rows], self._columns[columns])]
         image = pixels.transpose(2, 0, 1).astype(np.float32) / 255
         if self._style.input_noise:
@@ -160,7 +243,7 @@ class _Canvas:
         return torch.from_numpy(image)[None]
 
 
-def positional_noise(seed: int, rows: slice, columns: slice) -> NDArray[np.float32]:
+def positional_noise(seed: int, rows: slice, columns: slice) -> Floats:
     """Draw normal noise for a part of an image, (3, H, W): each pixel depends on the seed and its position only.
 
     It is drawn in blocks of a fixed lattice, each of which has a counter-based generator of its own.
@@ -191,7 +274,7 @@ _Moments = dict[str, tuple[Tensor, Tensor]]
 
 
 def _moments(net: StyleNet, thumbnail: Tensor) -> tuple[_Moments, Tensor]:
-    """Return variance and mean of what each normalization sees, by the name of the convolution before it; the output."""
+    """Return variance and mean of what each normalization sees, by the convolution before it; then the output."""
     seen: _Moments = {}
 
     def record(name: str, output: Tensor) -> None:

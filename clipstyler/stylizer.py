@@ -59,16 +59,7 @@ WARM_UP_RATE = 2e-3  # of Adam; the photo is learned in a dozen steps at a rate 
 HALVING_PERIOD = 100  # steps after which the learning rate is halved
 _LIBRARIES = ("clipstyler", "torch", "torchvision", "open_clip_torch", "numpy", "pillow")
 
-Event = (
-    Started
-    | Preparing
-    | Progress
-    | Preview[Picture]
-    | Optimized[Picture]
-    | Rendering
-    | Warning
-    | Result[Picture]
-)
+Event = Started | Preparing | Progress | Preview[Picture] | Optimized[Picture] | Rendering | Warning | Result[Picture]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Rendering at any size: tiles agree with the whole, and nothing depends on where they lie or in which order they come."""
+"""Rendering at any size: tiles agree with the whole, and nothing depends on where they lie."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from clipstyler.events import Rendering
 from clipstyler.imaging import Picture
 from clipstyler.pixels import adjust_contrast, mean_gray, padded, to_pixels
-from clipstyler.render import HALO, FittedStyle, fit_style, positional_noise, render, spans
+from clipstyler.render import HALO, FittedStyle, fit_style, match_coarse, positional_noise, reduced, render, spans
 from clipstyler.stylenet import StyleNet
 
 WHOLE = 4096
@@ -32,14 +32,19 @@ def network(seed: int = 3, *, channels_last: bool = False) -> StyleNet:
     return net
 
 
+@pytest.fixture(autouse=True)
+def _one_pass(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what is coarse from a rendering of its own, unless a test is about that."""
+    if "coarse" not in request.node.name:
+        monkeypatch.setattr("clipstyler.render.TEXTURE_RATIO", 1000)
+
+
 def thumbnail(width: int = 64, height: int = 48) -> Tensor:
     return padded(photo(width, height), (height, width))
 
 
 def fitted(net: StyleNet | None = None, input_noise: float = 0.0, contrast: float = 1.0, seed: int = 1) -> FittedStyle:
-    return fit_style(
-        net or network(), thumbnail(), (48, 64), input_noise=input_noise, contrast=contrast, seed=seed
-    )
+    return fit_style(net or network(), thumbnail(), (48, 64), input_noise=input_noise, contrast=contrast, seed=seed)
 
 
 def rendered(style: FittedStyle, picture: Picture, tile_side: int = WHOLE) -> Picture:
@@ -123,7 +128,9 @@ def test_noise_does_not_depend_on_the_tiles() -> None:
 
 def test_a_part_of_the_noise_is_that_part_of_all_of_it() -> None:
     everything = positional_noise(2**63 - 1, slice(0, 600), slice(0, 520))
-    assert np.array_equal(positional_noise(2**63 - 1, slice(250, 517), slice(255, 257)), everything[:, 250:517, 255:257])
+    assert np.array_equal(
+        positional_noise(2**63 - 1, slice(250, 517), slice(255, 257)), everything[:, 250:517, 255:257]
+    )
     assert everything.mean() == pytest.approx(0, abs=0.01)
     assert everything.std() == pytest.approx(1, abs=0.01)
     blocks = everything[:, :512, :512].reshape(3, 2, 256, 2, 256).transpose(0, 1, 3, 2, 4).reshape(12, -1)
@@ -164,6 +171,34 @@ def test_the_same_style_and_photo_give_the_same_bytes_and_alpha_is_kept() -> Non
 
 def test_progress_comes_before_the_first_tile_and_after_each() -> None:
     assert list(render(fitted(), photo(200, 60), 64)) == [Rendering(n, 4) for n in range(5)]
+
+
+def test_a_much_larger_result_looks_like_a_coarse_rendering_from_afar() -> None:
+    picture, style = photo(400, 300), fitted()  # more than 6 times the thumbnail
+    result = rendered(style, picture)
+    coarse = rendered(style, Picture(reduced(picture.rgb, 2))).rgb.astype(int)
+    assert np.abs(reduced(result.rgb, 2) - coarse).mean() < 2
+    assert np.abs(reduced(rendered_in_one_pass(style, picture).rgb, 2) - coarse).mean() > 6
+    assert distance(rendered(style, picture, 128), result) <= 2
+
+
+def rendered_in_one_pass(style: FittedStyle, picture: Picture) -> Picture:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("clipstyler.render.TEXTURE_RATIO", 1000)
+        return rendered(style, picture)
+
+
+@pytest.mark.parametrize(("height", "width"), [(7, 10), (1, 40), (9, 9)])
+def test_matching_a_coarse_image_adds_what_is_missing_and_works_in_strips(
+    height: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(100, 120, (height, width, 3), dtype=np.uint8)
+    coarse = reduced(pixels, 3) + np.uint8(50)
+    expected = pixels + np.uint8(50)
+    monkeypatch.setattr("clipstyler.render._STRIP_PIXELS", 2 * width)
+    match_coarse(pixels, coarse, 3)
+    assert np.array_equal(pixels, expected)
 
 
 @pytest.mark.parametrize(("length", "most"), [(8, 64), (64, 64), (72, 64), (1000, 128), (4000, 640)])

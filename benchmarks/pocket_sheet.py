@@ -26,7 +26,7 @@ from scipy import ndimage
 from skimage.metrics import structural_similarity
 
 import clipstyler
-from clipstyler.config import Preset
+from clipstyler.config import PRESETS, Preset
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.registry import load
 from clipstyler.imaging import Picture
@@ -59,7 +59,8 @@ def cells(photos: Sequence[Path], texts: Sequence[str], folder: Path) -> Iterato
 
 def stylized(cell: Cell, encoders: EncoderSet, preset: Preset, seed: int) -> Picture:
     """Return the result of one cell."""
-    return clipstyler.stylize(cell.photo, cell.text, encoders=encoders, preset=preset, seed=seed).result().image
+    options: Any = {"preset": preset, "seed": seed, "output_size": PRESETS[preset].size}
+    return clipstyler.stylize(cell.photo, cell.text, encoders=encoders, **options).result().image
 
 
 def draw(missing: Sequence[Cell], encoders: EncoderSet, preset: Preset, seed: int, console: Console) -> None:

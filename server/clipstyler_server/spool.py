@@ -46,9 +46,9 @@ class Spool:
 
     directory: Path
 
-    def photo(self, job_id: str) -> Path:
-        """Return where the photo of a job is written."""
-        return self.directory / f"{job_id}.photo"
+    def photo(self, job_id: str, number: int) -> Path:
+        """Return where the photo of a job is written, by the number of the run."""
+        return self.directory / f"{job_id}-{number}.photo"
 
     def result(self, job_id: str) -> Path:
         """Return where the result of a job is written."""

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from pathlib import Path
 
+from clipstyler.events import Result
 from clipstyler.imaging import ImageError
 from clipstyler_server.errors import ServiceError, internal
 from clipstyler_server.jobs.photos import stored_photo
@@ -34,6 +37,7 @@ class FullSizeEngine:
         self._decoder = decoder
         self._storage = storage
         self._spool = spool
+        self._numbers = itertools.count(1)
         self._cleaning: set[asyncio.Task[None]] = set()
 
     @property
@@ -67,32 +71,35 @@ class FullSizeEngine:
         ServiceError
             The photo could not be fetched, and that is not its own fault.
         """
-        providing = asyncio.create_task(self._provide(task)) if task.is_enlarged else None
+        target = self._spool.photo(task.job_id, next(self._numbers))
+        providing = asyncio.create_task(self._provide(task, target))
+        useless = [target, self._spool.result(task.job_id)]
         try:
             async with aclosing(self._engine.run(task)) as events:
                 async for event in events:
+                    if isinstance(event, Result):
+                        useless = [target]
                     yield event
         except TaskFailed:
-            if providing and providing.done() and (problem := providing.result()):
+            if providing.done() and (problem := providing.result()):
                 raise problem from None
             raise
         finally:
-            if providing:
-                cleaning = asyncio.create_task(self._clean(task.job_id, providing))
-                self._cleaning.add(cleaning)
-                cleaning.add_done_callback(self._cleaning.discard)
+            cleaning = asyncio.create_task(_clean(providing, useless))
+            self._cleaning.add(cleaning)
+            cleaning.add_done_callback(self._cleaning.discard)
 
-    async def _provide(self, task: Task) -> ServiceError | None:
+    async def _provide(self, task: Task, target: Path) -> ServiceError | None:
         """Hand the photo to the engine, or a problem; returns one that the photo is not to blame for."""
+        if not task.is_enlarged:
+            return None
         try:
             record = await self._storage.read(self._storage.database.get, task.job_id)
             if record is None:
                 raise internal(task.job_id)
             photo = await stored_photo(self._storage, record.content, "image")
-            config, target = task.spec.config, self._spool.photo(task.job_id)
-            pixels = await self._decoder.extract(
-                photo.source, record.address, max(task.result_size), config.enlarge, target
-            )
+            size, enlarge = max(task.result_size), task.spec.config.enlarge
+            pixels = await self._decoder.extract(photo.source, record.address, size, enlarge, target)
         except ImageError as error:
             self._engine.provide(task.job_id, str(error))
         except ServiceError as error:
@@ -102,7 +109,9 @@ class FullSizeEngine:
             self._engine.provide(task.job_id, pixels)
         return None
 
-    async def _clean(self, job_id: str, providing: asyncio.Task[ServiceError | None]) -> None:
-        """Delete the pixels once nothing writes them any more: a decoder finishes what it began."""
-        await asyncio.wait([providing])
-        await asyncio.to_thread(remove, self._spool.photo(job_id))
+
+async def _clean(providing: asyncio.Task[ServiceError | None], files: list[Path]) -> None:
+    """Delete files once nothing writes them any more: a decoder finishes what it began."""
+    await asyncio.wait([providing])
+    for path in files:
+        await asyncio.to_thread(remove, path)

@@ -454,18 +454,16 @@ def test_a_larger_result_repeats_to_the_byte_and_another_seed_gives_another() ->
     assert (first != other).any()
 
 
-def test_the_original_is_loaded_after_the_steps_and_only_if_it_is_needed() -> None:
-    encoders, loads = tiny_encoders(), []
-    for size in ((140, 100), (64, 46)):
-        events = []
+@pytest.mark.parametrize(("size", "count"), [((140, 100), 1), ((64, 46), 0)])
+def test_the_original_is_loaded_after_the_steps_and_only_if_it_is_needed(size: tuple[int, int], count: int) -> None:
+    encoders, events, loads = tiny_encoders(), [], []
 
-        def load() -> Picture:
-            assert isinstance(events[-1], Optimized)
-            loads.append(size)
-            return photo(*size)
+    def load() -> Picture:
+        loads.append(events[-1])
+        return photo(*size)
 
-        spec = spec_of("fire", encoders, quick(encoders), seed=1)
-        for event in optimize(photo(), spec, encoders, original=Original(*size, load)):
-            events.append(event)
-        assert (events[-1].image.width, events[-1].image.height) == size
-    assert loads == [(140, 100)]
+    spec = spec_of("fire", encoders, quick(encoders), seed=1)
+    for event in optimize(photo(), spec, encoders, original=Original(*size, load)):
+        events.append(event)
+    assert (events[-1].image.width, events[-1].image.height) == size
+    assert [type(event) for event in loads] == [Optimized] * count

@@ -239,8 +239,8 @@ type StylizationOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Amount of work. Default: draft.
 	Preset Preset `protobuf:"varint,1,opt,name=preset,proto3,enum=clipstyler.v1.Preset" json:"preset,omitempty"`
-	// Longest side in pixels at which the photo is optimized, aspect ratio kept; 64 to the server's limit.
-	// Default: the preset's.
+	// Longest side in pixels at which the photo is optimized, aspect ratio kept; 64 to the server's limit. The size of the
+	// result is `output_size`. Default: the preset's.
 	Size *int32 `protobuf:"varint,2,opt,name=size,proto3,oneof" json:"size,omitempty"`
 	// Number of optimizer steps, 1 to the server's limit. Default: the preset's.
 	Steps *int32 `protobuf:"varint,3,opt,name=steps,proto3,oneof" json:"steps,omitempty"`
@@ -280,7 +280,7 @@ type StylizationOptions struct {
 	// Factor of the final contrast step, applied to previews and result, 0 to 4; 1 changes nothing.
 	// Default: the calibration's.
 	Contrast *float64 `protobuf:"fixed64,18,opt,name=contrast,proto3,oneof" json:"contrast,omitempty"`
-	// Whether a photo smaller than `size` is enlarged. Default: false.
+	// Whether a photo smaller than `size` or `output_size` is enlarged. Default: false.
 	Enlarge *bool `protobuf:"varint,19,opt,name=enlarge,proto3,oneof" json:"enlarge,omitempty"`
 	// How far crops are drawn beyond the image border before they are moved back inside, as a fraction of the crop size,
 	// 0 to 1; larger values weight the border more. Default: the calibration's (paper: 0).
@@ -297,7 +297,10 @@ type StylizationOptions struct {
 	// Name of the prompt templates, "openai-imagenet" or "plain". Default: the calibration's (paper: openai-imagenet).
 	TemplateSet *string `protobuf:"bytes,24,opt,name=template_set,json=templateSet,proto3,oneof" json:"template_set,omitempty"`
 	// What StyleNet shows before its first update. Default: the calibration's (paper: random).
-	Start         Start `protobuf:"varint,25,opt,name=start,proto3,enum=clipstyler.v1.Start" json:"start,omitempty"`
+	Start Start `protobuf:"varint,25,opt,name=start,proto3,enum=clipstyler.v1.Start" json:"start,omitempty"`
+	// Longest side of the result in pixels, 0 to the server's limit, whatever `size` is: the fitted network is applied to
+	// the photo at this size. 0, the default: as the photo, up to the server's limit. Returned resolved.
+	OutputSize    *int32 `protobuf:"varint,26,opt,name=output_size,json=outputSize,proto3,oneof" json:"output_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -507,6 +510,13 @@ func (x *StylizationOptions) GetStart() Start {
 	return Start_START_UNSPECIFIED
 }
 
+func (x *StylizationOptions) GetOutputSize() int32 {
+	if x != nil && x.OutputSize != nil {
+		return *x.OutputSize
+	}
+	return 0
+}
+
 // Which previews are sent while the work goes on.
 type PreviewOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -575,7 +585,7 @@ var File_clipstyler_v1_options_proto protoreflect.FileDescriptor
 
 const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x1bclipstyler/v1/options.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/image.proto\"\x86\n" +
+	"\x1bclipstyler/v1/options.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/image.proto\"\xbc\n" +
 	"\n" +
 	"\x12StylizationOptions\x12-\n" +
 	"\x06preset\x18\x01 \x01(\x0e2\x15.clipstyler.v1.PresetR\x06preset\x12\x17\n" +
@@ -607,7 +617,9 @@ const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"inputNoise\x88\x01\x01\x12\x1c\n" +
 	"\awarm_up\x18\x17 \x01(\x05H\x12R\x06warmUp\x88\x01\x01\x12&\n" +
 	"\ftemplate_set\x18\x18 \x01(\tH\x13R\vtemplateSet\x88\x01\x01\x12*\n" +
-	"\x05start\x18\x19 \x01(\x0e2\x14.clipstyler.v1.StartR\x05startB\a\n" +
+	"\x05start\x18\x19 \x01(\x0e2\x14.clipstyler.v1.StartR\x05start\x12$\n" +
+	"\voutput_size\x18\x1a \x01(\x05H\x14R\n" +
+	"outputSize\x88\x01\x01B\a\n" +
 	"\x05_sizeB\b\n" +
 	"\x06_stepsB\n" +
 	"\n" +
@@ -633,7 +645,8 @@ const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\f_input_noiseB\n" +
 	"\n" +
 	"\b_warm_upB\x0f\n" +
-	"\r_template_set\"\xa7\x01\n" +
+	"\r_template_setB\x0e\n" +
+	"\f_output_size\"\xa7\x01\n" +
 	"\x0ePreviewOptions\x12$\n" +
 	"\vevery_steps\x18\x01 \x01(\x05H\x00R\n" +
 	"everySteps\x88\x01\x01\x12\x1e\n" +

@@ -59,7 +59,7 @@ class Progress:
     rejected
         Share of patches at or below the threshold, 0 to 1.
     elapsed_s, remaining_s
-        Seconds since the first step began, and expected to the end.
+        Seconds since the first step began, and expected to the end of the last one.
     step_s
         Seconds that this step took.
     """

@@ -312,9 +312,6 @@ def _folded(net: StyleNet, moments: _Moments) -> StyleNet:
 
 def _normalized(net: StyleNet) -> dict[str, nn.Conv2d]:
     """Return the convolutions that a normalization follows, by name."""
-    return {
-        f"{name}.body.{index}": block.body[index]
-        for name, block in net.named_modules()
-        if isinstance(block, ResidualBlock)
-        for index in (0, 2)
-    }
+    blocks = {name: block for name, block in net.named_modules() if isinstance(block, ResidualBlock)}
+    followed = {f"{name}.body.{index}": block.body[index] for name, block in blocks.items() for index in (0, 2)}
+    return {name: conv for name, conv in followed.items() if isinstance(conv, nn.Conv2d)}

@@ -110,7 +110,7 @@ class StylizationEvent(google.protobuf.message.Message):
 
         @property
         def remaining(self) -> google.protobuf.duration_pb2.Duration:
-            """Expected time to the end."""
+            """Expected time to the end of the last step."""
 
         def __init__(
             self,

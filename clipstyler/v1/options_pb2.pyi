@@ -313,7 +313,7 @@ class PreviewOptions(google.protobuf.message.Message):
     every_steps: builtins.int
     """A preview of the start (step 0), and one after every so many steps; 0 sends none. Default: 10."""
     max_size: builtins.int
-    """Longest side of a preview in pixels, 16 to the server's limit; never larger than the result. Default: 256."""
+    """Longest side of a preview in pixels, 16 to the server's limit; never larger than the optimized image. Default: 256."""
     format: clipstyler.v1.image_pb2.ImageFormat.ValueType
     """Encoding of previews. Default: JPEG."""
     def __init__(

@@ -75,6 +75,12 @@ async def test_an_output_size_may_be_smaller_than_the_photo_and_larger_if_it_is_
         assert (image.width_px, image.height_px) == expected
 
 
+async def test_a_photo_smaller_than_the_output_size_keeps_its_size_with_a_warning(server):
+    outcome = await server.stylize(request("tiles=1 x", **sized(output_size=100)))
+    assert outcome.result.result.image.width_px == 96
+    assert [warning.code for warning in outcome.only("warning")] == ["PHOTO_SMALLER_THAN_SIZE"]
+
+
 async def test_a_bad_output_size_is_refused_by_its_field(server):
     limit = server.app.settings.max_output_size
     for bad in (-1, limit + 1):

@@ -458,7 +458,7 @@ type StylizationEvent_Progress struct {
 	Rejected float64 `protobuf:"fixed64,4,opt,name=rejected,proto3" json:"rejected,omitempty"`
 	// Time since the first step began.
 	Elapsed *durationpb.Duration `protobuf:"bytes,5,opt,name=elapsed,proto3" json:"elapsed,omitempty"`
-	// Expected time to the end.
+	// Expected time to the end of the last step.
 	Remaining     *durationpb.Duration `protobuf:"bytes,6,opt,name=remaining,proto3" json:"remaining,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

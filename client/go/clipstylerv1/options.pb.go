@@ -522,7 +522,7 @@ type PreviewOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A preview of the start (step 0), and one after every so many steps; 0 sends none. Default: 10.
 	EverySteps *int32 `protobuf:"varint,1,opt,name=every_steps,json=everySteps,proto3,oneof" json:"every_steps,omitempty"`
-	// Longest side of a preview in pixels, 16 to the server's limit; never larger than the result. Default: 256.
+	// Longest side of a preview in pixels, 16 to the server's limit; never larger than the optimized image. Default: 256.
 	MaxSize *int32 `protobuf:"varint,2,opt,name=max_size,json=maxSize,proto3,oneof" json:"max_size,omitempty"`
 	// Encoding of previews. Default: JPEG.
 	Format        ImageFormat `protobuf:"varint,3,opt,name=format,proto3,enum=clipstyler.v1.ImageFormat" json:"format,omitempty"`

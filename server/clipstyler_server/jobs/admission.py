@@ -334,11 +334,12 @@ class Admission:
     def _warnings(self, spec: StylizationSpec, decoded: Decoded, asked_s: float | None) -> tuple[Warning, ...]:
         warnings = []
         longest = max(decoded.header.width, decoded.header.height)
-        if longest < spec.config.size and not spec.config.enlarge:
+        wanted = max(spec.config.size, spec.config.output_size)
+        if longest < wanted and not spec.config.enlarge:
             warnings.append(
                 Warning(
                     "PHOTO_SMALLER_THAN_SIZE",
-                    f"the photo's longest side has {longest} px, fewer than the size of {spec.config.size}: "
+                    f"the photo's longest side has {longest} px, fewer than the size of {wanted}: "
                     "it keeps its size; set options.enlarge to enlarge it",
                 )
             )

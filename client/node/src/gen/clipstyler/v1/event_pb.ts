@@ -278,7 +278,7 @@ export type StylizationEvent_Progress = Message<"clipstyler.v1.StylizationEvent.
   elapsed?: Duration | undefined;
 
   /**
-   * Expected time to the end.
+   * Expected time to the end of the last step.
    *
    * @generated from field: google.protobuf.Duration remaining = 6;
    */

@@ -237,7 +237,7 @@ export type PreviewOptions = Message<"clipstyler.v1.PreviewOptions"> & {
   everySteps?: number | undefined;
 
   /**
-   * Longest side of a preview in pixels, 16 to the server's limit; never larger than the result. Default: 256.
+   * Longest side of a preview in pixels, 16 to the server's limit; never larger than the optimized image. Default: 256.
    *
    * @generated from field: optional int32 max_size = 2;
    */

@@ -300,7 +300,7 @@ type StylizationOptions struct {
 	Start Start `protobuf:"varint,25,opt,name=start,proto3,enum=clipstyler.v1.Start" json:"start,omitempty"`
 	// Longest side of the result in pixels, 0 to the server's limit, whatever `size` is: the fitted network is applied to
 	// the photo at this size. 0, the default: as the photo, up to the server's limit. Returned resolved.
-	OutputSize    *int32 `protobuf:"varint,26,opt,name=output_size,json=outputSize,proto3,oneof" json:"output_size,omitempty"`
+	OutputSize    *int32 `protobuf:"varint,28,opt,name=output_size,json=outputSize,proto3,oneof" json:"output_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -618,7 +618,7 @@ const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\awarm_up\x18\x17 \x01(\x05H\x12R\x06warmUp\x88\x01\x01\x12&\n" +
 	"\ftemplate_set\x18\x18 \x01(\tH\x13R\vtemplateSet\x88\x01\x01\x12*\n" +
 	"\x05start\x18\x19 \x01(\x0e2\x14.clipstyler.v1.StartR\x05start\x12$\n" +
-	"\voutput_size\x18\x1a \x01(\x05H\x14R\n" +
+	"\voutput_size\x18\x1c \x01(\x05H\x14R\n" +
 	"outputSize\x88\x01\x01B\a\n" +
 	"\x05_sizeB\b\n" +
 	"\x06_stepsB\n" +

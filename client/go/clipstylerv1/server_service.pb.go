@@ -388,7 +388,7 @@ type ServerInfo_Limits struct {
 	// Maximum size in bytes of what one caller stores: uploads, photos and results. The oldest unused are deleted first.
 	MaxStoredBytesPerCaller int64 `protobuf:"varint,13,opt,name=max_stored_bytes_per_caller,json=maxStoredBytesPerCaller,proto3" json:"max_stored_bytes_per_caller,omitempty"`
 	// Maximum `output_size`; results of larger photos are limited to it.
-	MaxOutputSize int32 `protobuf:"varint,14,opt,name=max_output_size,json=maxOutputSize,proto3" json:"max_output_size,omitempty"`
+	MaxOutputSize int32 `protobuf:"varint,20,opt,name=max_output_size,json=maxOutputSize,proto3" json:"max_output_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -941,7 +941,7 @@ const file_clipstyler_v1_server_service_proto_rawDesc = "" +
 	"\x14max_job_memory_bytes\x18\v \x01(\x03R\x11maxJobMemoryBytes\x12/\n" +
 	"\x14max_calls_per_caller\x18\f \x01(\x05R\x11maxCallsPerCaller\x12<\n" +
 	"\x1bmax_stored_bytes_per_caller\x18\r \x01(\x03R\x17maxStoredBytesPerCaller\x12&\n" +
-	"\x0fmax_output_size\x18\x0e \x01(\x05R\rmaxOutputSize\x1a\x7f\n" +
+	"\x0fmax_output_size\x18\x14 \x01(\x05R\rmaxOutputSize\x1a\x7f\n" +
 	"\n" +
 	"PresetInfo\x12-\n" +
 	"\x06preset\x18\x01 \x01(\x0e2\x15.clipstyler.v1.PresetR\x06preset\x12\x12\n" +

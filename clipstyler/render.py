@@ -4,8 +4,10 @@ Instance normalization makes every pixel of StyleNet's output depend on the whol
 come from one pass over a thumbnail, the photo as it was optimized (URST, arXiv 2103.11784): with these fixed, the
 network is convolutional, so that a tile with a halo of true pixels is the same as that part of the whole.
 
-Texture has a size in pixels, so that a much larger photo would show the style from near only. Its result takes what
-is coarse from a smaller rendering, and what is fine from its own.
+Texture has a size in pixels: drawn at once, a larger photo would show finer marks, and the style from near only. So a
+result is drawn in levels, each up to twice as large as the one before, from the optimized image on. Each level takes
+from its own drawing only what is finer than the level before: the marks stay where and as large as they were, and
+every octave of detail comes from the size at which the network draws it.
 """
 
 from __future__ import annotations
@@ -23,21 +25,22 @@ from PIL import Image
 from torch import Tensor, nn
 
 from clipstyler.events import Rendering
-from clipstyler.imaging import Picture
+from clipstyler.imaging import Picture, resized
 from clipstyler.interleaved_norm import NORM_EPSILON
 from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, mean_gray, mirrored, to_pixels
 from clipstyler.stylenet import STRIDE, ResidualBlock, StyleNet
 
 Floats = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+Values = Floats | Pixels  # from 0 to 255 either way
 
 TILE_SIDE = 640  # of the part of a tile that is kept
-TEXTURE_RATIO = 4  # between the sides of a photo and its thumbnail; texture gets too fine beyond
+LEVEL_RATIO = 2  # between the sides of a level and the one before, at most
 # An output pixel depends on input pixels up to 76 away: on each way down and up a block sees two pixels of its
 # resolution farther, and each change of resolution up to two.
 HALO = 80
 _NOISE_BLOCK = 256
 _STRIP_PIXELS = 2**19
-_SHARPENINGS = 3
 
 
 @dataclass(frozen=True)
@@ -55,8 +58,8 @@ class FittedStyle:
         Factor of the final contrast step.
     gray
         Mean gray of the stylized thumbnail, which the contrast step blends with, (1, 1, 1, 1).
-    side
-        Longest side of the thumbnail.
+    optimized
+        The stylized thumbnail: uint8, (H, W, 3).
     seed
         Of the noise.
     """
@@ -65,7 +68,7 @@ class FittedStyle:
     input_noise: float
     contrast: float
     gray: Tensor
-    side: int
+    optimized: Pixels
     seed: int
 
     @torch.no_grad()
@@ -87,15 +90,18 @@ def fit_style(
     thumbnail
         What it was fitted on, with its noise: (1, 3, H, W).
     size
-        Height and width of the part of it that counts: the rest is padding.
+        Height and width of the photo on it: the rest is padding.
     input_noise, contrast
         Of the configuration.
     seed
         Of the noise on larger photos.
     """
     moments, output = _moments(net, thumbnail)
-    gray = mean_gray(output[..., : size[0], : size[1]])
-    return FittedStyle(_folded(net, moments), input_noise, contrast, gray, max(size), seed)
+    height, width = size
+    canvas = output[..., : max(height, SMALLEST_SIDE), : max(width, SMALLEST_SIDE)]
+    gray = mean_gray(canvas)
+    optimized = to_pixels(adjust_contrast(canvas, contrast, gray))[:height, :width]
+    return FittedStyle(_folded(net, moments), input_noise, contrast, gray, optimized, seed)
 
 
 def render(style: FittedStyle, photo: Picture, tile_side: int = TILE_SIDE) -> Generator[Rendering, None, Picture]:
@@ -120,76 +126,77 @@ def render(style: FittedStyle, photo: Picture, tile_side: int = TILE_SIDE) -> Ge
     -------
     The stylized photo, with its alpha.
     """
-    factor = max(1, math.ceil(max(photo.width, photo.height) / (TEXTURE_RATIO * style.side)))
-    seen = [photo.rgb] if factor == 1 else [reduced(photo.rgb, factor), photo.rgb]
-    drawings = [_Drawing(style, pixels, tile_side) for pixels in seen]
-    completed, total = 0, sum(len(drawing.tiles) for drawing in drawings)
+    levels = _levels(photo.rgb, style.optimized.shape)
+    plans = [tiles_of(level.shape, tile_side) for level in levels]
+    completed, total = 0, sum(map(len, plans))
     yield Rendering(completed, total)
-    for drawing in drawings:
-        for rows, columns in drawing.tiles:
+    finest, before = np.empty(photo.rgb.shape, np.uint8), style.optimized
+    for level, tiles in zip(levels, plans, strict=True):
+        values = finest if level is photo.rgb else np.empty(level.shape, np.float32)
+        drawing = Drawing(style, level, values)
+        for rows, columns in tiles:
             drawing.draw(rows, columns)
             completed += 1
             yield Rendering(completed, total)
-    result = drawings[-1].result
-    if factor > 1:
-        match_coarse(result, drawings[0].result, factor)
-    return Picture(result, photo.alpha)
+        match_coarse(values, before)
+        before = values
+    return Picture(finest, photo.alpha)
 
 
-def reduced(pixels: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """Shrink (H, W, 3) by the mean of squares of pixels, which are smaller at the lower and right border."""
-    strips = (pixels[rows] for rows in _strips(pixels.shape, factor))
-    return np.concatenate([np.asarray(Image.fromarray(strip).reduce(factor)) for strip in strips])
+def _levels(pixels: Pixels, optimized: tuple[int, ...]) -> list[Pixels]:
+    """Return a photo at the sizes of all levels, the smallest first and the photo itself last."""
+    ratio = max(pixels.shape[:2]) / max(optimized[:2])
+    count = max(1, math.ceil(math.log(ratio, LEVEL_RATIO) - 1e-9))
+    levels = [pixels]
+    for below in range(1, count):
+        height, width = (max(1, round(side * ratio ** (-below / count))) for side in pixels.shape[:2])
+        levels.append(resized(Picture(levels[-1]), (width, height)).rgb)
+    return levels[::-1]
 
 
-def match_coarse(pixels: NDArray[np.uint8], coarse: NDArray[np.uint8], factor: int) -> None:
-    """Change an image, in place, so that it looks like a smaller one from afar: the difference is added to it.
+def match_coarse(values: Values, coarse: Values) -> None:
+    """Change an image, in place, so that it looks from afar as a smaller one does: the difference is added to it.
 
     Parameters
     ----------
-    pixels
+    values
         (H, W, 3).
     coarse
-        What `pixels` is to be when it is `reduced` by the factor; bounded colors let it come close only.
+        What it should be if it is shrunk to this size by averaging: (h, w, 3).
     """
-    missing = _sharpened(coarse.astype(np.float32) - reduced(pixels, factor))
-    columns, next_columns, right = _between(np.arange(pixels.shape[1]), factor, missing.shape[1])
-    for strip in _strips(pixels.shape, 1):
-        rows, next_rows, down = _between(np.arange(strip.start, strip.stop), factor, missing.shape[0])
-        across = missing[rows] * (1 - down)[:, None, None] + missing[next_rows] * down[:, None, None]
-        added = across[:, columns] * (1 - right)[:, None] + across[:, next_columns] * right[:, None]
-        pixels[strip] = np.clip(np.rint(pixels[strip] + added), 0, 255)
+    missing = coarse.astype(np.float32) - _averaged(values, coarse.shape)
+    columns, next_columns, right = _between(values.shape[1], coarse.shape[1])
+    rows, next_rows, down = _between(values.shape[0], coarse.shape[0])
+    step = max(1, _STRIP_PIXELS // values.shape[1])
+    for top in range(0, values.shape[0], step):
+        strip = slice(top, top + step)
+        share = down[strip, None, None]
+        across = missing[rows[strip]] * (1 - share) + missing[next_rows[strip]] * share
+        added = across[:, columns] * (1 - right[:, None]) + across[:, next_columns] * right[:, None]
+        matched = np.clip(values[strip] + added, 0, 255)
+        values[strip] = np.rint(matched) if values.dtype == np.uint8 else matched
 
 
-def _sharpened(image: Floats) -> Floats:
-    """Make up, mostly, for what interpolation between squares takes away: their means come out as those in (H, W, 3).
-
-    Interpolated values that are averaged over squares again are as if blurred by 1/8, 3/4, 1/8.
-    """
-    wanted = sharp = image
-    for _ in range(_SHARPENINGS):
-        sharp = sharp + wanted - _blurred(_blurred(sharp, 0), 1)
-    return sharp
+def _averaged(values: Values, shape: tuple[int, ...]) -> Values:
+    """Shrink (H, W, 3) to the size of a shape by averaging."""
+    size = (shape[1], shape[0])
+    if values.dtype == np.uint8:
+        return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BOX))
+    planes = [Image.fromarray(np.ascontiguousarray(values[..., color])) for color in range(3)]
+    return np.stack([np.asarray(plane.resize(size, Image.Resampling.BOX)) for plane in planes], axis=-1)
 
 
-def _blurred(image: Floats, axis: int) -> Floats:
-    wide = np.pad(image, [(1, 1) if each == axis else (0, 0) for each in range(3)], mode="edge")
-    count = image.shape[axis]
-    before, after = (wide.take(range(start, start + count), axis) for start in (0, 2))
-    return image * 0.75 + (before + after) * 0.125
-
-
-def _between(places: NDArray[np.intp], factor: int, count: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
-    """Return which two squares the centers of pixels lie between, and how far from the first one, 0 to 1."""
-    exact = np.clip((places + 0.5) / factor - 0.5, 0, count - 1)
+def _between(count: int, coarse_count: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+    """Return which two coarse pixels the center of each pixel of a row lies between, and how far from the first."""
+    exact = np.clip((np.arange(count) + 0.5) * coarse_count / count - 0.5, 0, coarse_count - 1)
     first = exact.astype(np.intp)
-    return first, np.minimum(first + 1, count - 1), (exact - first).astype(np.float32)
+    return first, np.minimum(first + 1, coarse_count - 1), (exact - first).astype(np.float32)
 
 
-def _strips(shape: tuple[int, ...], multiple: int) -> list[slice]:
-    """Split the rows of an image into strips of a bounded number of pixels, whose heights are multiples of a number."""
-    step = max(1, _STRIP_PIXELS // shape[1] // multiple) * multiple
-    return [slice(top, min(top + step, shape[0])) for top in range(0, shape[0], step)]
+def tiles_of(shape: tuple[int, ...], tile_side: int) -> list[tuple[slice, slice]]:
+    """Return rows and columns of all tiles of (H, W, 3), without their halos, that the network sees."""
+    height, width = (len(mirrored(side, SMALLEST_SIDE)) for side in shape[:2])
+    return list(product(spans(height, tile_side), spans(width, tile_side)))
 
 
 def spans(length: int, most: int) -> list[slice]:
@@ -208,31 +215,33 @@ def _within(kept: slice, seen: slice) -> slice:
     return slice(kept.start - seen.start, kept.stop - seen.start)
 
 
-class _Drawing:
-    """One pass of the network over a photo, mirrored to sides that are multiples of 8, with noise.
+class Drawing:
+    """The network applied to a photo, mirrored to sides that are multiples of 8, with noise.
 
-    Attributes
+    Parameters
     ----------
-    result
-        The stylized photo, as far as it is drawn.
-    tiles
-        Rows and columns of all tiles, without their halos.
+    style
+        What is applied.
+    pixels
+        The photo, (H, W, 3).
+    values
+        Where it is drawn, of the same shape.
     """
 
-    def __init__(self, style: FittedStyle, pixels: NDArray[np.uint8], tile_side: int) -> None:
+    def __init__(self, style: FittedStyle, pixels: Pixels, values: Values) -> None:
         self._style = style
         self._pixels = pixels
+        self._values = values
         self._rows, self._columns = (mirrored(side, SMALLEST_SIDE) for side in pixels.shape[:2])
-        self.result = np.empty(pixels.shape, np.uint8)
-        self.tiles = list(product(spans(len(self._rows), tile_side), spans(len(self._columns), tile_side)))
 
     def draw(self, rows: slice, columns: slice) -> None:
         """Stylize one tile and put its part of the photo into its place."""
         seen_rows, seen_columns = _with_halo(rows, len(self._rows)), _with_halo(columns, len(self._columns))
         stylized = self._style.stylize(self._cut(seen_rows, seen_columns))
-        kept = stylized[..., _within(rows, seen_rows), _within(columns, seen_columns)]
-        place = self.result[rows, columns]  # what lies beyond the photo is left out
-        place[:] = to_pixels(kept)[: place.shape[0], : place.shape[1]]
+        kept = stylized[0, :, _within(rows, seen_rows), _within(columns, seen_columns)].permute(1, 2, 0) * 255
+        place = self._values[rows, columns]  # what lies beyond the photo is left out
+        drawn = kept.round() if place.dtype == np.uint8 else kept
+        place[:] = drawn.cpu().numpy()[: place.shape[0], : place.shape[1]]
 
     def _cut(self, rows: slice, columns: slice) -> Tensor:
         """Return a part of the photo, (1, 3, H, W), in [0, 1] but for the noise."""

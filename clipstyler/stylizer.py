@@ -267,11 +267,11 @@ class RunState:
 
     def style(self) -> FittedStyle:
         """Return the network as it is now, ready to be applied at any size."""
-        config, (height, width) = self.config, self.canvas
+        config = self.config
         return fit_style(
             self.net,
             self.input,
-            (height, width),
+            self.size,
             input_noise=config.input_noise,
             contrast=config.contrast,
             seed=self.seed,

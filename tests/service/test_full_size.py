@@ -174,7 +174,8 @@ async def test_a_disk_that_is_full_when_a_result_is_written_fails_that_job_only(
     assert (await server.stylize(request())).status is None
 
 
-async def test_a_job_that_is_resumed_has_its_result_at_the_size_it_was_accepted_with(serve, gate):
+async def test_a_job_that_is_resumed_has_its_result_at_the_size_it_was_accepted_with(serve, gate, monkeypatch):
+    monkeypatch.setattr("clipstyler_server.jobs.scheduler._STOP_WAIT_S", 0.3)  # the step that is held never ends
     first = await serve()
     job = await first.create(order(f"hold={gate} tiles=1 x", image=photo(300, 200)))
     assert job.spec.options.output_size == 300

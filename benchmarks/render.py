@@ -36,7 +36,7 @@ from clipstyler.acceleration import OFF
 from clipstyler.allocator import return_unused_memory
 from clipstyler.events import Optimized, Rendering, Result
 from clipstyler.image_format import ImageFormat
-from clipstyler.imaging import decode_fitted, encode_into
+from clipstyler.imaging import Picture, decode_fitted, encode_into
 from clipstyler.openmp import spin_briefly
 from clipstyler.original import Original
 from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
@@ -109,7 +109,7 @@ def measure(photo: Path, megapixels: float, size: int, accelerations: str) -> Ro
     )
 
 
-def drawn(events: Iterator[object]) -> tuple[Result, list[float]]:
+def drawn(events: Iterator[object]) -> tuple[Result[Picture], list[float]]:
     """Follow the drawing to its end; returns the result and the seconds of each tile."""
     times, before = [], time.perf_counter()
     for event in events:

@@ -130,7 +130,8 @@ def render(style: FittedStyle, photo: Picture, tile_side: int = TILE_SIDE) -> Ge
     plans = [tiles_of(level.shape, tile_side) for level in levels]
     completed, total = 0, sum(map(len, plans))
     yield Rendering(completed, total)
-    finest, before = np.empty(photo.rgb.shape, np.uint8), style.optimized
+    finest = np.empty(photo.rgb.shape, np.uint8)
+    before: Values = style.optimized
     for level, tiles in zip(levels, plans, strict=True):
         values = finest if level is photo.rgb else np.empty(level.shape, np.float32)
         drawing = Drawing(style, level, values)

@@ -159,10 +159,13 @@ def main() -> None:
     figures.add_option(parser)
     arguments = parser.parse_args()
     work = partial(measure, arguments.photo, size=arguments.size, accelerations=arguments.accelerations)
+    rows: list[Row] = []
     with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        rows = pool.map(work, arguments.megapixels, chunksize=1)
+        for row in pool.imap(work, arguments.megapixels):
+            rows.append(row)
+            figures.write(arguments.json, {"rows": [asdict(row) for row in rows]}, torch.get_num_threads())
+            print(f"{row.width} x {row.height}: {row.peak_mib:.0f} MiB, {row.render_s:.1f} s", flush=True)
     print_table(rows, arguments.size)
-    figures.write(arguments.json, {"rows": [asdict(row) for row in rows]}, torch.get_num_threads())
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from clipstyler.allocator import return_unused_memory
 from clipstyler.events import Rendering
 from clipstyler.imaging import Picture, resized
 from clipstyler.interleaved_norm import NORM_EPSILON
@@ -34,7 +35,7 @@ Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 Values = Floats | Pixels  # from 0 to 255 either way
 
-TILE_SIDE = 640  # of the part of a tile that is kept
+TILE_SIDE = 384  # of the part of a tile that is kept; larger ones take less time and more memory
 LEVEL_RATIO = 2  # between the sides of a level and the one before, at most
 # An output pixel depends on input pixels up to 76 away: on each way down and up a block sees two pixels of its
 # resolution farther, and each change of resolution up to two.
@@ -141,6 +142,7 @@ def render(style: FittedStyle, photo: Picture, tile_side: int = TILE_SIDE) -> Ge
             yield Rendering(completed, total)
         match_coarse(values, before)
         before = values
+        return_unused_memory()
     return Picture(finest, photo.alpha)
 
 

@@ -167,7 +167,7 @@ def match_coarse(values: Values, coarse: Values) -> None:
     coarse
         What it should be if it is shrunk to this size by averaging: (h, w, 3).
     """
-    missing = coarse.astype(np.float32) - _averaged(values, coarse.shape)
+    missing = np.subtract(coarse, _averaged(values, coarse.shape), dtype=np.float32)
     columns, next_columns, right = _between(values.shape[1], coarse.shape[1])
     rows, next_rows, down = _between(values.shape[0], coarse.shape[0])
     step = max(1, _STRIP_PIXELS // values.shape[1])

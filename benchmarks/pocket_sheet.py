@@ -26,7 +26,7 @@ from scipy import ndimage
 from skimage.metrics import structural_similarity
 
 import clipstyler
-from clipstyler.config import Preset
+from clipstyler.config import PRESETS, Preset
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.registry import load
 from training.judge.drawing import Array, luminance
@@ -191,7 +191,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = options.out / f"cells-{encoders.clip.digest[:8]}-{name}"
     photos = [options.data / "photos" / "test" / f"{stem}.jpg" for stem in options.photos]
     wanted = list(cells(photos, options.texts, folder))
-    draw([cell for cell in wanted if not cell.result.exists()], encoders, work, console)
+    made = work | {"output_size": PRESETS[options.preset].size}
+    draw([cell for cell in wanted if not cell.result.exists()], encoders, made, console)
     judge = trained(options.data, options.cache, Recipe())
     rows = [judged(judge, cell) for cell in wanted]
     layout(photos, options.texts, folder).save(options.out / "sheet.jpg", quality=88, optimize=True)

@@ -224,7 +224,15 @@ class StylizeConfig(CalibratedOptions):
         bounds=Bounds(_SMALLEST_CROP, 4096),
         default=None,
     )
-    enlarge: bool = option("Enlarge a photo that is smaller than the size.", source=Source.FIXED, default=False)
+    output_size: int = option(
+        "Longest side of the result in pixels, however small the size is; 0: as the photo.",
+        source=Source.FIXED,
+        bounds=Bounds(0, 16_383),
+        default=0,
+    )
+    enlarge: bool = option(
+        "Enlarge a photo that is smaller than the size or the output size.", source=Source.FIXED, default=False
+    )
     threshold_rejection: bool = option("Reject patches that already match the text.", source=Source.FIXED, default=True)
     augmentation: bool = option("Warp crops by a random perspective.", source=Source.FIXED, default=True)
     augment_fill: AugmentFill = option(

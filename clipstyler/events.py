@@ -1,7 +1,8 @@
 """Events of a stylization, from the library through the server's pipe to the codec: one type per fact.
 
-The order is: started, preparing (repeatedly), a preview of the start, progress and previews, result; warnings may come
-at any time. An image in an event is a `Picture` in the library and an `EncodedImage` once a server encoded it.
+The order is: started, preparing (repeatedly), a preview of the start, progress and previews, optimized, rendering
+(repeatedly, if the result is larger), result; warnings may come at any time. An image in an event is a `Picture` in the
+library, an `EncodedImage` once a server encoded a preview, and an `ImageFile` once it encoded a result.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Progress:
     rejected
         Share of patches at or below the threshold, 0 to 1.
     elapsed_s, remaining_s
-        Seconds since the first step began, and expected to the end.
+        Seconds since the first step began, and expected to the end of the last one.
     step_s
         Seconds that this step took.
     """
@@ -85,6 +86,21 @@ class Preview(Generic[ImageT]):
 
 
 @dataclass(frozen=True)
+class Optimized(Generic[ImageT]):
+    """All steps were completed: the stylized image at the size of the optimization, which quality is measured on."""
+
+    image: ImageT
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """So many tiles of the result were completed, from 0, of so many. A consumer may stop here."""
+
+    tile: int
+    tiles: int
+
+
+@dataclass(frozen=True)
 class Warning:  # noqa: A001 - the contract's name
     """Something worth knowing; the work goes on.
 
@@ -102,12 +118,13 @@ class Warning:  # noqa: A001 - the contract's name
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds spent in each phase; the library measures `prepare_s` and `optimize_s`."""
+    """Seconds spent in each phase; the library measures `prepare_s`, `optimize_s` and `render_s`."""
 
     queued_s: float = 0.0
     decode_s: float = 0.0
     prepare_s: float = 0.0
     optimize_s: float = 0.0
+    render_s: float = 0.0
     encode_s: float = 0.0
 
 

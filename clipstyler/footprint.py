@@ -19,23 +19,31 @@ _BYTES_PER_CROP_PIXEL = 70
 _MIRRORED = 4 / 3
 
 
+# Of a result that is drawn in tiles: photo, result and the encoder's copy, with alpha; and one tile.
+_BYTES_PER_RESULT_PIXEL = 16
+_TILE_BYTES = 600 * 2**20
+
+
 class Footprint(NamedTuple):
-    """An estimate in bytes: of the image at its optimized size, and of all patches of a step.
+    """An estimate in bytes: of the image at its optimized size and all patches of a step, and later of the result.
 
     `option` names the option that reduces it most.
     """
 
     image: int
     patches: int
+    result: int
     option: str
 
     @property
     def total(self) -> int:
-        """Bytes in all."""
-        return self.image + self.patches
+        """Bytes in all, at the peak."""
+        return max(self.image + self.patches, self.result)
 
 
-def footprint(config: StylizeConfig, width: int, height: int, view_bytes: int) -> Footprint:
+def footprint(
+    config: StylizeConfig, width: int, height: int, view_bytes: int, result_size: tuple[int, int] = (0, 0)
+) -> Footprint:
     """Estimate the memory of a stylization besides its encoders' weights.
 
     Parameters
@@ -46,6 +54,8 @@ def footprint(config: StylizeConfig, width: int, height: int, view_bytes: int) -
         Of the fitted image, pixels.
     view_bytes
         Activations of the CLIP encoder for one view.
+    result_size
+        Width and height of the result, pixels.
     """
     pixels = width * height
     kept, recomputed = _BYTES_PER_PIXEL * min(pixels, RECOMPUTED_PIXELS), _BYTES_PER_RECOMPUTED_PIXEL * pixels
@@ -54,6 +64,18 @@ def footprint(config: StylizeConfig, width: int, height: int, view_bytes: int) -
         image = round(image * _MIRRORED)
     warp = _BYTES_PER_CROP_PIXEL * config.crop_side(width, height) ** 2
     patches = config.patches * (view_bytes + warp) if config.weight_patch else 0
-    if image >= patches:
-        return Footprint(image, patches, "size")
-    return Footprint(image, patches, "crop_size" if config.crop_size and warp > view_bytes else "patches")
+    result = _result_bytes((width, height), result_size)
+    if result > image + patches:
+        option = "output_size"
+    elif image >= patches:
+        option = "size"
+    else:
+        option = "crop_size" if config.crop_size and warp > view_bytes else "patches"
+    return Footprint(image, patches, result, option)
+
+
+def _result_bytes(size: tuple[int, int], result_size: tuple[int, int]) -> int:
+    """Estimate the memory of a result that is larger than the size of the optimization; 0 otherwise."""
+    if max(result_size) <= max(size):
+        return 0
+    return _TILE_BYTES + _BYTES_PER_RESULT_PIXEL * result_size[0] * result_size[1]

@@ -13,6 +13,7 @@ from clipstyler.acceleration import OFF, parse
 from clipstyler.image_format import ImageFormat
 from clipstyler.imaging import Picture, decode_fitted, encode, fitted_size
 from clipstyler.options import ConfigError, Violation
+from clipstyler.original import Original
 from clipstyler.output_files import Output, check_outputs, write_whole
 from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_spec
 
@@ -44,6 +45,7 @@ class Options(TypedDict, total=False):
 
     preset: str
     size: int
+    output_size: int
     steps: int
     patches: int
     seed: int
@@ -107,10 +109,12 @@ class Stylization:
         from clipstyler.stylizer import optimize  # loads PyTorch
 
         config = self.spec.config
-        picture = _picture(self._photo, config)
+        picture, original = _loaded(self._photo, config)
         config.fitted(*fitted_size(picture.width, picture.height, config.size, config.enlarge))
         encoders = self._encoders.load() if isinstance(self._encoders, _Named) else self._encoders
-        for event in optimize(picture, self.spec, encoders, directions=self._directions, photos=self._photos):
+        for event in optimize(
+            picture, self.spec, encoders, original=original, directions=self._directions, photos=self._photos
+        ):
             if isinstance(event, Result):
                 self._result = event
             yield event
@@ -275,10 +279,12 @@ class _Named:
         return load_encoders(self.name, self._device, self._accelerations)
 
 
-def _picture(photo: Photo, config: StylizeConfig) -> Picture:
+def _loaded(photo: Photo, config: StylizeConfig) -> tuple[Picture, Original | None]:
+    """Return the photo at the size of the optimization, and what a larger result is rendered from."""
     if isinstance(photo, Picture):
-        return photo
-    return decode_fitted(photo if isinstance(photo, bytes) else Path(photo).read_bytes(), config.size, config.enlarge)
+        return photo, None
+    data = photo if isinstance(photo, bytes) else Path(photo).read_bytes()
+    return decode_fitted(data, config.size, config.enlarge), Original.of_file(data, config)
 
 
 def _photo_violations(photo: Photo) -> list[Violation]:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import product
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+Floats = NDArray[np.float32]
+
 _MARGIN = 2  # cells around a coarse grid, so that its interpolation needs no border
+_BLOCK = 256
 
 
 def octaves(shape: tuple[int, ...], count: int, generator: torch.Generator) -> Tensor:
@@ -31,6 +38,52 @@ def octaves(shape: tuple[int, ...], count: int, generator: torch.Generator) -> T
         cell = 2**octave
         sides = [side // cell + 2 * _MARGIN for side in (height, width)]
         coarse = torch.randn(*shape[:-2], *sides, generator=generator)
-        fine = F.interpolate(coarse, scale_factor=cell, mode="bicubic", align_corners=False)
-        total += fine[..., cell : cell + height, cell : cell + width]
+        total += _interpolated(coarse, cell)[..., cell : cell + height, cell : cell + width]
     return total
+
+
+def positional_octaves(seed: int, count: int, rows: slice, columns: slice) -> Floats:
+    """Draw such a sum for a part of an image, (3, H, W): each pixel depends on the seed and its position only."""
+    total = _positional(seed, 0, rows, columns)
+    for octave in range(1, count):
+        cell = 2**octave
+        coarse = _positional(seed, octave, *(_cells(part, cell) for part in (rows, columns)))
+        top, left = (part.start % cell + _MARGIN * cell for part in (rows, columns))
+        fine = _interpolated(torch.from_numpy(coarse)[None], cell)[0].numpy()
+        total += fine[:, top : top + total.shape[1], left : left + total.shape[2]]
+    return total
+
+
+def _interpolated(coarse: Tensor, cell: int) -> Tensor:
+    return F.interpolate(coarse, scale_factor=cell, mode="bicubic", align_corners=False)
+
+
+def _cells(part: slice, cell: int) -> slice:
+    """Return the places, in the grid of an octave, of the cells that a part of a side depends on."""
+    return slice(part.start // cell, -(-part.stop // cell) + 2 * _MARGIN)
+
+
+def _positional(seed: int, octave: int, rows: slice, columns: slice) -> Floats:
+    """Draw normal noise for a part of a grid, (3, H, W).
+
+    It is drawn in blocks of a fixed lattice, each of which has a counter-based generator of its own.
+    """
+    noise = np.empty((3, rows.stop - rows.start, columns.stop - columns.start), np.float32)
+    for row, column in product(_blocks(rows), _blocks(columns)):
+        key = np.array([seed, octave << 60 | row << 32 | column], np.uint64)
+        block = np.random.Generator(np.random.Philox(key=key)).standard_normal((3, _BLOCK, _BLOCK), np.float32)
+        into_rows, from_rows = _overlap(rows, row)
+        into_columns, from_columns = _overlap(columns, column)
+        noise[:, into_rows, into_columns] = block[:, from_rows, from_columns]
+    return noise
+
+
+def _blocks(part: slice) -> range:
+    return range(part.start // _BLOCK, -(-part.stop // _BLOCK))
+
+
+def _overlap(part: slice, block: int) -> tuple[slice, slice]:
+    """Return where a part and a block overlap, counted from the beginning of either."""
+    origin = block * _BLOCK
+    start, stop = max(part.start, origin), min(part.stop, origin + _BLOCK)
+    return slice(start - part.start, stop - part.start), slice(start - origin, stop - origin)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-_EPSILON = 1e-5  # of `nn.InstanceNorm2d`
+NORM_EPSILON = 1e-5  # of `nn.InstanceNorm2d`
 
 
 class InterleavedNormReLU(nn.Module):
@@ -29,7 +29,7 @@ class _NormReLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         centered = x - _mean(x)
-        scale = (_mean(centered.square()) + _EPSILON).rsqrt()
+        scale = (_mean(centered.square()) + NORM_EPSILON).rsqrt()
         normalized = centered.mul_(scale)
         ctx.save_for_backward(normalized, scale)
         return normalized.relu()

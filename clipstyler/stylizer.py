@@ -23,8 +23,19 @@ from clipstyler.diagnostics import cut_texts, unfamiliar_text, weak_result
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.torch_encoders import TorchEncoders
 from clipstyler.evaluation.direction_cache import DirectionCache, guidance_of
-from clipstyler.events import Losses, Preparing, Preview, Progress, Result, Started, Timings, Warning
-from clipstyler.imaging import Picture, fit
+from clipstyler.events import (
+    Losses,
+    Optimized,
+    Preparing,
+    Preview,
+    Progress,
+    Rendering,
+    Result,
+    Started,
+    Timings,
+    Warning,
+)
+from clipstyler.imaging import Picture, fit, resized
 from clipstyler.input_noise import octaves
 from clipstyler.losses import (
     content_loss,
@@ -34,8 +45,10 @@ from clipstyler.losses import (
     threshold_rejection,
     total_variation,
 )
+from clipstyler.original import Original
 from clipstyler.photo_cache import PhotoCache
-from clipstyler.pixels import adjust_contrast, padded, to_pixels
+from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, padded, to_pixels
+from clipstyler.render import FittedStyle, fit_style, render
 from clipstyler.seen_photo import SeenPhoto
 from clipstyler.spec import StylizationSpec
 from clipstyler.starting import show
@@ -45,11 +58,9 @@ from clipstyler.tints import tints
 SHORTLIST = 5  # tints that go through all losses, of those with the best global views
 WARM_UP_RATE = 2e-3  # of Adam; the photo is learned in a dozen steps at a rate too high for styles
 HALVING_PERIOD = 100  # steps after which the learning rate is halved
-# A narrower photo is mirrored to this: VGG19 halves four times, and StyleNet normalizes over its smallest map.
-SMALLEST_SIDE = 16
 _LIBRARIES = ("clipstyler", "torch", "torchvision", "open_clip_torch", "numpy", "pillow")
 
-Event = Started | Preparing | Progress | Preview[Picture] | Warning | Result[Picture]
+Event = Started | Preparing | Progress | Preview[Picture] | Optimized[Picture] | Rendering | Warning | Result[Picture]
 
 
 @dataclass(frozen=True)
@@ -106,6 +117,7 @@ class RunState:
         self.canvas = tuple(max(side, SMALLEST_SIDE) for side in self.size)
         self.alpha = photo.alpha
         self.generator = torch.Generator().manual_seed(seed)
+        self.seed = seed
         self.net = StyleNet.initialize(
             self.generator,
             encoders.device,
@@ -264,6 +276,19 @@ class RunState:
         self.schedule.step()
         self.updates += 1
 
+    def style(self) -> FittedStyle:
+        """Return the network as it is now, ready to be applied at any size."""
+        config = self.config
+        return fit_style(
+            self.net,
+            self.input,
+            self.size,
+            input_noise=config.input_noise,
+            noise_octaves=config.noise_octaves,
+            contrast=config.contrast,
+            seed=self.seed,
+        )
+
     def picture(self) -> Picture:
         """Return the image of the latest forward pass, after the contrast step."""
         if self.output is None:
@@ -311,13 +336,14 @@ def optimize(
     spec: StylizationSpec,
     encoders: EncoderSet,
     *,
+    original: Original | None = None,
     directions: DirectionCache | None = None,
     photos: PhotoCache | None = None,
 ) -> Iterator[Event]:
     """Stylize a picture as specified (CLIPstyler, Kwon & Ye, CVPR 2022).
 
-    Nothing happens until the iterator is advanced; each advance completes at most one step, and dropping the iterator
-    stops the work.
+    Nothing happens until the iterator is advanced; each advance completes at most one step or one tile, and dropping
+    the iterator stops the work.
 
     Parameters
     ----------
@@ -327,6 +353,8 @@ def optimize(
         What is asked for, resolved.
     encoders
         The encoder set that the specification names.
+    original
+        What the result is rendered from. Default: the picture.
     directions
         Cache of what the texts contribute. Results do not depend on it.
     photos
@@ -336,13 +364,15 @@ def optimize(
     ------
     `Started`; a `Warning` for a damaged photo, a text that is cut, a style text that the encoders do not know; a
     `Preparing` per part of the preparation; the `Preview` of the start (step 0), if previews are wanted; per step the
-    `Preview` that is due, then its `Progress`; a `Warning` if the patches do not match the text even at the end;
-    `Result`.
+    `Preview` that is due, then its `Progress`; `Optimized`; a `Warning` if the patches do not match the text even at
+    the end; a `Rendering` before the first tile and after each, if the result is larger; `Result`.
 
     Raises
     ------
     ConfigError
         The texts mean the same to the encoders, or the crops do not fit into the photo.
+    ImageError
+        The original cannot be loaded.
     FloatingPointError
         The optimization diverged.
     """
@@ -350,7 +380,8 @@ def optimize(
     config = spec.config
     photo = fit(picture, config.size, config.enlarge)
     config.crop_side(photo.width, photo.height)
-    yield Started(config.steps, photo.width, photo.height, str(encoders.device))
+    original = original or Original.of_picture(picture, config)
+    yield Started(config.steps, original.width, original.height, str(encoders.device))
     for problem in picture.warnings:
         yield Warning("PHOTO_DAMAGED", problem)
     measuring = TorchEncoders(encoders)
@@ -369,8 +400,10 @@ def optimize(
     report = yield from _steps(state, spec, prepared)
     with torch.no_grad():
         state.render()
-    stylized = state.picture()
+    optimized = time.monotonic()
+    yield Optimized(state.picture())
     yield from weak_result(encoders.calibration, config, report.losses)
+    stylized = yield from _resized(state, original)
     yield Result(
         image=stylized,
         spec=spec,
@@ -380,7 +413,9 @@ def optimize(
         threads=threads(encoders.device),
         versions=library_versions() | {"accelerations": str(encoders.accelerations)},
         losses=report.losses,
-        timings=Timings(prepare_s=prepared - begun, optimize_s=time.monotonic() - prepared),
+        timings=Timings(
+            prepare_s=prepared - begun, optimize_s=optimized - prepared, render_s=time.monotonic() - optimized
+        ),
     )
 
 
@@ -403,6 +438,14 @@ def _steps(state: RunState, spec: StylizationSpec, prepared: float) -> Generator
         )
         before_s = elapsed_s
     return report
+
+
+def _resized(state: RunState, original: Original) -> Generator[Event, None, Picture]:
+    """Return the image of the latest forward pass at the size of the original: rendered anew if that is larger."""
+    picture, size = state.picture(), (original.width, original.height)
+    if max(size) <= max(picture.width, picture.height):
+        return resized(picture, size)
+    return (yield from render(state.style(), original.load()))
 
 
 def provider(device: torch.device) -> str:

@@ -21,6 +21,7 @@ from clipstyler_cli.terminal import Terminal
 
 _LOG = "server.log"
 _PHOTO = "astronaut.jpg"
+_RESULT_SIZE = 1024
 _FILES = ("demo.png", "demo-contact-sheet.png", "demo.gif", "demo.json", _LOG)
 
 
@@ -30,7 +31,7 @@ def command(
     seed: Annotated[int, typer.Option(help="Repeats a result; a different seed gives a different look.")] = 3,
     out_dir: Annotated[Path, typer.Option(help="Output directory.")] = Path("out"),
 ) -> None:
-    """Start a server on free ports and stylize a photo through it.
+    """Start a server on free ports and stylize a photo through it; the result has 1024 px.
 
     Writes demo.png, demo-contact-sheet.png, demo.gif, demo.json and server.log. Needs no download and no GPU.
 
@@ -70,7 +71,8 @@ def _example() -> Path:
 def _stylize(photo: Path, text: str, seed: int, out_dir: Path, target: str, console: Terminal) -> None:
     previews = PreviewOptions(every_steps=3, max_size=256)
     image, sheet, animation, description, _ = (out_dir / name for name in _FILES)
-    run = Run(photo, text, image, options=StylizeOptions(seed=seed), previews=previews)
+    options = StylizeOptions(seed=seed, output_size=_RESULT_SIZE, enlarge=True)
+    run = Run(photo, text, image, options=options, previews=previews)
     keep, delivery = Keep(animation=animation, contact_sheet=sheet), Delivery()
     display = Display(console)
     console.print(f"{photo.name} as {text!r} through {target}")

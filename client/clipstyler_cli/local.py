@@ -100,10 +100,11 @@ def _run(
     with ending_at_once():
         from platformdirs import user_cache_path
 
-        from clipstyler import imaging, stylizer
+        from clipstyler import events, imaging, stylizer
         from clipstyler.acceleration import RECORD
         from clipstyler.acceleration_choice import choose
         from clipstyler.encoders import registry
+        from clipstyler.original import Original
         from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
 
     name = options.get("encoder_set") or registry.BUNDLED
@@ -111,26 +112,31 @@ def _run(
     spec = resolve_spec(request, {name: registry.spec(name).calibration}, SpecLimits())
     begun = time.monotonic()
     picture = imaging.decode_fitted(photo, spec.config.size, spec.config.enlarge)
-    spec = replace(spec, config=spec.config.fitted(picture.width, picture.height))
+    original = Original.of_file(photo, spec.config)
+    fitted = spec.config.fitted(picture.width, picture.height)
+    spec = replace(spec, config=replace(fitted, output_size=max(original.width, original.height)))
     decode_s = time.monotonic() - begun
     yield client.Queued(position=0, seed=spec.seed)
     with ending_at_once():
         place = registry.place(device)
         choice = choose(accelerations, place, own_process=True, record=user_cache_path("clipstyler") / RECORD)
         encoders = registry.load(name, place, store=local_store(), accelerations=choice.accelerations)
-    for event in stylizer.optimize(picture, spec, encoders):
-        if shown := _shown(event, spec, picture, encoders, decode_s):
+    optimized = picture
+    for event in stylizer.optimize(picture, spec, encoders, original=original):
+        if isinstance(event, events.Optimized):
+            optimized = event.image
+        elif isinstance(event, events.Result):
+            yield _result(event, picture, optimized, encoders, decode_s)
+        elif shown := _shown(event, spec):
             yield shown
 
 
-def _shown(
-    event: Any, spec: StylizationSpec, picture: Picture, encoders: EncoderSet, decode_s: float
-) -> client.Event | None:
+def _shown(event: Any, spec: StylizationSpec) -> client.Event | None:
     """Translate an event of the library; None for those that a server does not send."""
     from clipstyler import events
 
     match event:
-        case events.Started() | events.Warning():
+        case events.Started() | events.Rendering() | events.Warning():
             kind: Callable[..., client.Event] = getattr(client, type(event).__name__)
             return kind(**asdict(event))
         case events.Progress():
@@ -138,8 +144,6 @@ def _shown(
             return client.Progress(**values | {"losses": client.Losses(**asdict(event.losses))})
         case events.Preview():
             return _preview(event, spec)
-        case events.Result():
-            return _result(event, picture, encoders, decode_s)
         case _:
             return None
 
@@ -153,7 +157,9 @@ def _preview(event: events.Preview[Picture], spec: StylizationSpec) -> client.Pr
     )
 
 
-def _result(event: events.Result[Picture], photo: Picture, encoders: EncoderSet, decode_s: float) -> client.Result:
+def _result(
+    event: events.Result[Picture], photo: Picture, optimized: Picture, encoders: EncoderSet, decode_s: float
+) -> client.Result:
     from clipstyler.imaging import encoded, fit
 
     spec = event.spec
@@ -174,7 +180,7 @@ def _result(event: events.Result[Picture], photo: Picture, encoders: EncoderSet,
         versions=event.versions,
         losses=client.Losses(**asdict(event.losses)),
         timings={name.removesuffix("_s"): seconds for name, seconds in asdict(timings).items()},
-        quality=_quality(seen, event.image, spec.style_text, spec.source_text, encoders, 0),
+        quality=_quality(seen, optimized, spec.style_text, spec.source_text, encoders, 0),
     )
 
 

@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from clipstyler_client import Event, Gap, Preview, Progress, Queued, Started, Warning
+from clipstyler_client import Event, Gap, Preview, Progress, Queued, Rendering, Started, Warning
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
@@ -52,6 +52,8 @@ class Display:
             self._say(f"{event.width} x {event.height} px, {event.steps} steps on {event.device}; preparing")
         elif isinstance(event, Progress):
             self._progress(event)
+        elif isinstance(event, Rendering):
+            self._rendering(event)
         elif isinstance(event, Warning):
             self._say(Text.assemble(styled("warning", "yellow"), f": {printable(event.message)}"))
         elif isinstance(event, Gap):
@@ -67,6 +69,11 @@ class Display:
         every = max(1, event.steps // _LINES)
         if not self._console.is_terminal and (event.step % every == 0 or event.step == event.steps):
             self._say(f"step {event.step}/{event.steps}  {losses}  {event.remaining_s:.0f} s left")
+
+    def _rendering(self, event: Rendering) -> None:
+        self._bar.update(self._task, description="drawing", completed=event.tile, total=event.tiles, losses="")
+        if not self._console.is_terminal and event.tile == 0:
+            self._say(f"drawing the result in {event.tiles} tile(s)")
 
     def _say(self, line: str | Text) -> None:
         if not self._quiet:

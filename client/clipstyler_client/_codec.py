@@ -20,7 +20,7 @@ from clipstyler_client._errors import (
 from clipstyler_client._options import PreviewOptions, choose, fill, present
 
 Photo = bytes | str | Path
-_PHASES = ("queued", "decode", "prepare", "optimize", "encode")
+_PHASES = ("queued", "decode", "prepare", "optimize", "render", "encode")
 _FORMATS = image_pb2.ImageFormat.DESCRIPTOR
 
 
@@ -183,6 +183,10 @@ def _preview(body: event_pb2.StylizationEvent.Preview, header: dict[str, Any]) -
     )
 
 
+def _rendering(body: event_pb2.StylizationEvent.Rendering, header: dict[str, Any]) -> events.Event:
+    return events.Rendering(**header, tile=body.tile, tiles=body.tiles)
+
+
 def _warning(body: event_pb2.StylizationEvent.Warning, header: dict[str, Any]) -> events.Event:
     return events.Warning(**header, code=body.code, message=body.message)
 
@@ -205,6 +209,7 @@ _READERS: dict[str, Callable[[Any, dict[str, Any]], events.Event]] = {
     "started": _started,
     "progress": _progress,
     "preview": _preview,
+    "rendering": _rendering,
     "warning": _warning,
     "gap": _gap,
     "heartbeat": _heartbeat,

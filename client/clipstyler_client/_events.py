@@ -123,6 +123,14 @@ class Preview(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rendering(Event):
+    """All steps are completed; so many tiles of a result that is larger than `size` are drawn, of so many."""
+
+    tile: int
+    tiles: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Warning(Event):  # noqa: A001 - the contract's name
     """Something worth knowing; the work goes on."""
 
@@ -157,9 +165,9 @@ class Result(Event):
     device, provider, threads
         What computed: such as "cpu", "torch-cpu" and the number of CPU threads (0 on other devices).
     timings
-        Seconds by phase: queued, decode, prepare, optimize, encode.
+        Seconds by phase: queued, decode, prepare, optimize, render, encode.
     quality
-        None if it could not be measured, which a warning reports.
+        Measured at the size of the optimization; None if it could not be measured, which a warning reports.
     """
 
     image: bytes = field(repr=False)

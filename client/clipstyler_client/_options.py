@@ -16,6 +16,7 @@ class StylizeOptions(TypedDict, total=False):
 
     preset: str
     size: int
+    output_size: int
     steps: int
     patches: int
     seed: int

@@ -8,15 +8,16 @@ from __future__ import annotations
 from clipstyler.image_format import ImageFormat
 from clipstyler.imaging.reading import decode, decode_fitted, read_header
 from clipstyler.imaging.recognition import READABLE_FORMATS
-from clipstyler.imaging.sizing import fit, fitted_size, shrink
-from clipstyler.imaging.values import EncodedImage, Header, ImageError, ImageMetadata, Limits, Picture
-from clipstyler.imaging.writing import encode, encoded
+from clipstyler.imaging.sizing import fit, fitted_size, resized, shrink
+from clipstyler.imaging.values import EncodedImage, Header, ImageError, ImageFile, ImageMetadata, Limits, Picture
+from clipstyler.imaging.writing import encode, encode_into, encoded
 
 __all__ = [
     "READABLE_FORMATS",
     "EncodedImage",
     "Header",
     "ImageError",
+    "ImageFile",
     "ImageFormat",
     "ImageMetadata",
     "Limits",
@@ -24,9 +25,11 @@ __all__ = [
     "decode",
     "decode_fitted",
     "encode",
+    "encode_into",
     "encoded",
     "fit",
     "fitted_size",
     "read_header",
+    "resized",
     "shrink",
 ]

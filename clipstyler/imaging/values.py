@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +93,14 @@ class ImageMetadata:
     height: int
     size_bytes: int
     sha256: str
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """An image in a file, and what describes it."""
+
+    path: Path
+    metadata: ImageMetadata
 
 
 @dataclass(frozen=True)

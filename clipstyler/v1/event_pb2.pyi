@@ -110,7 +110,7 @@ class StylizationEvent(google.protobuf.message.Message):
 
         @property
         def remaining(self) -> google.protobuf.duration_pb2.Duration:
-            """Expected time to the end."""
+            """Expected time to the end of the last step."""
 
         def __init__(
             self,
@@ -151,6 +151,26 @@ class StylizationEvent(google.protobuf.message.Message):
         ) -> None: ...
         def HasField(self, field_name: typing.Literal["image", b"image"]) -> builtins.bool: ...
         def ClearField(self, field_name: typing.Literal["image", b"image", "image_data", b"image_data", "step", b"step"]) -> None: ...
+
+    @typing.final
+    class Rendering(google.protobuf.message.Message):
+        """All steps are completed, and the result is being drawn at its own size, which is larger than `size`."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        TILE_FIELD_NUMBER: builtins.int
+        TILES_FIELD_NUMBER: builtins.int
+        tile: builtins.int
+        """Tiles completed, from 0."""
+        tiles: builtins.int
+        """Tiles in total."""
+        def __init__(
+            self,
+            *,
+            tile: builtins.int = ...,
+            tiles: builtins.int = ...,
+        ) -> None: ...
+        def ClearField(self, field_name: typing.Literal["tile", b"tile", "tiles", b"tiles"]) -> None: ...
 
     @typing.final
     class Chunk(google.protobuf.message.Message):
@@ -308,6 +328,7 @@ class StylizationEvent(google.protobuf.message.Message):
     RESULT_FIELD_NUMBER: builtins.int
     FAILED_FIELD_NUMBER: builtins.int
     CANCELLED_FIELD_NUMBER: builtins.int
+    RENDERING_FIELD_NUMBER: builtins.int
     stylization: builtins.str
     """Resource name of the job, `stylizations/{uuid}`."""
     sequence: builtins.int
@@ -362,6 +383,10 @@ class StylizationEvent(google.protobuf.message.Message):
     def cancelled(self) -> Global___StylizationEvent.Cancelled:
         """Final: cancelled."""
 
+    @property
+    def rendering(self) -> Global___StylizationEvent.Rendering:
+        """The result is being drawn. A slow reader receives the latest only."""
+
     def __init__(
         self,
         *,
@@ -379,9 +404,10 @@ class StylizationEvent(google.protobuf.message.Message):
         result: Global___StylizationEvent.Result | None = ...,
         failed: Global___StylizationEvent.Failed | None = ...,
         cancelled: Global___StylizationEvent.Cancelled | None = ...,
+        rendering: Global___StylizationEvent.Rendering | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["cancelled", b"cancelled", "chunk", b"chunk", "event", b"event", "event_time", b"event_time", "failed", b"failed", "gap", b"gap", "heartbeat", b"heartbeat", "preview", b"preview", "progress", b"progress", "queued", b"queued", "result", b"result", "started", b"started", "warning", b"warning"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cancelled", b"cancelled", "chunk", b"chunk", "event", b"event", "event_time", b"event_time", "failed", b"failed", "gap", b"gap", "heartbeat", b"heartbeat", "preview", b"preview", "progress", b"progress", "queued", b"queued", "result", b"result", "sequence", b"sequence", "started", b"started", "stylization", b"stylization", "warning", b"warning"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["queued", "started", "progress", "preview", "chunk", "warning", "gap", "heartbeat", "result", "failed", "cancelled"] | None: ...
+    def HasField(self, field_name: typing.Literal["cancelled", b"cancelled", "chunk", b"chunk", "event", b"event", "event_time", b"event_time", "failed", b"failed", "gap", b"gap", "heartbeat", b"heartbeat", "preview", b"preview", "progress", b"progress", "queued", b"queued", "rendering", b"rendering", "result", b"result", "started", b"started", "warning", b"warning"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cancelled", b"cancelled", "chunk", b"chunk", "event", b"event", "event_time", b"event_time", "failed", b"failed", "gap", b"gap", "heartbeat", b"heartbeat", "preview", b"preview", "progress", b"progress", "queued", b"queued", "rendering", b"rendering", "result", b"result", "sequence", b"sequence", "started", b"started", "stylization", b"stylization", "warning", b"warning"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["queued", "started", "progress", "preview", "chunk", "warning", "gap", "heartbeat", "result", "failed", "cancelled", "rendering"] | None: ...
 
 Global___StylizationEvent: typing_extensions.TypeAlias = StylizationEvent

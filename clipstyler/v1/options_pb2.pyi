@@ -173,11 +173,12 @@ class StylizationOptions(google.protobuf.message.Message):
     START_FIELD_NUMBER: builtins.int
     BORDER_FIELD_NUMBER: builtins.int
     NOISE_OCTAVES_FIELD_NUMBER: builtins.int
+    OUTPUT_SIZE_FIELD_NUMBER: builtins.int
     preset: Global___Preset.ValueType
     """Amount of work. Default: draft."""
     size: builtins.int
-    """Longest side in pixels at which the photo is optimized, aspect ratio kept; 64 to the server's limit.
-    Default: the preset's.
+    """Longest side in pixels at which the photo is optimized, aspect ratio kept; 64 to the server's limit. The size of the
+    result is `output_size`. Default: the preset's.
     """
     steps: builtins.int
     """Number of optimizer steps, 1 to the server's limit. Default: the preset's."""
@@ -224,7 +225,7 @@ class StylizationOptions(google.protobuf.message.Message):
     Default: the calibration's.
     """
     enlarge: builtins.bool
-    """Whether a photo smaller than `size` is enlarged. Default: false."""
+    """Whether a photo smaller than `size` or `output_size` is enlarged. Default: false."""
     crop_overhang: builtins.float
     """How far crops extend beyond the image border, as a fraction of the crop size, 0 to 1; they are moved back inside
     unless `border` is MIRROR, where 0.5 shows every pixel equally often. Default: the calibration's (paper: 0).
@@ -252,6 +253,10 @@ class StylizationOptions(google.protobuf.message.Message):
     noise_octaves: builtins.int
     """Octaves of the input noise, 1 to 8, each twice as coarse as the one before. More than one hide a photo's slow changes
     of light, along which flat areas may fall into two materials. Default: the calibration's (paper: 1).
+    """
+    output_size: builtins.int
+    """Longest side of the result in pixels, 0 to the server's limit, whatever `size` is: the fitted network is applied to
+    the photo at this size. 0, the default: as the photo, up to the server's limit. Returned resolved.
     """
     def __init__(
         self,
@@ -283,9 +288,10 @@ class StylizationOptions(google.protobuf.message.Message):
         start: Global___Start.ValueType = ...,
         border: Global___Border.ValueType = ...,
         noise_octaves: builtins.int | None = ...,
+        output_size: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_input_noise", b"_input_noise", "_learning_rate", b"_learning_rate", "_noise_octaves", b"_noise_octaves", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_template_set", b"_template_set", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "_warm_up", b"_warm_up", "_weight_content", b"_weight_content", "_weight_direction", b"_weight_direction", "_weight_patch", b"_weight_patch", "_weight_tv", b"_weight_tv", "augmentation", b"augmentation", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "enlarge", b"enlarge", "input_noise", b"input_noise", "learning_rate", b"learning_rate", "noise_octaves", b"noise_octaves", "patches", b"patches", "seed", b"seed", "size", b"size", "steps", b"steps", "template_set", b"template_set", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "warm_up", b"warm_up", "weight_content", b"weight_content", "weight_direction", b"weight_direction", "weight_patch", b"weight_patch", "weight_tv", b"weight_tv"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_input_noise", b"_input_noise", "_learning_rate", b"_learning_rate", "_noise_octaves", b"_noise_octaves", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_template_set", b"_template_set", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "_warm_up", b"_warm_up", "_weight_content", b"_weight_content", "_weight_direction", b"_weight_direction", "_weight_patch", b"_weight_patch", "_weight_tv", b"_weight_tv", "augment_fill", b"augment_fill", "augmentation", b"augmentation", "border", b"border", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "encoder_set", b"encoder_set", "enlarge", b"enlarge", "input_noise", b"input_noise", "learning_rate", b"learning_rate", "noise_octaves", b"noise_octaves", "patches", b"patches", "preset", b"preset", "seed", b"seed", "size", b"size", "start", b"start", "steps", b"steps", "template_set", b"template_set", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "tv_form", b"tv_form", "warm_up", b"warm_up", "weight_content", b"weight_content", "weight_direction", b"weight_direction", "weight_patch", b"weight_patch", "weight_tv", b"weight_tv"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_input_noise", b"_input_noise", "_learning_rate", b"_learning_rate", "_noise_octaves", b"_noise_octaves", "_output_size", b"_output_size", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_template_set", b"_template_set", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "_warm_up", b"_warm_up", "_weight_content", b"_weight_content", "_weight_direction", b"_weight_direction", "_weight_patch", b"_weight_patch", "_weight_tv", b"_weight_tv", "augmentation", b"augmentation", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "enlarge", b"enlarge", "input_noise", b"input_noise", "learning_rate", b"learning_rate", "noise_octaves", b"noise_octaves", "output_size", b"output_size", "patches", b"patches", "seed", b"seed", "size", b"size", "steps", b"steps", "template_set", b"template_set", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "warm_up", b"warm_up", "weight_content", b"weight_content", "weight_direction", b"weight_direction", "weight_patch", b"weight_patch", "weight_tv", b"weight_tv"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_input_noise", b"_input_noise", "_learning_rate", b"_learning_rate", "_noise_octaves", b"_noise_octaves", "_output_size", b"_output_size", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_template_set", b"_template_set", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "_warm_up", b"_warm_up", "_weight_content", b"_weight_content", "_weight_direction", b"_weight_direction", "_weight_patch", b"_weight_patch", "_weight_tv", b"_weight_tv", "augment_fill", b"augment_fill", "augmentation", b"augmentation", "border", b"border", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "encoder_set", b"encoder_set", "enlarge", b"enlarge", "input_noise", b"input_noise", "learning_rate", b"learning_rate", "noise_octaves", b"noise_octaves", "output_size", b"output_size", "patches", b"patches", "preset", b"preset", "seed", b"seed", "size", b"size", "start", b"start", "steps", b"steps", "template_set", b"template_set", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "tv_form", b"tv_form", "warm_up", b"warm_up", "weight_content", b"weight_content", "weight_direction", b"weight_direction", "weight_patch", b"weight_patch", "weight_tv", b"weight_tv"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_augmentation", b"_augmentation"]) -> typing.Literal["augmentation"] | None: ...
     @typing.overload
@@ -302,6 +308,8 @@ class StylizationOptions(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_learning_rate", b"_learning_rate"]) -> typing.Literal["learning_rate"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_noise_octaves", b"_noise_octaves"]) -> typing.Literal["noise_octaves"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_output_size", b"_output_size"]) -> typing.Literal["output_size"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_patches", b"_patches"]) -> typing.Literal["patches"] | None: ...
     @typing.overload
@@ -343,7 +351,7 @@ class PreviewOptions(google.protobuf.message.Message):
     every_steps: builtins.int
     """A preview of the start (step 0), and one after every so many steps; 0 sends none. Default: 10."""
     max_size: builtins.int
-    """Longest side of a preview in pixels, 16 to the server's limit; never larger than the result. Default: 256."""
+    """Longest side of a preview in pixels, 16 to the server's limit; never larger than the optimized image. Default: 256."""
     format: clipstyler.v1.image_pb2.ImageFormat.ValueType
     """Encoding of previews. Default: JPEG."""
     def __init__(

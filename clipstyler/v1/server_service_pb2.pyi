@@ -119,6 +119,7 @@ class ServerInfo(google.protobuf.message.Message):
         MAX_JOB_MEMORY_BYTES_FIELD_NUMBER: builtins.int
         MAX_CALLS_PER_CALLER_FIELD_NUMBER: builtins.int
         MAX_STORED_BYTES_PER_CALLER_FIELD_NUMBER: builtins.int
+        MAX_OUTPUT_SIZE_FIELD_NUMBER: builtins.int
         max_image_bytes: builtins.int
         """Maximum size of a photo in bytes."""
         max_image_pixels: builtins.int
@@ -147,6 +148,8 @@ class ServerInfo(google.protobuf.message.Message):
         """Maximum number of open calls per caller."""
         max_stored_bytes_per_caller: builtins.int
         """Maximum size in bytes of what one caller stores: uploads, photos and results. The oldest unused are deleted first."""
+        max_output_size: builtins.int
+        """Maximum `output_size`; results of larger photos are limited to it."""
         def __init__(
             self,
             *,
@@ -163,8 +166,9 @@ class ServerInfo(google.protobuf.message.Message):
             max_job_memory_bytes: builtins.int = ...,
             max_calls_per_caller: builtins.int = ...,
             max_stored_bytes_per_caller: builtins.int = ...,
+            max_output_size: builtins.int = ...,
         ) -> None: ...
-        def ClearField(self, field_name: typing.Literal["max_batch", b"max_batch", "max_calls_per_caller", b"max_calls_per_caller", "max_image_bytes", b"max_image_bytes", "max_image_pixels", b"max_image_pixels", "max_job_memory_bytes", b"max_job_memory_bytes", "max_labels", b"max_labels", "max_message_bytes", b"max_message_bytes", "max_patches", b"max_patches", "max_preview_size", b"max_preview_size", "max_size", b"max_size", "max_steps", b"max_steps", "max_stored_bytes_per_caller", b"max_stored_bytes_per_caller", "max_text_characters", b"max_text_characters"]) -> None: ...
+        def ClearField(self, field_name: typing.Literal["max_batch", b"max_batch", "max_calls_per_caller", b"max_calls_per_caller", "max_image_bytes", b"max_image_bytes", "max_image_pixels", b"max_image_pixels", "max_job_memory_bytes", b"max_job_memory_bytes", "max_labels", b"max_labels", "max_message_bytes", b"max_message_bytes", "max_output_size", b"max_output_size", "max_patches", b"max_patches", "max_preview_size", b"max_preview_size", "max_size", b"max_size", "max_steps", b"max_steps", "max_stored_bytes_per_caller", b"max_stored_bytes_per_caller", "max_text_characters", b"max_text_characters"]) -> None: ...
 
     @typing.final
     class PresetInfo(google.protobuf.message.Message):

@@ -105,7 +105,9 @@ Global___EncoderModel: typing_extensions.TypeAlias = EncoderModel
 
 @typing.final
 class QualityReport(google.protobuf.message.Message):
-    """Quality of a stylization, measured on both images resized to 512 x 512."""
+    """Quality of a stylization, measured on both images resized to 512 x 512. Of a job, the image at the size of the
+    optimization is measured, however large the result is.
+    """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -194,6 +196,7 @@ class StylizationResult(google.protobuf.message.Message):
         PREPARE_FIELD_NUMBER: builtins.int
         OPTIMIZE_FIELD_NUMBER: builtins.int
         ENCODE_FIELD_NUMBER: builtins.int
+        RENDER_FIELD_NUMBER: builtins.int
         @property
         def queued(self) -> google.protobuf.duration_pb2.Duration:
             """Waiting for a free optimizer."""
@@ -214,6 +217,10 @@ class StylizationResult(google.protobuf.message.Message):
         def encode(self) -> google.protobuf.duration_pb2.Duration:
             """Encoding the result."""
 
+        @property
+        def render(self) -> google.protobuf.duration_pb2.Duration:
+            """Drawing a result that is larger than `size`."""
+
         def __init__(
             self,
             *,
@@ -222,9 +229,10 @@ class StylizationResult(google.protobuf.message.Message):
             prepare: google.protobuf.duration_pb2.Duration | None = ...,
             optimize: google.protobuf.duration_pb2.Duration | None = ...,
             encode: google.protobuf.duration_pb2.Duration | None = ...,
+            render: google.protobuf.duration_pb2.Duration | None = ...,
         ) -> None: ...
-        def HasField(self, field_name: typing.Literal["decode", b"decode", "encode", b"encode", "optimize", b"optimize", "prepare", b"prepare", "queued", b"queued"]) -> builtins.bool: ...
-        def ClearField(self, field_name: typing.Literal["decode", b"decode", "encode", b"encode", "optimize", b"optimize", "prepare", b"prepare", "queued", b"queued"]) -> None: ...
+        def HasField(self, field_name: typing.Literal["decode", b"decode", "encode", b"encode", "optimize", b"optimize", "prepare", b"prepare", "queued", b"queued", "render", b"render"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["decode", b"decode", "encode", b"encode", "optimize", b"optimize", "prepare", b"prepare", "queued", b"queued", "render", b"render"]) -> None: ...
 
     @typing.final
     class VersionsEntry(google.protobuf.message.Message):

@@ -19,6 +19,7 @@ from clipstyler_server.errors import ServiceError
 from clipstyler_server.jobs.admission import Admission
 from clipstyler_server.jobs.catalog import Catalog
 from clipstyler_server.jobs.directions import DirectionLookup
+from clipstyler_server.jobs.full_size import FullSizeEngine
 from clipstyler_server.jobs.persister import JobPersister
 from clipstyler_server.jobs.queue import JobQueue
 from clipstyler_server.jobs.recovery import Recovery
@@ -31,6 +32,7 @@ from clipstyler_server.observability.http_pages import HttpPages
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.observability.watchdog import Watchdog, collect_only_young_objects, resident_bytes
 from clipstyler_server.settings import Settings
+from clipstyler_server.spool import Spool
 from clipstyler_server.storage.retention import Retention
 from clipstyler_server.storage.room import Room
 from clipstyler_server.storage.storage import Storage, StorageUnusableError
@@ -130,9 +132,10 @@ class App:
         self.metrics.watch_each("resident_bytes", "Resident memory, by process.", "process", self._resident_bytes)
 
     def _engine(self) -> Engine:
+        engine = FullSizeEngine(self.optimizer, self.decoder, self.storage, Spool(self.settings.spool_path))
         if self.evaluator is None:
-            return self.optimizer
-        return MeasuredEngine(self.optimizer, self.evaluator, self.settings.report_timeout_s)
+            return engine
+        return MeasuredEngine(engine, self.evaluator, self.settings.report_timeout_s)
 
     def _resident_bytes(self) -> dict[str, float]:
         pids = {f"decoder {number}": decoder.pid for number, decoder in enumerate(self.decoder.processes)}
@@ -176,6 +179,7 @@ class App:
             self.grpc_address = self.api.bind(settings.host, settings.port)
             self.http_address = await self.pages.start(settings.http_host, settings.http_port)
             await self.storage.open()
+            await asyncio.to_thread(Spool(settings.spool_path).clear)
             await self.recovery.settle()
         except (OSError, StorageUnusableError, ServiceError) as error:
             raise ServerStartError(str(error)) from error

@@ -110,6 +110,9 @@ class Settings(BaseSettings):
     )
     max_text_characters: int = Field(default=MAX_CHARACTERS, ge=1, le=10_000, description="Maximum length of a text.")
     max_size: int = Field(default=1024, ge=64, le=4096, description="Maximum `size` of a stylization.")
+    max_output_size: int = Field(
+        default=8192, ge=64, le=16_383, description="Maximum `output_size`; results of larger photos are limited to it."
+    )
     max_steps: int = Field(default=500, ge=1, le=100_000, description="Maximum `steps` of a stylization.")
     max_patches: int = Field(default=256, ge=1, le=1024, description="Maximum `patches` of a stylization.")
     max_job_memory_bytes: int = Field(
@@ -223,6 +226,11 @@ class Settings(BaseSettings):
     def data_path(self) -> Path:
         """Directory of jobs and images."""
         return Path(self.data_dir) if self.data_dir else user_data_path("clipstyler", appauthor=False)
+
+    @property
+    def spool_path(self) -> Path:
+        """Directory of files that pass between processes."""
+        return self.data_path / "spool"
 
     @property
     def cache_path(self) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clipstyler_server.settings import Settings
+from clipstyler_server.spool import Spool
 from clipstyler_server.workers.evaluator.messages import EvaluatorOptions
 from clipstyler_server.workers.optimizer.workload import OptimizerOptions
 from clipstyler_server.workers.supervisor import SupervisionTimeouts
@@ -16,6 +17,7 @@ def optimizer_options(settings: Settings) -> OptimizerOptions:
         threads=settings.optimizer_threads,
         nice=settings.nice,
         cache=settings.cache_path,
+        spool=Spool(settings.spool_path),
         direction_bytes=settings.direction_cache_bytes,
         accelerations=settings.accelerations,
         log_level=settings.log_level,

@@ -91,6 +91,23 @@ def test_a_run_through_a_server_leaves_everything_asked_for(
     assert server.requests[0].spec.options.seed == 7
 
 
+def test_a_run_without_a_server_draws_the_result_at_the_size_of_the_photo(photo: Path, tmp_path: Path) -> None:
+    with Image.open(photo) as image:
+        width, height = image.size
+    out, work = tmp_path / "out.png", ["--size", 64, "--steps", 1, "--patches", 1]
+    for asked, expected in (([], width), (["--output-size", width // 2], width // 2)):
+        outcome = call("stylize", photo, "fire", "-o", out, *work, *asked, "--json")
+        assert outcome.exit_code == 0, outcome.output
+        described = json.loads(outcome.stdout)
+        assert described["options"]["output_size"] == described["width"] == expected
+        with Image.open(out) as image:
+            assert image.size == (expected, round(height * expected / width))
+        assert "quality" in described
+    bad = call("stylize", photo, "fire", "-o", out, *work, "--output-size", -1)
+    assert bad.exit_code == 2
+    assert "--output-size: must be at least 0 and at most 16383, got -1" in bad.stderr
+
+
 def test_progress_is_printed_in_plain_lines_without_a_terminal(
     server: ScriptedServer, photo: Path, tmp_path: Path
 ) -> None:

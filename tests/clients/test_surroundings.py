@@ -198,7 +198,7 @@ def test_a_user_without_a_home_serves(stranger: list[str], shared: Path, photo: 
         assert f"no home directory: {shared}/clipstyler-home-12345 stands in for it" in next(lines)
         ready = next(line for line in map(json.loads, lines) if line["event"] == "server_ready")
         with Client(ready["grpc"]) as client:
-            result = client.stylize(photo, "fire", size=64, steps=1, patches=1).result()
+            result = client.stylize(photo, "fire", size=64, output_size=64, steps=1, patches=1).result()
         process.terminate()
         assert "server_stopped" in process.stderr.read()
     assert (process.returncode, result.width) == (0, 64)

@@ -12,7 +12,7 @@ import pytest
 from clipstyler_cli import classify
 from clipstyler_cli.main import app
 from clipstyler_cli.terminal import printable
-from clipstyler_client import Job, Prediction, PreviewOptions, Spec, StylizeError, StylizeOptions
+from clipstyler_client import Client, Job, Prediction, PreviewOptions, Rendering, Spec, StylizeError, StylizeOptions
 from google.rpc import error_details_pb2
 from typer.testing import CliRunner, Result
 
@@ -77,6 +77,21 @@ def test_warnings_and_file_names_are_printed_as_they_are(text: str, shown: str, 
     assert f"warning: {shown}" in outcome.stderr
     assert f"3 steps on {shown};" in outcome.stderr
     assert f"{name_shown}.png: 64 x 48 px" in outcome.stderr
+
+
+def test_drawing_a_large_result_is_announced(tmp_path: Path) -> None:
+    def drawn(*_: object) -> Iterator[Event]:
+        for tile in range(3):
+            yield Event(rendering=Event.Rendering(tile=tile, tiles=2))
+        yield result(picture())
+
+    (tmp_path / "photo.png").write_bytes(picture())
+    with serving(drawn) as server:
+        outcome = call("stylize", tmp_path / "photo.png", "fire", "-o", tmp_path / "out.png", "--server", server.target)
+        with Client(server.target) as client:
+            events = list(client.stylize(picture(), "fire"))
+    assert outcome.stderr.count("drawing the result in 2 tile(s)") == 1
+    assert [(event.tile, event.tiles) for event in events if isinstance(event, Rendering)] == [(0, 2), (1, 2), (2, 2)]
 
 
 @texts

@@ -28,6 +28,12 @@ async def running(server: ServerProcess, name: str) -> None:
     await asyncio.wait([watching])
 
 
+def limit_files(front: psutil.Process, size: int) -> None:
+    """Limit the size of files that a server's processes may write."""
+    for process in (front, *front.children(recursive=True)):
+        process.rlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
 @pytest.mark.skipif(not hasattr(psutil.Process, "rlimit"), reason="needs Linux, to limit another process")
 async def test_a_disk_that_is_full_when_results_come(launch, scale, figures, tmp_path):
     server = await (await launch()).ready()
@@ -38,13 +44,13 @@ async def test_a_disk_that_is_full_when_results_come(launch, scale, figures, tmp
         gate = tmp_path / f"gate-{number}"
         hit = await audit.create(server, order(f"hold={gate} side=400 hit {number}"))
         await running(server, hit)
-        # No file of the process may grow beyond this: the kernel refuses as on a full disk.
-        front.rlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+        # No file of any process may grow beyond this: the kernel refuses as on a full disk.
+        limit_files(front, 100_000)
         status = await refusal(server.create(order("too large to keep", image=noise_photo(300, 200))))
         assert (status.code, reason(status)) == (grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], "STORAGE_FULL")
         gate.touch()
         reasons.add((await server.watch(hit)).only("failed")[0].error.reason)
-        front.rlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        limit_files(front, resource.RLIM_INFINITY)
         good = await audit.create(server, order(f"side=400 good {number}"))
         assert (await server.watch(good)).kinds()[-1] == "result"
     assert reasons <= {"STORAGE_FULL", "STORAGE_UNAVAILABLE"}

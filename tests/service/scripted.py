@@ -10,6 +10,7 @@ fail=1       raise at the step `at`
 oom=1        run out of memory at the step `at`
 warning=CODE warn with CODE before the first step
 side=N       the result is N x N px of noise
+tiles=N      the result is the negative of the photo at the size of the result, drawn in N tiles of `step` seconds
 trace=PATH   append "step N" for every step begun and "closed" at the end
 times=PATH   append the monotonic time of every step begun, in seconds
 """
@@ -20,7 +21,7 @@ import errno
 import os
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,9 @@ from clipstyler_server.workers.optimizer.workload import LibraryEvent, Optimizer
 
 from clipstyler.config import Calibration
 from clipstyler.encoders.description import EncoderDescription, EncoderModel
-from clipstyler.events import Losses, Preview, Progress, Result, Started, Timings, Warning
+from clipstyler.events import Losses, Optimized, Preview, Progress, Rendering, Result, Started, Timings, Warning
 from clipstyler.imaging import Picture
+from clipstyler.original import Original
 
 LOSSES = Losses(12.5, 0.5, 0.25, 0.125, 2.0)
 MODELS = (EncoderModel("scripted", "ab" * 32),)
@@ -52,15 +54,17 @@ class Script:
         )
         self.info = EngineInfo(encoder_sets, "cpu", "scripted", options.threads, VERSIONS, ACCELERATIONS)
 
-    def stylize(self, task: Task) -> Iterator[LibraryEvent]:
+    def stylize(self, task: Task, original: Original) -> Iterator[LibraryEvent]:
         words = dict(word.split("=", 1) for word in task.spec.style_text.split() if "=" in word)
         trace = Path(words["trace"]) if "trace" in words else None
         try:
-            yield from self._steps(task, words, trace)
+            yield from self._steps(task, original, words, trace)
         finally:
             _note(trace, "closed")
 
-    def _steps(self, task: Task, words: dict[str, str], trace: Path | None) -> Iterator[LibraryEvent]:
+    def _steps(
+        self, task: Task, original: Original, words: dict[str, str], trace: Path | None
+    ) -> Iterator[LibraryEvent]:
         spec, width, height = task.spec, task.picture.width, task.picture.height
         # The threshold stands for everything that a calibration decides.
         rng = np.random.default_rng([spec.seed, zlib.crc32(f"{spec.style_text} {spec.config.threshold}".encode())])
@@ -85,9 +89,14 @@ class Script:
             remaining = elapsed / number * (steps - number)
             yield Progress(number, steps, LOSSES, 0.5, elapsed, remaining, elapsed - before_s)
             before_s = elapsed
-        side = int(words.get("side", 0))
+        result = _noise(rng, width, height)
+        yield Optimized(result)
+        if side := int(words.get("side", 0)):
+            result = _noise(rng, side, side)
+        if "tiles" in words:
+            result = yield from _negative(original, int(words["tiles"]), trace, step_s)
         yield Result(
-            image=_noise(rng, side or width, side or height),
+            image=result,
             spec=spec,
             models=MODELS,
             device="cpu",
@@ -97,6 +106,19 @@ class Script:
             losses=LOSSES,
             timings=Timings(optimize_s=time.monotonic() - begun),
         )
+
+
+def _negative(
+    original: Original, tiles: int, trace: Path | None, tile_s: float
+) -> Generator[LibraryEvent, None, Picture]:
+    """The original with inverted colors, drawn in so many tiles."""
+    picture = original.load()
+    yield Rendering(0, tiles)
+    for tile in range(1, tiles + 1):
+        _note(trace, f"tile {tile}")
+        time.sleep(tile_s)
+        yield Rendering(tile, tiles)
+    return Picture(255 - picture.rgb, picture.alpha)
 
 
 def _happen(words: dict[str, str]) -> None:

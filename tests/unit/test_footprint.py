@@ -62,6 +62,15 @@ def test_the_option_that_takes_most_is_named(options: dict[str, int], named: str
     assert footprint(config, config.size, config.size, POCKET).option == named
 
 
+def test_a_result_that_is_larger_than_the_size_counts_by_its_pixels() -> None:
+    config = resolve(CALIBRATION, size=256, patches=16)
+    draft = footprint(config, 256, 171, POCKET)
+    assert footprint(config, 256, 171, POCKET, (256, 171)) == draft
+    large = footprint(config, 256, 171, POCKET, (6000, 4000))
+    assert (large.option, large.image, large.patches) == ("output_size", draft.image, draft.patches)
+    assert draft.total < large.total == large.result < 1024 * MIB
+
+
 def test_the_size_of_the_photo_counts_and_not_that_of_the_request() -> None:
     config = resolve(CALIBRATION, size=512)
     assert footprint(config, 512, 50, POCKET).image == pytest.approx(footprint(config, 512, 512, POCKET).image / 10.24)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from clipstyler.input_noise import octaves
+from clipstyler.input_noise import octaves, positional_octaves
 from tests.unit.test_stylizer import run
 
 
@@ -47,3 +48,27 @@ def test_any_shape_takes_every_octave(height: int, width: int) -> None:
 def test_the_option_changes_results() -> None:
     results = {run(input_noise=0.06, noise_octaves=count).image.rgb.tobytes() for count in (1, 1, 2, 6)}
     assert len(results) == 3
+
+
+@pytest.mark.parametrize("count", [1, 6, 8])
+def test_a_part_of_positional_noise_is_that_part_of_all_of_it(count: int) -> None:
+    everything = positional_octaves(2**63 - 1, count, slice(0, 600), slice(0, 520))
+    for rows, columns in (
+        (slice(250, 517), slice(255, 257)),
+        (slice(8, 16), slice(0, 520)),
+        (slice(599, 600), slice(3, 9)),
+    ):
+        part = positional_octaves(2**63 - 1, count, rows, columns)
+        assert np.allclose(part, everything[:, rows, columns], atol=1e-5)
+    assert not np.allclose(positional_octaves(1, count, slice(0, 8), slice(0, 8)), everything[:, :8, :8], atol=0.1)
+
+
+def test_positional_noise_is_of_the_same_kind() -> None:
+    noise = {count: positional_octaves(1, count, slice(0, 512), slice(0, 512)) for count in (1, 6)}
+    drawn = {count: octaves((3, 3, 512, 512), count, generator()) for count in (1, 6)}
+    for count in (1, 6):
+        found = torch.from_numpy(noise[count])
+        assert float(found.std()) == pytest.approx(float(drawn[count].std()), rel=0.1)
+        assert coarse_deviation(found[None]) == pytest.approx(coarse_deviation(drawn[count]), rel=0.15)
+    apart = positional_octaves(1, 2, slice(0, 64), slice(0, 64)) - positional_octaves(1, 1, slice(0, 64), slice(0, 64))
+    assert abs(np.corrcoef(apart.ravel(), noise[1][:, :64, :64].ravel())[0, 1]) < 0.1

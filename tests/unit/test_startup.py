@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from clipstyler_server.spool import Spool
 from clipstyler_server.workers.decoder import process as decoder
 from clipstyler_server.workers.decoder.messages import Inspect, Unavailable
 from clipstyler_server.workers.engine import StartupError
@@ -76,7 +77,9 @@ def test_what_stays_wrong_is_not(problem):
 def test_an_optimizer_that_cannot_load_says_whether_another_try_helps(monkeypatch, tmp_path, problem, transient):
     monkeypatch.setattr("clipstyler_server.workers.optimizer.torch_workload.registry.load", raising(problem))
     monkeypatch.setattr(torch, "set_num_interop_threads", lambda count: None)
-    options = OptimizerOptions(("pocket",), "cpu", torch.get_num_threads(), 0, tmp_path, 0, "info", "json")
+    options = OptimizerOptions(
+        ("pocket",), "cpu", torch.get_num_threads(), 0, tmp_path, Spool(tmp_path), 0, "info", "json"
+    )
     with pytest.raises(StartupError) as caught:
         TorchWorkload(options)
     assert (cannot_start(caught.value).is_transient, caught.value.args) == (transient, (str(problem),))

@@ -14,8 +14,9 @@ from clipstyler.config import AugmentFill, ConfigError, Start, StylizeConfig, Tv
 from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.description import TextConfidence
-from clipstyler.events import Preparing, Preview, Progress, Result, Started, Warning
-from clipstyler.imaging import Picture
+from clipstyler.events import Optimized, Preparing, Preview, Progress, Rendering, Result, Started, Warning
+from clipstyler.imaging import Picture, fit
+from clipstyler.original import Original
 from clipstyler.pixels import adjust_contrast
 from clipstyler.stylizer import SHORTLIST, RunState, optimize, step
 from clipstyler.tints import tints
@@ -31,7 +32,7 @@ def photo(width: int = 70, height: int = 50, seed: int = 0) -> Picture:
 
 
 def quick(encoders: EncoderSet, **overrides: object) -> StylizeConfig:
-    return resolve(encoders.calibration, **{"size": 64, "steps": 3, "patches": 4, **overrides})
+    return resolve(encoders.calibration, **{"size": 64, "output_size": 64, "steps": 3, "patches": 4, **overrides})
 
 
 def run(style: str = "fire", *, seed: int = 1, encoders: EncoderSet | None = None, **overrides: object) -> Result:
@@ -42,8 +43,6 @@ def run(style: str = "fire", *, seed: int = 1, encoders: EncoderSet | None = Non
 
 
 def new_state(encoders: EncoderSet, seed: int = 1, style: str = "fire", **overrides: object) -> RunState:
-    from clipstyler.imaging import fit
-
     config = quick(encoders, **overrides)
     direction = text_direction(encoders, style, "a Photo", "plain")
     return RunState(fit(photo(), config.size), direction, encoders, config, seed)
@@ -407,3 +406,64 @@ def test_the_preparation_leaves_the_optimizer_and_the_crops_as_they_were() -> No
     assert prepared.updates == 0
     assert all(weight.grad is None for weight in prepared.net.parameters())
     assert torch.equal(prepared.generator.get_state(), fresh.generator.get_state())
+
+
+def sized_run(**overrides: object) -> list[object]:
+    encoders = tiny_encoders()
+    spec = spec_of("fire", encoders, quick(encoders, **overrides), seed=1)
+    return list(optimize(photo(), spec, encoders))
+
+
+def test_the_result_has_the_size_of_the_photo_and_is_drawn_after_the_steps() -> None:
+    events = sized_run(output_size=0)
+    started, result = events[0], events[-1]
+    assert isinstance(started, Started)
+    assert isinstance(result, Result)
+    assert (started.width, started.height) == (result.image.width, result.image.height) == (70, 50)
+    kinds = [type(event) for event in events]
+    assert kinds[-4:] == [Optimized, Rendering, Rendering, Result]
+    (optimized,) = (event for event in events if isinstance(event, Optimized))
+    assert optimized.image.rgb.shape == (46, 64, 3)
+    # The same picture, sharper.
+    shrunk = fit(result.image, 64).rgb.astype(int)
+    assert np.abs(shrunk - optimized.image.rgb).mean() < 0.25 * optimized.image.rgb.std()
+    assert result.timings.render_s > 0
+
+
+@pytest.mark.parametrize(("output_size", "expected"), [(64, (46, 64)), (32, (23, 32))])
+def test_a_result_that_is_not_larger_is_not_drawn_anew(output_size: int, expected: tuple[int, int]) -> None:
+    events = sized_run(output_size=output_size)
+    assert not any(isinstance(event, Rendering) for event in events)
+    (optimized,) = (event for event in events if isinstance(event, Optimized))
+    assert isinstance(events[-1], Result)
+    assert events[-1].image.rgb.shape[:2] == expected
+    assert np.array_equal(events[-1].image.rgb, fit(optimized.image, output_size).rgb)
+
+
+def test_the_size_of_the_result_changes_nothing_before_it_is_drawn() -> None:
+    runs = [sized_run(output_size=size, enlarge=size > 70) for size in (0, 64, 200)]
+    images = [next(event.image.rgb for event in events if isinstance(event, Optimized)) for events in runs]
+    assert all(np.array_equal(image, images[0]) for image in images)
+    results = [events[-1] for events in runs]
+    assert [result.image.rgb.shape[1] for result in results if isinstance(result, Result)] == [70, 64, 200]
+
+
+def test_a_larger_result_repeats_to_the_byte_and_another_seed_gives_another() -> None:
+    first, again, other = (run(seed=seed, output_size=0, input_noise=0.1).image.rgb for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert (first != other).any()
+
+
+@pytest.mark.parametrize(("size", "count"), [((140, 100), 1), ((64, 46), 0)])
+def test_the_original_is_loaded_after_the_steps_and_only_if_it_is_needed(size: tuple[int, int], count: int) -> None:
+    encoders, events, loads = tiny_encoders(), [], []
+
+    def load() -> Picture:
+        loads.append(events[-1])
+        return photo(*size)
+
+    spec = spec_of("fire", encoders, quick(encoders), seed=1)
+    for event in optimize(photo(), spec, encoders, original=Original(*size, load)):
+        events.append(event)
+    assert (events[-1].image.width, events[-1].image.height) == size
+    assert [type(event) for event in loads] == [Optimized] * count

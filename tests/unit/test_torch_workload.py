@@ -29,7 +29,7 @@ def out_of_device_memory() -> None:
 @pytest.mark.parametrize("trouble", [out_of_device_memory, lambda: torch.empty(10**15)])
 def test_memory_that_is_not_there_is_a_memory_error_on_every_device(monkeypatch, trouble):
     with pytest.raises(MemoryError, match="ran out of memory"):
-        list(workload(monkeypatch, trouble).stylize(MagicMock()))
+        list(workload(monkeypatch, trouble).stylize(MagicMock(), MagicMock()))
 
 
 def test_other_errors_stay_what_they_are(monkeypatch):
@@ -37,4 +37,4 @@ def test_other_errors_stay_what_they_are(monkeypatch):
         raise RuntimeError("something else")
 
     with pytest.raises(RuntimeError, match="something else"):
-        list(workload(monkeypatch, trouble).stylize(MagicMock()))
+        list(workload(monkeypatch, trouble).stylize(MagicMock(), MagicMock()))

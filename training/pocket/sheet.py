@@ -75,7 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         photo = _photo(path)
         for label, calibration in settings(options):
             trial = encoders(options.weights, calibration)
-            asked: Any = {"size": options.size, "steps": options.steps, "seed": options.seed}
+            size = options.size
+            asked: Any = {"size": size, "output_size": size, "steps": options.steps, "seed": options.seed}
             row = [_tile(photo)]
             for text in options.texts:
                 begun = time.monotonic()

@@ -387,8 +387,10 @@ type ServerInfo_Limits struct {
 	MaxCallsPerCaller int32 `protobuf:"varint,12,opt,name=max_calls_per_caller,json=maxCallsPerCaller,proto3" json:"max_calls_per_caller,omitempty"`
 	// Maximum size in bytes of what one caller stores: uploads, photos and results. The oldest unused are deleted first.
 	MaxStoredBytesPerCaller int64 `protobuf:"varint,13,opt,name=max_stored_bytes_per_caller,json=maxStoredBytesPerCaller,proto3" json:"max_stored_bytes_per_caller,omitempty"`
-	unknownFields           protoimpl.UnknownFields
-	sizeCache               protoimpl.SizeCache
+	// Maximum `output_size`; results of larger photos are limited to it.
+	MaxOutputSize int32 `protobuf:"varint,20,opt,name=max_output_size,json=maxOutputSize,proto3" json:"max_output_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ServerInfo_Limits) Reset() {
@@ -508,6 +510,13 @@ func (x *ServerInfo_Limits) GetMaxCallsPerCaller() int32 {
 func (x *ServerInfo_Limits) GetMaxStoredBytesPerCaller() int64 {
 	if x != nil {
 		return x.MaxStoredBytesPerCaller
+	}
+	return 0
+}
+
+func (x *ServerInfo_Limits) GetMaxOutputSize() int32 {
+	if x != nil {
+		return x.MaxOutputSize
 	}
 	return 0
 }
@@ -903,7 +912,7 @@ const file_clipstyler_v1_server_service_proto_rawDesc = "" +
 	"\x06models\x18\x03 \x03(\v2\x1b.clipstyler.v1.EncoderModelR\x06models\x12C\n" +
 	"\vcalibration\x18\x04 \x01(\v2!.clipstyler.v1.StylizationOptionsR\vcalibration\x12\x1f\n" +
 	"\vsource_text\x18\x05 \x01(\tR\n" +
-	"sourceText\"\x92\x0f\n" +
+	"sourceText\"\xba\x0f\n" +
 	"\n" +
 	"ServerInfo\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x129\n" +
@@ -914,7 +923,7 @@ const file_clipstyler_v1_server_service_proto_rawDesc = "" +
 	"\apresets\x18\x05 \x03(\v2$.clipstyler.v1.ServerInfo.PresetInfoR\apresets\x12:\n" +
 	"\aworkers\x18\x06 \x03(\v2 .clipstyler.v1.ServerInfo.WorkerR\aworkers\x125\n" +
 	"\x05queue\x18\a \x01(\v2\x1f.clipstyler.v1.ServerInfo.QueueR\x05queue\x12A\n" +
-	"\tevaluator\x18\b \x01(\v2#.clipstyler.v1.ServerInfo.EvaluatorR\tevaluator\x1a\x95\x04\n" +
+	"\tevaluator\x18\b \x01(\v2#.clipstyler.v1.ServerInfo.EvaluatorR\tevaluator\x1a\xbd\x04\n" +
 	"\x06Limits\x12&\n" +
 	"\x0fmax_image_bytes\x18\x01 \x01(\x03R\rmaxImageBytes\x12(\n" +
 	"\x10max_image_pixels\x18\x02 \x01(\x03R\x0emaxImagePixels\x12.\n" +
@@ -931,7 +940,8 @@ const file_clipstyler_v1_server_service_proto_rawDesc = "" +
 	" \x01(\x05R\tmaxLabels\x12/\n" +
 	"\x14max_job_memory_bytes\x18\v \x01(\x03R\x11maxJobMemoryBytes\x12/\n" +
 	"\x14max_calls_per_caller\x18\f \x01(\x05R\x11maxCallsPerCaller\x12<\n" +
-	"\x1bmax_stored_bytes_per_caller\x18\r \x01(\x03R\x17maxStoredBytesPerCaller\x1a\x7f\n" +
+	"\x1bmax_stored_bytes_per_caller\x18\r \x01(\x03R\x17maxStoredBytesPerCaller\x12&\n" +
+	"\x0fmax_output_size\x18\x14 \x01(\x05R\rmaxOutputSize\x1a\x7f\n" +
 	"\n" +
 	"PresetInfo\x12-\n" +
 	"\x06preset\x18\x01 \x01(\x0e2\x15.clipstyler.v1.PresetR\x06preset\x12\x12\n" +

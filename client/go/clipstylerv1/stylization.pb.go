@@ -449,7 +449,8 @@ func (x *EncoderModel) GetDigest() string {
 	return ""
 }
 
-// Quality of a stylization, measured on both images resized to 512 x 512.
+// Quality of a stylization, measured on both images resized to 512 x 512. Of a job, the image at the size of the
+// optimization is measured, however large the result is.
 type QualityReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Mean cosine of the style text with 64 random crops of 64 to 224 px: the CLIPstyler paper's score, -1 to 1.
@@ -943,7 +944,9 @@ type StylizationResult_Timings struct {
 	// All optimizer steps and the last forward pass.
 	Optimize *durationpb.Duration `protobuf:"bytes,4,opt,name=optimize,proto3" json:"optimize,omitempty"`
 	// Encoding the result.
-	Encode        *durationpb.Duration `protobuf:"bytes,5,opt,name=encode,proto3" json:"encode,omitempty"`
+	Encode *durationpb.Duration `protobuf:"bytes,5,opt,name=encode,proto3" json:"encode,omitempty"`
+	// Drawing a result that is larger than `size`.
+	Render        *durationpb.Duration `protobuf:"bytes,6,opt,name=render,proto3" json:"render,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1013,6 +1016,13 @@ func (x *StylizationResult_Timings) GetEncode() *durationpb.Duration {
 	return nil
 }
 
+func (x *StylizationResult_Timings) GetRender() *durationpb.Duration {
+	if x != nil {
+		return x.Render
+	}
+	return nil
+}
+
 var File_clipstyler_v1_stylization_proto protoreflect.FileDescriptor
 
 const file_clipstyler_v1_stylization_proto_rawDesc = "" +
@@ -1040,7 +1050,7 @@ const file_clipstyler_v1_stylization_proto_rawDesc = "" +
 	"\x10content_distance\x18\x04 \x01(\x01R\x0fcontentDistance\x12\x12\n" +
 	"\x04ssim\x18\x05 \x01(\x01R\x04ssim\x12\x12\n" +
 	"\x04seed\x18\x06 \x01(\x03R\x04seed\x12\x1a\n" +
-	"\bprotocol\x18\a \x01(\x05R\bprotocol\"\xc2\a\n" +
+	"\bprotocol\x18\a \x01(\x05R\bprotocol\"\xf5\a\n" +
 	"\x11StylizationResult\x122\n" +
 	"\x05image\x18\x01 \x01(\v2\x1c.clipstyler.v1.ImageMetadataR\x05image\x123\n" +
 	"\x06models\x18\x02 \x03(\v2\x1b.clipstyler.v1.EncoderModelR\x06models\x12\x16\n" +
@@ -1056,13 +1066,14 @@ const file_clipstyler_v1_stylization_proto_rawDesc = "" +
 	"\tdirection\x18\x02 \x01(\x01R\tdirection\x12\x14\n" +
 	"\x05patch\x18\x03 \x01(\x01R\x05patch\x12\x18\n" +
 	"\acontent\x18\x04 \x01(\x01R\acontent\x12'\n" +
-	"\x0ftotal_variation\x18\x05 \x01(\x01R\x0etotalVariation\x1a\x8e\x02\n" +
+	"\x0ftotal_variation\x18\x05 \x01(\x01R\x0etotalVariation\x1a\xc1\x02\n" +
 	"\aTimings\x121\n" +
 	"\x06queued\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x06queued\x121\n" +
 	"\x06decode\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x06decode\x123\n" +
 	"\aprepare\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\aprepare\x125\n" +
 	"\boptimize\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\boptimize\x121\n" +
-	"\x06encode\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x06encode\x1a;\n" +
+	"\x06encode\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x06encode\x121\n" +
+	"\x06render\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x06render\x1a;\n" +
 	"\rVersionsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb6\n" +
@@ -1174,11 +1185,12 @@ var file_clipstyler_v1_stylization_proto_depIdxs = []int32{
 	18, // 23: clipstyler.v1.StylizationResult.Timings.prepare:type_name -> google.protobuf.Duration
 	18, // 24: clipstyler.v1.StylizationResult.Timings.optimize:type_name -> google.protobuf.Duration
 	18, // 25: clipstyler.v1.StylizationResult.Timings.encode:type_name -> google.protobuf.Duration
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	18, // 26: clipstyler.v1.StylizationResult.Timings.render:type_name -> google.protobuf.Duration
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_clipstyler_v1_stylization_proto_init() }

@@ -90,6 +90,7 @@ class ServerService(ServerServiceServicer):
             max_image_pixels=settings.max_image_pixels,
             max_text_characters=settings.max_text_characters,
             max_size=settings.max_size,
+            max_output_size=settings.max_output_size,
             max_steps=settings.max_steps,
             max_patches=settings.max_patches,
             max_message_bytes=MAX_MESSAGE_BYTES,

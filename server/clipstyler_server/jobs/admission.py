@@ -14,6 +14,7 @@ from clipstyler.footprint import footprint
 from clipstyler.image_format import ImageFormat
 from clipstyler.imaging import ImageError, ImageMetadata
 from clipstyler.options import ConfigError
+from clipstyler.original import result_size
 from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_spec
 from clipstyler_server.errors import ServiceError, Violation, invalid
 from clipstyler_server.jobs.events import CancelReason
@@ -107,6 +108,7 @@ class Admission:
         self._limits = SpecLimits(
             options={
                 "size": settings.max_size,
+                "output_size": settings.max_output_size,
                 "steps": settings.max_steps,
                 "patches": settings.max_patches,
                 "crop_size": settings.max_size,
@@ -140,13 +142,15 @@ class Admission:
         with self._scheduler.reserve(caller.address):
             photo = await self._photo(request)
             decoded = await self._decoded(photo, caller, spec)
-            spec = _fitted(spec, decoded)
+            warnings = self._warnings(spec, decoded, request.timeout_s)
+            spec = self._fitted(spec, decoded)
             self._check_footprint(spec, decoded)
             job = Job(
                 Job.new_id(),
                 spec,
                 decoded.picture,
                 self._timeout_s(request.timeout_s),
+                result_size=_result_size(spec, decoded),
                 decode_s=decoded.decode_s,
                 caller=caller,
                 priority=request.priority,
@@ -156,7 +160,7 @@ class Admission:
             self._scheduler.check_deadline(job)
             async with self._room.hold(caller.address, photo.size):
                 await self._store(job, request, photo, decoded)
-            self._scheduler.accept(job, self._warnings(spec, decoded, request.timeout_s))
+            self._scheduler.accept(job, warnings)
         self._metrics.photo_accepted(photo.size)
         return job
 
@@ -180,6 +184,7 @@ class Admission:
             spec,
             decoded.picture,
             max(0.0, record.deadline_at - time.time()),
+            result_size=_result_size(spec, decoded),
             decode_s=decoded.decode_s,
             caller=caller,
             priority=record.priority,
@@ -237,12 +242,19 @@ class Admission:
         info, limit = self._scheduler.engine.info, self._settings.max_job_memory_bytes
         known = {encoders.name: encoders.view_bytes for encoders in info.encoder_sets} if info else {}
         picture, config = decoded.picture, spec.config
-        needed = footprint(config, picture.width, picture.height, known.get(spec.encoder_set, 0))
+        needed = footprint(
+            config,
+            picture.width,
+            picture.height,
+            known.get(spec.encoder_set, 0),
+            _result_size(spec, decoded),
+        )
         if limit and needed.total > limit:
             problem = (
                 f"would take about {needed.total / _GB:.1f} GB of memory, {needed.image / _GB:.1f} of them for "
-                f"{picture.width} x {picture.height} px and {needed.patches / _GB:.1f} for {config.patches} patches; "
-                f"a job of this server may take {limit / _GB:.1f} GB: reduce size, patches or crop_size"
+                f"{picture.width} x {picture.height} px and {needed.patches / _GB:.1f} for {config.patches} patches, "
+                f"or {needed.result / _GB:.1f} for the result; a job of this server may take {limit / _GB:.1f} GB: "
+                "reduce size, patches, crop_size or output_size"
             )
             raise invalid_spec(Violation(needed.option, problem))
 
@@ -310,15 +322,34 @@ class Admission:
             return min(self._settings.default_deadline_s, self._settings.max_deadline_s)
         return min(asked_s, self._settings.max_deadline_s)
 
+    def _fitted(self, spec: StylizationSpec, decoded: Decoded) -> StylizationSpec:
+        """Fill in what depends on the photo: the crop size, and the size of the result."""
+        output_size = min(max(_result_size(spec, decoded)), self._settings.max_output_size)
+        try:
+            config = spec.config.fitted(decoded.picture.width, decoded.picture.height)
+        except ConfigError as error:
+            raise invalid_spec(*error.violations) from error
+        return replace(spec, config=replace(config, output_size=output_size))
+
     def _warnings(self, spec: StylizationSpec, decoded: Decoded, asked_s: float | None) -> tuple[Warning, ...]:
         warnings = []
         longest = max(decoded.header.width, decoded.header.height)
-        if longest < spec.config.size and not spec.config.enlarge:
+        wanted = max(spec.config.size, spec.config.output_size)
+        if longest < wanted and not spec.config.enlarge:
             warnings.append(
                 Warning(
                     "PHOTO_SMALLER_THAN_SIZE",
-                    f"the photo's longest side has {longest} px, fewer than the size of {spec.config.size}: "
+                    f"the photo's longest side has {longest} px, fewer than the size of {wanted}: "
                     "it keeps its size; set options.enlarge to enlarge it",
+                )
+            )
+        limit = self._settings.max_output_size
+        if max(_result_size(spec, decoded)) > limit:
+            warnings.append(
+                Warning(
+                    "OUTPUT_LIMITED",
+                    f"the photo's longest side has {longest} px, and results of this server at most {limit}: "
+                    "the result has so many",
                 )
             )
         limit_s = self._settings.max_deadline_s
@@ -327,9 +358,5 @@ class Admission:
         return tuple(warnings)
 
 
-def _fitted(spec: StylizationSpec, decoded: Decoded) -> StylizationSpec:
-    """Fill in the crop size, which depends on the photo."""
-    try:
-        return replace(spec, config=spec.config.fitted(decoded.picture.width, decoded.picture.height))
-    except ConfigError as error:
-        raise invalid_spec(*error.violations) from error
+def _result_size(spec: StylizationSpec, decoded: Decoded) -> tuple[int, int]:
+    return result_size(spec.config, decoded.header.width, decoded.header.height)

@@ -12,15 +12,16 @@ _WEIGHT = 0.1  # of a new step time in the running mean
 _JOB_WEIGHT = 0.3  # of a new job
 _FIRST_GUESS_S = 10.0  # length of a job before one was measured
 
-_Kind = tuple[str, int, int] | None
+_Kind = tuple[str, int, int, int] | None
 
 
 class Estimator:
-    """Running means, per kind of job and over all: of a step, and of the time around the steps."""
+    """Running means, per kind of job and over all: of a step, and of the time before and after the steps."""
 
     def __init__(self) -> None:
         self._step_s: dict[_Kind, float] = {}
-        self._around_s: dict[_Kind, float] = {}
+        self._before_s: dict[_Kind, float] = {}
+        self._after_s: dict[_Kind, float] = {}
         self.typical_job_s = _FIRST_GUESS_S
 
     def add_step(self, spec: StylizationSpec, step_s: float) -> None:
@@ -29,9 +30,11 @@ class Estimator:
 
     def add_job(self, spec: StylizationSpec, timings: Timings) -> None:
         """Learn from a job that succeeded."""
-        around_s = timings.prepare_s + timings.encode_s
-        _learn(self._around_s, spec, around_s, _JOB_WEIGHT)
-        self.typical_job_s += _JOB_WEIGHT * (around_s + timings.optimize_s - self.typical_job_s)
+        after_s = timings.render_s + timings.encode_s
+        _learn(self._before_s, spec, timings.prepare_s, _JOB_WEIGHT)
+        _learn(self._after_s, spec, after_s, _JOB_WEIGHT)
+        whole_s = timings.prepare_s + timings.optimize_s + after_s
+        self.typical_job_s += _JOB_WEIGHT * (whole_s - self.typical_job_s)
 
     def seconds(self, spec: StylizationSpec, completed: int = 0) -> float | None:
         """Estimate the rest of a job after so many steps; None until a step was measured."""
@@ -39,8 +42,9 @@ class Estimator:
         step_s = self._step_s.get(kind, self._step_s.get(None))
         if step_s is None:
             return None
-        around_s = 0.0 if completed else self._around_s.get(kind, self._around_s.get(None, 0.0))
-        return around_s + step_s * max(0, spec.config.steps - completed)
+        before_s = 0.0 if completed else self._before_s.get(kind, self._before_s.get(None, 0.0))
+        after_s = self._after_s.get(kind, self._after_s.get(None, 0.0))
+        return before_s + step_s * max(0, spec.config.steps - completed) + after_s
 
     def starts(self, running: Job | None, waiting: Iterable[Job]) -> list[float | None]:
         """Estimate in how many seconds each waiting job, and one more after them, starts; None if unknown."""
@@ -59,5 +63,5 @@ def _learn(means: dict[_Kind, float], spec: StylizationSpec, measured_s: float, 
         means[kind] = known + weight * (measured_s - known)
 
 
-def _kind(spec: StylizationSpec) -> tuple[str, int, int]:
-    return (spec.encoder_set, spec.config.size, spec.config.patches)
+def _kind(spec: StylizationSpec) -> tuple[str, int, int, int]:
+    return (spec.encoder_set, spec.config.size, spec.config.patches, spec.config.output_size)

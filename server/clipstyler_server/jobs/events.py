@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from clipstyler.events import Preview, Progress, Result, Started, Warning
-from clipstyler.imaging import EncodedImage, ImageMetadata
+from clipstyler.events import Preview, Progress, Rendering, Result, Started, Warning
+from clipstyler.imaging import EncodedImage, ImageFile, ImageMetadata
 from clipstyler_server.errors import ErrorDetails
 
 
@@ -66,11 +66,24 @@ class Cancelled:
     reason: CancelReason = CancelReason.REQUESTED
 
 
-End = Result[EncodedImage] | Failed | Cancelled
-"""How a job ended, as the engine reports it and as callers receive it."""
+End = Result[ImageFile] | Failed | Cancelled
+"""How a job ended, as the engine reports it: the image is a file of the spool."""
 StoredEnd = Result[ImageMetadata] | Failed | Cancelled
-"""The same as it is stored and published: the bytes of the image are a file of their own."""
-Payload = Queued | Started | Progress | Preview[EncodedImage] | Warning | Chunk | Gap | Heartbeat | End | StoredEnd
+"""The same as it is stored and published: the image is stored by its digest."""
+Payload = (
+    Queued
+    | Started
+    | Progress
+    | Preview[EncodedImage]
+    | Rendering
+    | Warning
+    | Chunk
+    | Gap
+    | Heartbeat
+    | End
+    | StoredEnd
+    | Result[EncodedImage]
+)
 
 FINAL = (Result, Failed, Cancelled)
 

@@ -37,6 +37,8 @@ class Job:
         The decoded photo, fitted to the size of the spec.
     timeout_s
         Seconds that it may wait and run.
+    result_size
+        Width and height of its result in pixels.
     decode_s
         Seconds that decoding the photo took.
     caller
@@ -77,6 +79,7 @@ class Job:
         picture: Picture,
         timeout_s: float,
         *,
+        result_size: tuple[int, int],
         decode_s: float = 0.0,
         caller: Caller = _NOBODY,
         priority: int = 0,
@@ -88,6 +91,7 @@ class Job:
         self.id = job_id
         self.spec = spec
         self.picture = picture
+        self.result_size = result_size
         self.decode_s = decode_s
         self.caller = caller
         self.priority = priority
@@ -138,7 +142,7 @@ class Job:
 
     def task(self) -> Task:
         """Return what the engine runs, with the time that is left."""
-        return Task(self.id, self.spec, self.picture, self.remaining_s)
+        return Task(self.id, self.spec, self.picture, self.remaining_s, self.result_size)
 
     def subscribe(self, heartbeat_s: float, after: int = 0) -> Subscription:
         """Open a subscription to what is stored after a sequence number and everything from now on."""

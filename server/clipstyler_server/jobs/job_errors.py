@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from clipstyler.spec import OPTIONS
 from clipstyler_server.errors import ErrorDetails, Reason, ServiceError, Violation, error, internal, invalid
+from clipstyler_server.storage.storage import full_error, unavailable_error
 from clipstyler_server.workers.engine import FailureKind, TaskFailed
 
 RESTART_WAIT_S = 5.0
@@ -107,5 +108,9 @@ def failure(failed: TaskFailed, job_id: str) -> ServiceError:
                 "{problem}: request a smaller size or fewer patches",
                 problem=failed.problem,
             )
+        case FailureKind.STORAGE_FULL:
+            return full_error()
+        case FailureKind.STORAGE_UNAVAILABLE:
+            return unavailable_error()
         case FailureKind.INTERNAL:
             return internal(job_id)

@@ -68,8 +68,9 @@ class JobPersister:
         changes: dict[str, object] = {}
         try:
             if isinstance(end, Result):
-                changes["result"] = await self._storage.write(self._storage.blobs.put, end.image.data)
-                changes["stored_bytes"] = job.stored_bytes + len(end.image.data)
+                image = end.image.metadata
+                await self._storage.write(self._storage.blobs.adopt, end.image.path, image.sha256)
+                changes |= {"result": image.sha256, "stored_bytes": job.stored_bytes + image.size_bytes}
             await self._persist(job, state, event, end, changes)
         except ServiceError as error:
             failed = Failed(error.details)

@@ -9,9 +9,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from clipstyler.events import Preview, Progress, Result, Started, Warning
-from clipstyler.imaging import EncodedImage
-from clipstyler_server.errors import internal
+from clipstyler.events import Preview, Progress, Rendering, Result, Started, Warning
+from clipstyler.imaging import ImageFile
+from clipstyler_server.errors import ServiceError, internal
 from clipstyler_server.jobs.chunks import chunks_of
 from clipstyler_server.jobs.estimator import Estimator
 from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, End, Failed, Queued
@@ -236,8 +236,9 @@ class Scheduler:
                         self._advance(job, event)
         except TaskStopped as stopped:
             state, end = self._stopped(job, stopped)
-        except TaskFailed as failed:
-            end = Failed(failure(failed, job.id).details)
+        except (TaskFailed, ServiceError) as failed:
+            error = failure(failed, job.id) if isinstance(failed, TaskFailed) else failed
+            end = Failed(error.details)
         except EngineLost as lost:
             if not job.begun and job.attempts < _MAX_LOST_STARTS:
                 self._try_again(job)
@@ -284,10 +285,10 @@ class Scheduler:
             case Preview():
                 self._metrics.preview_made(job.id, job.age_s)
                 job.publish(event)
-            case Started() | Warning():
+            case Started() | Rendering() | Warning():
                 job.publish(event)
 
-    def _completed(self, job: Job, result: Result[EncodedImage]) -> Result[EncodedImage]:
+    def _completed(self, job: Job, result: Result[ImageFile]) -> Result[ImageFile]:
         self._estimator.add_job(job.spec, result.timings)
         return replace(result, timings=replace(result.timings, queued_s=job.queued_s, decode_s=job.decode_s))
 

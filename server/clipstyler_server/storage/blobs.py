@@ -75,6 +75,21 @@ class BlobStore:
         part.replace(path)
         _sync(path.parent)
 
+    def adopt(self, path: Path, digest: str) -> None:
+        """Store a file of the same file system as an image, by moving it.
+
+        Raises
+        ------
+        OSError
+            It cannot be moved; nothing is left behind.
+        """
+        try:
+            if not self.touch(digest):
+                self.restore()
+                self.finish(path, digest)
+        finally:
+            path.unlink(missing_ok=True)
+
     def touch(self, digest: str) -> bool:
         """Make an image young again: not an orphan before its job is stored. Returns whether there is one."""
         try:

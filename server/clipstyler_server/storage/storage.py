@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from clipstyler_server.errors import Reason, ServiceError
 from clipstyler_server.errors import error as service_error
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.spool import NO_SPACE
 from clipstyler_server.storage.blobs import OWNER_ONLY, BlobStore
 from clipstyler_server.storage.database import Database
 from clipstyler_server.storage.records import Record, Unused
@@ -30,7 +30,6 @@ _RETRY_S = 5.0
 _FULL_RETRY_S = 60.0
 # What SQLite reports of a file that is broken, or none of its own.
 _DAMAGE = ("malformed", "not a database")
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _Value = TypeVar("_Value")
 
 
@@ -210,12 +209,22 @@ def _storage_error(error: Exception) -> ServiceError:
             Reason.STORAGE_DAMAGED,
             "the server's database is damaged: notify its operator, who can restore it from a backup",
         )
-    if (isinstance(error, OSError) and error.errno in _NO_SPACE) or "disk is full" in str(error):
-        return service_error(
-            Reason.STORAGE_FULL,
-            "the server's disk is full: notify its operator, or try again later",
-            retry_delay_s=_FULL_RETRY_S,
-        )
+    if (isinstance(error, OSError) and error.errno in NO_SPACE) or "disk is full" in str(error):
+        return full_error()
+    return unavailable_error()
+
+
+def full_error() -> ServiceError:
+    """Make the error of a full disk."""
+    return service_error(
+        Reason.STORAGE_FULL,
+        "the server's disk is full: notify its operator, or try again later",
+        retry_delay_s=_FULL_RETRY_S,
+    )
+
+
+def unavailable_error() -> ServiceError:
+    """Make the error of a storage that does not work."""
     return service_error(
         Reason.STORAGE_UNAVAILABLE, "the server cannot store jobs just now: retry", retry_delay_s=_RETRY_S
     )

@@ -8,22 +8,45 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from clipstyler.encoders.description import EncoderDescription
-from clipstyler.events import Preparing, Preview, Progress, Result, Started, Warning
-from clipstyler.imaging import EncodedImage, Picture
+from clipstyler.events import Optimized, Preparing, Preview, Progress, Rendering, Result, Started, Warning
+from clipstyler.imaging import EncodedImage, ImageFile, Picture
 from clipstyler.options import Violation
 from clipstyler.spec import StylizationSpec
 
-EngineEvent = Started | Preparing | Progress | Preview[EncodedImage] | Warning | Result[EncodedImage]
+EngineEvent = (
+    Started
+    | Preparing
+    | Progress
+    | Preview[EncodedImage]
+    | Optimized[Picture]
+    | Rendering
+    | Warning
+    | Result[ImageFile]
+)
 
 
 @dataclass(frozen=True)
 class Task:
-    """One stylization, complete: nothing is left for a worker to decide."""
+    """One stylization, complete: nothing is left for a worker to decide.
+
+    Attributes
+    ----------
+    picture
+        The photo at the size of the optimization.
+    result_size
+        Width and height of the result in pixels.
+    """
 
     job_id: str
     spec: StylizationSpec
     picture: Picture
     timeout_s: float
+    result_size: tuple[int, int]
+
+    @property
+    def is_enlarged(self) -> bool:
+        """Whether the result is larger than the picture, so that the photo is needed at its size."""
+        return max(self.result_size) > max(self.picture.width, self.picture.height)
 
 
 @dataclass(frozen=True)
@@ -64,6 +87,8 @@ class FailureKind(StrEnum):
     INVALID = "invalid"
     DIVERGED = "diverged"
     OUT_OF_MEMORY = "out_of_memory"
+    STORAGE_FULL = "storage_full"
+    STORAGE_UNAVAILABLE = "storage_unavailable"
     INTERNAL = "internal"
 
 

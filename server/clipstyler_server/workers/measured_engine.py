@@ -8,8 +8,8 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from clipstyler.evaluation.quality import QualityReport
-from clipstyler.events import Result, Warning
-from clipstyler.imaging import EncodedImage
+from clipstyler.events import Optimized, Result, Warning
+from clipstyler.imaging import Picture
 from clipstyler_server.errors import ServiceError
 from clipstyler_server.observability import logs
 from clipstyler_server.workers.engine import Engine, EngineEvent, EngineInfo, Task, WorkerState
@@ -61,24 +61,31 @@ class MeasuredEngine:
         self._engine.cancel(job_id)
 
     async def run(self, task: Task) -> AsyncGenerator[EngineEvent, None]:
-        """Run a task; its result is measured before it is passed on."""
-        async with aclosing(self._engine.run(task)) as events:
-            async for event in events:
-                if not isinstance(event, Result):
-                    yield event
-                    continue
-                measured = await self._measure(task, event)
-                if isinstance(measured, Warning):
-                    yield measured
-                    yield event
-                else:
-                    yield replace(event, quality=measured)
+        """Run a task; its result is measured, while it is drawn, before it is passed on."""
+        measuring: asyncio.Task[QualityReport | Warning] | None = None
+        try:
+            async with aclosing(self._engine.run(task)) as events:
+                async for event in events:
+                    if isinstance(event, Optimized):
+                        measuring = asyncio.create_task(self._measure(task, event.image))
+                    if not (isinstance(event, Result) and measuring):
+                        yield event
+                        continue
+                    measured = await measuring
+                    if isinstance(measured, Warning):
+                        yield measured
+                        yield event
+                    else:
+                        yield replace(event, quality=measured)
+        finally:
+            if measuring:
+                measuring.cancel()
 
-    async def _measure(self, task: Task, result: Result[EncodedImage]) -> QualityReport | Warning:
+    async def _measure(self, task: Task, stylized: Picture) -> QualityReport | Warning:
         measurement = Measure(
             encoder_set=task.spec.encoder_set,
             content=task.picture,
-            stylized=result.image.data,
+            stylized=stylized,
             style_text=task.spec.style_text,
             source_text=task.spec.source_text,
             seed=REPORT_SEED,

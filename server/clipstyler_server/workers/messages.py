@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from clipstyler_server.spool import PixelFile
 from clipstyler_server.workers.engine import EngineEvent, EngineInfo, TaskFailed, TaskStopped
 
 
@@ -12,6 +13,14 @@ class Cancel:
     """To a worker: stop this job within one step; nothing happens if it is not there."""
 
     job_id: str
+
+
+@dataclass(frozen=True)
+class PhotoReady:
+    """To the optimizer: the photo of a job at the size of its result, or why there is none."""
+
+    job_id: str
+    photo: PixelFile | str
 
 
 @dataclass(frozen=True)

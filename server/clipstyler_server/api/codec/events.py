@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from clipstyler.events import Preview, Progress, Result, Started, Warning
+from clipstyler.events import Preview, Progress, Rendering, Result, Started, Warning
 from clipstyler.imaging import EncodedImage, ImageMetadata
 from clipstyler.v1.event_pb2 import StylizationEvent
 from clipstyler_server.api.codec.images import metadata_message
@@ -58,6 +58,10 @@ def _preview(preview: Preview[EncodedImage]) -> StylizationEvent.Preview:
     return StylizationEvent.Preview(step=preview.step, image=metadata_message(image.metadata), image_data=image.data)
 
 
+def _rendering(rendering: Rendering) -> StylizationEvent.Rendering:
+    return StylizationEvent.Rendering(tile=rendering.tile, tiles=rendering.tiles)
+
+
 def _chunk(chunk: Chunk) -> StylizationEvent.Chunk:
     return StylizationEvent.Chunk(offset=chunk.offset, data=chunk.data)
 
@@ -99,6 +103,7 @@ _PARTS: Mapping[type, Callable[[Any], Message]] = {
     Started: _started,
     Progress: _progress,
     Preview: _preview,
+    Rendering: _rendering,
     Chunk: _chunk,
     Warning: _warning,
     Gap: _gap,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -15,12 +16,15 @@ from clipstyler_server.observability import logs
 from clipstyler_server.observability.changes import ChangeSignal
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.sharing import FairBudget
+from clipstyler_server.spool import PixelFile
 from clipstyler_server.workers.decoder import process
 from clipstyler_server.workers.decoder.messages import (
     Answer,
     Decode,
     Decoded,
     DecoderReady,
+    Extract,
+    Extracted,
     Inspect,
     Inspected,
     Request,
@@ -181,6 +185,11 @@ class ImageDecoder:
         """Decode an image and fit it to a size; raises as `inspect`."""
         request = Decode(next(self._numbers), source, self._limits, size, enlarge)
         return cast("Decoded", await self._in_turn(request, address))
+
+    async def extract(self, source: Source, address: str, size: int, enlarge: bool, target: Path) -> PixelFile:
+        """Decode an image, fit it to a size and write its pixels to a file; raises as `inspect`."""
+        request = Extract(next(self._numbers), source, self._limits, size, enlarge, target)
+        return cast("Extracted", await self._in_turn(request, address)).pixels
 
     async def view(self, source: Source, address: str, side: int) -> NDArray[np.float32]:
         """Decode an image to the view of an encoder, float32 (1, 3, side, side) in [0, 1]; raises as `inspect`."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipstyler.imaging import Header, Limits, Picture
+from clipstyler_server.spool import PixelFile
 
 Source = bytes | Path
 """An image: its bytes, or the file that has them."""
@@ -40,6 +41,18 @@ class Decode:
 
 
 @dataclass(frozen=True)
+class Extract:
+    """Decode an image as `Decode` does, and write its pixels to a file. Answer: `Extracted`."""
+
+    number: int
+    source: Source
+    limits: Limits
+    size: int
+    enlarge: bool
+    target: Path
+
+
+@dataclass(frozen=True)
 class View:
     """Decode an image and resize it to the square view of an encoder, `side` pixels wide. Answer: `Viewed`."""
 
@@ -68,6 +81,14 @@ class Decoded:
 
 
 @dataclass(frozen=True)
+class Extracted:
+    """The pixels of an image in a file."""
+
+    number: int
+    pixels: PixelFile
+
+
+@dataclass(frozen=True)
 class Viewed:
     """A view, float32 (1, 3, side, side) in [0, 1]."""
 
@@ -91,5 +112,5 @@ class Unavailable:
     problem: str
 
 
-Request = Inspect | Decode | View
-Answer = Inspected | Decoded | Viewed | Undecodable | Unavailable
+Request = Inspect | Decode | Extract | View
+Answer = Inspected | Decoded | Extracted | Viewed | Undecodable | Unavailable

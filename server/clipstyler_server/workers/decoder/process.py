@@ -17,11 +17,14 @@ from clipstyler.encoders.inference import image_of
 from clipstyler.encoders.onnx.preprocess import views
 from clipstyler.imaging import ImageError, decode_fitted, read_header
 from clipstyler_server.observability import logs
+from clipstyler_server.spool import write_pixels
 from clipstyler_server.workers.decoder.messages import (
     Answer,
     Decode,
     Decoded,
     DecoderReady,
+    Extract,
+    Extracted,
     Inspect,
     Inspected,
     Request,
@@ -86,12 +89,15 @@ def _answer(request: Request) -> Answer:
         return Unavailable(request.number, error.strerror or str(error))
 
 
-def _done(request: Request) -> Inspected | Decoded | Viewed:
+def _done(request: Request) -> Inspected | Decoded | Extracted | Viewed:
     match request:
         case Inspect(number, source, limits):
             return Inspected(number, read_header(_bytes(source), limits))
         case Decode():
             return _decoded(request)
+        case Extract(number, source, limits, size, enlarge, target):
+            picture = decode_fitted(_bytes(source), size, enlarge, limits)
+            return Extracted(number, write_pixels(picture, target))
         case View(number, source, limits, side):
             picture = decode_fitted(_bytes(source), _LARGEST_SIDE, limits=limits)
             return Viewed(number, views(image_of(picture.rgb), side))

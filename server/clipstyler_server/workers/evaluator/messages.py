@@ -133,11 +133,11 @@ class Classify:
 
 @dataclass(frozen=True)
 class Measure:
-    """Measure a stylization; a stylized image as bytes was encoded by this server. Answer: `QualityReport`."""
+    """Measure a stylization. Answer: `QualityReport`."""
 
     encoder_set: str
     content: Picture
-    stylized: Picture | bytes
+    stylized: Picture
     style_text: str
     source_text: str
     seed: int

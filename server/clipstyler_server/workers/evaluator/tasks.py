@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from clipstyler import imaging
 from clipstyler.config import TemplateSet
 from clipstyler.encoders.inference import InferenceEncoders, in_batches, l2_normalize
 from clipstyler.evaluation import metrics, zero_shot
@@ -112,8 +111,7 @@ class TaskRunner:
                 return tuple(zero_shot.classify_view(task.view, task.labels, encoders))
             case Measure():
                 guidance = self._direction(task.encoder_set, task.style_text, task.source_text).guidance
-                stylized = imaging.decode(task.stylized) if isinstance(task.stylized, bytes) else task.stylized
-                return metrics.evaluate(task.content, stylized, guidance, encoders, task.seed)
+                return metrics.evaluate(task.content, task.stylized, guidance, encoders, task.seed)
 
     def _cut_texts(self, task: EncodeTexts) -> ConfigError | None:
         """Return the error of texts that would be cut: two of them could have one embedding."""

@@ -9,8 +9,9 @@ from clipstyler.events import Result
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.changes import ChangeSignal
 from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.spool import PixelFile
 from clipstyler_server.workers.engine import EngineEvent, EngineInfo, EngineLost, Task, TaskFailed, TaskStopped
-from clipstyler_server.workers.messages import Cancel, TaskEvent, WorkerReady
+from clipstyler_server.workers.messages import Cancel, PhotoReady, TaskEvent, WorkerReady
 from clipstyler_server.workers.optimizer import process
 from clipstyler_server.workers.optimizer.workload import OptimizerOptions, WorkloadFactory
 from clipstyler_server.workers.supervisor import ProcessSupervisor, SupervisionTimeouts
@@ -66,6 +67,10 @@ class OptimizerClient(ProcessSupervisor):
     def cancel(self, job_id: str) -> None:
         """Stop a task within one step."""
         self._send(Cancel(job_id))
+
+    def provide(self, job_id: str, photo: PixelFile | str) -> None:
+        """Hand over the photo of a running task at the size of its result, or say why there is none."""
+        self._send(PhotoReady(job_id, photo))
 
     def _is_busy(self) -> bool:
         return self._job_id is not None

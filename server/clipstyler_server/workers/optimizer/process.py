@@ -7,35 +7,41 @@ When the front process exits, however it does, the pipe closes and this process 
 from __future__ import annotations
 
 import faulthandler
+import hashlib
 import os
 import queue
 import signal
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 from clipstyler.allocator import return_unused_memory
 from clipstyler.events import Preview, Progress, Result
-from clipstyler.imaging import EncodedImage, ImageError, Picture, encoded
+from clipstyler.imaging import ImageError, ImageFile, ImageMetadata, Picture, encode_into
 from clipstyler.openmp import spin_briefly
 from clipstyler.options import ConfigError, Violation
+from clipstyler.original import Original
 from clipstyler_server.observability import logs
+from clipstyler_server.spool import NO_SPACE, PixelFile, Spool, create, remove
 from clipstyler_server.workers.channel import Channel
 from clipstyler_server.workers.engine import FailureKind, StartupError, StopCause, Task, TaskFailed, TaskStopped
-from clipstyler_server.workers.messages import Cancel, Shutdown, TaskEvent, WorkerReady
+from clipstyler_server.workers.messages import Cancel, PhotoReady, Shutdown, TaskEvent, WorkerReady
 from clipstyler_server.workers.optimizer.previews import PreviewEncoder
 from clipstyler_server.workers.optimizer.workload import OptimizerOptions, Workload, WorkloadFactory
 from clipstyler_server.workers.startup import cannot_start
 
-_End = Result[EncodedImage] | TaskStopped | TaskFailed
+_End = Result[ImageFile] | TaskStopped | TaskFailed
+_LOOK_S = 0.05  # between two looks at the cancel flag and the deadline while a photo is awaited
 
 
 def main(connection: Connection[Any, Any], options: OptimizerOptions, make_workload: WorkloadFactory) -> None:
     """Run the process: load the workload, then run tasks until the front process exits."""
     _prepare_process(options)
-    inbox = Inbox()
+    inbox = Inbox(options.spool)
     channel = Channel(connection, inbox.receive, _exit_now)
     channel.start()
     try:
@@ -68,23 +74,27 @@ def _exit_now() -> None:
 
 
 class Inbox:
-    """Receives commands on the reading thread: tasks wait here, cancellations find their run."""
+    """Receives commands on the reading thread: tasks wait here, cancellations and photos find their run."""
 
-    def __init__(self) -> None:
+    def __init__(self, spool: Spool) -> None:
+        self._spool = spool
         self._waiting: queue.SimpleQueue[Run] = queue.SimpleQueue()
         self._runs: dict[str, Run] = {}
 
-    def receive(self, command: Task | Cancel | Shutdown) -> None:
+    def receive(self, command: Task | Cancel | PhotoReady | Shutdown) -> None:
         """Take a command; called on the reading thread, the only one that touches the table of runs."""
         match command:
             case Task():
                 # A late cancellation finds nothing, because finished runs are forgotten here.
                 self._runs = {job_id: run for job_id, run in self._runs.items() if not run.finished}
-                run = self._runs[command.job_id] = Run(command)
+                run = self._runs[command.job_id] = Run(command, self._spool)
                 self._waiting.put(run)
             case Cancel(job_id):
                 if found := self._runs.get(job_id):
                     found.cancel()
+            case PhotoReady(job_id, photo):
+                if found := self._runs.get(job_id):
+                    found.photos.put(photo)
             case Shutdown():
                 _exit_now()
 
@@ -93,20 +103,37 @@ class Inbox:
         return self._waiting.get()
 
 
+class _Stop(Exception):  # noqa: N818 - no error
+    """The run is to end now."""
+
+    def __init__(self, cause: StopCause) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
 class Run:
     """One execution of a task.
 
-    Attributes
+    Parameters
     ----------
     task
         What is executed.
+    spool
+        Where its result is written.
+
+    Attributes
+    ----------
+    photos
+        Receives the photo at the size of the result.
     finished
         Whether it has ended, in whatever way.
     """
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, spool: Spool) -> None:
         self.task = task
+        self.photos: queue.SimpleQueue[PixelFile | str] = queue.SimpleQueue()
         self.finished = False
+        self._spool = spool
         self._deadline = time.monotonic() + task.timeout_s
         self._step = 0
         self._cancelled = threading.Event()
@@ -123,6 +150,9 @@ class Run:
         end: _End
         try:
             end = self._optimize(workload, previews, channel)
+        except _Stop as stop:
+            late = self._step - self._step_at_cancel if stop.cause is StopCause.CANCELLED else 0
+            end = TaskStopped(stop.cause, self._step, late)
         except (ConfigError, ImageError, FloatingPointError, MemoryError) as error:
             end = _failed(error)
         except Exception as error:  # noqa: BLE001 - one job's failure must not end the process
@@ -138,34 +168,85 @@ class Run:
 
     def _optimize(self, workload: Workload, previews: PreviewEncoder, channel: Channel) -> _End:
         job_id, spec = self.task.job_id, self.task.spec
-        events = workload.stylize(self.task)
-        while not (cause := self._stop_cause()):
+        events = workload.stylize(self.task, Original(*self.task.result_size, self._photo))
+        # Dropping the iterator stops the work.
+        while True:
+            self._check()
             match next(events):
                 case Result() as result:
-                    return _encoded(result)
+                    return self._written(result)
                 case Preview(step, image):
                     previews.offer(job_id, step, image, spec.previews)
                 case event:
                     if isinstance(event, Progress):
                         self._step = event.step
                     channel.send(TaskEvent(job_id, event))
-        # Dropping the iterator stops the work.
-        late = self._step - self._step_at_cancel if cause is StopCause.CANCELLED else 0
-        return TaskStopped(cause, self._step, late)
 
-    def _stop_cause(self) -> StopCause | None:
+    def _check(self) -> None:
+        """Raise `_Stop` if the run was cancelled or its deadline has passed."""
         if self._cancelled.is_set():
-            return StopCause.CANCELLED
+            raise _Stop(StopCause.CANCELLED)
         if time.monotonic() >= self._deadline:
-            return StopCause.DEADLINE
-        return None
+            raise _Stop(StopCause.DEADLINE)
+
+    def _photo(self) -> Picture:
+        """Wait for the photo at the size of the result.
+
+        Raises
+        ------
+        ImageError
+            There is none.
+        """
+        while True:
+            self._check()
+            with suppress(queue.Empty):
+                photo = self.photos.get(timeout=_LOOK_S)
+                break
+        if isinstance(photo, str):
+            raise ImageError(photo)
+        return photo.load()
+
+    def _written(self, result: Result[Picture]) -> Result[ImageFile] | TaskFailed:
+        """Encode a result into a file, unless the run is to end meanwhile; then nothing is left behind."""
+        begun = time.monotonic()
+        path, picture, image_format = self._spool.result(self.task.job_id), result.image, result.spec.result_format
+        try:
+            with create(path) as file:
+                writer = _Writer(file, self._check)
+                encode_into(cast("BinaryIO", writer), picture, image_format)
+        except OSError as error:
+            remove(path)
+            return _not_written(error)
+        except BaseException:
+            remove(path)
+            raise
+        digest = writer.digest.hexdigest()
+        image: Any = ImageFile(path, ImageMetadata(image_format, picture.width, picture.height, writer.size, digest))
+        timings = replace(result.timings, encode_s=time.monotonic() - begun)
+        return cast("Result[ImageFile]", replace(result, image=image, timings=timings))
 
 
-def _encoded(result: Result[Picture]) -> Result[EncodedImage]:
-    begun = time.monotonic()
-    image: Any = encoded(result.image, result.spec.result_format)
-    timings = replace(result.timings, encode_s=time.monotonic() - begun)
-    return cast("Result[EncodedImage]", replace(result, image=image, timings=timings))
+class _Writer:
+    """A file that calls back before it writes, and digests what is written."""
+
+    def __init__(self, file: BinaryIO, check: Callable[[], None]) -> None:
+        self._file = file
+        self._check = check
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: bytes) -> int:
+        """Write the next bytes."""
+        self._check()
+        self.digest.update(data)
+        self.size += len(data)
+        return self._file.write(data)
+
+
+def _not_written(error: OSError) -> TaskFailed:
+    problem = error.strerror or str(error)
+    logs.get_logger().error("result_not_written", problem=problem)
+    return TaskFailed(FailureKind.STORAGE_FULL if error.errno in NO_SPACE else FailureKind.STORAGE_UNAVAILABLE, problem)
 
 
 def _failed(error: Exception) -> TaskFailed:

@@ -17,6 +17,7 @@ from clipstyler.encoders.weights.store import Store, default_directory
 from clipstyler.evaluation.direction_cache import DirectionCache, DirectionStore
 from clipstyler.imaging import Picture
 from clipstyler.options import ConfigError
+from clipstyler.original import Original
 from clipstyler.photo_cache import PhotoCache
 from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
 from clipstyler_server.observability import logs
@@ -68,12 +69,17 @@ class TorchWorkload:
             accelerations=choice.accelerations.names,
         )
 
-    def stylize(self, task: Task) -> Iterator[LibraryEvent]:
+    def stylize(self, task: Task, original: Original) -> Iterator[LibraryEvent]:
         """Run a task with PyTorch."""
         encoders = self._encoders[task.spec.encoder_set]
         try:
             yield from stylizer.optimize(
-                task.picture, task.spec, encoders, directions=self._directions, photos=self._photos
+                task.picture,
+                task.spec,
+                encoders,
+                original=original,
+                directions=self._directions,
+                photos=self._photos,
             )
         except RuntimeError as error:
             if not _is_out_of_memory(error):

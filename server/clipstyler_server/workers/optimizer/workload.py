@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Protocol
 
 from clipstyler.acceleration import OFF
-from clipstyler.events import Preparing, Preview, Progress, Result, Started, Warning
+from clipstyler.events import Optimized, Preparing, Preview, Progress, Rendering, Result, Started, Warning
 from clipstyler.imaging import Picture
+from clipstyler.original import Original
+from clipstyler_server.spool import Spool
 from clipstyler_server.workers.engine import EngineInfo, Task
 
-LibraryEvent = Started | Preparing | Progress | Preview[Picture] | Warning | Result[Picture]
+LibraryEvent = (
+    Started | Preparing | Progress | Preview[Picture] | Optimized[Picture] | Rendering | Warning | Result[Picture]
+)
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,8 @@ class OptimizerOptions:
     ----------
     cache
         Directory of text directions, shared with the evaluator.
+    spool
+        Where photos come from and results go to.
     direction_bytes
         Memory for text directions.
     accelerations
@@ -36,6 +42,7 @@ class OptimizerOptions:
     threads: int
     nice: int
     cache: Path
+    spool: Spool
     direction_bytes: int
     log_level: str
     log_format: str
@@ -52,8 +59,16 @@ class Workload(Protocol):
         """What this worker is."""
         ...
 
-    def stylize(self, task: Task) -> Iterator[LibraryEvent]:
-        """Run a task: each advance completes at most one step; the last event is the result."""
+    def stylize(self, task: Task, original: Original) -> Iterator[LibraryEvent]:
+        """Run a task: each advance completes at most one step or one tile; the last event is the result.
+
+        Parameters
+        ----------
+        task
+            What is done.
+        original
+            The photo at the size of the result.
+        """
         ...
 
 

@@ -1,0 +1,313 @@
+"""Applies a fitted StyleNet to a photo of any size, tile by tile, in bounded memory.
+
+Instance normalization makes every pixel of StyleNet's output depend on the whole image. Here its means and deviations
+come from one pass over a thumbnail, the photo as it was optimized (URST, arXiv 2103.11784): with these fixed, the
+network is convolutional, so that a tile with a halo of true pixels is the same as that part of the whole.
+
+Texture has a size in pixels: drawn at once, a larger photo would show finer marks, and the style from near only. So a
+result is drawn in levels, each up to twice as large as the one before, from the optimized image on. Each level takes
+from its own drawing only what is finer than the level before: the marks stay where and as large as they were, and
+every octave of detail comes from the size at which the network draws it.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Generator
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from clipstyler.allocator import return_unused_memory
+from clipstyler.events import Rendering
+from clipstyler.imaging import Picture, resized
+from clipstyler.input_noise import positional_octaves
+from clipstyler.interleaved_norm import NORM_EPSILON
+from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, mean_gray, mirrored, to_pixels
+from clipstyler.stylenet import STRIDE, ResidualBlock, StyleNet
+
+Floats = NDArray[np.float32]
+Pixels = NDArray[np.uint8]
+Values = Floats | Pixels  # from 0 to 255 either way
+
+TILE_SIDE = 384  # of the part of a tile that is kept; larger ones take less time and more memory
+LEVEL_RATIO = 2  # between the sides of a level and the one before, at most
+# An output pixel depends on input pixels up to 76 away: on each way down and up a block sees two pixels of its
+# resolution farther, and each change of resolution up to two.
+HALO = 80
+_STRIP_PIXELS = 2**19
+
+
+@dataclass(frozen=True)
+class FittedStyle:
+    """A fitted network and everything else that its pictures depend on, besides the photo; make one with `fit_style`.
+
+    Attributes
+    ----------
+    net
+        StyleNet with its normalization folded into its convolutions: no pixel depends on one that is more than `HALO`
+        away.
+    input_noise
+        Standard deviation of the noise on its input.
+    noise_octaves
+        Octaves of that noise.
+    contrast
+        Factor of the final contrast step.
+    gray
+        Mean gray of the stylized thumbnail, which the contrast step blends with, (1, 1, 1, 1).
+    optimized
+        The stylized thumbnail: uint8, (H, W, 3).
+    seed
+        Of the noise.
+    """
+
+    net: StyleNet
+    input_noise: float
+    noise_octaves: int
+    contrast: float
+    gray: Tensor
+    optimized: Pixels
+    seed: int
+
+    @torch.no_grad()
+    def stylize(self, tile: Tensor) -> Tensor:
+        """Map a part of a photo, (1, 3, H, W) with sides that are multiples of 8, to its part of the result."""
+        return adjust_contrast(self.net(tile.to(self.gray.device)), self.contrast, self.gray)
+
+
+@torch.no_grad()
+def fit_style(
+    net: StyleNet,
+    thumbnail: Tensor,
+    size: tuple[int, int],
+    *,
+    input_noise: float,
+    noise_octaves: int,
+    contrast: float,
+    seed: int,
+) -> FittedStyle:
+    """Fix the normalization of a network to what it is on a thumbnail.
+
+    Parameters
+    ----------
+    net
+        Fitted to the photo; it is left as it is.
+    thumbnail
+        What it was fitted on, with its noise: (1, 3, H, W).
+    size
+        Height and width of the photo on it: the rest is padding.
+    input_noise, noise_octaves, contrast
+        Of the configuration.
+    seed
+        Of the noise on larger photos.
+    """
+    moments, output = _moments(net, thumbnail)
+    height, width = size
+    canvas = output[..., : max(height, SMALLEST_SIDE), : max(width, SMALLEST_SIDE)]
+    gray = mean_gray(canvas)
+    optimized = to_pixels(adjust_contrast(canvas, contrast, gray))[:height, :width]
+    return FittedStyle(_folded(net, moments), input_noise, noise_octaves, contrast, gray, optimized, seed)
+
+
+def render(style: FittedStyle, photo: Picture, tile_side: int = TILE_SIDE) -> Generator[Rendering, None, Picture]:
+    """Stylize a photo at its own size.
+
+    The result does not depend on the size of the tiles, except within rounding: 1 of 255 at most.
+
+    Parameters
+    ----------
+    style
+        What is applied.
+    photo
+        Of any size; no tile is larger than `tile_side` + 2 `HALO` pixels on either side.
+    tile_side
+        Largest side of the kept part of a tile, a multiple of 8.
+
+    Yields
+    ------
+    Before the first tile and after each: a consumer may stop there.
+
+    Returns
+    -------
+    The stylized photo, with its alpha.
+    """
+    levels = _levels(photo.rgb, style.optimized.shape)
+    plans = [tiles_of(level.shape, tile_side) for level in levels]
+    completed, total = 0, sum(map(len, plans))
+    yield Rendering(completed, total)
+    finest = np.empty(photo.rgb.shape, np.uint8)
+    before: Values = style.optimized
+    for level, tiles in zip(levels, plans, strict=True):
+        values = finest if level is photo.rgb else np.empty(level.shape, np.float32)
+        drawing = Drawing(style, level, values)
+        for rows, columns in tiles:
+            drawing.draw(rows, columns)
+            completed += 1
+            yield Rendering(completed, total)
+        match_coarse(values, before)
+        before = values
+        return_unused_memory()
+    return Picture(finest, photo.alpha)
+
+
+def _levels(pixels: Pixels, optimized: tuple[int, ...]) -> list[Pixels]:
+    """Return a photo at the sizes of all levels, the smallest first and the photo itself last."""
+    ratio = max(pixels.shape[:2]) / max(optimized[:2])
+    count = max(1, math.ceil(math.log(ratio, LEVEL_RATIO) - 1e-9))
+    levels = [pixels]
+    for below in range(1, count):
+        height, width = (max(1, round(side * ratio ** (-below / count))) for side in pixels.shape[:2])
+        levels.append(resized(Picture(levels[-1]), (width, height)).rgb)
+    return levels[::-1]
+
+
+def match_coarse(values: Values, coarse: Values) -> None:
+    """Change an image, in place, so that it looks from afar as a smaller one does: the difference is added to it.
+
+    Parameters
+    ----------
+    values
+        (H, W, 3).
+    coarse
+        What it should be if it is shrunk to this size by averaging: (h, w, 3).
+    """
+    missing = np.subtract(coarse, _averaged(values, coarse.shape), dtype=np.float32)
+    columns, next_columns, right = _between(values.shape[1], coarse.shape[1])
+    rows, next_rows, down = _between(values.shape[0], coarse.shape[0])
+    step = max(1, _STRIP_PIXELS // values.shape[1])
+    for top in range(0, values.shape[0], step):
+        strip = slice(top, top + step)
+        share = down[strip, None, None]
+        across = missing[rows[strip]] * (1 - share) + missing[next_rows[strip]] * share
+        added = across[:, columns] * (1 - right[:, None]) + across[:, next_columns] * right[:, None]
+        matched = np.clip(values[strip] + added, 0, 255)
+        values[strip] = np.rint(matched) if values.dtype == np.uint8 else matched
+
+
+def _averaged(values: Values, shape: tuple[int, ...]) -> Values:
+    """Shrink (H, W, 3) to the size of a shape by averaging."""
+    size = (shape[1], shape[0])
+    if values.dtype == np.uint8:
+        return np.asarray(Image.fromarray(values).resize(size, Image.Resampling.BOX))
+    planes = [Image.fromarray(np.ascontiguousarray(values[..., color])) for color in range(3)]
+    return np.stack([np.asarray(plane.resize(size, Image.Resampling.BOX)) for plane in planes], axis=-1)
+
+
+def _between(count: int, coarse_count: int) -> tuple[NDArray[np.intp], NDArray[np.intp], Floats]:
+    """Return which two coarse pixels the center of each pixel of a row lies between, and how far from the first."""
+    exact = np.clip((np.arange(count) + 0.5) * coarse_count / count - 0.5, 0, coarse_count - 1)
+    first = exact.astype(np.intp)
+    return first, np.minimum(first + 1, coarse_count - 1), (exact - first).astype(np.float32)
+
+
+def tiles_of(shape: tuple[int, ...], tile_side: int) -> list[tuple[slice, slice]]:
+    """Return rows and columns of all tiles of (H, W, 3), without their halos, that the network sees."""
+    height, width = (len(mirrored(side, SMALLEST_SIDE)) for side in shape[:2])
+    return list(product(spans(height, tile_side), spans(width, tile_side)))
+
+
+def spans(length: int, most: int) -> list[slice]:
+    """Split a side, a multiple of 8, into parts of about equal lengths: multiples of 8, and `most` at most."""
+    count = -(-length // most)
+    step = -(-length // count // STRIDE) * STRIDE
+    return [slice(start, min(start + step, length)) for start in range(0, length, step)]
+
+
+def _with_halo(kept: slice, length: int) -> slice:
+    """Extend a part by the halo, up to the border of the image: there, the network's own padding is right."""
+    return slice(max(0, kept.start - HALO), min(length, kept.stop + HALO))
+
+
+def _within(kept: slice, seen: slice) -> slice:
+    return slice(kept.start - seen.start, kept.stop - seen.start)
+
+
+class Drawing:
+    """The network applied to a photo, mirrored to sides that are multiples of 8, with noise.
+
+    Parameters
+    ----------
+    style
+        What is applied.
+    pixels
+        The photo, (H, W, 3).
+    values
+        Where it is drawn, of the same shape.
+    """
+
+    def __init__(self, style: FittedStyle, pixels: Pixels, values: Values) -> None:
+        self._style = style
+        self._pixels = pixels
+        self._values = values
+        self._rows, self._columns = (mirrored(side, SMALLEST_SIDE) for side in pixels.shape[:2])
+
+    def draw(self, rows: slice, columns: slice) -> None:
+        """Stylize one tile and put its part of the photo into its place."""
+        seen_rows, seen_columns = _with_halo(rows, len(self._rows)), _with_halo(columns, len(self._columns))
+        stylized = self._style.stylize(self._cut(seen_rows, seen_columns))
+        kept = stylized[0, :, _within(rows, seen_rows), _within(columns, seen_columns)].permute(1, 2, 0) * 255
+        place = self._values[rows, columns]  # what lies beyond the photo is left out
+        drawn = kept.round() if place.dtype == np.uint8 else kept
+        place[:] = drawn.cpu().numpy()[: place.shape[0], : place.shape[1]]
+
+    def _cut(self, rows: slice, columns: slice) -> Tensor:
+        """Return a part of the photo, (1, 3, H, W), in [0, 1] but for the noise."""
+        pixels = self._pixels[np.ix_(self._rows[rows], self._columns[columns])]
+        image = pixels.transpose(2, 0, 1).astype(np.float32) / 255
+        if self._style.input_noise:
+            noise = positional_octaves(self._style.seed, self._style.noise_octaves, rows, columns)
+            image += self._style.input_noise * noise
+        return torch.from_numpy(image)[None]
+
+
+_Moments = dict[str, tuple[Tensor, Tensor]]
+
+
+def _moments(net: StyleNet, thumbnail: Tensor) -> tuple[_Moments, Tensor]:
+    """Return variance and mean of what each normalization sees, by the convolution before it; then the output."""
+    seen: _Moments = {}
+
+    def record(name: str, output: Tensor) -> None:
+        # One channel after the other, in float64: sums over whole images are inaccurate in float32.
+        planes = [torch.var_mean(plane.double(), correction=0) for plane in output[0]]
+        variances, means = zip(*planes, strict=True)
+        seen[name] = (torch.stack(variances), torch.stack(means))
+
+    hooks = [
+        conv.register_forward_hook(lambda _module, _inputs, output, name=name: record(name, output))
+        for name, conv in _normalized(net).items()
+    ]
+    try:
+        output: Tensor = net(thumbnail)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen, output
+
+
+def _folded(net: StyleNet, moments: _Moments) -> StyleNet:
+    """Return a copy of a network in which (x - mean) / deviation is part of the convolution that x comes from."""
+    folded = copy.deepcopy(net).requires_grad_(False)
+    for name, conv in _normalized(folded).items():
+        variance, mean = moments[name]
+        scale = (variance + NORM_EPSILON).rsqrt()
+        assert conv.bias is not None
+        conv.weight.copy_(conv.weight * scale[:, None, None, None])
+        conv.bias.copy_((conv.bias - mean) * scale)
+    for block in folded.modules():
+        if isinstance(block, ResidualBlock):
+            block.body[1], block.body[3] = nn.ReLU(inplace=True), nn.ReLU(inplace=True)
+    return folded
+
+
+def _normalized(net: StyleNet) -> dict[str, nn.Conv2d]:
+    """Return the convolutions that a normalization follows, by name."""
+    blocks = {name: block for name, block in net.named_modules() if isinstance(block, ResidualBlock)}
+    followed = {f"{name}.body.{index}": block.body[index] for name, block in blocks.items() for index in (0, 2)}
+    return {name: conv for name, conv in followed.items() if isinstance(conv, nn.Conv2d)}

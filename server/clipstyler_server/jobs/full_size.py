@@ -1,0 +1,117 @@
+"""An engine whose results may be larger than the size of the optimization: it fetches the photo at their size."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+
+from clipstyler.events import Result
+from clipstyler.imaging import ImageError
+from clipstyler_server.errors import ServiceError, internal
+from clipstyler_server.jobs.photos import stored_photo
+from clipstyler_server.spool import Spool, remove
+from clipstyler_server.storage.storage import Storage
+from clipstyler_server.workers.decoder.client import ImageDecoder
+from clipstyler_server.workers.engine import EngineEvent, EngineInfo, Task, TaskFailed, WorkerState
+from clipstyler_server.workers.optimizer.client import OptimizerClient
+
+
+class FullSizeEngine:
+    """Has the stored photo of a task decoded at the size of its result, into a file, while the steps are made.
+
+    Parameters
+    ----------
+    engine
+        Does the work.
+    decoder, storage
+        Of photos.
+    spool
+        Where their pixels are kept until the task has ended.
+    """
+
+    def __init__(self, engine: OptimizerClient, decoder: ImageDecoder, storage: Storage, spool: Spool) -> None:
+        self._engine = engine
+        self._decoder = decoder
+        self._storage = storage
+        self._spool = spool
+        self._numbers = itertools.count(1)
+        self._cleaning: set[asyncio.Task[None]] = set()
+
+    @property
+    def state(self) -> WorkerState:
+        """State of the engine."""
+        return self._engine.state
+
+    @property
+    def info(self) -> EngineInfo | None:
+        """What the engine is."""
+        return self._engine.info
+
+    @property
+    def restarts(self) -> int:
+        """Times that the engine was restarted."""
+        return self._engine.restarts
+
+    async def wait_ready(self) -> None:
+        """Wait until the engine takes tasks."""
+        await self._engine.wait_ready()
+
+    def cancel(self, job_id: str) -> None:
+        """Stop a task within one step or one tile."""
+        self._engine.cancel(job_id)
+
+    async def run(self, task: Task) -> AsyncGenerator[EngineEvent, None]:
+        """Run a task and stream its events, the result last.
+
+        Raises
+        ------
+        ServiceError
+            The photo could not be fetched, and that is not its own fault.
+        """
+        target = self._spool.photo(task.job_id, next(self._numbers))
+        providing = asyncio.create_task(self._provide(task, target))
+        useless = [target, self._spool.result(task.job_id)]
+        try:
+            async with aclosing(self._engine.run(task)) as events:
+                async for event in events:
+                    if isinstance(event, Result):
+                        useless = [target]
+                    yield event
+        except TaskFailed:
+            if providing.done() and (problem := providing.result()):
+                raise problem from None
+            raise
+        finally:
+            cleaning = asyncio.create_task(_clean(providing, useless))
+            self._cleaning.add(cleaning)
+            cleaning.add_done_callback(self._cleaning.discard)
+
+    async def _provide(self, task: Task, target: Path) -> ServiceError | None:
+        """Hand the photo to the engine, or a problem; returns one that the photo is not to blame for."""
+        if not task.is_enlarged:
+            return None
+        try:
+            record = await self._storage.read(self._storage.database.get, task.job_id)
+            if record is None:
+                raise internal(task.job_id)
+            photo = await stored_photo(self._storage, record.content, "image")
+            size, enlarge = max(task.result_size), task.spec.config.enlarge
+            pixels = await self._decoder.extract(photo.source, record.address, size, enlarge, target)
+        except ImageError as error:
+            self._engine.provide(task.job_id, str(error))
+        except ServiceError as error:
+            self._engine.provide(task.job_id, error.details.message)
+            return error
+        else:
+            self._engine.provide(task.job_id, pixels)
+        return None
+
+
+async def _clean(providing: asyncio.Task[ServiceError | None], files: list[Path]) -> None:
+    """Delete files once nothing writes them any more: a decoder finishes what it began."""
+    await asyncio.wait([providing])
+    for path in files:
+        await asyncio.to_thread(remove, path)

@@ -10,11 +10,16 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from clipstyler_server.api.bounds import SMALL_REQUEST_BYTES, CallBounds
+from clipstyler_server.api.wire_format import has_more_fields
 from clipstyler_server.errors import Reason, ServiceError, error
 from clipstyler_server.sharing import FairBudget, Lease, address_of
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
+
+
+# A request that the contract allows has some hundred: its labels, texts or images.
+_MOST_FIELDS = 4096
 
 
 class Requests:
@@ -96,7 +101,7 @@ class Requests:
         self._lease.shrink(len(received))
         if len(received) <= SMALL_REQUEST_BYTES:
             return self._decoded(received)
-        # To parse a large request copies it. The event loop comes round before, after, and between two of them.
+        # To parse a large request copies it, and takes long if it has very many fields. The event loop comes round before, after, and between two of them.
         async with self._turns:
             await asyncio.sleep(0)
             request = self._decoded(received)
@@ -111,6 +116,12 @@ class Requests:
                 "the request has {size} bytes, and requests of this method have at most {limit}",
                 size=len(received),
                 limit=SMALL_REQUEST_BYTES,
+            )
+        if len(received) > SMALL_REQUEST_BYTES and has_more_fields(received, _MOST_FIELDS):
+            raise error(
+                Reason.UNDECODABLE_REQUEST,
+                "the request has more than {limit} fields and elements: send fewer",
+                limit=_MOST_FIELDS,
             )
         try:
             request = self._parse(received)

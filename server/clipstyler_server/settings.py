@@ -88,7 +88,10 @@ class Settings(BaseSettings):
         default=0.002, ge=0, le=1, description="Maximum batching delay of an embedding, in seconds."
     )
     max_batch: int = Field(
-        default=64, ge=1, le=LARGEST_BATCH, description="Maximum number of texts or images in one call of EncoderService."
+        default=64,
+        ge=1,
+        le=LARGEST_BATCH,
+        description="Maximum number of texts or images in one call of EncoderService.",
     )
     report_timeout_s: float = Field(
         default=15,

@@ -101,7 +101,7 @@ class Requests:
         self._lease.shrink(len(received))
         if len(received) <= SMALL_REQUEST_BYTES:
             return self._decoded(received)
-        # To parse a large request copies it, and takes long if it has very many fields. The event loop comes round before, after, and between two of them.
+        # To parse a large request copies it. The event loop comes round before, after, and between two of them.
         async with self._turns:
             await asyncio.sleep(0)
             request = self._decoded(received)

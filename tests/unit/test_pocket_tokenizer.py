@@ -69,3 +69,11 @@ def test_a_modified_caption_names_the_modifier() -> None:
 def test_gibberish_is_one_or_two_words() -> None:
     rng = np.random.default_rng(0)
     assert {len(gibberish(rng).split()) for _ in range(40)} == {1, 2}
+
+
+def test_no_more_than_what_is_kept_of_a_text_is_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    monkeypatch.setattr("clipstyler.pocket.tokenizer._hash", lambda token: hashed.append(token) or 1)
+    ligature = "\N{ARABIC LIGATURE SALLALLAHOU ALAYHE WASALLAM}"  # stands for eighteen characters
+    assert tokenize([ligature * 400])[0].shape == (1, MAX_TOKENS)
+    assert len(hashed) <= MAX_TOKENS + 1

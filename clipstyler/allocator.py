@@ -58,9 +58,13 @@ def restart_with_c_allocator() -> None:
     if _CHOICE in os.environ or not sys.executable or not _function("malloc_trim"):
         return
     os.environ[_CHOICE] = "malloc"
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    for stream in (sys.stdout, sys.stderr):
+        if stream:  # None if it was closed when the program started
+            stream.flush()
+    try:
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    except OSError:  # replaced by an update, for instance: the program runs on with Python's allocator
+        del os.environ[_CHOICE]
 
 
 def return_unused_memory() -> None:

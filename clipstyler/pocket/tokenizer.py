@@ -8,7 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,18 +24,24 @@ _WORD = re.compile(r"[^\W_]+")
 _FILLERS = frozenset({"a", "an", "the", "of", "in", "on", "with", "by", "and", "s"})
 
 
-def words(sentence: str) -> list[str]:
-    """Lower-case words of a sentence, accents removed, fillers such as "of" left out."""
+def words(sentence: str) -> Iterator[str]:
+    """Yield the lower-case words of a sentence, accents removed, fillers such as "of" left out."""
     plain = unicodedata.normalize("NFKD", sentence.casefold())
     plain = "".join(character for character in plain if not unicodedata.combining(character))
-    return [word for word in _WORD.findall(plain) if word not in _FILLERS]
+    return (found[0] for found in _WORD.finditer(plain) if found[0] not in _FILLERS)
 
 
-def buckets(word: str) -> list[int]:
-    """Buckets of a word: of itself first, then of its groups of 3 and 4 letters, ends marked."""
+def buckets(word: str) -> Iterator[int]:
+    """Yield the buckets of a word: of itself first, then of its groups of 3 and 4 letters, ends marked."""
+    yield _hash("=" + word)
     marked = f"<{word}>"
-    groups = [marked[i : i + n] for n in _GROUP_LENGTHS for i in range(len(marked) - n + 1)]
-    return [_hash("=" + word), *(_hash(group) for group in dict.fromkeys(groups))]
+    seen = set()
+    for n in _GROUP_LENGTHS:
+        for i in range(len(marked) - n + 1):
+            group = marked[i : i + n]
+            if group not in seen:
+                seen.add(group)
+                yield _hash(group)
 
 
 def tokenize(sentences: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -51,7 +58,8 @@ def tokenize(sentences: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.in
     int64 (B, T) from 1, 0 for padding. T is at least 1.
     """
     rows = [
-        [(bucket, number) for number, word in enumerate(words(sentence), 1) for bucket in buckets(word)][:MAX_TOKENS]
+        # Only what is kept is computed: one character of a text can stand for a word of eighteen.
+        list(islice(((b, number) for number, word in enumerate(words(sentence), 1) for b in buckets(word)), MAX_TOKENS))
         for sentence in sentences
     ]
     length = max(1, max((len(row) for row in rows), default=1))

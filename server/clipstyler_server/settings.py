@@ -20,6 +20,8 @@ from clipstyler.prompts import MAX_CHARACTERS
 MIB = 2**20
 # The largest message that the server sends: clients with default settings accept 4 MiB.
 MAX_MESSAGE_BYTES = 3 * MIB
+# The largest `max_batch`.
+LARGEST_BATCH = 256
 
 
 class LogFormat(StrEnum):
@@ -86,7 +88,10 @@ class Settings(BaseSettings):
         default=0.002, ge=0, le=1, description="Maximum batching delay of an embedding, in seconds."
     )
     max_batch: int = Field(
-        default=64, ge=1, le=256, description="Maximum number of texts or images in one call of EncoderService."
+        default=64,
+        ge=1,
+        le=LARGEST_BATCH,
+        description="Maximum number of texts or images in one call of EncoderService.",
     )
     report_timeout_s: float = Field(
         default=15,

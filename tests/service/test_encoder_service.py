@@ -212,6 +212,18 @@ async def test_a_caller_receives_every_bad_field_of_a_large_request(
     assert last.startswith("and 137 more" if count == 200 else "has 501 characters")
 
 
+async def test_very_many_texts_do_not_stop_the_event_loop(evaluating: Harness, stub: EncoderServiceStub) -> None:
+    def seconds() -> float:
+        return float(evaluating.metric("event_loop_pause_seconds_sum"))
+
+    before = seconds()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.EncodeText(pb2.EncodeTextRequest(texts=[""] * 500_000))
+    assert fields(status_of(caught.value))[0] == "texts"
+    await asyncio.sleep(0.1)
+    assert seconds() - before < 1  # it was 3.8 s
+
+
 async def until_flooded(harness: Harness, minimum: int) -> None:
     await eventually(lambda: harness.metric("evaluations_in_flight") >= minimum)
 

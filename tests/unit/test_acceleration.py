@@ -250,3 +250,18 @@ def test_a_program_restarts_once_with_the_c_allocator(
     assert found[-1] == f"{['an argument', '--flag']} {kept} {in_c}"
     assert len(found) == starts + 1
     assert len(set(found[:-1])) == 1  # the same process
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs the allocator of glibc")
+@pytest.mark.parametrize("lack", ["sys.stdout = None", "sys.stderr = None", "sys.executable = '/nowhere/python'"])
+def test_a_program_that_lacks_a_stream_or_its_interpreter_starts(monkeypatch: pytest.MonkeyPatch, lack: str) -> None:
+    monkeypatch.delenv("PYTHONMALLOC", raising=False)
+    program = f"""
+import os, sys
+{lack}
+from clipstyler import allocator
+allocator.restart_with_c_allocator()
+os.write(1, str(os.environ.get("PYTHONMALLOC")).encode())
+"""
+    found = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert (found.stdout, found.stderr) == ("None", "")

@@ -8,7 +8,9 @@ from types import SimpleNamespace
 import pytest
 from clipstyler_server.api.bounds import SMALL_REQUEST_BYTES, CallBounds
 from clipstyler_server.api.receiving import Requests
+from clipstyler_server.errors import ServiceError
 
+from clipstyler.v1.encoder_service_pb2 import ClassifyImageRequest
 from clipstyler.v1.stylization_service_pb2 import CreateStylizationRequest
 from tests.service.harness import settings
 
@@ -31,7 +33,7 @@ async def test_the_event_loop_comes_round_between_large_requests_that_arrive_tog
         return CreateStylizationRequest()
 
     async def read() -> bytes:
-        return b"x" * (SMALL_REQUEST_BYTES + 1)
+        return b"\x0a\x80\x80\x40" + b"x" * SMALL_REQUEST_BYTES  # field 1 with 2^20 bytes
 
     bounds = CallBounds(settings(data_dir=str(tmp_path)))
     calls = [
@@ -43,3 +45,16 @@ async def test_the_event_loop_comes_round_between_large_requests_that_arrive_tog
     counting.cancel()
 
     assert len(set(parsed_in)) == CALLERS
+
+
+@pytest.mark.asyncio
+async def test_a_large_request_of_very_many_elements_is_refused_before_it_is_parsed(tmp_path):
+    labels = ClassifyImageRequest(labels=[""] * SMALL_REQUEST_BYTES).SerializeToString()
+
+    async def read() -> bytes:
+        return labels
+
+    bounds = CallBounds(settings(data_dir=str(tmp_path)))
+    call = Requests(SimpleNamespace(read=read), pytest.fail, bounds, "ipv4:10.0.0.1:1", has_photos=True)
+    with pytest.raises(ServiceError, match="more than 4096 fields"):
+        await call.only()

@@ -18,7 +18,7 @@ from clipstyler_server.api.callers import caller_of
 from clipstyler_server.api.codec.stylization import quality_message
 from clipstyler_server.errors import ServiceError, Violation, invalid
 from clipstyler_server.jobs.directions import DirectionLookup
-from clipstyler_server.settings import Settings
+from clipstyler_server.settings import LARGEST_BATCH, Settings
 from clipstyler_server.workers.decoder.client import ImageDecoder
 from clipstyler_server.workers.evaluator.client import EvaluatorClient
 from clipstyler_server.workers.evaluator.messages import (
@@ -85,7 +85,9 @@ class EncoderService(EncoderServiceServicer):
         facts = check(self._facts, request.encoder_set)
         check(self._check_batch, "texts", request.texts)
         longest = self._settings.max_text_characters
-        texts = [check(prompts.check_text, f"texts[{i}]", text, longest) for i, text in enumerate(request.texts)]
+        # No more are looked at: hundreds of thousands of empty texts fit into a small request.
+        batch = enumerate(request.texts[:LARGEST_BATCH])
+        texts = [check(prompts.check_text, f"texts[{i}]", text, longest) for i, text in batch]
         check.done()
         rows = await self._evaluate(EncodeTexts(facts.name, tuple(texts)), caller_of(context).address)
         return pb.EncodeTextResponse(embeddings=_embeddings(rows), encoder=_info(facts))

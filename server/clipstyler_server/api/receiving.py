@@ -10,11 +10,16 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from clipstyler_server.api.bounds import SMALL_REQUEST_BYTES, CallBounds
+from clipstyler_server.api.wire_format import has_more_fields
 from clipstyler_server.errors import Reason, ServiceError, error
 from clipstyler_server.sharing import FairBudget, Lease, address_of
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
+
+
+# A request that the contract allows has some hundred: its labels, texts or images.
+_MOST_FIELDS = 4096
 
 
 class Requests:
@@ -111,6 +116,12 @@ class Requests:
                 "the request has {size} bytes, and requests of this method have at most {limit}",
                 size=len(received),
                 limit=SMALL_REQUEST_BYTES,
+            )
+        if len(received) > SMALL_REQUEST_BYTES and has_more_fields(received, _MOST_FIELDS):
+            raise error(
+                Reason.UNDECODABLE_REQUEST,
+                "the request has more than {limit} fields and elements: send fewer",
+                limit=_MOST_FIELDS,
             )
         try:
             request = self._parse(received)

@@ -20,7 +20,7 @@ from clipstyler.evaluation.direction_cache import (
     template_version,
 )
 from clipstyler.evaluation.quality import QualityReport
-from clipstyler.evaluation.text_length import ignored_part
+from clipstyler.evaluation.text_length import ignored_parts
 from clipstyler.options import ConfigError, Violation
 from clipstyler.prompts import shortened
 from clipstyler_server.workers.evaluator.loading import load_encoders
@@ -127,10 +127,10 @@ class TaskRunner:
 
     def _violations(self, name: str, texts: Mapping[str, str], template_set: str) -> list[Violation]:
         read = self._encoders[name].tokens
-        ignored = {field: ignored_part(read, text, template_set) for field, text in texts.items()}
+        ignored = ignored_parts(read, list(texts.values()), template_set)
         return [
             Violation(field, f"is longer than the encoders read: they would ignore {shortened(part)!r}")
-            for field, part in ignored.items()
+            for field, part in zip(texts, ignored, strict=True)
             if part
         ]
 

@@ -36,7 +36,7 @@ class Handler(BaseHTTPRequestHandler):
             case ["photos", name]:
                 self._reply(photo_named(name), "application/octet-stream")
             case ["servers", name]:
-                self._reply_json({"grpc": self.servers.get(name).target})
+                self._reply_json({"grpc": self.servers.address(name)})
             case ["gateways", name]:
                 self._reply_json({"url": self.servers.gateway(name)})
             case _:

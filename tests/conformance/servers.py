@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
-from clipstyler_cli.envoy_config import GatewayConfig
+from clipstyler_cli.envoy_config import MAX_STREAM_S, GatewayConfig
 from clipstyler_cli.envoy_process import running
 from clipstyler_client import Client
 
@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 90
 LATER = "later"
 NEVER_READY = "starting"
+# Not a server of its own: the main one, behind a proxy that resets every stream after a second.
+PROXIED, PROXIED_SERVER, PROXIED_STREAM_S = "proxied", "main", 1
 # What differs from the common settings, by the name of the server.
 SETTINGS: dict[str, dict[str, object]] = {
     "main": {"heartbeat_s": 0.3},
@@ -142,6 +144,10 @@ class Servers:
         self._gateways: dict[str, str] = {}
         self._lock, self._exits = threading.RLock(), ExitStack()
 
+    def address(self, name: str) -> str:
+        """Return the address at which clients of gRPC call a server, "HOST:PORT"."""
+        return self.gateway(name).removeprefix("http://") if name == PROXIED else self.get(name).target
+
     def get(self, name: str) -> ServerProcess | LaterServer:
         """Return a running server; `KeyError` if the name is unknown."""
         with self._lock:
@@ -153,7 +159,8 @@ class Servers:
         """Return the URL of a gateway in front of a server."""
         with self._lock:
             if name not in self._gateways:
-                config = GatewayConfig(port=0, servers=(self.get(name).target,))
+                server, longest_s = (PROXIED_SERVER, PROXIED_STREAM_S) if name == PROXIED else (name, MAX_STREAM_S)
+                config = GatewayConfig(port=0, servers=(self.get(server).target,), max_stream_s=longest_s)
                 self._gateways[name] = self._exits.enter_context(running(config)).address
             return self._gateways[name]
 

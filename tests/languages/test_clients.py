@@ -61,7 +61,8 @@ RUNNERS: dict[str, Callable[[Path], list[str]]] = {
 }
 # What the web entry point adds to the client for Node.js: another transport, through the gateway. Nothing is uploaded
 # in browsers, which cannot stream requests.
-WEB = ("one-shot", "chunks", "large-photo-inline", "job", "invalid-fields", "queue-full", "leave", "deadline", "killed")
+WEB = ("one-shot", "chunks", "large-photo-inline", "job", "invalid-fields", "queue-full", "leave", "deadline")
+WEB += ("killed", "reset-watch")
 CASES = {"node": NAMES, "web": WEB, "go": NAMES, "java": NAMES}
 
 

@@ -78,8 +78,9 @@ def check_server(address: str, wait_s: float) -> str:
             raise ServerUnavailableError("UNAVAILABLE", problem) from error
     if queue.capacity_per_caller < queue.capacity:
         return (
-            f"{address} counts all callers of this gateway as one, and gives one caller {queue.capacity_per_caller} of "
-            f"{queue.capacity} places: start it with CLIPSTYLER_CALLER_SHARE=1"
+            f"{address} gives one caller {queue.capacity_per_caller} of {queue.capacity} places, and all callers of "
+            "this gateway are one to it unless CLIPSTYLER_TRUSTED_PROXIES names the gateway's address: start it with "
+            "that, or with CLIPSTYLER_CALLER_SHARE=1"
         )
     return ""
 

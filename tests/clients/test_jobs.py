@@ -189,7 +189,7 @@ def test_only_a_watch_resumes_after_a_proxy_reset_its_stream(code: str) -> None:
     ):
         begun: list[int] = []
         resume = Resume(begun.append, after_resets=after_resets)
-        resume.received(Heartbeat("stylizations/x", 3, None))
+        resume.received(Heartbeat(sequence=3))
         with nullcontext() if resumes else pytest.raises(StylizeError):
             assert 0 < resume.delay_after(error) < 1
         resume.begin()

@@ -52,11 +52,15 @@ class Envoy:
         EnvoyExitedError
             Envoy ended before.
         """
-        try:
-            code = self._process.wait()
-        except KeyboardInterrupt:
-            return
-        raise EnvoyExitedError(code, f"Envoy ended with code {code}")
+        with suppress(KeyboardInterrupt):
+            self._process.wait()
+            self.check()
+
+    def check(self) -> None:
+        """Raise `EnvoyExitedError` if Envoy has ended."""
+        code = self._process.poll()
+        if code is not None:
+            raise EnvoyExitedError(code, f"Envoy ended with code {code}")
 
 
 def check_server(address: str, wait_s: float) -> str:

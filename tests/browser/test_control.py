@@ -52,9 +52,11 @@ async def test_the_queue_is_shown_and_all_of_mine_are_cancelled(visit: Visit, tm
     held = tmp_path / "never"
     await visit.stylize(f"first hold={held} at=1", steps=5)
     await visit.status("Looking at")
+    await expect(visit.page.locator("#keep")).to_be_visible()  # the start is a preview
     await visit.fill("second")
     await visit.page.click("#submit")
     await visit.status("One job is before yours")
+    await expect(visit.page.locator("#keep")).to_be_hidden()  # there is nothing to keep
     await expect(visit.page.locator("#jobs li")).to_have_count(2)
     await visit.page.click("#cancel-all")
     await expect(visit.page.locator("#jobs li.is-cancelled")).to_have_count(1)

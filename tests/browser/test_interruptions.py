@@ -79,7 +79,7 @@ async def test_offline_for_some_seconds(site, visit_to):
     await visit.step(4)
     network.cut()
     await expect(visit.page.locator("#connection")).to_contain_text("Connection lost")
-    await visit.shot("offline")
+    await visit.look("offline")
     await visit.page.wait_for_timeout(1000)
     network.mend()
     await expect(visit.page.locator("#connection")).to_be_hidden()

@@ -26,7 +26,7 @@ async def test_a_wrong_file(visit: Visit):
     await visit.choose({"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image"})
     await expect(visit.page.locator("#photo-error")).to_contain_text("notes.txt is not an image.")
     await expect(visit.page.locator("#drop")).to_be_visible()
-    await visit.shot("wrong-file")
+    await visit.look("wrong-file")
 
 
 async def test_a_broken_photo_is_refused_by_the_server_in_words(visit: Visit):
@@ -45,7 +45,7 @@ async def test_every_bad_field_is_named_beside_it(visit: Visit):
     await expect(page.locator("#size-error")).to_have_text("From 64 to 1024.")
     await expect(page.locator("#steps-error")).to_have_text("From 1 to 500.")
     await expect(page.locator("#seed-error")).to_have_text("A seed is a whole number, or nothing.")
-    await visit.shot("bad-fields")
+    await visit.look("bad-fields")
     # What only the server can know: the two texts are the same.
     await visit.fill("a Photo", size=64, steps=2)
     await page.fill("#seed", "")
@@ -75,7 +75,7 @@ async def test_a_full_queue(narrow_site: Site, visit_to, tmp_path: Path):
     await visit.page.click("#submit")
     await expect(visit.page.locator("#form-error")).to_contain_text("The queue is full. Try again in")
     await visit.status("One job is before yours")  # what was shown is shown again
-    await visit.shot("full-queue")
+    await visit.look("full-queue")
     held.touch()
     await visit.status("Done")
     await visit.page.click("#submit")
@@ -95,7 +95,7 @@ async def test_a_photo_over_the_limits_is_made_smaller(narrow_site: Site, visit_
 async def test_a_job_that_fails(visit: Visit):
     await visit.stylize("fire fail=1", steps=3)
     await expect(visit.page.locator("#run-error")).to_be_visible()
-    await visit.shot("failed")
+    await visit.look("failed")
     await visit.fill("fire")
     await visit.page.click("#retry")
     await visit.status("Done")

@@ -56,4 +56,4 @@ async def test_a_text_that_the_encoders_do_not_know(real_site: Site, visit_to):
     await visit.status("Done", timeout_s=60)
     # The server's own words, which name the nearest looks, take the place of the guess.
     await expect(hint).to_contain_text("qwertz zuiop")
-    await visit.shot("unknown-text")
+    await visit.look("unknown-text")

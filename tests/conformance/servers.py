@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -142,7 +143,8 @@ class Servers:
         self._folder = folder
         self._started: dict[str, ServerProcess | LaterServer] = {}
         self._gateways: dict[str, str] = {}
-        self._lock, self._exits = threading.RLock(), ExitStack()
+        self._locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
+        self._exits = ExitStack()
 
     def address(self, name: str) -> str:
         """Return the address at which clients of gRPC call a server, "HOST:PORT"."""
@@ -150,14 +152,14 @@ class Servers:
 
     def get(self, name: str) -> ServerProcess | LaterServer:
         """Return a running server; `KeyError` if the name is unknown."""
-        with self._lock:
+        with self._locks[name]:
             if name not in self._started:
                 self._started[name] = LaterServer() if name == LATER else ServerProcess(name, self._folder / name)
             return self._started[name]
 
     def gateway(self, name: str) -> str:
         """Return the URL of a gateway in front of a server."""
-        with self._lock:
+        with self._locks[f"gateway of {name}"]:
             if name not in self._gateways:
                 server, longest_s = (PROXIED_SERVER, PROXIED_STREAM_S) if name == PROXIED else (name, MAX_STREAM_S)
                 config = GatewayConfig(port=0, servers=(self.get(server).target,), max_stream_s=longest_s)

@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.matching import matches, mismatches
-from tests.conformance.serve import CASES
+from tests.conformance.running import LIST
 from tests.conformance.servers import LATER, PROXIED, SETTINGS
 
-LIST = json.loads(CASES.read_text())
 CALLS = {"stylize", "create", "watch", "get", "list", "cancel", "delete", "image", "upload", "info", "encode_text"}
 FIELDS = {"call", "spec", "photo", "upload", "request_id", "priority", "timeout_s", "job", "after_sequence", "state"}
 FIELDS |= {"kind", "texts", "at", "parallel", "eventually", "expect", "save"}

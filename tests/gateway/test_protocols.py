@@ -7,6 +7,7 @@ import base64
 import hashlib
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import aiohttp
@@ -21,7 +22,8 @@ from clipstyler.v1 import server_service_pb2
 from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler.v1.options_pb2 import StylizationOptions
 from tests.conformance.photos import photo_named
-from tests.gateway.http_calls import SERVER, STYLIZATION, frames, grpc_web
+from tests.conformance.servers import Servers
+from tests.gateway.http_calls import SERVER, STYLIZATION, WebResponse, frames, grpc_web
 from tests.service.harness import order, request
 
 INFO = server_service_pb2.GetServerInfoRequest()
@@ -123,21 +125,31 @@ async def test_json_lines_arrive_as_they_are_made(session, url):
     assert all(later - earlier > 0.15 for earlier, later in pairwise(times))
 
 
-async def test_a_stream_longer_than_a_proxys_usual_timeout_is_not_cut(session, url):
-    async with AsyncClient(host(url)) as client:
+class LongStream:
+    """A job of 20 s on a server of its own, watched in three ways; it goes on while other tests run."""
+
+    def __init__(self, url: str) -> None:
+        self._pool = ThreadPoolExecutor(1)
+        self.outcome = self._pool.submit(asyncio.run, self._watch(url))
+
+    async def _watch(self, url: str) -> tuple[float, WebResponse, dict, Result]:
         spec = order("step=1 x", options=StylizationOptions(steps=20)).spec
-        job = await client.jobs.create(spec.image, spec.style_text, size=64, steps=20, patches=2)
-        begun = time.monotonic()
-        watch = pb.WatchStylizationRequest(name=job.name)
-        web, lines, result = await asyncio.gather(
-            grpc_web(session, url, f"{STYLIZATION}/WatchStylization", watch),
-            last_line(session, f"{url}/{STYLIZATION}/WatchStylization", {"name": job.name}),
-            client.jobs.watch(job.name).result(),
-        )
-    assert time.monotonic() - begun > 18
-    assert web.status == "0"
-    assert pb.WatchStylizationResponse.FromString(web.messages[-1]).event.result.image_data == result.image
-    assert base64.b64decode(lines["event"]["result"]["imageData"]) == result.image
+        session = aiohttp.ClientSession(read_bufsize=2**23, timeout=aiohttp.ClientTimeout(total=120))
+        async with session, AsyncClient(host(url)) as client:
+            job = await client.jobs.create(spec.image, spec.style_text, size=64, steps=20, patches=2)
+            begun = time.monotonic()
+            watch = pb.WatchStylizationRequest(name=job.name)
+            web, lines, result = await asyncio.gather(
+                grpc_web(session, url, f"{STYLIZATION}/WatchStylization", watch),
+                last_line(session, f"{url}/{STYLIZATION}/WatchStylization", {"name": job.name}),
+                client.jobs.watch(job.name).result(),
+            )
+            return time.monotonic() - begun, web, lines, result
+
+
+@pytest.fixture(scope="module", autouse=True)
+def long_stream(servers: Servers) -> LongStream:
+    return LongStream(servers.gateway("timed"))
 
 
 async def last_line(session: aiohttp.ClientSession, url: str, body: object) -> dict:
@@ -220,3 +232,11 @@ async def test_readiness_follows_the_server(session, url, servers):
             assert got.status == 503
         response = await grpc_web(session, gateway.address, f"{SERVER}/GetServerInfo", INFO)
     assert response.status == "14"
+
+
+def test_a_stream_longer_than_a_proxys_usual_timeout_is_not_cut(long_stream):
+    took_s, web, lines, result = long_stream.outcome.result(60)
+    assert took_s > 18
+    assert web.status == "0"
+    assert pb.WatchStylizationResponse.FromString(web.messages[-1]).event.result.image_data == result.image
+    assert base64.b64decode(lines["event"]["result"]["imageData"]) == result.image

@@ -75,7 +75,7 @@ export class Stage {
     byId("warnings").replaceChildren(...warningsOf(run).map((text) => make("p", { className: "notice" }, text)));
     const { state, problem } = run.record;
     showText(byId("run-error"), state === "failed" ? problem : run.isGone && !run.result ? "The server no longer has this job." : "");
-    if (change === "state") this.#showActions(run);
+    if (change !== "event") this.#showActions(run);
     this.#speak(run);
   }
 
@@ -128,7 +128,7 @@ export class Stage {
     byId("save-image").textContent = isDone ? "Download the picture" : "Download this preview";
     showActions({
       "save-image": isDone || (state === "cancelled" && isKept && run.pictures.length > 0),
-      keep: isRunning,
+      keep: isRunning && run.pictures.length > 0,
       cancel: isRunning,
       retry: state === "failed",
       "another-seed": run.isFinal && run.photo !== undefined,

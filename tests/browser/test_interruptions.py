@@ -129,8 +129,8 @@ async def test_the_link_of_a_job_that_is_gone_still_has_its_settings(visit_to, s
     await expect(visit.page.locator("#strength-patch")).to_have_value("2")
 
 
-async def test_a_restart_of_the_server_in_the_middle(serve, visit_to):
-    site = await serve()
+async def test_a_restart_of_the_server_in_the_middle(fragile_site: Site, visit_to):
+    site = fragile_site
     visit = await visit_to(site.url)
     await visit.stylize("fire step=0.1", steps=18, seed=3)
     await visit.step(4)

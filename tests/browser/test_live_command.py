@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -22,9 +21,8 @@ from clipstyler_client import ServerUnavailableError
 from typer.testing import CliRunner
 
 
-def test_it_prints_the_address_of_the_page_and_ends_with_everything(tmp_path: Path):
-    command = [sys.executable, "-m", "clipstyler_cli.entry", "live", "--listen", "127.0.0.1:0", "--data-dir", tmp_path]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def test_it_prints_the_address_of_the_page_and_ends_with_everything(live_process: subprocess.Popen[str]):
+    process = live_process
     try:
         line = process.stdout.readline()
         found = re.fullmatch(r"the live page is on (http://127\.0\.0\.1:\d+)\n", line)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
-import pytest_asyncio
 from playwright.async_api import expect
 
-from tests.browser.site import CAT, Site, Visit, serving
+from tests.browser.site import CAT, Site, Visit
 from tests.service.harness import noise_photo
 
 
@@ -55,14 +52,6 @@ async def test_every_bad_field_is_named_beside_it(visit: Visit):
     await expect(page.locator("[aria-invalid]")).to_have_count(1)
 
 
-@pytest_asyncio.fixture(loop_scope="session", scope="module")
-async def narrow_site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    """The page on a server with low limits."""
-    limits = {"queue_capacity": 1, "max_image_bytes": 60_000, "max_image_pixels": 200_000}
-    async with serving(tmp_path_factory.mktemp("narrow"), **limits) as site:
-        yield site
-
-
 async def test_a_full_queue(narrow_site: Site, visit_to, tmp_path: Path):
     visit = await visit_to(narrow_site.url)
     held = tmp_path / "go"
@@ -101,8 +90,8 @@ async def test_a_job_that_fails(visit: Visit):
     await visit.status("Done")
 
 
-async def test_no_server(serve, visit_to):
-    site = await serve()
+async def test_no_server(fragile_site: Site, visit_to):
+    site = fragile_site
     visit = await visit_to(site.url)
     await expect(visit.page.locator("#server")).to_contain_text("scripted")
     await site.stop_server()

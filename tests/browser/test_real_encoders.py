@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import numpy as np
-import pytest
-import pytest_asyncio
 from PIL import Image
 from playwright.async_api import expect
 
-from tests.browser.site import CAT, Site, serving
+from tests.browser.site import CAT, Site
 from tests.browser.test_journey import PIXELS, WATCH_PICTURE
-
-
-@pytest_asyncio.fixture(loop_scope="session", scope="session")
-async def real_site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    folder = tmp_path_factory.mktemp("real")
-    async with serving(folder, "clipstyler_server", encoder_sets="pocket", threads=2) as site:
-        yield site
 
 
 async def test_a_real_picture(real_site: Site, visit_to):

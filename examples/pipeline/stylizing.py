@@ -102,6 +102,7 @@ async def _follow(client: AsyncClient, photo: Photo, task: Task, attempt: int) -
             request_id=task.request_id(photo, attempt),
             result_format=task.result_format,
             previews={"every_steps": 0},
+            priority="low",  # no person waits for it
             **task.options,
         )
     except OptionError as error:

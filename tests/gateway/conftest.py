@@ -43,15 +43,17 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 class ShowingServer(LaterServer):
-    """Keeps what the calls of GetServerInfo call themselves, and their time left in seconds."""
+    """Keeps what the calls of GetServerInfo call themselves, by both headers, and their time left in seconds."""
 
     def __init__(self) -> None:
         self.names: list[list[str]] = []
+        self.forwarded: list[list[str]] = []
         self.left_s: list[float | None] = []
         super().__init__()
 
     def GetServerInfo(self, request: object, context: object) -> server_service_pb2.GetServerInfoResponse:
-        self.names.append([value for key, value in context.invocation_metadata() if key == "x-clipstyler-client"])
+        for header, values in (("x-clipstyler-client", self.names), ("x-forwarded-for", self.forwarded)):
+            values.append([value for key, value in context.invocation_metadata() if key == header])
         self.left_s.append(context.time_remaining())
         return super().GetServerInfo(request, context)
 

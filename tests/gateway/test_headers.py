@@ -65,21 +65,21 @@ async def test_callers_do_not_choose_their_identity(session, showing, showing_ur
     async with session.post(f"{showing_url}/{METHOD}", json={}, headers=forged) as got:
         assert got.status == 200
     await grpc_web(session, showing_url, METHOD, INFO, **forged)
-    assert showing.names == [["127.0.0.1"]] * 2
+    assert showing.names == showing.forwarded == [["127.0.0.1"]] * 2
 
 
 async def test_a_trusted_proxy_reports_the_address(session, showing, showing_url):
     reported = {"x-forwarded-for": "203.0.113.9, 198.51.100.7"}  # the last one is what the proxy saw
     async with session.post(f"{showing_url}/{METHOD}", json={}, headers=reported) as got:
         assert got.status == 200
-    assert showing.names == [["198.51.100.7"]]
+    assert showing.names == showing.forwarded == [["198.51.100.7"]]
 
 
 async def test_without_a_trusted_proxy_no_header_reports_the_address(session, showing):
     with running(GatewayConfig(port=0, servers=(showing.target,))) as gateway:
         async with session.post(f"{gateway.address}/{METHOD}", json={}, headers={"x-forwarded-for": "1.2.3.4"}) as got:
             assert got.status == 200
-    assert showing.names == [["127.0.0.1"]]
+    assert showing.names == showing.forwarded == [["127.0.0.1"]]
 
 
 async def create(session: aiohttp.ClientSession, url: str, text: str, **headers: str) -> tuple[int, dict]:

@@ -71,19 +71,17 @@ async def stylize(client: AsyncClient, photo: Photo, task: Task, report: Callabl
     TaskError
         No photo can.
     """
-    for attempt in range(1, MAX_ATTEMPTS + 1):
-        pauses = _Pauses(report)
-        while True:
-            try:
-                return await _follow(client, photo, task, attempt)
-            except _JobFailedError as failed:
-                if failed.error.reason not in _UNLUCKY or attempt == MAX_ATTEMPTS:
-                    raise PhotoError(failed.error.reason, failed.error.message) from failed
-                report(f"{failed.error.message}; attempt {attempt + 1} of {MAX_ATTEMPTS}")
-                break
-            except StylizeError as error:
-                await pauses.after(error)
-    raise AssertionError("unreachable")
+    attempt, pauses = 1, _Pauses(report)
+    while True:
+        try:
+            return await _follow(client, photo, task, attempt)
+        except _JobFailedError as failed:
+            if failed.error.reason not in _UNLUCKY or attempt == MAX_ATTEMPTS:
+                raise PhotoError(failed.error.reason, failed.error.message) from failed
+            attempt += 1
+            report(f"{failed.error.message}; attempt {attempt} of {MAX_ATTEMPTS}")
+        except StylizeError as error:
+            await pauses.after(error)
 
 
 class _JobFailedError(Exception):

@@ -138,8 +138,12 @@ async def test_a_job_that_is_not_shown_is_finished_too(visit: Visit):
     await visit.step(1)
     await visit.fill("second", steps=2)
     await page.click("#submit")
+    await expect(page.locator("#jobs li")).to_have_count(2)
+    await page.evaluate("document.querySelectorAll('#jobs .job')[1].dataset.pressed = 'still'")
     await visit.status("Done · 2 steps")
     await expect(page.locator("#jobs li.is-succeeded")).to_have_count(2)
+    # The same element: a press that began before the list changed ends on it.
+    await expect(page.locator("#jobs .job").nth(1)).to_have_attribute("data-pressed", "still")
     await page.click("#jobs .job >> nth=1")
     await visit.status("Done · 15 steps")
     async with page.expect_download() as download:

@@ -90,7 +90,8 @@ export class Run implements Follower {
 
   /** Watch the job to its end. */
   async follow(jobs: Jobs): Promise<void> {
-    if (this.result || (this.isFinal && this.#record.state !== "succeeded")) return;
+    // A result may be stored before the record says so: the list was brought up to date while this job was opened.
+    if (this.isFinal && (this.result || this.#record.state !== "succeeded")) return;
     await follow(jobs, this.name, BigInt(this.#record.sequence), this, this.#leaving.signal);
   }
 

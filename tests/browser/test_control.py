@@ -40,6 +40,7 @@ async def test_stopping_here_keeps_the_latest_preview_and_says_what_it_is(visit:
     await page.click("#keep")
     await visit.status("Stopped at step")
     await visit.status("the latest preview, not a full result")
+    await expect(page.locator("#jobs li.is-kept")).to_contain_text("stopped at step")
     await expect(page.locator("#save-image")).to_have_text("Download this preview")
     async with page.expect_download() as download:
         await page.click("#save-image")

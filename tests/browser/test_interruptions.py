@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,9 +37,32 @@ async def offline(browser: Browser, site: Site) -> AsyncIterator[Offline]:
         network.cut()
         until = time.monotonic() + 20
         await expect(visit.page.locator("#connection")).to_contain_text("Connection lost")
+        await expect(visit.page.locator("#status")).not_to_contain_text("left")  # nobody knows
         await visit.look("offline")
         yield Offline(visit, network, until)
     await network.stop()
+
+
+async def restarted(browser: Browser, site: Site) -> None:
+    async with visiting(browser, site.url) as visit:
+        await visit.stylize("fire step=0.1", steps=18, seed=3)
+        await visit.step(4)
+        await site.stop_server()  # killed
+        await expect(visit.page.locator("#connection")).to_contain_text("Connection lost")
+        await site.start_server()
+        await visit.status("Done · 18 steps · seed 3")
+        await expect(visit.page.locator("#connection")).to_be_hidden()
+        assert int(await visit.page.get_attribute("#scrub", "max")) >= 10
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module", autouse=True)
+async def restart(browser: Browser, fragile_site: Site) -> AsyncIterator[asyncio.Task[None]]:
+    """Begun before all other tests, too."""
+    running = asyncio.create_task(restarted(browser, fragile_site))
+    yield running
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
 
 
 async def test_a_reload_goes_on_without_a_lost_picture(visit: Visit):
@@ -129,17 +154,8 @@ async def test_the_link_of_a_job_that_is_gone_still_has_its_settings(visit_to, s
     await expect(visit.page.locator("#strength-patch")).to_have_value("2")
 
 
-async def test_a_restart_of_the_server_in_the_middle(fragile_site: Site, visit_to):
-    site = fragile_site
-    visit = await visit_to(site.url)
-    await visit.stylize("fire step=0.1", steps=18, seed=3)
-    await visit.step(4)
-    await site.stop_server()  # killed
-    await expect(visit.page.locator("#connection")).to_contain_text("Connection lost")
-    await site.start_server()
-    await visit.status("Done · 18 steps · seed 3")
-    await expect(visit.page.locator("#connection")).to_be_hidden()
-    assert int(await visit.page.get_attribute("#scrub", "max")) >= 10
+async def test_a_restart_of_the_server_in_the_middle(restart: asyncio.Task[None]):
+    await restart
 
 
 async def test_offline_for_20_seconds(offline: Offline):

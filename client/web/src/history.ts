@@ -95,7 +95,7 @@ class Item {
   }
 
   show(job: JobRecord, url: string | undefined, isCurrent: boolean): void {
-    this.element.className = `is-${job.state}`;
+    this.element.className = job.isKept && job.state === "cancelled" ? "is-kept" : `is-${job.state}`;
     if (url && this.#image.src !== url) this.#image.src = url;
     this.#words.textContent = job.settings.text;
     this.#meta.textContent = metaOf(job);
@@ -142,9 +142,10 @@ class Item {
   }
 }
 
-function metaOf({ state, step, steps, createdAt, settings }: JobRecord): string {
+function metaOf({ state, step, steps, createdAt, settings, isKept }: JobRecord): string {
   const progress = state === "running" && steps ? `${Math.round((100 * step) / steps)} %` : undefined;
-  const words = { queued: "waiting", running: "running", succeeded: "", failed: "failed", cancelled: "cancelled" }[state];
+  const cancelled = isKept ? `stopped at step ${step}` : "cancelled";
+  const words = { queued: "waiting", running: "running", succeeded: "", failed: "failed", cancelled }[state];
   const seed = state === "succeeded" && settings.seed ? `seed ${settings.seed}` : "";
   return [progress ?? words, seed, when(createdAt)].filter(Boolean).join(" · ");
 }

@@ -97,7 +97,7 @@ export class Stage {
     this.#scrub.max = String(Math.max(0, pictures.length - 1));
     if (this.#isLatest) this.#scrub.value = this.#scrub.max;
     const { picture } = this;
-    if (!picture) return;
+    if (!picture) return showText(byId("badge"), "");
     this.#drop.hidden = true;
     byId("frame").hidden = false;
     const isResult = picture.blob === run.result;
@@ -158,7 +158,7 @@ export function statusOf(run: Run, now: number): string {
       return waitingWords(run);
     case "running": {
       if (step === 0) return "Looking at the photo and the words…";
-      const leftMs = run.eta.leftMs(now);
+      const leftMs = run.isConnected ? run.eta.leftMs(now) : undefined;
       if (step === steps) return "Finishing…";
       return `Step ${step} of ${steps}${leftMs === undefined ? "" : ` · about ${roughly(leftMs)} left`}`;
     }

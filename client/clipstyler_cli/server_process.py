@@ -145,7 +145,7 @@ class Restarts:
         if self._count > _MAX_RESTARTS:
             problem = f"the server exited with code {code}, also after it was started again {_MAX_RESTARTS} times"
             raise ServerUnavailableError("UNAVAILABLE", problem, "SERVER_EXITED")
-        delay_s = min(_FIRST_DELAY_S * 2 ** (self._count - 1), _LONGEST_DELAY_S)
+        delay_s = min(_FIRST_DELAY_S * 2.0 ** (self._count - 1), _LONGEST_DELAY_S)
         self._console.print(f"the server exited with code {code}; starting it again in {delay_s:g} s")
         return delay_s
 

@@ -7,7 +7,6 @@ import base64
 import re
 import time
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,8 +60,7 @@ async def restart(browser: Browser, fragile_site: Site) -> AsyncIterator[asyncio
     running = asyncio.create_task(restarted(browser, fragile_site))
     yield running
     running.cancel()
-    with suppress(asyncio.CancelledError):
-        await running
+    await asyncio.wait([running])
 
 
 async def test_a_reload_goes_on_without_a_lost_picture(visit: Visit):

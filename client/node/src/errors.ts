@@ -89,15 +89,17 @@ function detailsOf(error: ConnectError): ErrorDetails {
   };
 }
 
-// What Node.js reports for the streams of a connection that the other side closed.
-const CLOSED = /http\/2 stream closed with error code CANCEL/;
-// What it reports for a stream that the other side, or a proxy, reset while the connection lives on.
+// What the transports report when a response ends without its status, or when the other side closes the connection.
+const CUT_SHORT =
+  /missing (status|trailer|EndStreamResponse)|incomplete envelope|http\/2 stream closed with error code CANCEL/;
+// What Node.js reports for a stream that a proxy reset while the connection lives on.
 const RESET = "ERR_HTTP2_STREAM_ERROR";
 
-/** Whether the connection failed, as opposed to one stream, the server reporting an error, or the caller ending the call. */
+/** Whether the connection failed, as opposed to one stream, the server reporting an error, or the end by the caller. */
 function isConnectionFailure(error: ConnectError): boolean {
   const { cause } = error;
-  const isFromNode = cause instanceof Error && "code" in cause && typeof cause.code === "string" && cause.code !== RESET;
+  const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
+  const isFromNode = typeof code === "string" && code !== RESET;
   const isFromFetch = cause instanceof TypeError && error.code === Code.Unknown;
-  return isFromNode || isFromFetch || CLOSED.test(error.rawMessage);
+  return isFromNode || isFromFetch || CUT_SHORT.test(error.rawMessage);
 }

@@ -55,7 +55,7 @@ def revived(process: subprocess.Popen[str], request: urllib.request.Request) -> 
     killed.kill()
     until = time.monotonic() + 60
     while time.monotonic() < until:
-        with suppress(urllib.error.URLError):
+        with suppress(urllib.error.URLError, psutil.Error):  # a child that has just ended has no command line
             if server() not in {None, killed} and urllib.request.urlopen(request).status == 200:
                 return psutil.Process(process.pid).children(recursive=True)
         time.sleep(0.1)

@@ -195,7 +195,8 @@ class Visit:
             for theme in ("light", "dark"):
                 await self.page.emulate_media(color_scheme=theme, reduced_motion="reduce")
                 await self._shot(f"{state}-{width}-{theme}")
-                assert await self._findings(theme) == [], f"{state}, {width} px, {theme}"
+                found = await self._findings(theme)
+                assert found == [], f"{state}, {width} px, {theme}: {found}"
         await self.page.set_viewport_size(self.viewport)
         await self.page.emulate_media(color_scheme="null", reduced_motion="null")
 
@@ -211,7 +212,7 @@ class Visit:
 
     async def _findings(self, theme: str) -> list[str]:
         # The dark page differs from the light one in its colors only.
-        rules = {"runOnly": ["cat.color"]} if theme == "dark" else {}
+        rules = {"runOnly": ["color-contrast", "link-in-text-block"]} if theme == "dark" else {}
         options = {"resultTypes": ["violations"]} | rules
         found = await self.page.evaluate("options => axe.run(document, options)", options)
         return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found["violations"]]

@@ -14,6 +14,7 @@ from clipstyler_cli.envoy_process import running
 from clipstyler.v1 import server_service_pb2
 from tests.conformance.later_server import LaterServer
 from tests.conformance.servers import Servers
+from tests.gateway.long_stream import LongStream
 
 
 @pytest.fixture(scope="package")
@@ -33,6 +34,18 @@ def target(servers: Servers) -> str:
 def url(servers: Servers) -> str:
     """URL of the gateway."""
     return servers.gateway("main")
+
+
+@pytest.fixture(scope="package")
+def long_stream(servers: Servers) -> LongStream:
+    return LongStream(servers.gateway("timed"))
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _early(request: pytest.FixtureRequest) -> None:
+    """Begin the long stream with the first test, if one of them waits for it."""
+    if any("long_stream" in item.fixturenames for item in request.session.items):
+        request.getfixturevalue("long_stream")
 
 
 @pytest_asyncio.fixture

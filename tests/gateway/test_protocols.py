@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import json
 import time
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
-import aiohttp
 import grpc
 import pytest
 from clipstyler_cli.envoy_config import GatewayConfig
@@ -20,11 +17,9 @@ from google.rpc import error_details_pb2
 
 from clipstyler.v1 import server_service_pb2
 from clipstyler.v1 import stylization_service_pb2 as pb
-from clipstyler.v1.options_pb2 import StylizationOptions
 from tests.conformance.photos import photo_named
-from tests.conformance.servers import Servers
-from tests.gateway.http_calls import SERVER, STYLIZATION, WebResponse, frames, grpc_web
-from tests.service.harness import order, request
+from tests.gateway.http_calls import SERVER, STYLIZATION, frames, grpc_web, last_line
+from tests.service.harness import request
 
 INFO = server_service_pb2.GetServerInfoRequest()
 NOBODY = pb.GetStylizationRequest(name="stylizations/00000000-0000-4000-8000-000000000000")
@@ -123,38 +118,6 @@ async def test_json_lines_arrive_as_they_are_made(session, url):
                 times.append(time.monotonic())
     assert len(times) == 3
     assert all(later - earlier > 0.15 for earlier, later in pairwise(times))
-
-
-class LongStream:
-    """A job of 20 s on a server of its own, watched in three ways; it goes on while other tests run."""
-
-    def __init__(self, url: str) -> None:
-        self._pool = ThreadPoolExecutor(1)
-        self.outcome = self._pool.submit(asyncio.run, self._watch(url))
-
-    async def _watch(self, url: str) -> tuple[float, WebResponse, dict, Result]:
-        spec = order("step=1 x", options=StylizationOptions(steps=20)).spec
-        session = aiohttp.ClientSession(read_bufsize=2**23, timeout=aiohttp.ClientTimeout(total=120))
-        async with session, AsyncClient(host(url)) as client:
-            job = await client.jobs.create(spec.image, spec.style_text, size=64, steps=20, patches=2)
-            begun = time.monotonic()
-            watch = pb.WatchStylizationRequest(name=job.name)
-            web, lines, result = await asyncio.gather(
-                grpc_web(session, url, f"{STYLIZATION}/WatchStylization", watch),
-                last_line(session, f"{url}/{STYLIZATION}/WatchStylization", {"name": job.name}),
-                client.jobs.watch(job.name).result(),
-            )
-            return time.monotonic() - begun, web, lines, result
-
-
-@pytest.fixture(scope="module", autouse=True)
-def long_stream(servers: Servers) -> LongStream:
-    return LongStream(servers.gateway("timed"))
-
-
-async def last_line(session: aiohttp.ClientSession, url: str, body: object) -> dict:
-    async with session.post(url, json=body) as got:
-        return json.loads([line async for line in got.content][-1])
 
 
 async def test_the_duration_of_a_stream_is_limited(session, target):

@@ -105,7 +105,7 @@ export class Stage {
     byId("scrub-value").textContent = words;
     this.#scrub.setAttribute("aria-valuetext", words);
     this.#frame.show(picture.blob, `The photo as ${run.record.settings.text}: ${words.toLowerCase()}`);
-    showText(byId("badge"), isResult ? "" : `Preview · step ${picture.step}`);
+    showText(byId("badge"), isResult ? "" : `Preview · ${words.toLowerCase()}`);
   }
 
   #showStatus(): void {

@@ -35,7 +35,8 @@ async def early(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[dict[str, asyncio.Future[Any]]]:
     """What the tests of this session need, from the first of them on."""
-    wanted = {name for item in request.session.items for name in item.fixturenames}
+    played = (item for item in request.session.items if item.get_closest_marker("skip") is None)
+    wanted = {name for item in played for name in item.fixturenames}
     async with starting(tmp_path_factory.mktemp("early"), wanted) as ready:
         yield ready
 

@@ -49,8 +49,8 @@ def command(
         check_outputs(files, directories=[Output("out_dir", out_dir)], inputs=[photo])
         out_dir.mkdir(parents=True, exist_ok=True)
         log = out_dir / _LOG
-        with TemporaryDirectory() as data_dir, running_server(log, {"DATA_DIR": data_dir}, console) as target:
-            _stylize(photo, text, seed, out_dir, target, console)
+        with TemporaryDirectory() as data_dir, running_server(log, {"DATA_DIR": data_dir}, console) as server:
+            _stylize(photo, text, seed, out_dir, server.target, console)
 
 
 def _example() -> Path:

@@ -52,11 +52,15 @@ class Envoy:
         EnvoyExitedError
             Envoy ended before.
         """
-        try:
-            code = self._process.wait()
-        except KeyboardInterrupt:
-            return
-        raise EnvoyExitedError(code, f"Envoy ended with code {code}")
+        with suppress(KeyboardInterrupt):
+            self._process.wait()
+            self.check()
+
+    def check(self) -> None:
+        """Raise `EnvoyExitedError` if Envoy has ended."""
+        code = self._process.poll()
+        if code is not None:
+            raise EnvoyExitedError(code, f"Envoy ended with code {code}")
 
 
 def check_server(address: str, wait_s: float) -> str:
@@ -78,8 +82,9 @@ def check_server(address: str, wait_s: float) -> str:
             raise ServerUnavailableError("UNAVAILABLE", problem) from error
     if queue.capacity_per_caller < queue.capacity:
         return (
-            f"{address} counts all callers of this gateway as one, and gives one caller {queue.capacity_per_caller} of "
-            f"{queue.capacity} places: start it with CLIPSTYLER_CALLER_SHARE=1"
+            f"{address} gives one caller {queue.capacity_per_caller} of {queue.capacity} places, and all callers of "
+            "this gateway are one to it unless CLIPSTYLER_TRUSTED_PROXIES names the gateway's address: start it with "
+            "that, or with CLIPSTYLER_CALLER_SHARE=1"
         )
     return ""
 

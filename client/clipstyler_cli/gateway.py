@@ -41,7 +41,8 @@ def command(
 ) -> None:
     """Serve gRPC-Web, Connect, JSON and gRPC on one port, until SIGTERM or Ctrl-C.
 
-    Start the server behind it with CLIPSTYLER_CALLER_SHARE=1: it sees all callers at the gateway's address.
+    Start the server behind it with CLIPSTYLER_TRUSTED_PROXIES=127.0.0.1 (the gateway's address, as the server sees it):
+    otherwise it counts all callers as one.
 
     Examples
     --------

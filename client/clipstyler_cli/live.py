@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
+from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -11,14 +14,17 @@ from typing import Annotated
 import typer
 
 from clipstyler_cli.envoy_config import GatewayConfig, GatewayConfigError, split_address
-from clipstyler_cli.envoy_process import running
+from clipstyler_cli.envoy_process import Envoy, running
 from clipstyler_cli.errors import UsageError, clear_errors
 from clipstyler_cli.live_page import built_page
-from clipstyler_cli.server_process import running_server
+from clipstyler_cli.server_process import Restarts, running_server
 from clipstyler_cli.terminal import Terminal, say
 
-# Everybody comes through the gateway, from its address.
-_SETTINGS = {"CALLER_SHARE": "1"}
+# The gateway, which reports where its callers are.
+_SETTINGS = {"TRUSTED_PROXIES": "127.0.0.1"}
+# If the page is on loopback, all callers are one.
+_ALONE = {"CALLER_SHARE": "1"}
+_POLL_S = 0.2
 
 
 def command(
@@ -37,7 +43,8 @@ def command(
 ) -> None:
     """Start a server, the gateway and the live page, and print the address; until SIGTERM or Ctrl-C.
 
-    Stylize photos in the browser and watch them change. Needs no download and no GPU.
+    Stylize photos in the browser and watch them change. Needs no download and no GPU. A server that dies is started
+    again, and the page continues.
 
     Examples
     --------
@@ -46,7 +53,8 @@ def command(
       clipstyler live --listen 127.0.0.1:8090 --encoder-sets vit-b-32 --device cuda
     """
     chosen = {"ENCODER_SETS": encoder_sets, "DEVICE": device, "DATA_DIR": data_dir}
-    settings = _SETTINGS | {name: value for name, value in chosen.items() if value is not None}
+    settings = {name: value for name, value in chosen.items() if value is not None}
+    console = Terminal(stderr=True)
     with clear_errors(), TemporaryDirectory(prefix="clipstyler-live-") as directory:
         page = built_page()
         if page is None:
@@ -55,12 +63,29 @@ def command(
         try:
             host, port = split_address(listen)
             kept_log = log or Path(directory, "server.log")
+            settings |= _SETTINGS | (_ALONE if _is_loopback(host) else {})
             with (
-                running_server(kept_log, settings, Terminal(stderr=True)) as target,
-                running(GatewayConfig(host, port, (target,), page=page)) as gateway,
+                running_server(kept_log, settings, console) as server,
+                running(GatewayConfig(host, port, (server.target,), page=page)) as gateway,
             ):
                 say(f"the live page is on {gateway.address}")
                 sys.stdout.flush()
-                gateway.wait()
+                _keep_running(gateway, Restarts(server, console))
         except GatewayConfigError as error:
             raise UsageError(str(error)) from error
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _keep_running(gateway: Envoy, restarts: Restarts) -> None:
+    """Return after Ctrl-C; raises `EnvoyExitedError`, and `ServerUnavailableError` if the server keeps exiting."""
+    with suppress(KeyboardInterrupt):
+        while True:
+            gateway.check()
+            restarts.check(time.monotonic())
+            time.sleep(_POLL_S)

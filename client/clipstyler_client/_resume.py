@@ -20,6 +20,8 @@ LONGEST_TIMEOUT_S = 366 * 86_400
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.2, 5.0
 # A connection that broke gives no reason. A worker that crashed on a job is not sent the same job again.
 _TRANSIENT = {"", "DRAINING", "WORKER_NOT_READY", "STORAGE_UNAVAILABLE"}
+# What a client reports if a proxy resets a stream or ends it without a status. The server's own errors have a reason.
+_RESET = {"INTERNAL", "UNKNOWN"}
 
 
 class Resume:
@@ -35,14 +37,23 @@ class Resume:
         The first such number.
     timeout_s
         Seconds without any message from the server after which it gives up.
+    after_resets
+        Whether it also resumes after a proxy reset the stream. A proxy resets streams whose time is up, too: a watch
+        continues then, but a one-shot call would begin anew each time.
     """
 
     def __init__(
-        self, begin_after: Callable[[int], Any], after_sequence: int = 0, timeout_s: float = RESUME_TIMEOUT_S
+        self,
+        begin_after: Callable[[int], Any],
+        after_sequence: int = 0,
+        timeout_s: float = RESUME_TIMEOUT_S,
+        *,
+        after_resets: bool = False,
     ) -> None:
         self._begin_after = begin_after
         self._sequence = after_sequence
         self._timeout_s = timeout_s
+        self._after_resets = after_resets
         self._received_at: float | None = None
         self._delay_s = _FIRST_DELAY_S
 
@@ -65,12 +76,17 @@ class Resume:
             Another attempt makes no sense, or the time is up.
         """
         reported = error if isinstance(error, StylizeError) else from_rpc_error(error)
-        is_transient = reported.code == "UNAVAILABLE" and reported.reason in _TRANSIENT
-        if not is_transient or self._received_at is None or time.monotonic() - self._received_at > self._timeout_s:
+        is_silent = self._received_at is None or time.monotonic() - self._received_at > self._timeout_s
+        if is_silent or not self._is_transient(reported):
             raise reported from error
         delay = self._delay_s * random.uniform(0.8, 1.2)
         self._delay_s = min(2 * self._delay_s, _LONGEST_DELAY_S)
         return delay
+
+    def _is_transient(self, error: StylizeError) -> bool:
+        if error.code == "UNAVAILABLE":
+            return error.reason in _TRANSIENT
+        return self._after_resets and error.code in _RESET and not error.reason
 
 
 def check_timeout(timeout_s: float) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from platformdirs import user_data_path
-from pydantic import Field, field_validator
+from pydantic import Field, IPvAnyNetwork, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clipstyler.acceleration import AUTO, parse
@@ -138,6 +138,10 @@ class Settings(BaseSettings):
         le=1,
         description="Largest fraction of a bound that one address may take; 1 behind a proxy that hides addresses.",
     )
+    trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = Field(
+        default=(),
+        description="Addresses or networks, separated by commas, of proxies whose `x-forwarded-for` names the caller.",
+    )
     max_calls: int = Field(default=4096, ge=8, le=100_000, description="Maximum number of open calls.")
     max_incoming_bytes: int = Field(
         default=68 * MIB,
@@ -214,7 +218,7 @@ class Settings(BaseSettings):
     )
     log_format: LogFormat = Field(default=LogFormat.JSON, description="json for machines, console for people.")
 
-    @field_validator("encoder_sets", "providers", mode="before")
+    @field_validator("encoder_sets", "providers", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _PREFIX_OF_ONE_SITE = 64  # of an IPv6 address; the rest is the site's own choice
 
 
@@ -19,7 +20,8 @@ class Caller:
     Attributes
     ----------
     address
-        Address of the peer without its port, which bounds and turns are counted by: nobody can invent one.
+        Address of the peer, or the one that a trusted proxy reports, without its port. Bounds and turns are counted by
+        it: no caller can invent one.
     name
         What the caller calls itself: distinguishes users behind one address, and only there.
     """
@@ -30,18 +32,31 @@ class Caller:
 
 def address_of(peer: str) -> str:
     """Return the address in gRPC's name of a peer, without the port; of IPv6, the network of one site."""
+    host = host_of(peer)
+    return site_of(host) if host else peer.partition(":")[0]
+
+
+def host_of(peer: str) -> Address | None:
+    """Return the IP address in gRPC's name of a peer; None if it has none."""
     kind, _, rest = peer.partition(":")
-    if kind not in {"ipv4", "ipv6"}:
-        return kind
-    host = rest.rpartition(":")[0].replace("%5B", "").replace("%5D", "").strip("[]").partition("%")[0]
+    return parse_host(rest.rpartition(":")[0]) if kind in {"ipv4", "ipv6"} else None
+
+
+def parse_host(text: str) -> Address | None:
+    """Return an IP address that may be in brackets and have a zone; None if it is none."""
+    host = text.replace("%5B", "").replace("%5D", "").strip("[] ").partition("%")[0]
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return kind
+        return None
+    return address if address.version == 4 else address.ipv4_mapped or address
+
+
+def site_of(address: Address) -> str:
+    """Return the address by which a caller is counted: of IPv6, the network of one site."""
     if address.version == 4 or address.is_loopback:
         return str(address)
-    mapped = address.ipv4_mapped
-    return str(mapped or ipaddress.ip_network((int(address), _PREFIX_OF_ONE_SITE), strict=False))
+    return str(ipaddress.ip_network((int(address), _PREFIX_OF_ONE_SITE), strict=False))
 
 
 class Lease:

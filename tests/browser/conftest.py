@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -13,8 +15,8 @@ pytest.importorskip("playwright", reason="playwright is not installed")
 
 from playwright.async_api import Browser, async_playwright
 
-from tests.browser.node import install_modules
-from tests.browser.site import FLAGS, Site, Visit, chromium, serving, visiting
+from tests.browser.early import starting
+from tests.browser.site import FLAGS, Site, Visit, chromium, visiting
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,10 +30,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(missing)
 
 
-@pytest.fixture(scope="session")
-def node_modules() -> Path:
-    """The page's dependencies for Node.js."""
-    return install_modules()
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def early(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[dict[str, asyncio.Future[Any]]]:
+    """What the tests of this session need, from the first of them on."""
+    played = (item for item in request.session.items if item.get_closest_marker("skip") is None)
+    wanted = {name for item in played for name in item.fixturenames}
+    async with starting(tmp_path_factory.mktemp("early"), wanted) as ready:
+        yield ready
+
+
+def started_early(name: str, about: str) -> Any:
+    """A fixture that waits for something of `early`."""
+
+    async def started(early: dict[str, asyncio.Future[Any]]) -> Any:
+        return await early[name]
+
+    started.__doc__ = about
+    return pytest_asyncio.fixture(loop_scope="session", scope="session", name=name)(started)
+
+
+site = started_early("site", "The page on a scripted server that all tests share.")
+fragile_site = started_early("fragile_site", "The same, on a server that a test may stop, and starts again.")
+narrow_site = started_early("narrow_site", "The same, on a server with low limits.")
+real_site = started_early("real_site", "The same, on a server with the bundled encoders.")
+live_process = started_early("live_process", "`clipstyler live`.")
+new_page = started_early("new_page", "The build of the page.")
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="session")
@@ -40,13 +65,6 @@ async def browser() -> AsyncIterator[Browser]:
         browser = await playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         yield browser
         await browser.close()
-
-
-@pytest_asyncio.fixture(loop_scope="session", scope="session")
-async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    """The page on a scripted server that all tests share."""
-    async with serving(tmp_path_factory.mktemp("site")) as site:
-        yield site
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -65,14 +83,3 @@ async def visit_to(browser: Browser) -> AsyncIterator[Callable[..., object]]:
             return await stack.enter_async_context(visiting(browser, url, **options))
 
         yield visit
-
-
-@pytest_asyncio.fixture(loop_scope="session")
-async def serve(tmp_path: Path) -> AsyncIterator[Callable[..., object]]:
-    """Start a server of one's own: `await serve(queue_capacity=1)`."""
-    async with AsyncExitStack() as stack:
-
-        async def start(module: str = "tests.service.serve_scripted", **settings: object) -> Site:
-            return await stack.enter_async_context(serving(tmp_path, module, **settings))
-
-        yield start

@@ -17,11 +17,13 @@ from clipstyler_cli.envoy_process import running
 from clipstyler_cli.live_page import built_page
 from playwright.async_api import Browser, BrowserContext, Page, Request, expect
 
+from tests.browser.node import install_modules
 from tests.service.process import ServerProcess, launching
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 CAT = EXAMPLES / "cat.jpg"
 WIDE, NARROW = 1280, 390
+HEIGHTS = {WIDE: 900, NARROW: 844}
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -125,6 +127,7 @@ class Visit:
 
     context: BrowserContext
     url: str
+    viewport: dict[str, int]
     page: Page = field(init=False)
     requests: list[Request] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -184,12 +187,35 @@ class Visit:
 
         await until(is_there)
 
-    async def shot(self, name: str) -> None:
-        """Leave a screenshot in out/screens."""
+    async def look(self, state: str) -> None:
+        """Look at a state of the page at both widths, in light and dark: take screenshots, and let axe find nothing."""
+        await self._add_axe()
+        for width, height in HEIGHTS.items():
+            await self.page.set_viewport_size({"width": width, "height": height})
+            for theme in ("light", "dark"):
+                await self.page.emulate_media(color_scheme=theme, reduced_motion="reduce")
+                await self._shot(f"{state}-{width}-{theme}")
+                found = await self._findings(theme)
+                assert found == [], f"{state}, {width} px, {theme}: {found}"
+        await self.page.set_viewport_size(self.viewport)
+        await self.page.emulate_media(color_scheme="null", reduced_motion="null")
+
+    async def _shot(self, name: str) -> None:
         folder = Path("out/screens")
         folder.mkdir(parents=True, exist_ok=True)
         await self.page.evaluate("window.scrollTo(0, 0)")
         await self.page.screenshot(path=folder / f"{name}.png", full_page=True, animations="disabled")
+
+    async def _add_axe(self) -> None:
+        if not await self.page.evaluate("'axe' in window"):
+            await self.page.evaluate((install_modules() / "axe-core" / "axe.min.js").read_text())
+
+    async def _findings(self, theme: str) -> list[str]:
+        # The dark page differs from the light one in its colors only.
+        rules = {"runOnly": ["color-contrast", "link-in-text-block"]} if theme == "dark" else {}
+        options = {"resultTypes": ["violations"]} | rules
+        found = await self.page.evaluate("options => axe.run(document, options)", options)
+        return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found["violations"]]
 
 
 @asynccontextmanager
@@ -197,9 +223,9 @@ async def visiting(
     browser: Browser, url: str, width: int = WIDE, theme: str = "light", **options: Any
 ) -> AsyncIterator[Visit]:
     """Visit the page; afterwards nothing may have gone wrong in it, and no other host may have been asked."""
-    viewport = {"width": width, "height": 900 if width > 600 else 844}
+    viewport = {"width": width, "height": HEIGHTS[width]}
     context = await browser.new_context(viewport=viewport, color_scheme=theme, accept_downloads=True, **options)
-    visit = Visit(context, url)
+    visit = Visit(context, url, viewport)
     try:
         visit.page = await visit.tab()
         yield visit

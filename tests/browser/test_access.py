@@ -4,51 +4,38 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from playwright.async_api import expect
 
-from tests.browser.site import NARROW, WIDE, Site, Visit
+from tests.browser.site import NARROW, Site, Visit
 
 FIRST_LOAD_BYTES = 150 * 1024
 
 
-async def findings(visit: Visit) -> list[str]:
-    """What axe finds, one line for each kind."""
-    found = await visit.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found["violations"]]
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("width", [WIDE, NARROW])
-async def test_axe_finds_nothing_in_any_state(site: Site, visit_to, node_modules: Path, width: int, theme: str):
-    visit = await visit_to(site.url, width=width, theme=theme, reduced_motion="reduce", bypass_csp=True)
-    await visit.page.add_script_tag(path=node_modules / "axe-core" / "axe.min.js")
-    name = f"{width}-{theme}"
-
-    async def check(state: str) -> None:
-        await visit.shot(f"{state}-{name}")
-        assert await findings(visit) == [], state
-
-    await check("empty")
-    await visit.page.click("#submit")
-    await check("missing")
+async def test_axe_finds_nothing_in_any_state(visit: Visit, tmp_path: Path):
+    page, held = visit.page, tmp_path / "go"
+    await visit.look("empty")
+    await page.click("#submit")
+    await visit.look("missing")
     await visit.choose()
-    await visit.page.click("#more-looks")
-    await visit.page.evaluate("document.getElementById('advanced').open = true")
-    await check("photo")
-    await visit.page.click("#more-looks")
-    await visit.fill("fire step=0.15", steps=20)
-    await visit.page.click("#submit")
-    await visit.step(3)
-    await check("running")
-    await visit.page.click("#cancel")
-    await visit.status("Cancelled")
+    await page.click("#more-looks")
+    await page.evaluate("document.getElementById('advanced').open = true")
+    await visit.look("photo")
+    await page.click("#more-looks")
+    await visit.fill(f"fire step=0.03 at=9 hold={held}", steps=20)
+    await page.click("#submit")
+    await visit.step(8)
+    await visit.look("running")
+    await page.click("#keep")
+    held.touch()
+    await visit.status("Stopped at step")
+    await visit.look("stopped")
     await visit.fill("gold", steps=2)
-    await visit.page.click("#submit")
+    await page.click("#submit")
     await visit.status("Done")
-    await visit.page.click("#another-seed")
-    await expect(visit.page.locator("#jobs li.is-succeeded")).to_have_count(2)
-    await check("beside")
+    await visit.look("done")
+    await page.click("#another-seed")
+    await expect(page.locator("#jobs li.is-succeeded")).to_have_count(2)
+    await visit.look("beside")
 
 
 async def test_everything_by_keyboard_alone(visit: Visit):

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from pathlib import Path
 
 from clipstyler_cli.live_page import built_page
 
-from tests.browser.node import WEB
+from tests.browser.early import BUILT, NewPage
 
 
-def test_the_built_page_is_up_to_date(tmp_path: Path, node_modules: Path):
-    environment = os.environ | {"CLIPSTYLER_PAGE": str(tmp_path / "page")}
-    subprocess.run(["npm", "run", "--silent", "build"], cwd=WEB, env=environment, check=True, timeout=100)
-    assert contents(tmp_path / "page") == contents(built_page()), "`make web` rewrites it"
+def test_the_built_page_is_up_to_date(new_page: NewPage):
+    assert BUILT in new_page.output
+    assert contents(new_page.folder) == contents(built_page()), "`make web` rewrites it"
 
 
-def test_the_parts_of_the_page_by_themselves(node_modules: Path):
-    subprocess.run(["npm", "run", "--silent", "test"], cwd=WEB, check=True, timeout=60)
+def test_the_parts_of_the_page_by_themselves(new_page: NewPage):
+    assert "Test Files" in new_page.output
+    assert new_page.process.returncode == 0, new_page.output
 
 
 def contents(page: Path) -> dict[str, bytes]:

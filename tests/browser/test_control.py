@@ -40,6 +40,7 @@ async def test_stopping_here_keeps_the_latest_preview_and_says_what_it_is(visit:
     await page.click("#keep")
     await visit.status("Stopped at step")
     await visit.status("the latest preview, not a full result")
+    await expect(page.locator("#jobs li.is-kept")).to_contain_text("stopped at step")
     await expect(page.locator("#save-image")).to_have_text("Download this preview")
     async with page.expect_download() as download:
         await page.click("#save-image")
@@ -52,9 +53,11 @@ async def test_the_queue_is_shown_and_all_of_mine_are_cancelled(visit: Visit, tm
     held = tmp_path / "never"
     await visit.stylize(f"first hold={held} at=1", steps=5)
     await visit.status("Looking at")
+    await expect(visit.page.locator("#keep")).to_be_visible()  # the start is a preview
     await visit.fill("second")
     await visit.page.click("#submit")
     await visit.status("One job is before yours")
+    await expect(visit.page.locator("#keep")).to_be_hidden()  # there is nothing to keep
     await expect(visit.page.locator("#jobs li")).to_have_count(2)
     await visit.page.click("#cancel-all")
     await expect(visit.page.locator("#jobs li.is-cancelled")).to_have_count(1)
@@ -136,8 +139,12 @@ async def test_a_job_that_is_not_shown_is_finished_too(visit: Visit):
     await visit.step(1)
     await visit.fill("second", steps=2)
     await page.click("#submit")
+    await expect(page.locator("#jobs li")).to_have_count(2)
+    await page.evaluate("document.querySelectorAll('#jobs .job')[1].dataset.pressed = 'still'")
     await visit.status("Done · 2 steps")
     await expect(page.locator("#jobs li.is-succeeded")).to_have_count(2)
+    # The same element: a press that began before the list changed ends on it.
+    await expect(page.locator("#jobs .job").nth(1)).to_have_attribute("data-pressed", "still")
     await page.click("#jobs .job >> nth=1")
     await visit.status("Done · 15 steps")
     async with page.expect_download() as download:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from statistics import median
 
@@ -39,7 +40,8 @@ async def first_preview(client: AsyncClient) -> float:
     return took_ms
 
 
-async def test_the_browser_is_at_most_150_ms_behind(site: Site, visit: Visit):
+async def test_the_browser_is_at_most_150_ms_behind(site: Site, visit: Visit, early):
+    await asyncio.wait(early.values())  # nothing that starts takes the processors
     directly, in_the_browser = [], []
     await visit.choose()
     await visit.fill(TEXT, steps=STEPS)

@@ -2,13 +2,65 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import re
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.async_api import expect
+import pytest_asyncio
+from playwright.async_api import Browser, expect
 
-from tests.browser.site import Network, Visit, until
+from tests.browser.site import CAT, Network, Site, Visit, until, visiting
 from tests.browser.test_journey import PIXELS
+
+
+@dataclass
+class Offline:
+    """A visitor whose network is cut in the middle of a job."""
+
+    visit: Visit
+    network: Network
+    until: float
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module", autouse=True)
+async def offline(browser: Browser, site: Site) -> AsyncIterator[Offline]:
+    """Begun before all other tests, which run while it lasts."""
+    network = Network(site.url)
+    async with visiting(browser, await network.start()) as visit:
+        await visit.stylize("fire step=0.1", steps=12, seed=3)
+        await visit.step(4)
+        network.cut()
+        until = time.monotonic() + 20
+        await expect(visit.page.locator("#connection")).to_contain_text("Connection lost")
+        await expect(visit.page.locator("#status")).not_to_contain_text("left")  # nobody knows
+        await visit.look("offline")
+        yield Offline(visit, network, until)
+    await network.stop()
+
+
+async def restarted(browser: Browser, site: Site) -> None:
+    async with visiting(browser, site.url) as visit:
+        await visit.stylize("fire step=0.1", steps=18, seed=3)
+        await visit.step(4)
+        await site.stop_server()  # killed
+        await expect(visit.page.locator("#connection")).to_contain_text("Connection lost")
+        await site.start_server()
+        await visit.status("Done · 18 steps · seed 3")
+        await expect(visit.page.locator("#connection")).to_be_hidden()
+        assert int(await visit.page.get_attribute("#scrub", "max")) >= 10
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module", autouse=True)
+async def restart(browser: Browser, fragile_site: Site) -> AsyncIterator[asyncio.Task[None]]:
+    """Begun before all other tests, too."""
+    running = asyncio.create_task(restarted(browser, fragile_site))
+    yield running
+    running.cancel()
+    await asyncio.wait([running])
 
 
 async def test_a_reload_goes_on_without_a_lost_picture(visit: Visit):
@@ -51,6 +103,34 @@ async def test_closing_the_tab_changes_nothing_for_the_job(visit: Visit, tmp_pat
     await visit.status("Done · 30 steps")
 
 
+ONE_SHOT = """spec => {
+  const method = "/clipstyler.v1.StylizationService/Stylize";
+  void fetch(method, {method: "POST", headers: {"content-type": "application/json"}, body: JSON.stringify({spec})});
+}"""
+
+
+async def test_closing_the_tab_stops_a_one_shot_call_within_a_step(visit: Visit, tmp_path: Path):
+    trace = tmp_path / "trace"
+
+    def begun() -> list[str]:
+        return trace.read_text().splitlines() if trace.exists() else []
+
+    async def has_begun() -> bool:
+        return len(begun()) >= 3
+
+    async def is_closed() -> bool:
+        return begun()[-1] == "closed"
+
+    image = base64.b64encode(CAT.read_bytes()).decode()
+    text = f"fire step=0.2 trace={trace}"
+    await visit.page.evaluate(ONE_SHOT, {"image": image, "styleText": text, "options": {"size": 64, "steps": 100}})
+    await until(has_begun)
+    await visit.page.close()
+    steps = len(begun())
+    await until(is_closed)
+    assert len(begun()) <= steps + 3  # the one that ran, one in flight, and "closed"
+
+
 async def test_a_link_opens_the_job_on_a_second_device(visit: Visit, visit_to):
     await visit.stylize("fire step=0.1", steps=20, seed=3)
     await visit.step(3)
@@ -72,29 +152,12 @@ async def test_the_link_of_a_job_that_is_gone_still_has_its_settings(visit_to, s
     await expect(visit.page.locator("#strength-patch")).to_have_value("2")
 
 
-async def test_offline_for_some_seconds(site, visit_to):
-    network = Network(site.url)
-    visit = await visit_to(await network.start())
-    await visit.stylize("fire step=0.1", steps=35, seed=3)
-    await visit.step(4)
-    network.cut()
-    await expect(visit.page.locator("#connection")).to_contain_text("Connection lost")
-    await visit.shot("offline")
-    await visit.page.wait_for_timeout(1000)
-    network.mend()
-    await expect(visit.page.locator("#connection")).to_be_hidden()
-    await visit.status("Done · 35 steps · seed 3")
-    await network.stop()
+async def test_a_restart_of_the_server_in_the_middle(restart: asyncio.Task[None]):
+    await restart
 
 
-async def test_a_restart_of_the_server_in_the_middle(serve, visit_to):
-    site = await serve()
-    visit = await visit_to(site.url)
-    await visit.stylize("fire step=0.1", steps=18, seed=3)
-    await visit.step(4)
-    await site.stop_server()  # killed
-    await expect(visit.page.locator("#connection")).to_contain_text("Connection lost")
-    await site.start_server()
-    await visit.status("Done · 18 steps · seed 3")
-    await expect(visit.page.locator("#connection")).to_be_hidden()
-    assert int(await visit.page.get_attribute("#scrub", "max")) >= 10
+async def test_offline_for_20_seconds(offline: Offline):
+    await offline.visit.page.wait_for_timeout(max(0.0, 1000 * (offline.until - time.monotonic())))
+    offline.network.mend()
+    await expect(offline.visit.page.locator("#connection")).to_be_hidden()
+    await offline.visit.status("Done · 12 steps · seed 3")

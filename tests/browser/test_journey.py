@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import numpy as np
+import pytest_asyncio
 from PIL import Image
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
-from tests.browser.site import CAT, Visit
+from tests.browser.site import CAT, Site, Visit, visiting
 
 # Notes when the picture changes, from the page itself.
 WATCH_PICTURE = """() => {
@@ -30,20 +32,27 @@ PIXELS = """async (id) => {
 }"""
 
 
-async def test_the_photo_is_seen_at_once_and_the_first_preview_soon(visit: Visit):
-    await visit.choose()
-    await expect(visit.page.locator("#over")).to_have_attribute("alt", "The photo", timeout=1000)
-    await visit.fill("fire step=0.05", steps=10)
-    await visit.page.click("#submit")
-    await expect(visit.page.locator("#badge")).to_contain_text("Preview", timeout=1500)
-    await visit.status("Done")
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def visitor(browser: Browser, site: Site) -> AsyncIterator[Visit]:
+    """A visitor who stays; those who need an empty history come anew."""
+    async with visiting(browser, site.url) as visit:
+        yield visit
 
 
-async def test_the_picture_changes_until_it_is_done(visit: Visit):
-    page = visit.page
-    await visit.choose()
+async def test_the_photo_is_seen_at_once_and_the_first_preview_soon(visitor: Visit):
+    await visitor.choose()
+    await expect(visitor.page.locator("#over")).to_have_attribute("alt", "The photo", timeout=1000)
+    await visitor.fill("fire step=0.05", steps=10)
+    await visitor.page.click("#submit")
+    await expect(visitor.page.locator("#badge")).to_contain_text("Preview", timeout=1500)
+    await visitor.status("Done")
+
+
+async def test_the_picture_changes_until_it_is_done(visitor: Visit):
+    page = visitor.page
+    await visitor.choose()
     await page.evaluate(WATCH_PICTURE)
-    await visit.fill("stained glass step=0.05", steps=40, seed=7)
+    await visitor.fill("stained glass step=0.05", steps=40, seed=7)
     await page.click("#submit")
     shares = []
     while not (await page.locator("#status").text_content() or "").startswith("Done"):
@@ -66,10 +75,10 @@ async def test_the_picture_changes_until_it_is_done(visit: Visit):
     await expect(page.locator("#losses .loss-value").first).to_have_text("12.5")  # of the scripted workload
 
 
-async def test_picture_settings_and_link_of_a_result(visit: Visit):
-    page = visit.page
-    await visit.stylize("a quiet [b]sea[/b] <i>", steps=5, seed=9007199254740993)
-    await visit.status("Done · 5 steps · seed 9007199254740993")
+async def test_picture_settings_and_link_of_a_result(visitor: Visit):
+    page = visitor.page
+    await visitor.stylize("a quiet [b]sea[/b] <i>", steps=5, seed=9007199254740993)
+    await visitor.status("Done · 5 steps · seed 9007199254740993")
     async with page.expect_download() as download:
         await page.click("#save-image")
     saved = await download.value
@@ -108,10 +117,10 @@ async def test_without_previews_only_the_result_is_shown(visit: Visit):
     await expect(visit.page.locator("#scrub-row")).to_be_hidden()
 
 
-async def test_before_and_after_by_keyboard(visit: Visit):
-    await visit.stylize("fire step=0.05", steps=10)
-    await visit.status("Done")
-    page = visit.page
+async def test_before_and_after_by_keyboard(visitor: Visit):
+    await visitor.stylize("fire step=0.05", steps=10)
+    await visitor.status("Done")
+    page = visitor.page
     await page.focus("#compare")
     await expect(page.locator("#compare")).to_have_attribute("aria-valuetext", "After")
     for _ in range(3):
@@ -125,21 +134,22 @@ async def test_before_and_after_by_keyboard(visit: Visit):
     await expect(page.locator("#scrub-value")).to_have_text("Start")
 
 
-async def test_the_time_left_never_climbs_by_itself(visit: Visit, tmp_path: Path):
+async def test_the_time_left_never_climbs_by_itself(visitor: Visit, tmp_path: Path):
     held = tmp_path / "go"
-    await visit.stylize(f"fire step=0.08 at=20 hold={held}", steps=40)
-    await visit.step(2)
+    await visitor.stylize(f"fire step=0.08 at=20 hold={held}", steps=40)
+    await visitor.step(2)
 
     async def sample(seconds: float) -> list[int]:
         shown = []
         for _ in range(int(seconds / 0.1)):
-            words = await visit.page.locator("#status").text_content() or ""
+            words = await visitor.page.locator("#status").text_content() or ""
             shown += [int(number) for number in re.findall(r"about (\d+) s", words)]
-            await visit.page.wait_for_timeout(100)
+            await visitor.page.wait_for_timeout(100)
         return shown
 
     shown = await sample(2.5)  # some steps, then a stall
     assert len(shown) > 10
     assert shown == sorted(shown, reverse=True)
+    await visitor.page.click("#cancel")
     held.touch()
-    await visit.status("Done")
+    await visitor.status("Cancelled")

@@ -5,62 +5,60 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest
 import pytest_asyncio
-from playwright.async_api import expect
+from playwright.async_api import Browser, expect
 
-from tests.browser.site import CAT, Site, Visit, serving
+from tests.browser.site import CAT, Site, Visit, visiting
 from tests.service.harness import noise_photo
 
 
-async def test_what_is_missing_is_said_beside_it(visit: Visit):
-    await visit.page.click("#submit")
-    await expect(visit.page.locator("#photo-error")).to_have_text("Choose a photo first.")
-    await expect(visit.page.locator("#text-error")).to_have_text(
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def visitor(browser: Browser, site: Site) -> AsyncIterator[Visit]:
+    """A visitor who makes one mistake after the other."""
+    async with visiting(browser, site.url) as visit:
+        yield visit
+
+
+async def test_what_is_missing_is_said_beside_it(visitor: Visit):
+    await visitor.page.click("#submit")
+    await expect(visitor.page.locator("#photo-error")).to_have_text("Choose a photo first.")
+    await expect(visitor.page.locator("#text-error")).to_have_text(
         "Say what it should look like, or choose a look below."
     )
-    await expect(visit.page.locator("#style-text")).to_be_focused()
+    await expect(visitor.page.locator("#style-text")).to_be_focused()
 
 
-async def test_a_wrong_file(visit: Visit):
-    await visit.choose({"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image"})
-    await expect(visit.page.locator("#photo-error")).to_contain_text("notes.txt is not an image.")
-    await expect(visit.page.locator("#drop")).to_be_visible()
-    await visit.shot("wrong-file")
+async def test_a_wrong_file(visitor: Visit):
+    await visitor.choose({"name": "notes.txt", "mimeType": "text/plain", "buffer": b"no image"})
+    await expect(visitor.page.locator("#photo-error")).to_contain_text("notes.txt is not an image.")
+    await expect(visitor.page.locator("#drop")).to_be_visible()
+    await visitor.look("wrong-file")
 
 
-async def test_a_broken_photo_is_refused_by_the_server_in_words(visit: Visit):
+async def test_a_broken_photo_is_refused_by_the_server_in_words(visitor: Visit):
     broken = {"name": "broken.jpg", "mimeType": "image/jpeg", "buffer": CAT.read_bytes()[:200]}
-    await visit.stylize("fire", broken)
-    await expect(visit.page.locator("#photo-error")).to_be_visible()
-    await expect(visit.page.locator("#photo-note")).to_contain_text("cannot show broken.jpg")
+    await visitor.stylize("fire", broken)
+    await expect(visitor.page.locator("#photo-error")).to_be_visible()
+    await expect(visitor.page.locator("#photo-note")).to_contain_text("cannot show broken.jpg")
 
 
-async def test_every_bad_field_is_named_beside_it(visit: Visit):
-    page = visit.page
-    await visit.choose()
-    await visit.fill("fire", size=4000, steps=0)
+async def test_every_bad_field_is_named_beside_it(visitor: Visit):
+    page = visitor.page
+    await visitor.choose()
+    await visitor.fill("fire", size=4000, steps=0)
     await page.fill("#seed", "7 dwarfs")
     await page.click("#submit")
     await expect(page.locator("#size-error")).to_have_text("From 64 to 1024.")
     await expect(page.locator("#steps-error")).to_have_text("From 1 to 500.")
     await expect(page.locator("#seed-error")).to_have_text("A seed is a whole number, or nothing.")
-    await visit.shot("bad-fields")
+    await visitor.look("bad-fields")
     # What only the server can know: the two texts are the same.
-    await visit.fill("a Photo", size=64, steps=2)
+    await visitor.fill("a Photo", size=64, steps=2)
     await page.fill("#seed", "")
     await page.fill("#source-text", "a Photo")
     await page.click("#submit")
     await expect(page.locator("#form .error:not([hidden])")).to_have_count(1)
     await expect(page.locator("[aria-invalid]")).to_have_count(1)
-
-
-@pytest_asyncio.fixture(loop_scope="session", scope="module")
-async def narrow_site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    """The page on a server with low limits."""
-    limits = {"queue_capacity": 1, "max_image_bytes": 60_000, "max_image_pixels": 200_000}
-    async with serving(tmp_path_factory.mktemp("narrow"), **limits) as site:
-        yield site
 
 
 async def test_a_full_queue(narrow_site: Site, visit_to, tmp_path: Path):
@@ -71,11 +69,12 @@ async def test_a_full_queue(narrow_site: Site, visit_to, tmp_path: Path):
     await visit.fill("second")
     await visit.page.click("#submit")
     await visit.status("One job is before yours")
+    await expect(visit.page.locator("#badge")).to_be_hidden()  # that of the first job was shown before
     await visit.fill("third")
     await visit.page.click("#submit")
     await expect(visit.page.locator("#form-error")).to_contain_text("The queue is full. Try again in")
     await visit.status("One job is before yours")  # what was shown is shown again
-    await visit.shot("full-queue")
+    await visit.look("full-queue")
     held.touch()
     await visit.status("Done")
     await visit.page.click("#submit")
@@ -95,14 +94,14 @@ async def test_a_photo_over_the_limits_is_made_smaller(narrow_site: Site, visit_
 async def test_a_job_that_fails(visit: Visit):
     await visit.stylize("fire fail=1", steps=3)
     await expect(visit.page.locator("#run-error")).to_be_visible()
-    await visit.shot("failed")
+    await visit.look("failed")
     await visit.fill("fire")
     await visit.page.click("#retry")
     await visit.status("Done")
 
 
-async def test_no_server(serve, visit_to):
-    site = await serve()
+async def test_no_server(fragile_site: Site, visit_to):
+    site = fragile_site
     visit = await visit_to(site.url)
     await expect(visit.page.locator("#server")).to_contain_text("scripted")
     await site.stop_server()

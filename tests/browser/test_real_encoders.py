@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import numpy as np
-import pytest
-import pytest_asyncio
 from PIL import Image
 from playwright.async_api import expect
 
-from tests.browser.site import CAT, Site, serving
+from tests.browser.site import CAT, Site
 from tests.browser.test_journey import PIXELS, WATCH_PICTURE
-
-
-@pytest_asyncio.fixture(loop_scope="session", scope="session")
-async def real_site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
-    folder = tmp_path_factory.mktemp("real")
-    async with serving(folder, "clipstyler_server", encoder_sets="pocket", threads=2) as site:
-        yield site
 
 
 async def test_a_real_picture(real_site: Site, visit_to):
@@ -56,4 +45,4 @@ async def test_a_text_that_the_encoders_do_not_know(real_site: Site, visit_to):
     await visit.status("Done", timeout_s=60)
     # The server's own words, which name the nearest looks, take the place of the guess.
     await expect(hint).to_contain_text("qwertz zuiop")
-    await visit.shot("unknown-text")
+    await visit.look("unknown-text")

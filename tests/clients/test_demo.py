@@ -26,9 +26,9 @@ def test_the_command_through_the_real_server_is_the_command_alone(
     subprocess.run(alone, check=True, env={"OMP_NUM_THREADS": "1", "CLIPSTYLER_ACCELERATIONS": "channels_last"})
     settings = {"DATA_DIR": str(tmp_path / "data")}
     others = set(psutil.Process().children(recursive=True))
-    with running_server(tmp_path / "server.log", settings, Terminal(stderr=True)) as target:
+    with running_server(tmp_path / "server.log", settings, Terminal(stderr=True)) as server:
         outcome = CliRunner().invoke(
-            app, [*arguments, "-o", str(tmp_path / "served.png"), "--server", target, "--json"]
+            app, [*arguments, "-o", str(tmp_path / "served.png"), "--server", server.target, "--json"]
         )
         assert outcome.exit_code == 0, outcome.output
     described = json.loads(outcome.stdout)

@@ -10,6 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from clipstyler_cli.main import app
 from clipstyler_client import (
     AsyncClient,
     Client,
+    Heartbeat,
     InvalidRequestError,
     Job,
     OptionError,
@@ -26,6 +28,7 @@ from clipstyler_client import (
     StylizeOptions,
     Upload,
 )
+from clipstyler_client._resume import Resume
 from typer.testing import CliRunner
 
 from tests.clients.server_process import Server
@@ -175,6 +178,22 @@ def test_a_stream_gives_up_on_a_server_that_does_not_come_back(tmp_path: Path) -
         lost.end(signal.SIGKILL)
         with pytest.raises(ServerUnavailableError):
             stream.result()
+
+
+@pytest.mark.parametrize("code", ["INTERNAL", "UNKNOWN"])
+def test_only_a_watch_resumes_after_a_proxy_reset_its_stream(code: str) -> None:
+    for after_resets, error, resumes in (
+        (True, StylizeError(code, "reset by a proxy"), True),
+        (True, StylizeError(code, "a failure of the server", "INTERNAL"), False),
+        (False, StylizeError(code, "reset by a proxy"), False),
+    ):
+        begun: list[int] = []
+        resume = Resume(begun.append, after_resets=after_resets)
+        resume.received(Heartbeat(sequence=3))
+        with nullcontext() if resumes else pytest.raises(StylizeError):
+            assert 0 < resume.delay_after(error) < 1
+        resume.begin()
+        assert begun == [3]
 
 
 def test_unknown_choices_are_refused_before_any_call(client: Client) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +15,7 @@ from typer.testing import CliRunner
 
 from tests.clients.scripted_server import picture
 from tests.clients.server_process import Server
-from tests.contract import toolchains
+from tests.languages import snippets
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,12 +48,8 @@ def test_python_examples_run(code: str, tmp_path: Path, server: Server) -> None:
 @pytest.mark.timeout(600)  # on first use npm downloads packages
 @pytest.mark.parametrize("code", blocks("js"))
 def test_node_examples_run(code: str, tmp_path: Path, server: Server) -> None:
-    (tmp_path / "proto").symlink_to(ROOT / "proto")
-    environment = {**os.environ, "NODE_PATH": str(toolchains.node_modules())}
-    words = ["node", "-e", code.replace("127.0.0.1:50051", server.target)]
-    ran = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stderr
-    assert (tmp_path / "glass.png").read_bytes().startswith(b"\x89PNG"), ran.stdout + ran.stderr
+    assert "step 60 of 60" in snippets.run_node(snippets.addressed(code, server.target), tmp_path)
+    assert (tmp_path / "glass.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,6 @@ CASES = Path(__file__).parent / "cases.json"
 class Handler(BaseHTTPRequestHandler):
     """Answers the requests of runners."""
 
-    folder: Path
     servers: Servers
 
     def do_GET(self) -> None:
@@ -36,7 +35,7 @@ class Handler(BaseHTTPRequestHandler):
             case ["photos", name]:
                 self._reply(photo_named(name), "application/octet-stream")
             case ["servers", name]:
-                self._reply_json({"grpc": self.servers.get(name).target})
+                self._reply_json({"grpc": self.servers.address(name)})
             case ["gateways", name]:
                 self._reply_json({"url": self.servers.gateway(name)})
             case _:
@@ -46,7 +45,7 @@ class Handler(BaseHTTPRequestHandler):
         """Open a gate, or do something to a server."""
         match self.path.strip("/").split("/", 3):
             case ["gates", name]:
-                (self.folder / name).touch()
+                self.servers.open_gate(name)
             case ["servers", name, "drain" | "restart" | "kill" as action]:
                 getattr(self.servers.get(name), action)()
             case ["servers", name, "cancel", job]:
@@ -81,7 +80,7 @@ def serving() -> Iterator[str]:
     """Serve in this process; gives the address of the control."""
     with TemporaryDirectory(prefix="clipstyler-conformance-") as name:
         servers = Servers(Path(name))
-        handler = type("BoundHandler", (Handler,), {"folder": Path(name), "servers": servers})
+        handler = type("BoundHandler", (Handler,), {"servers": servers})
         control = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         threading.Thread(target=control.serve_forever, daemon=True).start()
         try:

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
 from contextlib import ExitStack
 from pathlib import Path
 
 import grpc
-from clipstyler_cli.envoy_config import GatewayConfig
+from clipstyler_cli.envoy_config import MAX_STREAM_S, GatewayConfig
 from clipstyler_cli.envoy_process import running
 from clipstyler_client import Client
 
@@ -23,12 +24,14 @@ ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 90
 LATER = "later"
 NEVER_READY = "starting"
+# Not a server of its own: the main one, behind a proxy that resets every stream after a second.
+PROXIED, PROXIED_SERVER, PROXIED_STREAM_S = "proxied", "main", 1
 # What differs from the common settings, by the name of the server.
 SETTINGS: dict[str, dict[str, object]] = {
     "main": {"heartbeat_s": 0.3},
     "full": {"queue_capacity": 0},
     "timed": {},
-    "sharing": {"caller_share": 0.5},
+    "sharing": {"queue_capacity": 2, "caller_share": 0.5, "trusted_proxies": "127.0.0.1"},
     NEVER_READY: {},
     "restarting": {"drain_grace_s": 0.2, "on_restart": "fail"},
     "draining": {"drain_grace_s": 60},
@@ -140,22 +143,32 @@ class Servers:
         self._folder = folder
         self._started: dict[str, ServerProcess | LaterServer] = {}
         self._gateways: dict[str, str] = {}
-        self._lock, self._exits = threading.RLock(), ExitStack()
+        self._locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
+        self._exits = ExitStack()
+
+    def address(self, name: str) -> str:
+        """Return the address at which clients of gRPC call a server, "HOST:PORT"."""
+        return self.gateway(name).removeprefix("http://") if name == PROXIED else self.get(name).target
 
     def get(self, name: str) -> ServerProcess | LaterServer:
         """Return a running server; `KeyError` if the name is unknown."""
-        with self._lock:
+        with self._locks[name]:
             if name not in self._started:
                 self._started[name] = LaterServer() if name == LATER else ServerProcess(name, self._folder / name)
             return self._started[name]
 
     def gateway(self, name: str) -> str:
         """Return the URL of a gateway in front of a server."""
-        with self._lock:
+        with self._locks[f"gateway of {name}"]:
             if name not in self._gateways:
-                config = GatewayConfig(port=0, servers=(self.get(name).target,))
+                server, longest_s = (PROXIED_SERVER, PROXIED_STREAM_S) if name == PROXIED else (name, MAX_STREAM_S)
+                config = GatewayConfig(port=0, servers=(self.get(server).target,), max_stream_s=longest_s)
                 self._gateways[name] = self._exits.enter_context(running(config)).address
             return self._gateways[name]
+
+    def open_gate(self, name: str) -> None:
+        """Let the scripts that hold at this gate go on."""
+        (self._folder / name).touch()
 
     def stop(self) -> None:
         """End all of them."""

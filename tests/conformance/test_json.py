@@ -14,6 +14,8 @@ NEEDS_A_CLIENT = {
     "upload-large": "an upload streams to the server",
     "restart": "a client resumes",
     "killed": "a client resumes",
+    "reset-watch": "a client resumes",
+    "reset-one-shot": "a response that is cut has no error",
     "broken-result": "a client checks the digest",
     "unknown-fields": "the gateway translates only details that it knows",
     "data-loss": "the gateway translates only details that it knows",

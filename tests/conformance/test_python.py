@@ -8,10 +8,6 @@ import pytest
 
 from tests.conformance.running import NAMES, run
 
-# A stream that a crash cuts has no status, and Envoy resets it: INTERNAL, which the client does not take for transient.
-LOST_IN_THE_GATEWAY = {"killed"}
-THROUGH_THE_GATEWAY = tuple(name for name in NAMES if name not in LOST_IN_THE_GATEWAY)
-
 
 def runner(module: str) -> tuple[str, ...]:
     return (sys.executable, "-m", f"tests.conformance.{module}")
@@ -24,7 +20,7 @@ def direct(control: str) -> dict[str, dict]:
 
 @pytest.fixture(scope="module")
 def through_the_gateway(control: str) -> dict[str, dict]:
-    return run(runner("gateway_runner"), control, THROUGH_THE_GATEWAY)
+    return run(runner("gateway_runner"), control)
 
 
 @pytest.mark.timeout(600)
@@ -34,6 +30,6 @@ def test_the_python_client_conforms(direct, name):
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", THROUGH_THE_GATEWAY)
+@pytest.mark.parametrize("name", NAMES)
 def test_the_python_client_conforms_through_the_gateway(through_the_gateway, name):
     assert through_the_gateway[name]["ok"], through_the_gateway[name]["detail"]

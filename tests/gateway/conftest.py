@@ -14,6 +14,7 @@ from clipstyler_cli.envoy_process import running
 from clipstyler.v1 import server_service_pb2
 from tests.conformance.later_server import LaterServer
 from tests.conformance.servers import Servers
+from tests.gateway.long_stream import LongStream
 
 
 @pytest.fixture(scope="package")
@@ -35,6 +36,18 @@ def url(servers: Servers) -> str:
     return servers.gateway("main")
 
 
+@pytest.fixture(scope="package")
+def long_stream(servers: Servers) -> LongStream:
+    return LongStream(servers.gateway("timed"))
+
+
+@pytest.fixture(scope="package", autouse=True)
+def _early(request: pytest.FixtureRequest) -> None:
+    """Begin the long stream with the first test, if one of them waits for it."""
+    if any("long_stream" in item.fixturenames for item in request.session.items):
+        request.getfixturevalue("long_stream")
+
+
 @pytest_asyncio.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
     timeout = aiohttp.ClientTimeout(total=120)
@@ -43,15 +56,17 @@ async def session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 class ShowingServer(LaterServer):
-    """Keeps what the calls of GetServerInfo call themselves, and their time left in seconds."""
+    """Keeps what the calls of GetServerInfo call themselves, by both headers, and their time left in seconds."""
 
     def __init__(self) -> None:
         self.names: list[list[str]] = []
+        self.forwarded: list[list[str]] = []
         self.left_s: list[float | None] = []
         super().__init__()
 
     def GetServerInfo(self, request: object, context: object) -> server_service_pb2.GetServerInfoResponse:
-        self.names.append([value for key, value in context.invocation_metadata() if key == "x-clipstyler-client"])
+        for header, values in (("x-clipstyler-client", self.names), ("x-forwarded-for", self.forwarded)):
+            values.append([value for key, value in context.invocation_metadata() if key == header])
         self.left_s.append(context.time_remaining())
         return super().GetServerInfo(request, context)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import struct
 import time
 from collections.abc import AsyncIterator
@@ -68,3 +69,9 @@ async def grpc_web(
                 result.messages.append(data)
                 result.times.append(time.monotonic())
         return result
+
+
+async def last_line(session: aiohttp.ClientSession, url: str, body: object) -> dict:
+    """Make a call with JSON, and return the last line of its response."""
+    async with session.post(url, json=body) as got:
+        return json.loads([line async for line in got.content][-1])

@@ -151,7 +151,8 @@ def test_addresses_are_split():
 def test_a_server_that_takes_the_gateway_for_one_caller_is_warned_about(servers):
     assert envoy_process.check_server(servers.get("main").target, 5) == ""
     warning = envoy_process.check_server(servers.get("sharing").target, 5)
-    assert "100 of 200 places: start it with CLIPSTYLER_CALLER_SHARE=1" in warning
+    assert "gives one caller 1 of 2 places" in warning
+    assert "start it with that, or with CLIPSTYLER_CALLER_SHARE=1" in warning
 
 
 def test_help_shows_examples():

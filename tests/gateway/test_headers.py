@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import gzip
 import uuid
 
+import aiohttp
 import pytest
 from clipstyler_cli.envoy_config import ANY_ORIGIN, GatewayConfig
 from clipstyler_cli.envoy_process import running
 
 from clipstyler.v1 import server_service_pb2
-from tests.gateway.http_calls import SERVER, grpc_web
+from tests.conformance.photos import photo_named
+from tests.gateway.http_calls import SERVER, STYLIZATION, grpc_web
 
 INFO = server_service_pb2.GetServerInfoRequest()
 METHOD = f"{SERVER}/GetServerInfo"
@@ -61,21 +65,53 @@ async def test_callers_do_not_choose_their_identity(session, showing, showing_ur
     async with session.post(f"{showing_url}/{METHOD}", json={}, headers=forged) as got:
         assert got.status == 200
     await grpc_web(session, showing_url, METHOD, INFO, **forged)
-    assert showing.names == [["127.0.0.1"]] * 2
+    assert showing.names == showing.forwarded == [["127.0.0.1"]] * 2
 
 
 async def test_a_trusted_proxy_reports_the_address(session, showing, showing_url):
     reported = {"x-forwarded-for": "203.0.113.9, 198.51.100.7"}  # the last one is what the proxy saw
     async with session.post(f"{showing_url}/{METHOD}", json={}, headers=reported) as got:
         assert got.status == 200
-    assert showing.names == [["198.51.100.7"]]
+    assert showing.names == showing.forwarded == [["198.51.100.7"]]
 
 
 async def test_without_a_trusted_proxy_no_header_reports_the_address(session, showing):
     with running(GatewayConfig(port=0, servers=(showing.target,))) as gateway:
         async with session.post(f"{gateway.address}/{METHOD}", json={}, headers={"x-forwarded-for": "1.2.3.4"}) as got:
             assert got.status == 200
-    assert showing.names == [["127.0.0.1"]]
+    assert showing.names == showing.forwarded == [["127.0.0.1"]]
+
+
+async def create(session: aiohttp.ClientSession, url: str, text: str, **headers: str) -> tuple[int, dict]:
+    spec = {"image": base64.b64encode(photo_named("small")).decode(), "styleText": text}
+    body = {"spec": spec | {"options": {"size": 64, "steps": 1, "patches": 2}}}
+    async with session.post(f"{url}/{STYLIZATION}/CreateStylization", json=body, headers=headers) as got:
+        return got.status, await got.json()
+
+
+async def test_a_server_that_trusts_the_gateway_bounds_each_of_its_callers(servers):
+    url, gate = servers.gateway("sharing"), str(uuid.uuid4())
+    async with calling_from("127.0.0.2") as one, calling_from("127.0.0.3") as other:
+        assert (await create(one, url, f"at=1 hold={gate} runs"))[0] == 200
+        await started(one, url)
+        assert (await create(one, url, "waits"))[0] == 200
+        status, error = await create(one, url, "is one too many", **{"x-forwarded-for": "9.9.9.9"})
+        assert (status, error["details"][0]["metadata"]["capacity"]) == (429, "1")
+        assert (await create(other, url, "has a place of its own"))[0] == 200
+    servers.open_gate(gate)
+
+
+def calling_from(address: str) -> aiohttp.ClientSession:
+    """A session of another caller of this machine."""
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(local_addr=(address, 0)))
+
+
+async def started(session: aiohttp.ClientSession, url: str) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            async with session.post(f"{url}/{METHOD}", json={}) as got:
+                if (await got.json())["serverInfo"]["queue"].get("runningCount"):
+                    return
 
 
 async def test_deadlines_reach_the_server(session, showing, showing_url):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import json
 import time
 from itertools import pairwise
 
-import aiohttp
 import grpc
 import pytest
 from clipstyler_cli.envoy_config import GatewayConfig
@@ -19,10 +17,9 @@ from google.rpc import error_details_pb2
 
 from clipstyler.v1 import server_service_pb2
 from clipstyler.v1 import stylization_service_pb2 as pb
-from clipstyler.v1.options_pb2 import StylizationOptions
 from tests.conformance.photos import photo_named
-from tests.gateway.http_calls import SERVER, STYLIZATION, frames, grpc_web
-from tests.service.harness import order, request
+from tests.gateway.http_calls import SERVER, STYLIZATION, frames, grpc_web, last_line
+from tests.service.harness import request
 
 INFO = server_service_pb2.GetServerInfoRequest()
 NOBODY = pb.GetStylizationRequest(name="stylizations/00000000-0000-4000-8000-000000000000")
@@ -123,28 +120,6 @@ async def test_json_lines_arrive_as_they_are_made(session, url):
     assert all(later - earlier > 0.15 for earlier, later in pairwise(times))
 
 
-async def test_a_stream_longer_than_a_proxys_usual_timeout_is_not_cut(session, url):
-    async with AsyncClient(host(url)) as client:
-        spec = order("step=1 x", options=StylizationOptions(steps=20)).spec
-        job = await client.jobs.create(spec.image, spec.style_text, size=64, steps=20, patches=2)
-        begun = time.monotonic()
-        watch = pb.WatchStylizationRequest(name=job.name)
-        web, lines, result = await asyncio.gather(
-            grpc_web(session, url, f"{STYLIZATION}/WatchStylization", watch),
-            last_line(session, f"{url}/{STYLIZATION}/WatchStylization", {"name": job.name}),
-            client.jobs.watch(job.name).result(),
-        )
-    assert time.monotonic() - begun > 18
-    assert web.status == "0"
-    assert pb.WatchStylizationResponse.FromString(web.messages[-1]).event.result.image_data == result.image
-    assert base64.b64decode(lines["event"]["result"]["imageData"]) == result.image
-
-
-async def last_line(session: aiohttp.ClientSession, url: str, body: object) -> dict:
-    async with session.post(url, json=body) as got:
-        return json.loads([line async for line in got.content][-1])
-
-
 async def test_the_duration_of_a_stream_is_limited(session, target):
     with running(GatewayConfig(port=0, servers=(target,), max_stream_s=1)) as gateway:
         begun = time.monotonic()
@@ -220,3 +195,11 @@ async def test_readiness_follows_the_server(session, url, servers):
             assert got.status == 503
         response = await grpc_web(session, gateway.address, f"{SERVER}/GetServerInfo", INFO)
     assert response.status == "14"
+
+
+def test_a_stream_longer_than_a_proxys_usual_timeout_is_not_cut(long_stream):
+    took_s, web, lines, result = long_stream.outcome.result(60)
+    assert took_s > 18
+    assert web.status == "0"
+    assert pb.WatchStylizationResponse.FromString(web.messages[-1]).event.result.image_data == result.image
+    assert base64.b64decode(lines["event"]["result"]["imageData"]) == result.image

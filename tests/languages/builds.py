@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import shutil
 from pathlib import Path
 
-from tests.contract.toolchains import MAVEN_DEPENDENCY_PLUGIN, ROOT, require, run
+from tests.contract.toolchains import ROOT, require, run
 
 NODE, GO, JAVA = (ROOT / "client" / name for name in ("node", "go", "java"))
+JAVA_BUILD = ("mvn", "-q", "package", "dependency:copy-dependencies", "-DskipTests")
 TARGET = "127.0.0.1:50051"
 """The address of the server in all documents."""
 
@@ -27,11 +29,16 @@ def node() -> Path:
 
 
 @functools.cache
-def node_archive(folder: Path) -> Path:
-    """Return the archive of the npm package that would be published."""
+def node_installation() -> Path:
+    """Return a fresh folder in which the npm package that would be published is installed, and nothing else."""
+    folder = NODE / "build" / "installation"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     run("npm", "pack", "--loglevel=error", "--pack-destination", folder, cwd=node())
+    (folder / "package.json").write_text('{"private": true}')
     (archive,) = folder.glob("*.tgz")
-    return archive
+    run("npm", "install", "--prefer-offline", "--no-audit", "--no-fund", "--loglevel=error", archive, cwd=folder)
+    return folder
 
 
 @functools.cache
@@ -45,8 +52,5 @@ def go() -> Path:
 def java_classpath() -> str:
     """Build the client for Java without running its tests; returns the class path of client, tests and dependencies."""
     require("Java", "java", "javac", "mvn")
-    listed = JAVA / "target" / "classpath"
-    list_dependencies = f"org.apache.maven.plugins:maven-dependency-plugin:{MAVEN_DEPENDENCY_PLUGIN}:build-classpath"
-    run("mvn", "-B", "-q", "test-compile", list_dependencies, f"-Dmdep.outputFile={listed}", cwd=JAVA)
-    built = (JAVA / "target" / "classes", JAVA / "target" / "test-classes")
-    return os.pathsep.join([*map(str, built), listed.read_text()])
+    run(*JAVA_BUILD, cwd=JAVA)
+    return os.pathsep.join(str(JAVA / "target" / name) for name in ("classes", "test-classes", "dependency/*"))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.contract.toolchains import run
-from tests.languages.builds import TARGET, go, java_classpath, node_archive
+from tests.languages.builds import TARGET, go, java_classpath, node_installation
 
 GO_PACKAGES = {
     "clipstyler": '"clipstyler.dev/client/go/clipstyler"',
@@ -50,10 +50,8 @@ def run_python(code: str, folder: Path) -> str:
 
 
 def run_node(code: str, folder: Path) -> str:
-    """Install the package from its archive, and run a program."""
-    archive = node_archive(folder.parent)
-    (folder / "package.json").write_text('{"private": true}')
-    run("npm", "install", "--prefer-offline", "--loglevel=error", archive, cwd=folder)
+    """Run a program in a folder where the package is installed from its archive."""
+    (folder / "node_modules").symlink_to(node_installation() / "node_modules")
     (folder / "snippet.mjs").write_text(code)
     return run("node", "snippet.mjs", cwd=folder)
 

@@ -14,11 +14,12 @@ import pytest
 from tests.clients.scripted_server import picture
 from tests.clients.server_process import Server
 from tests.contract.toolchains import ROOT, java_folder, run
+from tests.languages.builds import JAVA, JAVA_BUILD, java_classpath
 from tests.languages.snippets import RUN, addressed, blocks
 
 pytestmark = pytest.mark.timeout(600)
 
-READMES = {"js": "node", "go": "go", "java": "java"}
+READMES = {"js": "node", "go": "go"}  # that of Java has commands too, and a test of its own
 PAGE = ROOT / "docs" / "clients.md"
 STYLIZE, JOB, ERRORS = range(3)
 PNG = b"\x89PNG"
@@ -43,6 +44,17 @@ def folder(tmp_path: Path) -> Path:
 def test_the_readme_of_a_client_works_as_written(language: str, folder: Path, server: Server) -> None:
     (code,) = blocks(ROOT / "client" / READMES[language] / "README.md", language)
     assert "step 60" in RUN[language](addressed(code, server.target), folder)
+    assert (folder / "glass.png").read_bytes().startswith(PNG)
+
+
+def test_the_commands_of_the_java_readme_work_as_written(folder: Path, server: Server) -> None:
+    page = ROOT / "client" / "java" / "README.md"
+    java_classpath()  # what the second line does
+    checkout, build, command = blocks(page, "sh")[0].splitlines()
+    assert build == f"(cd $CLIENT && {' '.join(JAVA_BUILD)})"
+    (folder / "Stylize.java").write_text(addressed(blocks(page, "java")[0], server.target))
+    script = f"{checkout.partition('=')[0]}={JAVA}\n{command}"
+    assert "step 60" in run("bash", "-euc", script, cwd=folder)
     assert (folder / "glass.png").read_bytes().startswith(PNG)
 
 

@@ -115,7 +115,7 @@ class Jobs:
     ) -> StylizationStream:
         """Watch a job to its end; leaving changes nothing for the job.
 
-        An interrupted watch resumes after the last event, across restarts of the server too.
+        An interrupted watch resumes after the last event, across restarts of the server and resets by proxies too.
 
         Parameters
         ----------
@@ -131,7 +131,7 @@ class Jobs:
             request = pb.WatchStylizationRequest(name=values.full_name(name), after_sequence=sequence)
             return self._stub.WatchStylization(request)
 
-        return StylizationStream(Resume(watch_after, after_sequence, resume_timeout_s))
+        return StylizationStream(Resume(watch_after, after_sequence, resume_timeout_s, after_resets=True))
 
     def cancel(self, name: str) -> Job:
         """Cancel a job within one step; a finished one stays as it is. Raises `StylizeError`."""

@@ -61,7 +61,7 @@ func (c *Client) Stylize(ctx context.Context, request *pb.StylizeRequest) *Strea
 	begin := func(ctx context.Context, _ int64) (receive, error) {
 		return eventsOf(c.stylizations.Stylize(ctx, request))
 	}
-	return newStream(ctx, begin, 0)
+	return &Stream{ctx: ctx, begin: begin}
 }
 
 // ServerInfo returns version, limits, encoder sets, workers and queue.

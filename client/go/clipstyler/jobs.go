@@ -74,13 +74,13 @@ func (j *Jobs) Page(ctx context.Context, request *pb.ListStylizationsRequest) (*
 }
 
 // Watch watches a job to its end, from after an event that is known already; 0 for none. Leaving changes nothing for
-// the job. An interrupted watch resumes after the last event, across restarts of the server too.
+// the job. An interrupted watch resumes after the last event, across restarts of the server and resets by proxies too.
 func (j *Jobs) Watch(ctx context.Context, name string, after int64) *Stream {
 	begin := func(ctx context.Context, sequence int64) (receive, error) {
 		request := &pb.WatchStylizationRequest{Name: fullName(name), AfterSequence: sequence}
 		return eventsOf(j.stub.WatchStylization(ctx, request))
 	}
-	return newStream(ctx, begin, after)
+	return &Stream{ctx: ctx, begin: begin, isWatch: true, sequence: after}
 }
 
 // Cancel cancels a job within one step; a finished one stays as it is.

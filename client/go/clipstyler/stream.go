@@ -24,6 +24,9 @@ const (
 // A connection that broke gives no reason. A worker that crashed on a job is not sent the same job again.
 var transient = map[string]bool{"": true, reasonDraining: true, "WORKER_NOT_READY": true, "STORAGE_UNAVAILABLE": true}
 
+// What gRPC reports if a proxy resets a stream or ends it without a status. The server's own errors have a reason.
+var reset = map[codes.Code]bool{codes.Internal: true, codes.Unknown: true}
+
 // receive returns the next event of a call.
 type receive func() (*pb.StylizationEvent, error)
 
@@ -37,12 +40,9 @@ type beginAfter func(ctx context.Context, sequence int64) (receive, error)
 type Stream struct {
 	ctx      context.Context
 	begin    beginAfter
+	isWatch  bool
 	sequence int64
 	result   *pb.StylizationEvent_Result
-}
-
-func newStream(ctx context.Context, begin beginAfter, after int64) *Stream {
-	return &Stream{ctx: ctx, begin: begin, sequence: after}
 }
 
 // Sequence returns the number of the last event received: a later watch can begin after it.
@@ -54,7 +54,7 @@ func (s *Stream) Events() iter.Seq2[*pb.StylizationEvent, error] {
 	return func(yield func(*pb.StylizationEvent, error) bool) {
 		ctx, cancel := context.WithCancel(s.ctx)
 		defer cancel()
-		resumption := newResumption()
+		resumption := &resumption{backoff: firstBackoff, afterResets: s.isWatch}
 		for {
 			err := s.read(ctx, resumption, yield)
 			if err == nil {
@@ -118,9 +118,10 @@ type resumption struct {
 	receivedAt time.Time
 	backoff    time.Duration
 	isRepeated bool
+	// Whether it goes on after a proxy reset it. A proxy resets streams whose time is up, too: a watch continues then,
+	// but a one-shot call would begin anew each time.
+	afterResets bool
 }
-
-func newResumption() *resumption { return &resumption{backoff: firstBackoff} }
 
 func (r *resumption) received() {
 	r.receivedAt, r.backoff = time.Now(), firstBackoff
@@ -134,12 +135,19 @@ func (r *resumption) delayAfter(err *Error) (time.Duration, bool) {
 		r.isRepeated = true
 		return delay, ok
 	}
-	if err.Code != codes.Unavailable || !transient[err.Reason] || time.Since(r.receivedAt) > ResumeTimeout {
+	if !r.isTransient(err) || time.Since(r.receivedAt) > ResumeTimeout {
 		return 0, false
 	}
 	delay := time.Duration(float64(r.backoff) * (0.8 + 0.4*rand.Float64()))
 	r.backoff = min(2*r.backoff, longestBackoff)
 	return max(delay, err.RetryDelay), true
+}
+
+func (r *resumption) isTransient(err *Error) bool {
+	if err.Code == codes.Unavailable {
+		return transient[err.Reason]
+	}
+	return r.afterResets && reset[err.Code] && err.Reason == ""
 }
 
 // eventsOf adapts a call whose responses carry events.

@@ -11,6 +11,7 @@ import (
 	"clipstyler.dev/client/go/clipstyler"
 	pb "clipstyler.dev/client/go/clipstylerv1"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 )
 
 func kinds(t *testing.T, stream *clipstyler.Stream) string {
@@ -97,6 +98,44 @@ func TestShutdownBeginsStylizeAgain(t *testing.T) {
 	}
 	if _, err := (&server{stylize: stylize}).serve(t).Stylize(t.Context(), &pb.StylizeRequest{}).Result(); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestResetByAProxyIsResumedByWatchesOnly(t *testing.T) {
+	for _, code := range []codes.Code{codes.Internal, codes.Unknown} {
+		calls := 0
+		play := func(call events) error {
+			if calls++; calls > 1 {
+				return call.play(0, result(image))
+			}
+			call.play(0, queued())
+			return status.Error(code, "reset by a proxy")
+		}
+		client := (&server{
+			stylize: func(_ *pb.StylizeRequest, call events) error { return play(call) },
+			watch:   func(_ *pb.WatchStylizationRequest, call events) error { return play(call) },
+		}).serve(t)
+		if _, err := client.Jobs.Watch(t.Context(), "some-job", 0).Result(); err != nil || calls != 2 {
+			t.Errorf("%v: a watch ended with %v after %d calls", code, err, calls)
+		}
+		calls = 0
+		_, err := client.Stylize(t.Context(), &pb.StylizeRequest{}).Result()
+		if failure := failureOf(t, err); failure.Code != code || calls != 1 {
+			t.Errorf("%v: a one-shot call ended with %v after %d calls", code, failure, calls)
+		}
+	}
+}
+
+func TestFailureWithAReasonEndsAWatch(t *testing.T) {
+	calls := 0
+	watch := func(_ *pb.WatchStylizationRequest, call events) error {
+		calls++
+		call.play(0, queued())
+		return refusal(codes.Internal, "INTERNAL", 0)
+	}
+	_, err := (&server{watch: watch}).serve(t).Jobs.Watch(t.Context(), "some-job", 0).Result()
+	if failure := failureOf(t, err); failure.Reason != "INTERNAL" || calls != 1 {
+		t.Errorf("%v after %d calls", failure, calls)
 	}
 }
 

@@ -13,7 +13,7 @@ import { StylizationService, type StylizeResponse } from "./gen/clipstyler/v1/st
 import { Jobs } from "./jobs.js";
 import { callWithRetries, Deadline, RETRY_POLICY, type CallLimits, type RetryPolicy } from "./retry.js";
 import { specOf, type SpecInit } from "./spec.js";
-import { StylizationStream } from "./stream.js";
+import { StylizationStream, type ResumesAfter } from "./stream.js";
 
 const INFO_TIMEOUT_MS = 10_000;
 const POLL_MS = 100;
@@ -31,12 +31,15 @@ export class Client {
   /** Embeddings, text directions, classification, evaluation. */
   readonly encoders: Encoders;
   readonly #policy: RetryPolicy;
+  readonly #oneShotResumesAfter: ResumesAfter;
   readonly #stylizations: Stub<typeof StylizationService>;
   readonly #server: Stub<typeof ServerService>;
   readonly #close: () => void;
 
-  constructor(transport: Transport, { policy = RETRY_POLICY, close = () => {} }: ClientSettings = {}) {
+  constructor(transport: Transport, settings: ClientSettings = {}) {
+    const { policy = RETRY_POLICY, oneShotResumesAfter = "connection", close = () => {} } = settings;
     this.#policy = policy;
+    this.#oneShotResumesAfter = oneShotResumesAfter;
     this.#close = close;
     this.#stylizations = createClient(StylizationService, transport);
     this.#server = createClient(ServerService, transport);
@@ -57,7 +60,7 @@ export class Client {
       const request = { spec: await specOf(init), ...(priority !== undefined && { priority }) };
       yield* stub.stylize(request, options);
     }
-    return new StylizationStream(begin, { ...limits, policy: this.#policy });
+    return new StylizationStream(begin, { ...limits, policy: this.#policy, resumesAfter: this.#oneShotResumesAfter });
   }
 
   /** Get version, limits, encoder sets, workers and queue. */
@@ -93,6 +96,8 @@ export class Client {
 export interface ClientSettings {
   /** When failed calls are repeated. */
   readonly policy?: RetryPolicy;
+  /** After which interruptions `stylize` begins again; default: also after a lost connection. */
+  readonly oneShotResumesAfter?: Exclude<ResumesAfter, "any">;
   /** Closes the transport. */
   readonly close?: () => void;
 }

@@ -5,7 +5,7 @@ export { StylizeError, type ErrorDetails, type FieldViolation } from "./errors.j
 export { CALL_TIMEOUT_MS, Jobs, type CreateInit, type JobImage, type ListInit, type WatchInit } from "./jobs.js";
 export { RETRY_POLICY, type CallLimits, type RetryPolicy } from "./retry.js";
 export { type Photo, type SpecInit } from "./spec.js";
-export { RESUME_TIMEOUT_MS, StylizationStream } from "./stream.js";
+export { RESUME_TIMEOUT_MS, StylizationStream, type ResumesAfter } from "./stream.js";
 export * from "./gen/clipstyler/v1/encoder_service_pb.js";
 export * from "./gen/clipstyler/v1/event_pb.js";
 export * from "./gen/clipstyler/v1/image_pb.js";

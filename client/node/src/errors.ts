@@ -21,6 +21,8 @@ export interface ErrorDetails {
   readonly retryDelayMs: number | undefined;
 }
 
+// What is reported for a connection that broke, and for a stream that a proxy reset or ended without a status.
+const INTERRUPTED: readonly Code[] = [Code.Unavailable, Code.Internal, Code.Unknown];
 const NO_DETAILS: ErrorDetails = { reason: "", metadata: {}, violations: [], retryDelayMs: undefined };
 
 /** A call or a job failed. */
@@ -44,6 +46,11 @@ export class StylizeError extends Error implements ErrorDetails {
     this.metadata = metadata;
     this.violations = violations;
     this.retryDelayMs = retryDelayMs;
+  }
+
+  /** Whether a stream broke on the way: an error that the server itself reports has a reason. */
+  get isInterruption(): boolean {
+    return this.reason === "" && INTERRUPTED.includes(this.code);
   }
 
   /** Translate whatever a call threw. */
@@ -82,13 +89,17 @@ function detailsOf(error: ConnectError): ErrorDetails {
   };
 }
 
-// What the transports report when a response ends without its status.
-const CUT_SHORT = /missing (status|trailer|EndStreamResponse)|incomplete envelope|http\/2 stream closed/;
+// What the transports report when a response ends without its status, or when the other side closes the connection.
+const CUT_SHORT =
+  /missing (status|trailer|EndStreamResponse)|incomplete envelope|http\/2 stream closed with error code CANCEL/;
+// What Node.js reports for a stream that a proxy reset while the connection lives on.
+const RESET = "ERR_HTTP2_STREAM_ERROR";
 
-/** Whether the connection failed, as opposed to the server reporting an error or the caller ending the call. */
+/** Whether the connection failed, as opposed to one stream, the server reporting an error, or the end by the caller. */
 function isConnectionFailure(error: ConnectError): boolean {
   const { cause } = error;
-  const isFromNode = cause instanceof Error && "code" in cause && typeof cause.code === "string";
+  const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
+  const isFromNode = typeof code === "string" && code !== RESET;
   const isFromFetch = cause instanceof TypeError && error.code === Code.Unknown;
   return isFromNode || isFromFetch || CUT_SHORT.test(error.rawMessage);
 }

@@ -105,12 +105,12 @@ export class Jobs {
   /**
    * Watch a job to its end; leaving changes nothing for the job.
    *
-   * An interrupted watch resumes after the last event, across restarts of the server too.
+   * An interrupted watch resumes after the last event, across restarts of the server and resets by proxies too.
    */
   watch(name: string, init: WatchInit = {}): StylizationStream {
     const watchAfter = (afterSequence: bigint, options: CallOptions) =>
       this.#stub.watchStylization({ name: fullName(name), afterSequence }, options);
-    return new StylizationStream(watchAfter, { ...init, policy: this.#policy });
+    return new StylizationStream(watchAfter, { ...init, policy: this.#policy, resumesAfter: "any" });
   }
 
   /** Cancel a job within one step; a finished one stays as it is. */

@@ -1,4 +1,4 @@
-import { type CallOptions } from "@connectrpc/connect";
+import { Code, type CallOptions } from "@connectrpc/connect";
 import { brokenResult, StylizeError } from "./errors.js";
 import { EventReader } from "./events.js";
 import type { StylizationEvent, StylizationEvent_Result } from "./gen/clipstyler/v1/event_pb.js";
@@ -7,8 +7,16 @@ import { Backoff, Deadline, type CallLimits, type RetryPolicy } from "./retry.js
 /** Milliseconds without any message from the server after which a stream gives up. */
 export const RESUME_TIMEOUT_MS = 120_000;
 
-// A connection that broke gives no reason. A worker that crashed on a job is not sent the same job again.
-const TRANSIENT = new Set(["", "DRAINING", "WORKER_NOT_READY", "STORAGE_UNAVAILABLE"]);
+// Reasons of the server. A worker that crashed on a job is not sent the same job again.
+const TRANSIENT = new Set(["DRAINING", "WORKER_NOT_READY", "STORAGE_UNAVAILABLE"]);
+
+/**
+ * After which interruptions a stream goes on: those that the server reports as transient, lost connections too, or any,
+ * also resets by a proxy.
+ *
+ * A proxy resets streams whose time is up, too: a watch continues then, but a one-shot call would begin anew each time.
+ */
+export type ResumesAfter = "reported" | "connection" | "any";
 
 /** Begins a stream of events after a sequence number. */
 export type BeginAfter = (sequence: bigint, options: CallOptions) => AsyncIterable<{ event?: StylizationEvent | undefined }>;
@@ -18,6 +26,7 @@ export interface StreamSettings extends CallLimits {
   readonly policy: RetryPolicy;
   readonly afterSequence?: bigint | undefined;
   readonly resumeTimeoutMs?: number | undefined;
+  readonly resumesAfter: ResumesAfter;
 }
 
 /**
@@ -71,7 +80,8 @@ export class StylizationStream implements AsyncIterable<StylizationEvent> {
     const { policy, signal, timeoutMs } = this.#settings;
     const ending = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
     const deadline = new Deadline({ signal: ending, timeoutMs });
-    const resumption = new Resumption(policy, this.#settings.resumeTimeoutMs ?? RESUME_TIMEOUT_MS);
+    const { resumesAfter, resumeTimeoutMs = RESUME_TIMEOUT_MS } = this.#settings;
+    const resumption = new Resumption(policy, resumeTimeoutMs, resumesAfter);
     try {
       for (;;) {
         try {
@@ -113,6 +123,7 @@ class Resumption {
   constructor(
     readonly policy: RetryPolicy,
     readonly timeoutMs: number,
+    readonly resumesAfter: ResumesAfter,
   ) {
     this.#backoff = new Backoff(policy);
   }
@@ -125,14 +136,19 @@ class Resumption {
   /** Milliseconds to wait before the next attempt; throws `error` if another one makes no sense. */
   delayAfter(error: StylizeError): number {
     this.#failures++;
-    const isRetryable = this.policy.retryableCodes.includes(error.code);
-    if (!isRetryable || !this.#mayResume(error.reason)) throw error;
+    if (!this.#mayResume(error)) throw error;
     return this.#backoff.delayAfter(error);
   }
 
   /** A stream that never received anything is retried as any call is. */
-  #mayResume(reason: string): boolean {
-    if (this.#receivedAt === undefined) return this.#failures < this.policy.maxAttempts;
-    return TRANSIENT.has(reason) && performance.now() - this.#receivedAt <= this.timeoutMs;
+  #mayResume(error: StylizeError): boolean {
+    const isRetryable = this.policy.retryableCodes.includes(error.code);
+    if (this.#receivedAt === undefined) return isRetryable && this.#failures < this.policy.maxAttempts;
+    const isTransient = error.isInterruption ? this.#goesOnAfter(error) : isRetryable && TRANSIENT.has(error.reason);
+    return isTransient && performance.now() - this.#receivedAt <= this.timeoutMs;
+  }
+
+  #goesOnAfter({ code }: StylizeError): boolean {
+    return this.resumesAfter === "any" || (this.resumesAfter === "connection" && code === Code.Unavailable);
   }
 }

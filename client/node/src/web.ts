@@ -12,5 +12,6 @@ export function connect(
   baseUrl: string = globalThis.location.origin,
   options: Omit<GrpcWebTransportOptions, "baseUrl"> = {},
 ): Client {
-  return new Client(createGrpcWebTransport({ ...options, baseUrl }));
+  // A browser cannot tell a lost connection from a stream that a proxy reset.
+  return new Client(createGrpcWebTransport({ ...options, baseUrl }), { oneShotResumesAfter: "reported" });
 }

@@ -132,6 +132,7 @@ test("a download is joined and checked", async () => {
 
 test("failures of the connection are UNAVAILABLE, mistakes of the caller are not", () => {
   const reset = Object.assign(new Error("reset"), { code: "ECONNRESET" });
+  const resetByAProxy = Object.assign(new Error("closed"), { code: "ERR_HTTP2_STREAM_ERROR" });
   const codes = [
     new ConnectError("reset", Code.Aborted, undefined, undefined, reset),
     ConnectError.from(new TypeError("Failed to fetch")),
@@ -139,8 +140,9 @@ test("failures of the connection are UNAVAILABLE, mistakes of the caller are not
     ConnectError.from("missing trailer"),
     new ConnectError("cannot serialize", Code.Internal, undefined, undefined, new TypeError("invalid int32")),
     new ConnectError("internal", Code.Internal),
+    new ConnectError("closed", Code.Internal, undefined, undefined, resetByAProxy),
   ].map((error) => StylizeError.from(error).code);
-  assert.deepEqual(codes, [...Array(4).fill(Code.Unavailable), Code.Internal, Code.Internal]);
+  assert.deepEqual(codes, [...Array(4).fill(Code.Unavailable), ...Array(3).fill(Code.Internal)]);
 });
 
 test("a timeout has to be positive", async () => {

@@ -3,7 +3,7 @@ import { type MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createRouterTransport, type ServiceImpl } from "@connectrpc/connect";
 import { createHash } from "node:crypto";
-import { Client, RETRY_POLICY, StylizationService, StylizationEventSchema } from "../src/core.js";
+import { Client, RETRY_POLICY, type ClientSettings, StylizationService, StylizationEventSchema } from "../src/core.js";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../src/gen/google/rpc/details_pb.js";
 
 export const IMAGE = new Uint8Array(1000).map((_, index) => index % 251);
@@ -46,8 +46,11 @@ export function badRequest(...fields: string[]): ConnectError {
 }
 
 /** A client of a server that has these methods, with short delays between retries. */
-export function clientOf(methods: Partial<ServiceImpl<typeof StylizationService>>): Client {
+export function clientOf(
+  methods: Partial<ServiceImpl<typeof StylizationService>>,
+  settings: ClientSettings = {},
+): Client {
   const transport = createRouterTransport(({ service }) => service(StylizationService, methods));
-  return new Client(transport, { policy: { ...RETRY_POLICY, initialBackoffMs: 1, maxBackoffMs: 5 } });
+  return new Client(transport, { policy: { ...RETRY_POLICY, initialBackoffMs: 1, maxBackoffMs: 5 }, ...settings });
 }
 

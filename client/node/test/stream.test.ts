@@ -114,6 +114,48 @@ test("a crash of the worker during the stream is not resumed", async () => {
   assert.equal(calls, 1);
 });
 
+for (const code of [Code.Internal, Code.Unknown]) {
+  const broken = async function* (calls: number) {
+    if (calls > 1) return yield* play([result(IMAGE)]);
+    yield* play([QUEUED]);
+    throw new ConnectError("reset by a proxy", code);
+  };
+
+  test(`a watch resumes after a reset reported as ${Code[code]}; a one-shot call does not begin anew`, async () => {
+    let calls = 0;
+    const client = clientOf({ stylize: () => broken(++calls), watchStylization: () => broken(++calls) });
+    assert.deepEqual((await client.jobs.watch("some-job").result()).imageData, IMAGE);
+    assert.equal(calls, 2);
+    calls = 0;
+    await assert.rejects(client.stylize(ASKED).result(), { code, message: "reset by a proxy" });
+    assert.equal(calls, 1);
+  });
+}
+
+test("whether a one-shot call begins again after a lost connection depends on the client", async () => {
+  for (const [oneShotResumesAfter, begun] of [["connection", 2], ["reported", 1]] as const) {
+    let calls = 0;
+    const stylize = async function* () {
+      if (calls++) return yield* play([result(IMAGE)]);
+      yield* play([QUEUED]);
+      throw new ConnectError("lost", Code.Unavailable);
+    };
+    await clientOf({ stylize }, { oneShotResumesAfter }).stylize(ASKED).result().catch(() => {});
+    assert.equal(calls, begun, oneShotResumesAfter);
+  }
+});
+
+test("a failure that the server reports with its reason ends a watch", async () => {
+  let calls = 0;
+  const watchStylization = async function* () {
+    calls++;
+    yield* play([QUEUED]);
+    throw failure(Code.Internal, "INTERNAL");
+  };
+  await assert.rejects(clientOf({ watchStylization }).jobs.watch("some-job").result(), { reason: "INTERNAL" });
+  assert.equal(calls, 1);
+});
+
 test("silence longer than allowed ends a watch", async () => {
   const watchStylization = async function* () {
     yield* play([QUEUED]);

@@ -41,3 +41,11 @@ export function announce(text: string): void {
 export function prefersCalm(): boolean {
   return matchMedia("(prefers-reduced-motion: reduce)").matches;
 }
+
+/** Make these the children of an element; those that stay are not moved, so that they keep focus and presses. */
+export function arrange(parent: Element, items: readonly Element[]): void {
+  for (const child of [...parent.children]) if (!items.includes(child)) child.remove();
+  items.forEach((item, index) => {
+    if (parent.children[index] !== item) parent.insertBefore(item, parent.children[index] ?? null);
+  });
+}

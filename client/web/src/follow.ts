@@ -58,11 +58,11 @@ async function isFinished(
   follower: Follower,
   signal: AbortSignal,
 ): Promise<boolean> {
-  if (error.code === Code.Unavailable) follower.connected(false);
+  if (isBroken(error)) follower.connected(false);
   try {
     const job = await jobs.get(name, { timeoutMs: STATUS_TIMEOUT_MS, signal });
     // The image of one that succeeded comes with its last event: watch it again if only the connection broke.
-    const isComing = job.state === Stylization_State.SUCCEEDED && error.code === Code.Unavailable;
+    const isComing = job.state === Stylization_State.SUCCEEDED && isBroken(error);
     if (isComing || !FINAL.includes(job.state)) return false;
     follower.ended(job);
     return true;
@@ -71,6 +71,10 @@ async function isFinished(
     follower.gone();
     return true;
   }
+}
+
+function isBroken(error: StylizeError): boolean {
+  return error.code === Code.Unavailable || error.isInterruption;
 }
 
 /** Waits; a connection that is back, or a page that is looked at again, ends the wait. */

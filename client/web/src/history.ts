@@ -1,4 +1,4 @@
-import { byId, make } from "./dom";
+import { arrange, byId, make } from "./dom";
 import { isFinal } from "./run";
 import { THUMBNAIL, type JobRecord, type Store } from "./store";
 import { BlobUrls } from "./urls";
@@ -18,6 +18,7 @@ export class History {
   readonly #store: Store;
   readonly #actions: HistoryActions;
   readonly #search = byId<HTMLInputElement>("search");
+  readonly #items = new Map<string, Item>();
   readonly #urls = new Map<string, { url: string; blobs: BlobUrls; size: number }>();
   #current: string | undefined;
   #drawn = 0;
@@ -41,11 +42,9 @@ export class History {
     const all = await this.#store.jobs();
     const wanted = this.#search.value.trim().toLowerCase();
     const found = all.filter(({ settings }) => settings.text.toLowerCase().includes(wanted));
-    const items = await Promise.all(found.map((job) => this.#item(job)));
+    const urls = await Promise.all(found.map(({ name }) => this.#thumbnail(name)));
     if (drawing !== this.#drawn) return; // a later call has the newer list
-    const focused = document.activeElement?.id ?? "";
-    byId("jobs").replaceChildren(...items);
-    if (focused.startsWith("job-")) document.getElementById(focused)?.focus();
+    arrange(byId("jobs"), found.map((job, index) => this.#item(job, urls[index])));
     this.#search.hidden = all.length === 0;
     byId("cancel-all").hidden = all.every(({ state }) => isFinal(state));
     const empty = byId("history-empty");
@@ -53,42 +52,11 @@ export class History {
     empty.textContent = all.length === 0 ? "Your pictures will be listed here." : `Nothing is called “${wanted}”.`;
   }
 
-  async #item(job: JobRecord): Promise<HTMLLIElement> {
-    const id = job.name.replace("stylizations/", "job-");
-    const image = make("img", { alt: "", loading: "lazy" });
-    const url = await this.#thumbnail(job.name);
-    if (url) image.src = url;
-    const words = make("span", { className: "job-text" }, job.settings.text);
-    const meta = make("span", { className: "job-meta" }, metaOf(job));
-    const open = make("button", { id, type: "button", className: "job" }, make("span", { className: "thumb" }, image), words, meta);
-    open.addEventListener("click", () => this.#actions.open(job.name));
-    if (job.name === this.#current) open.setAttribute("aria-current", "true");
-    return make("li", { className: `is-${job.state}` }, open, isFinal(job.state) ? this.#remove(job, id) : this.#cancel(job, id));
-  }
-
-  #cancel(job: JobRecord, id: string): HTMLButtonElement {
-    const button = make("button", { id: `${id}-cancel`, type: "button", className: "quiet" }, "Cancel");
-    button.setAttribute("aria-label", `Cancel ${job.settings.text}`);
-    button.addEventListener("click", () => this.#actions.cancel(job.name));
-    return button;
-  }
-
-  /** Deleting needs a second press, because nothing brings a picture back. */
-  #remove(job: JobRecord, id: string): HTMLButtonElement {
-    const button = make("button", { id: `${id}-delete`, type: "button", className: "quiet" }, "Delete");
-    button.setAttribute("aria-label", `Delete ${job.settings.text}`);
-    button.addEventListener("click", () => {
-      if (button.classList.contains("sure")) return this.#actions.remove(job.name);
-      button.classList.add("sure");
-      button.textContent = "Really delete";
-      button.setAttribute("aria-label", `Really delete ${job.settings.text}`);
-      setTimeout(() => {
-        button.classList.remove("sure");
-        button.textContent = "Delete";
-        button.setAttribute("aria-label", `Delete ${job.settings.text}`);
-      }, SURE_MS);
-    });
-    return button;
+  #item(job: JobRecord, url: string | undefined): HTMLLIElement {
+    const item = this.#items.get(job.name) ?? new Item(job.name, this.#actions);
+    this.#items.set(job.name, item);
+    item.show(job, url, job.name === this.#current);
+    return item.element;
   }
 
   async #thumbnail(name: string): Promise<string | undefined> {
@@ -103,9 +71,81 @@ export class History {
   }
 }
 
-function metaOf({ state, step, steps, createdAt, settings }: JobRecord): string {
+/** A job of the list. It changes in place: a press that began before a change still ends on the same button. */
+class Item {
+  readonly element = make("li", {});
+  readonly #name: string;
+  readonly #id: string;
+  readonly #actions: HistoryActions;
+  readonly #image = make("img", { alt: "", loading: "lazy" });
+  readonly #words = make("span", { className: "job-text" });
+  readonly #meta = make("span", { className: "job-meta" });
+  readonly #open: HTMLButtonElement;
+  #button: HTMLButtonElement | undefined;
+  #isFinal: boolean | undefined;
+
+  constructor(name: string, actions: HistoryActions) {
+    this.#name = name;
+    this.#id = name.replace("stylizations/", "job-");
+    this.#actions = actions;
+    const thumb = make("span", { className: "thumb" }, this.#image);
+    this.#open = make("button", { id: this.#id, type: "button", className: "job" }, thumb, this.#words, this.#meta);
+    this.#open.addEventListener("click", () => actions.open(name));
+    this.element.append(this.#open);
+  }
+
+  show(job: JobRecord, url: string | undefined, isCurrent: boolean): void {
+    this.element.className = job.isKept && job.state === "cancelled" ? "is-kept" : `is-${job.state}`;
+    if (url && this.#image.src !== url) this.#image.src = url;
+    this.#words.textContent = job.settings.text;
+    this.#meta.textContent = metaOf(job);
+    if (isCurrent) this.#open.setAttribute("aria-current", "true");
+    else this.#open.removeAttribute("aria-current");
+    if (this.#isFinal !== isFinal(job.state)) this.#offer(isFinal(job.state), job.settings.text);
+  }
+
+  #offer(isFinal: boolean, text: string): void {
+    const before = this.#button;
+    this.#isFinal = isFinal;
+    this.#button = isFinal ? this.#remove(text) : this.#cancel(text);
+    const hadFocus = before !== undefined && before === document.activeElement;
+    before?.remove();
+    this.element.append(this.#button);
+    if (hadFocus) this.#button.focus();
+  }
+
+  #cancel(text: string): HTMLButtonElement {
+    const button = make("button", { id: `${this.#id}-cancel`, type: "button", className: "quiet" }, "Cancel");
+    button.setAttribute("aria-label", `Cancel ${text}`);
+    button.addEventListener("click", () => this.#actions.cancel(this.#name));
+    return button;
+  }
+
+  /** Deleting needs a second press, because nothing brings a picture back. */
+  #remove(text: string): HTMLButtonElement {
+    const button = make("button", { id: `${this.#id}-delete`, type: "button", className: "quiet" }, "Delete");
+    const say = (words: string) => {
+      button.textContent = words;
+      button.setAttribute("aria-label", `${words} ${text}`);
+    };
+    say("Delete");
+    button.addEventListener("click", () => {
+      if (button.classList.contains("sure")) return this.#actions.remove(this.#name);
+      button.classList.add("sure");
+      say("Really delete");
+      setTimeout(() => {
+        button.classList.remove("sure");
+        say("Delete");
+      }, SURE_MS);
+    });
+    return button;
+  }
+}
+
+function metaOf({ state, step, steps, createdAt, settings, isKept }: JobRecord): string {
   const progress = state === "running" && steps ? `${Math.round((100 * step) / steps)} %` : undefined;
-  const words = { queued: "waiting", running: "running", succeeded: "", failed: "failed", cancelled: "cancelled" }[state];
+  const cancelled = isKept ? `stopped at step ${step}` : "cancelled";
+  const words = { queued: "waiting", running: "running", succeeded: "", failed: "failed", cancelled }[state];
   const seed = state === "succeeded" && settings.seed ? `seed ${settings.seed}` : "";
   return [progress ?? words, seed, when(createdAt)].filter(Boolean).join(" · ");
 }

@@ -37,7 +37,7 @@ export class Plots {
   }
 
   show(points: readonly LossPoint[], steps: number): void {
-    this.#place.hidden = points.length === 0;
+    this.#place.hidden = points.length < 2; // one point is no curve
     const [first, last] = [points[0], points.at(-1)];
     if (!first || !last) return;
     for (const { term, label, svg, line, value } of this.#plots) {

@@ -88,9 +88,15 @@ export class Run implements Follower {
     return this.result ? [...previews, { step: this.#record.steps, blob: this.result }] : previews;
   }
 
+  /** The preview that was kept in place of a result. */
+  get #kept(): Blob | undefined {
+    return this.#record.state === "cancelled" && this.#record.isKept ? this.pictures.at(-1)?.blob : undefined;
+  }
+
   /** Watch the job to its end. */
   async follow(jobs: Jobs): Promise<void> {
-    if (this.result || (this.isFinal && this.#record.state !== "succeeded")) return;
+    // A result may be stored before the record says so: the list was brought up to date while this job was opened.
+    if (this.isFinal && (this.result || this.#record.state !== "succeeded")) return;
     await follow(jobs, this.name, BigInt(this.#record.sequence), this, this.#leaving.signal);
   }
 
@@ -167,6 +173,7 @@ export class Run implements Follower {
     const lost = "The picture can no longer be read from the server.";
     const problem = job.error ? problemText(StylizeError.fromMessage(job.error)) : isUnreadable ? lost : "";
     this.#update({ state: isUnreadable ? "failed" : stateOf(job), problem, step: Math.max(job.step, this.#record.step) });
+    if (this.#kept) this.#keepImages(this.#keepThumbnail(this.#kept));
     void this.#save();
     this.onChange("state");
   }
@@ -230,7 +237,7 @@ export class Run implements Follower {
 
   async #keepThumbnail(image: Blob): Promise<void> {
     const small = await thumbnail(image);
-    const isNewest = image === (this.result ?? this.photo);
+    const isNewest = image === (this.result ?? this.#kept ?? this.photo);
     if (small && isNewest) await this.#store.putImage({ job: this.name, step: THUMBNAIL, blob: small });
   }
 

@@ -75,7 +75,7 @@ export class Stage {
     byId("warnings").replaceChildren(...warningsOf(run).map((text) => make("p", { className: "notice" }, text)));
     const { state, problem } = run.record;
     showText(byId("run-error"), state === "failed" ? problem : run.isGone && !run.result ? "The server no longer has this job." : "");
-    if (change === "state") this.#showActions(run);
+    if (change !== "event") this.#showActions(run);
     this.#speak(run);
   }
 
@@ -97,7 +97,7 @@ export class Stage {
     this.#scrub.max = String(Math.max(0, pictures.length - 1));
     if (this.#isLatest) this.#scrub.value = this.#scrub.max;
     const { picture } = this;
-    if (!picture) return;
+    if (!picture) return showText(byId("badge"), "");
     this.#drop.hidden = true;
     byId("frame").hidden = false;
     const isResult = picture.blob === run.result;
@@ -105,7 +105,7 @@ export class Stage {
     byId("scrub-value").textContent = words;
     this.#scrub.setAttribute("aria-valuetext", words);
     this.#frame.show(picture.blob, `The photo as ${run.record.settings.text}: ${words.toLowerCase()}`);
-    showText(byId("badge"), isResult ? "" : `Preview · step ${picture.step}`);
+    showText(byId("badge"), isResult ? "" : `Preview · ${words.toLowerCase()}`);
   }
 
   #showStatus(): void {
@@ -128,7 +128,7 @@ export class Stage {
     byId("save-image").textContent = isDone ? "Download the picture" : "Download this preview";
     showActions({
       "save-image": isDone || (state === "cancelled" && isKept && run.pictures.length > 0),
-      keep: isRunning,
+      keep: isRunning && run.pictures.length > 0,
       cancel: isRunning,
       retry: state === "failed",
       "another-seed": run.isFinal && run.photo !== undefined,
@@ -158,7 +158,7 @@ export function statusOf(run: Run, now: number): string {
       return waitingWords(run);
     case "running": {
       if (step === 0) return "Looking at the photo and the words…";
-      const leftMs = run.eta.leftMs(now);
+      const leftMs = run.isConnected ? run.eta.leftMs(now) : undefined;
       if (step === steps) return "Finishing…";
       return `Step ${step} of ${steps}${leftMs === undefined ? "" : ` · about ${roughly(leftMs)} left`}`;
     }

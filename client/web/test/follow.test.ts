@@ -101,6 +101,25 @@ test.each([Stylization_State.FAILED, Stylization_State.CANCELLED])("a job that e
   expect(begun).toHaveLength(1);
 });
 
+test("a stream that a proxy reset just before the result is watched again", async () => {
+  const { jobs, begun } = jobsThat(
+    Stylization_State.SUCCEEDED,
+    async function* () {
+      yield progress(3n);
+      throw new StylizeError(Code.Internal, "reset");
+    },
+    async function* () {
+      yield result(9n);
+    },
+  );
+  const told = follower();
+  const following = follow(jobs, NAME, 0n, told, new AbortController().signal);
+  await vi.advanceTimersByTimeAsync(1_000);
+  await following;
+  expect(begun).toEqual([0n, 3n]);
+  expect(told.ended).not.toHaveBeenCalled();
+});
+
 test("a result that the server cannot read ends the wait", async () => {
   const { jobs } = jobsThat(Stylization_State.SUCCEEDED, async function* () {
     throw new StylizeError(Code.DataLoss, "damaged");

@@ -1,13 +1,13 @@
 import { create } from "@bufbuild/protobuf";
-import { Stylization_State, StylizationEventSchema, StylizationSchema } from "@clipstyler/client/web";
+import { Stylization_State, StylizationEventSchema, StylizationSchema, type Jobs } from "@clipstyler/client/web";
 import { expect, test, vi } from "vitest";
 import { recordOf, Run } from "../src/run";
 import { DEFAULTS } from "../src/settings";
-import { type Store } from "../src/store";
+import { type JobState, type Store } from "../src/store";
 
 const JOB = create(StylizationSchema, { name: "stylizations/8c4ab1a1-5f0c-4a3e-9c57-0e0d4f6f3a11" });
 
-function aRun() {
+function aRun(state: JobState = "queued") {
   const written: string[] = [];
   const store = {
     putJob: vi.fn(async ({ state, sequence }) => void written.push(`job ${state} ${sequence}`)),
@@ -16,7 +16,8 @@ function aRun() {
       written.push(`image ${step}`);
     }),
   };
-  return { run: new Run(store as unknown as Store, recordOf(JOB, DEFAULTS, "cat.jpg")), written };
+  const record = { ...recordOf(JOB, DEFAULTS, "cat.jpg"), state };
+  return { run: new Run(store as unknown as Store, record), written };
 }
 
 const progress = (sequence: number, step: number) =>
@@ -52,4 +53,19 @@ test("after a restart of the server the curves begin anew and the pictures stay"
   run.event(progress(5, 1));
   expect(run.record.losses.map(({ step }) => step)).toEqual([1]);
   expect(run.pictures.map(({ step }) => step)).toEqual([3]);
+});
+
+test.each([
+  ["queued", 1], // the list was brought up to date while this job was opened
+  ["succeeded", 0],
+] as const)("a job whose result is stored and whose record says %s is watched %i times", async (state, times) => {
+  vi.stubGlobal("window", Object.assign(new EventTarget(), { setTimeout: setTimeout.bind(globalThis) }));
+  vi.stubGlobal("document", new EventTarget());
+  const { run } = aRun(state);
+  run.result = new Blob(["the result"]);
+  const stream = { sequence: 0n, close: () => {}, [Symbol.asyncIterator]: async function* () {} };
+  const watch = vi.fn(() => stream);
+  void run.follow({ watch } as unknown as Jobs);
+  await run.leave();
+  expect(watch).toHaveBeenCalledTimes(times);
 });

@@ -14,7 +14,7 @@ from clipstyler.options import ConfigError
 from clipstyler.v1 import encoder_service_pb2 as pb
 from clipstyler.v1.encoder_service_pb2_grpc import EncoderServiceServicer
 from clipstyler_server.api.bounds import LARGEST_EVALUATION, PICTURE_BYTES, CallBounds
-from clipstyler_server.api.callers import caller_of
+from clipstyler_server.api.callers import Callers
 from clipstyler_server.api.codec.stylization import quality_message
 from clipstyler_server.errors import ServiceError, Violation, invalid
 from clipstyler_server.jobs.directions import DirectionLookup
@@ -50,6 +50,8 @@ class EncoderService(EncoderServiceServicer):
     ----------
     settings
         Limits.
+    callers
+        Tells callers apart.
     evaluator
         Computes.
     decoder
@@ -63,12 +65,14 @@ class EncoderService(EncoderServiceServicer):
     def __init__(
         self,
         settings: Settings,
+        callers: Callers,
         evaluator: EvaluatorClient,
         decoder: ImageDecoder,
         directions: DirectionLookup,
         bounds: CallBounds,
     ) -> None:
         self._settings = settings
+        self._callers = callers
         self._pictures = bounds.pictures
         self._evaluations = bounds.evaluations
         self._evaluator = evaluator
@@ -89,7 +93,7 @@ class EncoderService(EncoderServiceServicer):
         batch = enumerate(request.texts[:LARGEST_BATCH])
         texts = [check(prompts.check_text, f"texts[{i}]", text, longest) for i, text in batch]
         check.done()
-        rows = await self._evaluate(EncodeTexts(facts.name, tuple(texts)), caller_of(context).address)
+        rows = await self._evaluate(EncodeTexts(facts.name, tuple(texts)), self._callers.address(context))
         return pb.EncodeTextResponse(embeddings=_embeddings(rows), encoder=_info(facts))
 
     async def EncodeImage(
@@ -104,7 +108,7 @@ class EncoderService(EncoderServiceServicer):
         check.done()
         rows = [
             row
-            async for embedded in self._embedded_in_parts(facts, request.images, caller_of(context).address)
+            async for embedded in self._embedded_in_parts(facts, request.images, self._callers.address(context))
             for row in embedded
         ]
         return pb.EncodeImageResponse(embeddings=_embeddings(rows), encoder=_info(facts))
@@ -119,7 +123,7 @@ class EncoderService(EncoderServiceServicer):
         facts = check(self._facts, request.encoder_set)
         style, source = self._texts(request, facts, check)
         check.done()
-        lease = await self._evaluations.take(caller_of(context).address, 1)
+        lease = await self._evaluations.take(self._callers.address(context), 1)
         direction = await finish(self._directions.find(facts, style, source), lease)
         return pb.GetTextDirectionResponse(
             direction=pb.Embedding(values=direction.tolist()), templates=facts.templates, encoder=_info(facts)
@@ -135,7 +139,7 @@ class EncoderService(EncoderServiceServicer):
         facts = check(self._facts, request.encoder_set)
         labels = check(zero_shot.check_labels, request.labels, self._settings.max_text_characters)
         check.done()
-        address = caller_of(context).address
+        address = self._callers.address(context)
         async with self._held_views(facts, {"image": request.image}, address) as (view,):
             ranked = await self._evaluate(Classify(facts.name, view, labels), address)
         predictions = [pb.ClassifyImageResponse.Prediction(label=label, probability=share) for label, share in ranked]
@@ -153,7 +157,7 @@ class EncoderService(EncoderServiceServicer):
         seed = check(check_seed, request.seed)
         check.done()
         images = {"content_image": request.content_image, "stylized_image": request.stylized_image}
-        address = caller_of(context).address
+        address = self._callers.address(context)
         async with self._pictures.hold(address, len(images) * PICTURE_BYTES):
             content, stylized = await _all(
                 images, lambda image: self._decoder.decode(image, address, LARGEST_SIDE, enlarge=False)

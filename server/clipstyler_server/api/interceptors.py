@@ -19,13 +19,13 @@ from google.protobuf.message import Message
 from grpc_status import rpc_status
 
 from clipstyler_server.api.bounds import CallBounds
+from clipstyler_server.api.callers import Callers
 from clipstyler_server.api.errors import CODES, status
 from clipstyler_server.api.receiving import Requests
 from clipstyler_server.api.sending import Deferred
 from clipstyler_server.errors import Reason, ServiceError, error, internal
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.metrics import UNKNOWN_METHOD, Metrics
-from clipstyler_server.sharing import address_of
 
 if TYPE_CHECKING:
     # The stubs know parameters of these classes that the classes themselves do not have.
@@ -49,13 +49,16 @@ class RpcGuard(grpc.aio.ServerInterceptor):
         Counts calls.
     bounds
         Of all calls together.
+    callers
+        Tells callers apart.
     photo_methods
         Full names of the methods whose requests carry images.
     """
 
-    def __init__(self, metrics: Metrics, bounds: CallBounds, photo_methods: frozenset[str]) -> None:
+    def __init__(self, metrics: Metrics, bounds: CallBounds, callers: Callers, photo_methods: frozenset[str]) -> None:
         self._metrics = metrics
         self._bounds = bounds
+        self._callers = callers
         self._photo_methods = photo_methods
 
     async def intercept_service(
@@ -100,7 +103,8 @@ class RpcGuard(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _around(self, method: str, handler: Any, context: Context) -> AsyncIterator[_Call]:
-        call = _Call(method, handler, context, self._bounds, method in self._photo_methods)
+        address = self._callers.address(context)
+        call = _Call(method, handler, context, address, self._bounds, method in self._photo_methods)
         # Counted when the call ends, however it ends: the generator of a broken call is closed only some time later.
         context.add_done_callback(partial(self._ended, call))  # type: ignore[arg-type]
         structlog.contextvars.bind_contextvars(request_id=call.request_id)
@@ -146,15 +150,17 @@ class RpcGuard(grpc.aio.ServerInterceptor):
 class _Call:
     """Facts about one call; `code` stays None until the handler has ended by itself."""
 
-    def __init__(self, method: str, handler: Any, context: Context, bounds: CallBounds, has_photos: bool) -> None:
+    def __init__(
+        self, method: str, handler: Any, context: Context, address: str, bounds: CallBounds, has_photos: bool
+    ) -> None:
         self.method = method
         self.begun = time.monotonic()
         self.request_id = _request_id(context)
         self.peer = context.peer()
-        self.address = address_of(self.peer)
+        self.address = address
         self.code: grpc.StatusCode | None = None
         self.is_counted = False
-        self.requests = Requests(context, handler.request_deserializer, bounds, self.peer, has_photos)
+        self.requests = Requests(context, handler.request_deserializer, bounds, address, self.peer, has_photos)
         self._context = context
         self._bounds = bounds
         self._is_stream = handler.request_streaming

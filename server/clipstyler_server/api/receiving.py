@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError, Message
 from clipstyler_server.api.bounds import SMALL_REQUEST_BYTES, CallBounds
 from clipstyler_server.api.wire_format import has_more_fields
 from clipstyler_server.errors import Reason, ServiceError, error
-from clipstyler_server.sharing import FairBudget, Lease, address_of
+from clipstyler_server.sharing import FairBudget, Lease
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -33,18 +33,26 @@ class Requests:
         Makes a message of bytes, or raises `DecodeError`.
     bounds
         What is shared with all other calls.
-    peer
-        Whose connection it is.
+    address
+        Of the caller.
+    line
+        In which its requests wait, one after the other: its connection.
     has_photos
         Whether requests of this method carry images.
     """
 
     def __init__(
-        self, context: Context, parse: Callable[[bytes], Message], bounds: CallBounds, peer: str, has_photos: bool
+        self,
+        context: Context,
+        parse: Callable[[bytes], Message],
+        bounds: CallBounds,
+        address: str,
+        line: str,
+        has_photos: bool,
     ) -> None:
         self._context = context
         self._parse = parse
-        self._peer = peer
+        self._address, self._line = address, line
         self._has_photos = has_photos
         self._largest = bounds.largest_request
         self._budget: FairBudget = bounds.photos if has_photos else bounds.small
@@ -90,7 +98,7 @@ class Requests:
 
     async def _next(self) -> Message | None:
         self.release()
-        self._lease = await self._budget.take(address_of(self._peer), self._largest, line=self._peer)
+        self._lease = await self._budget.take(self._address, self._largest, line=self._line)
         try:
             async with asyncio.timeout(self._timeout_s):
                 received: Any = await self._context.read()

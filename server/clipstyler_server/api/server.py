@@ -14,6 +14,7 @@ from clipstyler.v1 import (
     stylization_service_pb2_grpc,
 )
 from clipstyler_server.api.bounds import CallBounds
+from clipstyler_server.api.callers import Callers
 from clipstyler_server.api.encoder_service import EncoderService
 from clipstyler_server.api.health_service import HealthService
 from clipstyler_server.api.interceptors import RpcGuard
@@ -63,7 +64,8 @@ class ApiServer:
         self._settings = settings
         self._metrics = metrics
         self.bounds = CallBounds(settings)
-        guard = RpcGuard(metrics, self.bounds, _photo_methods())
+        self._callers = Callers(settings.trusted_proxies)
+        guard = RpcGuard(metrics, self.bounds, self._callers, _photo_methods())
         self._server = grpc.aio.server(interceptors=[guard], options=_options(settings))
         add_reflection(self._server, (STYLIZATION_SERVICE, SERVER_SERVICE, ENCODER_SERVICE, health.SERVICE_NAME))
 
@@ -71,7 +73,9 @@ class ApiServer:
         self, admission: Admission, scheduler: Scheduler, catalog: Catalog, uploads: UploadStore
     ) -> None:
         """Add StylizationService."""
-        servicer = StylizationService(self._settings, admission, scheduler, catalog, uploads, self._metrics)
+        servicer = StylizationService(
+            self._settings, self._callers, admission, scheduler, catalog, uploads, self._metrics
+        )
         stylization_service_pb2_grpc.add_StylizationServiceServicer_to_server(servicer, self._server)
 
     def add_server(self, scheduler: Scheduler, evaluator: EvaluatorClient | None, room: Room) -> None:
@@ -81,7 +85,7 @@ class ApiServer:
 
     def add_encoders(self, evaluator: EvaluatorClient, decoder: ImageDecoder, directions: DirectionLookup) -> None:
         """Add EncoderService."""
-        servicer = EncoderService(self._settings, evaluator, decoder, directions, self.bounds)
+        servicer = EncoderService(self._settings, self._callers, evaluator, decoder, directions, self.bounds)
         encoder_service_pb2_grpc.add_EncoderServiceServicer_to_server(servicer, self._server)
 
     def add_health(self, servicer: HealthService) -> None:

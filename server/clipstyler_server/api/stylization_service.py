@@ -12,7 +12,7 @@ from clipstyler.events import Preview, Progress, Result
 from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler.v1.stylization_pb2 import Stylization
 from clipstyler.v1.stylization_service_pb2_grpc import StylizationServiceServicer
-from clipstyler_server.api.callers import caller_of
+from clipstyler_server.api.callers import Callers
 from clipstyler_server.api.codec.events import event_message
 from clipstyler_server.api.codec.images import image_messages
 from clipstyler_server.api.codec.pages import page_token, read_page
@@ -52,6 +52,8 @@ class StylizationService(StylizationServiceServicer):
     ----------
     settings
         Heartbeats, retention and limits.
+    callers
+        Tells callers apart.
     admission
         Turns a request into a job, or refuses it.
     scheduler
@@ -67,6 +69,7 @@ class StylizationService(StylizationServiceServicer):
     def __init__(
         self,
         settings: Settings,
+        callers: Callers,
         admission: Admission,
         scheduler: Scheduler,
         catalog: Catalog,
@@ -74,6 +77,7 @@ class StylizationService(StylizationServiceServicer):
         metrics: Metrics,
     ) -> None:
         self._settings = settings
+        self._callers = callers
         self._admission = admission
         self._scheduler = scheduler
         self._catalog = catalog
@@ -86,7 +90,7 @@ class StylizationService(StylizationServiceServicer):
         """Stylize one photo for the duration of the call."""
         asked = read_one_shot(request, context.time_remaining())
         request.Clear()  # the call outlives its photo
-        admitting = self._admission.admit(asked, caller_of(context), one_shot=True)
+        admitting = self._admission.admit(asked, self._callers.of(context), one_shot=True)
         del asked
         job = await admitting
         # However the call ends (cancel, deadline, a broken connection), its job does not outlive it.
@@ -107,7 +111,7 @@ class StylizationService(StylizationServiceServicer):
         """Create a durable job, once per request id."""
         asked = read_job(request)
         request.Clear()
-        create = partial(self._admission.admit, asked, caller_of(context), one_shot=False)
+        create = partial(self._admission.admit, asked, self._callers.of(context), one_shot=False)
         job_id = await self._catalog.create_idempotent(asked, create)
         return pb.CreateStylizationResponse(stylization=await self._describe(job_id))
 
@@ -201,7 +205,7 @@ class StylizationService(StylizationServiceServicer):
         digest, expires_at = await receive(
             request_iterator,
             self._uploads,
-            caller_of(context).address,
+            self._callers.address(context),
             settings.max_image_bytes,
             settings.upload_timeout_s,
         )

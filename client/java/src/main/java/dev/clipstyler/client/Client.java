@@ -69,10 +69,9 @@ public final class Client implements AutoCloseable {
    * seed is given. Create and watch a job to continue instead.
    */
   public EventStream stylize(StylizeRequest request) {
-    return connection.stream(
+    return connection.oneShot(
         (sequence, deadline) ->
             Connection.mapped(connection.stylizations(deadline).stylize(request), response -> response.getEvent()),
-        0,
         timeout);
   }
 

@@ -62,9 +62,18 @@ record Connection(ManagedChannel channel) {
     return ServerServiceGrpc.newBlockingStub(channel).withDeadline(deadline);
   }
 
-  EventStream stream(EventStream.Beginning beginning, long afterSequence, Duration timeout) {
+  EventStream oneShot(EventStream.Beginning beginning, Duration timeout) {
+    return stream(beginning, new Resumption(false), 0, timeout);
+  }
+
+  EventStream watch(EventStream.Beginning beginning, long afterSequence, Duration timeout) {
+    return stream(beginning, new Resumption(true), afterSequence, timeout);
+  }
+
+  private EventStream stream(
+      EventStream.Beginning beginning, Resumption resumption, long afterSequence, Duration timeout) {
     // A server that restarts is back within seconds; the channel by itself waits ever longer before it reconnects.
-    return new EventStream(beginning, afterSequence, timeout, channel::resetConnectBackoff);
+    return new EventStream(beginning, resumption, afterSequence, timeout, channel::resetConnectBackoff);
   }
 
   static <T, R> Iterator<R> mapped(Iterator<T> source, Function<T, R> function) {

@@ -26,15 +26,17 @@ public final class EventStream implements Iterable<StylizationEvent>, AutoClosea
   private final Deadline deadline;
   private final Runnable reconnect;
   private final Context.CancellableContext context = Context.current().withCancellation();
-  private final Resumption resumption = new Resumption();
+  private final Resumption resumption;
   private final Iterator<StylizationEvent> events = new Events();
   private long sequence;
   private Iterator<StylizationEvent> call;
   private EventReader reader;
   private StylizationEvent.Result result;
 
-  EventStream(Beginning beginning, long afterSequence, Duration timeout, Runnable reconnect) {
+  EventStream(
+      Beginning beginning, Resumption resumption, long afterSequence, Duration timeout, Runnable reconnect) {
     this.beginning = beginning;
+    this.resumption = resumption;
     this.deadline = Calls.deadline(timeout);
     this.reconnect = reconnect;
     this.sequence = afterSequence;

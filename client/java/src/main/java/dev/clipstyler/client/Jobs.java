@@ -75,10 +75,10 @@ public final class Jobs {
   /**
    * Watches a job to its end, from after an event that is known already; leaving changes nothing for the job.
    *
-   * <p>An interrupted watch resumes after the last event, across restarts of the server too.
+   * <p>An interrupted watch resumes after the last event, across restarts of the server and resets by proxies too.
    */
   public EventStream watch(String name, long afterSequence) {
-    return connection.stream(
+    return connection.watch(
         (sequence, deadline) -> {
           var request = WatchStylizationRequest.newBuilder().setName(fullName(name)).setAfterSequence(sequence).build();
           var responses = connection.stylizations(deadline).watchStylization(request);

@@ -15,10 +15,24 @@ final class Resumption {
   // A connection that broke gives no reason. A worker that crashed on a job is not sent the same job again.
   private static final Set<String> TRANSIENT = Set.of("", "DRAINING", "WORKER_NOT_READY", "STORAGE_UNAVAILABLE");
 
+  // What gRPC reports if a proxy resets a stream or ends it without a status. The server's own errors have a reason.
+  private static final Set<Status.Code> RESET = Set.of(Status.Code.INTERNAL, Status.Code.UNKNOWN);
+
+  private final boolean isAfterResets;
   private boolean hasReceived;
   private boolean isRepeated;
   private long receivedAt;
   private long backoffMs = FIRST_BACKOFF_MS;
+
+  /**
+   * Begins without any message received.
+   *
+   * @param isAfterResets whether the stream goes on after a proxy reset it. A proxy resets streams whose time is up,
+   *     too: a watch continues then, but a one-shot call would begin anew each time
+   */
+  Resumption(boolean isAfterResets) {
+    this.isAfterResets = isAfterResets;
+  }
 
   void received() {
     hasReceived = true;
@@ -33,12 +47,18 @@ final class Resumption {
       isRepeated = true;
       return isLast ? Optional.empty() : failure.retryDelay();
     }
-    var isTransient = failure.code() == Status.Code.UNAVAILABLE && TRANSIENT.contains(failure.reason());
-    if (!isTransient || System.nanoTime() - receivedAt > TIMEOUT.toNanos()) {
+    if (!isTransient(failure) || System.nanoTime() - receivedAt > TIMEOUT.toNanos()) {
       return Optional.empty();
     }
     var delay = Duration.ofMillis(Math.round(backoffMs * ThreadLocalRandom.current().nextDouble(0.8, 1.2)));
     backoffMs = Math.min(2 * backoffMs, LONGEST_BACKOFF_MS);
     return Optional.of(failure.retryDelay().filter(least -> least.compareTo(delay) > 0).orElse(delay));
+  }
+
+  private boolean isTransient(StylizeException failure) {
+    if (failure.code() == Status.Code.UNAVAILABLE) {
+      return TRANSIENT.contains(failure.reason());
+    }
+    return isAfterResets && RESET.contains(failure.code()) && failure.reason().isEmpty();
   }
 }

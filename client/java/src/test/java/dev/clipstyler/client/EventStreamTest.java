@@ -100,6 +100,39 @@ class EventStreamTest {
   }
 
   @Test
+  void aResetByAProxyIsResumedByWatchesOnly() {
+    for (var code : List.of(Status.Code.INTERNAL, Status.Code.UNKNOWN)) {
+      var server = new ScriptedServer((number, after, call) -> {
+        call.send(queued());
+        if (number == 1) {
+          throw code.toStatus().withDescription("reset by a proxy").asRuntimeException();
+        }
+        call.send(result(IMAGE));
+      });
+      try (server; var client = server.client()) {
+        assertEquals(IMAGE, client.jobs().watch("some-job").result().getImageData());
+        assertEquals(2, server.calls.getAndSet(0));
+        var failure = assertThrows(StylizeException.class, () -> client.stylize(ASKED).result());
+        assertEquals(code, failure.code());
+        assertEquals(1, server.calls.get());
+      }
+    }
+  }
+
+  @Test
+  void aFailureWithAReasonEndsAWatch() {
+    var server = new ScriptedServer((number, after, call) -> {
+      call.send(queued());
+      throw refusal(Status.Code.INTERNAL, "INTERNAL", 0);
+    });
+    try (server; var client = server.client()) {
+      var failure = assertThrows(StylizeException.class, () -> client.jobs().watch("some-job").result());
+      assertEquals("INTERNAL", failure.reason());
+      assertEquals(1, server.calls.get());
+    }
+  }
+
+  @Test
   void aCrashOfTheWorkerIsNotResumed() {
     var server = new ScriptedServer((number, after, call) -> {
       call.send(queued());

@@ -57,6 +57,13 @@ def command(
     patches: Annotated[
         int | None, typer.Option(help="Crops per step. Default: the scale's.", show_default=False)
     ] = None,
+    stop_band: Annotated[
+        str | None,
+        typer.Option(
+            help="LOW:HIGH, token frequencies that a vision transformer must not see (SpectralCLIP).",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Make the paper's tables and figures.
 
@@ -77,13 +84,17 @@ def command(
         from clipstyler_lab.report.words import NOT_COMPARABLE, published_table
         from clipstyler_lab.report.writing import PAGE
         from clipstyler_lab.run import run
+        from clipstyler_lab.spectral import Band, with_band_stop
 
         from clipstyler.encoders import registry  # heavy, and only used here
 
         names = _known(experiments or list(EXPERIMENTS), EXPERIMENTS)
         check_outputs([], directories=[Output("out", out)])
         settings = _settings(scale, photo, text, styles, seeds, (size, steps, patches))
+        band = Band.parse(stop_band) if stop_band else None
         encoders = registry.load(encoder_set, device, store=local_store())
+        if band:
+            encoders = with_band_stop(encoders, band)
         with _shown() as show:
             report = run(settings, encoders, out, names, show)
         Terminal().print(_rich(published_table(report)))

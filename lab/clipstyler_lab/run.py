@@ -82,7 +82,8 @@ def run(
             outcomes.make(trial)
         show(Step(len(missing), len(missing), "report"))
     finally:
-        report = Report(provenance(bench), {name: EXPERIMENTS[name].section(bench, outcomes) for name in names})
+        sections = {name: EXPERIMENTS[name].section(bench, outcomes) for name in names}
+        report = Report(provenance(bench), tuple(model.digest for model in encoders.models), sections)
         write(report, out)
     return report
 

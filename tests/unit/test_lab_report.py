@@ -37,7 +37,7 @@ def report(tmp_path: Path) -> Report:
         wanted=3,
     )
     provenance = Provenance("pocket (abc)", "a processor", "1234567", "64 px", "torch 2", "2026-11-26")
-    return Report(provenance, {"style-image": section})
+    return Report(provenance, ("ab" * 32,), {"style-image": section})
 
 
 def test_numbers_are_shown_with_the_digits_that_matter() -> None:

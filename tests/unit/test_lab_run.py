@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +44,11 @@ def settings(styles: Path, **changes: object) -> LabSettings:
 
 
 @pytest.fixture(scope="module")
-def finished(styles: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def finished(styles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of everything."""
     out = tmp_path_factory.mktemp("lab")
     run(settings(styles), tiny_encoders(), out)
-    yield out
+    return out
 
 
 def test_a_run_shows_every_experiment_whole(finished: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from statistics import mean
 from typing import Any, NamedTuple
 
+from clipstyler.config import CONFIG_OPTIONS
+from clipstyler.options import Bounds
 from clipstyler_lab.experiments.averages import COLUMNS, average
 from clipstyler_lab.outcomes import Outcomes
 from clipstyler_lab.section import Chart, Point, Section, Table
@@ -36,17 +39,12 @@ def values(bench: Workbench, varied: Varied) -> list[Any]:
     trial = Trial(Method.CLIPSTYLER, photo, bench.settings.texts[0], bench.settings.seed_numbers[0])
     config = bench.spec(trial).config
     fitted = bench.photo(photo, config.size)
-    own = (
-        config.crop_side(fitted.width, fitted.height)
-        if varied.option == "crop_size"
-        else config.as_dict()[varied.option]
-    )
-    found = [type(own)(round(own * factor) if isinstance(own, int) else own * factor) for factor in varied.factors]
+    low, high, _ = CONFIG_OPTIONS[varied.option].bounds or Bounds(0, math.inf)
+    own: float = config.as_dict()[varied.option]
     if varied.option == "crop_size":
-        found = [min(side, fitted.width, fitted.height) for side in found]
-    if varied.option == "threshold":
-        found = [min(value, 2.0) for value in found]
-    return list(dict.fromkeys(found))
+        own, high = config.crop_side(fitted.width, fitted.height), min(fitted.width, fitted.height)
+    found = [min(max(own * factor, low), high) for factor in varied.factors]
+    return list(dict.fromkeys(round(value) if isinstance(own, int) else value for value in found))
 
 
 def option_trials(bench: Workbench, option: str, value: Any) -> list[Trial]:

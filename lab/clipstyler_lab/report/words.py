@@ -18,9 +18,10 @@ _DASH = "–"
 
 
 class Report(NamedTuple):
-    """A report: what it was made with, and its sections by the name of their experiment."""
+    """A report: what it was made with, the digests of the models, and its sections by the name of their experiment."""
 
     provenance: Provenance
+    digests: tuple[str, ...]
     sections: dict[str, Section]
 
 

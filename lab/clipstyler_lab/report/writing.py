@@ -27,6 +27,7 @@ def values(report: Report) -> dict[str, Any]:
     """Return a report as plain values; of pictures, their captions."""
     return {
         "made with": report.provenance._asdict(),
+        "digests": report.digests,
         "sections": {name: _section(section) for name, section in report.sections.items()},
         "published": {"note": NOT_COMPARABLE, **_table(published_table(report))},
     }

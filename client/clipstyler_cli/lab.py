@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table as RichTable
 
 from clipstyler.output_files import Output, check_outputs
 from clipstyler_cli.demo import example_photo
@@ -102,8 +103,7 @@ def command(
         Terminal().print(f"report: {out / PAGE}", soft_wrap=True)
 
 
-def _known(names: Sequence[str], known: object) -> Sequence[str]:
-    assert isinstance(known, dict)
+def _known(names: Sequence[str], known: Collection[str]) -> Sequence[str]:
     unknown = [name for name in names if name not in known]
     if unknown:
         raise UsageError(f"EXPERIMENTS: {', '.join(map(repr, unknown))} is unknown: use {', '.join(known)}")
@@ -163,7 +163,7 @@ def _shown() -> Iterator[Callable[[Step], None]]:
         yield show
 
 
-def _rich(shown: Table) -> object:
+def _rich(shown: Table) -> RichTable:
     from clipstyler_lab.report.words import shown as words
 
     made = table(*shown.columns, title=shown.caption)

@@ -48,6 +48,7 @@ class Workbench:
         self.gallery = Gallery(settings.styles)
         self.photo_cache = PhotoCache(_CACHED_PHOTOS)
         self._photos = {name: decode(path.read_bytes()) for name, path in settings.photos.items()}
+        self._fitted: dict[tuple[str, int], Picture] = {}
         self._guidance: dict[str, TextGuidance] = {}
 
     def spec(self, trial: Trial) -> StylizationSpec:
@@ -64,7 +65,9 @@ class Workbench:
 
     def photo(self, name: str, size: int) -> Picture:
         """Return a photo, fitted to a size."""
-        return fit(self._photos[name], size)
+        if (name, size) not in self._fitted:
+            self._fitted[name, size] = fit(self._photos[name], size)
+        return self._fitted[name, size]
 
     def guidance(self, text: str) -> TextGuidance:
         """Return what a text contributes."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from statistics import mean
 from typing import Any
 
 from clipstyler_lab.experiments.averages import (
@@ -21,6 +23,7 @@ from clipstyler_lab.settings import LabSettings
 from clipstyler_lab.trials import Method, Outcome, Trial
 from clipstyler_lab.workbench import Workbench
 
+_AT_WORK = 0.02  # share of rejected patches from which on the threshold counts as taking part
 FULL = "full"
 VARIANTS: dict[str, dict[str, Any]] = {
     FULL: {},
@@ -76,6 +79,7 @@ def _findings(found: dict[str, list[Outcome | None]]) -> tuple[str, ...]:
         return [(one, full) for one, full in both if one and full]
 
     patch, direction, augmentation, threshold = (pairs(name) for name in VARIANTS if name != FULL)
+    rejected = [outcome.rejected or 0.0 for outcome in found[FULL] if outcome]
     return (
         compared("Without the patch loss there is less new texture", TEXTURE, patch, lower=True),
         compared("Without the patch loss, crops match the text less", PATCH_DIRECTION, patch, lower=True),
@@ -83,6 +87,18 @@ def _findings(found: dict[str, list[Outcome | None]]) -> tuple[str, ...]:
         compared("Without augmentation, crops match the text less", PATCH_DIRECTION, augmentation, lower=True),
         compared("Without the threshold the result is over-stylized", OVER_STYLIZATION, threshold, lower=False),
         compared("Without the threshold less of the photo remains", SSIM, threshold, lower=True),
+        *_threshold_at_work(rejected),
+    )
+
+
+def _threshold_at_work(rejected: Sequence[float]) -> tuple[str, ...]:
+    """Say so if the threshold hardly rejects a patch: then nothing can be seen without it."""
+    if not rejected or mean(rejected) >= _AT_WORK:
+        return ()
+    share = f"{mean(rejected):.1%}"
+    return (
+        f"The full method rejects {share} of the patches: these encoders' threshold hardly takes part, so the rows with "
+        "and without it cannot differ much. The hyper-parameters show larger thresholds.",
     )
 
 

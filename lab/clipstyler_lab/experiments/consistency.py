@@ -49,8 +49,7 @@ def section(bench: Workbench, outcomes: Outcomes) -> Section:
     rows += [(name, None, *measured, None) for name, measured in scale.items()]
     photo = next(iter(settings.photos))
     sheet_rows = tuple(
-        (text, tuple(Tile(o.picture, f"patch-CLIP {o.quality.patch_clip_score:.3f}") for o in made))
-        for text, made in found.items()
+        (text, tuple(_tile(outcomes.find(trial)) for trial in text_trials(settings, text))) for text in settings.texts
     )
     seeds = tuple(f"seed {seed}" for seed in settings.consistency_seed_numbers)
     return Section(
@@ -93,6 +92,10 @@ def _findings(spreads: dict[str, Spread], scale: dict[str, Spread]) -> tuple[str
         f"The style of {most!r} varies most.",
         "The same for one style applied to several photos is not measured: a fitted network cannot be applied yet.",
     )
+
+
+def _tile(outcome: Outcome | None) -> Tile | None:
+    return Tile(outcome.picture, f"patch-CLIP {outcome.quality.patch_clip_score:.3f}") if outcome else None
 
 
 def _read(outcome: Outcome) -> Picture:

@@ -78,7 +78,7 @@ def _sheet(sheet: Sheet) -> Iterator[str]:
     yield "".join(f"<th>{escape(column)}</th>" for column in sheet.columns) + "</tr></thead><tbody>"
     for name, tiles in sheet.rows:
         yield f'<tr><th scope="row">{escape(name)}</th>'
-        for column, tile in zip(sheet.columns, tiles, strict=False):
+        for column, tile in zip(sheet.columns, tiles, strict=True):
             yield f"<td>{_picture(tile, f'{name}, {column}') if tile else ''}</td>"
         yield "</tr>"
     yield "</tbody></table></div>"

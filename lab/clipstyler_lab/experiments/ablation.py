@@ -97,8 +97,8 @@ def _threshold_at_work(rejected: Sequence[float]) -> tuple[str, ...]:
         return ()
     share = f"{mean(rejected):.1%}"
     return (
-        f"The full method rejects {share} of the patches: these encoders' threshold hardly takes part, so the rows with "
-        "and without it cannot differ much. The hyper-parameters show larger thresholds.",
+        f"The full method rejects {share} of the patches: the threshold of these encoders hardly takes part, so the "
+        "rows with and without it cannot differ much. The hyper-parameters show larger thresholds.",
     )
 
 

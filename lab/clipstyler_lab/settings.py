@@ -10,6 +10,7 @@ from typing import NamedTuple
 from clipstyler.config import PRESETS, Preset
 from clipstyler.options import ConfigError, Violation
 from clipstyler.prompts import check_texts
+from clipstyler_lab.gallery import Gallery
 from clipstyler_lab.trials import Work
 
 FIRST_SEED = 3
@@ -80,7 +81,7 @@ class LabSettings:
                 check_texts(text, "a Photo")
             except ConfigError as error:
                 violations += [Violation("text", problem) for _, problem in error.violations]
-        if not any(self.styles.glob("*/*")):
+        if not self.styles.is_dir() or not Gallery(self.styles).files:
             problem = f"{str(self.styles)!r} holds no folders of pictures, one for each look"
             violations.append(Violation("styles", problem))
         for name in ("seeds", "consistency_seeds"):

@@ -58,6 +58,8 @@ class EmbeddedViews(NamedTuple):
         L2-normalized embeddings of the whole images, (D,).
     patches
         Those of the random crops of the stylized one, (64, D).
+    crops
+        Left, top and side of these crops in pixels.
     """
 
     before: Floats
@@ -65,6 +67,7 @@ class EmbeddedViews(NamedTuple):
     start: Floats
     end: Floats
     patches: Floats
+    crops: Sequence[tuple[int, int, int]]
 
 
 def embedded_views(content: Picture, stylized: Picture, encoders: InferenceEncoders, seed: int = 0) -> EmbeddedViews:
@@ -74,7 +77,7 @@ def embedded_views(content: Picture, stylized: Picture, encoders: InferenceEncod
     crops = sample_crops(seed)
     views = [before, after, *(after[:, :, y : y + side, x : x + side] for x, y, side in crops)]
     start, end, *moved = l2_normalize(_embed(views, encoders))
-    return EmbeddedViews(before, after, start, end, np.stack(moved))
+    return EmbeddedViews(before, after, start, end, np.stack(moved), crops)
 
 
 def report_of(views: EmbeddedViews, guidance: TextGuidance, encoders: InferenceEncoders, seed: int) -> QualityReport:

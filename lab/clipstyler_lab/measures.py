@@ -10,11 +10,11 @@ import numpy as np
 from skimage.filters import gaussian
 
 from clipstyler.encoders.inference import Floats, l2_normalize
-from clipstyler.evaluation.metrics import EmbeddedViews, patch_similarities
+from clipstyler.evaluation.metrics import EmbeddedViews, patch_similarities, ssim
 
 _DETAIL = 2.0  # standard deviation in pixels of the 512 px image of what counts as detail
 _LUMA = np.array([0.2989, 0.587, 0.114], np.float32)
-_TOP = 90  # percentile of the most stylized crops
+_STRONGEST = 0.1  # share of the crops where the style is strongest
 
 
 def new_texture(before: Floats, after: Floats) -> float:
@@ -41,10 +41,10 @@ def _detail(image: Floats) -> Floats:
 
 
 def over_stylization(views: EmbeddedViews, direction: Floats) -> float:
-    """How far the most stylized crops are ahead of the typical one: 0 if all crops match the text alike.
+    """How much of the photo is gone where the style is strongest: 0 if all of its structure is there.
 
-    The paper's threshold keeps patches that already match the text from being optimized further at the expense of
-    others; this is the 90th percentile minus the median of the crops' cosines with the text direction.
+    The paper's threshold keeps patches that already match the text from being optimized further, at the expense of
+    their content. This is 1 - the mean SSIM of that tenth of the crops that matches the text direction best.
 
     Parameters
     ----------
@@ -54,7 +54,14 @@ def over_stylization(views: EmbeddedViews, direction: Floats) -> float:
         Text direction, (D,), of any length.
     """
     similarities = patch_similarities(views, l2_normalize(direction))
-    return float(np.percentile(similarities, _TOP) - np.median(similarities))
+    best = similarities.argsort()[::-1][: max(1, round(_STRONGEST * len(views.crops)))]
+    places = [views.crops[i] for i in best]
+    return 1 - float(np.mean([ssim(_cut(views.before, place), _cut(views.after, place)) for place in places]))
+
+
+def _cut(image: Floats, place: tuple[int, int, int]) -> Floats:
+    x, y, side = place
+    return image[:, :, y : y + side, x : x + side]
 
 
 class Spread(NamedTuple):

@@ -23,7 +23,8 @@ from clipstyler_lab.anchors import LOOKS, OBJECTS
 
 _NEAREST = 3
 _LEADING = 3  # anchors of either kind that count: the nearest ones
-_CLEAR = 0.75  # probability from which on a text is called an object or a look
+_CLEAR = 0.75  # probability from which on a text is called an object
+_FAMILIAR = 0.5  # confidence from which on a text counts as known, as in the warning of a stylization
 _NAMES = known_concepts()[1:]
 _MEASURED = files("clipstyler_lab").joinpath("measured", "pocket.json")
 
@@ -76,7 +77,7 @@ class TextCheck:
         Cosine of the photo with the text minus that with the source text: above 0, the photo looks like the text
         already; None without a photo.
     object_probability
-        Whether the text reads like a thing rather than a look, 0 to 1.
+        Whether the text is nearer to things than to looks, 0 to 1; see `reads_like_object`.
     seeds
         None if the text was not measured with these encoders.
     """
@@ -93,13 +94,23 @@ class TextCheck:
     seeds: SeedSpread | None
 
     @property
+    def is_known(self) -> bool | None:
+        """Whether the encoders know the text; None if they cannot judge that."""
+        return None if self.confidence is None else self.confidence >= _FAMILIAR
+
+    @property
+    def reads_like_object(self) -> bool:
+        """Whether the text reads like a thing; a text that encoders of a limited vocabulary know is a look."""
+        return self.object_probability >= _CLEAR and not self.is_known
+
+    @property
     def findings(self) -> tuple[str, ...]:
         """What follows, each a sentence."""
         return tuple(self._findings())
 
     def _findings(self) -> Iterator[str]:
         if self.confidence is not None:
-            known = "know" if self.confidence >= 0.5 else "do not know"
+            known = "know" if self.is_known else "do not know"
             yield f"The encoders {self.encoder_set!r} {known} this text (confidence {self.confidence:.2f})."
         near = ", ".join(f"{name!r} {cosine:.2f}" for name, cosine in self.nearest)
         yield f"The nearest known looks are {near}."
@@ -112,7 +123,7 @@ class TextCheck:
             yield f"Its distance from a photo is {self.distance:.2f}; that of known looks is {usual:.2f} at the median."
         if self.photo_margin is not None and self.photo_margin > 0:
             yield "The photo looks like the text already: little may change."
-        if self.object_probability >= _CLEAR:
+        if self.reads_like_object:
             yield (
                 "It reads like a thing rather than a look: things tend to appear in the picture. "
                 "Name a material, a medium or an artist."

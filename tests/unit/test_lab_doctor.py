@@ -17,6 +17,39 @@ from clipstyler.imaging import decode
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
+# Held out: neither these looks nor these things are anchors. pocket was not taught "expressionism" and "baroque".
+LOOKS_HELD_OUT = (
+    *(
+        "ukiyo-e",
+        "a pastel drawing",
+        "lava",
+        "zebra stripes",
+        "chalk on a blackboard",
+        "golden mosaic",
+        "frost",
+        "denim",
+    ),
+    *("low poly", "graffiti", "copper", "a comic book", "claude monet", "origami", "blueprint", "dark oil painting"),
+    *("moss", "crystal", "expressionism", "baroque"),
+)
+OBJECTS_HELD_OUT = (
+    *("a cat", "a motorcycle", "a lamp", "a spoon", "a dinosaur", "a boat", "a flower pot", "a soldier", "a laptop"),
+    *(
+        "a cow",
+        "a cup of tea",
+        "a church",
+        "a violin",
+        "a banana",
+        "a bus",
+        "a knife",
+        "a tiger",
+        "a mountain",
+        "a king",
+    ),
+    "the Eiffel Tower",
+)
+
+
 @pytest.fixture(scope="module")
 def encoders() -> TorchEncoders:
     return TorchEncoders(registry.load("pocket"))
@@ -80,6 +113,17 @@ def test_seeds_are_looked_up_for_the_same_encoders_only(encoders: TorchEncoders)
 
 def test_the_bundled_measurements_belong_to_the_bundled_encoders(doctor: Doctor) -> None:
     assert doctor.check("fire").seeds is not None
+
+
+def test_things_are_told_from_looks_that_were_held_out(doctor: Doctor) -> None:
+    """Measured: 17 of 20 things, and 1 of 20 looks ("baroque"), are called things."""
+    things, looks = (
+        [text for text in texts if doctor.check(text).reads_like_object] for texts in (OBJECTS_HELD_OUT, LOOKS_HELD_OUT)
+    )
+    assert len(things) >= 15
+    assert len(looks) <= 3
+    assert not {*LOOKS, *OBJECTS} & {*LOOKS_HELD_OUT, *OBJECTS_HELD_OUT}
+    assert any("like a thing" in finding for finding in doctor.check("a motorcycle").findings)
 
 
 def test_a_text_between_anchors_is_undecided_and_beside_one_is_clear() -> None:

@@ -50,7 +50,7 @@ def published_table(report: Report) -> Table:
         "StyleGAN-NADA": "StyleNet, global loss only",
         "VQGAN+CLIP": "pixels, global loss only",
     }
-    rows = [
+    rows: list[tuple[Value, ...]] = [
         (f"patch-CLIP score, {name}", value, ours.get(counterpart.get(name, "")), counterpart.get(name, "not made"))
         for name, value in published.PATCH_CLIP.items()
     ]

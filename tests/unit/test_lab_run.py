@@ -173,9 +173,7 @@ def outcome(ssim: float) -> Outcome:
 
 def test_a_claim_is_reported_as_it_was_found() -> None:
     lower = [(outcome(0.1), outcome(0.2))] * 4
-    assert "holds here. SSIM is 0.100 beside 0.200, as claimed in 4 of 4 pairs" in compared(
-        "A", SSIM, lower, lower=True
-    )
+    assert "holds here (SSIM 0.100 beside 0.200, as claimed in 4 of 4 pairs)" in compared("A", SSIM, lower, lower=True)
     assert "does not hold here" in compared("A", SSIM, lower, lower=False)
     mixed = [*lower[:2], (outcome(0.3), outcome(0.2)), (outcome(0.2), outcome(0.2))]
     assert "is undecided here" in compared("A", SSIM, mixed, lower=True)

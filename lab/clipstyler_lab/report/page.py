@@ -62,11 +62,16 @@ def _section(name: str, section: Section) -> Iterator[str]:
 
 def _table(table: Table) -> Iterator[str]:
     yield f'<h3>{escape(table.caption)}</h3><div class="wide" tabindex="0"><table><thead><tr>'
-    yield "".join(f"<th>{escape(column)}</th>" for column in table.columns) + "</tr></thead><tbody>"
+    yield "".join(f"<th>{_header(column)}</th>" for column in table.columns) + "</tr></thead><tbody>"
     for first, *rest in table.rows:
         cells = "".join(f"<td{_kind(value)}>{escape(shown(value))}</td>" for value in rest)
         yield f'<tr><th scope="row">{escape(shown(first))}</th>{cells}</tr>'
     yield "</tbody></table></div>"
+
+
+def _header(column: str) -> str:
+    """Keep the arrow that says what is better beside its word."""
+    return escape(column).replace(" ↑", "&nbsp;↑").replace(" ↓", "&nbsp;↓")
 
 
 def _kind(value: object) -> str:

@@ -51,6 +51,19 @@ def make(bench: Workbench, trial: Trial) -> Made:
     return _optimized(bench, trial)
 
 
+def style_look(bench: Workbench, trial: Trial) -> str:
+    """Return the look whose style image a method with a style image takes."""
+    if trial.method in RETRIEVING:
+        return bench.gallery.looks[retrieve(bench.guidance(trial.text).style, bench.gallery_embeddings)]
+    return trial.text
+
+
+def computation(bench: Workbench, trial: Trial) -> str:
+    """Name what computes a picture: retrieving a style image, or being given the same one, is the same computation."""
+    transfer = _STYLE_TRANSFER.get(trial.method)
+    return f"{transfer.__name__} {style_look(bench, trial)}" if transfer else trial.method.value
+
+
 def _stylized(bench: Workbench, trial: Trial) -> Made:
     spec = bench.spec(trial)
     photo = bench.photo(trial.photo, spec.config.size)
@@ -72,10 +85,7 @@ def _optimized(bench: Workbench, trial: Trial) -> Made:
 
 
 def _transferred(bench: Workbench, trial: Trial) -> Made:
-    config = bench.spec(trial).config
-    look = trial.text
-    if trial.method in RETRIEVING:
-        look = bench.gallery.looks[retrieve(bench.guidance(trial.text).style, bench.gallery_embeddings)]
+    config, look = bench.spec(trial).config, style_look(bench, trial)
     photo = bench.tensor(bench.photo(trial.photo, config.size))
     transfer = _STYLE_TRANSFER[trial.method]
     image = transfer(

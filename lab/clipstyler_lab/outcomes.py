@@ -6,12 +6,11 @@ import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import cached_property
 from typing import Any
 
 from clipstyler.evaluation.metrics import embedded_views, report_of
 from clipstyler_lab.measures import new_texture, over_stylization
-from clipstyler_lab.methods import WITH_STYLE_IMAGE, make
+from clipstyler_lab.methods import WITH_STYLE_IMAGE, computation, make, style_look
 from clipstyler_lab.store import Store
 from clipstyler_lab.trials import Outcome, Trial
 from clipstyler_lab.workbench import Workbench
@@ -72,7 +71,7 @@ class Outcomes:
         bench, spec = self._bench, self._bench.spec(trial)
         photo = bench.photo(trial.photo, spec.config.size)
         ingredients: dict[str, Any] = {
-            "method": trial.method,
+            "method": computation(bench, trial),
             "photo": [photo.width, photo.height, hashlib.sha256(photo.rgb.tobytes()).hexdigest()],
             "texts": [spec.style_text, spec.source_text],
             "seed": spec.seed,
@@ -82,12 +81,6 @@ class Outcomes:
             "device": bench.encoders.device.type,
         }
         if trial.method in WITH_STYLE_IMAGE:
-            ingredients["gallery"] = self._gallery_digest
+            style = bench.gallery.files[style_look(bench, trial)][0]
+            ingredients["style"] = hashlib.sha256(style.read_bytes()).hexdigest()
         return self._store.key(ingredients)
-
-    @cached_property
-    def _gallery_digest(self) -> str:
-        digest = hashlib.sha256()
-        for look, files in self._bench.gallery.files.items():
-            digest.update(look.encode() + files[0].read_bytes())
-        return digest.hexdigest()

@@ -26,10 +26,10 @@ class Varied(NamedTuple):
 
 VARIED = (
     Varied("steps", (0.25, 0.5, 2)),
-    Varied("patches", (0.25, 0.5, 2)),
-    Varied("crop_size", (0.5, 1.5, 2)),
-    Varied("threshold", others=(0.0, 0.3, 0.5, 0.7)),
-    Varied("learning_rate", (0.5, 2, 4)),
+    Varied("patches", (0.25, 2)),
+    Varied("crop_size", (0.5, 2)),
+    Varied("threshold", others=(0.3, 0.5, 0.7)),
+    Varied("learning_rate", (0.5, 2)),
 )
 _TEXTS = 2
 

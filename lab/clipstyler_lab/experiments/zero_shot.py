@@ -56,6 +56,6 @@ def _findings(bench: Workbench) -> tuple[str, ...]:
     if bench.settings.styles != STYLES:
         return ()
     return (
-        "The labeled images are drawings of this project. The generators that drew them also drew what `pocket` was "
-        "trained on, with other seeds: for `pocket` this is no test of unseen kinds of images.",
+        "The labeled images are drawings of this project. The generators that drew them also drew what pocket was "
+        "trained on, with other seeds: for pocket this is no test of unseen kinds of images.",
     )

@@ -37,7 +37,7 @@ def written(folder: Path) -> Path:
     )
     provenance = Provenance("pocket (pocket abc)", "a processor", "1234567", "64 px", "torch 2", "2026-11-26")
     report = folder / "index.html"
-    report.write_text(page(Report(provenance, ("ab",), {"ablation": section})))
+    report.write_text(page(Report(provenance, ("ab",), {"zero-shot": section})))
     return report
 
 

@@ -56,5 +56,5 @@ def compared(claim: str, measure: Measure, pairs: Sequence[tuple[Outcome, Outcom
     verdict = "holds" if count > 0.75 * len(pairs) else "does not hold" if count < 0.25 * len(pairs) else "is undecided"
     name = measure.name.rstrip(" ↑↓")
     return (
-        f"{claim}: {verdict} here. {name} is {one:.3f} beside {full:.3f}, as claimed in {count} of {len(pairs)} pairs."
+        f"{claim}: {verdict} here ({name} {one:.3f} beside {full:.3f}, as claimed in {count} of {len(pairs)} pairs)."
     )

@@ -55,6 +55,4 @@ def compared(claim: str, measure: Measure, pairs: Sequence[tuple[Outcome, Outcom
     one, full = (mean(column) for column in zip(*values, strict=True))
     verdict = "holds" if count > 0.75 * len(pairs) else "does not hold" if count < 0.25 * len(pairs) else "is undecided"
     name = measure.name.rstrip(" ↑↓")
-    return (
-        f"{claim}: {verdict} here ({name} {one:.3f} beside {full:.3f}, as claimed in {count} of {len(pairs)} pairs)."
-    )
+    return f"{claim}: {verdict} here ({name} {one:.3f} beside {full:.3f}, as claimed in {count} of {len(pairs)} pairs)."

@@ -21,7 +21,7 @@ TEXT ?= fire
 PHOTO ?= examples/astronaut.jpg
 LISTEN ?= 127.0.0.1:8080
 
-.PHONY: help install demo test test-full test-light check check-contract format proto baseline client live web lock bench faults attack load clean
+.PHONY: help install demo test test-full test-light check check-contract format proto baseline client live web lock bench lab lab-paper faults attack load clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -89,6 +89,12 @@ bench: $(INSTALLED) ## steps beside the authors' algorithm, the first preview, O
 	$(BIN)/python -m benchmarks.start
 	$(BIN)/python -m benchmarks.encoders
 	$(BIN)/python -m benchmarks.calls
+
+lab: $(INSTALLED) ## make the paper's tables and figures with the bundled encoders, small: under 20 minutes; leaves out/lab/index.html
+	$(BIN)/clipstyler lab --photo examples/astronaut.jpg --photo examples/cat.jpg --out out/lab
+
+lab-paper: $(INSTALLED) ## the same with the paper's encoders and settings: needs OpenAI's weights (or downloads them) and a GPU
+	$(BIN)/clipstyler lab --scale paper --encoder-set vit-b-32 --device cuda --photo examples/astronaut.jpg --photo examples/cat.jpg --out out/lab-paper
 
 faults: $(INSTALLED) ## kill, freeze and starve real servers many times: a quarter of an hour; leaves out/faults.json
 	mkdir -p out

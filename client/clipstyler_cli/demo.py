@@ -43,7 +43,7 @@ def command(
     """
     console = Terminal(stderr=True)
     with clear_errors():
-        photo = photo or _example()
+        photo = photo or example_photo()
         read_photo(photo, "--photo")
         files = [Output("out_dir", out_dir / name) for name in _FILES]
         check_outputs(files, directories=[Output("out_dir", out_dir)], inputs=[photo])
@@ -53,7 +53,7 @@ def command(
             _stylize(photo, text, seed, out_dir, server.target, console)
 
 
-def _example() -> Path:
+def example_photo() -> Path:
     """Return the photo of the demo: installed beside this module, or in the checkout.
 
     Raises

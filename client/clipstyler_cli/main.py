@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clipstyler_cli import classify, demo, evaluate, gateway, jobs, live, models, serve, stylize
+from clipstyler_cli import check, classify, demo, evaluate, gateway, jobs, lab, live, models, serve, stylize
 from clipstyler_cli.command_group import App, Group
 from clipstyler_cli.terminal import say
 
@@ -21,11 +21,13 @@ app = App(
 )
 app.command("stylize")(stylize.command)
 app.command("classify")(classify.command)
+app.command("check")(check.command)
 app.command("evaluate")(evaluate.command)
 app.command("serve")(serve.command)
 app.command("gateway")(gateway.command)
 app.command("demo")(demo.command)
 app.command("live")(live.command)
+app.command("lab")(lab.command)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(models.app, name="models")
 

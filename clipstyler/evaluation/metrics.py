@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -43,20 +44,59 @@ def evaluate(
     seed
         Of the crops.
     """
+    return report_of(embedded_views(content, stylized, encoders, seed), guidance, encoders, seed)
+
+
+class EmbeddedViews(NamedTuple):
+    """Both images as the protocol compares them.
+
+    Attributes
+    ----------
+    before, after
+        Photo and stylized image, float32 (1, 3, 512, 512) in [0, 1].
+    start, end
+        L2-normalized embeddings of the whole images, (D,).
+    patches
+        Those of the random crops of the stylized one, (64, D).
+    crops
+        Left, top and side of these crops in pixels.
+    """
+
+    before: Floats
+    after: Floats
+    start: Floats
+    end: Floats
+    patches: Floats
+    crops: Sequence[tuple[int, int, int]]
+
+
+def embedded_views(content: Picture, stylized: Picture, encoders: InferenceEncoders, seed: int = 0) -> EmbeddedViews:
+    """Bring both images to the size of the protocol, and embed them and the crops; parameters as `evaluate`."""
     seen = fit(content, max(stylized.width, stylized.height))
     before, after = _canvas(seen), _canvas(stylized)
     crops = sample_crops(seed)
     views = [before, after, *(after[:, :, y : y + side, x : x + side] for x, y, side in crops)]
     start, end, *moved = l2_normalize(_embed(views, encoders))
-    patches, direction = np.stack(moved), l2_normalize(guidance.direction)
+    return EmbeddedViews(before, after, start, end, np.stack(moved), crops)
+
+
+def report_of(views: EmbeddedViews, guidance: TextGuidance, encoders: InferenceEncoders, seed: int) -> QualityReport:
+    """Measure views that are embedded already; parameters as `evaluate`."""
+    direction = l2_normalize(guidance.direction)
     return QualityReport(
-        patch_clip_score=float((patches @ guidance.style).mean()),
-        global_similarity=float(l2_normalize(end - start) @ direction),
-        patch_similarity=float((l2_normalize(patches - start) @ direction).mean()),
-        content_distance=content_distance(before, after, encoders),
-        ssim=ssim(before, after),
+        patch_clip_score=float((views.patches @ guidance.style).mean()),
+        global_similarity=float(l2_normalize(views.end - views.start) @ direction),
+        patch_similarity=float(patch_similarities(views, direction).mean()),
+        content_distance=content_distance(views.before, views.after, encoders),
+        ssim=ssim(views.before, views.after),
         seed=seed,
     )
+
+
+def patch_similarities(views: EmbeddedViews, direction: Floats) -> Floats:
+    """Cosine of each crop's direction from the photo with a unit direction, (64,)."""
+    similarities: Floats = l2_normalize(views.patches - views.start) @ direction
+    return similarities
 
 
 def sample_crops(seed: int) -> list[tuple[int, int, int]]:

@@ -31,6 +31,8 @@ def call(*arguments: object) -> Result:
         ["serve"],
         ["demo"],
         ["classify"],
+        ["check"],
+        ["lab"],
         ["models"],
         ["models", "list"],
         ["models", "export"],

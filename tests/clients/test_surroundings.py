@@ -352,7 +352,7 @@ def test_the_client_refuses_such_a_timeout_too(server: ScriptedServer, timeout_s
 
 def test_the_demo_finds_its_photo_from_any_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert demo._example().read_bytes()[:2] == b"\xff\xd8"
+    assert demo.example_photo().read_bytes()[:2] == b"\xff\xd8"
     monkeypatch.setattr(demo, "__file__", str(tmp_path / "a/b/demo.py"))
     outcome = call("demo", "--out-dir", tmp_path)
     assert outcome.exit_code == 2

@@ -1,0 +1,1 @@
+"""Other methods, each one small function: they change pixels, colors or the terms of the loss."""

@@ -1,0 +1,1 @@
+"""Writes sections as Markdown, JSON and one self-contained page."""

@@ -187,7 +187,7 @@ def test_the_optimizer_returns_memory_after_each_job(monkeypatch: pytest.MonkeyP
         job.execute.side_effect = lambda *_: happened.append("job")
     for name in ("_prepare_process", "Channel", "PreviewEncoder"):
         monkeypatch.setattr(process, name, MagicMock())
-    monkeypatch.setattr(process, "Inbox", lambda: MagicMock(next_run=MagicMock(side_effect=[*jobs, EOFError])))
+    monkeypatch.setattr(process, "Inbox", lambda _: MagicMock(next_run=MagicMock(side_effect=[*jobs, EOFError])))
     monkeypatch.setattr(process, "return_unused_memory", lambda: happened.append("returned"))
     with pytest.raises(EOFError):
         process.main(MagicMock(), MagicMock(), MagicMock())

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from clipstyler_cli import classify, demo, evaluate, gateway, jobs, live, models, serve, stylize
+from clipstyler_cli import classify, config, demo, evaluate, gateway, jobs, live, models, serve, stylize, tokens
 from clipstyler_cli.command_group import App, Group
 from clipstyler_cli.terminal import say
 
@@ -27,7 +27,9 @@ app.command("gateway")(gateway.command)
 app.command("demo")(demo.command)
 app.command("live")(live.command)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
+app.add_typer(tokens.app, name="tokens")
 
 
 def _version(wanted: bool) -> None:

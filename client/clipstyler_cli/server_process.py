@@ -19,6 +19,8 @@ _START_S = 180.0
 _STOP_S = 30.0
 _POLL_S = 0.1
 _LOG_LINES = 15
+# On loopback for this command alone: what the environment says of identity is for other servers.
+_OPEN = dict.fromkeys(("TOKENS", "TENANTS", "TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA"), "")
 
 
 @contextmanager
@@ -39,7 +41,7 @@ def running_server(log: Path, settings: Mapping[str, str], console: Terminal) ->
     ServerUnavailableError
         It does not take jobs in time.
     """
-    chosen = {"PORT": "0", "HTTP_PORT": "0", "LOG_FORMAT": "json", **settings}
+    chosen = {"PORT": "0", "HTTP_PORT": "0", "LOG_FORMAT": "json", **_OPEN, **settings}
     environment = os.environ | {f"CLIPSTYLER_{name}": value for name, value in chosen.items()}
     with log.open("wb") as output:
         process = subprocess.Popen([sys.executable, "-m", "clipstyler_server"], stderr=output, env=environment)

@@ -35,7 +35,7 @@ async def test_the_event_loop_comes_round_between_large_requests_that_arrive_tog
 
     bounds = CallBounds(settings(data_dir=str(tmp_path)))
     calls = [
-        Requests(SimpleNamespace(read=read), parse, bounds, f"ipv4:10.0.0.{number}:1", has_photos=True)
+        Requests(SimpleNamespace(read=read), parse, bounds, f"10.0.0.{number}", f"peer {number}", True)
         for number in range(CALLERS)
     ]
     counting = asyncio.create_task(count_rounds())

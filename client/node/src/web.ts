@@ -1,5 +1,6 @@
 import { createGrpcWebTransport, type GrpcWebTransportOptions } from "@connectrpc/connect-web";
 import { Client } from "./core.js";
+import { bearer } from "./credentials.js";
 
 export * from "./core.js";
 
@@ -10,7 +11,8 @@ export * from "./core.js";
  */
 export function connect(
   baseUrl: string = globalThis.location.origin,
-  options: Omit<GrpcWebTransportOptions, "baseUrl"> = {},
+  { token, ...options }: Omit<GrpcWebTransportOptions, "baseUrl"> & { readonly token?: string } = {},
 ): Client {
-  return new Client(createGrpcWebTransport({ ...options, baseUrl }));
+  const interceptors = [...(options.interceptors ?? []), ...bearer(token, baseUrl)];
+  return new Client(createGrpcWebTransport({ ...options, interceptors, baseUrl }));
 }

@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError, Message
 
 from clipstyler_server.api.bounds import SMALL_REQUEST_BYTES, CallBounds
 from clipstyler_server.errors import Reason, ServiceError, error
-from clipstyler_server.sharing import FairBudget, Lease, address_of
+from clipstyler_server.sharing import FairBudget, Lease
 
 if TYPE_CHECKING:
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -28,6 +28,8 @@ class Requests:
         Makes a message of bytes, or raises `DecodeError`.
     bounds
         What is shared with all other calls.
+    account
+        Of the caller.
     peer
         Whose connection it is.
     has_photos
@@ -35,9 +37,16 @@ class Requests:
     """
 
     def __init__(
-        self, context: Context, parse: Callable[[bytes], Message], bounds: CallBounds, peer: str, has_photos: bool
+        self,
+        context: Context,
+        parse: Callable[[bytes], Message],
+        bounds: CallBounds,
+        account: str,
+        peer: str,
+        has_photos: bool,
     ) -> None:
         self._context = context
+        self._account = account
         self._parse = parse
         self._peer = peer
         self._has_photos = has_photos
@@ -85,7 +94,7 @@ class Requests:
 
     async def _next(self) -> Message | None:
         self.release()
-        self._lease = await self._budget.take(address_of(self._peer), self._largest, line=self._peer)
+        self._lease = await self._budget.take(self._account, self._largest, line=self._peer)
         try:
             async with asyncio.timeout(self._timeout_s):
                 received: Any = await self._context.read()

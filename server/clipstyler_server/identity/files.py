@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,7 @@ class IdentityFiles:
         self.certificates: Certificates | None = None
         self._certificate_files: CertificateFiles | None = None
         self._contexts: list[ssl.SSLContext] = []
+        self._refreshing = threading.Lock()
         if paths.tls_cert and paths.tls_key:
             self._certificate_files = CertificateFiles(paths.tls_cert, paths.tls_key, paths.tls_client_ca)
         self._parts = list(self._watched())
@@ -77,7 +79,8 @@ class IdentityFiles:
 
     def refresh(self) -> list[Reload]:
         """Read again what has changed; returns what became of it. Blocks on the disk."""
-        return [reload for part in self._parts if (reload := part.refresh())]
+        with self._refreshing:
+            return [reload for part in self._parts if (reload := part.refresh())]
 
     def _watched(self) -> Iterable[_Watched]:
         if self._certificate_files:

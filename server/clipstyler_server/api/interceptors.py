@@ -26,7 +26,7 @@ from clipstyler_server.api.receiving import Requests
 from clipstyler_server.api.sending import Deferred
 from clipstyler_server.errors import Reason, ServiceError, error, internal
 from clipstyler_server.observability import logs
-from clipstyler_server.observability.metrics import UNKNOWN_METHOD, Metrics
+from clipstyler_server.observability.metrics import OTHER_METHOD, Metrics
 from clipstyler_server.sharing import Caller
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class RpcGuard(grpc.aio.ServerInterceptor):
         """Find the handler and wrap it; unknown methods share one that refuses, and are counted under one name."""
         handler = await continuation(handler_call_details)
         if handler is None:
-            return self._wrapped(_UNKNOWN, UNKNOWN_METHOD)
+            return self._wrapped(_UNKNOWN, OTHER_METHOD)
         return self._wrapped(handler, handler_call_details.method)
 
     def _wrapped(self, handler: Any, method: str) -> Handler:
@@ -85,6 +85,7 @@ class RpcGuard(grpc.aio.ServerInterceptor):
             async with self._around(method, handler, context) as call:
                 response = await behavior(await call.request(), context)
                 await call.show_id()
+                call.sent_bytes += response.ByteSize()
                 return response
 
         async def stream(_: object, context: Any) -> None:
@@ -110,6 +111,7 @@ class RpcGuard(grpc.aio.ServerInterceptor):
         call = _Call(method, context, self._bounds, self._gatekeeper)
         # Counted when the call ends, however it ends: the generator of a broken call is closed only some time later.
         context.add_done_callback(partial(self._ended, call))  # type: ignore[arg-type]
+        self._metrics.call_started(method)
         structlog.contextvars.bind_contextvars(request_id=call.request_id)
         try:
             call.enter(handler, method in self._photo_methods)
@@ -135,7 +137,7 @@ class RpcGuard(grpc.aio.ServerInterceptor):
             self._bounds.calls.leave(call.method, call.caller.account)
         code = call.final_code().name
         seconds = time.monotonic() - call.begun
-        self._metrics.rpc_ended(call.method, code, seconds)
+        self._metrics.call_ended(call.method, code, seconds, call.received_bytes, call.sent_bytes)
         # Probes of health come every few seconds.
         log = logs.get_logger().debug if call.method.startswith("/grpc.") else logs.get_logger().info
         log(
@@ -162,6 +164,7 @@ class _Call:
         self.peer = context.peer()
         self.code: grpc.StatusCode | None = None
         self.caller: Caller | None = None
+        self.sent_bytes = 0
         self._requests: Requests | None = None
         self._context = context
         self._bounds = bounds
@@ -188,6 +191,11 @@ class _Call:
         """Return what the handler takes: the request, or an iterator of requests."""
         assert self._requests is not None
         return self._requests.all() if self._is_stream else await self._requests.only()
+
+    @property
+    def received_bytes(self) -> int:
+        """Bytes of the requests that have been received."""
+        return self._requests.received_bytes if self._requests else 0
 
     def release(self) -> None:
         """Give back what the latest request holds."""
@@ -223,6 +231,7 @@ class _Call:
         try:
             async with asyncio.timeout(limit_s):
                 await self._context.write(response)
+                self.sent_bytes += response.ByteSize()
         except TimeoutError:
             slow = error(Reason.SLOW_READER, "the caller did not read for {limit_s} s: call again", limit_s=limit_s)
             await self.abort(CODES[slow.reason], slow)

@@ -34,6 +34,11 @@ class Requests:
         Whose connection it is.
     has_photos
         Whether requests of this method carry images.
+
+    Attributes
+    ----------
+    received_bytes
+        Of all requests so far.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class Requests:
         self._timeout_s = bounds.photo_timeout_s if has_photos else bounds.small_timeout_s
         self._turns = bounds.large_turns
         self._lease: Lease | None = None
+        self.received_bytes = 0
 
     async def only(self) -> Message:
         """Receive the request of a call that has one.
@@ -102,6 +108,7 @@ class Requests:
             raise _too_slow(self._timeout_s) from None
         if received is grpc.aio.EOF:
             return None
+        self.received_bytes += len(received)
         self._lease.shrink(len(received))
         if len(received) <= SMALL_REQUEST_BYTES:
             return self._decoded(received)

@@ -310,8 +310,9 @@ class Admission:
     def _limits_of(self, caller: Caller) -> SpecLimits:
         """Return the limits of a caller's specs: its tenant's where they are stricter than the server's."""
         own = {"size": caller.limits.max_size, "crop_size": caller.limits.max_size, "steps": caller.limits.max_steps}
-        stricter = {name: min(most, self._limits.options[name]) for name, most in own.items() if most is not None}
-        return replace(self._limits, options={**self._limits.options, **stricter})
+        most = dict(self._limits.options or {})
+        most |= {name: min(limit, most[name]) for name, limit in own.items() if limit is not None}
+        return replace(self._limits, options=most)
 
     def _timeout_s(self, asked_s: float | None) -> float:
         if asked_s is None:

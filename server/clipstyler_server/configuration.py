@@ -110,5 +110,5 @@ def _problem(entry: Any, path: str | None, file: Mapping[str, Any], given: Mappi
 
 
 def _shown(value: object) -> str:
-    text = ",".join(value) if isinstance(value, tuple) else str(value)
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
     return _PASSWORD.sub(_HIDDEN, text) if "://" in text else text

@@ -84,10 +84,12 @@ def test_passwords_are_never_shown(monkeypatch, file):
 
 def test_every_setting_is_shown_with_its_origin(file, monkeypatch):
     monkeypatch.setenv("CLIPSTYLER_MAX_SIZE", "256")
+    monkeypatch.setenv("CLIPSTYLER_TRUSTED_PROXIES", "127.0.0.1,10.0.0.0/8")
     shown = json.loads(call("config", "show", "--config", file, "--json").stdout)
     assert list(shown) == list(Settings.model_fields)
     assert shown["max_steps"] == {"value": "7", "origin": str(file)}
     assert shown["max_size"] == {"value": "256", "origin": "CLIPSTYLER_MAX_SIZE"}
+    assert shown["trusted_proxies"]["value"] == "127.0.0.1/32,10.0.0.0/8"
     assert shown["max_batch"]["origin"] == "default"
     assert [entry.name for entry in origins(load(str(file)), str(file))] == list(shown)
 

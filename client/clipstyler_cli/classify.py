@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from clipstyler_client import Client, Prediction
+from clipstyler_client import Prediction
 
+from clipstyler_cli.connection import Target, with_connection_flags
 from clipstyler_cli.errors import clear_errors
 from clipstyler_cli.files import read_photo
 from clipstyler_cli.local import library_errors
@@ -18,13 +19,14 @@ from clipstyler_cli.terminal import Terminal, print_json, table
 _BAR = 24
 
 
+@with_connection_flags
 def command(
     image: Annotated[Path, typer.Argument(help="Image file: JPEG, PNG, WebP, TIFF, BMP or GIF.", show_default=False)],
     labels: Annotated[list[str], typer.Argument(help="Texts to choose from.", show_default=False)],
     encoder_set: Annotated[
         str | None, typer.Option(help="Name of the encoder set. Default: pocket, or the server's first.")
     ] = None,
-    server: Annotated[str | None, typer.Option(help="HOST:PORT of a server. Default: this machine.")] = None,
+    server: Annotated[Target | None, typer.Option(help="HOST:PORT of a server. Default: this machine.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -45,7 +47,7 @@ def command(
         if server is None:
             predictions = _here(photo, labels, encoder_set, device)
         else:
-            with Client(server) as client:
+            with server.connect() as client:
                 predictions = client.encoders.classify(photo, labels, encoder_set=encoder_set or "")
         if as_json:
             print_json({"predictions": [prediction._asdict() for prediction in predictions]})

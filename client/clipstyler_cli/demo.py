@@ -12,6 +12,7 @@ import typer
 from clipstyler_client import PreviewOptions, StylizeOptions
 
 from clipstyler.output_files import Output, check_outputs
+from clipstyler_cli.connection import Target
 from clipstyler_cli.errors import UsageError, clear_errors
 from clipstyler_cli.files import Delivery, read_photo
 from clipstyler_cli.progress import Display
@@ -77,7 +78,7 @@ def _stylize(photo: Path, text: str, seed: int, out_dir: Path, target: str, cons
     display = Display(console)
     console.print(f"{photo.name} as {text!r} through {target}")
     begun = time.monotonic()
-    result, written = stylize(run, keep, display, delivery, target)
+    result, written = stylize(run, keep, display, delivery, Target(target))
     took = time.monotonic() - begun
     delivery.write(Output("out_dir", description), json.dumps(describe(result, written), indent=2).encode())
     console.print(

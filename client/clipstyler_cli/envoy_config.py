@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
+import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
@@ -34,6 +36,7 @@ _REQUEST_HEADERS = (
     "connect-protocol-version",
     "connect-timeout-ms",
     "x-request-id",
+    "authorization",
 )
 _RESPONSE_HEADERS = ("grpc-status", "grpc-message", "grpc-status-details-bin", "x-request-id")
 _CONTENT_TYPES = {
@@ -64,6 +67,45 @@ class GatewayConfigError(ValueError):
 
 
 @dataclass(frozen=True)
+class UpstreamTls:
+    """How servers are called by TLS.
+
+    Attributes
+    ----------
+    ca
+        File of the authorities of their certificates; None for the system's.
+    certificate, key
+        Files of the gateway's own certificate, for servers that ask for one, and of its private key.
+    """
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def transport_socket(self, hosts: Iterable[str]) -> dict[str, object]:
+        """Return the transport socket of a cluster whose certificates must be those of its hosts."""
+        if (self.certificate is None) != (self.key is None):
+            raise GatewayConfigError("--tls-cert and --tls-key go together: name both")
+        common: dict[str, object] = {
+            "alpn_protocols": ["h2"],
+            "validation_context": {
+                "trusted_ca": {"filename": str(self.ca.resolve() if self.ca else _system_authorities())},
+                "match_typed_subject_alt_names": [_alternative_name(host) for host in hosts],
+            },
+        }
+        if self.certificate and self.key:
+            chain, key = ({"filename": str(path.resolve())} for path in (self.certificate, self.key))
+            common["tls_certificates"] = [{"certificate_chain": chain, "private_key": key}]
+        return {
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+                "common_tls_context": common,
+            },
+        }
+
+
+@dataclass(frozen=True)
 class GatewayConfig:
     """Everything that differs between two gateways.
 
@@ -81,6 +123,8 @@ class GatewayConfig:
         Seconds after which a stream is cut.
     page
         Directory of a static page; None for none.
+    upstream_tls
+        How servers are called by TLS; None to call them without.
     """
 
     host: str = "127.0.0.1"
@@ -90,6 +134,7 @@ class GatewayConfig:
     trusted_hops: int = 0
     max_stream_s: int = MAX_STREAM_S
     page: Path | None = None
+    upstream_tls: UpstreamTls | None = None
 
     def write(self, directory: Path) -> Path:
         """Write the configuration and its descriptors; returns the configuration's path.
@@ -127,9 +172,16 @@ class GatewayConfig:
             CORS_ORIGINS=_items(matchers, 28),
             ORIGIN_RULES=_items([{"header": {"name": "origin", "string_match": matcher}} for matcher in matchers], 44),
             ENDPOINTS=_items([{"endpoint": {"address": _socket_address(server)}} for server in self.servers], 14),
+            UPSTREAM_TLS=self._upstream_tls(),
             NO_JSON=json.dumps(_NO_JSON),
             PAGE_ROUTES=_items([_page_route(path, file) for path, file in files.items()], 24),
         )
+
+    def _upstream_tls(self) -> str:
+        if self.upstream_tls is None:
+            return "      # Servers are called without TLS."
+        socket = self.upstream_tls.transport_socket(split_address(server)[0] for server in self.servers)
+        return f"      transport_socket: {json.dumps(socket)}"
 
 
 def descriptors() -> bytes:
@@ -160,6 +212,21 @@ def split_address(address: str) -> tuple[str, int]:
 def _socket_address(server: str) -> dict[str, object]:
     host, port = split_address(server)
     return {"socket_address": {"address": host, "port_value": port}}
+
+
+def _system_authorities() -> str:
+    path = ssl.get_default_verify_paths().cafile
+    if path is None:
+        raise GatewayConfigError("this machine has no file of certificate authorities: name one with --tls-ca")
+    return path
+
+
+def _alternative_name(host: str) -> dict[str, object]:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return {"san_type": "DNS", "matcher": {"exact": host}}
+    return {"san_type": "IP_ADDRESS", "matcher": {"exact": host}}
 
 
 def _origin_matcher(origin: str) -> dict[str, object]:

@@ -18,6 +18,7 @@ import grpc
 from clipstyler_client import ServerUnavailableError
 
 from clipstyler.v1 import server_service_pb2, server_service_pb2_grpc
+from clipstyler_cli.connection import Target
 from clipstyler_cli.envoy_config import GatewayConfig
 
 _START_S = 20.0
@@ -63,7 +64,7 @@ class Envoy:
             raise EnvoyExitedError(code, f"Envoy ended with code {code}")
 
 
-def check_server(address: str, wait_s: float) -> str:
+def check_server(target: Target, wait_s: float) -> str:
     """Wait until a server answers; returns a warning if its settings do not suit a gateway, else "".
 
     Raises
@@ -72,12 +73,17 @@ def check_server(address: str, wait_s: float) -> str:
         It does not answer in time.
     """
     # Envoy calls servers directly, without the proxies that the environment names for other programs.
-    with grpc.insecure_channel(address, [("grpc.enable_http_proxy", 0)]) as channel:
+    options, credentials = [("grpc.enable_http_proxy", 0)], target.credentials()
+    address = target.address
+    secure, insecure = grpc.secure_channel, grpc.insecure_channel
+    with secure(address, credentials, options) if credentials else insecure(address, options) as channel:
         stub = server_service_pb2_grpc.ServerServiceStub(channel)
         request = server_service_pb2.GetServerInfoRequest()
         try:
             queue = stub.GetServerInfo(request, timeout=wait_s, wait_for_ready=True).server_info.queue
         except grpc.RpcError as error:
+            if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+                return ""  # it counts callers by their credentials
             problem = f"no server answered at {address} within {wait_s:g} s"
             raise ServerUnavailableError("UNAVAILABLE", problem) from error
     if queue.capacity_per_caller < queue.capacity:

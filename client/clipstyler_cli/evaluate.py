@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from clipstyler_client import Client, QualityReport
+from clipstyler_client import QualityReport
 from rich.table import Table
 
+from clipstyler_cli.connection import Target, with_connection_flags
 from clipstyler_cli.errors import clear_errors
 from clipstyler_cli.files import read_photo
 from clipstyler_cli.local import library_errors, measure
@@ -26,6 +27,7 @@ _MEANING = {
 }
 
 
+@with_connection_flags
 def command(
     content: Annotated[Path, typer.Argument(help="The photo.", show_default=False)],
     stylized: Annotated[Path, typer.Argument(help="The stylized image.", show_default=False)],
@@ -33,7 +35,7 @@ def command(
     encoder_set: Annotated[
         str | None, typer.Option(help="Name of the encoder set. Default: pocket, or the server's first.")
     ] = None,
-    server: Annotated[str | None, typer.Option(help="HOST:PORT of a server. Default: this machine.")] = None,
+    server: Annotated[Target | None, typer.Option(help="HOST:PORT of a server. Default: this machine.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random crops.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -52,7 +54,7 @@ def command(
         if server is None:
             quality = measure(before, after, text, encoder_set=encoder_set, seed=seed)
         else:
-            with Client(server) as client:
+            with server.connect() as client:
                 quality = client.encoders.evaluate(before, after, text, seed=seed, encoder_set=encoder_set or "")
         if as_json:
             print_json(asdict(quality))

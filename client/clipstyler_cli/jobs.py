@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from clipstyler_client import DEFAULT_TARGET, Client, Job, Result
+from clipstyler_client import Client, Job, Result
 
 from clipstyler.output_files import Output, check_outputs
 from clipstyler_cli.command_group import App
+from clipstyler_cli.connection import DEFAULT, Target, with_connection_flags
 from clipstyler_cli.errors import JobGoesOnError, UsageError, clear_errors
 from clipstyler_cli.files import IMAGE_SUFFIXES, Delivery
 from clipstyler_cli.progress import Display
@@ -23,7 +24,7 @@ from clipstyler_cli.terminal import Terminal, print_json, say, styled, table
 STATES = "queued, running, succeeded, failed, cancelled"
 app = App(no_args_is_help=True, help="List, watch, cancel and download the jobs of a server.")
 
-_Server = Annotated[str, typer.Option(help="HOST:PORT of the server.")]
+_Server = Annotated[Target, typer.Option(help="HOST:PORT of the server.")]
 _Name = Annotated[str, typer.Argument(help="Name of the job, or its UUID.", show_default=False)]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _STYLES = {"succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "bold cyan"}
@@ -35,8 +36,9 @@ def group() -> None:
 
 
 @app.command("list")
+@with_connection_flags
 def list_(
-    server: _Server = DEFAULT_TARGET,
+    server: _Server = DEFAULT,
     state: Annotated[str | None, typer.Option(help=f"Only jobs in this state: {STATES}.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs.")] = 50,
     as_json: _AsJson = False,
@@ -62,7 +64,8 @@ def list_(
 
 
 @app.command()
-def show(name: _Name, server: _Server = DEFAULT_TARGET, as_json: _AsJson = False) -> None:
+@with_connection_flags
+def show(name: _Name, server: _Server = DEFAULT, as_json: _AsJson = False) -> None:
     """Show job details.
 
     Examples
@@ -74,9 +77,10 @@ def show(name: _Name, server: _Server = DEFAULT_TARGET, as_json: _AsJson = False
 
 
 @app.command()
+@with_connection_flags
 def watch(
     name: _Name,
-    server: _Server = DEFAULT_TARGET,
+    server: _Server = DEFAULT,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the result.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
 ) -> None:
@@ -92,7 +96,7 @@ def watch(
         try:
             result = _followed(client, name, Display(Terminal(stderr=True), quiet))
         except KeyboardInterrupt:
-            raise JobGoesOnError(name, server) from None
+            raise JobGoesOnError(name, server.address) from None
         if out:
             delivery = Delivery()
             say(str(delivery.write(Output("out", out), result.image)))
@@ -100,7 +104,8 @@ def watch(
 
 
 @app.command()
-def cancel(name: _Name, server: _Server = DEFAULT_TARGET, as_json: _AsJson = False) -> None:
+@with_connection_flags
+def cancel(name: _Name, server: _Server = DEFAULT, as_json: _AsJson = False) -> None:
     """Cancel a job within one step; a finished one stays as it is.
 
     Examples
@@ -112,10 +117,11 @@ def cancel(name: _Name, server: _Server = DEFAULT_TARGET, as_json: _AsJson = Fal
 
 
 @app.command()
+@with_connection_flags
 def download(
     name: _Name,
     out: Annotated[Path, typer.Option("--out", "-o", help="File to write.", show_default=False)],
-    server: _Server = DEFAULT_TARGET,
+    server: _Server = DEFAULT,
     kind: Annotated[str, typer.Option(help="Which image: result, preview or content (the photo).")] = "result",
 ) -> None:
     """Download an image of a job as it is stored.
@@ -136,7 +142,8 @@ def download(
 
 
 @app.command()
-def delete(name: _Name, server: _Server = DEFAULT_TARGET) -> None:
+@with_connection_flags
+def delete(name: _Name, server: _Server = DEFAULT) -> None:
     """Delete a finished job and its images.
 
     Examples
@@ -149,8 +156,8 @@ def delete(name: _Name, server: _Server = DEFAULT_TARGET) -> None:
 
 
 @contextmanager
-def _connected(server: str) -> Iterator[Client]:
-    with clear_errors(name="NAME"), Client(server) as client:
+def _connected(server: Target) -> Iterator[Client]:
+    with clear_errors(name="NAME"), server.connect() as client:
         yield client
 
 

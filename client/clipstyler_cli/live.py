@@ -30,7 +30,7 @@ _POLL_S = 0.2
 def command(
     listen: Annotated[
         str,
-        typer.Option(help="HOST:PORT of the page; port 0 picks a free one. Loopback: there is no authentication."),
+        typer.Option(help="HOST:PORT of the page; port 0 picks a free one. Loopback: it has no TLS."),
     ] = "127.0.0.1:8080",
     encoder_sets: Annotated[
         str | None, typer.Option(help="Encoder sets to load, separated by commas; the first is the default.")

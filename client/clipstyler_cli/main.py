@@ -6,7 +6,21 @@ from typing import Annotated
 
 import typer
 
-from clipstyler_cli import check, classify, demo, evaluate, gateway, jobs, lab, live, models, serve, stylize
+from clipstyler_cli import (
+    check,
+    classify,
+    config,
+    demo,
+    evaluate,
+    gateway,
+    jobs,
+    lab,
+    live,
+    models,
+    serve,
+    stylize,
+    tokens,
+)
 from clipstyler_cli.command_group import App, Group
 from clipstyler_cli.terminal import say
 
@@ -29,7 +43,9 @@ app.command("demo")(demo.command)
 app.command("live")(live.command)
 app.command("lab")(lab.command)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
+app.add_typer(tokens.app, name="tokens")
 
 
 def _version(wanted: bool) -> None:

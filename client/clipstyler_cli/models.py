@@ -12,6 +12,7 @@ from rich.table import Table
 
 from clipstyler.output_files import Output, check_outputs
 from clipstyler_cli.command_group import App
+from clipstyler_cli.connection import Target, with_connection_flags
 from clipstyler_cli.errors import UsageError, clear_errors
 from clipstyler_cli.files import Delivery, places_beside
 from clipstyler_cli.local import library_errors
@@ -37,8 +38,9 @@ def group() -> None:
 
 
 @app.command("list")
+@with_connection_flags
 def list_models(
-    server: Annotated[str | None, typer.Option(help="HOST:PORT of a server. Default: this machine.")] = None,
+    server: Annotated[Target | None, typer.Option(help="HOST:PORT of a server. Default: this machine.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """List encoder sets by name, with the digests of their weights.
@@ -171,10 +173,8 @@ def _weights_here(name: str) -> tuple[list[dict[str, str]], str]:
     return [{"name": found.name, "digest": found.digest} for found in stored], note
 
 
-def _there(server: str) -> list[dict[str, Any]]:
-    from clipstyler_client import Client
-
-    with Client(server) as client:
+def _there(server: Target) -> list[dict[str, Any]]:
+    with server.connect() as client:
         encoders = client.server_info().encoder_sets
     return [
         {

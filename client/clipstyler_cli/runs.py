@@ -12,6 +12,7 @@ from clipstyler_client import Client, Event, Preview, PreviewOptions, Result, St
 
 from clipstyler.output_files import Output, check_outputs
 from clipstyler_cli.artifacts import PREVIEW_NAME, Artifacts
+from clipstyler_cli.connection import Target
 from clipstyler_cli.errors import JobGoesOnError, UsageError
 from clipstyler_cli.files import ANIMATION_SUFFIXES, IMAGE_SUFFIXES, SHEET_SUFFIXES, Delivery, read_photo
 from clipstyler_cli.local import stylize_here
@@ -54,7 +55,7 @@ class Keep:
 
 
 def stylize(
-    run: Run, keep: Keep, display: Display, delivery: Delivery, server: str | None = None
+    run: Run, keep: Keep, display: Display, delivery: Delivery, server: Target | None = None
 ) -> tuple[Result, Path]:
     """Execute a run and write its files.
 
@@ -67,7 +68,7 @@ def stylize(
     delivery
         Writes the files.
     server
-        "HOST:PORT"; None works on this machine.
+        Where it is done; None for this machine.
 
     Returns
     -------
@@ -121,7 +122,7 @@ def _checked(run: Run, keep: Keep) -> tuple[Output, Output | None, Output | None
     return out, previews, sheet, animation
 
 
-def _open(run: Run, photo: bytes, result_format: str, server: str | None, stack: ExitStack) -> Events:
+def _open(run: Run, photo: bytes, result_format: str, server: Target | None, stack: ExitStack) -> Events:
     events: Events
     if server is None:
         events = stylize_here(
@@ -135,7 +136,7 @@ def _open(run: Run, photo: bytes, result_format: str, server: str | None, stack:
             accelerations=run.accelerations or "auto",
         )
     else:
-        client = stack.enter_context(Client(server))
+        client = stack.enter_context(server.connect())
         if run.detach:
             return _job(client, run, photo, result_format, stack)
         events = _call(client, run, photo, result_format)

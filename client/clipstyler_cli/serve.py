@@ -11,14 +11,37 @@ from clipstyler.home import temporary_home
 from clipstyler_cli.errors import UsageError, clear_errors
 from clipstyler_cli.terminal import complain
 
+_IDENTITY = "Identity"
+
 
 def command(
     port: Annotated[int | None, typer.Option(help="Port of gRPC; 0 picks a free port. Default: 50051.")] = None,
     host: Annotated[
-        str | None, typer.Option(help="Address of gRPC. Default: loopback, because there is no authentication.")
+        str | None, typer.Option(help="Address of gRPC. Default: loopback; others need TLS, or --insecure.")
     ] = None,
     http_port: Annotated[
         int | None, typer.Option(help="Port of /metrics, /livez and /readyz; 0 picks a free port. Default: 9464.")
+    ] = None,
+    http_host: Annotated[str | None, typer.Option(help="Address of these pages. Default: loopback.")] = None,
+    tls_cert: Annotated[
+        str | None, typer.Option(help="Certificate chain in PEM, for both ports.", rich_help_panel=_IDENTITY)
+    ] = None,
+    tls_key: Annotated[str | None, typer.Option(help="Its private key.", rich_help_panel=_IDENTITY)] = None,
+    tls_client_ca: Annotated[
+        str | None,
+        typer.Option(help="Authorities of client certificates: callers need one.", rich_help_panel=_IDENTITY),
+    ] = None,
+    tokens: Annotated[
+        str | None,
+        typer.Option(help="File of `clipstyler tokens create`: callers need a token.", rich_help_panel=_IDENTITY),
+    ] = None,
+    tenants: Annotated[
+        str | None,
+        typer.Option(help="TOML file of tenants' limits and certificates.", rich_help_panel=_IDENTITY),
+    ] = None,
+    insecure: Annotated[
+        bool | None,
+        typer.Option("--insecure", help="Serve other machines without TLS.", rich_help_panel=_IDENTITY),
     ] = None,
     encoder_sets: Annotated[
         str | None, typer.Option(help="Encoder sets to load, separated by commas; the first is the default.")
@@ -29,11 +52,15 @@ def command(
         str | None, typer.Option(help="Directory of jobs and images. Default: the user's data directory.")
     ] = None,
     log_format: Annotated[str | None, typer.Option(help="json or console. Default: json.")] = None,
+    config: Annotated[
+        str | None, typer.Option(help="TOML file of settings, below flags and environment (CLIPSTYLER_CONFIG).")
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error. Default: info.")] = None,
 ) -> None:
-    """Serve on loopback until SIGTERM or Ctrl-C.
+    """Serve until SIGTERM or Ctrl-C: on loopback, to other machines with TLS.
 
-    Every setting is also an environment variable: --http-port is CLIPSTYLER_HTTP_PORT; docs/operations.md lists them.
+    Every setting is also an environment variable, and a key of the TOML file: --http-port is CLIPSTYLER_HTTP_PORT and
+    http_port; docs/operations.md lists them, `clipstyler config show` shows them.
 
     Examples
     --------
@@ -41,12 +68,21 @@ def command(
 
       clipstyler serve --port 50052 --log-format console
 
+      clipstyler serve --host 0.0.0.0 --tls-cert server.pem --tls-key server.key --tokens tokens
+
       CLIPSTYLER_QUEUE_CAPACITY=4 clipstyler serve --encoder-sets pocket,vit-b-32
     """
     given: dict[str, Any] = {
         "port": port,
         "host": host,
         "http_port": http_port,
+        "http_host": http_host,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "tls_client_ca": tls_client_ca,
+        "tokens": tokens,
+        "tenants": tenants,
+        "insecure": insecure,
         "encoder_sets": encoder_sets,
         "device": device,
         "threads": threads,
@@ -57,16 +93,14 @@ def command(
     with clear_errors():
         restart_with_c_allocator()
         from clipstyler_server.app import run
-        from clipstyler_server.settings import Settings
-        from pydantic import ValidationError  # an extra that the light install lacks
+        from clipstyler_server.configuration import ConfigurationError, load
 
         if home := temporary_home():
             complain(
                 f"warning: no home directory: {home} stands in for it; --data-dir and CLIPSTYLER_CACHE_DIR last longer"
             )
         try:
-            settings = Settings(**{name: value for name, value in given.items() if value is not None})
-        except ValidationError as error:
-            problems = (f"--{'-'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors())
-            raise UsageError("; ".join(problems).replace("_", "-")) from error
+            settings = load(config, **{name: value for name, value in given.items() if value is not None})
+        except ConfigurationError as error:
+            raise UsageError(str(error)) from error
         run(settings)

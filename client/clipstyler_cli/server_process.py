@@ -24,6 +24,8 @@ _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.5, 30.0
 # A server that runs for so long has recovered.
 _RECOVERED_S = 60.0
 _MAX_RESTARTS = 5
+# On loopback for this command alone: what the environment says of identity is for other servers.
+_OPEN = dict.fromkeys(("TOKENS", "TENANTS", "TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA"), "")
 
 
 class ServerProcess:
@@ -44,7 +46,7 @@ class ServerProcess:
 
     def __init__(self, log: Path, settings: Mapping[str, str]) -> None:
         self._log = log
-        self._settings = {"PORT": "0", "HTTP_PORT": "0", "LOG_FORMAT": "json", **settings}
+        self._settings = {"PORT": "0", "HTTP_PORT": "0", "LOG_FORMAT": "json", **_OPEN, **settings}
         self.target = ""
         self._process = self._start("wb")
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, cast
 import typer
 from clipstyler_client import PreviewOptions, StylizeOptions
 
+from clipstyler_cli.connection import Target, with_connection_flags
 from clipstyler_cli.errors import clear_errors
 from clipstyler_cli.files import Delivery
 from clipstyler_cli.option_flags import with_option_flags
@@ -19,12 +20,13 @@ _PREVIEW_SIZE = 256
 _ARTIFACTS = "Output"
 
 
+@with_connection_flags
 @with_option_flags
 def command(
     photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="JPEG, PNG, WebP, TIFF, BMP or GIF.")],
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What the result should look like.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The result: .png, .jpg or .webp.")],
-    server: Annotated[str | None, typer.Option(help="HOST:PORT of a server. Default: compute here.")] = None,
+    server: Annotated[Target | None, typer.Option(help="HOST:PORT of a server. Default: compute here.")] = None,
     device: Annotated[str | None, typer.Option(help="Without a server: cpu, cuda, cuda:1, ... Default: cpu.")] = None,
     accelerations: Annotated[
         str | None,

@@ -10,8 +10,10 @@ from clipstyler_client._async.encoders import AsyncEncoders
 from clipstyler_client._async.jobs import AsyncJobs
 from clipstyler_client._async.stream import AsyncStylizationStream
 from clipstyler_client._channel import DEFAULT_TARGET
+from clipstyler_client._credentials import tls_credentials
 from clipstyler_client._encoders import Embeddings, Prediction, TextDirection
 from clipstyler_client._errors import (
+    AccessError,
     BrokenResultError,
     DeadlineExceededError,
     FieldViolation,
@@ -39,7 +41,7 @@ from clipstyler_client._events import (
 )
 from clipstyler_client._jobs import Job, JobImage, JobPage, Upload
 from clipstyler_client._options import OptionError, PreviewOptions, StylizeOptions
-from clipstyler_client._server_info import EncoderSet, Evaluator, PresetInfo, ServerInfo, Worker
+from clipstyler_client._server_info import EncoderSet, Evaluator, Identity, PresetInfo, ServerInfo, Worker
 from clipstyler_client._sync.client import Client
 from clipstyler_client._sync.encoders import Encoders
 from clipstyler_client._sync.jobs import Jobs
@@ -47,6 +49,7 @@ from clipstyler_client._sync.stream import StylizationStream
 
 __all__ = [
     "DEFAULT_TARGET",
+    "AccessError",
     "AsyncClient",
     "AsyncEncoders",
     "AsyncJobs",
@@ -63,6 +66,7 @@ __all__ = [
     "FieldViolation",
     "Gap",
     "Heartbeat",
+    "Identity",
     "InvalidRequestError",
     "Job",
     "JobImage",
@@ -92,4 +96,5 @@ __all__ = [
     "Upload",
     "Warning",
     "Worker",
+    "tls_credentials",
 ]

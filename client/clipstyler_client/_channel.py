@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
-from urllib.parse import urlsplit
+
+from clipstyler_client._credentials import is_loopback
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 _MIB = 2**20
@@ -34,7 +34,7 @@ def channel_options(target: str) -> list[tuple[str, str | int]]:
     for other programs, and their proxies rarely pass HTTP/2.
     """
     return [
-        ("grpc.enable_http_proxy", int(bool(os.environ.get(_PROXY)) and not _is_loopback(target))),
+        ("grpc.enable_http_proxy", int(bool(os.environ.get(_PROXY)) and not is_loopback(target))),
         ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
         ("grpc.per_rpc_retry_buffer_size", 64 * _MIB),
         ("grpc.max_send_message_length", -1),
@@ -43,12 +43,3 @@ def channel_options(target: str) -> list[tuple[str, str | int]]:
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 5_000),
     ]
-
-
-def _is_loopback(target: str) -> bool:
-    address = target.rpartition("/")[2].removeprefix("dns:").removeprefix("ipv4:").removeprefix("ipv6:")
-    host = urlsplit(f"//{address}").hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")

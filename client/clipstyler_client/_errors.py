@@ -2,6 +2,7 @@
 
 StylizeError
  +-- InvalidRequestError
+ +-- AccessError
  +-- ServerBusyError
  +-- ServerUnavailableError
  +-- DeadlineExceededError
@@ -72,8 +73,12 @@ class InvalidRequestError(StylizeError):
     """The request cannot be carried out as it is; `violations` names the fields."""
 
 
+class AccessError(StylizeError):
+    """The server does not know the caller, or does not permit it the call; `reason` says which."""
+
+
 class ServerBusyError(StylizeError):
-    """The queue is full, or a message was too large."""
+    """The queue is full, too many calls were made, or a message was too large."""
 
 
 class ServerUnavailableError(StylizeError):
@@ -94,6 +99,8 @@ class BrokenResultError(StylizeError):
 
 _KINDS: dict[str, type[StylizeError]] = {
     "INVALID_ARGUMENT": InvalidRequestError,
+    "UNAUTHENTICATED": AccessError,
+    "PERMISSION_DENIED": AccessError,
     "RESOURCE_EXHAUSTED": ServerBusyError,
     "UNAVAILABLE": ServerUnavailableError,
     "DEADLINE_EXCEEDED": DeadlineExceededError,

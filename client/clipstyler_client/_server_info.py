@@ -53,6 +53,25 @@ class Worker:
 
 
 @dataclass(frozen=True)
+class Identity:
+    """Who calls, as the server knows it.
+
+    Attributes
+    ----------
+    tenant
+        Empty if the server asks for no credentials.
+    role
+        "user", "operator" or "probe".
+    expires
+        When the token expires, in UTC; None if it does not.
+    """
+
+    tenant: str
+    role: str
+    expires: datetime | None
+
+
+@dataclass(frozen=True)
 class Evaluator:
     """The process behind embeddings, text directions and quality reports; `state` as a worker's.
 
@@ -82,11 +101,13 @@ class ServerInfo:
     start_time
         When the server started, in UTC.
     limits
-        By the contract's names, for instance `max_image_bytes`.
+        By the contract's names, for instance `max_image_bytes`: what holds for this caller.
     presets
         By name, the values that a preset sets.
     evaluator
         None if the server runs without one.
+    caller
+        Who calls.
     waiting, running, capacity, capacity_per_caller
         The queue: jobs waiting and running, and the maximum number of waiting jobs, in all and per caller.
     """
@@ -98,6 +119,7 @@ class ServerInfo:
     presets: dict[str, PresetInfo]
     workers: tuple[Worker, ...]
     evaluator: Evaluator | None
+    caller: Identity
     waiting: int
     running: int
     capacity: int
@@ -119,6 +141,7 @@ def server_info(message: pb.ServerInfo) -> ServerInfo:
         presets=dict(_preset(entry) for entry in message.presets),
         workers=tuple(_worker(worker) for worker in message.workers),
         evaluator=_evaluator(message.evaluator) if message.HasField("evaluator") else None,
+        caller=_caller(message.caller),
         waiting=message.queue.waiting_count,
         running=message.queue.running_count,
         capacity=message.queue.capacity,
@@ -146,6 +169,11 @@ def _worker(worker: pb.ServerInfo.Worker) -> Worker:
         worker.restart_count,
         tuple(worker.accelerations),
     )
+
+
+def _caller(caller: pb.ServerInfo.Caller) -> Identity:
+    expires = caller.expire_time.ToDatetime(UTC) if caller.HasField("expire_time") else None
+    return Identity(caller.tenant, word_of(pb.ServerInfo.Caller.Role.DESCRIPTOR, caller.role), expires)
 
 
 def _evaluator(evaluator: pb.ServerInfo.Evaluator) -> Evaluator:

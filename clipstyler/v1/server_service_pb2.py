@@ -27,7 +27,7 @@ from clipstyler.v1 import stylization_pb2 as clipstyler_dot_v1_dot_stylization__
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"clipstyler/v1/server_service.proto\x12\rclipstyler.v1\x1a\x1b\x63lipstyler/v1/options.proto\x1a\x1f\x63lipstyler/v1/stylization.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetServerInfoRequest\"G\n\x15GetServerInfoResponse\x12.\n\x0bserver_info\x18\x01 \x01(\x0b\x32\x19.clipstyler.v1.ServerInfo\"\xa9\x01\n\nEncoderSet\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12+\n\x06models\x18\x03 \x03(\x0b\x32\x1b.clipstyler.v1.EncoderModel\x12\x36\n\x0b\x63\x61libration\x18\x04 \x01(\x0b\x32!.clipstyler.v1.StylizationOptions\x12\x13\n\x0bsource_text\x18\x05 \x01(\t\"\xb5\x0b\n\nServerInfo\x12\x0f\n\x07version\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x06limits\x18\x03 \x01(\x0b\x32 .clipstyler.v1.ServerInfo.Limits\x12/\n\x0c\x65ncoder_sets\x18\x04 \x03(\x0b\x32\x19.clipstyler.v1.EncoderSet\x12\x35\n\x07presets\x18\x05 \x03(\x0b\x32$.clipstyler.v1.ServerInfo.PresetInfo\x12\x31\n\x07workers\x18\x06 \x03(\x0b\x32 .clipstyler.v1.ServerInfo.Worker\x12.\n\x05queue\x18\x07 \x01(\x0b\x32\x1f.clipstyler.v1.ServerInfo.Queue\x12\x36\n\tevaluator\x18\x08 \x01(\x0b\x32#.clipstyler.v1.ServerInfo.Evaluator\x1a\xe8\x02\n\x06Limits\x12\x17\n\x0fmax_image_bytes\x18\x01 \x01(\x03\x12\x18\n\x10max_image_pixels\x18\x02 \x01(\x03\x12\x1b\n\x13max_text_characters\x18\x03 \x01(\x05\x12\x10\n\x08max_size\x18\x04 \x01(\x05\x12\x11\n\tmax_steps\x18\x05 \x01(\x05\x12\x13\n\x0bmax_patches\x18\x06 \x01(\x05\x12\x19\n\x11max_message_bytes\x18\x07 \x01(\x03\x12\x18\n\x10max_preview_size\x18\x08 \x01(\x05\x12\x11\n\tmax_batch\x18\t \x01(\x05\x12\x12\n\nmax_labels\x18\n \x01(\x05\x12\x1c\n\x14max_job_memory_bytes\x18\x0b \x01(\x03\x12\x1c\n\x14max_calls_per_caller\x18\x0c \x01(\x05\x12#\n\x1bmax_stored_bytes_per_caller\x18\r \x01(\x03\x12\x17\n\x0fmax_output_size\x18\x14 \x01(\x05\x1a\x61\n\nPresetInfo\x12%\n\x06preset\x18\x01 \x01(\x0e\x32\x15.clipstyler.v1.Preset\x12\x0c\n\x04size\x18\x02 \x01(\x05\x12\r\n\x05steps\x18\x03 \x01(\x05\x12\x0f\n\x07patches\x18\x04 \x01(\x05\x1a\x8c\x02\n\x06Worker\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x14\n\x0cthread_count\x18\x03 \x01(\x05\x12\x35\n\x05state\x18\x04 \x01(\x0e\x32&.clipstyler.v1.ServerInfo.Worker.State\x12\x15\n\rrestart_count\x18\x05 \x01(\x05\x12\x15\n\raccelerations\x18\x06 \x03(\t\"e\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_STARTING\x10\x01\x12\x0e\n\nSTATE_IDLE\x10\x02\x12\x0e\n\nSTATE_BUSY\x10\x03\x12\x11\n\rSTATE_CRASHED\x10\x04\x1a\xed\x01\n\tEvaluator\x12\x35\n\x05state\x18\x01 \x01(\x0e\x32&.clipstyler.v1.ServerInfo.Worker.State\x12\x15\n\rrestart_count\x18\x02 \x01(\x05\x12=\n\x08\x62\x61\x63kends\x18\x03 \x03(\x0b\x32+.clipstyler.v1.ServerInfo.Evaluator.Backend\x1aS\n\x07\x42\x61\x63kend\x12\x13\n\x0b\x65ncoder_set\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x02 \x01(\t\x12\x11\n\tprecision\x18\x03 \x01(\t\x12\x0f\n\x07skipped\x18\x04 \x03(\t\x1a\x64\n\x05Queue\x12\x15\n\rwaiting_count\x18\x01 \x01(\x05\x12\x15\n\rrunning_count\x18\x02 \x01(\x05\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\x05\x12\x1b\n\x13\x63\x61pacity_per_caller\x18\x04 \x01(\x05\x32k\n\rServerService\x12Z\n\rGetServerInfo\x12#.clipstyler.v1.GetServerInfoRequest\x1a$.clipstyler.v1.GetServerInfoResponseBI\n\x11\x64\x65v.clipstyler.v1P\x01Z2clipstyler.dev/client/go/clipstylerv1;clipstylerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"clipstyler/v1/server_service.proto\x12\rclipstyler.v1\x1a\x1b\x63lipstyler/v1/options.proto\x1a\x1f\x63lipstyler/v1/stylization.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetServerInfoRequest\"G\n\x15GetServerInfoResponse\x12.\n\x0bserver_info\x18\x01 \x01(\x0b\x32\x19.clipstyler.v1.ServerInfo\"\x14\n\x12\x44rainServerRequest\"\x15\n\x13\x44rainServerResponse\"\xa9\x01\n\nEncoderSet\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12+\n\x06models\x18\x03 \x03(\x0b\x32\x1b.clipstyler.v1.EncoderModel\x12\x36\n\x0b\x63\x61libration\x18\x04 \x01(\x0b\x32!.clipstyler.v1.StylizationOptions\x12\x13\n\x0bsource_text\x18\x05 \x01(\t\"\xee\r\n\nServerInfo\x12\x0f\n\x07version\x18\x01 \x01(\t\x12.\n\nstart_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x06limits\x18\x03 \x01(\x0b\x32 .clipstyler.v1.ServerInfo.Limits\x12/\n\x0c\x65ncoder_sets\x18\x04 \x03(\x0b\x32\x19.clipstyler.v1.EncoderSet\x12\x35\n\x07presets\x18\x05 \x03(\x0b\x32$.clipstyler.v1.ServerInfo.PresetInfo\x12\x31\n\x07workers\x18\x06 \x03(\x0b\x32 .clipstyler.v1.ServerInfo.Worker\x12.\n\x05queue\x18\x07 \x01(\x0b\x32\x1f.clipstyler.v1.ServerInfo.Queue\x12\x36\n\tevaluator\x18\x08 \x01(\x0b\x32#.clipstyler.v1.ServerInfo.Evaluator\x12\x30\n\x06\x63\x61ller\x18\t \x01(\x0b\x32 .clipstyler.v1.ServerInfo.Caller\x1a\x9e\x03\n\x06Limits\x12\x17\n\x0fmax_image_bytes\x18\x01 \x01(\x03\x12\x18\n\x10max_image_pixels\x18\x02 \x01(\x03\x12\x1b\n\x13max_text_characters\x18\x03 \x01(\x05\x12\x10\n\x08max_size\x18\x04 \x01(\x05\x12\x11\n\tmax_steps\x18\x05 \x01(\x05\x12\x13\n\x0bmax_patches\x18\x06 \x01(\x05\x12\x19\n\x11max_message_bytes\x18\x07 \x01(\x03\x12\x18\n\x10max_preview_size\x18\x08 \x01(\x05\x12\x11\n\tmax_batch\x18\t \x01(\x05\x12\x12\n\nmax_labels\x18\n \x01(\x05\x12\x1c\n\x14max_job_memory_bytes\x18\x0b \x01(\x03\x12\x1c\n\x14max_calls_per_caller\x18\x0c \x01(\x05\x12#\n\x1bmax_stored_bytes_per_caller\x18\r \x01(\x03\x12\x1c\n\x14max_calls_per_minute\x18\x0e \x01(\x05\x12\x16\n\x0emax_call_burst\x18\x0f \x01(\x05\x12\x17\n\x0fmax_output_size\x18\x14 \x01(\x05\x1a\xce\x01\n\x06\x43\x61ller\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\x33\n\x04role\x18\x02 \x01(\x0e\x32%.clipstyler.v1.ServerInfo.Caller.Role\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"N\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n\tROLE_USER\x10\x01\x12\x11\n\rROLE_OPERATOR\x10\x02\x12\x0e\n\nROLE_PROBE\x10\x03\x1a\x61\n\nPresetInfo\x12%\n\x06preset\x18\x01 \x01(\x0e\x32\x15.clipstyler.v1.Preset\x12\x0c\n\x04size\x18\x02 \x01(\x05\x12\r\n\x05steps\x18\x03 \x01(\x05\x12\x0f\n\x07patches\x18\x04 \x01(\x05\x1a\x8c\x02\n\x06Worker\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x10\n\x08provider\x18\x02 \x01(\t\x12\x14\n\x0cthread_count\x18\x03 \x01(\x05\x12\x35\n\x05state\x18\x04 \x01(\x0e\x32&.clipstyler.v1.ServerInfo.Worker.State\x12\x15\n\rrestart_count\x18\x05 \x01(\x05\x12\x15\n\raccelerations\x18\x06 \x03(\t\"e\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTATE_STARTING\x10\x01\x12\x0e\n\nSTATE_IDLE\x10\x02\x12\x0e\n\nSTATE_BUSY\x10\x03\x12\x11\n\rSTATE_CRASHED\x10\x04\x1a\xed\x01\n\tEvaluator\x12\x35\n\x05state\x18\x01 \x01(\x0e\x32&.clipstyler.v1.ServerInfo.Worker.State\x12\x15\n\rrestart_count\x18\x02 \x01(\x05\x12=\n\x08\x62\x61\x63kends\x18\x03 \x03(\x0b\x32+.clipstyler.v1.ServerInfo.Evaluator.Backend\x1aS\n\x07\x42\x61\x63kend\x12\x13\n\x0b\x65ncoder_set\x18\x01 \x01(\t\x12\x0f\n\x07\x62\x61\x63kend\x18\x02 \x01(\t\x12\x11\n\tprecision\x18\x03 \x01(\t\x12\x0f\n\x07skipped\x18\x04 \x03(\t\x1a\x64\n\x05Queue\x12\x15\n\rwaiting_count\x18\x01 \x01(\x05\x12\x15\n\rrunning_count\x18\x02 \x01(\x05\x12\x10\n\x08\x63\x61pacity\x18\x03 \x01(\x05\x12\x1b\n\x13\x63\x61pacity_per_caller\x18\x04 \x01(\x05\x32\xc1\x01\n\rServerService\x12Z\n\rGetServerInfo\x12#.clipstyler.v1.GetServerInfoRequest\x1a$.clipstyler.v1.GetServerInfoResponse\x12T\n\x0b\x44rainServer\x12!.clipstyler.v1.DrainServerRequest\x1a\".clipstyler.v1.DrainServerResponseBI\n\x11\x64\x65v.clipstyler.v1P\x01Z2clipstyler.dev/client/go/clipstylerv1;clipstylerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,24 +39,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETSERVERINFOREQUEST']._serialized_end=170
   _globals['_GETSERVERINFORESPONSE']._serialized_start=172
   _globals['_GETSERVERINFORESPONSE']._serialized_end=243
-  _globals['_ENCODERSET']._serialized_start=246
-  _globals['_ENCODERSET']._serialized_end=415
-  _globals['_SERVERINFO']._serialized_start=418
-  _globals['_SERVERINFO']._serialized_end=1879
-  _globals['_SERVERINFO_LIMITS']._serialized_start=807
-  _globals['_SERVERINFO_LIMITS']._serialized_end=1167
-  _globals['_SERVERINFO_PRESETINFO']._serialized_start=1169
-  _globals['_SERVERINFO_PRESETINFO']._serialized_end=1266
-  _globals['_SERVERINFO_WORKER']._serialized_start=1269
-  _globals['_SERVERINFO_WORKER']._serialized_end=1537
-  _globals['_SERVERINFO_WORKER_STATE']._serialized_start=1436
-  _globals['_SERVERINFO_WORKER_STATE']._serialized_end=1537
-  _globals['_SERVERINFO_EVALUATOR']._serialized_start=1540
-  _globals['_SERVERINFO_EVALUATOR']._serialized_end=1777
-  _globals['_SERVERINFO_EVALUATOR_BACKEND']._serialized_start=1694
-  _globals['_SERVERINFO_EVALUATOR_BACKEND']._serialized_end=1777
-  _globals['_SERVERINFO_QUEUE']._serialized_start=1779
-  _globals['_SERVERINFO_QUEUE']._serialized_end=1879
-  _globals['_SERVERSERVICE']._serialized_start=1881
-  _globals['_SERVERSERVICE']._serialized_end=1988
+  _globals['_DRAINSERVERREQUEST']._serialized_start=245
+  _globals['_DRAINSERVERREQUEST']._serialized_end=265
+  _globals['_DRAINSERVERRESPONSE']._serialized_start=267
+  _globals['_DRAINSERVERRESPONSE']._serialized_end=288
+  _globals['_ENCODERSET']._serialized_start=291
+  _globals['_ENCODERSET']._serialized_end=460
+  _globals['_SERVERINFO']._serialized_start=463
+  _globals['_SERVERINFO']._serialized_end=2237
+  _globals['_SERVERINFO_LIMITS']._serialized_start=902
+  _globals['_SERVERINFO_LIMITS']._serialized_end=1316
+  _globals['_SERVERINFO_CALLER']._serialized_start=1319
+  _globals['_SERVERINFO_CALLER']._serialized_end=1525
+  _globals['_SERVERINFO_CALLER_ROLE']._serialized_start=1447
+  _globals['_SERVERINFO_CALLER_ROLE']._serialized_end=1525
+  _globals['_SERVERINFO_PRESETINFO']._serialized_start=1527
+  _globals['_SERVERINFO_PRESETINFO']._serialized_end=1624
+  _globals['_SERVERINFO_WORKER']._serialized_start=1627
+  _globals['_SERVERINFO_WORKER']._serialized_end=1895
+  _globals['_SERVERINFO_WORKER_STATE']._serialized_start=1794
+  _globals['_SERVERINFO_WORKER_STATE']._serialized_end=1895
+  _globals['_SERVERINFO_EVALUATOR']._serialized_start=1898
+  _globals['_SERVERINFO_EVALUATOR']._serialized_end=2135
+  _globals['_SERVERINFO_EVALUATOR_BACKEND']._serialized_start=2052
+  _globals['_SERVERINFO_EVALUATOR_BACKEND']._serialized_end=2135
+  _globals['_SERVERINFO_QUEUE']._serialized_start=2137
+  _globals['_SERVERINFO_QUEUE']._serialized_end=2237
+  _globals['_SERVERSERVICE']._serialized_start=2240
+  _globals['_SERVERSERVICE']._serialized_end=2433
 # @@protoc_insertion_point(module_scope)

@@ -56,6 +56,30 @@ class GetServerInfoResponse(google.protobuf.message.Message):
 Global___GetServerInfoResponse: typing_extensions.TypeAlias = GetServerInfoResponse
 
 @typing.final
+class DrainServerRequest(google.protobuf.message.Message):
+    """Request of DrainServer."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+Global___DrainServerRequest: typing_extensions.TypeAlias = DrainServerRequest
+
+@typing.final
+class DrainServerResponse(google.protobuf.message.Message):
+    """Response of DrainServer, sent when no more jobs are taken."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+
+Global___DrainServerResponse: typing_extensions.TypeAlias = DrainServerResponse
+
+@typing.final
 class EncoderSet(google.protobuf.message.Message):
     """A set of encoders: a CLIP, a content encoder and their calibration."""
 
@@ -102,7 +126,7 @@ class ServerInfo(google.protobuf.message.Message):
 
     @typing.final
     class Limits(google.protobuf.message.Message):
-        """Limits of requests."""
+        """Limits of requests; of the caller if its tenant has limits of its own."""
 
         DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -119,6 +143,8 @@ class ServerInfo(google.protobuf.message.Message):
         MAX_JOB_MEMORY_BYTES_FIELD_NUMBER: builtins.int
         MAX_CALLS_PER_CALLER_FIELD_NUMBER: builtins.int
         MAX_STORED_BYTES_PER_CALLER_FIELD_NUMBER: builtins.int
+        MAX_CALLS_PER_MINUTE_FIELD_NUMBER: builtins.int
+        MAX_CALL_BURST_FIELD_NUMBER: builtins.int
         MAX_OUTPUT_SIZE_FIELD_NUMBER: builtins.int
         max_image_bytes: builtins.int
         """Maximum size of a photo in bytes."""
@@ -148,6 +174,10 @@ class ServerInfo(google.protobuf.message.Message):
         """Maximum number of open calls per caller."""
         max_stored_bytes_per_caller: builtins.int
         """Maximum size in bytes of what one caller stores: uploads, photos and results. The oldest unused are deleted first."""
+        max_calls_per_minute: builtins.int
+        """Maximum number of calls per minute of the caller, on average; 0 for no limit."""
+        max_call_burst: builtins.int
+        """Calls that may come at once, with a limit of calls per minute; else 0."""
         max_output_size: builtins.int
         """Maximum `output_size`; results of larger photos are limited to it."""
         def __init__(
@@ -166,9 +196,65 @@ class ServerInfo(google.protobuf.message.Message):
             max_job_memory_bytes: builtins.int = ...,
             max_calls_per_caller: builtins.int = ...,
             max_stored_bytes_per_caller: builtins.int = ...,
+            max_calls_per_minute: builtins.int = ...,
+            max_call_burst: builtins.int = ...,
             max_output_size: builtins.int = ...,
         ) -> None: ...
-        def ClearField(self, field_name: typing.Literal["max_batch", b"max_batch", "max_calls_per_caller", b"max_calls_per_caller", "max_image_bytes", b"max_image_bytes", "max_image_pixels", b"max_image_pixels", "max_job_memory_bytes", b"max_job_memory_bytes", "max_labels", b"max_labels", "max_message_bytes", b"max_message_bytes", "max_output_size", b"max_output_size", "max_patches", b"max_patches", "max_preview_size", b"max_preview_size", "max_size", b"max_size", "max_steps", b"max_steps", "max_stored_bytes_per_caller", b"max_stored_bytes_per_caller", "max_text_characters", b"max_text_characters"]) -> None: ...
+        def ClearField(self, field_name: typing.Literal["max_batch", b"max_batch", "max_call_burst", b"max_call_burst", "max_calls_per_caller", b"max_calls_per_caller", "max_calls_per_minute", b"max_calls_per_minute", "max_image_bytes", b"max_image_bytes", "max_image_pixels", b"max_image_pixels", "max_job_memory_bytes", b"max_job_memory_bytes", "max_labels", b"max_labels", "max_message_bytes", b"max_message_bytes", "max_output_size", b"max_output_size", "max_patches", b"max_patches", "max_preview_size", b"max_preview_size", "max_size", b"max_size", "max_steps", b"max_steps", "max_stored_bytes_per_caller", b"max_stored_bytes_per_caller", "max_text_characters", b"max_text_characters"]) -> None: ...
+
+    @typing.final
+    class Caller(google.protobuf.message.Message):
+        """Who calls, as the server knows it."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        class _Role:
+            ValueType = typing.NewType("ValueType", builtins.int)
+            V: typing_extensions.TypeAlias = ValueType
+
+        class _RoleEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[ServerInfo.Caller._Role.ValueType], builtins.type):
+            DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+            ROLE_UNSPECIFIED: ServerInfo.Caller._Role.ValueType  # 0
+            """Never sent."""
+            ROLE_USER: ServerInfo.Caller._Role.ValueType  # 1
+            """Uses the jobs and uploads of its tenant."""
+            ROLE_OPERATOR: ServerInfo.Caller._Role.ValueType  # 2
+            """Uses those of all tenants, and drains the server."""
+            ROLE_PROBE: ServerInfo.Caller._Role.ValueType  # 3
+            """Sees health and metrics only."""
+
+        class Role(_Role, metaclass=_RoleEnumTypeWrapper):
+            """Role of a caller."""
+
+        ROLE_UNSPECIFIED: ServerInfo.Caller.Role.ValueType  # 0
+        """Never sent."""
+        ROLE_USER: ServerInfo.Caller.Role.ValueType  # 1
+        """Uses the jobs and uploads of its tenant."""
+        ROLE_OPERATOR: ServerInfo.Caller.Role.ValueType  # 2
+        """Uses those of all tenants, and drains the server."""
+        ROLE_PROBE: ServerInfo.Caller.Role.ValueType  # 3
+        """Sees health and metrics only."""
+
+        TENANT_FIELD_NUMBER: builtins.int
+        ROLE_FIELD_NUMBER: builtins.int
+        EXPIRE_TIME_FIELD_NUMBER: builtins.int
+        tenant: builtins.str
+        """Name of its tenant; empty if the server asks for no credentials: every caller then is an operator."""
+        role: Global___ServerInfo.Caller.Role.ValueType
+        """What it may do."""
+        @property
+        def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+            """When its token expires; absent if it does not, or if the caller has none."""
+
+        def __init__(
+            self,
+            *,
+            tenant: builtins.str = ...,
+            role: Global___ServerInfo.Caller.Role.ValueType = ...,
+            expire_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["expire_time", b"expire_time"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["expire_time", b"expire_time", "role", b"role", "tenant", b"tenant"]) -> None: ...
 
     @typing.final
     class PresetInfo(google.protobuf.message.Message):
@@ -361,6 +447,7 @@ class ServerInfo(google.protobuf.message.Message):
     WORKERS_FIELD_NUMBER: builtins.int
     QUEUE_FIELD_NUMBER: builtins.int
     EVALUATOR_FIELD_NUMBER: builtins.int
+    CALLER_FIELD_NUMBER: builtins.int
     version: builtins.str
     """Version of clipstyler."""
     @property
@@ -391,6 +478,10 @@ class ServerInfo(google.protobuf.message.Message):
     def evaluator(self) -> Global___ServerInfo.Evaluator:
         """The evaluator; absent if the server runs without one."""
 
+    @property
+    def caller(self) -> Global___ServerInfo.Caller:
+        """Who calls."""
+
     def __init__(
         self,
         *,
@@ -402,8 +493,9 @@ class ServerInfo(google.protobuf.message.Message):
         workers: collections.abc.Iterable[Global___ServerInfo.Worker] | None = ...,
         queue: Global___ServerInfo.Queue | None = ...,
         evaluator: Global___ServerInfo.Evaluator | None = ...,
+        caller: Global___ServerInfo.Caller | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["evaluator", b"evaluator", "limits", b"limits", "queue", b"queue", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["encoder_sets", b"encoder_sets", "evaluator", b"evaluator", "limits", b"limits", "presets", b"presets", "queue", b"queue", "start_time", b"start_time", "version", b"version", "workers", b"workers"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["caller", b"caller", "evaluator", b"evaluator", "limits", b"limits", "queue", b"queue", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["caller", b"caller", "encoder_sets", b"encoder_sets", "evaluator", b"evaluator", "limits", b"limits", "presets", b"presets", "queue", b"queue", "start_time", b"start_time", "version", b"version", "workers", b"workers"]) -> None: ...
 
 Global___ServerInfo: typing_extensions.TypeAlias = ServerInfo

@@ -40,6 +40,11 @@ class ServerServiceStub(object):
                 request_serializer=clipstyler_dot_v1_dot_server__service__pb2.GetServerInfoRequest.SerializeToString,
                 response_deserializer=clipstyler_dot_v1_dot_server__service__pb2.GetServerInfoResponse.FromString,
                 _registered_method=True)
+        self.DrainServer = channel.unary_unary(
+                '/clipstyler.v1.ServerService/DrainServer',
+                request_serializer=clipstyler_dot_v1_dot_server__service__pb2.DrainServerRequest.SerializeToString,
+                response_deserializer=clipstyler_dot_v1_dot_server__service__pb2.DrainServerResponse.FromString,
+                _registered_method=True)
 
 
 class ServerServiceServicer(object):
@@ -53,6 +58,14 @@ class ServerServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DrainServer(self, request, context):
+        """Drains the server, as SIGTERM does: it takes no more jobs, the running one may finish within the grace period, those
+        that wait are run by the next server, and the process exits. Needs the credentials of an operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ServerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +73,11 @@ def add_ServerServiceServicer_to_server(servicer, server):
                     servicer.GetServerInfo,
                     request_deserializer=clipstyler_dot_v1_dot_server__service__pb2.GetServerInfoRequest.FromString,
                     response_serializer=clipstyler_dot_v1_dot_server__service__pb2.GetServerInfoResponse.SerializeToString,
+            ),
+            'DrainServer': grpc.unary_unary_rpc_method_handler(
+                    servicer.DrainServer,
+                    request_deserializer=clipstyler_dot_v1_dot_server__service__pb2.DrainServerRequest.FromString,
+                    response_serializer=clipstyler_dot_v1_dot_server__service__pb2.DrainServerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +108,33 @@ class ServerService(object):
             '/clipstyler.v1.ServerService/GetServerInfo',
             clipstyler_dot_v1_dot_server__service__pb2.GetServerInfoRequest.SerializeToString,
             clipstyler_dot_v1_dot_server__service__pb2.GetServerInfoResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DrainServer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/clipstyler.v1.ServerService/DrainServer',
+            clipstyler_dot_v1_dot_server__service__pb2.DrainServerRequest.SerializeToString,
+            clipstyler_dot_v1_dot_server__service__pb2.DrainServerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -41,7 +41,23 @@ _ServerServiceGetServerInfoType = typing_extensions.TypeVar(
     ],
 )
 
-class ServerServiceStub(typing.Generic[_ServerServiceGetServerInfoType]):
+_ServerServiceDrainServerType = typing_extensions.TypeVar(
+    '_ServerServiceDrainServerType',
+    grpc.UnaryUnaryMultiCallable[
+        clipstyler.v1.server_service_pb2.DrainServerRequest,
+        clipstyler.v1.server_service_pb2.DrainServerResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        clipstyler.v1.server_service_pb2.DrainServerRequest,
+        clipstyler.v1.server_service_pb2.DrainServerResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        clipstyler.v1.server_service_pb2.DrainServerRequest,
+        clipstyler.v1.server_service_pb2.DrainServerResponse,
+    ],
+)
+
+class ServerServiceStub(typing.Generic[_ServerServiceGetServerInfoType, _ServerServiceDrainServerType]):
     """Describes the server."""
 
     @typing.overload
@@ -49,6 +65,10 @@ class ServerServiceStub(typing.Generic[_ServerServiceGetServerInfoType]):
         grpc.UnaryUnaryMultiCallable[
             clipstyler.v1.server_service_pb2.GetServerInfoRequest,
             clipstyler.v1.server_service_pb2.GetServerInfoResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            clipstyler.v1.server_service_pb2.DrainServerRequest,
+            clipstyler.v1.server_service_pb2.DrainServerResponse,
         ],
     ], channel: grpc.Channel) -> None: ...
 
@@ -58,15 +78,28 @@ class ServerServiceStub(typing.Generic[_ServerServiceGetServerInfoType]):
             clipstyler.v1.server_service_pb2.GetServerInfoRequest,
             clipstyler.v1.server_service_pb2.GetServerInfoResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            clipstyler.v1.server_service_pb2.DrainServerRequest,
+            clipstyler.v1.server_service_pb2.DrainServerResponse,
+        ],
     ], channel: grpc.aio.Channel) -> None: ...
 
     GetServerInfo: _ServerServiceGetServerInfoType
     """Returns version, limits, encoder sets with digests, devices and the queue. Answers also while the server starts."""
 
+    DrainServer: _ServerServiceDrainServerType
+    """Drains the server, as SIGTERM does: it takes no more jobs, the running one may finish within the grace period, those
+    that wait are run by the next server, and the process exits. Needs the credentials of an operator.
+    """
+
 ServerServiceAsyncStub: typing_extensions.TypeAlias = ServerServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         clipstyler.v1.server_service_pb2.GetServerInfoRequest,
         clipstyler.v1.server_service_pb2.GetServerInfoResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        clipstyler.v1.server_service_pb2.DrainServerRequest,
+        clipstyler.v1.server_service_pb2.DrainServerResponse,
     ],
 ]
 
@@ -80,5 +113,15 @@ class ServerServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[clipstyler.v1.server_service_pb2.GetServerInfoResponse, collections.abc.Awaitable[clipstyler.v1.server_service_pb2.GetServerInfoResponse]]:
         """Returns version, limits, encoder sets with digests, devices and the queue. Answers also while the server starts."""
+
+    @abc.abstractmethod
+    def DrainServer(
+        self,
+        request: clipstyler.v1.server_service_pb2.DrainServerRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[clipstyler.v1.server_service_pb2.DrainServerResponse, collections.abc.Awaitable[clipstyler.v1.server_service_pb2.DrainServerResponse]]:
+        """Drains the server, as SIGTERM does: it takes no more jobs, the running one may finish within the grace period, those
+        that wait are run by the next server, and the process exits. Needs the credentials of an operator.
+        """
 
 def add_ServerServiceServicer_to_server(servicer: ServerServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

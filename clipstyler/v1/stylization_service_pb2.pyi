@@ -80,7 +80,7 @@ class CreateStylizationRequest(google.protobuf.message.Message):
     PRIORITY_FIELD_NUMBER: builtins.int
     TIMEOUT_FIELD_NUMBER: builtins.int
     request_id: builtins.str
-    """A UUID4 drawn by the caller, which makes the call idempotent. Optional, and recommended."""
+    """A UUID4 drawn by the caller, which makes the call idempotent for its tenant. Optional, and recommended."""
     priority: clipstyler.v1.stylization_pb2.Stylization.Priority.ValueType
     """Urgency in the queue. Default: normal."""
     @property

@@ -29,8 +29,8 @@ class StylizationServiceStub(object):
     """Stylizes photos by text, in one call or as durable jobs that survive client exit, dropped connections and server
     crashes.
 
-    Callers share the queue fairly. A caller is identified by the metadata header `x-clipstyler-client` or, without it, by
-    its address.
+    Callers share the queue fairly. A caller is a tenant if the server asks for credentials, else an address; the metadata
+    header `x-clipstyler-client` divides the users of one. What belongs to another tenant does not exist for a caller.
     """
 
     def __init__(self, channel):
@@ -90,8 +90,8 @@ class StylizationServiceServicer(object):
     """Stylizes photos by text, in one call or as durable jobs that survive client exit, dropped connections and server
     crashes.
 
-    Callers share the queue fairly. A caller is identified by the metadata header `x-clipstyler-client` or, without it, by
-    its address.
+    Callers share the queue fairly. A caller is a tenant if the server asks for credentials, else an address; the metadata
+    header `x-clipstyler-client` divides the users of one. What belongs to another tenant does not exist for a caller.
     """
 
     def Stylize(self, request, context):
@@ -234,8 +234,8 @@ class StylizationService(object):
     """Stylizes photos by text, in one call or as durable jobs that survive client exit, dropped connections and server
     crashes.
 
-    Callers share the queue fairly. A caller is identified by the metadata header `x-clipstyler-client` or, without it, by
-    its address.
+    Callers share the queue fairly. A caller is a tenant if the server asks for credentials, else an address; the metadata
+    header `x-clipstyler-client` divides the users of one. What belongs to another tenant does not exist for a caller.
     """
 
     @staticmethod

@@ -173,8 +173,8 @@ class StylizationServiceStub(typing.Generic[_StylizationServiceStylizeType, _Sty
     """Stylizes photos by text, in one call or as durable jobs that survive client exit, dropped connections and server
     crashes.
 
-    Callers share the queue fairly. A caller is identified by the metadata header `x-clipstyler-client` or, without it, by
-    its address.
+    Callers share the queue fairly. A caller is a tenant if the server asks for credentials, else an address; the metadata
+    header `x-clipstyler-client` divides the users of one. What belongs to another tenant does not exist for a caller.
     """
 
     @typing.overload
@@ -350,8 +350,8 @@ class StylizationServiceServicer(metaclass=abc.ABCMeta):
     """Stylizes photos by text, in one call or as durable jobs that survive client exit, dropped connections and server
     crashes.
 
-    Callers share the queue fairly. A caller is identified by the metadata header `x-clipstyler-client` or, without it, by
-    its address.
+    Callers share the queue fairly. A caller is a tenant if the server asks for credentials, else an address; the metadata
+    header `x-clipstyler-client` divides the users of one. What belongs to another tenant does not exist for a caller.
     """
 
     @abc.abstractmethod

@@ -1,4 +1,4 @@
-"""`python -m clipstyler_server`: serve with the settings of the environment."""
+"""`python -m clipstyler_server`: serve with the settings of the environment, and of the file that it names."""
 
 import sys
 
@@ -14,9 +14,14 @@ def main() -> None:
         sys.stderr.write(f"warning: no home directory: {home} stands in for it; set CLIPSTYLER_DATA_DIR\n")
     # Imported here: the spawned processes import this module too, and need none of it.
     from clipstyler_server.app import run
-    from clipstyler_server.settings import Settings
+    from clipstyler_server.configuration import ConfigurationError, load
 
-    run(Settings())
+    try:
+        settings = load()
+    except ConfigurationError as error:
+        sys.stderr.write(f"error: {error}\n")
+        raise SystemExit(2) from None
+    run(settings)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,9 @@ from clipstyler.allocator import keep_little_memory
 from clipstyler_server.api.health_service import HealthService
 from clipstyler_server.api.server import ENCODER_SERVICE, SERVER_SERVICE, STYLIZATION_SERVICE, ApiServer
 from clipstyler_server.errors import ServiceError
+from clipstyler_server.identity.exposure import check_exposure
+from clipstyler_server.identity.files import IdentityFiles
+from clipstyler_server.identity.private_files import IdentityError
 from clipstyler_server.jobs.admission import Admission
 from clipstyler_server.jobs.catalog import Catalog
 from clipstyler_server.jobs.directions import DirectionLookup
@@ -51,6 +54,7 @@ from clipstyler_server.workers.optimizer.default import torch_workload
 from clipstyler_server.workers.optimizer.workload import WorkloadFactory
 
 _STORAGE_CHECK_S = 1.0
+_IDENTITY_CHECK_S = 1.0
 
 
 class ServerStartError(Exception):
@@ -71,6 +75,8 @@ class App:
     ----------
     grpc_address, http_address
         Where it listens, once started.
+    end
+        Set when it is to drain and stop.
     """
 
     def __init__(self, settings: Settings, make_workload: WorkloadFactory = torch_workload) -> None:
@@ -78,8 +84,9 @@ class App:
         self.metrics = Metrics()
         self.changes = ChangeSignal()
         try:
+            self.identity = identity_of(settings)
             self.storage = Storage(settings.data_path, settings.database_url, self.metrics)
-        except StorageUnusableError as error:
+        except (IdentityError, StorageUnusableError) as error:
             raise ServerStartError(str(error)) from error
         timeouts = supervision_timeouts(settings)
         self.optimizer = OptimizerClient(
@@ -110,9 +117,10 @@ class App:
         self.retention = Retention(self.storage, self.room, settings.retention_s, settings.retention_interval_s)
         self.health_service = HealthService()
         self.health = Health(self._health_checks(), self.changes, self.health_service.set)
-        self.pages = HttpPages(self.metrics, self.health)
+        self.pages = HttpPages(self.metrics, self.health, self.identity, settings.http_auth)
         self.api = self._api()
         self.grpc_address = self.http_address = ""
+        self.end = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.metrics.watch("queue_depth", "Jobs waiting.", self.queue.__len__)
         self.metrics.watch("watchers", "Calls following a job.", self.scheduler.watchers)
@@ -157,9 +165,9 @@ class App:
         return [*(self.evaluator.problems() if self.evaluator else []), *self.decoder.problems()]
 
     def _api(self) -> ApiServer:
-        api = ApiServer(self.settings, self.metrics)
+        api = ApiServer(self.settings, self.metrics, self.identity)
         api.add_stylization(self.admission, self.scheduler, self.catalog, self.uploads)
-        api.add_server(self.scheduler, self.evaluator, self.room)
+        api.add_server(self.scheduler, self.evaluator, self.room, self._begin_drain)
         if self.evaluator:
             directions = DirectionLookup(self.evaluator, self.settings.direction_cache_bytes, self.metrics)
             api.add_encoders(self.evaluator, self.decoder, directions)
@@ -194,6 +202,7 @@ class App:
             health=self.health.publish_health(),
             watchdog=Watchdog(self.metrics, self.api.bounds.calls.by_method.total).watch_loop(),
             storage=self._watch_storage(),
+            identity=self._watch_identity(),
         )
 
     async def ready(self) -> None:
@@ -206,7 +215,7 @@ class App:
         """
         await self._unless_broken(self._workers_ready())
 
-    async def run_until(self, end: asyncio.Event) -> None:
+    async def run(self) -> None:
         """Serve until `end` is set.
 
         Raises
@@ -214,12 +223,17 @@ class App:
         ServerStartError
             The worker cannot start.
         """
-        await self._unless_broken(end.wait())
+        await self._unless_broken(self.end.wait())
+
+    def _begin_drain(self) -> None:
+        """Take no more jobs, and let whoever runs this server stop it."""
+        self.scheduler.close()
+        self.changes.notify()
+        self.end.set()
 
     async def stop(self, grace_s: float) -> None:
         """Drain: refuse new work, give the running job its grace period, end every process, stop listening."""
-        self.scheduler.close()
-        self.changes.notify()
+        self._begin_drain()
         await self.scheduler.drain(grace_s)
         await self.api.stop()
         await self.optimizer.stop()
@@ -242,7 +256,13 @@ class App:
 
     async def _recover(self) -> None:
         await self._workers_ready()
-        logs.get_logger().info("server_ready", grpc=self.grpc_address, http=self.http_address)
+        logs.get_logger().info(
+            "server_ready",
+            grpc=self.grpc_address,
+            http=self.http_address,
+            tls=self.identity.certificates is not None,
+            credentials=self.identity.authenticator is not None,
+        )
         await self.recovery.resume()
 
     async def _watch_storage(self) -> None:
@@ -253,6 +273,17 @@ class App:
             if self.storage.problems != before:
                 self.changes.notify()
             await asyncio.sleep(_STORAGE_CHECK_S)
+
+    async def _watch_identity(self) -> None:
+        """Follow the files of identity: a revoked token, or the certificate that replaces one that expires."""
+        while True:
+            await asyncio.sleep(_IDENTITY_CHECK_S)
+            for paths, problem in await asyncio.to_thread(self.identity.refresh):
+                names = [str(path) for path in paths]
+                if problem:
+                    logs.get_logger().error("identity_not_reloaded", files=names, problem=problem)
+                else:
+                    logs.get_logger().info("identity_reloaded", files=names)
 
     async def _evaluate(self) -> None:
         """Keep the evaluator alive; it starts after the optimizer, so that it does not delay that."""
@@ -273,6 +304,22 @@ class App:
                     failed.result()
                 except StartupError as error:
                     raise ServerStartError(f"a worker cannot start: {error}") from error
+
+
+def identity_of(settings: Settings) -> IdentityFiles:
+    """Read the files of identity, and refuse addresses that would be open to other machines without TLS.
+
+    Raises
+    ------
+    IdentityError
+        A file cannot be used, settings do not go together, or an address would be open.
+    """
+    identity = IdentityFiles(settings.identity_paths)
+    for name in ("host", "http_host"):
+        check_exposure(getattr(settings, name), name, identity.certificates is not None, settings.insecure)
+    if settings.http_auth and not settings.tokens:
+        raise IdentityError("http_auth needs tokens: set the file of tokens too")
+    return identity
 
 
 def _always_healthy() -> list[str]:
@@ -314,12 +361,11 @@ def _prepare_process() -> None:
 
 async def _serve(settings: Settings, make_workload: WorkloadFactory) -> None:
     app = App(settings, make_workload)
-    end = asyncio.Event()
 
     def on_signal() -> None:
-        if end.is_set():
+        if app.end.is_set():
             app.scheduler.cancel_running()
-        end.set()
+        app.end.set()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -328,7 +374,7 @@ async def _serve(settings: Settings, make_workload: WorkloadFactory) -> None:
     try:
         await app.start()
         collect_only_young_objects()
-        await app.run_until(end)
+        await app.run()
         grace_s = settings.drain_grace_s
         logs.get_logger().info("server_draining", grace_s=grace_s)
     finally:

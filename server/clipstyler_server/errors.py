@@ -13,6 +13,11 @@ __all__ = ["ErrorDetails", "Reason", "ServiceError", "Violation", "error", "inte
 class Reason(StrEnum):
     """Stable names of what can go wrong; `ErrorInfo.reason` in the contract."""
 
+    CREDENTIALS_MISSING = "CREDENTIALS_MISSING"
+    CREDENTIALS_INVALID = "CREDENTIALS_INVALID"
+    CREDENTIALS_EXPIRED = "CREDENTIALS_EXPIRED"
+    PERMISSION_DENIED = "PERMISSION_DENIED"
+    RATE_LIMITED = "RATE_LIMITED"
     INVALID_FIELD = "INVALID_FIELD"
     UNDECODABLE_REQUEST = "UNDECODABLE_REQUEST"
     REQUEST_TIMEOUT = "REQUEST_TIMEOUT"

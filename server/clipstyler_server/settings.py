@@ -16,6 +16,7 @@ from clipstyler.encoders.registry import BUNDLED
 from clipstyler.home import cache_directory
 from clipstyler.imaging import Limits
 from clipstyler.prompts import MAX_CHARACTERS
+from clipstyler_server.identity.files import IdentityPaths
 
 MIB = 2**20
 # The largest message that the server sends: clients with default settings accept 4 MiB.
@@ -37,11 +38,36 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CLIPSTYLER_", frozen=True, extra="forbid")
 
     host: str = Field(
-        default="127.0.0.1", description="Address of gRPC. Loopback by default, because there is no authentication."
+        default="127.0.0.1", description="Address of gRPC. Loopback by default; others need TLS, or `insecure`."
     )
     port: int = Field(default=50051, ge=0, le=65535, description="Port of gRPC; 0 picks a free port.")
     http_host: str = Field(default="127.0.0.1", description="Address of /metrics, /livez and /readyz.")
     http_port: int = Field(default=9464, ge=0, le=65535, description="Port of these pages; 0 picks a free port.")
+    insecure: bool = Field(
+        default=False, description="Whether addresses other than loopback may be served without TLS."
+    )
+    tls_cert: str = Field(
+        default="",
+        description="File of the server's certificate chain in PEM; empty: no TLS. Both ports use it. "
+        "It is read again when it changes.",
+    )
+    tls_key: str = Field(default="", description="File of its private key, which others must not read.")
+    tls_client_ca: str = Field(
+        default="",
+        description="File of the authorities of client certificates in PEM; callers of gRPC then need a certificate.",
+    )
+    tokens: str = Field(
+        default="",
+        description="File of bearer tokens, from `clipstyler tokens create`; empty: none is asked for. "
+        "It is read again when it changes.",
+    )
+    tenants: str = Field(
+        default="", description="TOML file of tenants' limits and certificates, read again when it changes."
+    )
+    http_auth: bool = Field(
+        default=False,
+        description="Whether /metrics, and the reasons on /readyz, need the token of a probe or operator.",
+    )
 
     encoder_sets: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(BUNDLED,),
@@ -136,7 +162,8 @@ class Settings(BaseSettings):
         default=0.75,
         gt=0,
         le=1,
-        description="Largest fraction of a bound that one address may take; 1 behind a proxy that hides addresses.",
+        description="Largest fraction of a bound that one caller, a tenant or else an address, may take; "
+        "1 behind a proxy that hides addresses.",
     )
     trusted_proxies: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = Field(
         default=(),
@@ -242,6 +269,17 @@ class Settings(BaseSettings):
         return self.data_path / "spool"
 
     @property
+    def identity_paths(self) -> IdentityPaths:
+        """Files of tokens, tenants and certificates."""
+        return IdentityPaths(
+            tokens=_path(self.tokens),
+            tenants=_path(self.tenants),
+            tls_cert=_path(self.tls_cert),
+            tls_key=_path(self.tls_key),
+            tls_client_ca=_path(self.tls_client_ca),
+        )
+
+    @property
     def cache_path(self) -> Path:
         """Directory of exports and text directions."""
         return Path(self.cache_dir) if self.cache_dir else cache_directory()
@@ -260,6 +298,10 @@ class Settings(BaseSettings):
     def optimizer_threads(self) -> int:
         """Threads of a CPU optimizer, explicit."""
         return self.threads or _available_cpus()
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
 
 
 def _available_cpus() -> int:

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from clipstyler_server.identity.roles import UNRESTRICTED, Limits, Principal
+
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _PREFIX_OF_ONE_SITE = 64  # of an IPv6 address; the rest is the site's own choice
 
@@ -20,14 +22,36 @@ class Caller:
     Attributes
     ----------
     address
-        Address of the peer, or the one that a trusted proxy reports, without its port. Bounds and turns are counted by
-        it: no caller can invent one.
+        Address of the peer, or the one that a trusted proxy reports, without its port: no caller can invent one.
     name
-        What the caller calls itself: distinguishes users behind one address, and only there.
+        What the caller calls itself: distinguishes users of one account, and only there.
+    principal
+        Who it is, if the server asks for credentials.
     """
 
     address: str = ""
     name: str = ""
+    principal: Principal = UNRESTRICTED
+
+    @property
+    def account(self) -> str:
+        """What bounds and turns are counted by: the tenant if it is known, else the address."""
+        return f"tenant:{self.tenant}" if self.tenant else self.address
+
+    @property
+    def tenant(self) -> str:
+        """Owner of what it creates; empty if the server asks for no credentials."""
+        return self.principal.tenant
+
+    @property
+    def scope(self) -> str | None:
+        """The tenant whose jobs and images it may use; None for all."""
+        return self.principal.scope
+
+    @property
+    def limits(self) -> Limits:
+        """Limits of its tenant."""
+        return self.principal.limits
 
 
 def address_of(peer: str) -> str:
@@ -62,9 +86,9 @@ def site_of(address: Address) -> str:
 class Lease:
     """An amount taken of a budget, given back by `shrink` or `release`."""
 
-    def __init__(self, budget: FairBudget, address: str, amount: int) -> None:
+    def __init__(self, budget: FairBudget, account: str, amount: int) -> None:
         self._budget = budget
-        self._address = address
+        self._account = account
         self.amount = amount
 
     def shrink(self, amount: int) -> None:
@@ -72,7 +96,7 @@ class Lease:
         surplus = self.amount - amount
         if surplus > 0:
             self.amount = amount
-            self._budget.give_back(self._address, surplus)
+            self._budget.give_back(self._account, surplus)
 
     def release(self) -> None:
         """Give all of it back; once is enough."""
@@ -87,7 +111,7 @@ class FairBudget:
     total
         Amount for all callers together.
     share
-        Largest fraction of it that one address may hold, above 0 and at most 1.
+        Largest fraction of it that one account may hold, above 0 and at most 1.
     smallest
         The largest amount taken at once: the total and every share are at least that.
     """
@@ -103,12 +127,12 @@ class FairBudget:
         """Amount that is taken."""
         return self._used.total()
 
-    async def take(self, address: str, amount: int, line: str = "") -> Lease:
+    async def take(self, account: str, amount: int, line: str = "") -> Lease:
         """Take an amount, as soon as it is there and it is this caller's turn.
 
         Parameters
         ----------
-        address
+        account
             Of the caller; its share bounds what it holds.
         amount
             What is taken.
@@ -117,30 +141,30 @@ class FairBudget:
             caller's own. A connection is a line, so that one that asks for much does not delay another one.
         """
         granted = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault((address, line), deque()).append((amount, granted))
+        self._waiting.setdefault((account, line), deque()).append((amount, granted))
         self._grant()
         try:
             await granted
         except asyncio.CancelledError:
             if granted.done() and not granted.cancelled():
-                self.give_back(address, amount)
+                self.give_back(account, amount)
             raise
-        return Lease(self, address, amount)
+        return Lease(self, account, amount)
 
     @asynccontextmanager
-    async def hold(self, address: str, amount: int, line: str = "") -> AsyncIterator[Lease]:
+    async def hold(self, account: str, amount: int, line: str = "") -> AsyncIterator[Lease]:
         """Take an amount, as `take` does, for the duration of a block."""
-        lease = await self.take(address, amount, line)
+        lease = await self.take(account, amount, line)
         try:
             yield lease
         finally:
             lease.release()
 
-    def give_back(self, address: str, amount: int) -> None:
+    def give_back(self, account: str, amount: int) -> None:
         """Return an amount; `Lease` does this."""
-        self._used[address] -= amount
-        if self._used[address] <= 0:
-            del self._used[address]
+        self._used[account] -= amount
+        if self._used[account] <= 0:
+            del self._used[account]
         self._grant()
 
     def _grant(self) -> None:
@@ -155,13 +179,13 @@ class FairBudget:
 
     def _next(self) -> tuple[str, str] | None:
         self._forget_cancelled()
-        for (address, line), requests in self._waiting.items():
+        for (account, line), requests in self._waiting.items():
             amount = requests[0][0]
-            if self._used[address] and self._used[address] + amount > self._per_caller:
+            if self._used[account] and self._used[account] + amount > self._per_caller:
                 continue
             # Nobody behind overtakes the first one whose share permits it: a large request would wait forever.
             fits = not self.used or self.used + amount <= self._total
-            return (address, line) if fits else None
+            return (account, line) if fits else None
         return None
 
     def _forget_cancelled(self) -> None:
@@ -180,26 +204,30 @@ class CallCounts:
     total
         Maximum number of open calls.
     share
-        Largest fraction of them that one address may have.
+        Largest fraction of them that one account may have.
     """
 
     def __init__(self, total: int, share: float) -> None:
         self.total = total
         self.per_caller = max(1, int(share * total))
         self.by_method: Counter[str] = Counter()
-        self._by_address: Counter[str] = Counter()
+        self._by_account: Counter[str] = Counter()
 
-    def enter(self, method: str, address: str) -> bool:
+    def most_of(self, limit: int | None) -> int:
+        """Return how many open calls a caller may have: its share, or fewer by a limit of its own."""
+        return self.per_caller if limit is None else min(limit, self.total)
+
+    def enter(self, method: str, account: str, limit: int | None = None) -> bool:
         """Count a call that begins; False, and not counted, if there are too many."""
-        if self._by_address.total() >= self.total or self._by_address[address] >= self.per_caller:
+        if self._by_account.total() >= self.total or self._by_account[account] >= self.most_of(limit):
             return False
         self.by_method[method] += 1
-        self._by_address[address] += 1
+        self._by_account[account] += 1
         return True
 
-    def leave(self, method: str, address: str) -> None:
+    def leave(self, method: str, account: str) -> None:
         """Count a call that has ended."""
         self.by_method[method] -= 1
-        self._by_address[address] -= 1
-        if not self._by_address[address]:
-            del self._by_address[address]
+        self._by_account[account] -= 1
+        if not self._by_account[account]:
+            del self._by_account[account]

@@ -125,6 +125,7 @@ class ScriptedServer(
     script: Script = ordinary
     target: str = ""
     requests: list[stylization_service_pb2.StylizeRequest] = field(default_factory=list)
+    authorizations: list[str | None] = field(default_factory=list)
     ended: threading.Event = field(default_factory=threading.Event)
     worker_state: int = server_service_pb2.ServerInfo.Worker.STATE_IDLE
 
@@ -132,14 +133,16 @@ class ScriptedServer(
         self, request: stylization_service_pb2.StylizeRequest, context: grpc.ServicerContext
     ) -> Iterator[stylization_service_pb2.StylizeResponse]:
         self.requests.append(request)
+        self._note(context)
         context.add_callback(self.ended.set)
         for sequence, event in enumerate(self.script(request, context), start=1):
             event.stylization, event.sequence = NAME, sequence
             yield stylization_service_pb2.StylizeResponse(event=event)
 
     def GetServerInfo(
-        self, _request: server_service_pb2.GetServerInfoRequest, _context: grpc.ServicerContext
+        self, _request: server_service_pb2.GetServerInfoRequest, context: grpc.ServicerContext
     ) -> server_service_pb2.GetServerInfoResponse:
+        self._note(context)
         info = server_service_pb2.ServerInfo
         described = info(
             version="1.2.3",
@@ -159,18 +162,28 @@ class ScriptedServer(
                 )
             ],
             queue=info.Queue(waiting_count=1, running_count=1, capacity=16, capacity_per_caller=4),
+            caller=info.Caller(tenant="studio", role=info.Caller.ROLE_USER),
         )
         return server_service_pb2.GetServerInfoResponse(server_info=described)
 
+    def _note(self, context: grpc.ServicerContext) -> None:
+        self.authorizations.append(dict(context.invocation_metadata()).get("authorization"))
+
 
 @contextmanager
-def serving(script: Script = ordinary) -> Iterator[ScriptedServer]:
+def serving(
+    script: Script = ordinary,
+    credentials: grpc.ServerCredentials | None = None,
+    kind: type[ScriptedServer] = ScriptedServer,
+) -> Iterator[ScriptedServer]:
     """Run a scripted server on a free loopback port."""
-    servicer = ScriptedServer(script)
+    servicer = kind(script)
     server = grpc.server(futures.ThreadPoolExecutor(4))
     stylization_service_pb2_grpc.add_StylizationServiceServicer_to_server(servicer, server)
     server_service_pb2_grpc.add_ServerServiceServicer_to_server(servicer, server)
-    servicer.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    address = "127.0.0.1:0"
+    port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
+    servicer.target = f"127.0.0.1:{port}"
     server.start()
     try:
         yield servicer

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 from clipstyler_cli import envoy_process
+from clipstyler_cli.connection import Target
 from clipstyler_cli.envoy_config import CONFIG_NAME, DESCRIPTORS_NAME, GatewayConfig, GatewayConfigError, split_address
 from clipstyler_cli.main import app
 from clipstyler_client import Client
@@ -149,8 +150,8 @@ def test_addresses_are_split():
 
 
 def test_a_server_that_takes_the_gateway_for_one_caller_is_warned_about(servers):
-    assert envoy_process.check_server(servers.get("main").target, 5) == ""
-    warning = envoy_process.check_server(servers.get("sharing").target, 5)
+    assert envoy_process.check_server(Target(servers.get("main").target), 5) == ""
+    warning = envoy_process.check_server(Target(servers.get("sharing").target), 5)
     assert "gives one caller 1 of 2 places" in warning
     assert "start it with that, or with CLIPSTYLER_CALLER_SHARE=1" in warning
 

@@ -210,8 +210,16 @@ class Harness(Caller):
         return call, events, asyncio.create_task(collect(call, events))
 
     def metric(self, name: str, **labels: str) -> float:
-        """Value of a metric, less what it was when the test began."""
-        key = (f"clipstyler_{name}", tuple(sorted(labels.items())))
+        """Value of a metric of ours, less what it was when the test began."""
+        return self._since(f"clipstyler_{name}", labels)
+
+    def calls(self, method: str, status: str) -> float:
+        """Number of calls of a method, "/SERVICE/METHOD", that ended with a status, since the test began."""
+        labels = {"grpc_method": method.removeprefix("/"), "grpc_status": status}
+        return self._since("grpc_server_call_duration_seconds_count", labels)
+
+    def _since(self, name: str, labels: dict[str, str]) -> float:
+        key = (name, tuple(sorted(labels.items())))
         return self._samples().get(key, 0.0) - self._before.get(key, 0.0)
 
     def count_from_here(self) -> None:

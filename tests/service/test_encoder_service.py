@@ -378,7 +378,7 @@ async def serve_until_it_breaks(cache: Path, **changes: object) -> None:
     await app.start()
     try:
         async with asyncio.timeout(120):
-            await app.run_until(asyncio.Event())
+            await app.run()
     finally:
         await app.stop(0)
         shutil.rmtree(app.settings.data_path)

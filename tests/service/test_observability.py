@@ -13,8 +13,9 @@ from clipstyler_server.api.server import ENCODER_SERVICE, SERVER_SERVICE, STYLIZ
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
+from clipstyler.v1.stylization_service_pb2 import GetStylizationImageRequest
 from tests.service import scripted
-from tests.service.harness import eventually, reason, request
+from tests.service.harness import eventually, order, reason, request
 
 SERVICES = (STYLIZATION_SERVICE, SERVER_SERVICE, ENCODER_SERVICE)
 
@@ -64,7 +65,7 @@ async def test_the_health_of_an_unknown_service_is_not_found(server):
 
     assert error.value.code() == grpc.StatusCode.NOT_FOUND
     method = "/grpc.health.v1.Health/Check"
-    await eventually(lambda: server.metric("rpcs_total", method=method, code="NOT_FOUND") == 1)
+    await eventually(lambda: server.calls(method, "NOT_FOUND") == 1)
 
 
 async def test_the_probes_follow_the_worker(server):
@@ -91,8 +92,10 @@ async def test_metrics_report_what_happened_in_seconds_and_bytes(server):
     assert status == 200
     samples = {sample.name for family in text_string_to_metric_families(body) for sample in family.samples}
     assert {
-        "clipstyler_rpcs_total",
-        "clipstyler_rpc_duration_seconds_count",
+        "grpc_server_call_started_total",
+        "grpc_server_call_duration_seconds_count",
+        "grpc_server_call_rcvd_total_compressed_message_size_bytes_sum",
+        "grpc_server_call_sent_total_compressed_message_size_bytes_sum",
         "clipstyler_stylization_duration_seconds_count",
         "clipstyler_step_duration_seconds_count",
         "clipstyler_first_preview_seconds_count",
@@ -105,8 +108,8 @@ async def test_metrics_report_what_happened_in_seconds_and_bytes(server):
         "clipstyler_steps_after_cancel_count",
     } <= samples
     method = "/clipstyler.v1.StylizationService/Stylize"
-    await eventually(lambda: server.metric("rpcs_total", method=method, code="OK") == 1)
-    await eventually(lambda: server.metric("rpcs_total", method=method, code="INVALID_ARGUMENT") == 1)
+    await eventually(lambda: server.calls(method, "OK") == 1)
+    await eventually(lambda: server.calls(method, "INVALID_ARGUMENT") == 1)
     assert server.metric("stylization_duration_seconds_count", outcome="succeeded") == 1
     assert server.metric("step_duration_seconds_count") == 3
     assert server.metric("first_preview_seconds_count") == 1
@@ -114,12 +117,31 @@ async def test_metrics_report_what_happened_in_seconds_and_bytes(server):
     assert "secret-look" not in body
 
 
+async def test_the_bytes_of_calls_are_measured(server):
+    method = "/clipstyler.v1.StylizationService/GetStylizationImage"
+    job = await server.create(order("measured"))
+    await server.watch(job.name)
+    server.count_from_here()
+    parts = []
+    asked = GetStylizationImageRequest(name=job.name)
+    async for part in server.stub.GetStylizationImage(asked):
+        parts.append(part.ByteSize())
+    await eventually(lambda: server.calls(method, "OK") == 1)
+    labels = {"grpc_method": method[1:], "grpc_status": "OK"}
+    sizes = {
+        way: server._since(f"grpc_server_call_{way}_total_compressed_message_size_bytes_sum", labels)
+        for way in ("rcvd", "sent")
+    }
+    assert sizes == {"rcvd": asked.ByteSize(), "sent": sum(parts)}
+    assert server._since("grpc_server_call_started_total", {"grpc_method": method[1:]}) == 1
+
+
 async def test_methods_that_callers_make_up_are_counted_under_one_name(server):
     for name in ("One", "Two"):
         with pytest.raises(grpc.aio.AioRpcError):
             await server.channel.unary_unary(f"/made.up.Service/{name}")(b"")
 
-    await eventually(lambda: server.metric("rpcs_total", method="unknown", code="UNIMPLEMENTED") == 2)
+    await eventually(lambda: server.calls("other", "UNIMPLEMENTED") == 2)
     assert "made.up" not in server.app.metrics.exposition().decode()
 
 
@@ -129,7 +151,7 @@ async def test_a_cancelled_call_is_counted_as_cancelled(server):
     call.cancel()
     method = "/clipstyler.v1.StylizationService/Stylize"
 
-    await eventually(lambda: server.metric("rpcs_total", method=method, code="CANCELLED") == 1)
+    await eventually(lambda: server.calls(method, "CANCELLED") == 1)
     await eventually(lambda: server.metric("stylization_duration_seconds_count", outcome="cancelled") == 1)
     task.cancel()
 

@@ -9,10 +9,13 @@ from unittest.mock import AsyncMock, MagicMock
 import grpc
 import pytest
 import structlog
+from clipstyler_server.api.authentication import Gatekeeper
 from clipstyler_server.api.bounds import CallBounds
+from clipstyler_server.api.callers import Callers
 from clipstyler_server.api.interceptors import RpcGuard, _Call
 from clipstyler_server.api.sending import Deferred
 from clipstyler_server.errors import internal
+from clipstyler_server.identity.files import IdentityFiles
 from clipstyler_server.observability.metrics import Metrics
 
 from clipstyler.v1.stylization_service_pb2 import GetStylizationRequest, StylizeResponse
@@ -40,8 +43,15 @@ def bounds(tmp_path) -> CallBounds:
     return CallBounds(settings(data_dir=str(tmp_path)))
 
 
+def gatekeeper() -> Gatekeeper:
+    """Of a server that asks for no credentials."""
+    return Gatekeeper(IdentityFiles(settings().identity_paths), Callers())
+
+
 def call_of(context: MagicMock, bounds: CallBounds) -> _Call:
-    return _Call("/service/method", HANDLER, context, bounds, has_photos=False)
+    call = _Call("/service/method", context, bounds, gatekeeper())
+    call.enter(HANDLER, has_photos=False)
+    return call
 
 
 @pytest.mark.asyncio
@@ -63,7 +73,7 @@ async def test_the_bytes_of_a_large_response_are_made_once_there_is_room_for_the
 async def test_a_call_whose_connection_breaks_while_it_is_answered_is_cancelled_quietly(bounds, breaks):
     context = context_of()
     getattr(context, breaks).side_effect = grpc.aio.InternalError("the connection is gone")
-    guard = RpcGuard(Metrics(), bounds, frozenset())
+    guard = RpcGuard(Metrics(), bounds, gatekeeper(), frozenset())
 
     async def answer() -> None:
         async with guard._around("/service/method", HANDLER, context) as call:

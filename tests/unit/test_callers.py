@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from clipstyler_server.api.callers import Callers
+from clipstyler_server.identity.roles import UNRESTRICTED, Principal, Role
 from clipstyler_server.settings import Settings
 from clipstyler_server.sharing import Caller
 
@@ -26,14 +27,18 @@ def trusting(proxies: str) -> Callers:
     return Callers(Settings(trusted_proxies=proxies).trusted_proxies)
 
 
+def address(callers: Callers, context: SimpleNamespace) -> str:
+    return callers.of(context, UNRESTRICTED).address
+
+
 def test_by_default_no_header_names_the_address():
     forged = call(GATEWAY, x_forwarded_for="203.0.113.9", x_clipstyler_client="ann")
-    assert Callers().of(forged) == Caller("127.0.0.1", "ann")
+    assert Callers().of(forged, UNRESTRICTED) == Caller("127.0.0.1", "ann")
     assert Callers(Settings().trusted_proxies) == Callers()
 
 
 @pytest.mark.parametrize(
-    ("forwarded", "address"),
+    ("forwarded", "expected"),
     [
         ("203.0.113.9", "203.0.113.9"),
         ("9.9.9.9, 203.0.113.9", "203.0.113.9"),  # what a caller sends stands before what the proxy appends
@@ -47,18 +52,26 @@ def test_by_default_no_header_names_the_address():
         ("::ffff:203.0.113.9", "203.0.113.9"),
     ],
 )
-def test_a_trusted_proxy_names_the_address(forwarded: str | list[str], address: str):
-    assert trusting("127.0.0.1, 10.0.0.0/8").address(call(GATEWAY, x_forwarded_for=forwarded)) == address
+def test_a_trusted_proxy_names_the_address(forwarded: str | list[str], expected: str):
+    callers = trusting("127.0.0.1, 10.0.0.0/8")
+    assert address(callers, call(GATEWAY, x_forwarded_for=forwarded)) == expected
 
 
 @pytest.mark.parametrize("peer", ["ipv4:192.0.2.1:40000", "ipv6:%5B2001:db8::1%5D:40000", "unix:"])
 def test_others_name_no_address(peer: str):
     callers = trusting("127.0.0.1,::1")
-    assert callers.address(call(peer, x_forwarded_for="203.0.113.9")) == Callers().address(call(peer))
+    assert address(callers, call(peer, x_forwarded_for="203.0.113.9")) == address(Callers(), call(peer))
 
 
 def test_without_the_header_a_proxy_is_a_caller_like_any_other():
-    assert trusting("127.0.0.1").of(call(GATEWAY)) == Caller("127.0.0.1", "")
+    assert trusting("127.0.0.1").of(call(GATEWAY), UNRESTRICTED) == Caller("127.0.0.1", "")
+
+
+def test_credentials_count_more_than_the_address_that_a_proxy_names():
+    caller = trusting("127.0.0.1").of(call(GATEWAY, x_forwarded_for="203.0.113.9"), Principal("studio", Role.USER))
+    assert (caller.account, caller.address) == ("tenant:studio", "203.0.113.9")
+    unknown = trusting("127.0.0.1").of(call(GATEWAY, x_forwarded_for="203.0.113.9"), UNRESTRICTED)
+    assert unknown.account == "203.0.113.9"
 
 
 def test_a_proxy_that_is_no_address_is_refused():

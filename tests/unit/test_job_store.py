@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import pgserver
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from clipstyler_server.storage.database import Database
@@ -17,6 +18,7 @@ from clipstyler_server.storage.tables import METADATA
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 FINAL = {State.SUCCEEDED, State.FAILED, State.CANCELLED}
@@ -25,9 +27,10 @@ FINAL = {State.SUCCEEDED, State.FAILED, State.CANCELLED}
 def record(**changes: object) -> Record:
     plain = Record(
         id=str(uuid.uuid4()),
+        tenant="",
         request_id=str(uuid.uuid4()),
         payload_digest="d" * 64,
-        address="127.0.0.1",
+        account="127.0.0.1",
         client="a caller",
         priority=2,
         one_shot=False,
@@ -81,9 +84,9 @@ class TestDatabase:
         job = record(started_at=1.5, ended_at=2.5, attempts=1, sequence=2**40, result="e" * 64, end="{}")
         store.create(job)
         assert store.get(job.id) == job
-        assert store.find_request(job.request_id) == job
+        assert store.find_request("", job.request_id) == job
         assert store.get("nobody") is None
-        assert store.find_request("nobody") is None
+        assert store.find_request("", "nobody") is None
 
     def test_a_request_id_is_taken_once_and_no_request_id_never(self, store):
         first = record()
@@ -92,6 +95,25 @@ class TestDatabase:
             store.create(record(request_id=first.request_id))
         store.create(record(request_id=None))
         store.create(record(request_id=None))
+
+    def test_a_request_id_belongs_to_a_tenant(self, store):
+        ours = record(tenant="ours")
+        theirs = record(tenant="theirs", request_id=ours.request_id)
+        store.create(ours)
+        store.create(theirs)
+        assert store.find_request("ours", ours.request_id) == ours
+        assert store.find_request("theirs", ours.request_id) == theirs
+        assert store.find_request("others", ours.request_id) is None
+        assert store.newest(9, tenant="ours") == [ours]
+
+    def test_an_image_belongs_to_the_tenants_whose_jobs_or_uploads_refer_to_it(self, store):
+        store.create(record(tenant="ours", content="a" * 64, result="b" * 64, state=State.SUCCEEDED))
+        store.keep_upload("ours", "u" * 64, "tenant:ours", 5, now=1.0, expires_at=9.0)
+        store.keep_upload("theirs", "u" * 64, "tenant:theirs", 5, now=1.0, expires_at=9.0)
+        assert [store.has_image("ours", letter * 64) for letter in "abuz"] == [True, True, True, False]
+        assert [store.has_image("theirs", letter * 64) for letter in "abuz"] == [False, False, True, False]
+        store.delete_upload("theirs", "u" * 64)
+        assert [store.has_image(tenant, "u" * 64) for tenant in ("ours", "theirs")] == [True, False]
 
     def test_of_many_who_create_under_one_request_id_one_succeeds(self, store, database):
         request_id, outcomes = str(uuid.uuid4()), []
@@ -185,7 +207,7 @@ class TestDatabase:
         job = record(content="a" * 64, result="b" * 64, state=State.SUCCEEDED)
         store.create(job)
         for expires_at in (10.0, 20.0):
-            store.keep_upload("u" * 64, "127.0.0.1", 5, now=1.0, expires_at=expires_at)
+            store.keep_upload("", "u" * 64, "127.0.0.1", 5, now=1.0, expires_at=expires_at)
         assert [store.is_used(letter * 64) for letter in "abuz"] == [True, True, True, False]
         store.delete_expired_uploads(now=15.0)
         assert store.is_used("u" * 64)
@@ -196,9 +218,9 @@ class TestDatabase:
     def test_bytes_are_summed_and_the_oldest_finished_come_first(self, store):
         assert store.stored_bytes() == 0
         jobs = [record(state=State.FAILED, ended_at=ended_at) for ended_at in (3.0, 1.0, 2.0)]
-        for job in (*jobs, record(state=State.RUNNING), record(address="::1", state=State.FAILED, ended_at=1.5)):
+        for job in (*jobs, record(state=State.RUNNING), record(account="::1", state=State.FAILED, ended_at=1.5)):
             store.create(job)
-        store.keep_upload("u" * 64, "::1", 7, now=0.5, expires_at=20.0)
+        store.keep_upload("", "u" * 64, "::1", 7, now=0.5, expires_at=20.0)
         row = (store.stored_bytes() - 5 * 10 - 7) / 5
         assert 1000 < row < 10_000
         assert store.stored_bytes("::1") == 10 + row + 7
@@ -209,7 +231,7 @@ class TestDatabase:
             jobs[0].id,
         ]
         assert [entry.size_bytes for entry in store.unused(9, "::1")] == [7, 10 + row]
-        store.use_upload("u" * 64, now=9.0)
+        store.use_upload("", "u" * 64, now=9.0)
         assert store.unused(9)[-1].upload == "u" * 64
 
 
@@ -222,3 +244,42 @@ def test_a_database_of_a_later_version_is_refused(tmp_path):
     with pytest.raises(Exception, match="9999"):
         store.migrate()
     store.close()
+
+
+@pytest.fixture
+def older(database, monkeypatch) -> Iterator[Database]:
+    """A database as an earlier version left it, of the same kind as `database`."""
+    url = f"{database}-older" if database.startswith("sqlite") else database
+    store = Database(url)
+    if not database.startswith("sqlite"):
+        with store._engine.begin() as connection:
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+            connection.exec_driver_sql("CREATE SCHEMA public")
+    upgrade = command.upgrade
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "upgrade", lambda config, _: upgrade(config, "v1_0002"))
+        store.migrate()
+    yield store
+    store.close()
+
+
+def test_what_an_earlier_version_stored_belongs_to_no_tenant(older):
+    job = record()
+    values = dataclasses.asdict(job) | {"address": job.account}
+    columns = [name for name in values if name not in {"tenant", "account"}]
+    with older._engine.begin() as connection:
+        names, marks = ", ".join(f'"{name}"' for name in columns), ", ".join(f":{name}" for name in columns)
+        connection.execute(text(f"INSERT INTO stylizations ({names}) VALUES ({marks})"), values)
+        connection.execute(
+            text("INSERT INTO uploads (digest, expires_at, address, size_bytes, used_at) VALUES (:d, 9, '::1', 5, 1)"),
+            {"d": "u" * 64},
+        )
+    older.migrate()
+    with older._engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
+    assert older.get(job.id) == job
+    assert older.has_image("", "u" * 64)
+    assert older.stored_bytes("::1") == 5
+    with pytest.raises(IntegrityError):
+        older.create(record(request_id=job.request_id))
+    older.create(record(tenant="ours", request_id=job.request_id))

@@ -57,6 +57,6 @@ async def test_a_large_request_of_very_many_elements_is_refused_before_it_is_par
         return labels
 
     bounds = CallBounds(settings(data_dir=str(tmp_path)))
-    call = Requests(SimpleNamespace(read=read), pytest.fail, bounds, "ipv4:10.0.0.1:1", has_photos=True)
+    call = Requests(SimpleNamespace(read=read), pytest.fail, bounds, "10.0.0.1", "ipv4:10.0.0.1:1", has_photos=True)
     with pytest.raises(ServiceError, match="more than 4096 fields"):
         await call.only()

@@ -35,7 +35,14 @@ class AsyncClient:
     target
         "HOST:PORT".
     credentials
-        For TLS; without them the connection is not encrypted.
+        For TLS, from `tls_credentials` or gRPC; without them the connection is not encrypted.
+    token
+        Bearer token, for a server that asks for one. It is sent unencrypted to this machine only.
+
+    Raises
+    ------
+    OptionError
+        The token would leave this machine without encryption.
 
     Attributes
     ----------
@@ -45,9 +52,15 @@ class AsyncClient:
         Embeddings, text directions, classification, evaluation.
     """
 
-    def __init__(self, target: str = DEFAULT_TARGET, credentials: grpc.ChannelCredentials | None = None) -> None:
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        credentials: grpc.ChannelCredentials | None = None,
+        *,
+        token: str | None = None,
+    ) -> None:
         self.target = target
-        self._connection = AsyncConnection(target, credentials)
+        self._connection = AsyncConnection(target, credentials, token)
         self.jobs = AsyncJobs(self._connection)
         self.encoders = AsyncEncoders(self._connection)
 

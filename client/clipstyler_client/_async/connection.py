@@ -9,6 +9,7 @@ import grpc.aio
 
 from clipstyler.v1 import encoder_service_pb2_grpc, server_service_pb2_grpc, stylization_service_pb2_grpc
 from clipstyler_client._channel import channel_options
+from clipstyler_client._credentials import WithMetadata, token_metadata
 from clipstyler_client._errors import from_rpc_error
 
 CALL_TIMEOUT_S = 60.0
@@ -23,9 +24,17 @@ class AsyncConnection:
         "HOST:PORT".
     credentials
         For TLS; without them the connection is not encrypted.
+    token
+        Sent with every call; None for none.
+
+    Raises
+    ------
+    OptionError
+        The token would leave this machine without encryption.
     """
 
-    def __init__(self, target: str, credentials: grpc.ChannelCredentials | None) -> None:
+    def __init__(self, target: str, credentials: grpc.ChannelCredentials | None, token: str | None) -> None:
+        metadata = token_metadata(token, target, is_encrypted=credentials is not None)
         options = channel_options(target)
         if credentials is None:
             self._channel = grpc.aio.insecure_channel(target, options)
@@ -33,9 +42,9 @@ class AsyncConnection:
             self._channel = grpc.aio.secure_channel(target, credentials, options)
         # The stubs are typed for one kind of channel, and serve both.
         channel: Any = self._channel
-        self.stylizations: Any = stylization_service_pb2_grpc.StylizationServiceStub(channel)
-        self.encoders: Any = encoder_service_pb2_grpc.EncoderServiceStub(channel)
-        self.server: Any = server_service_pb2_grpc.ServerServiceStub(channel)
+        self.stylizations = WithMetadata(stylization_service_pb2_grpc.StylizationServiceStub(channel), metadata)
+        self.encoders = WithMetadata(encoder_service_pb2_grpc.EncoderServiceStub(channel), metadata)
+        self.server = WithMetadata(server_service_pb2_grpc.ServerServiceStub(channel), metadata)
 
     async def call(self, method: Any, request: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
         """Make a call that has one response.

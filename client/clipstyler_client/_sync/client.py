@@ -34,7 +34,14 @@ class Client:
     target
         "HOST:PORT".
     credentials
-        For TLS; without them the connection is not encrypted.
+        For TLS, from `tls_credentials` or gRPC; without them the connection is not encrypted.
+    token
+        Bearer token, for a server that asks for one. It is sent unencrypted to this machine only.
+
+    Raises
+    ------
+    OptionError
+        The token would leave this machine without encryption.
 
     Attributes
     ----------
@@ -44,9 +51,15 @@ class Client:
         Embeddings, text directions, classification, evaluation.
     """
 
-    def __init__(self, target: str = DEFAULT_TARGET, credentials: grpc.ChannelCredentials | None = None) -> None:
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        credentials: grpc.ChannelCredentials | None = None,
+        *,
+        token: str | None = None,
+    ) -> None:
         self.target = target
-        self._connection = Connection(target, credentials)
+        self._connection = Connection(target, credentials, token)
         self.jobs = Jobs(self._connection)
         self.encoders = Encoders(self._connection)
 

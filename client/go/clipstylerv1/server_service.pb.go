@@ -22,6 +22,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Role of a caller.
+type ServerInfo_Caller_Role int32
+
+const (
+	// Never sent.
+	ServerInfo_Caller_ROLE_UNSPECIFIED ServerInfo_Caller_Role = 0
+	// Uses the jobs and uploads of its tenant.
+	ServerInfo_Caller_ROLE_USER ServerInfo_Caller_Role = 1
+	// Uses those of all tenants, and drains the server.
+	ServerInfo_Caller_ROLE_OPERATOR ServerInfo_Caller_Role = 2
+	// Sees health and metrics only.
+	ServerInfo_Caller_ROLE_PROBE ServerInfo_Caller_Role = 3
+)
+
+// Enum value maps for ServerInfo_Caller_Role.
+var (
+	ServerInfo_Caller_Role_name = map[int32]string{
+		0: "ROLE_UNSPECIFIED",
+		1: "ROLE_USER",
+		2: "ROLE_OPERATOR",
+		3: "ROLE_PROBE",
+	}
+	ServerInfo_Caller_Role_value = map[string]int32{
+		"ROLE_UNSPECIFIED": 0,
+		"ROLE_USER":        1,
+		"ROLE_OPERATOR":    2,
+		"ROLE_PROBE":       3,
+	}
+)
+
+func (x ServerInfo_Caller_Role) Enum() *ServerInfo_Caller_Role {
+	p := new(ServerInfo_Caller_Role)
+	*p = x
+	return p
+}
+
+func (x ServerInfo_Caller_Role) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ServerInfo_Caller_Role) Descriptor() protoreflect.EnumDescriptor {
+	return file_clipstyler_v1_server_service_proto_enumTypes[0].Descriptor()
+}
+
+func (ServerInfo_Caller_Role) Type() protoreflect.EnumType {
+	return &file_clipstyler_v1_server_service_proto_enumTypes[0]
+}
+
+func (x ServerInfo_Caller_Role) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ServerInfo_Caller_Role.Descriptor instead.
+func (ServerInfo_Caller_Role) EnumDescriptor() ([]byte, []int) {
+	return file_clipstyler_v1_server_service_proto_rawDescGZIP(), []int{5, 1, 0}
+}
+
 // State of a worker process.
 type ServerInfo_Worker_State int32
 
@@ -67,11 +124,11 @@ func (x ServerInfo_Worker_State) String() string {
 }
 
 func (ServerInfo_Worker_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_clipstyler_v1_server_service_proto_enumTypes[0].Descriptor()
+	return file_clipstyler_v1_server_service_proto_enumTypes[1].Descriptor()
 }
 
 func (ServerInfo_Worker_State) Type() protoreflect.EnumType {
-	return &file_clipstyler_v1_server_service_proto_enumTypes[0]
+	return &file_clipstyler_v1_server_service_proto_enumTypes[1]
 }
 
 func (x ServerInfo_Worker_State) Number() protoreflect.EnumNumber {
@@ -80,7 +137,7 @@ func (x ServerInfo_Worker_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ServerInfo_Worker_State.Descriptor instead.
 func (ServerInfo_Worker_State) EnumDescriptor() ([]byte, []int) {
-	return file_clipstyler_v1_server_service_proto_rawDescGZIP(), []int{3, 2, 0}
+	return file_clipstyler_v1_server_service_proto_rawDescGZIP(), []int{5, 3, 0}
 }
 
 // Request of GetServerInfo.
@@ -166,6 +223,80 @@ func (x *GetServerInfoResponse) GetServerInfo() *ServerInfo {
 	return nil
 }
 
+// Request of DrainServer.
+type DrainServerRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainServerRequest) Reset() {
+	*x = DrainServerRequest{}
+	mi := &file_clipstyler_v1_server_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainServerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainServerRequest) ProtoMessage() {}
+
+func (x *DrainServerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_clipstyler_v1_server_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainServerRequest.ProtoReflect.Descriptor instead.
+func (*DrainServerRequest) Descriptor() ([]byte, []int) {
+	return file_clipstyler_v1_server_service_proto_rawDescGZIP(), []int{2}
+}
+
+// Response of DrainServer, sent when no more jobs are taken.
+type DrainServerResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DrainServerResponse) Reset() {
+	*x = DrainServerResponse{}
+	mi := &file_clipstyler_v1_server_service_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DrainServerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DrainServerResponse) ProtoMessage() {}
+
+func (x *DrainServerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_clipstyler_v1_server_service_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DrainServerResponse.ProtoReflect.Descriptor instead.
+func (*DrainServerResponse) Descriptor() ([]byte, []int) {
+	return file_clipstyler_v1_server_service_proto_rawDescGZIP(), []int{3}
+}
+
 // A set of encoders: a CLIP, a content encoder and their calibration.
 type EncoderSet struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -185,7 +316,7 @@ type EncoderSet struct {
 
 func (x *EncoderSet) Reset() {
 	*x = EncoderSet{}
-	mi := &file_clipstyler_v1_server_service_proto_msgTypes[2]
+	mi := &file_clipstyler_v1_server_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -197,7 +328,7 @@ func (x *EncoderSet) String() string {
 func (*EncoderSet) ProtoMessage() {}
 
 func (x *EncoderSet) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_server_service_proto_msgTypes[2]
+	mi := &file_clipstyler_v1_server_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -210,7 +341,7 @@ func (x *EncoderSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EncoderSet.ProtoReflect.Descriptor instead.
 func (*EncoderSet) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_server_service_proto_rawDescGZIP(), []int{2}
+	return file_clipstyler_v1_server_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *EncoderSet) GetName() string {
@@ -266,14 +397,16 @@ type ServerInfo struct {
 	// The queue.
 	Queue *ServerInfo_Queue `protobuf:"bytes,7,opt,name=queue,proto3" json:"queue,omitempty"`
 	// The evaluator; absent if the server runs without one.
-	Evaluator     *ServerInfo_Evaluator `protobuf:"bytes,8,opt,name=evaluator,proto3" json:"evaluator,omitempty"`
+	Evaluator *ServerInfo_Evaluator `protobuf:"bytes,8,opt,name=evaluator,proto3" json:"evaluator,omitempty"`
+	// Who calls.
+	Caller        *ServerInfo_Caller `protobuf:"bytes,9,opt,name=caller,proto3" json:"caller,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ServerInfo) Reset() {
 	*x = ServerInfo{}
-	mi := &file_clipstyler_v1_server_service_proto_msgTypes[3]
+	mi := &file_clipstyler_v1_server_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -285,7 +418,7 @@ func (x *ServerInfo) String() string {
 func (*ServerInfo) ProtoMessage() {}
 
 func (x *ServerInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_server_service_proto_msgTypes[3]
+	mi := &file_clipstyler_v1_server_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -298,7 +431,7 @@ func (x *ServerInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerInfo.ProtoReflect.Descriptor instead.
 func (*ServerInfo) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_server_service_proto_rawDescGZIP(), []int{3}
+	return file_clipstyler_v1_server_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ServerInfo) GetVersion() string {
@@ -357,7 +490,14 @@ func (x *ServerInfo) GetEvaluator() *ServerInfo_Evaluator {
 	return nil
 }
 
-// Limits of requests.
+func (x *ServerInfo) GetCaller() *ServerInfo_Caller {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
+}
+
+// Limits of requests; of the caller if its tenant has limits of its own.
 type ServerInfo_Limits struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Maximum size of a photo in bytes.
@@ -387,6 +527,10 @@ type ServerInfo_Limits struct {
 	MaxCallsPerCaller int32 `protobuf:"varint,12,opt,name=max_calls_per_caller,json=maxCallsPerCaller,proto3" json:"max_calls_per_caller,omitempty"`
 	// Maximum size in bytes of what one caller stores: uploads, photos and results. The oldest unused are deleted first.
 	MaxStoredBytesPerCaller int64 `protobuf:"varint,13,opt,name=max_stored_bytes_per_caller,json=maxStoredBytesPerCaller,proto3" json:"max_stored_bytes_per_caller,omitempty"`
+	// Maximum number of calls per minute of the caller, on average; 0 for no limit.
+	MaxCallsPerMinute int32 `protobuf:"varint,14,opt,name=max_calls_per_minute,json=maxCallsPerMinute,proto3" json:"max_calls_per_minute,omitempty"`
+	// Calls that may come at once, with a limit of calls per minute; else 0.
+	MaxCallBurst int32 `protobuf:"varint,15,opt,name=max_call_burst,json=maxCallBurst,proto3" json:"max_call_burst,omitempty"`
 	// Maximum `output_size`; results of larger photos are limited to it.
 	MaxOutputSize int32 `protobuf:"varint,20,opt,name=max_output_size,json=maxOutputSize,proto3" json:"max_output_size,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -395,7 +539,7 @@ type ServerInfo_Limits struct {
 
 func (x *ServerInfo_Limits) Reset() {
 	*x = ServerInfo_Limits{}
-	mi := &file_clipstyler_v1_server_service_proto_msgTypes[4]
+	mi := &file_clipstyler_v1_server_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -407,7 +551,7 @@ func (x *ServerInfo_Limits) String() string {
 func (*ServerInfo_Limits) ProtoMessage() {}
 
 func (x *ServerInfo_Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_server_service_proto_msgTypes[4]
+	mi := &file_clipstyler_v1_server_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -420,7 +564,7 @@ func (x *ServerInfo_Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerInfo_Limits.ProtoReflect.Descriptor instead.
 func (*ServerInfo_Limits) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_server_service_proto_rawDescGZIP(), []int{3, 0}
+	return file_clipstyler_v1_server_service_proto_rawDescGZIP(), []int{5, 0}
 }
 
 func (x *ServerInfo_Limits) GetMaxImageBytes() int64 {
@@ -514,11 +658,89 @@ func (x *ServerInfo_Limits) GetMaxStoredBytesPerCaller() int64 {
 	return 0
 }
 
+func (x *ServerInfo_Limits) GetMaxCallsPerMinute() int32 {
+	if x != nil {
+		return x.MaxCallsPerMinute
+	}
+	return 0
+}
+
+func (x *ServerInfo_Limits) GetMaxCallBurst() int32 {
+	if x != nil {
+		return x.MaxCallBurst
+	}
+	return 0
+}
+
 func (x *ServerInfo_Limits) GetMaxOutputSize() int32 {
 	if x != nil {
 		return x.MaxOutputSize
 	}
 	return 0
+}
+
+// Who calls, as the server knows it.
+type ServerInfo_Caller struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of its tenant; empty if the server asks for no credentials: every caller then is an operator.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// What it may do.
+	Role ServerInfo_Caller_Role `protobuf:"varint,2,opt,name=role,proto3,enum=clipstyler.v1.ServerInfo_Caller_Role" json:"role,omitempty"`
+	// When its token expires; absent if it does not, or if the caller has none.
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ServerInfo_Caller) Reset() {
+	*x = ServerInfo_Caller{}
+	mi := &file_clipstyler_v1_server_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ServerInfo_Caller) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ServerInfo_Caller) ProtoMessage() {}
+
+func (x *ServerInfo_Caller) ProtoReflect() protoreflect.Message {
+	mi := &file_clipstyler_v1_server_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ServerInfo_Caller.ProtoReflect.Descriptor instead.
+func (*ServerInfo_Caller) Descriptor() ([]byte, []int) {
+	return file_clipstyler_v1_server_service_proto_rawDescGZIP(), []int{5, 1}
+}
+
+func (x *ServerInfo_Caller) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ServerInfo_Caller) GetRole() ServerInfo_Caller_Role {
+	if x != nil {
+		return x.Role
+	}
+	return ServerInfo_Caller_ROLE_UNSPECIFIED
+}
+
+func (x *ServerInfo_Caller) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
 }
 
 // Values that a preset sets.
@@ -538,7 +760,7 @@ type ServerInfo_PresetInfo struct {
 
 func (x *ServerInfo_PresetInfo) Reset() {
 	*x = ServerInfo_PresetInfo{}
-	mi := &file_clipstyler_v1_server_service_proto_msgTypes[5]
+	mi := &file_clipstyler_v1_server_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -550,7 +772,7 @@ func (x *ServerInfo_PresetInfo) String() string {
 func (*ServerInfo_PresetInfo) ProtoMessage() {}
 
 func (x *ServerInfo_PresetInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_server_service_proto_msgTypes[5]
+	mi := &file_clipstyler_v1_server_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -563,7 +785,7 @@ func (x *ServerInfo_PresetInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerInfo_PresetInfo.ProtoReflect.Descriptor instead.
 func (*ServerInfo_PresetInfo) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_server_service_proto_rawDescGZIP(), []int{3, 1}
+	return file_clipstyler_v1_server_service_proto_rawDescGZIP(), []int{5, 2}
 }
 
 func (x *ServerInfo_PresetInfo) GetPreset() Preset {
@@ -616,7 +838,7 @@ type ServerInfo_Worker struct {
 
 func (x *ServerInfo_Worker) Reset() {
 	*x = ServerInfo_Worker{}
-	mi := &file_clipstyler_v1_server_service_proto_msgTypes[6]
+	mi := &file_clipstyler_v1_server_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -628,7 +850,7 @@ func (x *ServerInfo_Worker) String() string {
 func (*ServerInfo_Worker) ProtoMessage() {}
 
 func (x *ServerInfo_Worker) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_server_service_proto_msgTypes[6]
+	mi := &file_clipstyler_v1_server_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -641,7 +863,7 @@ func (x *ServerInfo_Worker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerInfo_Worker.ProtoReflect.Descriptor instead.
 func (*ServerInfo_Worker) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_server_service_proto_rawDescGZIP(), []int{3, 2}
+	return file_clipstyler_v1_server_service_proto_rawDescGZIP(), []int{5, 3}
 }
 
 func (x *ServerInfo_Worker) GetDevice() string {
@@ -701,7 +923,7 @@ type ServerInfo_Evaluator struct {
 
 func (x *ServerInfo_Evaluator) Reset() {
 	*x = ServerInfo_Evaluator{}
-	mi := &file_clipstyler_v1_server_service_proto_msgTypes[7]
+	mi := &file_clipstyler_v1_server_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -713,7 +935,7 @@ func (x *ServerInfo_Evaluator) String() string {
 func (*ServerInfo_Evaluator) ProtoMessage() {}
 
 func (x *ServerInfo_Evaluator) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_server_service_proto_msgTypes[7]
+	mi := &file_clipstyler_v1_server_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -726,7 +948,7 @@ func (x *ServerInfo_Evaluator) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerInfo_Evaluator.ProtoReflect.Descriptor instead.
 func (*ServerInfo_Evaluator) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_server_service_proto_rawDescGZIP(), []int{3, 3}
+	return file_clipstyler_v1_server_service_proto_rawDescGZIP(), []int{5, 4}
 }
 
 func (x *ServerInfo_Evaluator) GetState() ServerInfo_Worker_State {
@@ -767,7 +989,7 @@ type ServerInfo_Queue struct {
 
 func (x *ServerInfo_Queue) Reset() {
 	*x = ServerInfo_Queue{}
-	mi := &file_clipstyler_v1_server_service_proto_msgTypes[8]
+	mi := &file_clipstyler_v1_server_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -779,7 +1001,7 @@ func (x *ServerInfo_Queue) String() string {
 func (*ServerInfo_Queue) ProtoMessage() {}
 
 func (x *ServerInfo_Queue) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_server_service_proto_msgTypes[8]
+	mi := &file_clipstyler_v1_server_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -792,7 +1014,7 @@ func (x *ServerInfo_Queue) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerInfo_Queue.ProtoReflect.Descriptor instead.
 func (*ServerInfo_Queue) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_server_service_proto_rawDescGZIP(), []int{3, 4}
+	return file_clipstyler_v1_server_service_proto_rawDescGZIP(), []int{5, 5}
 }
 
 func (x *ServerInfo_Queue) GetWaitingCount() int32 {
@@ -840,7 +1062,7 @@ type ServerInfo_Evaluator_Backend struct {
 
 func (x *ServerInfo_Evaluator_Backend) Reset() {
 	*x = ServerInfo_Evaluator_Backend{}
-	mi := &file_clipstyler_v1_server_service_proto_msgTypes[9]
+	mi := &file_clipstyler_v1_server_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -852,7 +1074,7 @@ func (x *ServerInfo_Evaluator_Backend) String() string {
 func (*ServerInfo_Evaluator_Backend) ProtoMessage() {}
 
 func (x *ServerInfo_Evaluator_Backend) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_server_service_proto_msgTypes[9]
+	mi := &file_clipstyler_v1_server_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -865,7 +1087,7 @@ func (x *ServerInfo_Evaluator_Backend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerInfo_Evaluator_Backend.ProtoReflect.Descriptor instead.
 func (*ServerInfo_Evaluator_Backend) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_server_service_proto_rawDescGZIP(), []int{3, 3, 0}
+	return file_clipstyler_v1_server_service_proto_rawDescGZIP(), []int{5, 4, 0}
 }
 
 func (x *ServerInfo_Evaluator_Backend) GetEncoderSet() string {
@@ -904,7 +1126,9 @@ const file_clipstyler_v1_server_service_proto_rawDesc = "" +
 	"\x14GetServerInfoRequest\"S\n" +
 	"\x15GetServerInfoResponse\x12:\n" +
 	"\vserver_info\x18\x01 \x01(\v2\x19.clipstyler.v1.ServerInfoR\n" +
-	"serverInfo\"\xdd\x01\n" +
+	"serverInfo\"\x14\n" +
+	"\x12DrainServerRequest\"\x15\n" +
+	"\x13DrainServerResponse\"\xdd\x01\n" +
 	"\n" +
 	"EncoderSet\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
@@ -912,7 +1136,7 @@ const file_clipstyler_v1_server_service_proto_rawDesc = "" +
 	"\x06models\x18\x03 \x03(\v2\x1b.clipstyler.v1.EncoderModelR\x06models\x12C\n" +
 	"\vcalibration\x18\x04 \x01(\v2!.clipstyler.v1.StylizationOptionsR\vcalibration\x12\x1f\n" +
 	"\vsource_text\x18\x05 \x01(\tR\n" +
-	"sourceText\"\xba\x0f\n" +
+	"sourceText\"\xb6\x12\n" +
 	"\n" +
 	"ServerInfo\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x129\n" +
@@ -923,7 +1147,8 @@ const file_clipstyler_v1_server_service_proto_rawDesc = "" +
 	"\apresets\x18\x05 \x03(\v2$.clipstyler.v1.ServerInfo.PresetInfoR\apresets\x12:\n" +
 	"\aworkers\x18\x06 \x03(\v2 .clipstyler.v1.ServerInfo.WorkerR\aworkers\x125\n" +
 	"\x05queue\x18\a \x01(\v2\x1f.clipstyler.v1.ServerInfo.QueueR\x05queue\x12A\n" +
-	"\tevaluator\x18\b \x01(\v2#.clipstyler.v1.ServerInfo.EvaluatorR\tevaluator\x1a\xbd\x04\n" +
+	"\tevaluator\x18\b \x01(\v2#.clipstyler.v1.ServerInfo.EvaluatorR\tevaluator\x128\n" +
+	"\x06caller\x18\t \x01(\v2 .clipstyler.v1.ServerInfo.CallerR\x06caller\x1a\x94\x05\n" +
 	"\x06Limits\x12&\n" +
 	"\x0fmax_image_bytes\x18\x01 \x01(\x03R\rmaxImageBytes\x12(\n" +
 	"\x10max_image_pixels\x18\x02 \x01(\x03R\x0emaxImagePixels\x12.\n" +
@@ -940,8 +1165,21 @@ const file_clipstyler_v1_server_service_proto_rawDesc = "" +
 	" \x01(\x05R\tmaxLabels\x12/\n" +
 	"\x14max_job_memory_bytes\x18\v \x01(\x03R\x11maxJobMemoryBytes\x12/\n" +
 	"\x14max_calls_per_caller\x18\f \x01(\x05R\x11maxCallsPerCaller\x12<\n" +
-	"\x1bmax_stored_bytes_per_caller\x18\r \x01(\x03R\x17maxStoredBytesPerCaller\x12&\n" +
-	"\x0fmax_output_size\x18\x14 \x01(\x05R\rmaxOutputSize\x1a\x7f\n" +
+	"\x1bmax_stored_bytes_per_caller\x18\r \x01(\x03R\x17maxStoredBytesPerCaller\x12/\n" +
+	"\x14max_calls_per_minute\x18\x0e \x01(\x05R\x11maxCallsPerMinute\x12$\n" +
+	"\x0emax_call_burst\x18\x0f \x01(\x05R\fmaxCallBurst\x12&\n" +
+	"\x0fmax_output_size\x18\x14 \x01(\x05R\rmaxOutputSize\x1a\xe8\x01\n" +
+	"\x06Caller\x12\x16\n" +
+	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x129\n" +
+	"\x04role\x18\x02 \x01(\x0e2%.clipstyler.v1.ServerInfo.Caller.RoleR\x04role\x12;\n" +
+	"\vexpire_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\"N\n" +
+	"\x04Role\x12\x14\n" +
+	"\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n" +
+	"\tROLE_USER\x10\x01\x12\x11\n" +
+	"\rROLE_OPERATOR\x10\x02\x12\x0e\n" +
+	"\n" +
+	"ROLE_PROBE\x10\x03\x1a\x7f\n" +
 	"\n" +
 	"PresetInfo\x12-\n" +
 	"\x06preset\x18\x01 \x01(\x0e2\x15.clipstyler.v1.PresetR\x06preset\x12\x12\n" +
@@ -977,9 +1215,10 @@ const file_clipstyler_v1_server_service_proto_rawDesc = "" +
 	"\rwaiting_count\x18\x01 \x01(\x05R\fwaitingCount\x12#\n" +
 	"\rrunning_count\x18\x02 \x01(\x05R\frunningCount\x12\x1a\n" +
 	"\bcapacity\x18\x03 \x01(\x05R\bcapacity\x12.\n" +
-	"\x13capacity_per_caller\x18\x04 \x01(\x05R\x11capacityPerCaller2k\n" +
+	"\x13capacity_per_caller\x18\x04 \x01(\x05R\x11capacityPerCaller2\xc1\x01\n" +
 	"\rServerService\x12Z\n" +
-	"\rGetServerInfo\x12#.clipstyler.v1.GetServerInfoRequest\x1a$.clipstyler.v1.GetServerInfoResponseBI\n" +
+	"\rGetServerInfo\x12#.clipstyler.v1.GetServerInfoRequest\x1a$.clipstyler.v1.GetServerInfoResponse\x12T\n" +
+	"\vDrainServer\x12!.clipstyler.v1.DrainServerRequest\x1a\".clipstyler.v1.DrainServerResponseBI\n" +
 	"\x11dev.clipstyler.v1P\x01Z2clipstyler.dev/client/go/clipstylerv1;clipstylerv1b\x06proto3"
 
 var (
@@ -994,47 +1233,56 @@ func file_clipstyler_v1_server_service_proto_rawDescGZIP() []byte {
 	return file_clipstyler_v1_server_service_proto_rawDescData
 }
 
-var file_clipstyler_v1_server_service_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_clipstyler_v1_server_service_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_clipstyler_v1_server_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_clipstyler_v1_server_service_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_clipstyler_v1_server_service_proto_goTypes = []any{
-	(ServerInfo_Worker_State)(0),         // 0: clipstyler.v1.ServerInfo.Worker.State
-	(*GetServerInfoRequest)(nil),         // 1: clipstyler.v1.GetServerInfoRequest
-	(*GetServerInfoResponse)(nil),        // 2: clipstyler.v1.GetServerInfoResponse
-	(*EncoderSet)(nil),                   // 3: clipstyler.v1.EncoderSet
-	(*ServerInfo)(nil),                   // 4: clipstyler.v1.ServerInfo
-	(*ServerInfo_Limits)(nil),            // 5: clipstyler.v1.ServerInfo.Limits
-	(*ServerInfo_PresetInfo)(nil),        // 6: clipstyler.v1.ServerInfo.PresetInfo
-	(*ServerInfo_Worker)(nil),            // 7: clipstyler.v1.ServerInfo.Worker
-	(*ServerInfo_Evaluator)(nil),         // 8: clipstyler.v1.ServerInfo.Evaluator
-	(*ServerInfo_Queue)(nil),             // 9: clipstyler.v1.ServerInfo.Queue
-	(*ServerInfo_Evaluator_Backend)(nil), // 10: clipstyler.v1.ServerInfo.Evaluator.Backend
-	(*EncoderModel)(nil),                 // 11: clipstyler.v1.EncoderModel
-	(*StylizationOptions)(nil),           // 12: clipstyler.v1.StylizationOptions
-	(*timestamppb.Timestamp)(nil),        // 13: google.protobuf.Timestamp
-	(Preset)(0),                          // 14: clipstyler.v1.Preset
+	(ServerInfo_Caller_Role)(0),          // 0: clipstyler.v1.ServerInfo.Caller.Role
+	(ServerInfo_Worker_State)(0),         // 1: clipstyler.v1.ServerInfo.Worker.State
+	(*GetServerInfoRequest)(nil),         // 2: clipstyler.v1.GetServerInfoRequest
+	(*GetServerInfoResponse)(nil),        // 3: clipstyler.v1.GetServerInfoResponse
+	(*DrainServerRequest)(nil),           // 4: clipstyler.v1.DrainServerRequest
+	(*DrainServerResponse)(nil),          // 5: clipstyler.v1.DrainServerResponse
+	(*EncoderSet)(nil),                   // 6: clipstyler.v1.EncoderSet
+	(*ServerInfo)(nil),                   // 7: clipstyler.v1.ServerInfo
+	(*ServerInfo_Limits)(nil),            // 8: clipstyler.v1.ServerInfo.Limits
+	(*ServerInfo_Caller)(nil),            // 9: clipstyler.v1.ServerInfo.Caller
+	(*ServerInfo_PresetInfo)(nil),        // 10: clipstyler.v1.ServerInfo.PresetInfo
+	(*ServerInfo_Worker)(nil),            // 11: clipstyler.v1.ServerInfo.Worker
+	(*ServerInfo_Evaluator)(nil),         // 12: clipstyler.v1.ServerInfo.Evaluator
+	(*ServerInfo_Queue)(nil),             // 13: clipstyler.v1.ServerInfo.Queue
+	(*ServerInfo_Evaluator_Backend)(nil), // 14: clipstyler.v1.ServerInfo.Evaluator.Backend
+	(*EncoderModel)(nil),                 // 15: clipstyler.v1.EncoderModel
+	(*StylizationOptions)(nil),           // 16: clipstyler.v1.StylizationOptions
+	(*timestamppb.Timestamp)(nil),        // 17: google.protobuf.Timestamp
+	(Preset)(0),                          // 18: clipstyler.v1.Preset
 }
 var file_clipstyler_v1_server_service_proto_depIdxs = []int32{
-	4,  // 0: clipstyler.v1.GetServerInfoResponse.server_info:type_name -> clipstyler.v1.ServerInfo
-	11, // 1: clipstyler.v1.EncoderSet.models:type_name -> clipstyler.v1.EncoderModel
-	12, // 2: clipstyler.v1.EncoderSet.calibration:type_name -> clipstyler.v1.StylizationOptions
-	13, // 3: clipstyler.v1.ServerInfo.start_time:type_name -> google.protobuf.Timestamp
-	5,  // 4: clipstyler.v1.ServerInfo.limits:type_name -> clipstyler.v1.ServerInfo.Limits
-	3,  // 5: clipstyler.v1.ServerInfo.encoder_sets:type_name -> clipstyler.v1.EncoderSet
-	6,  // 6: clipstyler.v1.ServerInfo.presets:type_name -> clipstyler.v1.ServerInfo.PresetInfo
-	7,  // 7: clipstyler.v1.ServerInfo.workers:type_name -> clipstyler.v1.ServerInfo.Worker
-	9,  // 8: clipstyler.v1.ServerInfo.queue:type_name -> clipstyler.v1.ServerInfo.Queue
-	8,  // 9: clipstyler.v1.ServerInfo.evaluator:type_name -> clipstyler.v1.ServerInfo.Evaluator
-	14, // 10: clipstyler.v1.ServerInfo.PresetInfo.preset:type_name -> clipstyler.v1.Preset
-	0,  // 11: clipstyler.v1.ServerInfo.Worker.state:type_name -> clipstyler.v1.ServerInfo.Worker.State
-	0,  // 12: clipstyler.v1.ServerInfo.Evaluator.state:type_name -> clipstyler.v1.ServerInfo.Worker.State
-	10, // 13: clipstyler.v1.ServerInfo.Evaluator.backends:type_name -> clipstyler.v1.ServerInfo.Evaluator.Backend
-	1,  // 14: clipstyler.v1.ServerService.GetServerInfo:input_type -> clipstyler.v1.GetServerInfoRequest
-	2,  // 15: clipstyler.v1.ServerService.GetServerInfo:output_type -> clipstyler.v1.GetServerInfoResponse
-	15, // [15:16] is the sub-list for method output_type
-	14, // [14:15] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	7,  // 0: clipstyler.v1.GetServerInfoResponse.server_info:type_name -> clipstyler.v1.ServerInfo
+	15, // 1: clipstyler.v1.EncoderSet.models:type_name -> clipstyler.v1.EncoderModel
+	16, // 2: clipstyler.v1.EncoderSet.calibration:type_name -> clipstyler.v1.StylizationOptions
+	17, // 3: clipstyler.v1.ServerInfo.start_time:type_name -> google.protobuf.Timestamp
+	8,  // 4: clipstyler.v1.ServerInfo.limits:type_name -> clipstyler.v1.ServerInfo.Limits
+	6,  // 5: clipstyler.v1.ServerInfo.encoder_sets:type_name -> clipstyler.v1.EncoderSet
+	10, // 6: clipstyler.v1.ServerInfo.presets:type_name -> clipstyler.v1.ServerInfo.PresetInfo
+	11, // 7: clipstyler.v1.ServerInfo.workers:type_name -> clipstyler.v1.ServerInfo.Worker
+	13, // 8: clipstyler.v1.ServerInfo.queue:type_name -> clipstyler.v1.ServerInfo.Queue
+	12, // 9: clipstyler.v1.ServerInfo.evaluator:type_name -> clipstyler.v1.ServerInfo.Evaluator
+	9,  // 10: clipstyler.v1.ServerInfo.caller:type_name -> clipstyler.v1.ServerInfo.Caller
+	0,  // 11: clipstyler.v1.ServerInfo.Caller.role:type_name -> clipstyler.v1.ServerInfo.Caller.Role
+	17, // 12: clipstyler.v1.ServerInfo.Caller.expire_time:type_name -> google.protobuf.Timestamp
+	18, // 13: clipstyler.v1.ServerInfo.PresetInfo.preset:type_name -> clipstyler.v1.Preset
+	1,  // 14: clipstyler.v1.ServerInfo.Worker.state:type_name -> clipstyler.v1.ServerInfo.Worker.State
+	1,  // 15: clipstyler.v1.ServerInfo.Evaluator.state:type_name -> clipstyler.v1.ServerInfo.Worker.State
+	14, // 16: clipstyler.v1.ServerInfo.Evaluator.backends:type_name -> clipstyler.v1.ServerInfo.Evaluator.Backend
+	2,  // 17: clipstyler.v1.ServerService.GetServerInfo:input_type -> clipstyler.v1.GetServerInfoRequest
+	4,  // 18: clipstyler.v1.ServerService.DrainServer:input_type -> clipstyler.v1.DrainServerRequest
+	3,  // 19: clipstyler.v1.ServerService.GetServerInfo:output_type -> clipstyler.v1.GetServerInfoResponse
+	5,  // 20: clipstyler.v1.ServerService.DrainServer:output_type -> clipstyler.v1.DrainServerResponse
+	19, // [19:21] is the sub-list for method output_type
+	17, // [17:19] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_clipstyler_v1_server_service_proto_init() }
@@ -1049,8 +1297,8 @@ func file_clipstyler_v1_server_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clipstyler_v1_server_service_proto_rawDesc), len(file_clipstyler_v1_server_service_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   10,
+			NumEnums:      2,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

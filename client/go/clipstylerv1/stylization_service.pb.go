@@ -129,7 +129,7 @@ type CreateStylizationRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What to stylize, and how.
 	Spec *StylizationSpec `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
-	// A UUID4 drawn by the caller, which makes the call idempotent. Optional, and recommended.
+	// A UUID4 drawn by the caller, which makes the call idempotent for its tenant. Optional, and recommended.
 	RequestId string `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	// Urgency in the queue. Default: normal.
 	Priority Stylization_Priority `protobuf:"varint,3,opt,name=priority,proto3,enum=clipstyler.v1.Stylization_Priority" json:"priority,omitempty"`

@@ -37,8 +37,8 @@ const (
 // Stylizes photos by text, in one call or as durable jobs that survive client exit, dropped connections and server
 // crashes.
 //
-// Callers share the queue fairly. A caller is identified by the metadata header `x-clipstyler-client` or, without it, by
-// its address.
+// Callers share the queue fairly. A caller is a tenant if the server asks for credentials, else an address; the metadata
+// header `x-clipstyler-client` divides the users of one. What belongs to another tenant does not exist for a caller.
 type StylizationServiceClient interface {
 	// Stylizes one photo for the duration of the call: streams the events of the work, the result last. Ending the call, its
 	// deadline or a lost connection stops the work within one step. To keep a job running, use CreateStylization and
@@ -212,8 +212,8 @@ type StylizationService_UploadImageClient = grpc.ClientStreamingClient[UploadIma
 // Stylizes photos by text, in one call or as durable jobs that survive client exit, dropped connections and server
 // crashes.
 //
-// Callers share the queue fairly. A caller is identified by the metadata header `x-clipstyler-client` or, without it, by
-// its address.
+// Callers share the queue fairly. A caller is a tenant if the server asks for credentials, else an address; the metadata
+// header `x-clipstyler-client` divides the users of one. What belongs to another tenant does not exist for a caller.
 type StylizationServiceServer interface {
 	// Stylizes one photo for the duration of the call: streams the events of the work, the result last. Ending the call, its
 	// deadline or a lost connection stops the work within one step. To keep a job running, use CreateStylization and

@@ -1,5 +1,6 @@
 import { createGrpcTransport, Http2SessionManager, type GrpcTransportOptions } from "@connectrpc/connect-node";
 import { Client } from "./core.js";
+import { bearer } from "./credentials.js";
 
 export * from "./core.js";
 
@@ -7,15 +8,20 @@ export * from "./core.js";
 export const DEFAULT_TARGET = "127.0.0.1:50051";
 const KEEPALIVE_MS = 60_000;
 
-/** Options of the transport, for instance `nodeOptions: { ca }` for TLS with a certificate authority of your own. */
-export type ConnectOptions = Omit<GrpcTransportOptions, "baseUrl" | "sessionManager">;
+/**
+ * Options of the transport, for instance `nodeOptions: { ca, cert, key }` for TLS with a certificate authority, and a
+ * client certificate, of your own; and the bearer token for a server that asks for one, which leaves this machine only
+ * encrypted.
+ */
+export type ConnectOptions = Omit<GrpcTransportOptions, "baseUrl" | "sessionManager"> & { readonly token?: string };
 
 /**
  * Connect to a server by gRPC. `target` is "HOST:PORT", or a URL; "https://HOST:PORT" for TLS.
  */
-export function connect(target: string = DEFAULT_TARGET, { nodeOptions, ...options }: ConnectOptions = {}): Client {
+export function connect(target: string = DEFAULT_TARGET, { nodeOptions, token, ...options }: ConnectOptions = {}): Client {
   const baseUrl = target.includes("://") ? target : `http://${target}`;
   const sessionManager = new Http2SessionManager(baseUrl, { pingIntervalMs: KEEPALIVE_MS, ...options }, nodeOptions);
-  const transport = createGrpcTransport({ ...options, baseUrl, sessionManager });
+  const interceptors = [...(options.interceptors ?? []), ...bearer(token, baseUrl)];
+  const transport = createGrpcTransport({ ...options, interceptors, baseUrl, sessionManager });
   return new Client(transport, { close: () => sessionManager.abort() });
 }

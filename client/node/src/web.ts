@@ -1,5 +1,6 @@
 import { createGrpcWebTransport, type GrpcWebTransportOptions } from "@connectrpc/connect-web";
 import { Client } from "./core.js";
+import { bearer } from "./credentials.js";
 
 export * from "./core.js";
 
@@ -10,8 +11,10 @@ export * from "./core.js";
  */
 export function connect(
   baseUrl: string = globalThis.location.origin,
-  options: Omit<GrpcWebTransportOptions, "baseUrl"> = {},
+  { token, ...options }: Omit<GrpcWebTransportOptions, "baseUrl"> & { readonly token?: string } = {},
 ): Client {
+  const interceptors = [...(options.interceptors ?? []), ...bearer(token, baseUrl)];
+  const transport = createGrpcWebTransport({ ...options, interceptors, baseUrl });
   // A browser cannot tell a lost connection from a stream that a proxy reset.
-  return new Client(createGrpcWebTransport({ ...options, baseUrl }), { oneShotResumesAfter: "reported" });
+  return new Client(transport, { oneShotResumesAfter: "reported" });
 }

@@ -1,12 +1,14 @@
-"""Who calls, as the headers and the connection of a call show it."""
+"""Who calls: the one place that reads it from the connection and the headers of a call."""
 
 from __future__ import annotations
 
 import re
+from contextvars import ContextVar
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 from typing import TYPE_CHECKING, Any
 
+from clipstyler_server.identity.roles import Principal
 from clipstyler_server.sharing import Address, Caller, address_of, host_of, parse_host, site_of
 
 if TYPE_CHECKING:
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 CLIENT_HEADER = "x-clipstyler-client"
 FORWARDED_HEADER = "x-forwarded-for"
 _NAME = re.compile(r"[\x21-\x7e]{1,100}")
+_current: ContextVar[Caller] = ContextVar("caller")
 
 
 @dataclass(frozen=True)
@@ -29,13 +32,12 @@ class Callers:
 
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
 
-    def of(self, context: ServicerContext[Any, Any]) -> Caller:
-        """Return who calls: an address, and the name in the client header, which means something only behind it."""
-        named = _values(context, CLIENT_HEADER)
-        return Caller(self.address(context), next((name for name in named if _NAME.fullmatch(name)), ""))
+    def of(self, context: ServicerContext[Any, Any], principal: Principal) -> Caller:
+        """Return who calls: an address, the name in the client header, and whom the credentials stand for."""
+        name = next((name for name in _values(context, CLIENT_HEADER) if _NAME.fullmatch(name)), "")
+        return Caller(self._address(context), name, principal)
 
-    def address(self, context: ServicerContext[Any, Any]) -> str:
-        """Return the address that bounds are counted by."""
+    def _address(self, context: ServicerContext[Any, Any]) -> str:
         peer = context.peer()
         host = host_of(peer)
         if host is None or not self._trusts(host):
@@ -60,3 +62,13 @@ class Callers:
 
 def _values(context: ServicerContext[Any, Any], header: str) -> list[str]:
     return [value for key, value in context.invocation_metadata() or () if key == header and isinstance(value, str)]
+
+
+def enter_call(caller: Caller) -> None:
+    """Make a caller the one of the call that this task answers."""
+    _current.set(caller)
+
+
+def current_caller() -> Caller:
+    """Return who makes the call that this task answers."""
+    return _current.get()

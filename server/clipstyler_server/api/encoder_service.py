@@ -14,7 +14,7 @@ from clipstyler.options import ConfigError
 from clipstyler.v1 import encoder_service_pb2 as pb
 from clipstyler.v1.encoder_service_pb2_grpc import EncoderServiceServicer
 from clipstyler_server.api.bounds import LARGEST_EVALUATION, PICTURE_BYTES, CallBounds
-from clipstyler_server.api.callers import Callers
+from clipstyler_server.api.callers import current_caller
 from clipstyler_server.api.codec.stylization import quality_message
 from clipstyler_server.errors import ServiceError, Violation, invalid
 from clipstyler_server.jobs.directions import DirectionLookup
@@ -50,8 +50,6 @@ class EncoderService(EncoderServiceServicer):
     ----------
     settings
         Limits.
-    callers
-        Tells callers apart.
     evaluator
         Computes.
     decoder
@@ -65,14 +63,12 @@ class EncoderService(EncoderServiceServicer):
     def __init__(
         self,
         settings: Settings,
-        callers: Callers,
         evaluator: EvaluatorClient,
         decoder: ImageDecoder,
         directions: DirectionLookup,
         bounds: CallBounds,
     ) -> None:
         self._settings = settings
-        self._callers = callers
         self._pictures = bounds.pictures
         self._evaluations = bounds.evaluations
         self._evaluator = evaluator
@@ -93,7 +89,7 @@ class EncoderService(EncoderServiceServicer):
         batch = enumerate(request.texts[:LARGEST_BATCH])
         texts = [check(prompts.check_text, f"texts[{i}]", text, longest) for i, text in batch]
         check.done()
-        rows = await self._evaluate(EncodeTexts(facts.name, tuple(texts)), self._callers.address(context))
+        rows = await self._evaluate(EncodeTexts(facts.name, tuple(texts)), current_caller().account)
         return pb.EncodeTextResponse(embeddings=_embeddings(rows), encoder=_info(facts))
 
     async def EncodeImage(
@@ -108,7 +104,7 @@ class EncoderService(EncoderServiceServicer):
         check.done()
         rows = [
             row
-            async for embedded in self._embedded_in_parts(facts, request.images, self._callers.address(context))
+            async for embedded in self._embedded_in_parts(facts, request.images, current_caller().account)
             for row in embedded
         ]
         return pb.EncodeImageResponse(embeddings=_embeddings(rows), encoder=_info(facts))
@@ -123,7 +119,7 @@ class EncoderService(EncoderServiceServicer):
         facts = check(self._facts, request.encoder_set)
         style, source = self._texts(request, facts, check)
         check.done()
-        lease = await self._evaluations.take(self._callers.address(context), 1)
+        lease = await self._evaluations.take(current_caller().account, 1)
         direction = await finish(self._directions.find(facts, style, source), lease)
         return pb.GetTextDirectionResponse(
             direction=pb.Embedding(values=direction.tolist()), templates=facts.templates, encoder=_info(facts)
@@ -139,9 +135,9 @@ class EncoderService(EncoderServiceServicer):
         facts = check(self._facts, request.encoder_set)
         labels = check(zero_shot.check_labels, request.labels, self._settings.max_text_characters)
         check.done()
-        address = self._callers.address(context)
-        async with self._held_views(facts, {"image": request.image}, address) as (view,):
-            ranked = await self._evaluate(Classify(facts.name, view, labels), address)
+        account = current_caller().account
+        async with self._held_views(facts, {"image": request.image}, account) as (view,):
+            ranked = await self._evaluate(Classify(facts.name, view, labels), account)
         predictions = [pb.ClassifyImageResponse.Prediction(label=label, probability=share) for label, share in ranked]
         return pb.ClassifyImageResponse(predictions=predictions, encoder=_info(facts))
 
@@ -157,18 +153,18 @@ class EncoderService(EncoderServiceServicer):
         seed = check(check_seed, request.seed)
         check.done()
         images = {"content_image": request.content_image, "stylized_image": request.stylized_image}
-        address = self._callers.address(context)
-        async with self._pictures.hold(address, len(images) * PICTURE_BYTES):
+        account = current_caller().account
+        async with self._pictures.hold(account, len(images) * PICTURE_BYTES):
             content, stylized = await _all(
-                images, lambda image: self._decoder.decode(image, address, LARGEST_SIDE, enlarge=False)
+                images, lambda image: self._decoder.decode(image, account, LARGEST_SIDE, enlarge=False)
             )
             task = Measure(facts.name, content.picture, stylized.picture, style, source, seed)
-            measured = await self._evaluate(task, address)
+            measured = await self._evaluate(task, account)
         return pb.EvaluateStylizationResponse(quality=quality_message(measured), encoder=_info(facts))
 
-    async def _evaluate(self, task: Task, address: str) -> Any:
+    async def _evaluate(self, task: Task, account: str) -> Any:
         """Have the evaluator compute when it is the caller's turn; what a caller that left has asked for counts on."""
-        lease = await self._evaluations.take(address, _weight(task))
+        lease = await self._evaluations.take(account, _weight(task))
         return await finish(self._evaluator.ask(task), lease)
 
     def _facts(self, name: str) -> EncoderFacts:
@@ -195,16 +191,16 @@ class EncoderService(EncoderServiceServicer):
             raise ConfigError(field, f"must have 1 to {self._settings.max_batch} elements, got {len(batch)}")
 
     async def _embedded_in_parts(
-        self, facts: EncoderFacts, images: Sequence[bytes], address: str
+        self, facts: EncoderFacts, images: Sequence[bytes], account: str
     ) -> AsyncIterator[Floats]:
         """Embed images, so many at a time; what cannot be decoded is reported for all of them together."""
         violations: list[Violation] = []
         for start in range(0, len(images), _IMAGES_AT_ONCE):
             part = {f"images[{start + i}]": image for i, image in enumerate(images[start : start + _IMAGES_AT_ONCE])}
             try:
-                async with self._held_views(facts, part, address) as views:
+                async with self._held_views(facts, part, account) as views:
                     if not violations:
-                        yield await self._evaluate(EncodeImages(facts.name, tuple(views)), address)
+                        yield await self._evaluate(EncodeImages(facts.name, tuple(views)), account)
             except ServiceError as error:
                 if not error.details.violations:
                     raise
@@ -214,11 +210,11 @@ class EncoderService(EncoderServiceServicer):
 
     @asynccontextmanager
     async def _held_views(
-        self, facts: EncoderFacts, images: Mapping[str, bytes], address: str
+        self, facts: EncoderFacts, images: Mapping[str, bytes], account: str
     ) -> AsyncIterator[list[Floats]]:
         """Decode images to the views of an encoder, whose bytes are held for the duration of the block."""
-        async with self._pictures.hold(address, len(images) * view_bytes(facts.image_size)):
-            yield await _all(images, lambda image: self._decoder.view(image, address, facts.image_size))
+        async with self._pictures.hold(account, len(images) * view_bytes(facts.image_size)):
+            yield await _all(images, lambda image: self._decoder.view(image, account, facts.image_size))
 
 
 async def _all(images: Mapping[str, bytes], decode: Callable[[bytes], Awaitable[_Checked]]) -> list[_Checked]:

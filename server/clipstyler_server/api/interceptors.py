@@ -1,4 +1,4 @@
-"""Around every call: bounds, and the one place where exceptions become statuses, metrics and the access log."""
+"""Around every call: identity, bounds, and the one place where exceptions become statuses, metrics and log lines."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ import structlog
 from google.protobuf.message import Message
 from grpc_status import rpc_status
 
+from clipstyler_server.api.authentication import Gatekeeper
 from clipstyler_server.api.bounds import CallBounds
-from clipstyler_server.api.callers import Callers
+from clipstyler_server.api.callers import enter_call
 from clipstyler_server.api.errors import CODES, status
 from clipstyler_server.api.receiving import Requests
 from clipstyler_server.api.sending import Deferred
 from clipstyler_server.errors import Reason, ServiceError, error, internal
 from clipstyler_server.observability import logs
-from clipstyler_server.observability.metrics import UNKNOWN_METHOD, Metrics
+from clipstyler_server.observability.metrics import OTHER_METHOD, Metrics
+from clipstyler_server.sharing import Caller
 
 if TYPE_CHECKING:
     # The stubs know parameters of these classes that the classes themselves do not have.
@@ -49,16 +51,18 @@ class RpcGuard(grpc.aio.ServerInterceptor):
         Counts calls.
     bounds
         Of all calls together.
-    callers
-        Tells callers apart.
+    gatekeeper
+        Knows who calls.
     photo_methods
         Full names of the methods whose requests carry images.
     """
 
-    def __init__(self, metrics: Metrics, bounds: CallBounds, callers: Callers, photo_methods: frozenset[str]) -> None:
+    def __init__(
+        self, metrics: Metrics, bounds: CallBounds, gatekeeper: Gatekeeper, photo_methods: frozenset[str]
+    ) -> None:
         self._metrics = metrics
         self._bounds = bounds
-        self._callers = callers
+        self._gatekeeper = gatekeeper
         self._photo_methods = photo_methods
 
     async def intercept_service(
@@ -67,7 +71,7 @@ class RpcGuard(grpc.aio.ServerInterceptor):
         """Find the handler and wrap it; unknown methods share one that refuses, and are counted under one name."""
         handler = await continuation(handler_call_details)
         if handler is None:
-            return self._wrapped(_UNKNOWN, UNKNOWN_METHOD)
+            return self._wrapped(_UNKNOWN, OTHER_METHOD)
         return self._wrapped(handler, handler_call_details.method)
 
     def _wrapped(self, handler: Any, method: str) -> Handler:
@@ -81,6 +85,7 @@ class RpcGuard(grpc.aio.ServerInterceptor):
             async with self._around(method, handler, context) as call:
                 response = await behavior(await call.request(), context)
                 await call.show_id()
+                call.sent_bytes += response.ByteSize()
                 return response
 
         async def stream(_: object, context: Any) -> None:
@@ -103,15 +108,13 @@ class RpcGuard(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _around(self, method: str, handler: Any, context: Context) -> AsyncIterator[_Call]:
-        address = self._callers.address(context)
-        call = _Call(method, handler, context, address, self._bounds, method in self._photo_methods)
+        call = _Call(method, context, self._bounds, self._gatekeeper)
         # Counted when the call ends, however it ends: the generator of a broken call is closed only some time later.
         context.add_done_callback(partial(self._ended, call))  # type: ignore[arg-type]
+        self._metrics.call_started(method)
         structlog.contextvars.bind_contextvars(request_id=call.request_id)
-        call.is_counted = self._bounds.calls.enter(method, call.address)
         try:
-            if not call.is_counted:
-                raise _too_many_calls(self._bounds)
+            call.enter(handler, method in self._photo_methods)
             yield call
             call.code = _code_set(context) or grpc.StatusCode.OK
         except ServiceError as problem:
@@ -127,14 +130,14 @@ class RpcGuard(grpc.aio.ServerInterceptor):
             logs.get_logger().exception("rpc_failed", method=method, error_id=call.request_id)
             await call.abort(grpc.StatusCode.INTERNAL, internal(call.request_id))
         finally:
-            call.requests.release()
+            call.release()
 
     def _ended(self, call: _Call, _: object) -> None:
-        if call.is_counted:
-            self._bounds.calls.leave(call.method, call.address)
+        if call.caller:
+            self._bounds.calls.leave(call.method, call.caller.account)
         code = call.final_code().name
         seconds = time.monotonic() - call.begun
-        self._metrics.rpc_ended(call.method, code, seconds)
+        self._metrics.call_ended(call.method, code, seconds, call.received_bytes, call.sent_bytes)
         # Probes of health come every few seconds.
         log = logs.get_logger().debug if call.method.startswith("/grpc.") else logs.get_logger().info
         log(
@@ -144,34 +147,60 @@ class RpcGuard(grpc.aio.ServerInterceptor):
             seconds=round(seconds, 4),
             peer=call.peer,
             request_id=call.request_id,
+            **_identity(call.caller),
         )
 
 
 class _Call:
-    """Facts about one call; `code` stays None until the handler has ended by itself."""
+    """Facts about one call.
 
-    def __init__(
-        self, method: str, handler: Any, context: Context, address: str, bounds: CallBounds, has_photos: bool
-    ) -> None:
+    `code` stays None until the handler has ended by itself, `caller` and `requests` until the call is let in.
+    """
+
+    def __init__(self, method: str, context: Context, bounds: CallBounds, gatekeeper: Gatekeeper) -> None:
         self.method = method
         self.begun = time.monotonic()
         self.request_id = _request_id(context)
         self.peer = context.peer()
-        self.address = address
         self.code: grpc.StatusCode | None = None
-        self.is_counted = False
-        self.requests = Requests(context, handler.request_deserializer, bounds, address, self.peer, has_photos)
+        self.caller: Caller | None = None
+        self.sent_bytes = 0
+        self._requests: Requests | None = None
         self._context = context
         self._bounds = bounds
-        self._is_stream = handler.request_streaming
+        self._gatekeeper = gatekeeper
+        self._is_stream = False
         self._id_shown = False
         remaining_s: float | None = context.time_remaining()
         self._deadline = None if remaining_s is None else self.begun + remaining_s
         context.set_trailing_metadata(((REQUEST_ID, self.request_id),))
 
+    def enter(self, handler: Any, has_photos: bool) -> None:
+        """Let the call in, before anything of its requests is received; raises `ServiceError`."""
+        caller = self._gatekeeper.admit(self.method, self._context)
+        if not self._bounds.calls.enter(self.method, caller.account, caller.limits.max_calls):
+            raise _too_many_calls(self._bounds, caller)
+        enter_call(caller)
+        self.caller = caller
+        self._is_stream = handler.request_streaming
+        self._requests = Requests(
+            self._context, handler.request_deserializer, self._bounds, caller.account, self.peer, has_photos
+        )
+
     async def request(self) -> Message | AsyncIterator[Message]:
         """Return what the handler takes: the request, or an iterator of requests."""
-        return self.requests.all() if self._is_stream else await self.requests.only()
+        assert self._requests is not None
+        return self._requests.all() if self._is_stream else await self._requests.only()
+
+    @property
+    def received_bytes(self) -> int:
+        """Bytes of the requests that have been received."""
+        return self._requests.received_bytes if self._requests else 0
+
+    def release(self) -> None:
+        """Give back what the latest request holds."""
+        if self._requests:
+            self._requests.release()
 
     async def show_id(self) -> None:
         """Send the request id in the headers, as late as possible: a call is retried only until they arrive."""
@@ -185,14 +214,16 @@ class _Call:
         The call of a slow reader ends with SLOW_READER, which is behind the unread response: both stay, and count,
         until the caller reads again or leaves.
         """
+        assert self.caller is not None
+        self._gatekeeper.check_still_valid(self.caller)
         await self.show_id()
         if not self._is_stream:
-            self.requests.release()  # a call that answers has admitted its request
+            self.release()  # a call that answers has admitted its request
         size = response.size if isinstance(response, Deferred) else response.ByteSize()
         if size < _LARGE_RESPONSE_BYTES:
             await self._write(await _made(response))
             return
-        async with self._bounds.outgoing.hold(self.address, size, line=self.peer):
+        async with self._bounds.outgoing.hold(self.caller.account, size, line=self.peer):
             await self._write(await _made(response))
 
     async def _write(self, response: Message) -> None:
@@ -200,6 +231,7 @@ class _Call:
         try:
             async with asyncio.timeout(limit_s):
                 await self._context.write(response)
+                self.sent_bytes += response.ByteSize()
         except TimeoutError:
             slow = error(Reason.SLOW_READER, "the caller did not read for {limit_s} s: call again", limit_s=limit_s)
             await self.abort(CODES[slow.reason], slow)
@@ -243,14 +275,21 @@ async def _refuse(_request: object, _context: object) -> Any:
 _UNKNOWN: Any = grpc.stream_unary_rpc_method_handler(_refuse)
 
 
-def _too_many_calls(bounds: CallBounds) -> ServiceError:
+def _too_many_calls(bounds: CallBounds, caller: Caller) -> ServiceError:
     return error(
         Reason.TOO_MANY_CALLS,
         "too many calls are open, the limit is {in_all} in all and {per_caller} per caller: try again later",
         retry_delay_s=_RETRY_S,
         in_all=bounds.calls.total,
-        per_caller=bounds.calls.per_caller,
+        per_caller=bounds.calls.most_of(caller.limits.max_calls),
     )
+
+
+def _identity(caller: Caller | None) -> dict[str, str]:
+    """Return what the log says of a caller: its tenant and the public part of its token."""
+    if caller is None or not caller.tenant:
+        return {}
+    return {"tenant": caller.tenant, "token": caller.principal.token_id}
 
 
 def _request_id(context: Context) -> str:

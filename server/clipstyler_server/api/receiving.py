@@ -33,12 +33,17 @@ class Requests:
         Makes a message of bytes, or raises `DecodeError`.
     bounds
         What is shared with all other calls.
-    address
+    account
         Of the caller.
     line
         In which its requests wait, one after the other: its connection.
     has_photos
         Whether requests of this method carry images.
+
+    Attributes
+    ----------
+    received_bytes
+        Of all requests so far.
     """
 
     def __init__(
@@ -46,19 +51,20 @@ class Requests:
         context: Context,
         parse: Callable[[bytes], Message],
         bounds: CallBounds,
-        address: str,
+        account: str,
         line: str,
         has_photos: bool,
     ) -> None:
         self._context = context
         self._parse = parse
-        self._address, self._line = address, line
+        self._account, self._line = account, line
         self._has_photos = has_photos
         self._largest = bounds.largest_request
         self._budget: FairBudget = bounds.photos if has_photos else bounds.small
         self._timeout_s = bounds.photo_timeout_s if has_photos else bounds.small_timeout_s
         self._turns = bounds.large_turns
         self._lease: Lease | None = None
+        self.received_bytes = 0
 
     async def only(self) -> Message:
         """Receive the request of a call that has one.
@@ -98,7 +104,7 @@ class Requests:
 
     async def _next(self) -> Message | None:
         self.release()
-        self._lease = await self._budget.take(self._address, self._largest, line=self._line)
+        self._lease = await self._budget.take(self._account, self._largest, line=self._line)
         try:
             async with asyncio.timeout(self._timeout_s):
                 received: Any = await self._context.read()
@@ -106,6 +112,7 @@ class Requests:
             raise _too_slow(self._timeout_s) from None
         if received is grpc.aio.EOF:
             return None
+        self.received_bytes += len(received)
         self._lease.shrink(len(received))
         if len(received) <= SMALL_REQUEST_BYTES:
             return self._decoded(received)

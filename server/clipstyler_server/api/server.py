@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
 
@@ -13,14 +15,17 @@ from clipstyler.v1 import (
     stylization_service_pb2,
     stylization_service_pb2_grpc,
 )
+from clipstyler_server.api.authentication import Gatekeeper
 from clipstyler_server.api.bounds import CallBounds
 from clipstyler_server.api.callers import Callers
+from clipstyler_server.api.credentials import server_credentials
 from clipstyler_server.api.encoder_service import EncoderService
 from clipstyler_server.api.health_service import HealthService
 from clipstyler_server.api.interceptors import RpcGuard
 from clipstyler_server.api.reflection_service import add_reflection
 from clipstyler_server.api.server_service import ServerService
 from clipstyler_server.api.stylization_service import StylizationService
+from clipstyler_server.identity.files import IdentityFiles
 from clipstyler_server.jobs.admission import Admission
 from clipstyler_server.jobs.catalog import Catalog
 from clipstyler_server.jobs.directions import DirectionLookup
@@ -53,6 +58,8 @@ class ApiServer:
         Limits of messages.
     metrics
         Counts calls.
+    identity
+        Whom it trusts, and its certificate.
 
     Attributes
     ----------
@@ -60,12 +67,13 @@ class ApiServer:
         Of all calls together.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, identity: IdentityFiles) -> None:
         self._settings = settings
         self._metrics = metrics
+        self._identity = identity
         self.bounds = CallBounds(settings)
-        self._callers = Callers(settings.trusted_proxies)
-        guard = RpcGuard(metrics, self.bounds, self._callers, _photo_methods())
+        gatekeeper = Gatekeeper(identity, Callers(settings.trusted_proxies))
+        guard = RpcGuard(metrics, self.bounds, gatekeeper, _photo_methods())
         self._server = grpc.aio.server(interceptors=[guard], options=_options(settings))
         add_reflection(self._server, (STYLIZATION_SERVICE, SERVER_SERVICE, ENCODER_SERVICE, health.SERVICE_NAME))
 
@@ -73,19 +81,19 @@ class ApiServer:
         self, admission: Admission, scheduler: Scheduler, catalog: Catalog, uploads: UploadStore
     ) -> None:
         """Add StylizationService."""
-        servicer = StylizationService(
-            self._settings, self._callers, admission, scheduler, catalog, uploads, self._metrics
-        )
+        servicer = StylizationService(self._settings, admission, scheduler, catalog, uploads, self._metrics)
         stylization_service_pb2_grpc.add_StylizationServiceServicer_to_server(servicer, self._server)
 
-    def add_server(self, scheduler: Scheduler, evaluator: EvaluatorClient | None, room: Room) -> None:
+    def add_server(
+        self, scheduler: Scheduler, evaluator: EvaluatorClient | None, room: Room, drain: Callable[[], None]
+    ) -> None:
         """Add ServerService."""
-        servicer = ServerService(self._settings, scheduler, evaluator, self.bounds, room)
+        servicer = ServerService(self._settings, scheduler, evaluator, self.bounds, room, drain)
         server_service_pb2_grpc.add_ServerServiceServicer_to_server(servicer, self._server)
 
     def add_encoders(self, evaluator: EvaluatorClient, decoder: ImageDecoder, directions: DirectionLookup) -> None:
         """Add EncoderService."""
-        servicer = EncoderService(self._settings, self._callers, evaluator, decoder, directions, self.bounds)
+        servicer = EncoderService(self._settings, evaluator, decoder, directions, self.bounds)
         encoder_service_pb2_grpc.add_EncoderServiceServicer_to_server(servicer, self._server)
 
     def add_health(self, servicer: HealthService) -> None:
@@ -93,19 +101,23 @@ class ApiServer:
         health_pb2_grpc.add_HealthServicer_to_server(servicer, self._server)
 
     def bind(self, host: str, port: int) -> str:
-        """Bind a port, 0 for a free one; returns the address.
+        """Bind a port, 0 for a free one, with TLS if there is a certificate; returns the address.
 
         Raises
         ------
         OSError
             The port is taken.
         """
+        address, credentials = join_address(host, port), server_credentials(self._identity)
         try:
-            bound = self._server.add_insecure_port(join_address(host, port))
+            bound = (
+                self._server.add_secure_port(address, credentials)
+                if credentials
+                else self._server.add_insecure_port(address)
+            )
         except RuntimeError as error:
             raise OSError(
-                f"cannot listen on {join_address(host, port)}: is it in use? Choose another address or port, "
-                "0 for a free one"
+                f"cannot listen on {address}: is it in use? Choose another address or port, 0 for a free one"
             ) from error
         return join_address(host, bound)
 

@@ -12,7 +12,7 @@ from clipstyler.events import Preview, Progress, Result
 from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler.v1.stylization_pb2 import Stylization
 from clipstyler.v1.stylization_service_pb2_grpc import StylizationServiceServicer
-from clipstyler_server.api.callers import Callers
+from clipstyler_server.api.callers import current_caller
 from clipstyler_server.api.codec.events import event_message
 from clipstyler_server.api.codec.images import image_messages
 from clipstyler_server.api.codec.pages import page_token, read_page
@@ -52,8 +52,6 @@ class StylizationService(StylizationServiceServicer):
     ----------
     settings
         Heartbeats, retention and limits.
-    callers
-        Tells callers apart.
     admission
         Turns a request into a job, or refuses it.
     scheduler
@@ -69,7 +67,6 @@ class StylizationService(StylizationServiceServicer):
     def __init__(
         self,
         settings: Settings,
-        callers: Callers,
         admission: Admission,
         scheduler: Scheduler,
         catalog: Catalog,
@@ -77,7 +74,6 @@ class StylizationService(StylizationServiceServicer):
         metrics: Metrics,
     ) -> None:
         self._settings = settings
-        self._callers = callers
         self._admission = admission
         self._scheduler = scheduler
         self._catalog = catalog
@@ -90,7 +86,7 @@ class StylizationService(StylizationServiceServicer):
         """Stylize one photo for the duration of the call."""
         asked = read_one_shot(request, context.time_remaining())
         request.Clear()  # the call outlives its photo
-        admitting = self._admission.admit(asked, self._callers.of(context), one_shot=True)
+        admitting = self._admission.admit(asked, current_caller(), one_shot=True)
         del asked
         job = await admitting
         # However the call ends (cancel, deadline, a broken connection), its job does not outlive it.
@@ -111,8 +107,9 @@ class StylizationService(StylizationServiceServicer):
         """Create a durable job, once per request id."""
         asked = read_job(request)
         request.Clear()
-        create = partial(self._admission.admit, asked, self._callers.of(context), one_shot=False)
-        job_id = await self._catalog.create_idempotent(asked, create)
+        caller = current_caller()
+        create = partial(self._admission.admit, asked, caller, one_shot=False)
+        job_id = await self._catalog.create_idempotent(asked, caller, create)
         return pb.CreateStylizationResponse(stylization=await self._describe(job_id))
 
     async def GetStylization(
@@ -129,13 +126,13 @@ class StylizationService(StylizationServiceServicer):
         context: Context,
     ) -> pb.ListStylizationsResponse:
         """List jobs, newest first. A page is cut short if its message would become too large."""
-        query = read_page(request)
+        query = read_page(request, current_caller().scope)
         response, size, last = pb.ListStylizationsResponse(), 0, None
         async for job in self._catalog.jobs(query):
             message = stylization_message(job, self._settings.retention_s)
             size += message.ByteSize()
             if last and (size > INLINE_BYTES or len(response.stylizations) == query.size):
-                response.next_page_token = page_token(last, query.state)
+                response.next_page_token = page_token(last, query)
                 break
             response.stylizations.append(message)
             last = job.record
@@ -147,9 +144,9 @@ class StylizationService(StylizationServiceServicer):
         context: Context,
     ) -> AsyncIterator[pb.WatchStylizationResponse | Deferred]:
         """Stream the events of a job."""
-        job_id = read_stylization_name(request.name)
-        while (job := self._scheduler.jobs.get(job_id)) is None:
-            if ending := await self._catalog.ending(job_id, request.after_sequence):
+        job_id, scope = read_stylization_name(request.name), current_caller().scope
+        while (job := self._catalog.live(job_id, scope)) is None:
+            if ending := await self._catalog.ending(job_id, scope, request.after_sequence):
                 for event in ending:
                     yield self._response(pb.WatchStylizationResponse, job_id, event)
                 return
@@ -173,7 +170,7 @@ class StylizationService(StylizationServiceServicer):
     ) -> pb.CancelStylizationResponse:
         """Cancel a job."""
         job_id = read_stylization_name(request.name)
-        await self._catalog.cancel(job_id)
+        await self._catalog.cancel(job_id, current_caller().scope)
         return pb.CancelStylizationResponse(stylization=await self._describe(job_id))
 
     async def DeleteStylization(
@@ -182,7 +179,7 @@ class StylizationService(StylizationServiceServicer):
         context: Context,
     ) -> pb.DeleteStylizationResponse:
         """Delete a finished job and its images."""
-        await self._catalog.delete(read_stylization_name(request.name))
+        await self._catalog.delete(read_stylization_name(request.name), current_caller().scope)
         return pb.DeleteStylizationResponse()
 
     async def GetStylizationImage(
@@ -205,7 +202,7 @@ class StylizationService(StylizationServiceServicer):
         digest, expires_at = await receive(
             request_iterator,
             self._uploads,
-            self._callers.address(context),
+            current_caller(),
             settings.max_image_bytes,
             settings.upload_timeout_s,
         )
@@ -222,14 +219,17 @@ class StylizationService(StylizationServiceServicer):
         return kind(event=event_message(job_id, event))
 
     async def _describe(self, job_id: str) -> Stylization:
-        return stylization_message(await self._catalog.describe(job_id), self._settings.retention_s)
+        return stylization_message(
+            await self._catalog.describe(job_id, current_caller().scope), self._settings.retention_s
+        )
 
     async def _image(self, job_id: str, kind: int) -> JobImage:
+        scope = current_caller().scope
         if kind == Stylization.IMAGE_KIND_CONTENT:
-            return await self._catalog.content(job_id)
+            return await self._catalog.content(job_id, scope)
         if kind == Stylization.IMAGE_KIND_PREVIEW:
-            return await self._catalog.preview(job_id)
-        return await self._catalog.result(job_id)
+            return await self._catalog.preview(job_id, scope)
+        return await self._catalog.result(job_id, scope)
 
     def _call_ended(self, job: Job, _: object) -> None:
         self._scheduler.cancel(job, CancelReason.CALLER_LEFT)

@@ -9,12 +9,13 @@ from clipstyler.v1.stylization_service_pb2 import UploadImageRequest
 from clipstyler_server.errors import Reason, Violation, error, invalid
 from clipstyler_server.jobs.upload_store import Upload, UploadStore
 from clipstyler_server.settings import MAX_MESSAGE_BYTES
+from clipstyler_server.sharing import Caller
 
 _SHA256_BYTES = 32
 
 
 async def receive(
-    parts: AsyncIterator[UploadImageRequest], uploads: UploadStore, address: str, max_bytes: int, timeout_s: float
+    parts: AsyncIterator[UploadImageRequest], uploads: UploadStore, caller: Caller, max_bytes: int, timeout_s: float
 ) -> tuple[str, float]:
     """Store a caller's photo part by part; returns its digest, and until when it is kept.
 
@@ -27,11 +28,11 @@ async def receive(
     try:
         async with asyncio.timeout(timeout_s):
             header = _header(await anext(parts, None), max_bytes)
-            async with uploads.begin(address, header.size_bytes) as upload:
+            async with uploads.begin(caller, header.size_bytes) as upload:
                 async for part in parts:
                     await upload.add(_data(part, header.size_bytes - upload.size, header.size_bytes))
                 _check(upload, header)
-                return await upload.keep(address, uploads.kept_s)
+                return await upload.keep(caller, uploads.kept_s)
     except TimeoutError:
         raise error(
             Reason.REQUEST_TIMEOUT, "the upload took longer than {limit_s} s: send it again", limit_s=timeout_s

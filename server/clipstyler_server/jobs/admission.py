@@ -17,6 +17,7 @@ from clipstyler.options import ConfigError
 from clipstyler.original import result_size
 from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_spec
 from clipstyler_server.errors import ServiceError, Violation, invalid
+from clipstyler_server.identity.roles import Principal, Role
 from clipstyler_server.jobs.events import CancelReason
 from clipstyler_server.jobs.job import SEQUENCE_STRIDE, Job
 from clipstyler_server.jobs.job_errors import draining_error, invalid_spec, spec_violations
@@ -139,8 +140,8 @@ class Admission:
         """
         self._scheduler.check_open()
         spec = await self._resolved(request, caller)
-        with self._scheduler.reserve(caller.address):
-            photo = await self._photo(request)
+        with self._scheduler.reserve(caller):
+            photo = await self._photo(request, caller)
             decoded = await self._decoded(photo, caller, spec)
             warnings = self._warnings(spec, decoded, request.timeout_s)
             spec = self._fitted(spec, decoded)
@@ -158,7 +159,7 @@ class Admission:
                 stored_bytes=photo.size,
             )
             self._scheduler.check_deadline(job)
-            async with self._room.hold(caller.address, photo.size):
+            async with self._room.hold(caller, photo.size):
                 await self._store(job, request, photo, decoded)
             self._scheduler.accept(job, warnings)
         self._metrics.photo_accepted(photo.size)
@@ -176,7 +177,7 @@ class Admission:
         """
         spec = load_spec(record.spec)
         self._check_encoders(spec)
-        caller = Caller(record.address, record.client)
+        caller = Caller(record.account, record.client, Principal(record.tenant, Role.USER))
         photo = await stored_photo(self._storage, record.content, "image")
         decoded = await self._decoded(photo, caller, spec)
         job = Job(
@@ -198,9 +199,9 @@ class Admission:
                 logs.get_logger().info("job_resumed", job_id=record.id, attempts=record.attempts)
                 self._scheduler.accept(job)
 
-    async def _photo(self, request: JobRequest) -> Photo:
+    async def _photo(self, request: JobRequest, caller: Caller) -> Photo:
         if request.upload:
-            return await stored_photo(self._storage, request.upload, "upload")
+            return await stored_photo(self._storage, request.upload, "upload", caller.scope)
         return Photo(request.image, len(request.image))
 
     async def _resolved(self, request: JobRequest, caller: Caller) -> StylizationSpec:
@@ -210,7 +211,7 @@ class Admission:
         calibrations = {encoders.name: encoders.calibration for encoders in info.encoder_sets}
         violations = list(request.violations)
         try:
-            spec = resolve_spec(request.spec, calibrations, self._limits)
+            spec = resolve_spec(request.spec, calibrations, self._limits_of(caller))
         except ConfigError as error:
             violations += spec_violations(error.violations)
         if violations:
@@ -221,9 +222,9 @@ class Admission:
         if any(violation.field == "spec.upload" for violation in request.violations):
             return ()
         try:
-            with self._scheduler.reserve(caller.address):
-                photo = await self._photo(request)
-                await self._decoder.inspect(photo.source, caller.address)
+            with self._scheduler.reserve(caller):
+                photo = await self._photo(request, caller)
+                await self._decoder.inspect(photo.source, caller.account)
         except ImageError as error:
             return spec_violations((Violation("image", str(error)),))
         except ServiceError as error:
@@ -233,7 +234,7 @@ class Admission:
 
     async def _decoded(self, photo: Photo, caller: Caller, spec: StylizationSpec) -> Decoded:
         try:
-            return await self._decoder.decode(photo.source, caller.address, spec.config.size, spec.config.enlarge)
+            return await self._decoder.decode(photo.source, caller.account, spec.config.size, spec.config.enlarge)
         except ImageError as error:
             raise invalid_spec(Violation("image", str(error))) from error
 
@@ -274,7 +275,8 @@ class Admission:
             id=job.id,
             request_id=request.request_id or None,
             payload_digest="",
-            address=job.caller.address,
+            tenant=job.caller.tenant,
+            account=job.caller.account,
             client=job.caller.name,
             priority=job.priority,
             one_shot=job.one_shot,
@@ -297,7 +299,7 @@ class Admission:
 
     def _write(self, record: Record, request: JobRequest, photo: Photo, decoded: Decoded) -> None:
         content = photo.store(self._storage)
-        self._storage.database.use_upload(content, record.created_at)
+        self._storage.database.use_upload(record.tenant, content, record.created_at)
         header = decoded.header
         known = {image_format.value: image_format for image_format in ImageFormat}
         metadata = ImageMetadata(known.get(header.format.lower()), header.width, header.height, photo.size, content)
@@ -316,6 +318,13 @@ class Admission:
         self._scheduler.accept(job)
         if job.one_shot:
             self._scheduler.cancel(job, CancelReason.CALLER_LEFT)
+
+    def _limits_of(self, caller: Caller) -> SpecLimits:
+        """Return the limits of a caller's specs: its tenant's where they are stricter than the server's."""
+        own = {"size": caller.limits.max_size, "crop_size": caller.limits.max_size, "steps": caller.limits.max_steps}
+        most = dict(self._limits.options or {})
+        most |= {name: min(limit, most[name]) for name, limit in own.items() if limit is not None}
+        return replace(self._limits, options=most)
 
     def _timeout_s(self, asked_s: float | None) -> float:
         if asked_s is None:

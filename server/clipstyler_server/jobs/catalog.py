@@ -21,6 +21,7 @@ from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Gap, H
 from clipstyler_server.jobs.job import Job
 from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.jobs.stored_forms import load_end, load_metadata, load_spec, with_bytes
+from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.records import Record, State
 from clipstyler_server.storage.storage import Storage
 
@@ -57,11 +58,12 @@ class JobDescription:
 
 @dataclass(frozen=True)
 class PageQuery:
-    """A page of jobs: size, state to filter by (None for all), and the job (time and id) that it comes after."""
+    """A page of jobs: size, state and tenant to filter by (None for all), the job (time and id) that it comes after."""
 
     size: int
     state: State | None
     after: tuple[float, str] | None
+    scope: str | None
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class JobImage:
 class Catalog:
     """Reads and changes stored jobs.
 
+    `scope` is the tenant whose jobs there are for a caller, None for all: those of others do not exist for it.
+
     Parameters
     ----------
     storage
@@ -86,15 +90,17 @@ class Catalog:
     def __init__(self, storage: Storage, scheduler: Scheduler) -> None:
         self._storage = storage
         self._scheduler = scheduler
-        self._creating: dict[str, asyncio.Future[str]] = {}
+        self._creating: dict[tuple[str, str], asyncio.Future[str]] = {}
 
-    async def create_idempotent(self, request: JobRequest, create: Callable[[], Awaitable[Job]]) -> str:
+    async def create_idempotent(self, request: JobRequest, caller: Caller, create: Callable[[], Awaitable[Job]]) -> str:
         """Create a job unless its request id has one already; returns the job's id either way.
 
         Parameters
         ----------
         request
             Without a request id, a job is created in any case.
+        caller
+            Request ids belong to its tenant: another one's are no obstacle and no answer.
         create
             Admits the job.
 
@@ -106,18 +112,19 @@ class Catalog:
         request_id = request.request_id
         if not request_id:
             return (await create()).id
-        while other := self._creating.get(request_id):
+        key = (caller.tenant, request_id)
+        while other := self._creating.get(key):
             await asyncio.wait([other])
-        creating = self._creating[request_id] = asyncio.get_running_loop().create_future()
+        creating = self._creating[key] = asyncio.get_running_loop().create_future()
         try:
-            found = await self._find_request(request_id)
+            found = await self._find_request(*key)
             if found is None:
                 try:
                     return (await create()).id
                 except IntegrityError:  # another server was first
-                    found = await self._find_request(request_id)
+                    found = await self._find_request(*key)
         finally:
-            del self._creating[request_id]
+            del self._creating[key]
             creating.cancel()
         # Only a repetition is worth the time that a digest of a photo takes.
         if found is None or found.payload_digest != await asyncio.to_thread(request.digest):
@@ -129,9 +136,14 @@ class Catalog:
             )
         return found.id
 
-    async def describe(self, job_id: str) -> JobDescription:
+    def live(self, job_id: str, scope: str | None) -> Job | None:
+        """Return a job that waits, runs or is being stored; None if there is none in scope."""
+        job = self._scheduler.jobs.get(job_id)
+        return job if job and scope in {None, job.caller.tenant} else None
+
+    async def describe(self, job_id: str, scope: str | None) -> JobDescription:
         """Describe a job, or raise `ServiceError` STYLIZATION_NOT_FOUND."""
-        return self._described(await self._record(job_id), self._scheduler.queue_estimates().get(job_id))
+        return self._described(await self._record(job_id, scope), self._scheduler.queue_estimates().get(job_id))
 
     async def jobs(self, query: PageQuery) -> AsyncIterator[JobDescription]:
         """List jobs, newest first, read as they are asked for: a page and one more."""
@@ -139,14 +151,14 @@ class Catalog:
         estimates = self._scheduler.queue_estimates()
         while left > 0:
             size = min(left, _READ_AT_ONCE)
-            found = await self._storage.read(self._storage.database.newest, size, query.state, after)
+            found = await self._storage.read(self._storage.database.newest, size, query.state, after, query.scope)
             for record in found:
                 yield self._described(record, estimates.get(record.id))
             if len(found) < size:
                 return
             after, left = (found[-1].created_at, found[-1].id), left - size
 
-    async def ending(self, job_id: str, after: int) -> list[JobEvent] | None:
+    async def ending(self, job_id: str, scope: str | None, after: int) -> list[JobEvent] | None:
         """Return what is stored of a finished job: a gap, chunks of a large result, the end. None if unfinished.
 
         Raises
@@ -154,7 +166,7 @@ class Catalog:
         ServiceError
             STYLIZATION_NOT_FOUND.
         """
-        record = await self._record(job_id)
+        record = await self._record(job_id, scope)
         if record.end is None or record.ended_at is None:
             return None
         end, when = load_end(record.end), datetime.fromtimestamp(record.ended_at, UTC)
@@ -185,7 +197,7 @@ class Catalog:
         await asyncio.sleep(_NAP_S)
         return JobEvent(passed, datetime.now(UTC), Heartbeat())
 
-    async def cancel(self, job_id: str) -> None:
+    async def cancel(self, job_id: str, scope: str | None) -> None:
         """Cancel a job; a finished one stays as it is. A waiting one is finished when this returns.
 
         Raises
@@ -194,16 +206,16 @@ class Catalog:
             STYLIZATION_NOT_FOUND.
         """
         async with self._storage.claiming:
-            job = self._scheduler.jobs.get(job_id)
+            job = self.live(job_id, scope)
             if job is None:
-                await self._cancel_stored(job_id)
+                await self._cancel_stored(job_id, scope)
         if job:
             runs = job is self._scheduler.running
             self._scheduler.cancel(job, CancelReason.REQUESTED)
             if not runs:
                 await job.ended.wait()
 
-    async def delete(self, job_id: str) -> None:
+    async def delete(self, job_id: str, scope: str | None) -> None:
         """Delete a finished job, and the images that no other job has.
 
         Raises
@@ -211,7 +223,7 @@ class Catalog:
         ServiceError
             STYLIZATION_NOT_FOUND or STYLIZATION_NOT_FINISHED.
         """
-        record = await self._record(job_id)
+        record = await self._record(job_id, scope)
         if not record.state.is_final or job_id in self._scheduler.jobs:
             raise error(
                 Reason.STYLIZATION_NOT_FINISHED,
@@ -221,15 +233,15 @@ class Catalog:
             )
         await self._storage.write(self._storage.delete, record)
 
-    async def content(self, job_id: str) -> JobImage:
+    async def content(self, job_id: str, scope: str | None) -> JobImage:
         """Return the photo of a job, or raise `ServiceError` STYLIZATION_NOT_FOUND."""
-        record = await self._record(job_id)
+        record = await self._record(job_id, scope)
         metadata = load_metadata(record.content_metadata)
         return JobImage(metadata, self._parts(record.content, metadata.size_bytes))
 
-    async def preview(self, job_id: str) -> JobImage:
+    async def preview(self, job_id: str, scope: str | None) -> JobImage:
         """Return the latest preview of a running job, or raise `ServiceError`: not found."""
-        await self._record(job_id)
+        await self._record(job_id, scope)
         job = self._scheduler.jobs.get(job_id)
         if job is None or job.preview is None:
             raise error(
@@ -237,9 +249,9 @@ class Catalog:
             )
         return JobImage(job.preview.metadata, _stream([job.preview.data]))
 
-    async def result(self, job_id: str) -> JobImage:
+    async def result(self, job_id: str, scope: str | None) -> JobImage:
         """Return the result of a job, or raise `ServiceError`: not found."""
-        record = await self._record(job_id)
+        record = await self._record(job_id, scope)
         end = load_end(record.end) if record.end else None
         if record.result is None or not isinstance(end, Result):
             raise error(
@@ -247,12 +259,12 @@ class Catalog:
             )
         return JobImage(end.image, self._parts(record.result, end.image.size_bytes))
 
-    async def _find_request(self, request_id: str) -> Record | None:
-        return await self._storage.read(self._storage.database.find_request, request_id)
+    async def _find_request(self, tenant: str, request_id: str) -> Record | None:
+        return await self._storage.read(self._storage.database.find_request, tenant, request_id)
 
-    async def _cancel_stored(self, job_id: str) -> None:
+    async def _cancel_stored(self, job_id: str, scope: str | None) -> None:
         """Cancel a job that was not resumed yet."""
-        record = await self._record(job_id)
+        record = await self._record(job_id, scope)
         if not record.state.is_final:
             await end_stored(self._storage, record, Cancelled(0, CancelReason.REQUESTED))
 
@@ -268,9 +280,9 @@ class Catalog:
         is_waiting = record.state is State.QUEUED
         return JobDescription(record, spec, end, queued if is_waiting else None, _step(spec, end, job))
 
-    async def _record(self, job_id: str) -> Record:
+    async def _record(self, job_id: str, scope: str | None) -> Record:
         record = await self._storage.read(self._storage.database.get, job_id)
-        if record is None:
+        if record is None or scope not in {None, record.tenant}:
             raise error(Reason.STYLIZATION_NOT_FOUND, "there is no stylizations/{id}", id=job_id)
         return record
 

@@ -99,7 +99,7 @@ class FullSizeEngine:
                 raise internal(task.job_id)
             photo = await stored_photo(self._storage, record.content, "image")
             size, enlarge = max(task.result_size), task.spec.config.enlarge
-            pixels = await self._decoder.extract(photo.source, record.address, size, enlarge, target)
+            pixels = await self._decoder.extract(photo.source, record.account, size, enlarge, target)
         except ImageError as error:
             self._engine.provide(task.job_id, str(error))
         except ServiceError as error:

@@ -43,14 +43,25 @@ class Photo:
         return self.digest
 
 
-async def stored_photo(storage: Storage, digest: str, field: str) -> Photo:
+async def stored_photo(storage: Storage, digest: str, field: str, scope: str | None = None) -> Photo:
     """Find a stored photo.
+
+    Parameters
+    ----------
+    storage, digest
+        Where, and the SHA-256 of what.
+    field
+        Name of the field that names it.
+    scope
+        The tenant that must have it, as an upload or in a job; None for any.
 
     Raises
     ------
     ServiceError
         INVALID_FIELD naming the field: it is not stored here. STORAGE_UNAVAILABLE.
     """
+    if scope is not None and not await storage.read(storage.database.has_image, scope, digest):
+        raise gone(field)
     found = await storage.read(storage.blobs.find, digest)
     if found is None:
         raise gone(field)

@@ -1,6 +1,7 @@
-"""The bounded queue in front of the engine: every caller's address in turn, and behind an address the urgent first.
+"""The bounded queue in front of the engine: every caller's account in turn, and behind an account the urgent first.
 
-Names are free to invent, addresses are not: turns and places are counted by address, and names divide only those.
+Names are free to invent, accounts (a tenant, or else an address) are not: turns and places are counted by account, and
+names divide only those.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 
 from clipstyler_server.jobs.job import Job
 
-# A class, or an address, passed over this many times in a row has the next turn, however urgent the others are.
+# A class, or an account, passed over this many times in a row has the next turn, however urgent the others are.
 MAX_SKIPS = 4
 
 
@@ -27,7 +28,7 @@ class QueueFullError(Exception):
 class JobQueue:
     """Jobs that wait.
 
-    In each round every address has one turn, the most urgent next job first. Behind an address the most urgent class
+    In each round every account has one turn, the most urgent next job first. Behind an account the most urgent class
     goes first, unless another was passed over `MAX_SKIPS` times; within a class, names take turns, each with its oldest
     job.
 
@@ -36,14 +37,12 @@ class JobQueue:
     capacity
         Maximum number of waiting jobs, besides the running one.
     share
-        Largest fraction of the places that one address may have; unless it is 1, one place is kept for others.
+        Largest fraction of the places that one account may have; unless it is 1, one place is kept for others.
     """
 
     def __init__(self, capacity: int, share: float = 1.0) -> None:
         self.capacity = capacity
-        self.capacity_per_caller = (
-            capacity if share >= 1 else max(min(capacity, 1), int(min(capacity - 1, share * capacity)))
-        )
+        self._share = share
         self._jobs: dict[str, Job] = {}
         self._reserved: Counter[str] = Counter()
         self._turns = _Turns()
@@ -52,16 +51,22 @@ class JobQueue:
     def __len__(self) -> int:
         return len(self._jobs)
 
+    def capacity_of(self, share: float | None = None) -> int:
+        """Return the places that a caller may have: by default, or with a share of its own."""
+        share = self._share if share is None else share
+        capacity = self.capacity
+        return capacity if share >= 1 else max(min(capacity, 1), int(min(capacity - 1, share * capacity)))
+
     @contextmanager
-    def reserve(self, running: int, address: str = "") -> Iterator[None]:
+    def reserve(self, running: int, account: str = "", share: float | None = None) -> Iterator[None]:
         """Reserve a place for a job whose photo is still being decoded, so that admission is bounded.
 
         Parameters
         ----------
         running
             Jobs running now.
-        address
-            Of the caller.
+        account, share
+            Of the caller; None for the share of every caller.
 
         Raises
         ------
@@ -70,13 +75,13 @@ class JobQueue:
         """
         if running + len(self._jobs) + self.reserved > self.capacity:
             raise QueueFullError(self.capacity, of_caller=False)
-        if running + self._turns.waiting(address) + self._reserved[address] > self.capacity_per_caller:
-            raise QueueFullError(self.capacity_per_caller, of_caller=True)
-        self._reserved[address] += 1
+        if running + self._turns.waiting(account) + self._reserved[account] > (places := self.capacity_of(share)):
+            raise QueueFullError(places, of_caller=True)
+        self._reserved[account] += 1
         try:
             yield
         finally:
-            self._reserved[address] -= 1
+            self._reserved[account] -= 1
 
     @property
     def reserved(self) -> int:
@@ -127,7 +132,7 @@ class JobQueue:
 
 
 class _Turns:
-    """Whose turn it is: rounds in which every address has one turn."""
+    """Whose turn it is: rounds in which every account has one turn."""
 
     def __init__(self) -> None:
         self._lines: OrderedDict[str, _Line] = OrderedDict()
@@ -137,39 +142,39 @@ class _Turns:
     def copy(self) -> _Turns:
         """Copy it, to look ahead."""
         twin = _Turns()
-        twin._lines = OrderedDict((address, line.copy()) for address, line in self._lines.items())
+        twin._lines = OrderedDict((account, line.copy()) for account, line in self._lines.items())
         twin._served, twin._passed_over = self._served.copy(), self._passed_over.copy()
         return twin
 
-    def waiting(self, address: str) -> int:
-        """Count the jobs of an address."""
-        line = self._lines.get(address)
+    def waiting(self, account: str) -> int:
+        """Count the jobs of an account."""
+        line = self._lines.get(account)
         return len(line) if line else 0
 
     def add(self, job: Job, first: bool = False) -> None:
         """Add a job; one that goes first gives its caller's turn back."""
-        address = job.caller.address
-        self._lines.setdefault(address, _Line()).add(job, first)
+        account = job.caller.account
+        self._lines.setdefault(account, _Line()).add(job, first)
         if first:
-            self._served.discard(address)
-            self._lines.move_to_end(address, last=False)
+            self._served.discard(account)
+            self._lines.move_to_end(account, last=False)
 
     def remove(self, job: Job) -> None:
         """Remove a job."""
-        address = job.caller.address
-        self._lines[address].remove(job)
-        if address not in self._served:
-            self._forget_if_empty(address)
+        account = job.caller.account
+        self._lines[account].remove(job)
+        if account not in self._served:
+            self._forget_if_empty(account)
 
     def take(self) -> Job:
         """Take the next job; there must be one."""
-        waiting = [address for address, line in self._lines.items() if line and address not in self._served]
+        waiting = [account for account, line in self._lines.items() if line and account not in self._served]
         if not waiting:
             self._begin_round()
             waiting = list(self._lines)
-        chosen = next((address for address in waiting if self._passed_over[address] >= MAX_SKIPS), None)
+        chosen = next((account for account in waiting if self._passed_over[account] >= MAX_SKIPS), None)
         if chosen is None:
-            chosen = max(waiting, key=lambda address: self._lines[address].urgency)  # of equals, the first
+            chosen = max(waiting, key=lambda account: self._lines[account].urgency)  # of equals, the first
         self._passed_over.update(waiting[: waiting.index(chosen)])
         del self._passed_over[chosen]
         self._served.add(chosen)
@@ -177,18 +182,18 @@ class _Turns:
         return self._lines[chosen].take()
 
     def _begin_round(self) -> None:
-        """Give every address a turn again; those served remember whose turn it was behind them until now."""
-        for address in self._served:
-            self._forget_if_empty(address)
+        """Give every account a turn again; those served remember whose turn it was behind them until now."""
+        for account in self._served:
+            self._forget_if_empty(account)
         self._served.clear()
 
-    def _forget_if_empty(self, address: str) -> None:
-        if not self._lines[address]:
-            del self._lines[address], self._passed_over[address]
+    def _forget_if_empty(self, account: str) -> None:
+        if not self._lines[account]:
+            del self._lines[account], self._passed_over[account]
 
 
 class _Line:
-    """The jobs of one address: one ring of names per class of priority."""
+    """The jobs of one account: one ring of names per class of priority."""
 
     def __init__(self) -> None:
         self._rings: dict[int, _Ring] = {}

@@ -29,6 +29,7 @@ from clipstyler_server.jobs.persister import JobPersister
 from clipstyler_server.jobs.queue import JobQueue, QueueFullError
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.records import State
 from clipstyler_server.workers.engine import (
     Engine,
@@ -103,8 +104,8 @@ class Scheduler:
             raise not_ready_error(self.engine.state.in_words)
 
     @contextmanager
-    def reserve(self, address: str) -> Iterator[None]:
-        """Reserve a place in the queue for a caller's address while its request is being admitted.
+    def reserve(self, caller: Caller) -> Iterator[None]:
+        """Reserve a place in the queue for a caller while its request is being admitted.
 
         Raises
         ------
@@ -113,7 +114,7 @@ class Scheduler:
         """
         self.check_open()
         try:
-            with self.queue.reserve(self.running_count(), address):
+            with self.queue.reserve(self.running_count(), caller.account, caller.limits.queue_share):
                 yield
         except QueueFullError as full:
             raise queue_full_error(full.places, full.of_caller, self._retry_delay_s()) from None

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.room import Room
 from clipstyler_server.storage.storage import Storage
 
@@ -43,10 +44,10 @@ class Upload:
         """Return the SHA-256 of what has arrived."""
         return self._digest.digest()
 
-    async def keep(self, address: str, kept_s: float) -> tuple[str, float]:
+    async def keep(self, caller: Caller, kept_s: float) -> tuple[str, float]:
         """Keep the photo for a caller; returns its digest in hexadecimal, and until when in seconds since 1970."""
         digest, now = self._digest.hexdigest(), time.time()
-        await self._storage.write(self._keep, digest, address, now, now + kept_s)
+        await self._storage.write(self._keep, digest, caller, now, now + kept_s)
         return digest, now + kept_s
 
     async def drop(self) -> None:
@@ -57,10 +58,12 @@ class Upload:
         self._storage.blobs.append(self._part, data)
         self._digest.update(data)
 
-    def _keep(self, digest: str, address: str, now: float, expires_at: float) -> None:
+    def _keep(self, digest: str, caller: Caller, now: float, expires_at: float) -> None:
         if not self._storage.blobs.touch(digest):
             self._storage.blobs.finish(self._part, digest)
-        self._storage.database.keep_upload(digest, address, self.size, now, expires_at)
+        self._storage.database.keep_upload(
+            caller.tenant, digest, caller.account, self.size, now=now, expires_at=expires_at
+        )
 
     def _drop(self) -> None:
         self._part.unlink(missing_ok=True)
@@ -85,7 +88,7 @@ class UploadStore:
         self.kept_s = kept_s
 
     @asynccontextmanager
-    async def begin(self, address: str, size: int) -> AsyncIterator[Upload]:
+    async def begin(self, caller: Caller, size: int) -> AsyncIterator[Upload]:
         """Begin an upload of an announced size; what is not kept in the end is dropped.
 
         Raises
@@ -93,7 +96,7 @@ class UploadStore:
         ServiceError
             STORAGE_FULL or STORAGE_UNAVAILABLE.
         """
-        async with self._room.hold(address, size):
+        async with self._room.hold(caller, size):
             upload = Upload(self._storage, await self._storage.write(self._storage.blobs.begin))
             try:
                 yield upload

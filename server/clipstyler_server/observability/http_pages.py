@@ -8,8 +8,13 @@ from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from clipstyler_server.identity.authenticator import NotAuthenticatedError
+from clipstyler_server.identity.files import IdentityFiles
+from clipstyler_server.identity.roles import Role
 from clipstyler_server.observability.health import Health
 from clipstyler_server.observability.metrics import Metrics
+
+_CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 
 class HttpPages:
@@ -21,11 +26,17 @@ class HttpPages:
         Served at /metrics.
     health
         Served at /readyz.
+    identity
+        Knows tokens, and has the certificate.
+    needs_token
+        Whether metrics, and why the server is not ready, are for operators and probes only.
     """
 
-    def __init__(self, metrics: Metrics, health: Health) -> None:
+    def __init__(self, metrics: Metrics, health: Health, identity: IdentityFiles, needs_token: bool) -> None:
         self._metrics = metrics
         self._health = health
+        self._identity = identity
+        self._needs_token = needs_token
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str, port: int) -> str:
@@ -47,7 +58,7 @@ class HttpPages:
         self._runner = web.AppRunner(app, access_log=None, logger=_logger(), shutdown_timeout=1)
         await self._runner.setup()
         try:
-            await web.TCPSite(self._runner, host, port).start()
+            await web.TCPSite(self._runner, host, port, ssl_context=self._identity.context()).start()
         except OSError as error:
             raise OSError(
                 f"cannot listen on {join_address(host, port)}: is it in use? Choose another address or port, "
@@ -60,16 +71,30 @@ class HttpPages:
         if self._runner:
             await self._runner.cleanup()
 
-    async def _show_metrics(self, _request: web.Request) -> web.Response:
+    async def _show_metrics(self, request: web.Request) -> web.Response:
+        if not self._may_read(request):
+            return web.Response(status=401, text="send the token of a probe or operator\n", headers=_CHALLENGE)
         return web.Response(body=self._metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _show_life(self, _request: web.Request) -> web.Response:
         """Answering proves that the event loop runs."""
         return web.json_response({"alive": True})
 
-    async def _show_readiness(self, _request: web.Request) -> web.Response:
+    async def _show_readiness(self, request: web.Request) -> web.Response:
+        """Whoever balances calls needs no token to learn whether there is any sense in it, and none of the reasons."""
         problems = self._health.problems()
-        return web.json_response({"ready": not problems, "problems": problems}, status=503 if problems else 200)
+        reasons = {"problems": problems} if self._may_read(request) else {}
+        return web.json_response({"ready": not problems, **reasons}, status=503 if problems else 200)
+
+    def _may_read(self, request: web.Request) -> bool:
+        if not self._needs_token:
+            return True
+        authenticator = self._identity.authenticator
+        try:
+            principal = authenticator.identify(request.headers.get("Authorization")) if authenticator else None
+        except NotAuthenticatedError:
+            return False
+        return principal is not None and principal.role in {Role.OPERATOR, Role.PROBE}
 
 
 def _logger() -> logging.Logger:

@@ -14,8 +14,11 @@ from prometheus_client.registry import Collector
 
 from clipstyler.evaluation.direction_cache import CacheStats
 
-UNKNOWN_METHOD = "unknown"
-_RPC_SECONDS = (0.005, 0.02, 0.1, 0.5, 2, 10, 30, 60, 120, 300, 600, 1800)
+OTHER_METHOD = "other"
+"""Method of calls to methods that the server does not have, as gRPC's proposal A66 names it."""
+# A66 ends at 100 s; a stream lasts as long as its job.
+_CALL_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)
+_CALL_BYTES = (0, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216, 67_108_864)
 _JOB_SECONDS = (0.5, 1, 2, 5, 10, 20, 40, 60, 120, 300, 600, 1800, 3600)
 _PAUSE_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
 _STEP_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
@@ -50,8 +53,14 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._with_preview: str | None = None
-        self._rpcs = self._counter("rpcs", "Completed RPCs, by method and code.", "method", "code")
-        self._rpc_seconds = self._histogram("rpc_duration_seconds", "Duration of RPCs.", _RPC_SECONDS, "method")
+        self._calls_started = Counter(
+            "grpc_server_call_started", "Calls that began.", ["grpc_method"], registry=self.registry
+        )
+        self._call_seconds = self._call_histogram("duration_seconds", "Duration of calls.", _CALL_SECONDS)
+        self._call_sent, self._call_received = (
+            self._call_histogram(f"{way}_total_compressed_message_size_bytes", description, _CALL_BYTES)
+            for way, description in (("sent", "Bytes of the responses of a call."), ("rcvd", "Those of its requests."))
+        )
         self._jobs = self._histogram(
             "stylization_duration_seconds", "Time from acceptance to the end of a job.", _JOB_SECONDS, "outcome"
         )
@@ -101,10 +110,16 @@ class Metrics:
         self._loop_pauses.observe(seconds)
         self._longest_pause_s = max(self._longest_pause_s, seconds)
 
-    def rpc_ended(self, method: str, code: str, seconds: float) -> None:
-        """Count a completed RPC."""
-        self._rpcs.labels(method, code).inc()
-        self._rpc_seconds.labels(method).observe(seconds)
+    def call_started(self, method: str) -> None:
+        """Count a call that begins. Methods are named with a slash, as gRPC does."""
+        self._calls_started.labels(_method_label(method)).inc()
+
+    def call_ended(self, method: str, status: str, seconds: float, received_bytes: int, sent_bytes: int) -> None:
+        """Record a call that has ended, with the bytes of its messages."""
+        labels = _method_label(method), status
+        self._call_seconds.labels(*labels).observe(seconds)
+        self._call_received.labels(*labels).observe(received_bytes)
+        self._call_sent.labels(*labels).observe(sent_bytes)
 
     def job_finished(self, outcome: str, seconds: float) -> None:
         """Count a finished job."""
@@ -163,6 +178,11 @@ class Metrics:
         """Return all metrics in Prometheus' text format."""
         return generate_latest(self.registry)
 
+    def _call_histogram(self, name: str, description: str, buckets: tuple[float, ...]) -> Histogram:
+        """Make a histogram of calls, with the names and labels of gRPC's proposal A66 for all servers."""
+        labels = ("grpc_method", "grpc_status")
+        return Histogram(f"grpc_server_call_{name}", description, labels, buckets=buckets, registry=self.registry)
+
     def _counter(self, name: str, description: str, *labels: str) -> Counter:
         return Counter(f"clipstyler_{name}", description, labels, registry=self.registry)
 
@@ -171,3 +191,7 @@ class Metrics:
 
     def _histogram(self, name: str, description: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"clipstyler_{name}", description, labels, buckets=buckets, registry=self.registry)
+
+
+def _method_label(method: str) -> str:
+    return method.removeprefix("/")

@@ -80,7 +80,7 @@ class Database:
         Raises
         ------
         sqlalchemy.exc.IntegrityError
-            There is a job of this id or request id.
+            There is a job of this id, or of this tenant and request id.
         """
         with self._engine.begin() as connection:
             connection.execute(insert(STYLIZATIONS).values(**dataclasses.asdict(record)))
@@ -89,15 +89,23 @@ class Database:
         """Find a job by its id."""
         return self._one(_T.id == job_id)
 
-    def find_request(self, request_id: str) -> Record | None:
-        """Find a job by the request id of its caller."""
-        return self._one(_T.request_id == request_id)
+    def find_request(self, tenant: str, request_id: str) -> Record | None:
+        """Find a job of a tenant by its request id."""
+        return self._one(and_(_T.tenant == tenant, _T.request_id == request_id))
 
-    def newest(self, limit: int, state: State | None = None, before: tuple[float, str] | None = None) -> list[Record]:
-        """List jobs, newest first, after the one created at `before` (time and id)."""
+    def newest(
+        self,
+        limit: int,
+        state: State | None = None,
+        before: tuple[float, str] | None = None,
+        tenant: str | None = None,
+    ) -> list[Record]:
+        """List jobs, of a tenant or of all, newest first, after the one created at `before` (time and id)."""
         query = select(STYLIZATIONS).order_by(_T.created_at.desc(), _T.id.desc()).limit(limit)
         if state:
             query = query.where(_T.state == state)
+        if tenant is not None:
+            query = query.where(_T.tenant == tenant)
         if before:
             created_at, job_id = before
             query = query.where(or_(_T.created_at < created_at, and_(_T.created_at == created_at, _T.id < job_id)))
@@ -114,27 +122,35 @@ class Database:
         old = and_(_T.state.in_(_FINAL), _T.ended_at < ended_before)
         return self._all(select(STYLIZATIONS).where(old).order_by(_T.ended_at, _T.id).limit(limit))
 
-    def unused(self, limit: int, address: str | None = None) -> list[Unused]:
+    def unused(self, limit: int, account: str | None = None) -> list[Unused]:
         """List finished jobs and uploads, of one caller or of all, those first that were unused longest."""
         jobs = select(
-            _T.id.label("job_id"), literal("").label("upload"), _JOB_BYTES.label("size"), _T.ended_at.label("at")
+            _T.id.label("job_id"),
+            literal("").label("upload"),
+            _T.tenant.label("tenant"),
+            _JOB_BYTES.label("size"),
+            _T.ended_at.label("at"),
         )
         jobs = jobs.where(_T.state.in_(_FINAL))
         uploads = select(
-            literal("").label("job_id"), _U.digest.label("upload"), _U.size_bytes.label("size"), _U.used_at.label("at")
+            literal("").label("job_id"),
+            _U.digest.label("upload"),
+            _U.tenant.label("tenant"),
+            _U.size_bytes.label("size"),
+            _U.used_at.label("at"),
         )
-        if address is not None:
-            jobs, uploads = jobs.where(_T.address == address), uploads.where(_U.address == address)
+        if account is not None:
+            jobs, uploads = jobs.where(_T.account == account), uploads.where(_U.account == account)
         both = union_all(jobs, uploads).subquery()
         with self._engine.connect() as connection:
             rows = connection.execute(select(both).order_by(both.c.at, both.c.job_id, both.c.upload).limit(limit))
-            return [Unused(row.job_id, row.upload, int(row.size)) for row in rows]
+            return [Unused(row.job_id, row.upload, row.tenant, int(row.size)) for row in rows]
 
-    def stored_bytes(self, address: str | None = None) -> int:
+    def stored_bytes(self, account: str | None = None) -> int:
         """Sum the bytes of jobs, their images and uploads, of one caller or of all."""
         jobs, uploads = select(func.sum(_JOB_BYTES)), select(func.sum(_U.size_bytes))
-        if address is not None:
-            jobs, uploads = jobs.where(_T.address == address), uploads.where(_U.address == address)
+        if account is not None:
+            jobs, uploads = jobs.where(_T.account == account), uploads.where(_U.account == account)
         with self._engine.connect() as connection:
             return int(connection.scalar(jobs) or 0) + int(connection.scalar(uploads) or 0)
 
@@ -157,28 +173,31 @@ class Database:
             outcome = connection.execute(delete(STYLIZATIONS).where(_T.id == job_id, _T.state.in_(_FINAL)))
             return bool(outcome.rowcount)
 
-    def keep_upload(self, digest: str, address: str, size_bytes: int, now: float, expires_at: float) -> None:
-        """Keep a caller's uploaded image until then."""
+    def keep_upload(
+        self, tenant: str, digest: str, account: str, size_bytes: int, *, now: float, expires_at: float
+    ) -> None:
+        """Keep an uploaded image of a tenant until then."""
         upload = {
+            "tenant": tenant,
             "digest": digest,
-            "address": address,
+            "account": account,
             "size_bytes": size_bytes,
             "used_at": now,
             "expires_at": expires_at,
         }
         with self._engine.begin() as connection:
-            connection.execute(delete(UPLOADS).where(_U.digest == digest))
+            connection.execute(delete(UPLOADS).where(_is_upload(tenant, digest)))
             connection.execute(insert(UPLOADS).values(upload))
 
-    def use_upload(self, digest: str, now: float) -> None:
-        """Record that an upload is used, if there is one of this digest."""
+    def use_upload(self, tenant: str, digest: str, now: float) -> None:
+        """Record that an upload is used, if the tenant has one of this digest."""
         with self._engine.begin() as connection:
-            connection.execute(update(UPLOADS).where(_U.digest == digest).values(used_at=now))
+            connection.execute(update(UPLOADS).where(_is_upload(tenant, digest)).values(used_at=now))
 
-    def delete_upload(self, digest: str) -> None:
+    def delete_upload(self, tenant: str, digest: str) -> None:
         """Delete an upload."""
         with self._engine.begin() as connection:
-            connection.execute(delete(UPLOADS).where(_U.digest == digest))
+            connection.execute(delete(UPLOADS).where(_is_upload(tenant, digest)))
 
     def delete_expired_uploads(self, now: float) -> None:
         """Delete uploads that have expired."""
@@ -187,8 +206,17 @@ class Database:
 
     def is_used(self, digest: str) -> bool:
         """Return whether a job or an upload refers to an image."""
+        return self._refers(digest)
+
+    def has_image(self, tenant: str, digest: str) -> bool:
+        """Return whether a job or an upload of a tenant refers to an image."""
+        return self._refers(digest, tenant)
+
+    def _refers(self, digest: str, tenant: str | None = None) -> bool:
         by_job = select(_T.id).where(or_(_T.content == digest, _T.result == digest)).limit(1)
-        by_upload = select(_U.digest).where(_U.digest == digest)
+        by_upload = select(_U.digest).where(_U.digest == digest).limit(1)
+        if tenant is not None:
+            by_job, by_upload = by_job.where(_T.tenant == tenant), by_upload.where(_U.tenant == tenant)
         with self._engine.connect() as connection:
             return bool(connection.scalar(by_job) or connection.scalar(by_upload))
 
@@ -199,6 +227,10 @@ class Database:
     def _all(self, query: Select[Any]) -> list[Record]:
         with self._engine.connect() as connection:
             return [_record(row) for row in connection.execute(query)]
+
+
+def _is_upload(tenant: str, digest: str) -> ColumnElement[bool]:
+    return and_(_U.tenant == tenant, _U.digest == digest)
 
 
 def _record(row: Row[Any]) -> Record:

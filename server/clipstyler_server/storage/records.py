@@ -40,12 +40,15 @@ class Unused:
     ----------
     job_id, upload
         Id of the job, or digest of the upload; the other is empty.
+    tenant
+        Owner of the upload.
     size_bytes
         Bytes that it counts with.
     """
 
     job_id: str
     upload: str
+    tenant: str
     size_bytes: int
 
 
@@ -55,12 +58,14 @@ class Record:
 
     Attributes
     ----------
+    tenant
+        Owner; empty if the server asked for no credentials.
     request_id
-        The caller's; None if the call had none.
+        The caller's, unique for its tenant; None if the call had none.
     payload_digest
         Of the request without its id: distinguishes a repetition from another request under the same id.
-    address, client
-        Of the caller: its address, and what it calls itself.
+    account, client
+        Of the caller: what its bytes are counted by, and what it calls itself.
     one_shot
         Whether the job belongs to a call and ends with it.
     spec
@@ -78,9 +83,10 @@ class Record:
     """
 
     id: str
+    tenant: str
     request_id: str | None
     payload_digest: str
-    address: str
+    account: str
     client: str
     priority: int
     one_shot: bool

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from clipstyler_server.errors import Reason, ServiceError, error
+from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.records import Unused
 from clipstyler_server.storage.storage import Storage
 
@@ -24,7 +25,7 @@ class Room:
     max_bytes
         Bytes of all of them together.
     share
-        Largest fraction of these bytes that one caller's address may have.
+        Largest fraction of these bytes that one caller may have.
     """
 
     def __init__(self, storage: Storage, max_bytes: int, share: float) -> None:
@@ -34,7 +35,7 @@ class Room:
         self._promised: Counter[str] = Counter()
 
     @asynccontextmanager
-    async def hold(self, address: str, size: int) -> AsyncIterator[None]:
+    async def hold(self, caller: Caller, size: int) -> AsyncIterator[None]:
         """Keep room for so many bytes of a caller while they arrive and are stored.
 
         Raises
@@ -42,37 +43,43 @@ class Room:
         ServiceError
             STORAGE_FULL, also if the caller has too much that is in use; STORAGE_UNAVAILABLE.
         """
-        self._promised[address] += size
+        account = caller.account
+        self._promised[account] += size
         try:
-            await self._storage.write(self._make, address)
+            await self._storage.write(self._make, account, self.max_bytes_of(caller))
             yield
         finally:
-            self._promised[address] -= size
-            if not self._promised[address]:
-                del self._promised[address]
+            self._promised[account] -= size
+            if not self._promised[account]:
+                del self._promised[account]
+
+    def max_bytes_of(self, caller: Caller) -> int:
+        """Return the bytes that a caller may store: its tenant's, else the share of every caller."""
+        own = caller.limits.max_stored_bytes
+        return self.max_bytes_per_caller if own is None else min(own, self.max_bytes)
 
     def delete_excess(self) -> int:
         """Delete unused jobs and uploads beyond the bytes in all, inside of `write`; returns how many."""
         return self._free(self._excess(), None)
 
-    def _make(self, address: str) -> None:
+    def _make(self, account: str, limit: int) -> None:
         database = self._storage.database
-        own = database.stored_bytes(address) + self._promised[address] - self.max_bytes_per_caller
-        self._free(own, address)
+        own = database.stored_bytes(account) + self._promised[account] - limit
+        self._free(own, account)
         self._free(self._excess(), None)
-        if database.stored_bytes(address) + self._promised[address] > self.max_bytes_per_caller:
-            raise _full("you store", self.max_bytes_per_caller)
+        if database.stored_bytes(account) + self._promised[account] > limit:
+            raise _full("you store", limit)
         if self._excess() > 0:
             raise _full("the server stores", self.max_bytes)
 
     def _excess(self) -> int:
         return self._storage.database.stored_bytes() + self._promised.total() - self.max_bytes
 
-    def _free(self, excess: int, address: str | None) -> int:
+    def _free(self, excess: int, account: str | None) -> int:
         """Delete what was unused longest, of one caller or of all, until so many bytes are free."""
         deleted = 0
         while excess > 0:
-            batch: list[Unused] = self._storage.database.unused(_BATCH, address)
+            batch: list[Unused] = self._storage.database.unused(_BATCH, account)
             if not batch:
                 break
             for entry in batch:

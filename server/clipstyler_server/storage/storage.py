@@ -179,7 +179,7 @@ class Storage:
             if record:
                 self.delete(record)
             return
-        self.database.delete_upload(entry.upload)
+        self.database.delete_upload(entry.tenant, entry.upload)
         if not self.database.is_used(entry.upload):
             self.blobs.remove(entry.upload)
 

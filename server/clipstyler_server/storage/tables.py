@@ -13,6 +13,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 METADATA = MetaData()
@@ -20,9 +21,10 @@ STYLIZATIONS = Table(
     "stylizations",
     METADATA,
     Column("id", String(36), primary_key=True),
-    Column("request_id", String(36), unique=True),
+    Column("tenant", String(63), nullable=False, server_default=""),
+    Column("request_id", String(36)),
     Column("payload_digest", String(64), nullable=False),
-    Column("address", String(100), nullable=False, server_default=""),
+    Column("account", String(100), nullable=False, server_default=""),
     Column("client", String(200), nullable=False),
     Column("priority", Integer, nullable=False),
     Column("one_shot", Boolean, nullable=False),
@@ -42,19 +44,23 @@ STYLIZATIONS = Table(
     Column("stored_bytes", BigInteger, nullable=False),
     Column("lease_owner", String(36)),
     Column("lease_until", Double),
+    UniqueConstraint("tenant", "request_id", name="stylizations_request"),
     Index("stylizations_newest", "created_at", "id"),
+    Index("stylizations_newest_of_tenant", "tenant", "created_at", "id"),
     Index("stylizations_state", "state", "created_at"),
     Index("stylizations_ended", "ended_at"),
     Index("stylizations_content", "content"),
     Index("stylizations_result", "result"),
-    Index("stylizations_address", "address", "ended_at"),
+    Index("stylizations_account", "account", "ended_at"),
 )
 UPLOADS = Table(
     "uploads",
     METADATA,
+    Column("tenant", String(63), primary_key=True),
     Column("digest", String(64), primary_key=True),
     Column("expires_at", Double, nullable=False),
-    Column("address", String(100), nullable=False, server_default=""),
+    Column("account", String(100), nullable=False, server_default=""),
     Column("size_bytes", BigInteger, nullable=False, server_default="0"),
     Column("used_at", Double, nullable=False, server_default="0"),
+    Index("uploads_digest", "digest"),
 )

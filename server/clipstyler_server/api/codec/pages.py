@@ -22,8 +22,8 @@ _PLACE = struct.Struct(">d16s")
 _CHECK_BYTES = 8
 
 
-def read_page(request: ListStylizationsRequest) -> PageQuery:
-    """Read which page is asked for, or raise `ServiceError` INVALID_FIELD."""
+def read_page(request: ListStylizationsRequest, scope: str | None) -> PageQuery:
+    """Read which page of the jobs of a tenant (None for all) is asked for, or raise `ServiceError` INVALID_FIELD."""
     violations = []
     if request.page_size < 0:
         violations.append(Violation("page_size", f"must be at least 0, got {request.page_size}"))
@@ -31,33 +31,34 @@ def read_page(request: ListStylizationsRequest) -> PageQuery:
     if word and word not in list(State):
         violations.append(Violation("state", f"{word} is unknown to this server: use one of {', '.join(State)}"))
     state = State(word) if word in list(State) else None
-    after = _read_token(request.page_token, state) if request.page_token else None
+    after = _read_token(request.page_token, state, scope) if request.page_token else None
     if request.page_token and after is None:
         violations.append(
             Violation("page_token", "was not issued by this server for this filter: start with an empty one")
         )
     if violations:
         raise invalid(*violations)
-    return PageQuery(min(request.page_size or _DEFAULT_SIZE, _LARGEST_SIZE), state, after)
+    return PageQuery(min(request.page_size or _DEFAULT_SIZE, _LARGEST_SIZE), state, after, scope)
 
 
-def page_token(last: Record, state: State | None) -> str:
-    """Return the token of the page after a job, under a filter."""
+def page_token(last: Record, query: PageQuery) -> str:
+    """Return the token of the page after a job, for the filter and the tenant of a query."""
     place = _PLACE.pack(last.created_at, uuid.UUID(last.id).bytes)
-    return base64.urlsafe_b64encode(_check(place, state) + place).decode().rstrip("=")
+    return base64.urlsafe_b64encode(_check(place, query.state, query.scope) + place).decode().rstrip("=")
 
 
-def _read_token(token: str, state: State | None) -> tuple[float, str] | None:
+def _read_token(token: str, state: State | None, scope: str | None) -> tuple[float, str] | None:
     try:
         decoded = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         return None
     check, place = decoded[:_CHECK_BYTES], decoded[_CHECK_BYTES:]
-    if len(place) != _PLACE.size or check != _check(place, state):
+    if len(place) != _PLACE.size or check != _check(place, state, scope):
         return None
     created_at, job_id = cast("tuple[float, bytes]", _PLACE.unpack(place))
     return created_at, str(uuid.UUID(bytes=job_id))
 
 
-def _check(place: bytes, state: State | None) -> bytes:
-    return hashlib.sha256(place + (state or "").encode()).digest()[:_CHECK_BYTES]
+def _check(place: bytes, state: State | None, scope: str | None) -> bytes:
+    whose = "" if scope is None else f"\0{scope}"
+    return hashlib.sha256(place + f"{state or ''}{whose}".encode()).digest()[:_CHECK_BYTES]

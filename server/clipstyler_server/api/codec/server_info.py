@@ -9,6 +9,7 @@ from clipstyler.v1.options_pb2 import Preset
 from clipstyler.v1.server_service_pb2 import EncoderSet, ServerInfo
 from clipstyler_server.api.codec.spec import options_message
 from clipstyler_server.api.codec.stylization import models_message
+from clipstyler_server.identity.roles import Principal
 from clipstyler_server.workers.engine import Engine, WorkerState
 from clipstyler_server.workers.evaluator.client import EvaluatorClient
 
@@ -56,6 +57,16 @@ def worker_message(engine: Engine, is_busy: bool) -> ServerInfo.Worker:
         worker.thread_count = engine.info.threads
         worker.accelerations.extend(engine.info.accelerations)
     return worker
+
+
+def caller_message(principal: Principal) -> ServerInfo.Caller:
+    """Translate who calls."""
+    caller = ServerInfo.Caller(
+        tenant=principal.tenant, role=number_of(ServerInfo.Caller.Role.DESCRIPTOR, principal.role)
+    )
+    if principal.expires_at:
+        caller.expire_time.FromDatetime(principal.expires_at)
+    return caller
 
 
 def evaluator_message(evaluator: EvaluatorClient) -> ServerInfo.Evaluator:

@@ -161,14 +161,14 @@ class ImageDecoder:
         """End the processes."""
         await asyncio.gather(*(decoder.stop() for decoder in self.processes))
 
-    async def inspect(self, source: Source, address: str) -> Header:
+    async def inspect(self, source: Source, account: str) -> Header:
         """Read the header of an image.
 
         Parameters
         ----------
         source
             Bytes or a file.
-        address
+        account
             Of the caller, who takes turns with others.
 
         Raises
@@ -178,26 +178,26 @@ class ImageDecoder:
         ServiceError
             WORKER_NOT_READY.
         """
-        answer = await self._in_turn(Inspect(next(self._numbers), source, self._limits), address)
+        answer = await self._in_turn(Inspect(next(self._numbers), source, self._limits), account)
         return cast("Inspected", answer).header
 
-    async def decode(self, source: Source, address: str, size: int, enlarge: bool) -> Decoded:
+    async def decode(self, source: Source, account: str, size: int, enlarge: bool) -> Decoded:
         """Decode an image and fit it to a size; raises as `inspect`."""
         request = Decode(next(self._numbers), source, self._limits, size, enlarge)
-        return cast("Decoded", await self._in_turn(request, address))
+        return cast("Decoded", await self._in_turn(request, account))
 
-    async def extract(self, source: Source, address: str, size: int, enlarge: bool, target: Path) -> PixelFile:
+    async def extract(self, source: Source, account: str, size: int, enlarge: bool, target: Path) -> PixelFile:
         """Decode an image, fit it to a size and write its pixels to a file; raises as `inspect`."""
         request = Extract(next(self._numbers), source, self._limits, size, enlarge, target)
-        return cast("Extracted", await self._in_turn(request, address)).pixels
+        return cast("Extracted", await self._in_turn(request, account)).pixels
 
-    async def view(self, source: Source, address: str, side: int) -> NDArray[np.float32]:
+    async def view(self, source: Source, account: str, side: int) -> NDArray[np.float32]:
         """Decode an image to the view of an encoder, float32 (1, 3, side, side) in [0, 1]; raises as `inspect`."""
-        answer = await self._in_turn(View(next(self._numbers), source, self._limits, side), address)
+        answer = await self._in_turn(View(next(self._numbers), source, self._limits, side), account)
         return cast("Viewed", answer).view
 
-    async def _in_turn(self, request: Request, address: str) -> Answer:
-        lease = await self._turns.take(address, 1)
+    async def _in_turn(self, request: Request, account: str) -> Answer:
+        lease = await self._turns.take(account, 1)
         # A caller that leaves does not end the turn: the next image begins once the decoder is free.
         answer = await finish(self._take_turn(request), lease)
         if isinstance(answer, Undecodable):

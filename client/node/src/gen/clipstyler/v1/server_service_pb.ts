@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file clipstyler/v1/server_service.proto.
  */
 export const file_clipstyler_v1_server_service: GenFile = /*@__PURE__*/
-  fileDesc("CiJjbGlwc3R5bGVyL3YxL3NlcnZlcl9zZXJ2aWNlLnByb3RvEg1jbGlwc3R5bGVyLnYxIhYKFEdldFNlcnZlckluZm9SZXF1ZXN0IkcKFUdldFNlcnZlckluZm9SZXNwb25zZRIuCgtzZXJ2ZXJfaW5mbxgBIAEoCzIZLmNsaXBzdHlsZXIudjEuU2VydmVySW5mbyKpAQoKRW5jb2RlclNldBIMCgRuYW1lGAEgASgJEhMKC2Rlc2NyaXB0aW9uGAIgASgJEisKBm1vZGVscxgDIAMoCzIbLmNsaXBzdHlsZXIudjEuRW5jb2Rlck1vZGVsEjYKC2NhbGlicmF0aW9uGAQgASgLMiEuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbk9wdGlvbnMSEwoLc291cmNlX3RleHQYBSABKAkitQsKClNlcnZlckluZm8SDwoHdmVyc2lvbhgBIAEoCRIuCgpzdGFydF90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIwCgZsaW1pdHMYAyABKAsyIC5jbGlwc3R5bGVyLnYxLlNlcnZlckluZm8uTGltaXRzEi8KDGVuY29kZXJfc2V0cxgEIAMoCzIZLmNsaXBzdHlsZXIudjEuRW5jb2RlclNldBI1CgdwcmVzZXRzGAUgAygLMiQuY2xpcHN0eWxlci52MS5TZXJ2ZXJJbmZvLlByZXNldEluZm8SMQoHd29ya2VycxgGIAMoCzIgLmNsaXBzdHlsZXIudjEuU2VydmVySW5mby5Xb3JrZXISLgoFcXVldWUYByABKAsyHy5jbGlwc3R5bGVyLnYxLlNlcnZlckluZm8uUXVldWUSNgoJZXZhbHVhdG9yGAggASgLMiMuY2xpcHN0eWxlci52MS5TZXJ2ZXJJbmZvLkV2YWx1YXRvchroAgoGTGltaXRzEhcKD21heF9pbWFnZV9ieXRlcxgBIAEoAxIYChBtYXhfaW1hZ2VfcGl4ZWxzGAIgASgDEhsKE21heF90ZXh0X2NoYXJhY3RlcnMYAyABKAUSEAoIbWF4X3NpemUYBCABKAUSEQoJbWF4X3N0ZXBzGAUgASgFEhMKC21heF9wYXRjaGVzGAYgASgFEhkKEW1heF9tZXNzYWdlX2J5dGVzGAcgASgDEhgKEG1heF9wcmV2aWV3X3NpemUYCCABKAUSEQoJbWF4X2JhdGNoGAkgASgFEhIKCm1heF9sYWJlbHMYCiABKAUSHAoUbWF4X2pvYl9tZW1vcnlfYnl0ZXMYCyABKAMSHAoUbWF4X2NhbGxzX3Blcl9jYWxsZXIYDCABKAUSIwobbWF4X3N0b3JlZF9ieXRlc19wZXJfY2FsbGVyGA0gASgDEhcKD21heF9vdXRwdXRfc2l6ZRgUIAEoBRphCgpQcmVzZXRJbmZvEiUKBnByZXNldBgBIAEoDjIVLmNsaXBzdHlsZXIudjEuUHJlc2V0EgwKBHNpemUYAiABKAUSDQoFc3RlcHMYAyABKAUSDwoHcGF0Y2hlcxgEIAEoBRqMAgoGV29ya2VyEg4KBmRldmljZRgBIAEoCRIQCghwcm92aWRlchgCIAEoCRIUCgx0aHJlYWRfY291bnQYAyABKAUSNQoFc3RhdGUYBCABKA4yJi5jbGlwc3R5bGVyLnYxLlNlcnZlckluZm8uV29ya2VyLlN0YXRlEhUKDXJlc3RhcnRfY291bnQYBSABKAUSFQoNYWNjZWxlcmF0aW9ucxgGIAMoCSJlCgVTdGF0ZRIVChFTVEFURV9VTlNQRUNJRklFRBAAEhIKDlNUQVRFX1NUQVJUSU5HEAESDgoKU1RBVEVfSURMRRACEg4KClNUQVRFX0JVU1kQAxIRCg1TVEFURV9DUkFTSEVEEAQa7QEKCUV2YWx1YXRvchI1CgVzdGF0ZRgBIAEoDjImLmNsaXBzdHlsZXIudjEuU2VydmVySW5mby5Xb3JrZXIuU3RhdGUSFQoNcmVzdGFydF9jb3VudBgCIAEoBRI9CghiYWNrZW5kcxgDIAMoCzIrLmNsaXBzdHlsZXIudjEuU2VydmVySW5mby5FdmFsdWF0b3IuQmFja2VuZBpTCgdCYWNrZW5kEhMKC2VuY29kZXJfc2V0GAEgASgJEg8KB2JhY2tlbmQYAiABKAkSEQoJcHJlY2lzaW9uGAMgASgJEg8KB3NraXBwZWQYBCADKAkaZAoFUXVldWUSFQoNd2FpdGluZ19jb3VudBgBIAEoBRIVCg1ydW5uaW5nX2NvdW50GAIgASgFEhAKCGNhcGFjaXR5GAMgASgFEhsKE2NhcGFjaXR5X3Blcl9jYWxsZXIYBCABKAUyawoNU2VydmVyU2VydmljZRJaCg1HZXRTZXJ2ZXJJbmZvEiMuY2xpcHN0eWxlci52MS5HZXRTZXJ2ZXJJbmZvUmVxdWVzdBokLmNsaXBzdHlsZXIudjEuR2V0U2VydmVySW5mb1Jlc3BvbnNlQkkKEWRldi5jbGlwc3R5bGVyLnYxUAFaMmNsaXBzdHlsZXIuZGV2L2NsaWVudC9nby9jbGlwc3R5bGVydjE7Y2xpcHN0eWxlcnYxYgZwcm90bzM", [file_clipstyler_v1_options, file_clipstyler_v1_stylization, file_google_protobuf_timestamp]);
+  fileDesc("CiJjbGlwc3R5bGVyL3YxL3NlcnZlcl9zZXJ2aWNlLnByb3RvEg1jbGlwc3R5bGVyLnYxIhYKFEdldFNlcnZlckluZm9SZXF1ZXN0IkcKFUdldFNlcnZlckluZm9SZXNwb25zZRIuCgtzZXJ2ZXJfaW5mbxgBIAEoCzIZLmNsaXBzdHlsZXIudjEuU2VydmVySW5mbyIUChJEcmFpblNlcnZlclJlcXVlc3QiFQoTRHJhaW5TZXJ2ZXJSZXNwb25zZSKpAQoKRW5jb2RlclNldBIMCgRuYW1lGAEgASgJEhMKC2Rlc2NyaXB0aW9uGAIgASgJEisKBm1vZGVscxgDIAMoCzIbLmNsaXBzdHlsZXIudjEuRW5jb2Rlck1vZGVsEjYKC2NhbGlicmF0aW9uGAQgASgLMiEuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbk9wdGlvbnMSEwoLc291cmNlX3RleHQYBSABKAki7g0KClNlcnZlckluZm8SDwoHdmVyc2lvbhgBIAEoCRIuCgpzdGFydF90aW1lGAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIwCgZsaW1pdHMYAyABKAsyIC5jbGlwc3R5bGVyLnYxLlNlcnZlckluZm8uTGltaXRzEi8KDGVuY29kZXJfc2V0cxgEIAMoCzIZLmNsaXBzdHlsZXIudjEuRW5jb2RlclNldBI1CgdwcmVzZXRzGAUgAygLMiQuY2xpcHN0eWxlci52MS5TZXJ2ZXJJbmZvLlByZXNldEluZm8SMQoHd29ya2VycxgGIAMoCzIgLmNsaXBzdHlsZXIudjEuU2VydmVySW5mby5Xb3JrZXISLgoFcXVldWUYByABKAsyHy5jbGlwc3R5bGVyLnYxLlNlcnZlckluZm8uUXVldWUSNgoJZXZhbHVhdG9yGAggASgLMiMuY2xpcHN0eWxlci52MS5TZXJ2ZXJJbmZvLkV2YWx1YXRvchIwCgZjYWxsZXIYCSABKAsyIC5jbGlwc3R5bGVyLnYxLlNlcnZlckluZm8uQ2FsbGVyGp4DCgZMaW1pdHMSFwoPbWF4X2ltYWdlX2J5dGVzGAEgASgDEhgKEG1heF9pbWFnZV9waXhlbHMYAiABKAMSGwoTbWF4X3RleHRfY2hhcmFjdGVycxgDIAEoBRIQCghtYXhfc2l6ZRgEIAEoBRIRCgltYXhfc3RlcHMYBSABKAUSEwoLbWF4X3BhdGNoZXMYBiABKAUSGQoRbWF4X21lc3NhZ2VfYnl0ZXMYByABKAMSGAoQbWF4X3ByZXZpZXdfc2l6ZRgIIAEoBRIRCgltYXhfYmF0Y2gYCSABKAUSEgoKbWF4X2xhYmVscxgKIAEoBRIcChRtYXhfam9iX21lbW9yeV9ieXRlcxgLIAEoAxIcChRtYXhfY2FsbHNfcGVyX2NhbGxlchgMIAEoBRIjChttYXhfc3RvcmVkX2J5dGVzX3Blcl9jYWxsZXIYDSABKAMSHAoUbWF4X2NhbGxzX3Blcl9taW51dGUYDiABKAUSFgoObWF4X2NhbGxfYnVyc3QYDyABKAUSFwoPbWF4X291dHB1dF9zaXplGBQgASgFGs4BCgZDYWxsZXISDgoGdGVuYW50GAEgASgJEjMKBHJvbGUYAiABKA4yJS5jbGlwc3R5bGVyLnYxLlNlcnZlckluZm8uQ2FsbGVyLlJvbGUSLwoLZXhwaXJlX3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIk4KBFJvbGUSFAoQUk9MRV9VTlNQRUNJRklFRBAAEg0KCVJPTEVfVVNFUhABEhEKDVJPTEVfT1BFUkFUT1IQAhIOCgpST0xFX1BST0JFEAMaYQoKUHJlc2V0SW5mbxIlCgZwcmVzZXQYASABKA4yFS5jbGlwc3R5bGVyLnYxLlByZXNldBIMCgRzaXplGAIgASgFEg0KBXN0ZXBzGAMgASgFEg8KB3BhdGNoZXMYBCABKAUajAIKBldvcmtlchIOCgZkZXZpY2UYASABKAkSEAoIcHJvdmlkZXIYAiABKAkSFAoMdGhyZWFkX2NvdW50GAMgASgFEjUKBXN0YXRlGAQgASgOMiYuY2xpcHN0eWxlci52MS5TZXJ2ZXJJbmZvLldvcmtlci5TdGF0ZRIVCg1yZXN0YXJ0X2NvdW50GAUgASgFEhUKDWFjY2VsZXJhdGlvbnMYBiADKAkiZQoFU3RhdGUSFQoRU1RBVEVfVU5TUEVDSUZJRUQQABISCg5TVEFURV9TVEFSVElORxABEg4KClNUQVRFX0lETEUQAhIOCgpTVEFURV9CVVNZEAMSEQoNU1RBVEVfQ1JBU0hFRBAEGu0BCglFdmFsdWF0b3ISNQoFc3RhdGUYASABKA4yJi5jbGlwc3R5bGVyLnYxLlNlcnZlckluZm8uV29ya2VyLlN0YXRlEhUKDXJlc3RhcnRfY291bnQYAiABKAUSPQoIYmFja2VuZHMYAyADKAsyKy5jbGlwc3R5bGVyLnYxLlNlcnZlckluZm8uRXZhbHVhdG9yLkJhY2tlbmQaUwoHQmFja2VuZBITCgtlbmNvZGVyX3NldBgBIAEoCRIPCgdiYWNrZW5kGAIgASgJEhEKCXByZWNpc2lvbhgDIAEoCRIPCgdza2lwcGVkGAQgAygJGmQKBVF1ZXVlEhUKDXdhaXRpbmdfY291bnQYASABKAUSFQoNcnVubmluZ19jb3VudBgCIAEoBRIQCghjYXBhY2l0eRgDIAEoBRIbChNjYXBhY2l0eV9wZXJfY2FsbGVyGAQgASgFMsEBCg1TZXJ2ZXJTZXJ2aWNlEloKDUdldFNlcnZlckluZm8SIy5jbGlwc3R5bGVyLnYxLkdldFNlcnZlckluZm9SZXF1ZXN0GiQuY2xpcHN0eWxlci52MS5HZXRTZXJ2ZXJJbmZvUmVzcG9uc2USVAoLRHJhaW5TZXJ2ZXISIS5jbGlwc3R5bGVyLnYxLkRyYWluU2VydmVyUmVxdWVzdBoiLmNsaXBzdHlsZXIudjEuRHJhaW5TZXJ2ZXJSZXNwb25zZUJJChFkZXYuY2xpcHN0eWxlci52MVABWjJjbGlwc3R5bGVyLmRldi9jbGllbnQvZ28vY2xpcHN0eWxlcnYxO2NsaXBzdHlsZXJ2MWIGcHJvdG8z", [file_clipstyler_v1_options, file_clipstyler_v1_stylization, file_google_protobuf_timestamp]);
 
 /**
  * Request of GetServerInfo.
@@ -53,6 +53,36 @@ export type GetServerInfoResponse = Message<"clipstyler.v1.GetServerInfoResponse
  */
 export const GetServerInfoResponseSchema: GenMessage<GetServerInfoResponse> = /*@__PURE__*/
   messageDesc(file_clipstyler_v1_server_service, 1);
+
+/**
+ * Request of DrainServer.
+ *
+ * @generated from message clipstyler.v1.DrainServerRequest
+ */
+export type DrainServerRequest = Message<"clipstyler.v1.DrainServerRequest"> & {
+};
+
+/**
+ * Describes the message clipstyler.v1.DrainServerRequest.
+ * Use `create(DrainServerRequestSchema)` to create a new message.
+ */
+export const DrainServerRequestSchema: GenMessage<DrainServerRequest> = /*@__PURE__*/
+  messageDesc(file_clipstyler_v1_server_service, 2);
+
+/**
+ * Response of DrainServer, sent when no more jobs are taken.
+ *
+ * @generated from message clipstyler.v1.DrainServerResponse
+ */
+export type DrainServerResponse = Message<"clipstyler.v1.DrainServerResponse"> & {
+};
+
+/**
+ * Describes the message clipstyler.v1.DrainServerResponse.
+ * Use `create(DrainServerResponseSchema)` to create a new message.
+ */
+export const DrainServerResponseSchema: GenMessage<DrainServerResponse> = /*@__PURE__*/
+  messageDesc(file_clipstyler_v1_server_service, 3);
 
 /**
  * A set of encoders: a CLIP, a content encoder and their calibration.
@@ -101,7 +131,7 @@ export type EncoderSet = Message<"clipstyler.v1.EncoderSet"> & {
  * Use `create(EncoderSetSchema)` to create a new message.
  */
 export const EncoderSetSchema: GenMessage<EncoderSet> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_server_service, 2);
+  messageDesc(file_clipstyler_v1_server_service, 4);
 
 /**
  * Description of a server.
@@ -164,6 +194,13 @@ export type ServerInfo = Message<"clipstyler.v1.ServerInfo"> & {
    * @generated from field: clipstyler.v1.ServerInfo.Evaluator evaluator = 8;
    */
   evaluator?: ServerInfo_Evaluator | undefined;
+
+  /**
+   * Who calls.
+   *
+   * @generated from field: clipstyler.v1.ServerInfo.Caller caller = 9;
+   */
+  caller?: ServerInfo_Caller | undefined;
 };
 
 /**
@@ -171,10 +208,10 @@ export type ServerInfo = Message<"clipstyler.v1.ServerInfo"> & {
  * Use `create(ServerInfoSchema)` to create a new message.
  */
 export const ServerInfoSchema: GenMessage<ServerInfo> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_server_service, 3);
+  messageDesc(file_clipstyler_v1_server_service, 5);
 
 /**
- * Limits of requests.
+ * Limits of requests; of the caller if its tenant has limits of its own.
  *
  * @generated from message clipstyler.v1.ServerInfo.Limits
  */
@@ -272,6 +309,20 @@ export type ServerInfo_Limits = Message<"clipstyler.v1.ServerInfo.Limits"> & {
   maxStoredBytesPerCaller: bigint;
 
   /**
+   * Maximum number of calls per minute of the caller, on average; 0 for no limit.
+   *
+   * @generated from field: int32 max_calls_per_minute = 14;
+   */
+  maxCallsPerMinute: number;
+
+  /**
+   * Calls that may come at once, with a limit of calls per minute; else 0.
+   *
+   * @generated from field: int32 max_call_burst = 15;
+   */
+  maxCallBurst: number;
+
+  /**
    * Maximum `output_size`; results of larger photos are limited to it.
    *
    * @generated from field: int32 max_output_size = 20;
@@ -284,7 +335,83 @@ export type ServerInfo_Limits = Message<"clipstyler.v1.ServerInfo.Limits"> & {
  * Use `create(ServerInfo_LimitsSchema)` to create a new message.
  */
 export const ServerInfo_LimitsSchema: GenMessage<ServerInfo_Limits> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_server_service, 3, 0);
+  messageDesc(file_clipstyler_v1_server_service, 5, 0);
+
+/**
+ * Who calls, as the server knows it.
+ *
+ * @generated from message clipstyler.v1.ServerInfo.Caller
+ */
+export type ServerInfo_Caller = Message<"clipstyler.v1.ServerInfo.Caller"> & {
+  /**
+   * Name of its tenant; empty if the server asks for no credentials: every caller then is an operator.
+   *
+   * @generated from field: string tenant = 1;
+   */
+  tenant: string;
+
+  /**
+   * What it may do.
+   *
+   * @generated from field: clipstyler.v1.ServerInfo.Caller.Role role = 2;
+   */
+  role: ServerInfo_Caller_Role;
+
+  /**
+   * When its token expires; absent if it does not, or if the caller has none.
+   *
+   * @generated from field: google.protobuf.Timestamp expire_time = 3;
+   */
+  expireTime?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message clipstyler.v1.ServerInfo.Caller.
+ * Use `create(ServerInfo_CallerSchema)` to create a new message.
+ */
+export const ServerInfo_CallerSchema: GenMessage<ServerInfo_Caller> = /*@__PURE__*/
+  messageDesc(file_clipstyler_v1_server_service, 5, 1);
+
+/**
+ * Role of a caller.
+ *
+ * @generated from enum clipstyler.v1.ServerInfo.Caller.Role
+ */
+export enum ServerInfo_Caller_Role {
+  /**
+   * Never sent.
+   *
+   * @generated from enum value: ROLE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Uses the jobs and uploads of its tenant.
+   *
+   * @generated from enum value: ROLE_USER = 1;
+   */
+  USER = 1,
+
+  /**
+   * Uses those of all tenants, and drains the server.
+   *
+   * @generated from enum value: ROLE_OPERATOR = 2;
+   */
+  OPERATOR = 2,
+
+  /**
+   * Sees health and metrics only.
+   *
+   * @generated from enum value: ROLE_PROBE = 3;
+   */
+  PROBE = 3,
+}
+
+/**
+ * Describes the enum clipstyler.v1.ServerInfo.Caller.Role.
+ */
+export const ServerInfo_Caller_RoleSchema: GenEnum<ServerInfo_Caller_Role> = /*@__PURE__*/
+  enumDesc(file_clipstyler_v1_server_service, 5, 1, 0);
 
 /**
  * Values that a preset sets.
@@ -326,7 +453,7 @@ export type ServerInfo_PresetInfo = Message<"clipstyler.v1.ServerInfo.PresetInfo
  * Use `create(ServerInfo_PresetInfoSchema)` to create a new message.
  */
 export const ServerInfo_PresetInfoSchema: GenMessage<ServerInfo_PresetInfo> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_server_service, 3, 1);
+  messageDesc(file_clipstyler_v1_server_service, 5, 2);
 
 /**
  * A worker process.
@@ -383,7 +510,7 @@ export type ServerInfo_Worker = Message<"clipstyler.v1.ServerInfo.Worker"> & {
  * Use `create(ServerInfo_WorkerSchema)` to create a new message.
  */
 export const ServerInfo_WorkerSchema: GenMessage<ServerInfo_Worker> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_server_service, 3, 2);
+  messageDesc(file_clipstyler_v1_server_service, 5, 3);
 
 /**
  * State of a worker process.
@@ -431,7 +558,7 @@ export enum ServerInfo_Worker_State {
  * Describes the enum clipstyler.v1.ServerInfo.Worker.State.
  */
 export const ServerInfo_Worker_StateSchema: GenEnum<ServerInfo_Worker_State> = /*@__PURE__*/
-  enumDesc(file_clipstyler_v1_server_service, 3, 2, 0);
+  enumDesc(file_clipstyler_v1_server_service, 5, 3, 0);
 
 /**
  * The process behind EncoderService and the quality reports of results.
@@ -466,7 +593,7 @@ export type ServerInfo_Evaluator = Message<"clipstyler.v1.ServerInfo.Evaluator">
  * Use `create(ServerInfo_EvaluatorSchema)` to create a new message.
  */
 export const ServerInfo_EvaluatorSchema: GenMessage<ServerInfo_Evaluator> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_server_service, 3, 3);
+  messageDesc(file_clipstyler_v1_server_service, 5, 4);
 
 /**
  * The active execution backend of an encoder set.
@@ -508,7 +635,7 @@ export type ServerInfo_Evaluator_Backend = Message<"clipstyler.v1.ServerInfo.Eva
  * Use `create(ServerInfo_Evaluator_BackendSchema)` to create a new message.
  */
 export const ServerInfo_Evaluator_BackendSchema: GenMessage<ServerInfo_Evaluator_Backend> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_server_service, 3, 3, 0);
+  messageDesc(file_clipstyler_v1_server_service, 5, 4, 0);
 
 /**
  * The queue.
@@ -550,7 +677,7 @@ export type ServerInfo_Queue = Message<"clipstyler.v1.ServerInfo.Queue"> & {
  * Use `create(ServerInfo_QueueSchema)` to create a new message.
  */
 export const ServerInfo_QueueSchema: GenMessage<ServerInfo_Queue> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_server_service, 3, 4);
+  messageDesc(file_clipstyler_v1_server_service, 5, 5);
 
 /**
  * Describes the server.
@@ -567,6 +694,17 @@ export const ServerService: GenService<{
     methodKind: "unary";
     input: typeof GetServerInfoRequestSchema;
     output: typeof GetServerInfoResponseSchema;
+  },
+  /**
+   * Drains the server, as SIGTERM does: it takes no more jobs, the running one may finish within the grace period, those
+   * that wait are run by the next server, and the process exits. Needs the credentials of an operator.
+   *
+   * @generated from rpc clipstyler.v1.ServerService.DrainServer
+   */
+  drainServer: {
+    methodKind: "unary";
+    input: typeof DrainServerRequestSchema;
+    output: typeof DrainServerResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_clipstyler_v1_server_service, 0);

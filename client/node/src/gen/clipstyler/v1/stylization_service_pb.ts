@@ -83,7 +83,7 @@ export type CreateStylizationRequest = Message<"clipstyler.v1.CreateStylizationR
   spec?: StylizationSpec | undefined;
 
   /**
-   * A UUID4 drawn by the caller, which makes the call idempotent. Optional, and recommended.
+   * A UUID4 drawn by the caller, which makes the call idempotent for its tenant. Optional, and recommended.
    *
    * @generated from field: string request_id = 2;
    */
@@ -526,8 +526,8 @@ export const UploadImageResponseSchema: GenMessage<UploadImageResponse> = /*@__P
  * Stylizes photos by text, in one call or as durable jobs that survive client exit, dropped connections and server
  * crashes.
  *
- * Callers share the queue fairly. A caller is identified by the metadata header `x-clipstyler-client` or, without it, by
- * its address.
+ * Callers share the queue fairly. A caller is a tenant if the server asks for credentials, else an address; the metadata
+ * header `x-clipstyler-client` divides the users of one. What belongs to another tenant does not exist for a caller.
  *
  * @generated from service clipstyler.v1.StylizationService
  */

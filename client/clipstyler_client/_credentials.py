@@ -1,0 +1,81 @@
+"""Credentials: certificates of TLS, and a token that every call carries."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import partial
+from os import PathLike
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import grpc
+
+from clipstyler_client._options import OptionError
+
+_HEADER = "authorization"
+
+
+def tls_credentials(
+    ca: str | PathLike[str] | None = None,
+    certificate: str | PathLike[str] | None = None,
+    key: str | PathLike[str] | None = None,
+) -> grpc.ChannelCredentials:
+    """Read credentials of TLS from PEM files, for `Client(target, credentials)`.
+
+    Parameters
+    ----------
+    ca
+        Authorities that the server's certificate is checked against. Default: gRPC's own.
+    certificate, key
+        Certificate of the client and its private key, for a server that asks for one.
+
+    Raises
+    ------
+    OSError
+        A file cannot be read.
+    OptionError
+        A certificate without its key, or the other way round.
+    """
+    if (certificate is None) != (key is None):
+        raise OptionError("tls_cert", "a certificate and its key go together: name both")
+    read = [None if path is None else Path(path).read_bytes() for path in (ca, key, certificate)]
+    return grpc.ssl_channel_credentials(*read)
+
+
+def token_metadata(token: str | None, target: str, is_encrypted: bool) -> tuple[tuple[str, str], ...]:
+    """Return the metadata that shows a token, which leaves this machine only encrypted.
+
+    Raises
+    ------
+    OptionError
+        It would leave this machine in the clear, or has characters that no token has.
+    """
+    if not token:
+        return ()
+    if not (token.isascii() and token.isprintable()) or " " in token:
+        raise OptionError("token", "has characters that no token has")
+    if not (is_encrypted or is_loopback(target)):
+        raise OptionError("token", f"would be sent to {target} without encryption: connect with TLS credentials")
+    return ((_HEADER, f"Bearer {token}"),)
+
+
+def is_loopback(target: str) -> bool:
+    """Return whether a target is on this machine."""
+    address = target.rpartition("/")[2].removeprefix("dns:").removeprefix("ipv4:").removeprefix("ipv6:")
+    host = urlsplit(f"//{address}").hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+class WithMetadata:
+    """A stub whose calls carry metadata."""
+
+    def __init__(self, stub: Any, metadata: tuple[tuple[str, str], ...]) -> None:
+        self._stub = stub
+        self._metadata = metadata
+
+    def __getattr__(self, method: str) -> Any:
+        return partial(getattr(self._stub, method), metadata=self._metadata)

@@ -1,0 +1,36 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { createRouterTransport } from "@connectrpc/connect";
+import { Client, StylizationService } from "../src/core.js";
+import { bearer } from "../src/credentials.js";
+import { connect } from "../src/index.js";
+
+const NAME = "stylizations/8c4ab1a1-5f0c-4a3e-9c57-0e0d4f6f3a11";
+
+test("every call shows the token", async () => {
+  const shown: (string | null)[] = [];
+  const transport = createRouterTransport(
+    ({ service }) =>
+      service(StylizationService, {
+        getStylization: (_, { requestHeader }) => {
+          shown.push(requestHeader.get("authorization"));
+          return { stylization: { name: NAME } };
+        },
+      }),
+    { transport: { interceptors: bearer("secret", "https://example.org") } },
+  );
+  await new Client(transport).jobs.get(NAME);
+  assert.deepEqual(shown, ["Bearer secret"]);
+});
+
+test("a token leaves this machine only encrypted", () => {
+  for (const target of ["example.org:50051", "http://example.org", "10.0.0.1:1", "127.example.org:1"]) {
+    assert.throws(() => connect(target, { token: "secret" }), (error: Error) => {
+      return error.message.includes("without encryption") && !error.message.includes("secret");
+    });
+  }
+  for (const target of ["https://example.org", "127.0.0.1:1", "localhost:1", "[::1]:1"]) {
+    connect(target, { token: "secret" }).close();
+  }
+  assert.deepEqual(bearer(undefined, "http://example.org"), []);
+});

@@ -1,0 +1,114 @@
+"""Where settings come from: keywords, such as flags, then the environment, then a TOML file, then defaults."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from clipstyler_server.settings import Settings
+
+CONFIG = "CLIPSTYLER_CONFIG"
+_PREFIX = "CLIPSTYLER_"
+_PASSWORD = re.compile(r"(?<=:)[^:@/]*(?=@)|(?<=password=)[^&]*", re.IGNORECASE)
+_HIDDEN = "***"
+
+
+class ConfigurationError(Exception):
+    """Settings that cannot be used; the message names each with where it was set."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a setting comes from, and its value as it may be shown: without passwords."""
+
+    name: str
+    value: str
+    origin: str
+
+
+def load(path: str | None = None, **given: Any) -> Settings:
+    """Read the settings.
+
+    Parameters
+    ----------
+    path
+        TOML file whose keys are names of settings. Default: the one that `CLIPSTYLER_CONFIG` names, if any.
+    **given
+        Settings that take precedence over everything else.
+
+    Raises
+    ------
+    ConfigurationError
+        The file cannot be read, has a key that is no setting, or a value cannot be used: all are named.
+    """
+    path = path or os.environ.get(CONFIG)
+    file = _read(Path(path)) if path else {}
+    elsewhere = _environment() | set(given)
+    try:
+        return Settings(**{name: value for name, value in file.items() if name not in elsewhere}, **given)
+    except ValidationError as error:
+        problems = (_problem(entry, path, file, given) for entry in error.errors())
+        raise ConfigurationError("; ".join(problems)) from None  # the original quotes values
+
+
+def origins(settings: Settings, path: str | None = None) -> list[Origin]:
+    """Return every setting with its origin: the environment, the file, or the default."""
+    path = path or os.environ.get(CONFIG)
+    file, environment = _read(Path(path)) if path else {}, _environment()
+    return [
+        Origin(name, _shown(getattr(settings, name)), _origin(name, environment, file, path))
+        for name in Settings.model_fields
+    ]
+
+
+def _origin(name: str, environment: set[str], file: Mapping[str, Any], path: str | None) -> str:
+    if name in environment:
+        return _PREFIX + name.upper()
+    return str(path) if name in file else "default"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is not TOML: {error}") from error
+    unknown = [name for name in values if name not in Settings.model_fields]
+    if unknown:
+        raise ConfigurationError("; ".join(f"{path}: {name} is no setting{_near(name)}" for name in unknown))
+    return values
+
+
+def _near(name: str) -> str:
+    found = difflib.get_close_matches(name, Settings.model_fields, n=1)
+    return f": did you mean {found[0]}?" if found else ""
+
+
+def _environment() -> set[str]:
+    """Return the settings that the environment has; their names are not case-sensitive."""
+    present = {name.upper() for name in os.environ}
+    return {name for name in Settings.model_fields if _PREFIX + name.upper() in present}
+
+
+def _problem(entry: Any, path: str | None, file: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    name = ".".join(str(part) for part in entry["loc"])
+    top = str(entry["loc"][0]) if entry["loc"] else ""
+    if top in given:
+        return f"--{name.replace('_', '-')}: {entry['msg']}"
+    if top in file and top not in _environment():
+        return f"{path}: {name}: {entry['msg']}"
+    return f"{_PREFIX}{name.upper()}: {entry['msg']}"
+
+
+def _shown(value: object) -> str:
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return _PASSWORD.sub(_HIDDEN, text) if "://" in text else text

@@ -1,0 +1,1 @@
+"""Identity: who may do what. Files of tokens and tenants, certificates, roles; knows neither calls nor jobs."""

@@ -1,0 +1,94 @@
+"""The server's certificate with its key, and the authority of client certificates, as files."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipstyler_server.identity.private_files import IdentityError, read_private
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """What TLS is served with, in PEM.
+
+    Attributes
+    ----------
+    chain, key
+        The server's certificate, followed by intermediate ones, and its private key.
+    client_ca
+        Certificates of authorities whose client certificates are accepted; None if clients need none.
+    """
+
+    chain: bytes
+    key: bytes
+    client_ca: bytes | None = None
+
+
+@dataclass(frozen=True)
+class CertificateFiles:
+    """Where certificates are read from.
+
+    Attributes
+    ----------
+    chain, key, client_ca
+        Paths of what `Certificates` has; `client_ca` is None if clients need no certificate.
+    """
+
+    chain: Path
+    key: Path
+    client_ca: Path | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every file."""
+        return (self.chain, self.key, *((self.client_ca,) if self.client_ca else ()))
+
+    def read(self) -> Certificates:
+        """Read and check the files.
+
+        Raises
+        ------
+        IdentityError
+            One cannot be read, others may read the key, or key and certificate do not belong together.
+        """
+        key = read_private(self.key)
+        chain = _read(self.chain)
+        client_ca = _read(self.client_ca) if self.client_ca else None
+        self.context()
+        return Certificates(chain, key, client_ca)
+
+    def context(self) -> ssl.SSLContext:
+        """Return a context of these files for servers of the standard library. Raises `IdentityError`."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self.load_into(context)
+        return context
+
+    def load_into(self, context: ssl.SSLContext) -> None:
+        """Have a context serve these files from its next connection on. Raises `IdentityError`."""
+        try:
+            context.load_cert_chain(self.chain, self.key, password=_no_password)
+        except (OSError, ValueError) as error:
+            raise IdentityError(
+                f"{self.chain} and {self.key} are no certificate and its private key, in PEM and without a password: "
+                f"{getattr(error, 'reason', None) or error}"
+            ) from error
+        if self.client_ca is None:
+            return
+        try:
+            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(self.client_ca))
+        except OSError as error:
+            raise IdentityError(f"{self.client_ca} has no certificates of authorities in PEM: {error}") from error
+
+
+def _no_password() -> str:
+    """Keep OpenSSL from asking for a password on the terminal."""
+    return ""
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise IdentityError(f"{path} cannot be read: {error.strerror}") from error

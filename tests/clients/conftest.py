@@ -10,6 +10,12 @@ import pytest
 from tests.clients.scripted_server import ScriptedServer, picture, serving
 
 
+@pytest.fixture(autouse=True)
+def _stays_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep `clipstyler serve` from starting pytest again: all tests would run anew, with their outcomes lost."""
+    monkeypatch.setattr("clipstyler_cli.serve.restart_with_c_allocator", lambda: None)
+
+
 @pytest.fixture
 def server() -> Iterator[ScriptedServer]:
     with serving() as running:

@@ -19,6 +19,7 @@ import torch
 from clipstyler_server.api.server import ENCODER_SERVICE
 from clipstyler_server.app import App, ServerStartError
 from clipstyler_server.workers.engine import WorkerState
+from clipstyler_server.workers.messages import TaskEvent
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from onnx import numpy_helper
@@ -28,6 +29,7 @@ from clipstyler.encoders import registry
 from clipstyler.encoders.onnx.prepare import Preparation, prepare
 from clipstyler.encoders.torch_encoders import TorchEncoders
 from clipstyler.evaluation import zero_shot
+from clipstyler.events import Result
 from clipstyler.v1 import encoder_service_pb2 as pb2
 from clipstyler.v1 import server_service_pb2
 from clipstyler.v1.encoder_service_pb2_grpc import EncoderServiceStub
@@ -311,17 +313,25 @@ async def test_a_worker_that_dies_while_its_result_is_measured_costs_nothing(
     evaluating: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = evaluating.app
-    ask, measuring, may_go_on = app.evaluator.ask, asyncio.Event(), asyncio.Event()
+    ask, take = app.evaluator.ask, app.optimizer._take
+    measuring, finished, may_go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def slow(task: object) -> object:
         measuring.set()
         await may_go_on.wait()
         return await ask(task)
 
+    def watched(message: TaskEvent) -> None:
+        take(message)
+        if isinstance(message, TaskEvent) and isinstance(message.event, Result):
+            finished.set()
+
     monkeypatch.setattr(app.evaluator, "ask", slow)
+    monkeypatch.setattr(app.optimizer, "_take", watched)
     _, _, running = evaluating.begin(request())
     _, _, waiting = evaluating.begin(request("another look"))
     await measuring.wait()
+    await finished.wait()  # the result is drawn while its quality is measured
     psutil.Process(app.optimizer.pid).kill()
     await eventually(lambda: app.optimizer.restarts)
     may_go_on.set()

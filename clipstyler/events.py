@@ -7,6 +7,7 @@ at any time. An image in an event is a `Picture` in the library and an `EncodedI
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Generic, TypeVar
 
 from clipstyler.encoders.description import EncoderModel
@@ -14,6 +15,14 @@ from clipstyler.evaluation.quality import QualityReport
 from clipstyler.spec import StylizationSpec
 
 ImageT = TypeVar("ImageT")
+
+
+class StopReason(StrEnum):
+    """Why the optimization ended."""
+
+    STEPS = "steps"  # all steps were completed
+    TARGET = "target"  # the patch loss reached `stop_patch_loss`
+    PLATEAU = "plateau"  # the loss did not fall for `stop_patience` steps
 
 
 @dataclass(frozen=True)
@@ -39,10 +48,14 @@ class Started:
 
 @dataclass(frozen=True)
 class Preparing:
-    """So many parts of the preparation were completed, from 0, of so many. A consumer may stop here."""
+    """So many parts of the preparation were completed, from 0, of so many. A consumer may stop here.
+
+    `remaining_s` is the expected time to the end of the job, which a server knows from earlier ones.
+    """
 
     step: int
     steps: int
+    remaining_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -133,6 +146,10 @@ class Result(Generic[ImageT]):
         Seconds by phase.
     quality
         None if it was not measured.
+    steps
+        Steps completed; 0 in results that were stored before this was recorded.
+    stop_reason
+        Why there were no more.
     """
 
     image: ImageT
@@ -145,3 +162,5 @@ class Result(Generic[ImageT]):
     losses: Losses
     timings: Timings
     quality: QualityReport | None = None
+    steps: int = 0
+    stop_reason: StopReason = StopReason.STEPS

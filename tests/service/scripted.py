@@ -8,6 +8,8 @@ at=N         see hold, die, fail and oom
 die=1        end the process at the step `at`
 fail=1       raise at the step `at`
 oom=1        run out of memory at the step `at`
+busy=1       the step `at` takes until the work is stopped within it
+parts=N      prepare in N parts
 warning=CODE warn with CODE before the first step
 side=N       the result is N x N px of noise
 trace=PATH   append "step N" for every step begun and "closed" at the end
@@ -25,11 +27,11 @@ from pathlib import Path
 
 import numpy as np
 from clipstyler_server.workers.engine import EngineInfo, StartupError, Task
-from clipstyler_server.workers.optimizer.workload import LibraryEvent, OptimizerOptions
+from clipstyler_server.workers.optimizer.workload import Check, LibraryEvent, OptimizerOptions
 
 from clipstyler.config import Calibration
 from clipstyler.encoders.description import EncoderDescription, EncoderModel
-from clipstyler.events import Losses, Preview, Progress, Result, Started, Timings, Warning
+from clipstyler.events import Losses, Preparing, Preview, Progress, Result, Started, Timings, Warning
 from clipstyler.imaging import Picture
 
 LOSSES = Losses(12.5, 0.5, 0.25, 0.125, 2.0)
@@ -52,15 +54,15 @@ class Script:
         )
         self.info = EngineInfo(encoder_sets, "cpu", "scripted", options.threads, VERSIONS, ACCELERATIONS)
 
-    def stylize(self, task: Task) -> Iterator[LibraryEvent]:
+    def stylize(self, task: Task, check: Check) -> Iterator[LibraryEvent]:
         words = dict(word.split("=", 1) for word in task.spec.style_text.split() if "=" in word)
         trace = Path(words["trace"]) if "trace" in words else None
         try:
-            yield from self._steps(task, words, trace)
+            yield from self._steps(task, words, trace, check)
         finally:
             _note(trace, "closed")
 
-    def _steps(self, task: Task, words: dict[str, str], trace: Path | None) -> Iterator[LibraryEvent]:
+    def _steps(self, task: Task, words: dict[str, str], trace: Path | None, check: Check) -> Iterator[LibraryEvent]:
         spec, width, height = task.spec, task.picture.width, task.picture.height
         # The threshold stands for everything that a calibration decides.
         rng = np.random.default_rng([spec.seed, zlib.crc32(f"{spec.style_text} {spec.config.threshold}".encode())])
@@ -69,6 +71,9 @@ class Script:
         yield Started(steps, width, height, "cpu")
         if "warning" in words:
             yield Warning(words["warning"], "something to know")
+        parts = int(words.get("parts", 0))
+        for part in range(parts + 1 if parts else 0):
+            yield Preparing(part, parts)
         if spec.previews.wants(0):
             yield Preview(0, _noise(np.random.default_rng(0), width, height))
         before_s = 0.0
@@ -77,7 +82,7 @@ class Script:
             _note(Path(words["times"]) if "times" in words else None, f"{time.monotonic():.6f}")
             time.sleep(step_s)
             if number == int(words.get("at", 2)):
-                _happen(words)
+                _happen(words, check)
             picture = _noise(rng, width, height)
             elapsed = time.monotonic() - begun
             if spec.previews.wants(number):
@@ -99,7 +104,10 @@ class Script:
         )
 
 
-def _happen(words: dict[str, str]) -> None:
+def _happen(words: dict[str, str], check: Check) -> None:
+    while "busy" in words:
+        check()
+        time.sleep(0.005)
     while "hold" in words and not Path(words["hold"]).exists():
         time.sleep(0.005)
     if "die" in words:

@@ -297,7 +297,13 @@ type StylizationOptions struct {
 	// Name of the prompt templates, "openai-imagenet" or "plain". Default: the calibration's (paper: openai-imagenet).
 	TemplateSet *string `protobuf:"bytes,24,opt,name=template_set,json=templateSet,proto3,oneof" json:"template_set,omitempty"`
 	// What StyleNet shows before its first update. Default: the calibration's (paper: random).
-	Start         Start `protobuf:"varint,25,opt,name=start,proto3,enum=clipstyler.v1.Start" json:"start,omitempty"`
+	Start Start `protobuf:"varint,25,opt,name=start,proto3,enum=clipstyler.v1.Start" json:"start,omitempty"`
+	// Patch loss, averaged over ten steps, at or below which the run ends early, 0 to 2; 0 never ends it. Rejected patches
+	// count 0 in it. The result reports its steps and why they ended. Default: 0.
+	StopPatchLoss *float64 `protobuf:"fixed64,30,opt,name=stop_patch_loss,json=stopPatchLoss,proto3,oneof" json:"stop_patch_loss,omitempty"`
+	// The run ends early if its loss, averaged over ten steps, has not fallen by 1 % for so many steps, 0 to 100000; 0 never
+	// ends it. Default: 0.
+	StopPatience  *int32 `protobuf:"varint,31,opt,name=stop_patience,json=stopPatience,proto3,oneof" json:"stop_patience,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -507,6 +513,20 @@ func (x *StylizationOptions) GetStart() Start {
 	return Start_START_UNSPECIFIED
 }
 
+func (x *StylizationOptions) GetStopPatchLoss() float64 {
+	if x != nil && x.StopPatchLoss != nil {
+		return *x.StopPatchLoss
+	}
+	return 0
+}
+
+func (x *StylizationOptions) GetStopPatience() int32 {
+	if x != nil && x.StopPatience != nil {
+		return *x.StopPatience
+	}
+	return 0
+}
+
 // Which previews are sent while the work goes on.
 type PreviewOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -575,8 +595,7 @@ var File_clipstyler_v1_options_proto protoreflect.FileDescriptor
 
 const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x1bclipstyler/v1/options.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/image.proto\"\x86\n" +
-	"\n" +
+	"\x1bclipstyler/v1/options.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/image.proto\"\x83\v\n" +
 	"\x12StylizationOptions\x12-\n" +
 	"\x06preset\x18\x01 \x01(\x0e2\x15.clipstyler.v1.PresetR\x06preset\x12\x17\n" +
 	"\x04size\x18\x02 \x01(\x05H\x00R\x04size\x88\x01\x01\x12\x19\n" +
@@ -607,7 +626,9 @@ const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"inputNoise\x88\x01\x01\x12\x1c\n" +
 	"\awarm_up\x18\x17 \x01(\x05H\x12R\x06warmUp\x88\x01\x01\x12&\n" +
 	"\ftemplate_set\x18\x18 \x01(\tH\x13R\vtemplateSet\x88\x01\x01\x12*\n" +
-	"\x05start\x18\x19 \x01(\x0e2\x14.clipstyler.v1.StartR\x05startB\a\n" +
+	"\x05start\x18\x19 \x01(\x0e2\x14.clipstyler.v1.StartR\x05start\x12+\n" +
+	"\x0fstop_patch_loss\x18\x1e \x01(\x01H\x14R\rstopPatchLoss\x88\x01\x01\x12(\n" +
+	"\rstop_patience\x18\x1f \x01(\x05H\x15R\fstopPatience\x88\x01\x01B\a\n" +
 	"\x05_sizeB\b\n" +
 	"\x06_stepsB\n" +
 	"\n" +
@@ -633,7 +654,9 @@ const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\f_input_noiseB\n" +
 	"\n" +
 	"\b_warm_upB\x0f\n" +
-	"\r_template_set\"\xa7\x01\n" +
+	"\r_template_setB\x12\n" +
+	"\x10_stop_patch_lossB\x10\n" +
+	"\x0e_stop_patience\"\xa7\x01\n" +
 	"\x0ePreviewOptions\x12$\n" +
 	"\vevery_steps\x18\x01 \x01(\x05H\x00R\n" +
 	"everySteps\x88\x01\x01\x12\x1e\n" +

@@ -6,18 +6,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from clipstyler.events import Preview, Progress, Result, Started, Warning
+from clipstyler.events import Preparing, Preview, Progress, Result, Started, Warning
 from clipstyler.imaging import EncodedImage, ImageMetadata
 from clipstyler_server.errors import ErrorDetails
 
 
 @dataclass(frozen=True)
 class Queued:
-    """The job was accepted; so many run or wait before it. Without a measured step time, `start` is None."""
+    """The job was accepted; so many run or wait before it. Without a measured step time, `start` and `end` are None."""
 
     position: int
     seed: int
     start: datetime | None = None
+    end: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,19 @@ End = Result[EncodedImage] | Failed | Cancelled
 """How a job ended, as the engine reports it and as callers receive it."""
 StoredEnd = Result[ImageMetadata] | Failed | Cancelled
 """The same as it is stored and published: the bytes of the image are a file of their own."""
-Payload = Queued | Started | Progress | Preview[EncodedImage] | Warning | Chunk | Gap | Heartbeat | End | StoredEnd
+Payload = (
+    Queued
+    | Started
+    | Preparing
+    | Progress
+    | Preview[EncodedImage]
+    | Warning
+    | Chunk
+    | Gap
+    | Heartbeat
+    | End
+    | StoredEnd
+)
 
 FINAL = (Result, Failed, Cancelled)
 

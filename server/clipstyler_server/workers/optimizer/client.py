@@ -64,7 +64,7 @@ class OptimizerClient(ProcessSupervisor):
             self._job_id = None
 
     def cancel(self, job_id: str) -> None:
-        """Stop a task within one step."""
+        """Stop a task soon, also within a step."""
         self._send(Cancel(job_id))
 
     def _is_busy(self) -> bool:

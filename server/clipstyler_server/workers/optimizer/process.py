@@ -1,4 +1,4 @@
-"""The optimizer process: it owns the device, runs one task at a time and checks for cancellation at every step.
+"""The optimizer process: it owns the device, runs one task at a time and checks for cancellation within every step.
 
 The main thread optimizes, a reading thread receives commands, a sending thread reports, and one more encodes previews.
 When the front process exits, however it does, the pipe closes and this process exits too.
@@ -123,6 +123,9 @@ class Run:
         end: _End
         try:
             end = self._optimize(workload, previews, channel)
+        except TaskStopped as stopped:
+            # Without its traceback, which holds what the work has in memory.
+            end = stopped.with_traceback(None)
         except (ConfigError, ImageError, FloatingPointError, MemoryError) as error:
             end = _failed(error)
         except Exception as error:  # noqa: BLE001 - one job's failure must not end the process
@@ -138,8 +141,9 @@ class Run:
 
     def _optimize(self, workload: Workload, previews: PreviewEncoder, channel: Channel) -> _End:
         job_id, spec = self.task.job_id, self.task.spec
-        events = workload.stylize(self.task)
-        while not (cause := self._stop_cause()):
+        events = workload.stylize(self.task, self._check)
+        while True:
+            self._check()
             match next(events):
                 case Result() as result:
                     return _encoded(result)
@@ -149,16 +153,13 @@ class Run:
                     if isinstance(event, Progress):
                         self._step = event.step
                     channel.send(TaskEvent(job_id, event))
-        # Dropping the iterator stops the work.
-        late = self._step - self._step_at_cancel if cause is StopCause.CANCELLED else 0
-        return TaskStopped(cause, self._step, late)
 
-    def _stop_cause(self) -> StopCause | None:
+    def _check(self) -> None:
+        """Raise `TaskStopped` if the run was cancelled or has passed its deadline."""
         if self._cancelled.is_set():
-            return StopCause.CANCELLED
+            raise TaskStopped(StopCause.CANCELLED, self._step, self._step - self._step_at_cancel)
         if time.monotonic() >= self._deadline:
-            return StopCause.DEADLINE
-        return None
+            raise TaskStopped(StopCause.DEADLINE, self._step)
 
 
 def _encoded(result: Result[Picture]) -> Result[EncodedImage]:

@@ -12,6 +12,7 @@ from clipstyler.events import Preparing, Preview, Progress, Result, Started, War
 from clipstyler.imaging import Picture
 from clipstyler_server.workers.engine import EngineInfo, Task
 
+Check = Callable[[], None]
 LibraryEvent = Started | Preparing | Progress | Preview[Picture] | Warning | Result[Picture]
 
 
@@ -52,8 +53,11 @@ class Workload(Protocol):
         """What this worker is."""
         ...
 
-    def stylize(self, task: Task) -> Iterator[LibraryEvent]:
-        """Run a task: each advance completes at most one step; the last event is the result."""
+    def stylize(self, task: Task, check: Check) -> Iterator[LibraryEvent]:
+        """Run a task: each advance completes at most one step; the last event is the result.
+
+        `check` is called often while it computes, and stops it by an exception, which is raised as it is.
+        """
         ...
 
 

@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file clipstyler/v1/event.proto.
  */
 export const file_clipstyler_v1_event: GenFile = /*@__PURE__*/
-  fileDesc("ChljbGlwc3R5bGVyL3YxL2V2ZW50LnByb3RvEg1jbGlwc3R5bGVyLnYxIpQNChBTdHlsaXphdGlvbkV2ZW50EhMKC3N0eWxpemF0aW9uGAEgASgJEhAKCHNlcXVlbmNlGAIgASgDEi4KCmV2ZW50X3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjgKBnF1ZXVlZBgEIAEoCzImLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5RdWV1ZWRIABI6CgdzdGFydGVkGAUgASgLMicuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LlN0YXJ0ZWRIABI8Cghwcm9ncmVzcxgGIAEoCzIoLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5Qcm9ncmVzc0gAEjoKB3ByZXZpZXcYByABKAsyJy5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uRXZlbnQuUHJldmlld0gAEjYKBWNodW5rGAggASgLMiUuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LkNodW5rSAASOgoHd2FybmluZxgJIAEoCzInLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5XYXJuaW5nSAASMgoDZ2FwGAogASgLMiMuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LkdhcEgAEj4KCWhlYXJ0YmVhdBgLIAEoCzIpLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5IZWFydGJlYXRIABI4CgZyZXN1bHQYDCABKAsyJi5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uRXZlbnQuUmVzdWx0SAASOAoGZmFpbGVkGA0gASgLMiYuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LkZhaWxlZEgAEj4KCWNhbmNlbGxlZBgOIAEoCzIpLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5DYW5jZWxsZWRIABpiCgZRdWV1ZWQSEAoIcG9zaXRpb24YASABKAUSDAoEc2VlZBgCIAEoAxI4ChRlc3RpbWF0ZWRfc3RhcnRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAaTQoHU3RhcnRlZBINCgVzdGVwcxgBIAEoBRIQCgh3aWR0aF9weBgCIAEoBRIRCgloZWlnaHRfcHgYAyABKAUSDgoGZGV2aWNlGAQgASgJGswBCghQcm9ncmVzcxIMCgRzdGVwGAEgASgFEg0KBXN0ZXBzGAIgASgFEjcKBmxvc3NlcxgDIAEoCzInLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25SZXN1bHQuTG9zc2VzEhAKCHJlamVjdGVkGAQgASgBEioKB2VsYXBzZWQYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLAoJcmVtYWluaW5nGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uGlgKB1ByZXZpZXcSDAoEc3RlcBgBIAEoBRIrCgVpbWFnZRgCIAEoCzIcLmNsaXBzdHlsZXIudjEuSW1hZ2VNZXRhZGF0YRISCgppbWFnZV9kYXRhGAMgASgMGiUKBUNodW5rEg4KBm9mZnNldBgBIAEoAxIMCgRkYXRhGAIgASgMGigKB1dhcm5pbmcSDAoEY29kZRgBIAEoCRIPCgdtZXNzYWdlGAIgASgJGlkKA0dhcBIeChZza2lwcGVkX3Byb2dyZXNzX2NvdW50GAEgASgFEh0KFXNraXBwZWRfcHJldmlld19jb3VudBgCIAEoBRITCgtsb2dfZXhwaXJlZBgDIAEoCBoLCglIZWFydGJlYXQafAoGUmVzdWx0EiwKBHNwZWMYASABKAsyHi5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uU3BlYxIwCgZyZXN1bHQYAiABKAsyIC5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uUmVzdWx0EhIKCmltYWdlX2RhdGEYAyABKAwaLQoGRmFpbGVkEiMKBWVycm9yGAEgASgLMhQuY2xpcHN0eWxlci52MS5FcnJvchpSCglDYW5jZWxsZWQSDAoEc3RlcBgBIAEoBRI3CgZyZWFzb24YAiABKA4yJy5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uLkNhbmNlbFJlYXNvbkIHCgVldmVudEJJChFkZXYuY2xpcHN0eWxlci52MVABWjJjbGlwc3R5bGVyLmRldi9jbGllbnQvZ28vY2xpcHN0eWxlcnYxO2NsaXBzdHlsZXJ2MWIGcHJvdG8z", [file_clipstyler_v1_error, file_clipstyler_v1_image, file_clipstyler_v1_stylization, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChljbGlwc3R5bGVyL3YxL2V2ZW50LnByb3RvEg1jbGlwc3R5bGVyLnYxIuUOChBTdHlsaXphdGlvbkV2ZW50EhMKC3N0eWxpemF0aW9uGAEgASgJEhAKCHNlcXVlbmNlGAIgASgDEi4KCmV2ZW50X3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjgKBnF1ZXVlZBgEIAEoCzImLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5RdWV1ZWRIABI6CgdzdGFydGVkGAUgASgLMicuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LlN0YXJ0ZWRIABI8Cghwcm9ncmVzcxgGIAEoCzIoLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5Qcm9ncmVzc0gAEjoKB3ByZXZpZXcYByABKAsyJy5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uRXZlbnQuUHJldmlld0gAEjYKBWNodW5rGAggASgLMiUuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LkNodW5rSAASOgoHd2FybmluZxgJIAEoCzInLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5XYXJuaW5nSAASMgoDZ2FwGAogASgLMiMuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LkdhcEgAEj4KCWhlYXJ0YmVhdBgLIAEoCzIpLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5IZWFydGJlYXRIABI4CgZyZXN1bHQYDCABKAsyJi5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uRXZlbnQuUmVzdWx0SAASOAoGZmFpbGVkGA0gASgLMiYuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LkZhaWxlZEgAEj4KCWNhbmNlbGxlZBgOIAEoCzIpLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5DYW5jZWxsZWRIABI+CglwcmVwYXJpbmcYFCABKAsyKS5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uRXZlbnQuUHJlcGFyaW5nSAAamgEKBlF1ZXVlZBIQCghwb3NpdGlvbhgBIAEoBRIMCgRzZWVkGAIgASgDEjgKFGVzdGltYXRlZF9zdGFydF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI2ChJlc3RpbWF0ZWRfZW5kX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wGk0KB1N0YXJ0ZWQSDQoFc3RlcHMYASABKAUSEAoId2lkdGhfcHgYAiABKAUSEQoJaGVpZ2h0X3B4GAMgASgFEg4KBmRldmljZRgEIAEoCRpWCglQcmVwYXJpbmcSDAoEcGFydBgBIAEoBRINCgVwYXJ0cxgCIAEoBRIsCglyZW1haW5pbmcYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24azAEKCFByb2dyZXNzEgwKBHN0ZXAYASABKAUSDQoFc3RlcHMYAiABKAUSNwoGbG9zc2VzGAMgASgLMicuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvblJlc3VsdC5Mb3NzZXMSEAoIcmVqZWN0ZWQYBCABKAESKgoHZWxhcHNlZBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIsCglyZW1haW5pbmcYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24aWAoHUHJldmlldxIMCgRzdGVwGAEgASgFEisKBWltYWdlGAIgASgLMhwuY2xpcHN0eWxlci52MS5JbWFnZU1ldGFkYXRhEhIKCmltYWdlX2RhdGEYAyABKAwaJQoFQ2h1bmsSDgoGb2Zmc2V0GAEgASgDEgwKBGRhdGEYAiABKAwaKAoHV2FybmluZxIMCgRjb2RlGAEgASgJEg8KB21lc3NhZ2UYAiABKAkaWQoDR2FwEh4KFnNraXBwZWRfcHJvZ3Jlc3NfY291bnQYASABKAUSHQoVc2tpcHBlZF9wcmV2aWV3X2NvdW50GAIgASgFEhMKC2xvZ19leHBpcmVkGAMgASgIGgsKCUhlYXJ0YmVhdBp8CgZSZXN1bHQSLAoEc3BlYxgBIAEoCzIeLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25TcGVjEjAKBnJlc3VsdBgCIAEoCzIgLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25SZXN1bHQSEgoKaW1hZ2VfZGF0YRgDIAEoDBotCgZGYWlsZWQSIwoFZXJyb3IYASABKAsyFC5jbGlwc3R5bGVyLnYxLkVycm9yGlIKCUNhbmNlbGxlZBIMCgRzdGVwGAEgASgFEjcKBnJlYXNvbhgCIAEoDjInLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb24uQ2FuY2VsUmVhc29uQgcKBWV2ZW50QkkKEWRldi5jbGlwc3R5bGVyLnYxUAFaMmNsaXBzdHlsZXIuZGV2L2NsaWVudC9nby9jbGlwc3R5bGVydjE7Y2xpcHN0eWxlcnYxYgZwcm90bzM", [file_clipstyler_v1_error, file_clipstyler_v1_image, file_clipstyler_v1_stylization, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * One event of a stylization. Stylize and WatchStylization stream the same events.
@@ -141,6 +141,14 @@ export type StylizationEvent = Message<"clipstyler.v1.StylizationEvent"> & {
      */
     value: StylizationEvent_Cancelled;
     case: "cancelled";
+  } | {
+    /**
+     * A part of the preparation was completed.
+     *
+     * @generated from field: clipstyler.v1.StylizationEvent.Preparing preparing = 20;
+     */
+    value: StylizationEvent_Preparing;
+    case: "preparing";
   } | { case: undefined; value?: undefined };
 };
 
@@ -177,6 +185,13 @@ export type StylizationEvent_Queued = Message<"clipstyler.v1.StylizationEvent.Qu
    * @generated from field: google.protobuf.Timestamp estimated_start_time = 3;
    */
   estimatedStartTime?: Timestamp | undefined;
+
+  /**
+   * When it is expected to end at the latest, by measured step times; absent until there are any.
+   *
+   * @generated from field: google.protobuf.Timestamp estimated_end_time = 4;
+   */
+  estimatedEndTime?: Timestamp | undefined;
 };
 
 /**
@@ -227,6 +242,41 @@ export type StylizationEvent_Started = Message<"clipstyler.v1.StylizationEvent.S
  */
 export const StylizationEvent_StartedSchema: GenMessage<StylizationEvent_Started> = /*@__PURE__*/
   messageDesc(file_clipstyler_v1_event, 0, 1);
+
+/**
+ * A part of the preparation was completed: texts, photo, colors, network. A slow reader receives the latest only.
+ *
+ * @generated from message clipstyler.v1.StylizationEvent.Preparing
+ */
+export type StylizationEvent_Preparing = Message<"clipstyler.v1.StylizationEvent.Preparing"> & {
+  /**
+   * Parts completed, from 0.
+   *
+   * @generated from field: int32 part = 1;
+   */
+  part: number;
+
+  /**
+   * Parts in total.
+   *
+   * @generated from field: int32 parts = 2;
+   */
+  parts: number;
+
+  /**
+   * Expected time to the end of the job; absent until a step time was measured.
+   *
+   * @generated from field: google.protobuf.Duration remaining = 3;
+   */
+  remaining?: Duration | undefined;
+};
+
+/**
+ * Describes the message clipstyler.v1.StylizationEvent.Preparing.
+ * Use `create(StylizationEvent_PreparingSchema)` to create a new message.
+ */
+export const StylizationEvent_PreparingSchema: GenMessage<StylizationEvent_Preparing> = /*@__PURE__*/
+  messageDesc(file_clipstyler_v1_event, 0, 2);
 
 /**
  * An optimizer step was completed. A slow reader receives the latest only.
@@ -282,7 +332,7 @@ export type StylizationEvent_Progress = Message<"clipstyler.v1.StylizationEvent.
  * Use `create(StylizationEvent_ProgressSchema)` to create a new message.
  */
 export const StylizationEvent_ProgressSchema: GenMessage<StylizationEvent_Progress> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 2);
+  messageDesc(file_clipstyler_v1_event, 0, 3);
 
 /**
  * The current image. A slow reader receives the latest only.
@@ -317,7 +367,7 @@ export type StylizationEvent_Preview = Message<"clipstyler.v1.StylizationEvent.P
  * Use `create(StylizationEvent_PreviewSchema)` to create a new message.
  */
 export const StylizationEvent_PreviewSchema: GenMessage<StylizationEvent_Preview> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 3);
+  messageDesc(file_clipstyler_v1_event, 0, 4);
 
 /**
  * Part of a result that is too large for one message. Chunks come in order, just before the result.
@@ -345,7 +395,7 @@ export type StylizationEvent_Chunk = Message<"clipstyler.v1.StylizationEvent.Chu
  * Use `create(StylizationEvent_ChunkSchema)` to create a new message.
  */
 export const StylizationEvent_ChunkSchema: GenMessage<StylizationEvent_Chunk> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 4);
+  messageDesc(file_clipstyler_v1_event, 0, 5);
 
 /**
  * Something worth knowing; the work goes on.
@@ -373,7 +423,7 @@ export type StylizationEvent_Warning = Message<"clipstyler.v1.StylizationEvent.W
  * Use `create(StylizationEvent_WarningSchema)` to create a new message.
  */
 export const StylizationEvent_WarningSchema: GenMessage<StylizationEvent_Warning> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 5);
+  messageDesc(file_clipstyler_v1_event, 0, 6);
 
 /**
  * Events were left out.
@@ -408,7 +458,7 @@ export type StylizationEvent_Gap = Message<"clipstyler.v1.StylizationEvent.Gap">
  * Use `create(StylizationEvent_GapSchema)` to create a new message.
  */
 export const StylizationEvent_GapSchema: GenMessage<StylizationEvent_Gap> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 6);
+  messageDesc(file_clipstyler_v1_event, 0, 7);
 
 /**
  * Keep-alive during silence.
@@ -423,7 +473,7 @@ export type StylizationEvent_Heartbeat = Message<"clipstyler.v1.StylizationEvent
  * Use `create(StylizationEvent_HeartbeatSchema)` to create a new message.
  */
 export const StylizationEvent_HeartbeatSchema: GenMessage<StylizationEvent_Heartbeat> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 7);
+  messageDesc(file_clipstyler_v1_event, 0, 8);
 
 /**
  * The stylization succeeded. The last event.
@@ -458,7 +508,7 @@ export type StylizationEvent_Result = Message<"clipstyler.v1.StylizationEvent.Re
  * Use `create(StylizationEvent_ResultSchema)` to create a new message.
  */
 export const StylizationEvent_ResultSchema: GenMessage<StylizationEvent_Result> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 8);
+  messageDesc(file_clipstyler_v1_event, 0, 9);
 
 /**
  * The stylization failed. The last event.
@@ -479,7 +529,7 @@ export type StylizationEvent_Failed = Message<"clipstyler.v1.StylizationEvent.Fa
  * Use `create(StylizationEvent_FailedSchema)` to create a new message.
  */
 export const StylizationEvent_FailedSchema: GenMessage<StylizationEvent_Failed> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 9);
+  messageDesc(file_clipstyler_v1_event, 0, 10);
 
 /**
  * The stylization was cancelled. The last event.
@@ -507,5 +557,5 @@ export type StylizationEvent_Cancelled = Message<"clipstyler.v1.StylizationEvent
  * Use `create(StylizationEvent_CancelledSchema)` to create a new message.
  */
 export const StylizationEvent_CancelledSchema: GenMessage<StylizationEvent_Cancelled> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 10);
+  messageDesc(file_clipstyler_v1_event, 0, 11);
 

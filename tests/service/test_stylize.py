@@ -31,6 +31,22 @@ async def test_a_stylization_streams_all_its_events_in_order(server):
     assert outcome.events[0].stylization.startswith("stylizations/")
 
 
+async def test_the_preparation_is_progress_with_a_total_and_an_expected_end_that_comes_nearer(serve):
+    server = await serve()
+    first = await server.stylize(request("step=0.02 parts=4 x"))
+    prepared = first.only("preparing")
+    assert {part.parts for part in prepared} == {4}
+    assert prepared[-1].part == 4  # a reader may get the latest only
+    assert not any(part.HasField("remaining") for part in prepared)  # nothing was measured yet
+    kinds = first.kinds()
+    assert kinds.index("started") < kinds.index("preparing") < kinds.index("progress")
+
+    again = (await server.stylize(request("step=0.02 parts=4 x"))).only("preparing")
+    left = [part.remaining.ToNanoseconds() for part in again]
+    assert all(0 < nanoseconds < 5e9 for nanoseconds in left)
+    assert left == sorted(left, reverse=True)
+
+
 async def test_the_result_contains_everything_needed_to_reproduce_it(server):
     asked = request("some   look", source_text="a  Painting", options=StylizationOptions(weight_patch=7))
     event = (await server.stylize(asked)).result

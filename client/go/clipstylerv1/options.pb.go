@@ -180,6 +180,59 @@ func (AugmentFill) EnumDescriptor() ([]byte, []int) {
 	return file_clipstyler_v1_options_proto_rawDescGZIP(), []int{2}
 }
 
+// What lies beyond the border of the photo.
+type Border int32
+
+const (
+	// The default, which is the calibration's.
+	Border_BORDER_UNSPECIFIED Border = 0
+	// Zeros, as in the paper: StyleNet's convolutions and the losses know where the border is.
+	Border_BORDER_ZERO Border = 1
+	// The mirror image of the photo, so that nothing marks the border.
+	Border_BORDER_MIRROR Border = 2
+)
+
+// Enum value maps for Border.
+var (
+	Border_name = map[int32]string{
+		0: "BORDER_UNSPECIFIED",
+		1: "BORDER_ZERO",
+		2: "BORDER_MIRROR",
+	}
+	Border_value = map[string]int32{
+		"BORDER_UNSPECIFIED": 0,
+		"BORDER_ZERO":        1,
+		"BORDER_MIRROR":      2,
+	}
+)
+
+func (x Border) Enum() *Border {
+	p := new(Border)
+	*p = x
+	return p
+}
+
+func (x Border) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Border) Descriptor() protoreflect.EnumDescriptor {
+	return file_clipstyler_v1_options_proto_enumTypes[3].Descriptor()
+}
+
+func (Border) Type() protoreflect.EnumType {
+	return &file_clipstyler_v1_options_proto_enumTypes[3]
+}
+
+func (x Border) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Border.Descriptor instead.
+func (Border) EnumDescriptor() ([]byte, []int) {
+	return file_clipstyler_v1_options_proto_rawDescGZIP(), []int{3}
+}
+
 // What StyleNet shows before its first update.
 type Start int32
 
@@ -217,11 +270,11 @@ func (x Start) String() string {
 }
 
 func (Start) Descriptor() protoreflect.EnumDescriptor {
-	return file_clipstyler_v1_options_proto_enumTypes[3].Descriptor()
+	return file_clipstyler_v1_options_proto_enumTypes[4].Descriptor()
 }
 
 func (Start) Type() protoreflect.EnumType {
-	return &file_clipstyler_v1_options_proto_enumTypes[3]
+	return &file_clipstyler_v1_options_proto_enumTypes[4]
 }
 
 func (x Start) Number() protoreflect.EnumNumber {
@@ -230,7 +283,7 @@ func (x Start) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Start.Descriptor instead.
 func (Start) EnumDescriptor() ([]byte, []int) {
-	return file_clipstyler_v1_options_proto_rawDescGZIP(), []int{3}
+	return file_clipstyler_v1_options_proto_rawDescGZIP(), []int{4}
 }
 
 // How a stylization is computed. Every field is optional: an absent field takes the value of the preset or, for values
@@ -282,8 +335,8 @@ type StylizationOptions struct {
 	Contrast *float64 `protobuf:"fixed64,18,opt,name=contrast,proto3,oneof" json:"contrast,omitempty"`
 	// Whether a photo smaller than `size` or `output_size` is enlarged. Default: false.
 	Enlarge *bool `protobuf:"varint,19,opt,name=enlarge,proto3,oneof" json:"enlarge,omitempty"`
-	// How far crops are drawn beyond the image border before they are moved back inside, as a fraction of the crop size,
-	// 0 to 1; larger values weight the border more. Default: the calibration's (paper: 0).
+	// How far crops extend beyond the image border, as a fraction of the crop size, 0 to 1; they are moved back inside
+	// unless `border` is MIRROR, where 0.5 shows every pixel equally often. Default: the calibration's (paper: 0).
 	CropOverhang *float64 `protobuf:"fixed64,20,opt,name=crop_overhang,json=cropOverhang,proto3,oneof" json:"crop_overhang,omitempty"`
 	// Share of the distance from the text itself, 1 - cos(E_I, E_T), in the loss of a patch, 0 to 1; the rest is the
 	// paper's directional loss. Default: the calibration's (paper: 0).
@@ -298,9 +351,21 @@ type StylizationOptions struct {
 	TemplateSet *string `protobuf:"bytes,24,opt,name=template_set,json=templateSet,proto3,oneof" json:"template_set,omitempty"`
 	// What StyleNet shows before its first update. Default: the calibration's (paper: random).
 	Start Start `protobuf:"varint,25,opt,name=start,proto3,enum=clipstyler.v1.Start" json:"start,omitempty"`
+	// What StyleNet's convolutions, crops and the losses see beyond the border of the photo. Default: the calibration's
+	// (paper: zero).
+	Border Border `protobuf:"varint,26,opt,name=border,proto3,enum=clipstyler.v1.Border" json:"border,omitempty"`
+	// Octaves of the input noise, 1 to 8, each twice as coarse as the one before. More than one hide a photo's slow changes
+	// of light, along which flat areas may fall into two materials. Default: the calibration's (paper: 1).
+	NoiseOctaves *int32 `protobuf:"varint,27,opt,name=noise_octaves,json=noiseOctaves,proto3,oneof" json:"noise_octaves,omitempty"`
 	// Longest side of the result in pixels, 0 to the server's limit, whatever `size` is: the fitted network is applied to
 	// the photo at this size. 0, the default: as the photo, up to the server's limit. Returned resolved.
-	OutputSize    *int32 `protobuf:"varint,28,opt,name=output_size,json=outputSize,proto3,oneof" json:"output_size,omitempty"`
+	OutputSize *int32 `protobuf:"varint,28,opt,name=output_size,json=outputSize,proto3,oneof" json:"output_size,omitempty"`
+	// Patch loss, averaged over ten steps, at or below which the run ends early, 0 to 2; 0 never ends it. Rejected patches
+	// count 0 in it. The result reports its steps and why they ended. Default: 0.
+	StopPatchLoss *float64 `protobuf:"fixed64,30,opt,name=stop_patch_loss,json=stopPatchLoss,proto3,oneof" json:"stop_patch_loss,omitempty"`
+	// The run ends early if its loss, averaged over ten steps, has not fallen by 1 % for so many steps, 0 to 100000; 0 never
+	// ends it. Default: 0.
+	StopPatience  *int32 `protobuf:"varint,31,opt,name=stop_patience,json=stopPatience,proto3,oneof" json:"stop_patience,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -510,9 +575,37 @@ func (x *StylizationOptions) GetStart() Start {
 	return Start_START_UNSPECIFIED
 }
 
+func (x *StylizationOptions) GetBorder() Border {
+	if x != nil {
+		return x.Border
+	}
+	return Border_BORDER_UNSPECIFIED
+}
+
+func (x *StylizationOptions) GetNoiseOctaves() int32 {
+	if x != nil && x.NoiseOctaves != nil {
+		return *x.NoiseOctaves
+	}
+	return 0
+}
+
 func (x *StylizationOptions) GetOutputSize() int32 {
 	if x != nil && x.OutputSize != nil {
 		return *x.OutputSize
+	}
+	return 0
+}
+
+func (x *StylizationOptions) GetStopPatchLoss() float64 {
+	if x != nil && x.StopPatchLoss != nil {
+		return *x.StopPatchLoss
+	}
+	return 0
+}
+
+func (x *StylizationOptions) GetStopPatience() int32 {
+	if x != nil && x.StopPatience != nil {
+		return *x.StopPatience
 	}
 	return 0
 }
@@ -585,8 +678,7 @@ var File_clipstyler_v1_options_proto protoreflect.FileDescriptor
 
 const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x1bclipstyler/v1/options.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/image.proto\"\xbc\n" +
-	"\n" +
+	"\x1bclipstyler/v1/options.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/image.proto\"\xa4\f\n" +
 	"\x12StylizationOptions\x12-\n" +
 	"\x06preset\x18\x01 \x01(\x0e2\x15.clipstyler.v1.PresetR\x06preset\x12\x17\n" +
 	"\x04size\x18\x02 \x01(\x05H\x00R\x04size\x88\x01\x01\x12\x19\n" +
@@ -617,9 +709,13 @@ const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"inputNoise\x88\x01\x01\x12\x1c\n" +
 	"\awarm_up\x18\x17 \x01(\x05H\x12R\x06warmUp\x88\x01\x01\x12&\n" +
 	"\ftemplate_set\x18\x18 \x01(\tH\x13R\vtemplateSet\x88\x01\x01\x12*\n" +
-	"\x05start\x18\x19 \x01(\x0e2\x14.clipstyler.v1.StartR\x05start\x12$\n" +
-	"\voutput_size\x18\x1c \x01(\x05H\x14R\n" +
-	"outputSize\x88\x01\x01B\a\n" +
+	"\x05start\x18\x19 \x01(\x0e2\x14.clipstyler.v1.StartR\x05start\x12-\n" +
+	"\x06border\x18\x1a \x01(\x0e2\x15.clipstyler.v1.BorderR\x06border\x12(\n" +
+	"\rnoise_octaves\x18\x1b \x01(\x05H\x14R\fnoiseOctaves\x88\x01\x01\x12$\n" +
+	"\voutput_size\x18\x1c \x01(\x05H\x15R\n" +
+	"outputSize\x88\x01\x01\x12+\n" +
+	"\x0fstop_patch_loss\x18\x1e \x01(\x01H\x16R\rstopPatchLoss\x88\x01\x01\x12(\n" +
+	"\rstop_patience\x18\x1f \x01(\x05H\x17R\fstopPatience\x88\x01\x01B\a\n" +
 	"\x05_sizeB\b\n" +
 	"\x06_stepsB\n" +
 	"\n" +
@@ -645,8 +741,11 @@ const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\f_input_noiseB\n" +
 	"\n" +
 	"\b_warm_upB\x0f\n" +
-	"\r_template_setB\x0e\n" +
-	"\f_output_size\"\xa7\x01\n" +
+	"\r_template_setB\x10\n" +
+	"\x0e_noise_octavesB\x0e\n" +
+	"\f_output_sizeB\x12\n" +
+	"\x10_stop_patch_lossB\x10\n" +
+	"\x0e_stop_patience\"\xa7\x01\n" +
 	"\x0ePreviewOptions\x12$\n" +
 	"\vevery_steps\x18\x01 \x01(\x05H\x00R\n" +
 	"everySteps\x88\x01\x01\x12\x1e\n" +
@@ -665,7 +764,11 @@ const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\vAugmentFill\x12\x1c\n" +
 	"\x18AUGMENT_FILL_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12AUGMENT_FILL_BLACK\x10\x01\x12\x18\n" +
-	"\x14AUGMENT_FILL_CONTEXT\x10\x02*A\n" +
+	"\x14AUGMENT_FILL_CONTEXT\x10\x02*D\n" +
+	"\x06Border\x12\x16\n" +
+	"\x12BORDER_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vBORDER_ZERO\x10\x01\x12\x11\n" +
+	"\rBORDER_MIRROR\x10\x02*A\n" +
 	"\x05Start\x12\x15\n" +
 	"\x11START_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTART_RANDOM\x10\x01\x12\x0f\n" +
@@ -684,28 +787,30 @@ func file_clipstyler_v1_options_proto_rawDescGZIP() []byte {
 	return file_clipstyler_v1_options_proto_rawDescData
 }
 
-var file_clipstyler_v1_options_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_clipstyler_v1_options_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
 var file_clipstyler_v1_options_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_clipstyler_v1_options_proto_goTypes = []any{
 	(Preset)(0),                // 0: clipstyler.v1.Preset
 	(TvForm)(0),                // 1: clipstyler.v1.TvForm
 	(AugmentFill)(0),           // 2: clipstyler.v1.AugmentFill
-	(Start)(0),                 // 3: clipstyler.v1.Start
-	(*StylizationOptions)(nil), // 4: clipstyler.v1.StylizationOptions
-	(*PreviewOptions)(nil),     // 5: clipstyler.v1.PreviewOptions
-	(ImageFormat)(0),           // 6: clipstyler.v1.ImageFormat
+	(Border)(0),                // 3: clipstyler.v1.Border
+	(Start)(0),                 // 4: clipstyler.v1.Start
+	(*StylizationOptions)(nil), // 5: clipstyler.v1.StylizationOptions
+	(*PreviewOptions)(nil),     // 6: clipstyler.v1.PreviewOptions
+	(ImageFormat)(0),           // 7: clipstyler.v1.ImageFormat
 }
 var file_clipstyler_v1_options_proto_depIdxs = []int32{
 	0, // 0: clipstyler.v1.StylizationOptions.preset:type_name -> clipstyler.v1.Preset
 	2, // 1: clipstyler.v1.StylizationOptions.augment_fill:type_name -> clipstyler.v1.AugmentFill
 	1, // 2: clipstyler.v1.StylizationOptions.tv_form:type_name -> clipstyler.v1.TvForm
-	3, // 3: clipstyler.v1.StylizationOptions.start:type_name -> clipstyler.v1.Start
-	6, // 4: clipstyler.v1.PreviewOptions.format:type_name -> clipstyler.v1.ImageFormat
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	4, // 3: clipstyler.v1.StylizationOptions.start:type_name -> clipstyler.v1.Start
+	3, // 4: clipstyler.v1.StylizationOptions.border:type_name -> clipstyler.v1.Border
+	7, // 5: clipstyler.v1.PreviewOptions.format:type_name -> clipstyler.v1.ImageFormat
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_clipstyler_v1_options_proto_init() }
@@ -721,7 +826,7 @@ func file_clipstyler_v1_options_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clipstyler_v1_options_proto_rawDesc), len(file_clipstyler_v1_options_proto_rawDesc)),
-			NumEnums:      4,
+			NumEnums:      5,
 			NumMessages:   2,
 			NumExtensions: 0,
 			NumServices:   0,

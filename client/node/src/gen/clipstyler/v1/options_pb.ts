@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file clipstyler/v1/options.proto.
  */
 export const file_clipstyler_v1_options: GenFile = /*@__PURE__*/
-  fileDesc("ChtjbGlwc3R5bGVyL3YxL29wdGlvbnMucHJvdG8SDWNsaXBzdHlsZXIudjEimwgKElN0eWxpemF0aW9uT3B0aW9ucxIlCgZwcmVzZXQYASABKA4yFS5jbGlwc3R5bGVyLnYxLlByZXNldBIRCgRzaXplGAIgASgFSACIAQESEgoFc3RlcHMYAyABKAVIAYgBARIUCgdwYXRjaGVzGAQgASgFSAKIAQESEQoEc2VlZBgFIAEoA0gDiAEBEhMKC2VuY29kZXJfc2V0GAYgASgJEhYKCWNyb3Bfc2l6ZRgHIAEoBUgEiAEBEhoKDWxlYXJuaW5nX3JhdGUYCCABKAFIBYgBARIWCgl0aHJlc2hvbGQYCSABKAFIBogBARIgChN0aHJlc2hvbGRfcmVqZWN0aW9uGAogASgISAeIAQESGQoMYXVnbWVudGF0aW9uGAsgASgISAiIAQESMAoMYXVnbWVudF9maWxsGAwgASgOMhouY2xpcHN0eWxlci52MS5BdWdtZW50RmlsbBIdChB3ZWlnaHRfZGlyZWN0aW9uGA0gASgBSAmIAQESGQoMd2VpZ2h0X3BhdGNoGA4gASgBSAqIAQESGwoOd2VpZ2h0X2NvbnRlbnQYDyABKAFIC4gBARIWCgl3ZWlnaHRfdHYYECABKAFIDIgBARImCgd0dl9mb3JtGBEgASgOMhUuY2xpcHN0eWxlci52MS5UdkZvcm0SFQoIY29udHJhc3QYEiABKAFIDYgBARIUCgdlbmxhcmdlGBMgASgISA6IAQESGgoNY3JvcF9vdmVyaGFuZxgUIAEoAUgPiAEBEhcKCnRleHRfc2hhcmUYFSABKAFIEIgBARIYCgtpbnB1dF9ub2lzZRgWIAEoAUgRiAEBEhQKB3dhcm1fdXAYFyABKAVIEogBARIZCgx0ZW1wbGF0ZV9zZXQYGCABKAlIE4gBARIjCgVzdGFydBgZIAEoDjIULmNsaXBzdHlsZXIudjEuU3RhcnQSGAoLb3V0cHV0X3NpemUYHCABKAVIFIgBAUIHCgVfc2l6ZUIICgZfc3RlcHNCCgoIX3BhdGNoZXNCBwoFX3NlZWRCDAoKX2Nyb3Bfc2l6ZUIQCg5fbGVhcm5pbmdfcmF0ZUIMCgpfdGhyZXNob2xkQhYKFF90aHJlc2hvbGRfcmVqZWN0aW9uQg8KDV9hdWdtZW50YXRpb25CEwoRX3dlaWdodF9kaXJlY3Rpb25CDwoNX3dlaWdodF9wYXRjaEIRCg9fd2VpZ2h0X2NvbnRlbnRCDAoKX3dlaWdodF90dkILCglfY29udHJhc3RCCgoIX2VubGFyZ2VCEAoOX2Nyb3Bfb3ZlcmhhbmdCDQoLX3RleHRfc2hhcmVCDgoMX2lucHV0X25vaXNlQgoKCF93YXJtX3VwQg8KDV90ZW1wbGF0ZV9zZXRCDgoMX291dHB1dF9zaXplIooBCg5QcmV2aWV3T3B0aW9ucxIYCgtldmVyeV9zdGVwcxgBIAEoBUgAiAEBEhUKCG1heF9zaXplGAIgASgFSAGIAQESKgoGZm9ybWF0GAMgASgOMhouY2xpcHN0eWxlci52MS5JbWFnZUZvcm1hdEIOCgxfZXZlcnlfc3RlcHNCCwoJX21heF9zaXplKkQKBlByZXNldBIWChJQUkVTRVRfVU5TUEVDSUZJRUQQABIQCgxQUkVTRVRfRFJBRlQQARIQCgxQUkVTRVRfUEFQRVIQAipICgZUdkZvcm0SFwoTVFZfRk9STV9VTlNQRUNJRklFRBAAEhAKDFRWX0ZPUk1fTk9STRABEhMKD1RWX0ZPUk1fU1FVQVJFRBACKl0KC0F1Z21lbnRGaWxsEhwKGEFVR01FTlRfRklMTF9VTlNQRUNJRklFRBAAEhYKEkFVR01FTlRfRklMTF9CTEFDSxABEhgKFEFVR01FTlRfRklMTF9DT05URVhUEAIqQQoFU3RhcnQSFQoRU1RBUlRfVU5TUEVDSUZJRUQQABIQCgxTVEFSVF9SQU5ET00QARIPCgtTVEFSVF9QSE9UTxACQkkKEWRldi5jbGlwc3R5bGVyLnYxUAFaMmNsaXBzdHlsZXIuZGV2L2NsaWVudC9nby9jbGlwc3R5bGVydjE7Y2xpcHN0eWxlcnYxYgZwcm90bzM", [file_clipstyler_v1_image]);
+  fileDesc("ChtjbGlwc3R5bGVyL3YxL29wdGlvbnMucHJvdG8SDWNsaXBzdHlsZXIudjEi0AkKElN0eWxpemF0aW9uT3B0aW9ucxIlCgZwcmVzZXQYASABKA4yFS5jbGlwc3R5bGVyLnYxLlByZXNldBIRCgRzaXplGAIgASgFSACIAQESEgoFc3RlcHMYAyABKAVIAYgBARIUCgdwYXRjaGVzGAQgASgFSAKIAQESEQoEc2VlZBgFIAEoA0gDiAEBEhMKC2VuY29kZXJfc2V0GAYgASgJEhYKCWNyb3Bfc2l6ZRgHIAEoBUgEiAEBEhoKDWxlYXJuaW5nX3JhdGUYCCABKAFIBYgBARIWCgl0aHJlc2hvbGQYCSABKAFIBogBARIgChN0aHJlc2hvbGRfcmVqZWN0aW9uGAogASgISAeIAQESGQoMYXVnbWVudGF0aW9uGAsgASgISAiIAQESMAoMYXVnbWVudF9maWxsGAwgASgOMhouY2xpcHN0eWxlci52MS5BdWdtZW50RmlsbBIdChB3ZWlnaHRfZGlyZWN0aW9uGA0gASgBSAmIAQESGQoMd2VpZ2h0X3BhdGNoGA4gASgBSAqIAQESGwoOd2VpZ2h0X2NvbnRlbnQYDyABKAFIC4gBARIWCgl3ZWlnaHRfdHYYECABKAFIDIgBARImCgd0dl9mb3JtGBEgASgOMhUuY2xpcHN0eWxlci52MS5UdkZvcm0SFQoIY29udHJhc3QYEiABKAFIDYgBARIUCgdlbmxhcmdlGBMgASgISA6IAQESGgoNY3JvcF9vdmVyaGFuZxgUIAEoAUgPiAEBEhcKCnRleHRfc2hhcmUYFSABKAFIEIgBARIYCgtpbnB1dF9ub2lzZRgWIAEoAUgRiAEBEhQKB3dhcm1fdXAYFyABKAVIEogBARIZCgx0ZW1wbGF0ZV9zZXQYGCABKAlIE4gBARIjCgVzdGFydBgZIAEoDjIULmNsaXBzdHlsZXIudjEuU3RhcnQSJQoGYm9yZGVyGBogASgOMhUuY2xpcHN0eWxlci52MS5Cb3JkZXISGgoNbm9pc2Vfb2N0YXZlcxgbIAEoBUgUiAEBEhgKC291dHB1dF9zaXplGBwgASgFSBWIAQESHAoPc3RvcF9wYXRjaF9sb3NzGB4gASgBSBaIAQESGgoNc3RvcF9wYXRpZW5jZRgfIAEoBUgXiAEBQgcKBV9zaXplQggKBl9zdGVwc0IKCghfcGF0Y2hlc0IHCgVfc2VlZEIMCgpfY3JvcF9zaXplQhAKDl9sZWFybmluZ19yYXRlQgwKCl90aHJlc2hvbGRCFgoUX3RocmVzaG9sZF9yZWplY3Rpb25CDwoNX2F1Z21lbnRhdGlvbkITChFfd2VpZ2h0X2RpcmVjdGlvbkIPCg1fd2VpZ2h0X3BhdGNoQhEKD193ZWlnaHRfY29udGVudEIMCgpfd2VpZ2h0X3R2QgsKCV9jb250cmFzdEIKCghfZW5sYXJnZUIQCg5fY3JvcF9vdmVyaGFuZ0INCgtfdGV4dF9zaGFyZUIOCgxfaW5wdXRfbm9pc2VCCgoIX3dhcm1fdXBCDwoNX3RlbXBsYXRlX3NldEIQCg5fbm9pc2Vfb2N0YXZlc0IOCgxfb3V0cHV0X3NpemVCEgoQX3N0b3BfcGF0Y2hfbG9zc0IQCg5fc3RvcF9wYXRpZW5jZSKKAQoOUHJldmlld09wdGlvbnMSGAoLZXZlcnlfc3RlcHMYASABKAVIAIgBARIVCghtYXhfc2l6ZRgCIAEoBUgBiAEBEioKBmZvcm1hdBgDIAEoDjIaLmNsaXBzdHlsZXIudjEuSW1hZ2VGb3JtYXRCDgoMX2V2ZXJ5X3N0ZXBzQgsKCV9tYXhfc2l6ZSpECgZQcmVzZXQSFgoSUFJFU0VUX1VOU1BFQ0lGSUVEEAASEAoMUFJFU0VUX0RSQUZUEAESEAoMUFJFU0VUX1BBUEVSEAIqSAoGVHZGb3JtEhcKE1RWX0ZPUk1fVU5TUEVDSUZJRUQQABIQCgxUVl9GT1JNX05PUk0QARITCg9UVl9GT1JNX1NRVUFSRUQQAipdCgtBdWdtZW50RmlsbBIcChhBVUdNRU5UX0ZJTExfVU5TUEVDSUZJRUQQABIWChJBVUdNRU5UX0ZJTExfQkxBQ0sQARIYChRBVUdNRU5UX0ZJTExfQ09OVEVYVBACKkQKBkJvcmRlchIWChJCT1JERVJfVU5TUEVDSUZJRUQQABIPCgtCT1JERVJfWkVSTxABEhEKDUJPUkRFUl9NSVJST1IQAipBCgVTdGFydBIVChFTVEFSVF9VTlNQRUNJRklFRBAAEhAKDFNUQVJUX1JBTkRPTRABEg8KC1NUQVJUX1BIT1RPEAJCSQoRZGV2LmNsaXBzdHlsZXIudjFQAVoyY2xpcHN0eWxlci5kZXYvY2xpZW50L2dvL2NsaXBzdHlsZXJ2MTtjbGlwc3R5bGVydjFiBnByb3RvMw", [file_clipstyler_v1_image]);
 
 /**
  * How a stylization is computed. Every field is optional: an absent field takes the value of the preset or, for values
@@ -162,8 +162,8 @@ export type StylizationOptions = Message<"clipstyler.v1.StylizationOptions"> & {
   enlarge?: boolean | undefined;
 
   /**
-   * How far crops are drawn beyond the image border before they are moved back inside, as a fraction of the crop size,
-   * 0 to 1; larger values weight the border more. Default: the calibration's (paper: 0).
+   * How far crops extend beyond the image border, as a fraction of the crop size, 0 to 1; they are moved back inside
+   * unless `border` is MIRROR, where 0.5 shows every pixel equally often. Default: the calibration's (paper: 0).
    *
    * @generated from field: optional double crop_overhang = 20;
    */
@@ -208,12 +208,44 @@ export type StylizationOptions = Message<"clipstyler.v1.StylizationOptions"> & {
   start: Start;
 
   /**
+   * What StyleNet's convolutions, crops and the losses see beyond the border of the photo. Default: the calibration's
+   * (paper: zero).
+   *
+   * @generated from field: clipstyler.v1.Border border = 26;
+   */
+  border: Border;
+
+  /**
+   * Octaves of the input noise, 1 to 8, each twice as coarse as the one before. More than one hide a photo's slow changes
+   * of light, along which flat areas may fall into two materials. Default: the calibration's (paper: 1).
+   *
+   * @generated from field: optional int32 noise_octaves = 27;
+   */
+  noiseOctaves?: number | undefined;
+
+  /**
    * Longest side of the result in pixels, 0 to the server's limit, whatever `size` is: the fitted network is applied to
    * the photo at this size. 0, the default: as the photo, up to the server's limit. Returned resolved.
    *
    * @generated from field: optional int32 output_size = 28;
    */
   outputSize?: number | undefined;
+
+  /**
+   * Patch loss, averaged over ten steps, at or below which the run ends early, 0 to 2; 0 never ends it. Rejected patches
+   * count 0 in it. The result reports its steps and why they ended. Default: 0.
+   *
+   * @generated from field: optional double stop_patch_loss = 30;
+   */
+  stopPatchLoss?: number | undefined;
+
+  /**
+   * The run ends early if its loss, averaged over ten steps, has not fallen by 1 % for so many steps, 0 to 100000; 0 never
+   * ends it. Default: 0.
+   *
+   * @generated from field: optional int32 stop_patience = 31;
+   */
+  stopPatience?: number | undefined;
 };
 
 /**
@@ -361,6 +393,40 @@ export const AugmentFillSchema: GenEnum<AugmentFill> = /*@__PURE__*/
   enumDesc(file_clipstyler_v1_options, 2);
 
 /**
+ * What lies beyond the border of the photo.
+ *
+ * @generated from enum clipstyler.v1.Border
+ */
+export enum Border {
+  /**
+   * The default, which is the calibration's.
+   *
+   * @generated from enum value: BORDER_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Zeros, as in the paper: StyleNet's convolutions and the losses know where the border is.
+   *
+   * @generated from enum value: BORDER_ZERO = 1;
+   */
+  ZERO = 1,
+
+  /**
+   * The mirror image of the photo, so that nothing marks the border.
+   *
+   * @generated from enum value: BORDER_MIRROR = 2;
+   */
+  MIRROR = 2,
+}
+
+/**
+ * Describes the enum clipstyler.v1.Border.
+ */
+export const BorderSchema: GenEnum<Border> = /*@__PURE__*/
+  enumDesc(file_clipstyler_v1_options, 3);
+
+/**
  * What StyleNet shows before its first update.
  *
  * @generated from enum clipstyler.v1.Start
@@ -392,5 +458,5 @@ export enum Start {
  * Describes the enum clipstyler.v1.Start.
  */
 export const StartSchema: GenEnum<Start> = /*@__PURE__*/
-  enumDesc(file_clipstyler_v1_options, 3);
+  enumDesc(file_clipstyler_v1_options, 4);
 

@@ -193,7 +193,11 @@ def test_a_step_has_the_gradients_of_the_whole_objective(
 def test_a_run_on_a_large_photo_is_the_same_within_rounding(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    """Bands, activations computed again, the network run twice a step: losses of five steps within 0.1 %."""
+    """Bands, activations computed again, the network run twice a step.
+
+    Losses are those of the first two steps within 0.02 %, so that of the first update too, and later within 1 %: updates
+    of Adam amplify rounding. Interleaved channels alone move them as far, by up to 0.2 % in the fifth step.
+    """
     curves = []
     for large in (False, True):
         if large:
@@ -205,4 +209,5 @@ def test_a_run_on_a_large_photo_is_the_same_within_rounding(
         for _ in state.prepare():
             pass
         curves.append([step([state])[0].losses.total for _ in range(5)])
-    assert curves[1] == pytest.approx(curves[0], rel=1e-3)
+    assert curves[1][:2] == pytest.approx(curves[0][:2], rel=2e-4)
+    assert curves[1] == pytest.approx(curves[0], rel=1e-2)

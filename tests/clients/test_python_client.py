@@ -98,7 +98,7 @@ def test_a_result_is_complete_and_can_be_saved(tmp_path: Path) -> None:
     assert (end.spec.style_text, end.spec.source_text) == ("fire", "a Photo")
     assert end.options == StylizeOptions(preset="draft", steps=3, seed=7, encoder_set="pocket", weight_patch=9000)
     assert end.models[0].digest == "ab" * 32
-    assert end.timings == {"queued": 0, "decode": 0, "prepare": 0, "optimize": 1, "encode": 0}
+    assert end.timings == {"queued": 0, "decode": 0, "prepare": 0, "optimize": 1, "render": 0, "encode": 0}
 
 
 def test_a_large_result_is_put_together_from_its_chunks() -> None:

@@ -195,8 +195,8 @@ def test_a_run_on_a_large_photo_is_the_same_within_rounding(
 ) -> None:
     """Bands, activations computed again, the network run twice a step.
 
-    Losses are those of the first two steps within 0.02 %, so that of the first update too, and later within 1 %: updates
-    of Adam amplify rounding. Interleaved channels alone move them as far, by up to 0.2 % in the fifth step.
+    Losses of the first two steps, so after the first update too, are the same within 0.02 %, later ones within 1 %:
+    updates of Adam amplify rounding. Interleaved channels alone move them as far, by up to 0.2 %.
     """
     curves = []
     for large in (False, True):

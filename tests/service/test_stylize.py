@@ -55,7 +55,15 @@ async def test_the_result_contains_everything_needed_to_reproduce_it(server):
     options = spec.options
     assert (spec.style_text, spec.source_text, options.seed) == ("some look", "a Painting", 1)
     unset = {field.name for field in options.DESCRIPTOR.fields if not getattr(options, field.name)}
-    assert unset == {"enlarge", "crop_overhang", "text_share", "input_noise", "warm_up"}
+    assert unset == {
+        "enlarge",
+        "crop_overhang",
+        "text_share",
+        "input_noise",
+        "warm_up",
+        "stop_patch_loss",
+        "stop_patience",
+    }
     assert all(options.HasField(name) for name in ("enlarge", "threshold_rejection", "crop_size", "seed"))
     weights = (options.weight_direction, options.weight_patch, options.weight_content, options.weight_tv)
     assert weights == (500, 7, 150, 2e-3)

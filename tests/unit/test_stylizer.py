@@ -231,7 +231,9 @@ def test_stopping_early_stops_the_work() -> None:
 )
 def test_any_aspect_ratio_comes_back_in_its_own_shape(width: int, height: int) -> None:
     encoders = tiny_encoders()
-    *_, result = stylize(photo(width, height), "fire", encoders, quick(encoders, size=96, output_size=96, steps=1), seed=1)
+    *_, result = stylize(
+        photo(width, height), "fire", encoders, quick(encoders, size=96, output_size=96, steps=1), seed=1
+    )
     assert isinstance(result, Result)
     scale = min(1, 96 / max(width, height))
     assert (result.image.width, result.image.height) == (

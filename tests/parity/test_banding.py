@@ -17,6 +17,7 @@ from clipstyler.config import Start, resolve
 from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.imaging import Picture
+from clipstyler.pixels import adjust_contrast
 from clipstyler.starting import show
 from clipstyler.stylenet import ResidualBlock, StyleNet
 from clipstyler.stylizer import RunState, step
@@ -211,3 +212,14 @@ def test_a_run_on_a_large_photo_is_the_same_within_rounding(
         curves.append([step([state])[0].losses.total for _ in range(5)])
     assert curves[1][:2] == pytest.approx(curves[0][:2], rel=2e-4)
     assert curves[1] == pytest.approx(curves[0], rel=1e-2)
+
+
+@pytest.mark.usefixtures("small_bands")
+def test_a_style_is_fitted_to_the_whole_of_a_large_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not to its last band, although the optimization is computed in bands: with its own means, nothing changes."""
+    monkeypatch.setattr(stylizer, "is_banded", lambda _width, _height: True)
+    state = new_state(registry.load("pocket"), start=Start.PHOTO)
+    for _ in state.prepare():
+        pass
+    drawn = adjust_contrast(state.render().detach(), state.config.contrast)
+    torch.testing.assert_close(state.style().stylize(state.input), drawn, rtol=0, atol=1e-3)

@@ -18,7 +18,7 @@ from clipstyler import recomputation, stylenet, stylizer
 from clipstyler.config import Start, resolve
 from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet
-from clipstyler.events import Preparing, Progress, Result
+from clipstyler.events import Optimized, Preparing, Progress, Rendering, Result
 from clipstyler.imaging import Picture
 from clipstyler.interruption import StopPoints, never
 from clipstyler.stylizer import RunState, optimize, step
@@ -141,13 +141,13 @@ def test_checks_do_not_change_a_bit(name: str, large: bool, directory: Path, mon
 
 @pytest.mark.parametrize("large", [False, True])
 def test_every_check_of_a_run_can_stop_it(large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Text, photo, tints, start, steps, the last forward pass: no call of the check is a place of no return."""
+    """Text, photo, tints, start, steps, the last forward pass, tiles: no call of the check is a place of no return."""
     if large:
         monkeypatch.setattr(recomputation, "RECOMPUTED_PIXELS", 1)
         monkeypatch.setattr(stylenet, "RECOMPUTED_PIXELS", 1024)
         monkeypatch.setattr(stylizer, "is_banded", lambda _width, _height: True)
     encoders, counted = registry.load("pocket"), Counted()
-    options = {"steps": 1, "start": Start.PHOTO}
+    options = {"output_size": 96, "enlarge": True, "steps": 1, "start": Start.PHOTO}
     result(encoders, counted, **options)
     for at in range(1, counted.calls + 1, max(1, counted.calls // 40)):
         with pytest.raises(Stop):
@@ -162,6 +162,19 @@ def test_texts_and_the_photo_are_part_of_what_can_be_stopped() -> None:
         if isinstance(event, Preparing | Progress):
             seen.setdefault((type(event), event.step), check.calls)
     assert 0 == seen[Preparing, 0] < seen[Preparing, 1] < seen[Preparing, 2] < seen[Preparing, 3] < seen[Progress, 1]
+
+
+def test_a_style_and_each_tile_can_be_stopped_within() -> None:
+    encoders, check = registry.load("pocket"), Counted()
+    seen = [
+        check.calls
+        for event in events(encoders, check, output_size=96, enlarge=True)
+        if isinstance(event, Optimized | Rendering)
+    ]
+    fitted, drawn = np.diff(seen)
+    layers_of_style_net = 39
+    assert fitted > layers_of_style_net
+    assert drawn > layers_of_style_net
 
 
 class SlowLayer(torch.autograd.Function):

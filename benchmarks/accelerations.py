@@ -4,15 +4,18 @@ Examples
 --------
     python -m benchmarks.accelerations                                # everything: some ten minutes on two cores
     python -m benchmarks.accelerations --works pocket-256 vit-paper   # some of it
+    python -m benchmarks.accelerations --sizes 256 512 1024 2048      # `pocket` by size: seconds and memory
     python -m benchmarks.accelerations --json accelerations.json
 
 `vit-*` is ViT-B/32 and VGG19 at full size, initialized at random. A process measures one combination, because the
-allocator cannot forget what it kept. Combinations are taken in turns, so that background load affects all alike.
+allocator cannot forget what it kept, and works as the optimizer of a server does, preparation included. Combinations
+are taken in turns, so that background load affects all alike.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import resource
 import statistics
@@ -31,6 +34,7 @@ from rich.table import Table
 from benchmarks import figures
 
 OFF = "off"
+PHOTO = Path(__file__).parents[1] / "examples" / "astronaut.jpg"
 
 
 class Work(NamedTuple):
@@ -43,6 +47,8 @@ class Work(NamedTuple):
 
 
 _POCKET = (OFF, "memory", "channels_last", "memory,channels_last")
+_BY_SIZE = (OFF, "memory,channels_last")
+_SIZE_PATCHES = 16
 _VIT = (OFF, "memory", "bf16", "channels_last", "memory,bf16,channels_last")
 WORKS = {
     "pocket-256": Work("pocket", 256, 16, _POCKET),
@@ -57,7 +63,8 @@ WORKS = {
 class Row:
     """One line of the table: median seconds per step, how many times as fast as with none, and memory.
 
-    `peak_mib` is the peak of the process over what it has with encoders loaded.
+    `peak_mib` is the peak of the process over what it has with encoders loaded, `process_mib` that of the whole
+    process. `pause_s` is the longest time in a step without a place to stop at.
     """
 
     work: str
@@ -65,6 +72,8 @@ class Row:
     step_s: float
     ratio: float
     peak_mib: int
+    process_mib: int
+    pause_s: float
     loss: float
 
 
@@ -75,31 +84,50 @@ def measure_here(encoders: str, size: int, patches: int, accelerations: str, ste
     spin_briefly()  # before PyTorch is imported
     import torch
 
-    from benchmarks.step import PHOTO, fire_direction
-    from clipstyler.acceleration_choice import choose
+    from clipstyler.acceleration_choice import choose, retain_memory_for
     from clipstyler.config import resolve
     from clipstyler.encoders.registry import load
+    from clipstyler.encoders.torch_encoders import TorchEncoders
+    from clipstyler.evaluation.text_directions import text_guidance
     from clipstyler.imaging import decode, fit
+    from clipstyler.interruption import StopPoints
     from clipstyler.stylizer import RunState, step
 
     choice = choose(accelerations, torch.device("cpu"), own_process=True)
     loaded = load(encoders, accelerations=choice.accelerations)
     config = resolve(loaded.calibration, size=size, patches=patches, enlarge=True)
-    direction = fire_direction(loaded)
+    guidance = text_guidance(TorchEncoders(loaded), "fire", "a Photo", "plain")
+    direction, text = (torch.from_numpy(row) for row in (guidance.direction, guidance.style))
     before = psutil.Process().memory_info().rss
-    state = RunState(fit(decode(PHOTO.read_bytes()), size, enlarge=True), direction, loaded, config, seed=0)
-    durations = []
+    photo = fit(decode(PHOTO.read_bytes()), size, enlarge=True)
+    if choice.accelerations.memory:
+        retain_memory_for(photo.width, photo.height)
+    state = RunState(photo, direction, loaded, config, seed=0, text=text)
+    for _ in state.prepare():
+        pass
+    checks: list[float] = []
+    stops = StopPoints(lambda: checks.append(time.perf_counter()), state.net, loaded.clip, loaded.content)
+    durations, pauses = [], []
     for _ in range(1 + steps):
+        checks.clear()
         begun = time.perf_counter()
-        (report,) = step([state])
+        with stops:
+            (report,) = step([state], stops.check)
         durations.append(time.perf_counter() - begun)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-    return {"step_s": statistics.median(durations[1:]), "peak_mib": peak // 2**20, "loss": report.losses.total}
+        moments = [begun, *checks, begun + durations[-1]]
+        pauses.append(max(after - earlier for earlier, after in itertools.pairwise(moments)))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {
+        "step_s": statistics.median(durations[1:]),
+        "pause_s": max(pauses[1:]),
+        "peak_mib": (peak - before) // 2**20,
+        "process_mib": peak // 2**20,
+        "loss": report.losses.total,
+    }
 
 
-def measure(name: str, steps: int, rounds: int, directory: Path) -> list[Row]:
+def measure(name: str, work: Work, steps: int, rounds: int, directory: Path) -> list[Row]:
     """Measure the combinations of a work in turns."""
-    work = WORKS[name]
     encoders = str(directory) if work.encoders == "vit-b-32" else work.encoders
     found: dict[str, list[dict[str, float]]] = {combination: [] for combination in work.combinations}
     for _ in range(rounds):
@@ -113,24 +141,27 @@ def measure(name: str, steps: int, rounds: int, directory: Path) -> list[Row]:
 
 def _row(name: str, combination: str, outcomes: list[dict[str, float]]) -> Row:
     step_s = statistics.median(outcome["step_s"] for outcome in outcomes)
-    peak_mib = max(int(outcome["peak_mib"]) for outcome in outcomes)
-    return Row(name, combination, step_s, 1.0, peak_mib, outcomes[0]["loss"])
+    peak_mib, process_mib = (max(int(outcome[name]) for outcome in outcomes) for name in ("peak_mib", "process_mib"))
+    pause_s = max(outcome["pause_s"] for outcome in outcomes)
+    return Row(name, combination, step_s, 1.0, peak_mib, process_mib, pause_s, outcomes[0]["loss"])
 
 
 def print_table(rows: list[Row]) -> None:
     """Print the rows for people."""
     table = Table(title="Accelerations of a CPU")
-    for heading in ("work", "accelerations", "step", "times as fast", "peak", "loss"):
+    for heading in ("work", "accelerations", "step", "times as fast", "peak", "whole process", "longest pause", "loss"):
         table.add_column(heading, justify="left" if heading in {"work", "accelerations"} else "right")
     for row in rows:
-        figures_of = (f"{row.step_s:.2f} s", f"{row.ratio:.2f}", f"{row.peak_mib} MiB", f"{row.loss:.3f}")
-        table.add_row(row.work, row.accelerations, *figures_of)
+        speed = (f"{row.step_s:.2f} s", f"{row.ratio:.2f}")
+        memory = (f"{row.peak_mib} MiB", f"{row.process_mib} MiB")
+        table.add_row(row.work, row.accelerations, *speed, *memory, f"{row.pause_s:.2f} s", f"{row.loss:.3f}")
     Console().print(table)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS), help="default: all")
+    parser.add_argument("--sizes", nargs="+", type=int, help="measure `pocket` at these sizes instead", metavar="PX")
     parser.add_argument("--steps", type=int, default=3, help="measured steps of each, after one more; default: 3")
     parser.add_argument("--rounds", type=int, default=1, help="processes per combination; default: 1")
     parser.add_argument("--task", type=json.loads, help=argparse.SUPPRESS)
@@ -141,14 +172,19 @@ def main() -> None:
         return
     import torch
 
-    from benchmarks.random_checkpoints import write_encoders
-    from benchmarks.step import vit_b_32_config
-
+    works = {name: WORKS[name] for name in arguments.works}
+    if arguments.sizes:
+        works = {f"pocket-{size}": Work("pocket", size, _SIZE_PATCHES, _BY_SIZE) for size in arguments.sizes}
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory)
-        if any(WORKS[name].encoders == "vit-b-32" for name in arguments.works):
+        if any(work.encoders == "vit-b-32" for work in works.values()):
+            from benchmarks.random_checkpoints import write_encoders
+            from benchmarks.step import vit_b_32_config
+
             write_encoders(path, vit_b_32_config())
-        rows = [row for name in arguments.works for row in measure(name, arguments.steps, arguments.rounds, path)]
+        rows = [
+            row for name, work in works.items() for row in measure(name, work, arguments.steps, arguments.rounds, path)
+        ]
     print_table(rows)
     figures.write(arguments.json, {"rows": [asdict(row) for row in rows]}, torch.get_num_threads())
 

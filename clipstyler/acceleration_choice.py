@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from clipstyler import allocator
 from clipstyler.acceleration import NAMES, NONE, Accelerations, parse
 from clipstyler.encoders.bf16 import Bf16Linear
+from clipstyler.footprint import is_banded
 from clipstyler.output_files import write_whole
 from clipstyler.stylenet import StyleNet
 
@@ -71,6 +72,11 @@ def choose(wanted: str, device: torch.device, *, own_process: bool, record: Path
     if fixed.memory:
         allocator.retain_memory()
     return Choice(fixed, {})
+
+
+def retain_memory_for(width: int, height: int) -> None:
+    """Fit the acceleration `memory` to a photo of a size in pixels: a large one must not fragment the heap."""
+    (allocator.retain_small_blocks if is_banded(width, height) else allocator.retain_memory)()
 
 
 @cache

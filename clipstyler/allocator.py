@@ -19,10 +19,12 @@ _CHOICE = "PYTHONMALLOC"  # read by Python when it starts
 _KIB, _MIB = 2**10, 2**20
 _RETAINED_BYTES = 2**31 - 1  # the largest value of mallopt
 _GROWTH_BYTES = 64 * _MIB
+_LARGEST_KEPT_BYTES = 32 * _MIB  # the largest value that glibc takes for this threshold
+_MAPPINGS = 65536
 # Larger blocks are mapped on their own, so that freeing them returns them, however fragmented the heap is.
 _MAPPED_BYTES = 256 * _KIB
 _ARENAS = 2
-_DEFAULTS = ((_M_MMAP_MAX, 65536), (_M_TRIM_THRESHOLD, 128 * _KIB), (_M_TOP_PAD, 128 * _KIB))
+_DEFAULTS = ((_M_MMAP_MAX, _MAPPINGS), (_M_TRIM_THRESHOLD, 128 * _KIB), (_M_TOP_PAD, 128 * _KIB))
 
 
 def retain_memory() -> None:
@@ -32,6 +34,19 @@ def retain_memory() -> None:
     up to 2 GiB of free memory; the process takes about a quarter more memory at its peak. Results do not change.
     """
     _set_options((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _RETAINED_BYTES), (_M_TOP_PAD, _GROWTH_BYTES))
+
+
+def retain_small_blocks() -> None:
+    """Keep freed memory as `retain_memory` does, but return blocks of 32 MiB or more as soon as they are free.
+
+    For work with a few very large blocks and many small ones: the heap does not grow by holes of the large ones.
+    """
+    _set_options(
+        (_M_MMAP_MAX, _MAPPINGS),
+        (_M_MMAP_THRESHOLD, _LARGEST_KEPT_BYTES),
+        (_M_TRIM_THRESHOLD, _RETAINED_BYTES),
+        (_M_TOP_PAD, _GROWTH_BYTES),
+    )
 
 
 def use_defaults() -> None:

@@ -239,6 +239,18 @@ class StylizeConfig(CalibratedOptions):
         "Content of a patch outside the warped quadrilateral.", source=Source.FIXED, default=AugmentFill.BLACK
     )
     tv_form: TvForm = option("Form of the total variation term.", source=Source.FIXED, default=TvForm.NORM)
+    stop_patch_loss: float = option(
+        "Patch loss, averaged over ten steps, at or below which the run ends early; 0 never ends it.",
+        source=Source.FIXED,
+        bounds=Bounds(0, 2),
+        default=0.0,
+    )
+    stop_patience: int = option(
+        "Steps without a fall of the loss by 1 % after which the run ends early; 0 never ends it.",
+        source=Source.FIXED,
+        bounds=Bounds(0, 100_000),
+        default=0,
+    )
 
     def __post_init__(self) -> None:
         violations = check_values(asdict(self))

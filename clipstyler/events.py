@@ -8,6 +8,7 @@ library, an `EncodedImage` once a server encoded a preview, and an `ImageFile` o
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Generic, TypeVar
 
 from clipstyler.encoders.description import EncoderModel
@@ -15,6 +16,14 @@ from clipstyler.evaluation.quality import QualityReport
 from clipstyler.spec import StylizationSpec
 
 ImageT = TypeVar("ImageT")
+
+
+class StopReason(StrEnum):
+    """Why the optimization ended."""
+
+    STEPS = "steps"  # all steps were completed
+    TARGET = "target"  # the patch loss reached `stop_patch_loss`
+    PLATEAU = "plateau"  # the loss did not fall for `stop_patience` steps
 
 
 @dataclass(frozen=True)
@@ -40,10 +49,14 @@ class Started:
 
 @dataclass(frozen=True)
 class Preparing:
-    """So many parts of the preparation were completed, from 0, of so many. A consumer may stop here."""
+    """So many parts of the preparation were completed, from 0, of so many. A consumer may stop here.
+
+    `remaining_s` is the expected time to the end of the job, which a server knows from earlier ones.
+    """
 
     step: int
     steps: int
+    remaining_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -150,6 +163,10 @@ class Result(Generic[ImageT]):
         Seconds by phase.
     quality
         None if it was not measured.
+    steps
+        Steps completed; 0 in results that were stored before this was recorded.
+    stop_reason
+        Why there were no more.
     """
 
     image: ImageT
@@ -162,3 +179,5 @@ class Result(Generic[ImageT]):
     losses: Losses
     timings: Timings
     quality: QualityReport | None = None
+    steps: int = 0
+    stop_reason: StopReason = StopReason.STEPS

@@ -7,13 +7,16 @@ from typing import NamedTuple
 from clipstyler.config import Border, StylizeConfig
 
 RECOMPUTED_PIXELS = 512 * 512
-"""Above this, StyleNet's activations are computed again in the backward pass: less memory for some more time."""
+"""Above this, activations of StyleNet and of the content encoder are computed again in the backward pass."""
+BANDED_PIXELS = 1536 * 1024
+"""Above this, StyleNet is computed in bands and run twice per step, so that it holds nothing while others need much."""
 
-# Measured as the peak of a process over what it has with encoders loaded, on a CPU, at 256 to 1024 px with 16 to 64
+# Measured as the peak of a process over what it has with encoders loaded, on a CPU, at 256 to 2048 px with 16 to 64
 # patches, with the acceleration `memory`, which takes most; StyleNet's activations and the content features dominate
 # the first two, the gradient of the warp the third.
 _BYTES_PER_PIXEL = 4600
-_BYTES_PER_RECOMPUTED_PIXEL = 2900
+_BYTES_PER_RECOMPUTED_PIXEL = 2600
+_BYTES_PER_BANDED_PIXEL = 900
 _BYTES_PER_CROP_PIXEL = 70
 # Padded copies of activations: 99 MiB more at 256 px, measured there only.
 _MIRRORED = 4 / 3
@@ -22,6 +25,11 @@ _MIRRORED = 4 / 3
 # Of a result that is drawn in tiles: photo, result and the encoder's copy, with alpha; and one tile.
 _BYTES_PER_RESULT_PIXEL = 16
 _TILE_BYTES = 600 * 2**20
+
+
+def is_banded(width: int, height: int) -> bool:
+    """Return whether a photo of this size in pixels is large enough for bands."""
+    return width * height > BANDED_PIXELS
 
 
 class Footprint(NamedTuple):
@@ -58,8 +66,11 @@ def footprint(
         Width and height of the result, pixels.
     """
     pixels = width * height
-    kept, recomputed = _BYTES_PER_PIXEL * min(pixels, RECOMPUTED_PIXELS), _BYTES_PER_RECOMPUTED_PIXEL * pixels
-    image = max(kept, recomputed)
+    image = max(
+        _BYTES_PER_PIXEL * min(pixels, RECOMPUTED_PIXELS),
+        _BYTES_PER_RECOMPUTED_PIXEL * min(pixels, BANDED_PIXELS),
+        _BYTES_PER_BANDED_PIXEL * pixels,
+    )
     if config.border is Border.MIRROR:
         image = round(image * _MIRRORED)
     warp = _BYTES_PER_CROP_PIXEL * config.crop_side(width, height) ** 2

@@ -70,6 +70,8 @@ class Options(TypedDict, total=False):
     start: str
     warm_up: int
     template_set: str
+    stop_patch_loss: float
+    stop_patience: int
 
 
 class Stylization:

@@ -29,6 +29,7 @@ from clipstyler.events import Rendering
 from clipstyler.imaging import Picture, resized
 from clipstyler.input_noise import positional_octaves
 from clipstyler.interleaved_norm import NORM_EPSILON
+from clipstyler.interruption import Check, StopPoints, never
 from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, mean_gray, mirrored, to_pixels
 from clipstyler.stylenet import STRIDE, ResidualBlock, StyleNet
 
@@ -91,6 +92,7 @@ def fit_style(
     noise_octaves: int,
     contrast: float,
     seed: int,
+    check: Check = never,
 ) -> FittedStyle:
     """Fix the normalization of a network to what it is on a thumbnail.
 
@@ -106,8 +108,11 @@ def fit_style(
         Of the configuration.
     seed
         Of the noise on larger photos.
+    check
+        Called between the layers of the network: it may stop the work.
     """
-    moments, output = _moments(net, thumbnail)
+    with StopPoints(check, net):
+        moments, output = _moments(net, thumbnail)
     height, width = size
     canvas = output[..., : max(height, SMALLEST_SIDE), : max(width, SMALLEST_SIDE)]
     gray = mean_gray(canvas)

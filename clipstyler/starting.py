@@ -6,8 +6,6 @@ block. What shows a picture best is then two least squares problems: one forward
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -23,7 +21,7 @@ _SMALLEST_GAIN = 1e-3  # of a direction of color in the head, also relative to t
 _BLOCK = 2**16  # pixels that are held in float64 at once
 
 
-def show(net: StyleNet, photo: Tensor, target: Tensor) -> Tensor:
+def show(net: StyleNet, photo: Tensor, target: Tensor, *, banded: bool = False) -> Tensor:
     """Set the head and the last shortcut of a network so that it maps a photo to a picture, as well as these two can.
 
     Nothing is drawn at random: the same network, photo and picture give the same weights.
@@ -36,6 +34,8 @@ def show(net: StyleNet, photo: Tensor, target: Tensor) -> Tensor:
         What the network sees, (1, 3, H, W).
     target
         The picture, (1, 3, h, w) in [0, 1], with h <= H and w <= W: what lies beyond does not count.
+    banded
+        Whether the network is computed in bands, as `StyleNet.forward` does.
 
     Returns
     -------
@@ -43,15 +43,16 @@ def show(net: StyleNet, photo: Tensor, target: Tensor) -> Tensor:
     """
     height, width = target.shape[-2:]
     with torch.no_grad():
-        seen = _last_features(net, photo)
-        head = fit(seen.head[..., :height, :width], target, torch.zeros_like(target))
-        logits = _linear(seen.head, head)
-        rest = fit(seen.shortcut[..., :height, :width], target, logits[..., :height, :width])
+        joined, features = net.last_inputs(photo, banded=banded)
+        head = fit(features[..., :height, :width], target, torch.zeros_like(target))
+        logits = _linear(features, head)
+        del features
+        rest = fit(joined[..., :height, :width], target, logits[..., :height, :width])
         shortcut = behind(head[:, :-1], rest[:, :-1])
         # What the head makes of the new shortcut; equal to `rest` unless directions of color were left out.
         added = torch.cat([head[:, :-1] @ shortcut, rest[:, -1:]], dim=1)
         _set(net, head[:, :-1], head[:, -1] + rest[:, -1], shortcut)
-        return torch.sigmoid(logits + _linear(seen.shortcut, added))
+        return torch.sigmoid(logits + _linear(joined, added))
 
 
 def fit(regressors: Tensor, target: Tensor, logits: Tensor) -> Tensor:
@@ -96,26 +97,6 @@ def behind(head: Tensor, wanted: Tensor) -> Tensor:
     """
     weights: Tensor = torch.linalg.pinv(head, atol=_SMALLEST_GAIN, rtol=_SMALLEST_GAIN) @ wanted
     return weights
-
-
-class _Seen(NamedTuple):
-    """What the last shortcut and the head of a network see, (1, 32, H, W) and (1, 16, H, W)."""
-
-    shortcut: Tensor
-    head: Tensor
-
-
-def _last_features(net: StyleNet, photo: Tensor) -> _Seen:
-    seen: list[Tensor] = []
-    hooks = [
-        layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])) for layer in (net.last.skip, net.head)
-    ]
-    try:
-        net(photo)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return _Seen(*seen)
 
 
 def _linear(features: Tensor, weights: Tensor) -> Tensor:

@@ -8,16 +8,16 @@ block on the concatenation with the first features; a 1x1 convolution and a sigm
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
+from clipstyler.banding import Part, in_bands
 from clipstyler.footprint import RECOMPUTED_PIXELS
 from clipstyler.interleaved_norm import InterleavedNormReLU
+from clipstyler.recomputation import Runner, by_size, kept, recomputed
 
 STRIDE = 8  # the input's sides must be multiples of this
 
@@ -108,40 +108,67 @@ class StyleNet(nn.Module):
                     module.bias.uniform_(-bound, bound, generator=generator)
         return net.to(device).to(memory_format=net._layout)
 
-    def forward(self, photo: Tensor) -> Tensor:
-        """Stylize: (B, 3, H, W) in [0, 1] to the same shape in (0, 1)."""
-        run = _recomputed if photo.shape[-2] * photo.shape[-1] > RECOMPUTED_PIXELS else _kept
-        first = run(self._open, photo.contiguous(memory_format=self._layout))
+    def forward(self, photo: Tensor, *, banded: bool = False) -> Tensor:
+        """Stylize: (B, 3, H, W) in [0, 1] to the same shape in (0, 1).
+
+        With `banded`, large parts are computed in bands of rows, for less memory: the same function, rounded otherwise.
+        Layers then see the bands instead of the whole, and need their normalizations, which folding takes away.
+        """
+        run = _runner(photo, banded)
+        x, first = self._features(photo, run)
+        return run(self._close(), x, first).contiguous()
+
+    def last_inputs(self, photo: Tensor, *, banded: bool = False) -> tuple[Tensor, Tensor]:
+        """Return what the last shortcut and the head see of a photo (B, 3, H, W): (B, 32, H, W) and (B, 16, H, W)."""
+        run = _runner(photo, banded)
+        joined = _joined(*self._features(photo, run))
+        return joined, run(_plain(self.last), joined)
+
+    def _features(self, photo: Tensor, run: Runner) -> tuple[Tensor, Tensor]:
+        """Return what the last block joins: the deepest features, enlarged, and the first ones; (B, 16, H, W) each."""
+        opening = Part(self.first, self.stem, _unchanged, (1,), (self.stem, self.first))
+        first = run(opening, photo.contiguous(memory_format=self._layout))
         skips = []
         x = first
         for block, shrink in zip(self.down, self.shrink, strict=True):
-            x = run(block, x)
+            x = run(_plain(block), x)
             skips.append(x)
             x = shrink(x)
-        x = self.bottom(x)
-        for block, skip in zip(self.up, reversed(skips), strict=True):
-            x = run(partial(_enlarge, block), x, skip)
-        return run(self._close, x, first).contiguous()
+        x = run(_plain(self.bottom), x)
+        for block in self.up:
+            x = run(Part(block, _enlarged, _unchanged, (2, 1), (block,)), x, skips.pop())
+        return x, first
 
-    def _open(self, photo: Tensor) -> Tensor:
-        first: Tensor = self.first(self.stem(photo))
-        return first
+    def _close(self) -> Part:
+        return Part(self.last, _joined, self._image, (1, 1), (self.last, self.head))
 
-    def _close(self, x: Tensor, first: Tensor) -> Tensor:
-        return torch.sigmoid(self.head(self.last(torch.cat([x, first], dim=1))))
-
-
-def _enlarge(block: nn.Module, x: Tensor, skip: Tensor) -> Tensor:
-    x = F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
-    out: Tensor = block(torch.cat([x, skip], dim=1))
-    return out
+    def _image(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(self.head(x))
 
 
-def _kept(part: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    return part(*inputs)
+def _plain(block: nn.Module) -> Part:
+    """Return a part that is a block alone."""
+    return Part(block, _unchanged, _unchanged, (1,), (block,))
 
 
-def _recomputed(part: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """Run a part without keeping its activations: the backward pass computes them again, to the same bits."""
-    out: Tensor = checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False)
-    return out
+def _unchanged(x: Tensor) -> Tensor:
+    return x
+
+
+def _joined(x: Tensor, skip: Tensor) -> Tensor:
+    return torch.cat([x, skip], dim=1)
+
+
+def _enlarged(x: Tensor, skip: Tensor) -> Tensor:
+    return _joined(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False), skip)
+
+
+def _runner(photo: Tensor, banded: bool) -> Runner:
+    """Return how the parts of a network run on a photo."""
+    return _in_bands if banded else by_size(photo)
+
+
+def _in_bands(part: Part, *inputs: Tensor) -> Tensor:
+    if part.pixels(*inputs) > RECOMPUTED_PIXELS:
+        return in_bands(part, *inputs)
+    return (recomputed if torch.is_grad_enabled() else kept)(part, *inputs)

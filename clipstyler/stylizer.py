@@ -11,6 +11,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,11 +33,14 @@ from clipstyler.events import (
     Rendering,
     Result,
     Started,
+    StopReason,
     Timings,
     Warning,
 )
+from clipstyler.footprint import is_banded
 from clipstyler.imaging import Picture, fit, resized
 from clipstyler.input_noise import octaves
+from clipstyler.interruption import Check, StopPoints, never
 from clipstyler.losses import (
     content_loss,
     directional_loss,
@@ -52,6 +56,7 @@ from clipstyler.render import FittedStyle, fit_style, render
 from clipstyler.seen_photo import SeenPhoto
 from clipstyler.spec import StylizationSpec
 from clipstyler.starting import show
+from clipstyler.stopping import StopRule
 from clipstyler.stylenet import StyleNet
 from clipstyler.tints import tints
 
@@ -69,6 +74,14 @@ class StepReport:
 
     losses: Losses
     rejected: float
+
+
+class ClipTerms(NamedTuple):
+    """The terms that CLIP measures, before their weights, and the share of rejected patches; each without a shape."""
+
+    direction: Tensor
+    patch: Tensor
+    rejected: Tensor
 
 
 class RunState:
@@ -115,6 +128,7 @@ class RunState:
         self.crop_side = config.crop_side(photo.width, photo.height)
         self.size = (photo.height, photo.width)
         self.canvas = tuple(max(side, SMALLEST_SIDE) for side in self.size)
+        self.is_large = is_banded(photo.width, photo.height)
         self.alpha = photo.alpha
         self.generator = torch.Generator().manual_seed(seed)
         self.seed = seed
@@ -133,7 +147,12 @@ class RunState:
         self.updates = 0
         self.seen = SeenPhoto(photo, self._on_canvas(self.photo), encoders, photos)
         self.content_embedding = self.seen.embedding()
-        self.content_features = self.seen.features(mirrored=self.mirrored) if config.weight_content else []
+        # Those of a large photo are computed in every step: keeping them would cost what is saved elsewhere.
+        keeps_features = config.weight_content and not self.is_large
+        self.content_features = self._seen_features() if keeps_features else []
+
+    def _seen_features(self) -> list[Tensor]:
+        return self.seen.features(mirrored=self.mirrored)
 
     def _with_noise(self, image: Tensor) -> Tensor:
         if not self.config.input_noise:
@@ -142,9 +161,18 @@ class RunState:
 
     def render(self) -> Tensor:
         """Run the network: the stylized image, (1, 3, H, W) in (0, 1), kept for `picture`."""
-        output = self._on_canvas(self.net(self.input))
+        output = self._on_canvas(self.net(self.input, banded=self.is_large))
         self.output = output.detach()
         return output
+
+    def draw(self) -> Tensor:
+        """Run the network as a step does: that of a large photo keeps nothing, and `backpropagate` runs it again."""
+        with torch.set_grad_enabled(not self.is_large):
+            return self.render()
+
+    def backpropagate(self, image: Tensor, gradient: Tensor) -> None:
+        """Add the gradients of the network's weights, given that of the image which `draw` returned."""
+        (image if image.requires_grad else self.render()).backward(gradient)
 
     def _on_canvas(self, image: Tensor) -> Tensor:
         height, width = self.canvas
@@ -175,32 +203,39 @@ class RunState:
             image, origins, quadrilaterals, side, view_size, config.augment_fill, mirrored=self.mirrored
         )
 
-    def objective(self, image: Tensor, embeddings: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the weighted sum of the loss terms, and a detached row with the values of a `StepReport`."""
+    def clip_terms(self, embeddings: Tensor) -> ClipTerms:
+        """Return the terms of an image from the embeddings of its `views`."""
         config = self.config
-        zero = image.new_zeros(())
+        zero = embeddings.new_zeros(())
         clip_losses = directional_loss(embeddings, self.content_embedding, self.direction)
         patch_losses = zero[None]
         if config.weight_patch:
             patch_losses = self._with_text(clip_losses[: config.patches], embeddings[: config.patches])
         tau = config.threshold if config.threshold_rejection else None
-        patch = patch_clip_loss(patch_losses, tau)
-        direction = clip_losses[-1] if config.weight_direction else zero
-        content = zero
-        if config.weight_content:
-            features = self.encoders.content.features(image, mirrored=self.mirrored)
-            content = content_loss(features, self.content_features)
-        variation = total_variation(image, config.tv_form) if config.weight_tv else zero
-        total = (
-            config.weight_direction * direction
-            + config.weight_patch * patch
-            + config.weight_content * content
-            + config.weight_tv * variation
-        )
         rejected = zero
         if config.weight_patch and tau is not None:
             rejected = (threshold_rejection(patch_losses, tau) == 0).float().mean()
-        return total, torch.stack([total, direction, patch, content, variation, rejected]).detach()
+        direction = clip_losses[-1] if config.weight_direction else zero
+        return ClipTerms(direction, patch_clip_loss(patch_losses, tau), rejected)
+
+    def content_term(self, image: Tensor) -> Tensor:
+        """Return the content term of an image, before its weight."""
+        if not self.config.weight_content:
+            return image.new_zeros(())
+        targets = self.content_features or self._seen_features()
+        return content_loss(self.encoders.content.features(image, mirrored=self.mirrored), targets)
+
+    def variation_term(self, image: Tensor) -> Tensor:
+        """Return the total variation term of an image, before its weight."""
+        return total_variation(image, self.config.tv_form) if self.config.weight_tv else image.new_zeros(())
+
+    def total(self, clip: ClipTerms, content: Tensor, variation: Tensor) -> Tensor:
+        """Return the weighted sum of all terms."""
+        return self.weighted(clip) + self.config.weight_content * content + self.config.weight_tv * variation
+
+    def weighted(self, clip: ClipTerms) -> Tensor:
+        """Return the weighted sum of the terms that CLIP measures."""
+        return self.config.weight_direction * clip.direction + self.config.weight_patch * clip.patch
 
     def _with_text(self, directional: Tensor, embeddings: Tensor) -> Tensor:
         """Return losses of views of which a share is the distance from the text itself."""
@@ -209,16 +244,16 @@ class RunState:
             return directional
         return (1 - share) * directional + share * text_loss(embeddings, self.text)
 
-    def prepare(self) -> Iterator[None]:
+    def prepare(self) -> Generator[None, None, None]:
         """Bring the network to its start, whose image is then kept for `picture`; leaves the optimizer untouched.
 
-        Yields after each of the `preparation_parts`: none takes longer than a step.
+        Yields after each of its `preparation_parts`: none takes longer than a step.
         """
         if _needs_tint(self.config):
             nearest = yield from self.nearest_tint()
             target = tints()[nearest](self._on_canvas(self.photo))
             if self.config.start is Start.PHOTO:
-                self.output = self._on_canvas(show(self.net, self.input, target))
+                self.output = self._on_canvas(show(self.net, self.input, target, banded=self.is_large))
             yield from self._warm_up(target)
         if self.output is None or self.config.warm_up:
             with torch.no_grad():
@@ -253,8 +288,8 @@ class RunState:
         for number in numbers:
             with torch.no_grad():
                 image = candidates[number](self._on_canvas(self.photo))
-                embeddings = F.normalize(self.encoders.clip.encode_image(self.views(image)), dim=1)
-                loss = float(self.objective(image, embeddings)[0])
+                terms = self.clip_terms(_embedded([self], self.views(image)))
+                loss = float(self.total(terms, self.content_term(image), self.variation_term(image)))
             self.generator.set_state(before)
             yield loss
 
@@ -276,8 +311,8 @@ class RunState:
         self.schedule.step()
         self.updates += 1
 
-    def style(self) -> FittedStyle:
-        """Return the network as it is now, ready to be applied at any size."""
+    def style(self, check: Check = never) -> FittedStyle:
+        """Return the network as it is now, ready to be applied at any size; `check` is called within the work."""
         config = self.config
         return fit_style(
             self.net,
@@ -287,6 +322,7 @@ class RunState:
             noise_octaves=config.noise_octaves,
             contrast=config.contrast,
             seed=self.seed,
+            check=check,
         )
 
     def picture(self) -> Picture:
@@ -298,37 +334,92 @@ class RunState:
 
 
 def preparation_parts(config: StylizeConfig) -> int:
-    """Return how many parts `RunState.prepare` has: the search for a tint, the warm-up steps, and the start picture."""
+    """Return how many parts the preparation has.
+
+    They are the texts, the photo, and those of `RunState.prepare`: the search for a tint, the warm-up steps, and the
+    start picture.
+    """
     search = 1 + SHORTLIST if _needs_tint(config) else 0
-    return search + config.warm_up + 1
+    return 2 + search + config.warm_up + 1
 
 
 def _needs_tint(config: StylizeConfig) -> bool:
     return config.start is Start.PHOTO or config.warm_up > 0
 
 
-def step(states: Sequence[RunState]) -> list[StepReport]:
+def step(states: Sequence[RunState], check: Check = never) -> list[StepReport]:
     """Complete one optimizer step in every run. All runs share encoders, and CLIP sees all their views in one batch.
+
+    Each term is differentiated to the image as soon as it is known, so that the terms never need memory together, and
+    then all of them at once through the network.
+
+    Parameters
+    ----------
+    states
+        The runs.
+    check
+        Called between the stages; `StopPoints` calls it within them.
 
     Raises
     ------
     FloatingPointError
         A loss is not finite: the weights or the learning rate are too large.
     """
-    images = [state.render() for state in states]
-    views = [state.views(image) for state, image in zip(states, images, strict=True)]
-    everything = torch.cat(views)
-    clip = states[0].encoders.clip
-    embeddings = F.normalize(clip.encode_image(everything), dim=1) if len(everything) else _nothing(states[0])
-    shares = torch.split(embeddings, [len(view) for view in views])
-    outcomes = [s.objective(i, e) for s, i, e in zip(states, images, shares, strict=True)]
-    torch.stack([total for total, _ in outcomes]).sum().backward()
-    rows: list[list[float]] = torch.stack([row for _, row in outcomes]).tolist()
-    if not np.isfinite(rows).all():
-        raise FloatingPointError("a loss is not finite: use smaller weights or a smaller learning rate")
+    images = [state.draw() for state in states]
+    check()
+    leaves = [image.detach().requires_grad_() for image in images]
+    clip = _clip_stage(states, leaves)
+    check()
+    rows = [_content_stage(*run) for run in zip(states, leaves, clip, strict=True)]
+    check()
+    reports = _reports(rows)
+    for state, image, leaf in zip(states, images, leaves, strict=True):
+        assert leaf.grad is not None  # some weight is not 0
+        state.backpropagate(image, leaf.grad)
+    check()
     for state in states:
         state.update()
-    return [StepReport(Losses(*row[:5]), row[5]) for row in rows]
+    return reports
+
+
+def _clip_stage(states: Sequence[RunState], leaves: Sequence[Tensor]) -> list[ClipTerms]:
+    """Add the gradients of the terms that CLIP measures to each image; returns the terms."""
+    views = [state.views(leaf) for state, leaf in zip(states, leaves, strict=True)]
+    shares = torch.split(_embedded(states, torch.cat(views)), [len(view) for view in views])
+    terms = [state.clip_terms(share) for state, share in zip(states, shares, strict=True)]
+    _differentiate(torch.stack([state.weighted(found) for state, found in zip(states, terms, strict=True)]).sum())
+    return [ClipTerms(*(value.detach() for value in found)) for found in terms]
+
+
+def _content_stage(state: RunState, leaf: Tensor, clip: ClipTerms) -> Tensor:
+    """Add the gradients of the other terms to an image; returns a row with the values of a `StepReport`."""
+    content = state.content_term(leaf)
+    _differentiate(state.config.weight_content * content)
+    variation = state.variation_term(leaf)
+    _differentiate(state.config.weight_tv * variation)
+    content, variation = content.detach(), variation.detach()
+    total = state.total(clip, content, variation)
+    return torch.stack([total, clip.direction, clip.patch, content, variation, clip.rejected])
+
+
+def _embedded(states: Sequence[RunState], views: Tensor) -> Tensor:
+    """Embed views, (N, 3, S, S) to unit rows (N, D)."""
+    if not len(views):
+        return states[0].content_embedding[:0]
+    return F.normalize(states[0].encoders.clip.encode_image(views), dim=1)
+
+
+def _differentiate(loss: Tensor) -> None:
+    """Add the gradients of a loss, unless its terms are switched off."""
+    if loss.requires_grad:
+        torch.autograd.backward(loss)
+
+
+def _reports(rows: list[Tensor]) -> list[StepReport]:
+    values: list[list[float]] = torch.stack(rows).tolist()
+    if not np.isfinite(values).all():
+        raise FloatingPointError("a loss is not finite: use smaller weights or a smaller learning rate")
+    return [StepReport(Losses(*row[:5]), row[5]) for row in values]
 
 
 def optimize(
@@ -339,6 +430,7 @@ def optimize(
     original: Original | None = None,
     directions: DirectionCache | None = None,
     photos: PhotoCache | None = None,
+    check: Check = never,
 ) -> Iterator[Event]:
     """Stylize a picture as specified (CLIPstyler, Kwon & Ye, CVPR 2022).
 
@@ -359,13 +451,17 @@ def optimize(
         Cache of what the texts contribute. Results do not depend on it.
     photos
         Cache of what the encoders see in photos. Results do not depend on it.
+    check
+        Called between and within the layers of all networks while they compute, forward and backward: an exception of
+        it stops the work there and reaches the caller. Results do not depend on it.
 
     Yields
     ------
     `Started`; a `Warning` for a damaged photo, a text that is cut, a style text that the encoders do not know; a
-    `Preparing` per part of the preparation; the `Preview` of the start (step 0), if previews are wanted; per step the
-    `Preview` that is due, then its `Progress`; `Optimized`; a `Warning` if the patches do not match the text even at
-    the end; a `Rendering` before the first tile and after each, if the result is larger; `Result`.
+    `Preparing` at the start and per part of the preparation; the `Preview` of the start (step 0), if previews are
+    wanted; per step the `Preview` that is due, then its `Progress`; `Optimized`; a `Warning` if the patches do not
+    match the text even at the end; a `Rendering` before the first tile and after each, if the result is larger;
+    `Result`.
 
     Raises
     ------
@@ -386,24 +482,30 @@ def optimize(
         yield Warning("PHOTO_DAMAGED", problem)
     measuring = TorchEncoders(encoders)
     yield from cut_texts(measuring, spec)
-    guidance = guidance_of(measuring, spec.style_text, spec.source_text, config.template_set, directions).guidance
-    yield from unfamiliar_text(encoders.name, spec.style_text, guidance.confidence)
     parts = preparation_parts(config)
     yield Preparing(0, parts)
+    stops = StopPoints(check, encoders.clip, encoders.content)
+    with stops:
+        guidance = guidance_of(measuring, spec.style_text, spec.source_text, config.template_set, directions).guidance
+    yield from unfamiliar_text(encoders.name, spec.style_text, guidance.confidence)
+    yield Preparing(1, parts)
     direction, text = (torch.tensor(row, device=encoders.device) for row in (guidance.direction, guidance.style))
-    state = RunState(photo, direction, encoders, config, spec.seed, text if config.text_share else None, photos)
-    for completed, _ in enumerate(state.prepare(), 1):
+    with stops:
+        state = RunState(photo, direction, encoders, config, spec.seed, text if config.text_share else None, photos)
+    yield Preparing(2, parts)
+    stops = StopPoints(check, state.net, encoders.clip, encoders.content)
+    for completed, _ in enumerate(stops.within(state.prepare()), 3):
         yield Preparing(completed, parts)
     if spec.previews.wants(0):
         yield Preview(0, state.picture())
     prepared = time.monotonic()
-    report = yield from _steps(state, spec, prepared)
-    with torch.no_grad():
+    last = yield from _steps(state, spec, stops, prepared)
+    with stops, torch.no_grad():
         state.render()
     optimized = time.monotonic()
     yield Optimized(state.picture())
-    yield from weak_result(encoders.calibration, config, report.losses)
-    stylized = yield from _resized(state, original)
+    yield from weak_result(encoders.calibration, config, last.losses)
+    stylized = yield from _resized(state, original, check)
     yield Result(
         image=stylized,
         spec=spec,
@@ -412,19 +514,33 @@ def optimize(
         provider=provider(encoders.device),
         threads=threads(encoders.device),
         versions=library_versions() | {"accelerations": str(encoders.accelerations)},
-        losses=report.losses,
+        losses=last.losses,
         timings=Timings(
             prepare_s=prepared - begun, optimize_s=optimized - prepared, render_s=time.monotonic() - optimized
         ),
+        steps=last.step,
+        stop_reason=last.reason,
     )
 
 
-def _steps(state: RunState, spec: StylizationSpec, prepared: float) -> Generator[Event, None, StepReport]:
-    """Complete every step; returns the report of the last one."""
-    total, before_s = spec.config.steps, 0.0
-    for completed in range(1, total + 1):
-        (report,) = step([state])
+class _Last(NamedTuple):
+    """The last step of a run, and why it was the last."""
+
+    step: int
+    losses: Losses
+    reason: StopReason
+
+
+def _steps(state: RunState, spec: StylizationSpec, stops: StopPoints, prepared: float) -> Generator[Event, None, _Last]:
+    """Complete every step, or those until the run is done."""
+    total, rule = spec.config.steps, StopRule(spec.config)
+    completed, before_s = 0, 0.0
+    while True:
+        completed += 1
+        with stops:
+            (report,) = step([state], stops.check)
         elapsed_s = time.monotonic() - prepared
+        reason = rule.add(report.losses)
         if spec.previews.wants(completed):
             yield Preview(completed, state.picture())
         yield Progress(
@@ -433,19 +549,21 @@ def _steps(state: RunState, spec: StylizationSpec, prepared: float) -> Generator
             losses=report.losses,
             rejected=report.rejected,
             elapsed_s=elapsed_s,
-            remaining_s=elapsed_s / completed * (total - completed),
+            remaining_s=0.0 if reason else elapsed_s / completed * (total - completed),
             step_s=elapsed_s - before_s,
         )
         before_s = elapsed_s
-    return report
+        if reason:
+            return _Last(completed, report.losses, reason)
 
 
-def _resized(state: RunState, original: Original) -> Generator[Event, None, Picture]:
+def _resized(state: RunState, original: Original, check: Check) -> Generator[Event, None, Picture]:
     """Return the image of the latest forward pass at the size of the original: rendered anew if that is larger."""
     picture, size = state.picture(), (original.width, original.height)
     if max(size) <= max(picture.width, picture.height):
         return resized(picture, size)
-    return (yield from render(state.style(), original.load()))
+    style = state.style(check)
+    return (yield from StopPoints(check, style.net).within(render(style, original.load())))
 
 
 def provider(device: torch.device) -> str:
@@ -467,8 +585,3 @@ def library_versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return versions
-
-
-def _nothing(state: RunState) -> Tensor:
-    """Return the embeddings of no views, for runs with both CLIP terms switched off."""
-    return state.content_embedding[:0]

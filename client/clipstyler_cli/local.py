@@ -102,7 +102,7 @@ def _run(
 
         from clipstyler import events, imaging, stylizer
         from clipstyler.acceleration import RECORD
-        from clipstyler.acceleration_choice import choose
+        from clipstyler.acceleration_choice import choose, retain_memory_for
         from clipstyler.encoders import registry
         from clipstyler.original import Original
         from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
@@ -121,8 +121,11 @@ def _run(
         place = registry.place(device)
         choice = choose(accelerations, place, own_process=True, record=user_cache_path("clipstyler") / RECORD)
         encoders = registry.load(name, place, store=local_store(), accelerations=choice.accelerations)
+    if choice.accelerations.memory:
+        retain_memory_for(picture.width, picture.height)
     optimized = picture
-    for event in stylizer.optimize(picture, spec, encoders, original=original):
+    # The check does nothing, but lets Ctrl-C in where it is called: within a step too.
+    for event in stylizer.optimize(picture, spec, encoders, original=original, check=lambda: None):
         if isinstance(event, events.Optimized):
             optimized = event.image
         elif isinstance(event, events.Result):
@@ -139,6 +142,8 @@ def _shown(event: Any, spec: StylizationSpec) -> client.Event | None:
         case events.Started() | events.Rendering() | events.Warning():
             kind: Callable[..., client.Event] = getattr(client, type(event).__name__)
             return kind(**asdict(event))
+        case events.Preparing():
+            return client.Preparing(part=event.step, parts=event.steps)
         case events.Progress():
             values = {name: value for name, value in vars(event).items() if name != "step_s"}
             return client.Progress(**values | {"losses": client.Losses(**asdict(event.losses))})
@@ -181,6 +186,8 @@ def _result(
         losses=client.Losses(**asdict(event.losses)),
         timings={name.removesuffix("_s"): seconds for name, seconds in asdict(timings).items()},
         quality=_quality(seen, optimized, spec.style_text, spec.source_text, encoders, 0),
+        steps=event.steps,
+        stop_reason=str(event.stop_reason),
     )
 
 

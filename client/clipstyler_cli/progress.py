@@ -6,11 +6,12 @@ import time
 from types import TracebackType
 from typing import Self
 
-from clipstyler_client import Event, Gap, Preview, Progress, Queued, Rendering, Started, Warning
-from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from clipstyler_client import Event, Gap, Preparing, Preview, Progress, Queued, Rendering, Started, Warning
+from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+from clipstyler_cli.eta import Eta
 from clipstyler_cli.terminal import Terminal, printable, styled
 
 _LINES = 10  # plain lines of progress per run
@@ -29,12 +30,13 @@ class Display:
         self._console = console
         self._quiet = quiet
         self._begun = time.monotonic()
+        self._eta = Eta()
         self._bar = Bar(
             TextColumn("[bold]{task.description}"),
             BarColumn(bar_width=24),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TextColumn("{task.fields[losses]}", style="dim"),
-            TimeRemainingColumn(),
+            _TimeLeft(self._eta),
             console=console,
             disable=quiet or not console.is_terminal,
         )
@@ -48,8 +50,12 @@ class Display:
         elif isinstance(event, Queued) and event.position:
             self._say(f"waiting behind {event.position} other job(s)")
         elif isinstance(event, Started):
-            self._bar.update(self._task, description="preparing", total=event.steps)
+            self._bar.update(self._task, description="preparing", completed=0, total=1)
             self._say(f"{event.width} x {event.height} px, {event.steps} steps on {event.device}; preparing")
+        elif isinstance(event, Preparing):
+            self._bar.update(self._task, completed=event.part, total=event.parts)
+            if event.remaining_s is not None:
+                self._eta.report(event.remaining_s)
         elif isinstance(event, Progress):
             self._progress(event)
         elif isinstance(event, Rendering):
@@ -65,7 +71,8 @@ class Display:
             f"total {terms.total:.0f}  direction {terms.direction:.2f}  patch {terms.patch:.2f}  "
             f"content {terms.content:.2f}  tv {terms.total_variation:.0f}  rejected {event.rejected:.0%}"
         )
-        self._bar.update(self._task, description="stylizing", completed=event.step, losses=losses)
+        self._eta.report(event.remaining_s)
+        self._bar.update(self._task, description="stylizing", completed=event.step, total=event.steps, losses=losses)
         every = max(1, event.steps // _LINES)
         if not self._console.is_terminal and (event.step % every == 0 or event.step == event.steps):
             self._say(f"step {event.step}/{event.steps}  {losses}  {event.remaining_s:.0f} s left")
@@ -87,6 +94,19 @@ class Display:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._bar.stop()
+
+
+class _TimeLeft(ProgressColumn):
+    """The time left by the reports of whoever does the work, not by the speed of the bar."""
+
+    def __init__(self, eta: Eta) -> None:
+        super().__init__()
+        self._eta = eta
+
+    def render(self, _task: Task) -> Text:
+        """Write minutes and seconds."""
+        left_s = self._eta.left_s
+        return Text("-:--" if left_s is None else f"{left_s // 60:.0f}:{left_s % 60:02.0f}", style="cyan")
 
 
 def _left_out(gap: Gap) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
-from clipstyler_client import PreviewOptions, StylizeOptions
+from clipstyler_client import PreviewOptions, Result, StylizeOptions
 
 from clipstyler_cli.connection import Target, with_connection_flags
 from clipstyler_cli.errors import clear_errors
@@ -77,5 +77,11 @@ def command(
         if as_json:
             print_json(describe(result, written))
         elif not quiet:
-            complain(f"{written}: {result.width} x {result.height} px, seed {result.seed}")
+            complain(f"{written}: {result.width} x {result.height} px, seed {result.seed}{_early(result)}")
         delivery.finish()
+
+
+def _early(result: Result) -> str:
+    """Say when and why a run ended before its last step."""
+    why = {"target": "the target was reached", "plateau": "the loss stopped falling"}.get(result.stop_reason)
+    return f", ended after {result.steps} steps: {why}" if why else ""

@@ -22,6 +22,7 @@ from clipstyler_client._options import PreviewOptions, choose, fill, present
 Photo = bytes | str | Path
 _PHASES = ("queued", "decode", "prepare", "optimize", "render", "encode")
 _FORMATS = image_pb2.ImageFormat.DESCRIPTOR
+_STOP_REASONS = stylization_pb2.StylizationResult.StopReason.DESCRIPTOR
 
 
 def photo_bytes(photo: Photo) -> bytes:
@@ -131,6 +132,8 @@ class EventReader:
             losses=_losses(result.losses),
             timings={phase: _seconds(getattr(result.timings, phase)) for phase in _PHASES},
             quality=quality(result.quality) if result.HasField("quality") else None,
+            steps=result.step_count,
+            stop_reason=word_of(_STOP_REASONS, result.stop_reason),
         )
 
 
@@ -158,6 +161,11 @@ def _queued(body: event_pb2.StylizationEvent.Queued, header: dict[str, Any]) -> 
 
 def _started(body: event_pb2.StylizationEvent.Started, header: dict[str, Any]) -> events.Event:
     return events.Started(**header, steps=body.steps, width=body.width_px, height=body.height_px, device=body.device)
+
+
+def _preparing(body: Any, header: dict[str, Any]) -> events.Event:
+    remaining_s = _seconds(body.remaining) if body.HasField("remaining") else None
+    return events.Preparing(**header, part=body.part, parts=body.parts, remaining_s=remaining_s)
 
 
 def _progress(body: event_pb2.StylizationEvent.Progress, header: dict[str, Any]) -> events.Event:
@@ -207,6 +215,7 @@ def _heartbeat(_body: event_pb2.StylizationEvent.Heartbeat, header: dict[str, An
 _READERS: dict[str, Callable[[Any, dict[str, Any]], events.Event]] = {
     "queued": _queued,
     "started": _started,
+    "preparing": _preparing,
     "progress": _progress,
     "preview": _preview,
     "rendering": _rendering,

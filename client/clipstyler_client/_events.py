@@ -100,6 +100,15 @@ class Started(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Preparing(Event):
+    """A part of the preparation was completed, from 0. Without measured step times, `remaining_s` is None."""
+
+    part: int
+    parts: int
+    remaining_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Progress(Event):
     """A step was completed. `rejected` is the share of patches that already match the text."""
 
@@ -168,6 +177,10 @@ class Result(Event):
         Seconds by phase: queued, decode, prepare, optimize, render, encode.
     quality
         Measured at the size of the optimization; None if it could not be measured, which a warning reports.
+    steps
+        Optimizer steps completed: fewer than `options["steps"]` if the run ended early; 0 if it is not reported.
+    stop_reason
+        Why there were no more: "steps", "target" or "plateau"; "" if it is not reported.
     """
 
     image: bytes = field(repr=False)
@@ -183,6 +196,8 @@ class Result(Event):
     losses: Losses
     timings: dict[str, float]
     quality: QualityReport | None = None
+    steps: int = 0
+    stop_reason: str = ""
 
     @property
     def options(self) -> StylizeOptions:

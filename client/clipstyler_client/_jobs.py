@@ -34,8 +34,9 @@ class Job:
         "queued", "running", "succeeded", "failed" or "cancelled"; the last three are final.
     spec
         What was asked for, resolved.
-    queue_position, estimated_start
-        Jobs before it and when it is expected to start, while it waits (None until a step time was measured).
+    queue_position, estimated_start, estimated_end
+        Jobs before it, when it is expected to start, and to end at the latest, while it waits (None until a step time
+        was measured).
     step
         Steps completed.
     attempts
@@ -63,6 +64,7 @@ class Job:
     deadline: datetime | None
     expires: datetime | None
     estimated_start: datetime | None
+    estimated_end: datetime | None = None
     error: StylizeError | None = None
     cancel_reason: str = ""
     quality: QualityReport | None = None
@@ -185,6 +187,7 @@ def job(message: stylization_pb2.Stylization) -> Job:
         deadline=_time(message, "deadline_time"),
         expires=_time(message, "expire_time"),
         estimated_start=_time(message, "estimated_start_time"),
+        estimated_end=_time(message, "estimated_end_time"),
         error=from_message(message.error) if message.HasField("error") else None,
         cancel_reason=word_of(_Stylization.CancelReason.DESCRIPTOR, message.cancel_reason),
         quality=quality(message.result.quality) if message.result.HasField("quality") else None,

@@ -42,6 +42,8 @@ class StylizeOptions(TypedDict, total=False):
     start: str
     warm_up: int
     template_set: str
+    stop_patch_loss: float
+    stop_patience: int
 
 
 class PreviewOptions(TypedDict, total=False):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,9 +16,12 @@ from clipstyler.encoders.base import EncoderUnavailableError, file_digest
 from clipstyler.encoders.mirrored import mirrored
 from clipstyler.encoders.weights import sources
 from clipstyler.encoders.weights.store import Store
+from clipstyler.recomputation import by_size
 
 # Indices into torchvision's `vgg19().features`: the ReLUs after conv4_2 and conv5_2.
 LAYERS = (22, 31)
+# Where parts end that run on their own: after each pooling and each of the layers, so that no part changes its input.
+_ENDS = (5, 10, 19, 23, 28, 32)
 DEFAULT_WEIGHTS = "IMAGENET1K_V1"
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -50,12 +54,20 @@ class Vgg19Content(nn.Module):
         x = (images - self.mean) / self.std
         if self._is_bf16:
             x = bf16.bf16_image(x)
-        maps = []
-        for index, layer in enumerate(self.mirrored_layers if mirrored else self.layers):
-            x = layer(x)
-            if index in LAYERS:
+        layers = self.mirrored_layers if mirrored else self.layers
+        run, begin, maps = by_size(images), 0, []
+        for end in _ENDS:
+            x = run(partial(_through, layers[begin:end]), x)
+            begin = end
+            if end - 1 in LAYERS:
                 maps.append(x.float())
         return maps
+
+
+def _through(layers: nn.Sequential, x: Tensor) -> Tensor:
+    for layer in layers:
+        x = layer(x)
+    return x
 
 
 def load(weights: str | os.PathLike[str], device: torch.device, store: Store) -> Vgg19Content:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipstyler.pocket.tokenizer import BUCKETS
+from clipstyler.recomputation import by_size
 
 EMBEDDING = 256
 VIEW = 72
@@ -85,10 +86,11 @@ class ImageTower(nn.Module):
 
     def maps(self, images: Tensor, deepest: int) -> list[Tensor]:
         """Feature maps of images in [0, 1], (B, 3, H, W), from level 0 (full size) to level `deepest` (/ 2^deepest)."""
+        run = by_size(images)
         x = images * 2 - 1
         maps = []
         for level in list(self.levels)[: deepest + 1]:
-            x = level(x)
+            x = run(level, x)
             maps.append(x)
         return maps
 

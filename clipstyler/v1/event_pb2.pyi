@@ -36,6 +36,7 @@ class StylizationEvent(google.protobuf.message.Message):
         POSITION_FIELD_NUMBER: builtins.int
         SEED_FIELD_NUMBER: builtins.int
         ESTIMATED_START_TIME_FIELD_NUMBER: builtins.int
+        ESTIMATED_END_TIME_FIELD_NUMBER: builtins.int
         position: builtins.int
         """Jobs running or waiting before this one."""
         seed: builtins.int
@@ -44,15 +45,20 @@ class StylizationEvent(google.protobuf.message.Message):
         def estimated_start_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
             """When it is expected to start; absent until a step time was measured."""
 
+        @property
+        def estimated_end_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+            """When it is expected to end at the latest, by measured step times; absent until there are any."""
+
         def __init__(
             self,
             *,
             position: builtins.int = ...,
             seed: builtins.int = ...,
             estimated_start_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+            estimated_end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
         ) -> None: ...
-        def HasField(self, field_name: typing.Literal["estimated_start_time", b"estimated_start_time"]) -> builtins.bool: ...
-        def ClearField(self, field_name: typing.Literal["estimated_start_time", b"estimated_start_time", "position", b"position", "seed", b"seed"]) -> None: ...
+        def HasField(self, field_name: typing.Literal["estimated_end_time", b"estimated_end_time", "estimated_start_time", b"estimated_start_time"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["estimated_end_time", b"estimated_end_time", "estimated_start_time", b"estimated_start_time", "position", b"position", "seed", b"seed"]) -> None: ...
 
     @typing.final
     class Started(google.protobuf.message.Message):
@@ -81,6 +87,33 @@ class StylizationEvent(google.protobuf.message.Message):
             device: builtins.str = ...,
         ) -> None: ...
         def ClearField(self, field_name: typing.Literal["device", b"device", "height_px", b"height_px", "steps", b"steps", "width_px", b"width_px"]) -> None: ...
+
+    @typing.final
+    class Preparing(google.protobuf.message.Message):
+        """A part of the preparation was completed: texts, photo, colors, network. A slow reader receives the latest only."""
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        PART_FIELD_NUMBER: builtins.int
+        PARTS_FIELD_NUMBER: builtins.int
+        REMAINING_FIELD_NUMBER: builtins.int
+        part: builtins.int
+        """Parts completed, from 0."""
+        parts: builtins.int
+        """Parts in total."""
+        @property
+        def remaining(self) -> google.protobuf.duration_pb2.Duration:
+            """Expected time to the end of the job; absent until a step time was measured."""
+
+        def __init__(
+            self,
+            *,
+            part: builtins.int = ...,
+            parts: builtins.int = ...,
+            remaining: google.protobuf.duration_pb2.Duration | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["remaining", b"remaining"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["part", b"part", "parts", b"parts", "remaining", b"remaining"]) -> None: ...
 
     @typing.final
     class Progress(google.protobuf.message.Message):
@@ -329,6 +362,7 @@ class StylizationEvent(google.protobuf.message.Message):
     FAILED_FIELD_NUMBER: builtins.int
     CANCELLED_FIELD_NUMBER: builtins.int
     RENDERING_FIELD_NUMBER: builtins.int
+    PREPARING_FIELD_NUMBER: builtins.int
     stylization: builtins.str
     """Resource name of the job, `stylizations/{uuid}`."""
     sequence: builtins.int
@@ -387,6 +421,10 @@ class StylizationEvent(google.protobuf.message.Message):
     def rendering(self) -> Global___StylizationEvent.Rendering:
         """The result is being drawn. A slow reader receives the latest only."""
 
+    @property
+    def preparing(self) -> Global___StylizationEvent.Preparing:
+        """A part of the preparation was completed."""
+
     def __init__(
         self,
         *,
@@ -405,9 +443,10 @@ class StylizationEvent(google.protobuf.message.Message):
         failed: Global___StylizationEvent.Failed | None = ...,
         cancelled: Global___StylizationEvent.Cancelled | None = ...,
         rendering: Global___StylizationEvent.Rendering | None = ...,
+        preparing: Global___StylizationEvent.Preparing | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["cancelled", b"cancelled", "chunk", b"chunk", "event", b"event", "event_time", b"event_time", "failed", b"failed", "gap", b"gap", "heartbeat", b"heartbeat", "preview", b"preview", "progress", b"progress", "queued", b"queued", "rendering", b"rendering", "result", b"result", "started", b"started", "warning", b"warning"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cancelled", b"cancelled", "chunk", b"chunk", "event", b"event", "event_time", b"event_time", "failed", b"failed", "gap", b"gap", "heartbeat", b"heartbeat", "preview", b"preview", "progress", b"progress", "queued", b"queued", "rendering", b"rendering", "result", b"result", "sequence", b"sequence", "started", b"started", "stylization", b"stylization", "warning", b"warning"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["queued", "started", "progress", "preview", "chunk", "warning", "gap", "heartbeat", "result", "failed", "cancelled", "rendering"] | None: ...
+    def HasField(self, field_name: typing.Literal["cancelled", b"cancelled", "chunk", b"chunk", "event", b"event", "event_time", b"event_time", "failed", b"failed", "gap", b"gap", "heartbeat", b"heartbeat", "preparing", b"preparing", "preview", b"preview", "progress", b"progress", "queued", b"queued", "rendering", b"rendering", "result", b"result", "started", b"started", "warning", b"warning"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cancelled", b"cancelled", "chunk", b"chunk", "event", b"event", "event_time", b"event_time", "failed", b"failed", "gap", b"gap", "heartbeat", b"heartbeat", "preparing", b"preparing", "preview", b"preview", "progress", b"progress", "queued", b"queued", "rendering", b"rendering", "result", b"result", "sequence", b"sequence", "started", b"started", "stylization", b"stylization", "warning", b"warning"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["queued", "started", "progress", "preview", "chunk", "warning", "gap", "heartbeat", "result", "failed", "cancelled", "rendering", "preparing"] | None: ...
 
 Global___StylizationEvent: typing_extensions.TypeAlias = StylizationEvent

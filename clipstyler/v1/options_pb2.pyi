@@ -174,6 +174,8 @@ class StylizationOptions(google.protobuf.message.Message):
     BORDER_FIELD_NUMBER: builtins.int
     NOISE_OCTAVES_FIELD_NUMBER: builtins.int
     OUTPUT_SIZE_FIELD_NUMBER: builtins.int
+    STOP_PATCH_LOSS_FIELD_NUMBER: builtins.int
+    STOP_PATIENCE_FIELD_NUMBER: builtins.int
     preset: Global___Preset.ValueType
     """Amount of work. Default: draft."""
     size: builtins.int
@@ -258,6 +260,14 @@ class StylizationOptions(google.protobuf.message.Message):
     """Longest side of the result in pixels, 0 to the server's limit, whatever `size` is: the fitted network is applied to
     the photo at this size. 0, the default: as the photo, up to the server's limit. Returned resolved.
     """
+    stop_patch_loss: builtins.float
+    """Patch loss, averaged over ten steps, at or below which the run ends early, 0 to 2; 0 never ends it. Rejected patches
+    count 0 in it. The result reports its steps and why they ended. Default: 0.
+    """
+    stop_patience: builtins.int
+    """The run ends early if its loss, averaged over ten steps, has not fallen by 1 % for so many steps, 0 to 100000; 0 never
+    ends it. Default: 0.
+    """
     def __init__(
         self,
         *,
@@ -289,9 +299,11 @@ class StylizationOptions(google.protobuf.message.Message):
         border: Global___Border.ValueType = ...,
         noise_octaves: builtins.int | None = ...,
         output_size: builtins.int | None = ...,
+        stop_patch_loss: builtins.float | None = ...,
+        stop_patience: builtins.int | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_input_noise", b"_input_noise", "_learning_rate", b"_learning_rate", "_noise_octaves", b"_noise_octaves", "_output_size", b"_output_size", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_template_set", b"_template_set", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "_warm_up", b"_warm_up", "_weight_content", b"_weight_content", "_weight_direction", b"_weight_direction", "_weight_patch", b"_weight_patch", "_weight_tv", b"_weight_tv", "augmentation", b"augmentation", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "enlarge", b"enlarge", "input_noise", b"input_noise", "learning_rate", b"learning_rate", "noise_octaves", b"noise_octaves", "output_size", b"output_size", "patches", b"patches", "seed", b"seed", "size", b"size", "steps", b"steps", "template_set", b"template_set", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "warm_up", b"warm_up", "weight_content", b"weight_content", "weight_direction", b"weight_direction", "weight_patch", b"weight_patch", "weight_tv", b"weight_tv"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_input_noise", b"_input_noise", "_learning_rate", b"_learning_rate", "_noise_octaves", b"_noise_octaves", "_output_size", b"_output_size", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_template_set", b"_template_set", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "_warm_up", b"_warm_up", "_weight_content", b"_weight_content", "_weight_direction", b"_weight_direction", "_weight_patch", b"_weight_patch", "_weight_tv", b"_weight_tv", "augment_fill", b"augment_fill", "augmentation", b"augmentation", "border", b"border", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "encoder_set", b"encoder_set", "enlarge", b"enlarge", "input_noise", b"input_noise", "learning_rate", b"learning_rate", "noise_octaves", b"noise_octaves", "output_size", b"output_size", "patches", b"patches", "preset", b"preset", "seed", b"seed", "size", b"size", "start", b"start", "steps", b"steps", "template_set", b"template_set", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "tv_form", b"tv_form", "warm_up", b"warm_up", "weight_content", b"weight_content", "weight_direction", b"weight_direction", "weight_patch", b"weight_patch", "weight_tv", b"weight_tv"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_input_noise", b"_input_noise", "_learning_rate", b"_learning_rate", "_noise_octaves", b"_noise_octaves", "_output_size", b"_output_size", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_stop_patch_loss", b"_stop_patch_loss", "_stop_patience", b"_stop_patience", "_template_set", b"_template_set", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "_warm_up", b"_warm_up", "_weight_content", b"_weight_content", "_weight_direction", b"_weight_direction", "_weight_patch", b"_weight_patch", "_weight_tv", b"_weight_tv", "augmentation", b"augmentation", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "enlarge", b"enlarge", "input_noise", b"input_noise", "learning_rate", b"learning_rate", "noise_octaves", b"noise_octaves", "output_size", b"output_size", "patches", b"patches", "seed", b"seed", "size", b"size", "steps", b"steps", "stop_patch_loss", b"stop_patch_loss", "stop_patience", b"stop_patience", "template_set", b"template_set", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "warm_up", b"warm_up", "weight_content", b"weight_content", "weight_direction", b"weight_direction", "weight_patch", b"weight_patch", "weight_tv", b"weight_tv"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_augmentation", b"_augmentation", "_contrast", b"_contrast", "_crop_overhang", b"_crop_overhang", "_crop_size", b"_crop_size", "_enlarge", b"_enlarge", "_input_noise", b"_input_noise", "_learning_rate", b"_learning_rate", "_noise_octaves", b"_noise_octaves", "_output_size", b"_output_size", "_patches", b"_patches", "_seed", b"_seed", "_size", b"_size", "_steps", b"_steps", "_stop_patch_loss", b"_stop_patch_loss", "_stop_patience", b"_stop_patience", "_template_set", b"_template_set", "_text_share", b"_text_share", "_threshold", b"_threshold", "_threshold_rejection", b"_threshold_rejection", "_warm_up", b"_warm_up", "_weight_content", b"_weight_content", "_weight_direction", b"_weight_direction", "_weight_patch", b"_weight_patch", "_weight_tv", b"_weight_tv", "augment_fill", b"augment_fill", "augmentation", b"augmentation", "border", b"border", "contrast", b"contrast", "crop_overhang", b"crop_overhang", "crop_size", b"crop_size", "encoder_set", b"encoder_set", "enlarge", b"enlarge", "input_noise", b"input_noise", "learning_rate", b"learning_rate", "noise_octaves", b"noise_octaves", "output_size", b"output_size", "patches", b"patches", "preset", b"preset", "seed", b"seed", "size", b"size", "start", b"start", "steps", b"steps", "stop_patch_loss", b"stop_patch_loss", "stop_patience", b"stop_patience", "template_set", b"template_set", "text_share", b"text_share", "threshold", b"threshold", "threshold_rejection", b"threshold_rejection", "tv_form", b"tv_form", "warm_up", b"warm_up", "weight_content", b"weight_content", "weight_direction", b"weight_direction", "weight_patch", b"weight_patch", "weight_tv", b"weight_tv"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_augmentation", b"_augmentation"]) -> typing.Literal["augmentation"] | None: ...
     @typing.overload
@@ -318,6 +330,10 @@ class StylizationOptions(google.protobuf.message.Message):
     def WhichOneof(self, oneof_group: typing.Literal["_size", b"_size"]) -> typing.Literal["size"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_steps", b"_steps"]) -> typing.Literal["steps"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_stop_patch_loss", b"_stop_patch_loss"]) -> typing.Literal["stop_patch_loss"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["_stop_patience", b"_stop_patience"]) -> typing.Literal["stop_patience"] | None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_template_set", b"_template_set"]) -> typing.Literal["template_set"] | None: ...
     @typing.overload

@@ -153,6 +153,33 @@ class StylizationResult(google.protobuf.message.Message):
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
+    class _StopReason:
+        ValueType = typing.NewType("ValueType", builtins.int)
+        V: typing_extensions.TypeAlias = ValueType
+
+    class _StopReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[StylizationResult._StopReason.ValueType], builtins.type):
+        DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+        STOP_REASON_UNSPECIFIED: StylizationResult._StopReason.ValueType  # 0
+        """Not recorded."""
+        STOP_REASON_STEPS: StylizationResult._StopReason.ValueType  # 1
+        """All steps were completed."""
+        STOP_REASON_TARGET: StylizationResult._StopReason.ValueType  # 2
+        """The patch loss reached `stop_patch_loss`."""
+        STOP_REASON_PLATEAU: StylizationResult._StopReason.ValueType  # 3
+        """The loss did not fall for `stop_patience` steps."""
+
+    class StopReason(_StopReason, metaclass=_StopReasonEnumTypeWrapper):
+        """Why the optimization ended."""
+
+    STOP_REASON_UNSPECIFIED: StylizationResult.StopReason.ValueType  # 0
+    """Not recorded."""
+    STOP_REASON_STEPS: StylizationResult.StopReason.ValueType  # 1
+    """All steps were completed."""
+    STOP_REASON_TARGET: StylizationResult.StopReason.ValueType  # 2
+    """The patch loss reached `stop_patch_loss`."""
+    STOP_REASON_PLATEAU: StylizationResult.StopReason.ValueType  # 3
+    """The loss did not fall for `stop_patience` steps."""
+
     @typing.final
     class Losses(google.protobuf.message.Message):
         """The loss terms of one step, each before its weight (0 if switched off), and their weighted sum."""
@@ -259,12 +286,18 @@ class StylizationResult(google.protobuf.message.Message):
     LOSSES_FIELD_NUMBER: builtins.int
     TIMINGS_FIELD_NUMBER: builtins.int
     QUALITY_FIELD_NUMBER: builtins.int
+    STEP_COUNT_FIELD_NUMBER: builtins.int
+    STOP_REASON_FIELD_NUMBER: builtins.int
     device: builtins.str
     """Device that computed, for instance "cpu" or "cuda:0"."""
     provider: builtins.str
     """Execution provider, for instance "torch-cpu" or "torch-cuda"."""
     thread_count: builtins.int
     """CPU threads used; 0 on other devices."""
+    step_count: builtins.int
+    """Optimizer steps completed: fewer than asked for if the run ended early; 0 if not recorded."""
+    stop_reason: Global___StylizationResult.StopReason.ValueType
+    """Why there were no more."""
     @property
     def image(self) -> clipstyler.v1.image_pb2.ImageMetadata:
         """The stylized image; GetStylizationImage returns its bytes."""
@@ -301,9 +334,11 @@ class StylizationResult(google.protobuf.message.Message):
         losses: Global___StylizationResult.Losses | None = ...,
         timings: Global___StylizationResult.Timings | None = ...,
         quality: Global___QualityReport | None = ...,
+        step_count: builtins.int = ...,
+        stop_reason: Global___StylizationResult.StopReason.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["image", b"image", "losses", b"losses", "quality", b"quality", "timings", b"timings"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["device", b"device", "image", b"image", "losses", b"losses", "models", b"models", "provider", b"provider", "quality", b"quality", "thread_count", b"thread_count", "timings", b"timings", "versions", b"versions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device", "image", b"image", "losses", b"losses", "models", b"models", "provider", b"provider", "quality", b"quality", "step_count", b"step_count", "stop_reason", b"stop_reason", "thread_count", b"thread_count", "timings", b"timings", "versions", b"versions"]) -> None: ...
 
 Global___StylizationResult: typing_extensions.TypeAlias = StylizationResult
 
@@ -445,6 +480,7 @@ class Stylization(google.protobuf.message.Message):
     RESULT_FIELD_NUMBER: builtins.int
     ERROR_FIELD_NUMBER: builtins.int
     CANCEL_REASON_FIELD_NUMBER: builtins.int
+    ESTIMATED_END_TIME_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Resource name, `stylizations/{uuid}`."""
     priority: Global___Stylization.Priority.ValueType
@@ -497,6 +533,10 @@ class Stylization(google.protobuf.message.Message):
     def error(self) -> clipstyler.v1.error_pb2.Error:
         """What went wrong, once it failed."""
 
+    @property
+    def estimated_end_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
+        """When it is expected to end at the latest, while it waits; absent until a step time was measured."""
+
     def __init__(
         self,
         *,
@@ -516,8 +556,9 @@ class Stylization(google.protobuf.message.Message):
         result: Global___StylizationResult | None = ...,
         error: clipstyler.v1.error_pb2.Error | None = ...,
         cancel_reason: Global___Stylization.CancelReason.ValueType = ...,
+        estimated_end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "error", b"error", "estimated_start_time", b"estimated_start_time", "expire_time", b"expire_time", "result", b"result", "spec", b"spec", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt_count", b"attempt_count", "cancel_reason", b"cancel_reason", "create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "error", b"error", "estimated_start_time", b"estimated_start_time", "expire_time", b"expire_time", "name", b"name", "priority", b"priority", "queue_position", b"queue_position", "result", b"result", "spec", b"spec", "start_time", b"start_time", "state", b"state", "step", b"step"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "error", b"error", "estimated_end_time", b"estimated_end_time", "estimated_start_time", b"estimated_start_time", "expire_time", b"expire_time", "result", b"result", "spec", b"spec", "start_time", b"start_time"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["attempt_count", b"attempt_count", "cancel_reason", b"cancel_reason", "create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "error", b"error", "estimated_end_time", b"estimated_end_time", "estimated_start_time", b"estimated_start_time", "expire_time", b"expire_time", "name", b"name", "priority", b"priority", "queue_position", b"queue_position", "result", b"result", "spec", b"spec", "start_time", b"start_time", "state", b"state", "step", b"step"]) -> None: ...
 
 Global___Stylization: typing_extensions.TypeAlias = Stylization

@@ -96,7 +96,7 @@ class StylizationServiceServicer(object):
 
     def Stylize(self, request, context):
         """Stylizes one photo for the duration of the call: streams the events of the work, the result last. Ending the call, its
-        deadline or a lost connection stops the work within one step. To keep a job running, use CreateStylization and
+        deadline or a lost connection stops the work, also within a step. To keep a job running, use CreateStylization and
         WatchStylization.
 
         Errors before the first event: INVALID_ARGUMENT with BadRequest naming every bad field, RESOURCE_EXHAUSTED with
@@ -144,7 +144,7 @@ class StylizationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def CancelStylization(self, request, context):
-        """Cancels a job within one step. Idempotent: a finished job stays as it is.
+        """Cancels a job, also within a step. Idempotent: a finished job stays as it is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

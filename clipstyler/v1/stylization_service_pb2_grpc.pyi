@@ -259,7 +259,7 @@ class StylizationServiceStub(typing.Generic[_StylizationServiceStylizeType, _Sty
 
     Stylize: _StylizationServiceStylizeType
     """Stylizes one photo for the duration of the call: streams the events of the work, the result last. Ending the call, its
-    deadline or a lost connection stops the work within one step. To keep a job running, use CreateStylization and
+    deadline or a lost connection stops the work, also within a step. To keep a job running, use CreateStylization and
     WatchStylization.
 
     Errors before the first event: INVALID_ARGUMENT with BadRequest naming every bad field, RESOURCE_EXHAUSTED with
@@ -290,7 +290,7 @@ class StylizationServiceStub(typing.Generic[_StylizationServiceStylizeType, _Sty
     """
 
     CancelStylization: _StylizationServiceCancelStylizationType
-    """Cancels a job within one step. Idempotent: a finished job stays as it is."""
+    """Cancels a job, also within a step. Idempotent: a finished job stays as it is."""
 
     DeleteStylization: _StylizationServiceDeleteStylizationType
     """Deletes a finished job and its images. FAILED_PRECONDITION with the reason STYLIZATION_NOT_FINISHED if it is waiting or
@@ -361,7 +361,7 @@ class StylizationServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[clipstyler.v1.stylization_service_pb2.StylizeResponse], collections.abc.AsyncIterator[clipstyler.v1.stylization_service_pb2.StylizeResponse]]:
         """Stylizes one photo for the duration of the call: streams the events of the work, the result last. Ending the call, its
-        deadline or a lost connection stops the work within one step. To keep a job running, use CreateStylization and
+        deadline or a lost connection stops the work, also within a step. To keep a job running, use CreateStylization and
         WatchStylization.
 
         Errors before the first event: INVALID_ARGUMENT with BadRequest naming every bad field, RESOURCE_EXHAUSTED with
@@ -417,7 +417,7 @@ class StylizationServiceServicer(metaclass=abc.ABCMeta):
         request: clipstyler.v1.stylization_service_pb2.CancelStylizationRequest,
         context: _ServicerContext,
     ) -> typing.Union[clipstyler.v1.stylization_service_pb2.CancelStylizationResponse, collections.abc.Awaitable[clipstyler.v1.stylization_service_pb2.CancelStylizationResponse]]:
-        """Cancels a job within one step. Idempotent: a finished job stays as it is."""
+        """Cancels a job, also within a step. Idempotent: a finished job stays as it is."""
 
     @abc.abstractmethod
     def DeleteStylization(

@@ -21,6 +21,7 @@ from clipstyler_client import (
     Gap,
     Heartbeat,
     InvalidRequestError,
+    Preparing,
     Preview,
     PreviewOptions,
     Progress,
@@ -36,10 +37,11 @@ from clipstyler_client import (
 )
 from clipstyler_client._errors import from_message
 from clipstyler_client._server_info import server_info
+from google.protobuf import duration_pb2
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from clipstyler.v1 import error_pb2, image_pb2, options_pb2, server_service_pb2
+from clipstyler.v1 import error_pb2, image_pb2, options_pb2, server_service_pb2, stylization_pb2
 from tests.clients.scripted_server import Event, Script, invalid_steps, ordinary, picture, queue_full, result, serving
 
 PHOTO = picture("gray")
@@ -96,7 +98,7 @@ def test_a_result_is_complete_and_can_be_saved(tmp_path: Path) -> None:
     assert (end.spec.style_text, end.spec.source_text) == ("fire", "a Photo")
     assert end.options == StylizeOptions(preset="draft", steps=3, seed=7, encoder_set="pocket", weight_patch=9000)
     assert end.models[0].digest == "ab" * 32
-    assert end.timings == {"queued": 0, "decode": 0, "prepare": 0, "optimize": 1, "encode": 0}
+    assert end.timings == {"queued": 0, "decode": 0, "prepare": 0, "optimize": 1, "render": 0, "encode": 0}
 
 
 def test_a_large_result_is_put_together_from_its_chunks() -> None:
@@ -335,3 +337,28 @@ def test_the_result_is_kept_after_the_events() -> None:
 def test_a_code_that_a_newer_server_sends_is_still_an_error() -> None:
     error = from_message(error_pb2.Error(code=99, reason="NEW_REASON", message="something new"))  # type: ignore[arg-type]
     assert (error.code, error.reason, str(error)) == ("99", "NEW_REASON", "something new")
+
+
+def test_the_preparation_arrives_as_progress_of_its_own() -> None:
+    def script(*_: object) -> Iterator[Event]:
+        yield Event(preparing=Event.Preparing(part=1, parts=4))
+        yield Event(preparing=Event.Preparing(part=2, parts=4, remaining=duration_pb2.Duration(seconds=3)))
+        yield result(picture())
+
+    with serving(script) as server, Client(server.target) as client:
+        events = list(client.stylize(picture(), "fire"))
+    prepared = [(event.part, event.parts, event.remaining_s) for event in events if isinstance(event, Preparing)]
+    assert prepared == [(1, 4, None), (2, 4, 3.0)]
+
+
+@pytest.mark.parametrize(("reason", "word"), [("STOP_REASON_PLATEAU", "plateau"), ("STOP_REASON_UNSPECIFIED", "")])
+def test_a_result_reports_its_steps_and_why_they_ended(reason: str, word: str) -> None:
+    def script(*_: object) -> Iterator[Event]:
+        event = result(picture())
+        event.result.result.step_count = 17
+        event.result.result.stop_reason = stylization_pb2.StylizationResult.StopReason.Value(reason)
+        yield event
+
+    with serving(script) as server, Client(server.target) as client:
+        found = client.stylize(picture(), "fire").result()
+    assert (found.steps, found.stop_reason) == (17, word)

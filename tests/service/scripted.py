@@ -8,6 +8,8 @@ at=N         see hold, die, fail and oom
 die=1        end the process at the step `at`
 fail=1       raise at the step `at`
 oom=1        run out of memory at the step `at`
+busy=1       the step `at` takes until the work is stopped within it
+parts=N      prepare in N parts
 warning=CODE warn with CODE before the first step
 side=N       the result is N x N px of noise
 tiles=N      the result is the negative of the photo at the size of the result, drawn in N tiles of `step` seconds
@@ -26,11 +28,22 @@ from pathlib import Path
 
 import numpy as np
 from clipstyler_server.workers.engine import EngineInfo, StartupError, Task
-from clipstyler_server.workers.optimizer.workload import LibraryEvent, OptimizerOptions
+from clipstyler_server.workers.optimizer.workload import Check, LibraryEvent, OptimizerOptions
 
 from clipstyler.config import Calibration
 from clipstyler.encoders.description import EncoderDescription, EncoderModel
-from clipstyler.events import Losses, Optimized, Preview, Progress, Rendering, Result, Started, Timings, Warning
+from clipstyler.events import (
+    Losses,
+    Optimized,
+    Preparing,
+    Preview,
+    Progress,
+    Rendering,
+    Result,
+    Started,
+    Timings,
+    Warning,
+)
 from clipstyler.imaging import Picture
 from clipstyler.original import Original
 
@@ -54,16 +67,16 @@ class Script:
         )
         self.info = EngineInfo(encoder_sets, "cpu", "scripted", options.threads, VERSIONS, ACCELERATIONS)
 
-    def stylize(self, task: Task, original: Original) -> Iterator[LibraryEvent]:
+    def stylize(self, task: Task, original: Original, check: Check) -> Iterator[LibraryEvent]:
         words = dict(word.split("=", 1) for word in task.spec.style_text.split() if "=" in word)
         trace = Path(words["trace"]) if "trace" in words else None
         try:
-            yield from self._steps(task, original, words, trace)
+            yield from self._steps(task, original, words, trace, check)
         finally:
             _note(trace, "closed")
 
     def _steps(
-        self, task: Task, original: Original, words: dict[str, str], trace: Path | None
+        self, task: Task, original: Original, words: dict[str, str], trace: Path | None, check: Check
     ) -> Iterator[LibraryEvent]:
         spec, width, height = task.spec, task.picture.width, task.picture.height
         # The threshold stands for everything that a calibration decides.
@@ -73,6 +86,9 @@ class Script:
         yield Started(steps, width, height, "cpu")
         if "warning" in words:
             yield Warning(words["warning"], "something to know")
+        parts = int(words.get("parts", 0))
+        for part in range(parts + 1 if parts else 0):
+            yield Preparing(part, parts)
         if spec.previews.wants(0):
             yield Preview(0, _noise(np.random.default_rng(0), width, height))
         before_s = 0.0
@@ -81,7 +97,7 @@ class Script:
             _note(Path(words["times"]) if "times" in words else None, f"{time.monotonic():.6f}")
             time.sleep(step_s)
             if number == int(words.get("at", 2)):
-                _happen(words)
+                _happen(words, check)
             picture = _noise(rng, width, height)
             elapsed = time.monotonic() - begun
             if spec.previews.wants(number):
@@ -121,7 +137,10 @@ def _negative(
     return Picture(255 - picture.rgb, picture.alpha)
 
 
-def _happen(words: dict[str, str]) -> None:
+def _happen(words: dict[str, str], check: Check) -> None:
+    while "busy" in words:
+        check()
+        time.sleep(0.005)
     while "hold" in words and not Path(words["hold"]).exists():
         time.sleep(0.005)
     if "die" in words:

@@ -8,7 +8,8 @@ import sys
 
 import grpc
 
-from tests.service.harness import eventually, photo, reason, request, same_error
+from clipstyler.v1.stylization_pb2 import Stylization
+from tests.service.harness import eventually, order, photo, reason, request, same_error
 
 LONG = 500
 
@@ -43,6 +44,30 @@ async def test_a_cancelled_call_stops_within_one_step(server, tmp_path):
     await assert_stopped_within_one_step(server, trace)
     assert steps_begun(trace) <= begun + 5  # generous: the cancel has to travel first
     task.cancel()
+
+
+async def test_a_cancel_stops_in_the_middle_of_a_step_and_is_told_after_that(server, tmp_path):
+    trace = tmp_path / "trace"
+    created = await server.create(order(f"busy=1 at=2 trace={trace}"))
+    await eventually(lambda: steps_begun(trace) == 2)
+    assert (await server.cancel(created.name)).state == Stylization.STATE_RUNNING
+    outcome = await server.watch(created.name)
+
+    assert outcome.kinds()[-1] == "cancelled"
+    assert outcome.only("cancelled")[0].step == 1
+    assert "closed" in trace.read_text()
+    assert steps_begun(trace) == 2
+    assert server.metric("steps_after_cancel_sum") == 0
+
+
+async def test_a_deadline_stops_in_the_middle_of_a_step(serve, tmp_path):
+    server = await serve(default_deadline_s=0.4)
+    trace = tmp_path / "trace"
+    outcome = await server.stylize(request(f"busy=1 at=2 trace={trace}"), timeout=None)
+
+    assert reason(outcome.status) == "DEADLINE_EXCEEDED"
+    assert "closed" in trace.read_text()
+    assert steps_begun(trace) == 2
 
 
 async def test_a_closed_channel_stops_within_one_step(server, tmp_path):

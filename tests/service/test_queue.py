@@ -112,6 +112,9 @@ async def test_queue_position_and_expected_start_are_published_as_they_change(se
     expected = events[0].queued.estimated_start_time.ToNanoseconds() - last.create_time.ToNanoseconds()
     assert 0.05e9 < expected < 5e9
     assert last.estimated_start_time.ToNanoseconds() > last.create_time.ToNanoseconds()
+    took = events[0].queued.estimated_end_time.ToNanoseconds() - events[0].queued.estimated_start_time.ToNanoseconds()
+    assert 0.05e9 < took < 5e9
+    assert last.estimated_end_time.ToNanoseconds() > last.estimated_start_time.ToNanoseconds()
     gate.touch()
     await eventually(lambda: events[-1].queued.position == 1)
     second_gate.touch()
@@ -125,6 +128,7 @@ async def test_without_a_measurement_no_start_is_promised(serve, gate):
     second = await server.create(order("x"))
     assert (second.state, second.queue_position) == (Stylization.STATE_QUEUED, 1)
     assert not second.HasField("estimated_start_time")
+    assert not second.HasField("estimated_end_time")
     gate.touch()
     await started(server, [first, second])
 

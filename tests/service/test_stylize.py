@@ -31,6 +31,22 @@ async def test_a_stylization_streams_all_its_events_in_order(server):
     assert outcome.events[0].stylization.startswith("stylizations/")
 
 
+async def test_the_preparation_is_progress_with_a_total_and_an_expected_end_that_comes_nearer(serve):
+    server = await serve()
+    first = await server.stylize(request("step=0.02 parts=4 x"))
+    prepared = first.only("preparing")
+    assert {part.parts for part in prepared} == {4}
+    assert prepared[-1].part == 4  # a reader may get the latest only
+    assert not any(part.HasField("remaining") for part in prepared)  # nothing was measured yet
+    kinds = first.kinds()
+    assert kinds.index("started") < kinds.index("preparing") < kinds.index("progress")
+
+    again = (await server.stylize(request("step=0.02 parts=4 x"))).only("preparing")
+    left = [part.remaining.ToNanoseconds() for part in again]
+    assert all(0 < nanoseconds < 5e9 for nanoseconds in left)
+    assert left == sorted(left, reverse=True)
+
+
 async def test_the_result_contains_everything_needed_to_reproduce_it(server):
     asked = request("some   look", source_text="a  Painting", options=StylizationOptions(weight_patch=7))
     event = (await server.stylize(asked)).result
@@ -39,7 +55,15 @@ async def test_the_result_contains_everything_needed_to_reproduce_it(server):
     options = spec.options
     assert (spec.style_text, spec.source_text, options.seed) == ("some look", "a Painting", 1)
     unset = {field.name for field in options.DESCRIPTOR.fields if not getattr(options, field.name)}
-    assert unset == {"enlarge", "crop_overhang", "text_share", "input_noise", "warm_up"}
+    assert unset == {
+        "enlarge",
+        "crop_overhang",
+        "text_share",
+        "input_noise",
+        "warm_up",
+        "stop_patch_loss",
+        "stop_patience",
+    }
     assert all(options.HasField(name) for name in ("enlarge", "threshold_rejection", "crop_size", "seed"))
     weights = (options.weight_direction, options.weight_patch, options.weight_content, options.weight_tv)
     assert weights == (500, 7, 150, 2e-3)

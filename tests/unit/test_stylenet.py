@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from clipstyler import stylenet
+from clipstyler import recomputation
 from clipstyler.stylenet import StyleNet
 
 
@@ -57,7 +57,7 @@ def test_large_photos_give_the_same_bits_with_activations_computed_again(
         return kept
 
     for limit in (64 * 40, 64 * 40 - 1):
-        monkeypatch.setattr(stylenet, "RECOMPUTED_PIXELS", limit)
+        monkeypatch.setattr(recomputation, "RECOMPUTED_PIXELS", limit)
         model = StyleNet.initialize(torch.Generator().manual_seed(0), channels_last=channels_last, mirrored=mirrored)
         saved.append(0)
         with torch.autograd.graph.saved_tensors_hooks(measure, lambda kept: kept):

@@ -18,7 +18,7 @@ from clipstyler.events import Optimized, Preparing, Preview, Progress, Rendering
 from clipstyler.imaging import Picture, fit
 from clipstyler.original import Original
 from clipstyler.pixels import adjust_contrast
-from clipstyler.stylizer import SHORTLIST, RunState, optimize, step
+from clipstyler.stylizer import SHORTLIST, RunState, StepReport, optimize, step
 from clipstyler.tints import tints
 from tests.running import spec_of, stylize, text_direction
 from tests.tiny_encoders import TinyClip, tiny_encoders
@@ -231,7 +231,9 @@ def test_stopping_early_stops_the_work() -> None:
 )
 def test_any_aspect_ratio_comes_back_in_its_own_shape(width: int, height: int) -> None:
     encoders = tiny_encoders()
-    *_, result = stylize(photo(width, height), "fire", encoders, quick(encoders, size=96, steps=1), seed=1)
+    *_, result = stylize(
+        photo(width, height), "fire", encoders, quick(encoders, size=96, output_size=96, steps=1), seed=1
+    )
     assert isinstance(result, Result)
     scale = min(1, 96 / max(width, height))
     assert (result.image.width, result.image.height) == (
@@ -318,7 +320,11 @@ def test_an_unknown_text_triggers_a_warning_before_any_step_with_the_nearest_kno
     assert warning.code == "TEXT_UNFAMILIAR"
     assert "'quantum physics'" in warning.message
     assert "'fire', 'lava'" in warning.message
-    first = next(stylize(photo(), "quantum physics", encoders, quick(encoders), seed=1))
+    first, *_ = (
+        event
+        for event in stylize(photo(), "quantum physics", encoders, quick(encoders), seed=1)
+        if event != Preparing(0, 3)
+    )
     assert first == warning
 
 
@@ -373,10 +379,10 @@ def test_what_encoders_do_not_read_is_reported_before_any_work() -> None:
 @pytest.mark.parametrize(
     ("options", "parts"),
     [
-        ({}, 1),
-        ({"warm_up": 3}, 1 + SHORTLIST + 3 + 1),
-        ({"start": Start.PHOTO}, 1 + SHORTLIST + 1),
-        ({"start": Start.PHOTO, "warm_up": 3}, 1 + SHORTLIST + 3 + 1),
+        ({}, 2 + 1),
+        ({"warm_up": 3}, 2 + 1 + SHORTLIST + 3 + 1),
+        ({"start": Start.PHOTO}, 2 + 1 + SHORTLIST + 1),
+        ({"start": Start.PHOTO, "warm_up": 3}, 2 + 1 + SHORTLIST + 3 + 1),
     ],
 )
 def test_the_preparation_counts_its_parts_and_can_be_stopped_at_each(options: dict[str, Any], parts: int) -> None:
@@ -467,3 +473,40 @@ def test_the_original_is_loaded_after_the_steps_and_only_if_it_is_needed(size: t
         events.append(event)
     assert (events[-1].image.width, events[-1].image.height) == size
     assert [type(event) for event in loads] == [Optimized] * count
+
+
+class ScriptedClock:
+    """Stands for the module `time` in the stylizer: seconds go by where a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize("later", [1.0, 0.5])
+def test_the_expected_end_never_moves_away_while_steps_do_not_get_slower(
+    later: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A preparation as long as ten steps and a slow first step make no difference to it."""
+    clock, encoders = ScriptedClock(), tiny_encoders()
+    monkeypatch.setattr("clipstyler.stylizer.time", clock)
+    durations = iter([2.0, *[later] * 9])
+
+    def slow_step(*given: Any) -> list[StepReport]:
+        clock.now += next(durations)
+        return step(*given)
+
+    monkeypatch.setattr("clipstyler.stylizer.step", slow_step)
+    ends, left = [], []
+    for event in stylize(photo(), "fire", encoders, quick(encoders, steps=10, warm_up=4), seed=1):
+        if isinstance(event, Preparing):
+            clock.now += 2.0
+        if isinstance(event, Progress):
+            ends.append(clock.now + event.remaining_s)
+            left.append(event.remaining_s)
+    assert len(ends) == 10
+    assert all(after <= before + 1e-9 for before, after in pairwise(ends))
+    assert all(after < before for before, after in pairwise(left))
+    assert ends[-1] == clock.now

@@ -49,6 +49,7 @@ type StylizationEvent struct {
 	//	*StylizationEvent_Failed_
 	//	*StylizationEvent_Cancelled_
 	//	*StylizationEvent_Rendering_
+	//	*StylizationEvent_Preparing_
 	Event         isStylizationEvent_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -220,6 +221,15 @@ func (x *StylizationEvent) GetRendering() *StylizationEvent_Rendering {
 	return nil
 }
 
+func (x *StylizationEvent) GetPreparing() *StylizationEvent_Preparing {
+	if x != nil {
+		if x, ok := x.Event.(*StylizationEvent_Preparing_); ok {
+			return x.Preparing
+		}
+	}
+	return nil
+}
+
 type isStylizationEvent_Event interface {
 	isStylizationEvent_Event()
 }
@@ -284,6 +294,11 @@ type StylizationEvent_Rendering_ struct {
 	Rendering *StylizationEvent_Rendering `protobuf:"bytes,15,opt,name=rendering,proto3,oneof"`
 }
 
+type StylizationEvent_Preparing_ struct {
+	// A part of the preparation was completed.
+	Preparing *StylizationEvent_Preparing `protobuf:"bytes,20,opt,name=preparing,proto3,oneof"`
+}
+
 func (*StylizationEvent_Queued_) isStylizationEvent_Event() {}
 
 func (*StylizationEvent_Started_) isStylizationEvent_Event() {}
@@ -308,6 +323,8 @@ func (*StylizationEvent_Cancelled_) isStylizationEvent_Event() {}
 
 func (*StylizationEvent_Rendering_) isStylizationEvent_Event() {}
 
+func (*StylizationEvent_Preparing_) isStylizationEvent_Event() {}
+
 // The job was accepted and waits. Sent again when its position changes.
 type StylizationEvent_Queued struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -317,8 +334,10 @@ type StylizationEvent_Queued struct {
 	Seed int64 `protobuf:"varint,2,opt,name=seed,proto3" json:"seed,omitempty"`
 	// When it is expected to start; absent until a step time was measured.
 	EstimatedStartTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=estimated_start_time,json=estimatedStartTime,proto3" json:"estimated_start_time,omitempty"`
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// When it is expected to end at the latest, by measured step times; absent until there are any.
+	EstimatedEndTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=estimated_end_time,json=estimatedEndTime,proto3" json:"estimated_end_time,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *StylizationEvent_Queued) Reset() {
@@ -368,6 +387,13 @@ func (x *StylizationEvent_Queued) GetSeed() int64 {
 func (x *StylizationEvent_Queued) GetEstimatedStartTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.EstimatedStartTime
+	}
+	return nil
+}
+
+func (x *StylizationEvent_Queued) GetEstimatedEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EstimatedEndTime
 	}
 	return nil
 }
@@ -445,6 +471,70 @@ func (x *StylizationEvent_Started) GetDevice() string {
 	return ""
 }
 
+// A part of the preparation was completed: texts, photo, colors, network. A slow reader receives the latest only.
+type StylizationEvent_Preparing struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Parts completed, from 0.
+	Part int32 `protobuf:"varint,1,opt,name=part,proto3" json:"part,omitempty"`
+	// Parts in total.
+	Parts int32 `protobuf:"varint,2,opt,name=parts,proto3" json:"parts,omitempty"`
+	// Expected time to the end of the job; absent until a step time was measured.
+	Remaining     *durationpb.Duration `protobuf:"bytes,3,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StylizationEvent_Preparing) Reset() {
+	*x = StylizationEvent_Preparing{}
+	mi := &file_clipstyler_v1_event_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StylizationEvent_Preparing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StylizationEvent_Preparing) ProtoMessage() {}
+
+func (x *StylizationEvent_Preparing) ProtoReflect() protoreflect.Message {
+	mi := &file_clipstyler_v1_event_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StylizationEvent_Preparing.ProtoReflect.Descriptor instead.
+func (*StylizationEvent_Preparing) Descriptor() ([]byte, []int) {
+	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 2}
+}
+
+func (x *StylizationEvent_Preparing) GetPart() int32 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *StylizationEvent_Preparing) GetParts() int32 {
+	if x != nil {
+		return x.Parts
+	}
+	return 0
+}
+
+func (x *StylizationEvent_Preparing) GetRemaining() *durationpb.Duration {
+	if x != nil {
+		return x.Remaining
+	}
+	return nil
+}
+
 // An optimizer step was completed. A slow reader receives the latest only.
 type StylizationEvent_Progress struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -466,7 +556,7 @@ type StylizationEvent_Progress struct {
 
 func (x *StylizationEvent_Progress) Reset() {
 	*x = StylizationEvent_Progress{}
-	mi := &file_clipstyler_v1_event_proto_msgTypes[3]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -478,7 +568,7 @@ func (x *StylizationEvent_Progress) String() string {
 func (*StylizationEvent_Progress) ProtoMessage() {}
 
 func (x *StylizationEvent_Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_event_proto_msgTypes[3]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -491,7 +581,7 @@ func (x *StylizationEvent_Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StylizationEvent_Progress.ProtoReflect.Descriptor instead.
 func (*StylizationEvent_Progress) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 2}
+	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 3}
 }
 
 func (x *StylizationEvent_Progress) GetStep() int32 {
@@ -551,7 +641,7 @@ type StylizationEvent_Preview struct {
 
 func (x *StylizationEvent_Preview) Reset() {
 	*x = StylizationEvent_Preview{}
-	mi := &file_clipstyler_v1_event_proto_msgTypes[4]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -563,7 +653,7 @@ func (x *StylizationEvent_Preview) String() string {
 func (*StylizationEvent_Preview) ProtoMessage() {}
 
 func (x *StylizationEvent_Preview) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_event_proto_msgTypes[4]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -576,7 +666,7 @@ func (x *StylizationEvent_Preview) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StylizationEvent_Preview.ProtoReflect.Descriptor instead.
 func (*StylizationEvent_Preview) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 3}
+	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 4}
 }
 
 func (x *StylizationEvent_Preview) GetStep() int32 {
@@ -613,7 +703,7 @@ type StylizationEvent_Rendering struct {
 
 func (x *StylizationEvent_Rendering) Reset() {
 	*x = StylizationEvent_Rendering{}
-	mi := &file_clipstyler_v1_event_proto_msgTypes[5]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -625,7 +715,7 @@ func (x *StylizationEvent_Rendering) String() string {
 func (*StylizationEvent_Rendering) ProtoMessage() {}
 
 func (x *StylizationEvent_Rendering) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_event_proto_msgTypes[5]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -638,7 +728,7 @@ func (x *StylizationEvent_Rendering) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StylizationEvent_Rendering.ProtoReflect.Descriptor instead.
 func (*StylizationEvent_Rendering) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 4}
+	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 5}
 }
 
 func (x *StylizationEvent_Rendering) GetTile() int32 {
@@ -668,7 +758,7 @@ type StylizationEvent_Chunk struct {
 
 func (x *StylizationEvent_Chunk) Reset() {
 	*x = StylizationEvent_Chunk{}
-	mi := &file_clipstyler_v1_event_proto_msgTypes[6]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -680,7 +770,7 @@ func (x *StylizationEvent_Chunk) String() string {
 func (*StylizationEvent_Chunk) ProtoMessage() {}
 
 func (x *StylizationEvent_Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_event_proto_msgTypes[6]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -693,7 +783,7 @@ func (x *StylizationEvent_Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StylizationEvent_Chunk.ProtoReflect.Descriptor instead.
 func (*StylizationEvent_Chunk) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 5}
+	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 6}
 }
 
 func (x *StylizationEvent_Chunk) GetOffset() int64 {
@@ -723,7 +813,7 @@ type StylizationEvent_Warning struct {
 
 func (x *StylizationEvent_Warning) Reset() {
 	*x = StylizationEvent_Warning{}
-	mi := &file_clipstyler_v1_event_proto_msgTypes[7]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -735,7 +825,7 @@ func (x *StylizationEvent_Warning) String() string {
 func (*StylizationEvent_Warning) ProtoMessage() {}
 
 func (x *StylizationEvent_Warning) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_event_proto_msgTypes[7]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -748,7 +838,7 @@ func (x *StylizationEvent_Warning) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StylizationEvent_Warning.ProtoReflect.Descriptor instead.
 func (*StylizationEvent_Warning) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 6}
+	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 7}
 }
 
 func (x *StylizationEvent_Warning) GetCode() string {
@@ -780,7 +870,7 @@ type StylizationEvent_Gap struct {
 
 func (x *StylizationEvent_Gap) Reset() {
 	*x = StylizationEvent_Gap{}
-	mi := &file_clipstyler_v1_event_proto_msgTypes[8]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -792,7 +882,7 @@ func (x *StylizationEvent_Gap) String() string {
 func (*StylizationEvent_Gap) ProtoMessage() {}
 
 func (x *StylizationEvent_Gap) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_event_proto_msgTypes[8]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -805,7 +895,7 @@ func (x *StylizationEvent_Gap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StylizationEvent_Gap.ProtoReflect.Descriptor instead.
 func (*StylizationEvent_Gap) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 7}
+	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 8}
 }
 
 func (x *StylizationEvent_Gap) GetSkippedProgressCount() int32 {
@@ -838,7 +928,7 @@ type StylizationEvent_Heartbeat struct {
 
 func (x *StylizationEvent_Heartbeat) Reset() {
 	*x = StylizationEvent_Heartbeat{}
-	mi := &file_clipstyler_v1_event_proto_msgTypes[9]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -850,7 +940,7 @@ func (x *StylizationEvent_Heartbeat) String() string {
 func (*StylizationEvent_Heartbeat) ProtoMessage() {}
 
 func (x *StylizationEvent_Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_event_proto_msgTypes[9]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -863,7 +953,7 @@ func (x *StylizationEvent_Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StylizationEvent_Heartbeat.ProtoReflect.Descriptor instead.
 func (*StylizationEvent_Heartbeat) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 8}
+	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 9}
 }
 
 // The stylization succeeded. The last event.
@@ -881,7 +971,7 @@ type StylizationEvent_Result struct {
 
 func (x *StylizationEvent_Result) Reset() {
 	*x = StylizationEvent_Result{}
-	mi := &file_clipstyler_v1_event_proto_msgTypes[10]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -893,7 +983,7 @@ func (x *StylizationEvent_Result) String() string {
 func (*StylizationEvent_Result) ProtoMessage() {}
 
 func (x *StylizationEvent_Result) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_event_proto_msgTypes[10]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -906,7 +996,7 @@ func (x *StylizationEvent_Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StylizationEvent_Result.ProtoReflect.Descriptor instead.
 func (*StylizationEvent_Result) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 9}
+	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 10}
 }
 
 func (x *StylizationEvent_Result) GetSpec() *StylizationSpec {
@@ -941,7 +1031,7 @@ type StylizationEvent_Failed struct {
 
 func (x *StylizationEvent_Failed) Reset() {
 	*x = StylizationEvent_Failed{}
-	mi := &file_clipstyler_v1_event_proto_msgTypes[11]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1043,7 @@ func (x *StylizationEvent_Failed) String() string {
 func (*StylizationEvent_Failed) ProtoMessage() {}
 
 func (x *StylizationEvent_Failed) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_event_proto_msgTypes[11]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1056,7 @@ func (x *StylizationEvent_Failed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StylizationEvent_Failed.ProtoReflect.Descriptor instead.
 func (*StylizationEvent_Failed) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 10}
+	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 11}
 }
 
 func (x *StylizationEvent_Failed) GetError() *Error {
@@ -989,7 +1079,7 @@ type StylizationEvent_Cancelled struct {
 
 func (x *StylizationEvent_Cancelled) Reset() {
 	*x = StylizationEvent_Cancelled{}
-	mi := &file_clipstyler_v1_event_proto_msgTypes[12]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1001,7 +1091,7 @@ func (x *StylizationEvent_Cancelled) String() string {
 func (*StylizationEvent_Cancelled) ProtoMessage() {}
 
 func (x *StylizationEvent_Cancelled) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_event_proto_msgTypes[12]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1014,7 +1104,7 @@ func (x *StylizationEvent_Cancelled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StylizationEvent_Cancelled.ProtoReflect.Descriptor instead.
 func (*StylizationEvent_Cancelled) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 11}
+	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 12}
 }
 
 func (x *StylizationEvent_Cancelled) GetStep() int32 {
@@ -1035,7 +1125,7 @@ var File_clipstyler_v1_event_proto protoreflect.FileDescriptor
 
 const file_clipstyler_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x19clipstyler/v1/event.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/error.proto\x1a\x19clipstyler/v1/image.proto\x1a\x1fclipstyler/v1/stylization.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xad\x11\n" +
+	"\x19clipstyler/v1/event.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/error.proto\x1a\x19clipstyler/v1/image.proto\x1a\x1fclipstyler/v1/stylization.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb2\x13\n" +
 	"\x10StylizationEvent\x12 \n" +
 	"\vstylization\x18\x01 \x01(\tR\vstylization\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x03R\bsequence\x129\n" +
@@ -1053,16 +1143,22 @@ const file_clipstyler_v1_event_proto_rawDesc = "" +
 	"\x06result\x18\f \x01(\v2&.clipstyler.v1.StylizationEvent.ResultH\x00R\x06result\x12@\n" +
 	"\x06failed\x18\r \x01(\v2&.clipstyler.v1.StylizationEvent.FailedH\x00R\x06failed\x12I\n" +
 	"\tcancelled\x18\x0e \x01(\v2).clipstyler.v1.StylizationEvent.CancelledH\x00R\tcancelled\x12I\n" +
-	"\trendering\x18\x0f \x01(\v2).clipstyler.v1.StylizationEvent.RenderingH\x00R\trendering\x1a\x86\x01\n" +
+	"\trendering\x18\x0f \x01(\v2).clipstyler.v1.StylizationEvent.RenderingH\x00R\trendering\x12I\n" +
+	"\tpreparing\x18\x14 \x01(\v2).clipstyler.v1.StylizationEvent.PreparingH\x00R\tpreparing\x1a\xd0\x01\n" +
 	"\x06Queued\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x05R\bposition\x12\x12\n" +
 	"\x04seed\x18\x02 \x01(\x03R\x04seed\x12L\n" +
-	"\x14estimated_start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x12estimatedStartTime\x1ao\n" +
+	"\x14estimated_start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x12estimatedStartTime\x12H\n" +
+	"\x12estimated_end_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x10estimatedEndTime\x1ao\n" +
 	"\aStarted\x12\x14\n" +
 	"\x05steps\x18\x01 \x01(\x05R\x05steps\x12\x19\n" +
 	"\bwidth_px\x18\x02 \x01(\x05R\awidthPx\x12\x1b\n" +
 	"\theight_px\x18\x03 \x01(\x05R\bheightPx\x12\x16\n" +
-	"\x06device\x18\x04 \x01(\tR\x06device\x1a\xff\x01\n" +
+	"\x06device\x18\x04 \x01(\tR\x06device\x1an\n" +
+	"\tPreparing\x12\x12\n" +
+	"\x04part\x18\x01 \x01(\x05R\x04part\x12\x14\n" +
+	"\x05parts\x18\x02 \x01(\x05R\x05parts\x127\n" +
+	"\tremaining\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\tremaining\x1a\xff\x01\n" +
 	"\bProgress\x12\x12\n" +
 	"\x04step\x18\x01 \x01(\x05R\x04step\x12\x14\n" +
 	"\x05steps\x18\x02 \x01(\x05R\x05steps\x12?\n" +
@@ -1115,58 +1211,62 @@ func file_clipstyler_v1_event_proto_rawDescGZIP() []byte {
 	return file_clipstyler_v1_event_proto_rawDescData
 }
 
-var file_clipstyler_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_clipstyler_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_clipstyler_v1_event_proto_goTypes = []any{
 	(*StylizationEvent)(nil),           // 0: clipstyler.v1.StylizationEvent
 	(*StylizationEvent_Queued)(nil),    // 1: clipstyler.v1.StylizationEvent.Queued
 	(*StylizationEvent_Started)(nil),   // 2: clipstyler.v1.StylizationEvent.Started
-	(*StylizationEvent_Progress)(nil),  // 3: clipstyler.v1.StylizationEvent.Progress
-	(*StylizationEvent_Preview)(nil),   // 4: clipstyler.v1.StylizationEvent.Preview
-	(*StylizationEvent_Rendering)(nil), // 5: clipstyler.v1.StylizationEvent.Rendering
-	(*StylizationEvent_Chunk)(nil),     // 6: clipstyler.v1.StylizationEvent.Chunk
-	(*StylizationEvent_Warning)(nil),   // 7: clipstyler.v1.StylizationEvent.Warning
-	(*StylizationEvent_Gap)(nil),       // 8: clipstyler.v1.StylizationEvent.Gap
-	(*StylizationEvent_Heartbeat)(nil), // 9: clipstyler.v1.StylizationEvent.Heartbeat
-	(*StylizationEvent_Result)(nil),    // 10: clipstyler.v1.StylizationEvent.Result
-	(*StylizationEvent_Failed)(nil),    // 11: clipstyler.v1.StylizationEvent.Failed
-	(*StylizationEvent_Cancelled)(nil), // 12: clipstyler.v1.StylizationEvent.Cancelled
-	(*timestamppb.Timestamp)(nil),      // 13: google.protobuf.Timestamp
-	(*StylizationResult_Losses)(nil),   // 14: clipstyler.v1.StylizationResult.Losses
+	(*StylizationEvent_Preparing)(nil), // 3: clipstyler.v1.StylizationEvent.Preparing
+	(*StylizationEvent_Progress)(nil),  // 4: clipstyler.v1.StylizationEvent.Progress
+	(*StylizationEvent_Preview)(nil),   // 5: clipstyler.v1.StylizationEvent.Preview
+	(*StylizationEvent_Rendering)(nil), // 6: clipstyler.v1.StylizationEvent.Rendering
+	(*StylizationEvent_Chunk)(nil),     // 7: clipstyler.v1.StylizationEvent.Chunk
+	(*StylizationEvent_Warning)(nil),   // 8: clipstyler.v1.StylizationEvent.Warning
+	(*StylizationEvent_Gap)(nil),       // 9: clipstyler.v1.StylizationEvent.Gap
+	(*StylizationEvent_Heartbeat)(nil), // 10: clipstyler.v1.StylizationEvent.Heartbeat
+	(*StylizationEvent_Result)(nil),    // 11: clipstyler.v1.StylizationEvent.Result
+	(*StylizationEvent_Failed)(nil),    // 12: clipstyler.v1.StylizationEvent.Failed
+	(*StylizationEvent_Cancelled)(nil), // 13: clipstyler.v1.StylizationEvent.Cancelled
+	(*timestamppb.Timestamp)(nil),      // 14: google.protobuf.Timestamp
 	(*durationpb.Duration)(nil),        // 15: google.protobuf.Duration
-	(*ImageMetadata)(nil),              // 16: clipstyler.v1.ImageMetadata
-	(*StylizationSpec)(nil),            // 17: clipstyler.v1.StylizationSpec
-	(*StylizationResult)(nil),          // 18: clipstyler.v1.StylizationResult
-	(*Error)(nil),                      // 19: clipstyler.v1.Error
-	(Stylization_CancelReason)(0),      // 20: clipstyler.v1.Stylization.CancelReason
+	(*StylizationResult_Losses)(nil),   // 16: clipstyler.v1.StylizationResult.Losses
+	(*ImageMetadata)(nil),              // 17: clipstyler.v1.ImageMetadata
+	(*StylizationSpec)(nil),            // 18: clipstyler.v1.StylizationSpec
+	(*StylizationResult)(nil),          // 19: clipstyler.v1.StylizationResult
+	(*Error)(nil),                      // 20: clipstyler.v1.Error
+	(Stylization_CancelReason)(0),      // 21: clipstyler.v1.Stylization.CancelReason
 }
 var file_clipstyler_v1_event_proto_depIdxs = []int32{
-	13, // 0: clipstyler.v1.StylizationEvent.event_time:type_name -> google.protobuf.Timestamp
+	14, // 0: clipstyler.v1.StylizationEvent.event_time:type_name -> google.protobuf.Timestamp
 	1,  // 1: clipstyler.v1.StylizationEvent.queued:type_name -> clipstyler.v1.StylizationEvent.Queued
 	2,  // 2: clipstyler.v1.StylizationEvent.started:type_name -> clipstyler.v1.StylizationEvent.Started
-	3,  // 3: clipstyler.v1.StylizationEvent.progress:type_name -> clipstyler.v1.StylizationEvent.Progress
-	4,  // 4: clipstyler.v1.StylizationEvent.preview:type_name -> clipstyler.v1.StylizationEvent.Preview
-	6,  // 5: clipstyler.v1.StylizationEvent.chunk:type_name -> clipstyler.v1.StylizationEvent.Chunk
-	7,  // 6: clipstyler.v1.StylizationEvent.warning:type_name -> clipstyler.v1.StylizationEvent.Warning
-	8,  // 7: clipstyler.v1.StylizationEvent.gap:type_name -> clipstyler.v1.StylizationEvent.Gap
-	9,  // 8: clipstyler.v1.StylizationEvent.heartbeat:type_name -> clipstyler.v1.StylizationEvent.Heartbeat
-	10, // 9: clipstyler.v1.StylizationEvent.result:type_name -> clipstyler.v1.StylizationEvent.Result
-	11, // 10: clipstyler.v1.StylizationEvent.failed:type_name -> clipstyler.v1.StylizationEvent.Failed
-	12, // 11: clipstyler.v1.StylizationEvent.cancelled:type_name -> clipstyler.v1.StylizationEvent.Cancelled
-	5,  // 12: clipstyler.v1.StylizationEvent.rendering:type_name -> clipstyler.v1.StylizationEvent.Rendering
-	13, // 13: clipstyler.v1.StylizationEvent.Queued.estimated_start_time:type_name -> google.protobuf.Timestamp
-	14, // 14: clipstyler.v1.StylizationEvent.Progress.losses:type_name -> clipstyler.v1.StylizationResult.Losses
-	15, // 15: clipstyler.v1.StylizationEvent.Progress.elapsed:type_name -> google.protobuf.Duration
-	15, // 16: clipstyler.v1.StylizationEvent.Progress.remaining:type_name -> google.protobuf.Duration
-	16, // 17: clipstyler.v1.StylizationEvent.Preview.image:type_name -> clipstyler.v1.ImageMetadata
-	17, // 18: clipstyler.v1.StylizationEvent.Result.spec:type_name -> clipstyler.v1.StylizationSpec
-	18, // 19: clipstyler.v1.StylizationEvent.Result.result:type_name -> clipstyler.v1.StylizationResult
-	19, // 20: clipstyler.v1.StylizationEvent.Failed.error:type_name -> clipstyler.v1.Error
-	20, // 21: clipstyler.v1.StylizationEvent.Cancelled.reason:type_name -> clipstyler.v1.Stylization.CancelReason
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	4,  // 3: clipstyler.v1.StylizationEvent.progress:type_name -> clipstyler.v1.StylizationEvent.Progress
+	5,  // 4: clipstyler.v1.StylizationEvent.preview:type_name -> clipstyler.v1.StylizationEvent.Preview
+	7,  // 5: clipstyler.v1.StylizationEvent.chunk:type_name -> clipstyler.v1.StylizationEvent.Chunk
+	8,  // 6: clipstyler.v1.StylizationEvent.warning:type_name -> clipstyler.v1.StylizationEvent.Warning
+	9,  // 7: clipstyler.v1.StylizationEvent.gap:type_name -> clipstyler.v1.StylizationEvent.Gap
+	10, // 8: clipstyler.v1.StylizationEvent.heartbeat:type_name -> clipstyler.v1.StylizationEvent.Heartbeat
+	11, // 9: clipstyler.v1.StylizationEvent.result:type_name -> clipstyler.v1.StylizationEvent.Result
+	12, // 10: clipstyler.v1.StylizationEvent.failed:type_name -> clipstyler.v1.StylizationEvent.Failed
+	13, // 11: clipstyler.v1.StylizationEvent.cancelled:type_name -> clipstyler.v1.StylizationEvent.Cancelled
+	6,  // 12: clipstyler.v1.StylizationEvent.rendering:type_name -> clipstyler.v1.StylizationEvent.Rendering
+	3,  // 13: clipstyler.v1.StylizationEvent.preparing:type_name -> clipstyler.v1.StylizationEvent.Preparing
+	14, // 14: clipstyler.v1.StylizationEvent.Queued.estimated_start_time:type_name -> google.protobuf.Timestamp
+	14, // 15: clipstyler.v1.StylizationEvent.Queued.estimated_end_time:type_name -> google.protobuf.Timestamp
+	15, // 16: clipstyler.v1.StylizationEvent.Preparing.remaining:type_name -> google.protobuf.Duration
+	16, // 17: clipstyler.v1.StylizationEvent.Progress.losses:type_name -> clipstyler.v1.StylizationResult.Losses
+	15, // 18: clipstyler.v1.StylizationEvent.Progress.elapsed:type_name -> google.protobuf.Duration
+	15, // 19: clipstyler.v1.StylizationEvent.Progress.remaining:type_name -> google.protobuf.Duration
+	17, // 20: clipstyler.v1.StylizationEvent.Preview.image:type_name -> clipstyler.v1.ImageMetadata
+	18, // 21: clipstyler.v1.StylizationEvent.Result.spec:type_name -> clipstyler.v1.StylizationSpec
+	19, // 22: clipstyler.v1.StylizationEvent.Result.result:type_name -> clipstyler.v1.StylizationResult
+	20, // 23: clipstyler.v1.StylizationEvent.Failed.error:type_name -> clipstyler.v1.Error
+	21, // 24: clipstyler.v1.StylizationEvent.Cancelled.reason:type_name -> clipstyler.v1.Stylization.CancelReason
+	25, // [25:25] is the sub-list for method output_type
+	25, // [25:25] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_clipstyler_v1_event_proto_init() }
@@ -1190,6 +1290,7 @@ func file_clipstyler_v1_event_proto_init() {
 		(*StylizationEvent_Failed_)(nil),
 		(*StylizationEvent_Cancelled_)(nil),
 		(*StylizationEvent_Rendering_)(nil),
+		(*StylizationEvent_Preparing_)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1197,7 +1298,7 @@ func file_clipstyler_v1_event_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clipstyler_v1_event_proto_rawDesc), len(file_clipstyler_v1_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -359,7 +359,13 @@ type StylizationOptions struct {
 	NoiseOctaves *int32 `protobuf:"varint,27,opt,name=noise_octaves,json=noiseOctaves,proto3,oneof" json:"noise_octaves,omitempty"`
 	// Longest side of the result in pixels, 0 to the server's limit, whatever `size` is: the fitted network is applied to
 	// the photo at this size. 0, the default: as the photo, up to the server's limit. Returned resolved.
-	OutputSize    *int32 `protobuf:"varint,28,opt,name=output_size,json=outputSize,proto3,oneof" json:"output_size,omitempty"`
+	OutputSize *int32 `protobuf:"varint,28,opt,name=output_size,json=outputSize,proto3,oneof" json:"output_size,omitempty"`
+	// Patch loss, averaged over ten steps, at or below which the run ends early, 0 to 2; 0 never ends it. Rejected patches
+	// count 0 in it. The result reports its steps and why they ended. Default: 0.
+	StopPatchLoss *float64 `protobuf:"fixed64,30,opt,name=stop_patch_loss,json=stopPatchLoss,proto3,oneof" json:"stop_patch_loss,omitempty"`
+	// The run ends early if its loss, averaged over ten steps, has not fallen by 1 % for so many steps, 0 to 100000; 0 never
+	// ends it. Default: 0.
+	StopPatience  *int32 `protobuf:"varint,31,opt,name=stop_patience,json=stopPatience,proto3,oneof" json:"stop_patience,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -590,6 +596,20 @@ func (x *StylizationOptions) GetOutputSize() int32 {
 	return 0
 }
 
+func (x *StylizationOptions) GetStopPatchLoss() float64 {
+	if x != nil && x.StopPatchLoss != nil {
+		return *x.StopPatchLoss
+	}
+	return 0
+}
+
+func (x *StylizationOptions) GetStopPatience() int32 {
+	if x != nil && x.StopPatience != nil {
+		return *x.StopPatience
+	}
+	return 0
+}
+
 // Which previews are sent while the work goes on.
 type PreviewOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -658,7 +678,7 @@ var File_clipstyler_v1_options_proto protoreflect.FileDescriptor
 
 const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x1bclipstyler/v1/options.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/image.proto\"\xa7\v\n" +
+	"\x1bclipstyler/v1/options.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/image.proto\"\xa4\f\n" +
 	"\x12StylizationOptions\x12-\n" +
 	"\x06preset\x18\x01 \x01(\x0e2\x15.clipstyler.v1.PresetR\x06preset\x12\x17\n" +
 	"\x04size\x18\x02 \x01(\x05H\x00R\x04size\x88\x01\x01\x12\x19\n" +
@@ -693,7 +713,9 @@ const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\x06border\x18\x1a \x01(\x0e2\x15.clipstyler.v1.BorderR\x06border\x12(\n" +
 	"\rnoise_octaves\x18\x1b \x01(\x05H\x14R\fnoiseOctaves\x88\x01\x01\x12$\n" +
 	"\voutput_size\x18\x1c \x01(\x05H\x15R\n" +
-	"outputSize\x88\x01\x01B\a\n" +
+	"outputSize\x88\x01\x01\x12+\n" +
+	"\x0fstop_patch_loss\x18\x1e \x01(\x01H\x16R\rstopPatchLoss\x88\x01\x01\x12(\n" +
+	"\rstop_patience\x18\x1f \x01(\x05H\x17R\fstopPatience\x88\x01\x01B\a\n" +
 	"\x05_sizeB\b\n" +
 	"\x06_stepsB\n" +
 	"\n" +
@@ -721,7 +743,9 @@ const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\b_warm_upB\x0f\n" +
 	"\r_template_setB\x10\n" +
 	"\x0e_noise_octavesB\x0e\n" +
-	"\f_output_size\"\xa7\x01\n" +
+	"\f_output_sizeB\x12\n" +
+	"\x10_stop_patch_lossB\x10\n" +
+	"\x0e_stop_patience\"\xa7\x01\n" +
 	"\x0ePreviewOptions\x12$\n" +
 	"\vevery_steps\x18\x01 \x01(\x05H\x00R\n" +
 	"everySteps\x88\x01\x01\x12\x1e\n" +

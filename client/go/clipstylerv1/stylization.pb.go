@@ -23,6 +23,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Why the optimization ended.
+type StylizationResult_StopReason int32
+
+const (
+	// Not recorded.
+	StylizationResult_STOP_REASON_UNSPECIFIED StylizationResult_StopReason = 0
+	// All steps were completed.
+	StylizationResult_STOP_REASON_STEPS StylizationResult_StopReason = 1
+	// The patch loss reached `stop_patch_loss`.
+	StylizationResult_STOP_REASON_TARGET StylizationResult_StopReason = 2
+	// The loss did not fall for `stop_patience` steps.
+	StylizationResult_STOP_REASON_PLATEAU StylizationResult_StopReason = 3
+)
+
+// Enum value maps for StylizationResult_StopReason.
+var (
+	StylizationResult_StopReason_name = map[int32]string{
+		0: "STOP_REASON_UNSPECIFIED",
+		1: "STOP_REASON_STEPS",
+		2: "STOP_REASON_TARGET",
+		3: "STOP_REASON_PLATEAU",
+	}
+	StylizationResult_StopReason_value = map[string]int32{
+		"STOP_REASON_UNSPECIFIED": 0,
+		"STOP_REASON_STEPS":       1,
+		"STOP_REASON_TARGET":      2,
+		"STOP_REASON_PLATEAU":     3,
+	}
+)
+
+func (x StylizationResult_StopReason) Enum() *StylizationResult_StopReason {
+	p := new(StylizationResult_StopReason)
+	*p = x
+	return p
+}
+
+func (x StylizationResult_StopReason) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (StylizationResult_StopReason) Descriptor() protoreflect.EnumDescriptor {
+	return file_clipstyler_v1_stylization_proto_enumTypes[0].Descriptor()
+}
+
+func (StylizationResult_StopReason) Type() protoreflect.EnumType {
+	return &file_clipstyler_v1_stylization_proto_enumTypes[0]
+}
+
+func (x StylizationResult_StopReason) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use StylizationResult_StopReason.Descriptor instead.
+func (StylizationResult_StopReason) EnumDescriptor() ([]byte, []int) {
+	return file_clipstyler_v1_stylization_proto_rawDescGZIP(), []int{3, 0}
+}
+
 // State of a job; the last three are final.
 type Stylization_State int32
 
@@ -72,11 +129,11 @@ func (x Stylization_State) String() string {
 }
 
 func (Stylization_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_clipstyler_v1_stylization_proto_enumTypes[0].Descriptor()
+	return file_clipstyler_v1_stylization_proto_enumTypes[1].Descriptor()
 }
 
 func (Stylization_State) Type() protoreflect.EnumType {
-	return &file_clipstyler_v1_stylization_proto_enumTypes[0]
+	return &file_clipstyler_v1_stylization_proto_enumTypes[1]
 }
 
 func (x Stylization_State) Number() protoreflect.EnumNumber {
@@ -129,11 +186,11 @@ func (x Stylization_Priority) String() string {
 }
 
 func (Stylization_Priority) Descriptor() protoreflect.EnumDescriptor {
-	return file_clipstyler_v1_stylization_proto_enumTypes[1].Descriptor()
+	return file_clipstyler_v1_stylization_proto_enumTypes[2].Descriptor()
 }
 
 func (Stylization_Priority) Type() protoreflect.EnumType {
-	return &file_clipstyler_v1_stylization_proto_enumTypes[1]
+	return &file_clipstyler_v1_stylization_proto_enumTypes[2]
 }
 
 func (x Stylization_Priority) Number() protoreflect.EnumNumber {
@@ -186,11 +243,11 @@ func (x Stylization_CancelReason) String() string {
 }
 
 func (Stylization_CancelReason) Descriptor() protoreflect.EnumDescriptor {
-	return file_clipstyler_v1_stylization_proto_enumTypes[2].Descriptor()
+	return file_clipstyler_v1_stylization_proto_enumTypes[3].Descriptor()
 }
 
 func (Stylization_CancelReason) Type() protoreflect.EnumType {
-	return &file_clipstyler_v1_stylization_proto_enumTypes[2]
+	return &file_clipstyler_v1_stylization_proto_enumTypes[3]
 }
 
 func (x Stylization_CancelReason) Number() protoreflect.EnumNumber {
@@ -243,11 +300,11 @@ func (x Stylization_ImageKind) String() string {
 }
 
 func (Stylization_ImageKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_clipstyler_v1_stylization_proto_enumTypes[3].Descriptor()
+	return file_clipstyler_v1_stylization_proto_enumTypes[4].Descriptor()
 }
 
 func (Stylization_ImageKind) Type() protoreflect.EnumType {
-	return &file_clipstyler_v1_stylization_proto_enumTypes[3]
+	return &file_clipstyler_v1_stylization_proto_enumTypes[4]
 }
 
 func (x Stylization_ImageKind) Number() protoreflect.EnumNumber {
@@ -570,7 +627,11 @@ type StylizationResult struct {
 	// Time spent in each phase.
 	Timings *StylizationResult_Timings `protobuf:"bytes,8,opt,name=timings,proto3" json:"timings,omitempty"`
 	// Quality of the result; absent if it could not be measured, which a warning event reports.
-	Quality       *QualityReport `protobuf:"bytes,9,opt,name=quality,proto3" json:"quality,omitempty"`
+	Quality *QualityReport `protobuf:"bytes,9,opt,name=quality,proto3" json:"quality,omitempty"`
+	// Optimizer steps completed: fewer than asked for if the run ended early; 0 if not recorded.
+	StepCount int32 `protobuf:"varint,20,opt,name=step_count,json=stepCount,proto3" json:"step_count,omitempty"`
+	// Why there were no more.
+	StopReason    StylizationResult_StopReason `protobuf:"varint,21,opt,name=stop_reason,json=stopReason,proto3,enum=clipstyler.v1.StylizationResult_StopReason" json:"stop_reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -668,6 +729,20 @@ func (x *StylizationResult) GetQuality() *QualityReport {
 	return nil
 }
 
+func (x *StylizationResult) GetStepCount() int32 {
+	if x != nil {
+		return x.StepCount
+	}
+	return 0
+}
+
+func (x *StylizationResult) GetStopReason() StylizationResult_StopReason {
+	if x != nil {
+		return x.StopReason
+	}
+	return StylizationResult_STOP_REASON_UNSPECIFIED
+}
+
 // A stylization job.
 type Stylization struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -703,9 +778,11 @@ type Stylization struct {
 	// What went wrong, once it failed.
 	Error *Error `protobuf:"bytes,15,opt,name=error,proto3" json:"error,omitempty"`
 	// Why it was cancelled, once it was.
-	CancelReason  Stylization_CancelReason `protobuf:"varint,16,opt,name=cancel_reason,json=cancelReason,proto3,enum=clipstyler.v1.Stylization_CancelReason" json:"cancel_reason,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	CancelReason Stylization_CancelReason `protobuf:"varint,16,opt,name=cancel_reason,json=cancelReason,proto3,enum=clipstyler.v1.Stylization_CancelReason" json:"cancel_reason,omitempty"`
+	// When it is expected to end at the latest, while it waits; absent until a step time was measured.
+	EstimatedEndTime *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=estimated_end_time,json=estimatedEndTime,proto3" json:"estimated_end_time,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Stylization) Reset() {
@@ -848,6 +925,13 @@ func (x *Stylization) GetCancelReason() Stylization_CancelReason {
 		return x.CancelReason
 	}
 	return Stylization_CANCEL_REASON_UNSPECIFIED
+}
+
+func (x *Stylization) GetEstimatedEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EstimatedEndTime
+	}
+	return nil
 }
 
 // The loss terms of one step, each before its weight (0 if switched off), and their weighted sum.
@@ -1050,7 +1134,7 @@ const file_clipstyler_v1_stylization_proto_rawDesc = "" +
 	"\x10content_distance\x18\x04 \x01(\x01R\x0fcontentDistance\x12\x12\n" +
 	"\x04ssim\x18\x05 \x01(\x01R\x04ssim\x12\x12\n" +
 	"\x04seed\x18\x06 \x01(\x03R\x04seed\x12\x1a\n" +
-	"\bprotocol\x18\a \x01(\x05R\bprotocol\"\xf5\a\n" +
+	"\bprotocol\x18\a \x01(\x05R\bprotocol\"\xd5\t\n" +
 	"\x11StylizationResult\x122\n" +
 	"\x05image\x18\x01 \x01(\v2\x1c.clipstyler.v1.ImageMetadataR\x05image\x123\n" +
 	"\x06models\x18\x02 \x03(\v2\x1b.clipstyler.v1.EncoderModelR\x06models\x12\x16\n" +
@@ -1060,7 +1144,11 @@ const file_clipstyler_v1_stylization_proto_rawDesc = "" +
 	"\bversions\x18\x06 \x03(\v2..clipstyler.v1.StylizationResult.VersionsEntryR\bversions\x12?\n" +
 	"\x06losses\x18\a \x01(\v2'.clipstyler.v1.StylizationResult.LossesR\x06losses\x12B\n" +
 	"\atimings\x18\b \x01(\v2(.clipstyler.v1.StylizationResult.TimingsR\atimings\x126\n" +
-	"\aquality\x18\t \x01(\v2\x1c.clipstyler.v1.QualityReportR\aquality\x1a\x95\x01\n" +
+	"\aquality\x18\t \x01(\v2\x1c.clipstyler.v1.QualityReportR\aquality\x12\x1d\n" +
+	"\n" +
+	"step_count\x18\x14 \x01(\x05R\tstepCount\x12L\n" +
+	"\vstop_reason\x18\x15 \x01(\x0e2+.clipstyler.v1.StylizationResult.StopReasonR\n" +
+	"stopReason\x1a\x95\x01\n" +
 	"\x06Losses\x12\x14\n" +
 	"\x05total\x18\x01 \x01(\x01R\x05total\x12\x1c\n" +
 	"\tdirection\x18\x02 \x01(\x01R\tdirection\x12\x14\n" +
@@ -1076,8 +1164,13 @@ const file_clipstyler_v1_stylization_proto_rawDesc = "" +
 	"\x06render\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x06render\x1a;\n" +
 	"\rVersionsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xb6\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"q\n" +
 	"\n" +
+	"StopReason\x12\x1b\n" +
+	"\x17STOP_REASON_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11STOP_REASON_STEPS\x10\x01\x12\x16\n" +
+	"\x12STOP_REASON_TARGET\x10\x02\x12\x17\n" +
+	"\x13STOP_REASON_PLATEAU\x10\x03\"\x80\v\n" +
 	"\vStylization\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\x04spec\x18\x02 \x01(\v2\x1e.clipstyler.v1.StylizationSpecR\x04spec\x12?\n" +
@@ -1098,7 +1191,8 @@ const file_clipstyler_v1_stylization_proto_rawDesc = "" +
 	"\rattempt_count\x18\r \x01(\x05R\fattemptCount\x128\n" +
 	"\x06result\x18\x0e \x01(\v2 .clipstyler.v1.StylizationResultR\x06result\x12*\n" +
 	"\x05error\x18\x0f \x01(\v2\x14.clipstyler.v1.ErrorR\x05error\x12L\n" +
-	"\rcancel_reason\x18\x10 \x01(\x0e2'.clipstyler.v1.Stylization.CancelReasonR\fcancelReason\"\x7f\n" +
+	"\rcancel_reason\x18\x10 \x01(\x0e2'.clipstyler.v1.Stylization.CancelReasonR\fcancelReason\x12H\n" +
+	"\x12estimated_end_time\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\x10estimatedEndTime\"\x7f\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_QUEUED\x10\x01\x12\x11\n" +
@@ -1135,62 +1229,65 @@ func file_clipstyler_v1_stylization_proto_rawDescGZIP() []byte {
 	return file_clipstyler_v1_stylization_proto_rawDescData
 }
 
-var file_clipstyler_v1_stylization_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_clipstyler_v1_stylization_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
 var file_clipstyler_v1_stylization_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_clipstyler_v1_stylization_proto_goTypes = []any{
-	(Stylization_State)(0),            // 0: clipstyler.v1.Stylization.State
-	(Stylization_Priority)(0),         // 1: clipstyler.v1.Stylization.Priority
-	(Stylization_CancelReason)(0),     // 2: clipstyler.v1.Stylization.CancelReason
-	(Stylization_ImageKind)(0),        // 3: clipstyler.v1.Stylization.ImageKind
-	(*StylizationSpec)(nil),           // 4: clipstyler.v1.StylizationSpec
-	(*EncoderModel)(nil),              // 5: clipstyler.v1.EncoderModel
-	(*QualityReport)(nil),             // 6: clipstyler.v1.QualityReport
-	(*StylizationResult)(nil),         // 7: clipstyler.v1.StylizationResult
-	(*Stylization)(nil),               // 8: clipstyler.v1.Stylization
-	(*StylizationResult_Losses)(nil),  // 9: clipstyler.v1.StylizationResult.Losses
-	(*StylizationResult_Timings)(nil), // 10: clipstyler.v1.StylizationResult.Timings
-	nil,                               // 11: clipstyler.v1.StylizationResult.VersionsEntry
-	(*StylizationOptions)(nil),        // 12: clipstyler.v1.StylizationOptions
-	(*PreviewOptions)(nil),            // 13: clipstyler.v1.PreviewOptions
-	(ImageFormat)(0),                  // 14: clipstyler.v1.ImageFormat
-	(*ImageMetadata)(nil),             // 15: clipstyler.v1.ImageMetadata
-	(*timestamppb.Timestamp)(nil),     // 16: google.protobuf.Timestamp
-	(*Error)(nil),                     // 17: clipstyler.v1.Error
-	(*durationpb.Duration)(nil),       // 18: google.protobuf.Duration
+	(StylizationResult_StopReason)(0), // 0: clipstyler.v1.StylizationResult.StopReason
+	(Stylization_State)(0),            // 1: clipstyler.v1.Stylization.State
+	(Stylization_Priority)(0),         // 2: clipstyler.v1.Stylization.Priority
+	(Stylization_CancelReason)(0),     // 3: clipstyler.v1.Stylization.CancelReason
+	(Stylization_ImageKind)(0),        // 4: clipstyler.v1.Stylization.ImageKind
+	(*StylizationSpec)(nil),           // 5: clipstyler.v1.StylizationSpec
+	(*EncoderModel)(nil),              // 6: clipstyler.v1.EncoderModel
+	(*QualityReport)(nil),             // 7: clipstyler.v1.QualityReport
+	(*StylizationResult)(nil),         // 8: clipstyler.v1.StylizationResult
+	(*Stylization)(nil),               // 9: clipstyler.v1.Stylization
+	(*StylizationResult_Losses)(nil),  // 10: clipstyler.v1.StylizationResult.Losses
+	(*StylizationResult_Timings)(nil), // 11: clipstyler.v1.StylizationResult.Timings
+	nil,                               // 12: clipstyler.v1.StylizationResult.VersionsEntry
+	(*StylizationOptions)(nil),        // 13: clipstyler.v1.StylizationOptions
+	(*PreviewOptions)(nil),            // 14: clipstyler.v1.PreviewOptions
+	(ImageFormat)(0),                  // 15: clipstyler.v1.ImageFormat
+	(*ImageMetadata)(nil),             // 16: clipstyler.v1.ImageMetadata
+	(*timestamppb.Timestamp)(nil),     // 17: google.protobuf.Timestamp
+	(*Error)(nil),                     // 18: clipstyler.v1.Error
+	(*durationpb.Duration)(nil),       // 19: google.protobuf.Duration
 }
 var file_clipstyler_v1_stylization_proto_depIdxs = []int32{
-	12, // 0: clipstyler.v1.StylizationSpec.options:type_name -> clipstyler.v1.StylizationOptions
-	13, // 1: clipstyler.v1.StylizationSpec.previews:type_name -> clipstyler.v1.PreviewOptions
-	14, // 2: clipstyler.v1.StylizationSpec.result_format:type_name -> clipstyler.v1.ImageFormat
-	15, // 3: clipstyler.v1.StylizationResult.image:type_name -> clipstyler.v1.ImageMetadata
-	5,  // 4: clipstyler.v1.StylizationResult.models:type_name -> clipstyler.v1.EncoderModel
-	11, // 5: clipstyler.v1.StylizationResult.versions:type_name -> clipstyler.v1.StylizationResult.VersionsEntry
-	9,  // 6: clipstyler.v1.StylizationResult.losses:type_name -> clipstyler.v1.StylizationResult.Losses
-	10, // 7: clipstyler.v1.StylizationResult.timings:type_name -> clipstyler.v1.StylizationResult.Timings
-	6,  // 8: clipstyler.v1.StylizationResult.quality:type_name -> clipstyler.v1.QualityReport
-	4,  // 9: clipstyler.v1.Stylization.spec:type_name -> clipstyler.v1.StylizationSpec
-	1,  // 10: clipstyler.v1.Stylization.priority:type_name -> clipstyler.v1.Stylization.Priority
-	0,  // 11: clipstyler.v1.Stylization.state:type_name -> clipstyler.v1.Stylization.State
-	16, // 12: clipstyler.v1.Stylization.create_time:type_name -> google.protobuf.Timestamp
-	16, // 13: clipstyler.v1.Stylization.start_time:type_name -> google.protobuf.Timestamp
-	16, // 14: clipstyler.v1.Stylization.end_time:type_name -> google.protobuf.Timestamp
-	16, // 15: clipstyler.v1.Stylization.deadline_time:type_name -> google.protobuf.Timestamp
-	16, // 16: clipstyler.v1.Stylization.expire_time:type_name -> google.protobuf.Timestamp
-	16, // 17: clipstyler.v1.Stylization.estimated_start_time:type_name -> google.protobuf.Timestamp
-	7,  // 18: clipstyler.v1.Stylization.result:type_name -> clipstyler.v1.StylizationResult
-	17, // 19: clipstyler.v1.Stylization.error:type_name -> clipstyler.v1.Error
-	2,  // 20: clipstyler.v1.Stylization.cancel_reason:type_name -> clipstyler.v1.Stylization.CancelReason
-	18, // 21: clipstyler.v1.StylizationResult.Timings.queued:type_name -> google.protobuf.Duration
-	18, // 22: clipstyler.v1.StylizationResult.Timings.decode:type_name -> google.protobuf.Duration
-	18, // 23: clipstyler.v1.StylizationResult.Timings.prepare:type_name -> google.protobuf.Duration
-	18, // 24: clipstyler.v1.StylizationResult.Timings.optimize:type_name -> google.protobuf.Duration
-	18, // 25: clipstyler.v1.StylizationResult.Timings.encode:type_name -> google.protobuf.Duration
-	18, // 26: clipstyler.v1.StylizationResult.Timings.render:type_name -> google.protobuf.Duration
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	13, // 0: clipstyler.v1.StylizationSpec.options:type_name -> clipstyler.v1.StylizationOptions
+	14, // 1: clipstyler.v1.StylizationSpec.previews:type_name -> clipstyler.v1.PreviewOptions
+	15, // 2: clipstyler.v1.StylizationSpec.result_format:type_name -> clipstyler.v1.ImageFormat
+	16, // 3: clipstyler.v1.StylizationResult.image:type_name -> clipstyler.v1.ImageMetadata
+	6,  // 4: clipstyler.v1.StylizationResult.models:type_name -> clipstyler.v1.EncoderModel
+	12, // 5: clipstyler.v1.StylizationResult.versions:type_name -> clipstyler.v1.StylizationResult.VersionsEntry
+	10, // 6: clipstyler.v1.StylizationResult.losses:type_name -> clipstyler.v1.StylizationResult.Losses
+	11, // 7: clipstyler.v1.StylizationResult.timings:type_name -> clipstyler.v1.StylizationResult.Timings
+	7,  // 8: clipstyler.v1.StylizationResult.quality:type_name -> clipstyler.v1.QualityReport
+	0,  // 9: clipstyler.v1.StylizationResult.stop_reason:type_name -> clipstyler.v1.StylizationResult.StopReason
+	5,  // 10: clipstyler.v1.Stylization.spec:type_name -> clipstyler.v1.StylizationSpec
+	2,  // 11: clipstyler.v1.Stylization.priority:type_name -> clipstyler.v1.Stylization.Priority
+	1,  // 12: clipstyler.v1.Stylization.state:type_name -> clipstyler.v1.Stylization.State
+	17, // 13: clipstyler.v1.Stylization.create_time:type_name -> google.protobuf.Timestamp
+	17, // 14: clipstyler.v1.Stylization.start_time:type_name -> google.protobuf.Timestamp
+	17, // 15: clipstyler.v1.Stylization.end_time:type_name -> google.protobuf.Timestamp
+	17, // 16: clipstyler.v1.Stylization.deadline_time:type_name -> google.protobuf.Timestamp
+	17, // 17: clipstyler.v1.Stylization.expire_time:type_name -> google.protobuf.Timestamp
+	17, // 18: clipstyler.v1.Stylization.estimated_start_time:type_name -> google.protobuf.Timestamp
+	8,  // 19: clipstyler.v1.Stylization.result:type_name -> clipstyler.v1.StylizationResult
+	18, // 20: clipstyler.v1.Stylization.error:type_name -> clipstyler.v1.Error
+	3,  // 21: clipstyler.v1.Stylization.cancel_reason:type_name -> clipstyler.v1.Stylization.CancelReason
+	17, // 22: clipstyler.v1.Stylization.estimated_end_time:type_name -> google.protobuf.Timestamp
+	19, // 23: clipstyler.v1.StylizationResult.Timings.queued:type_name -> google.protobuf.Duration
+	19, // 24: clipstyler.v1.StylizationResult.Timings.decode:type_name -> google.protobuf.Duration
+	19, // 25: clipstyler.v1.StylizationResult.Timings.prepare:type_name -> google.protobuf.Duration
+	19, // 26: clipstyler.v1.StylizationResult.Timings.optimize:type_name -> google.protobuf.Duration
+	19, // 27: clipstyler.v1.StylizationResult.Timings.encode:type_name -> google.protobuf.Duration
+	19, // 28: clipstyler.v1.StylizationResult.Timings.render:type_name -> google.protobuf.Duration
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_clipstyler_v1_stylization_proto_init() }
@@ -1210,7 +1307,7 @@ func file_clipstyler_v1_stylization_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clipstyler_v1_stylization_proto_rawDesc), len(file_clipstyler_v1_stylization_proto_rawDesc)),
-			NumEnums:      4,
+			NumEnums:      5,
 			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,

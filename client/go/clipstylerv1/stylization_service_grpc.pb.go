@@ -41,7 +41,7 @@ const (
 // header `x-clipstyler-client` divides the users of one. What belongs to another tenant does not exist for a caller.
 type StylizationServiceClient interface {
 	// Stylizes one photo for the duration of the call: streams the events of the work, the result last. Ending the call, its
-	// deadline or a lost connection stops the work within one step. To keep a job running, use CreateStylization and
+	// deadline or a lost connection stops the work, also within a step. To keep a job running, use CreateStylization and
 	// WatchStylization.
 	//
 	// Errors before the first event: INVALID_ARGUMENT with BadRequest naming every bad field, RESOURCE_EXHAUSTED with
@@ -64,7 +64,7 @@ type StylizationServiceClient interface {
 	// returns its final event at once. The call ends with OK regardless of how the job ends; a shutdown ends it with
 	// UNAVAILABLE and the reason DRAINING: watch again after the last sequence number received.
 	WatchStylization(ctx context.Context, in *WatchStylizationRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchStylizationResponse], error)
-	// Cancels a job within one step. Idempotent: a finished job stays as it is.
+	// Cancels a job, also within a step. Idempotent: a finished job stays as it is.
 	CancelStylization(ctx context.Context, in *CancelStylizationRequest, opts ...grpc.CallOption) (*CancelStylizationResponse, error)
 	// Deletes a finished job and its images. FAILED_PRECONDITION with the reason STYLIZATION_NOT_FINISHED if it is waiting or
 	// running: cancel it first.
@@ -216,7 +216,7 @@ type StylizationService_UploadImageClient = grpc.ClientStreamingClient[UploadIma
 // header `x-clipstyler-client` divides the users of one. What belongs to another tenant does not exist for a caller.
 type StylizationServiceServer interface {
 	// Stylizes one photo for the duration of the call: streams the events of the work, the result last. Ending the call, its
-	// deadline or a lost connection stops the work within one step. To keep a job running, use CreateStylization and
+	// deadline or a lost connection stops the work, also within a step. To keep a job running, use CreateStylization and
 	// WatchStylization.
 	//
 	// Errors before the first event: INVALID_ARGUMENT with BadRequest naming every bad field, RESOURCE_EXHAUSTED with
@@ -239,7 +239,7 @@ type StylizationServiceServer interface {
 	// returns its final event at once. The call ends with OK regardless of how the job ends; a shutdown ends it with
 	// UNAVAILABLE and the reason DRAINING: watch again after the last sequence number received.
 	WatchStylization(*WatchStylizationRequest, grpc.ServerStreamingServer[WatchStylizationResponse]) error
-	// Cancels a job within one step. Idempotent: a finished job stays as it is.
+	// Cancels a job, also within a step. Idempotent: a finished job stays as it is.
 	CancelStylization(context.Context, *CancelStylizationRequest) (*CancelStylizationResponse, error)
 	// Deletes a finished job and its images. FAILED_PRECONDITION with the reason STYLIZATION_NOT_FINISHED if it is waiting or
 	// running: cancel it first.

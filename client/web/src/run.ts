@@ -48,6 +48,8 @@ export class Run implements Follower {
   position = 0;
   /** When it is expected to start while it waits, in milliseconds since 1970. */
   startTime: number | undefined;
+  /** Parts of the preparation that were completed, while it prepares. */
+  preparation: { readonly part: number; readonly parts: number } | undefined;
   isConnected = true;
   /** Whether the server no longer has it. */
   isGone = false;
@@ -141,6 +143,11 @@ export class Run implements Follower {
         this.#update({ steps: event.value.steps, step: 0 });
         change = this.#moveTo("running");
         break;
+      case "preparing":
+        this.preparation = { part: event.value.part, parts: event.value.parts };
+        if (event.value.remaining) this.eta.report(durationMs(event.value.remaining), performance.now());
+        change = this.#moveTo("running");
+        break;
       case "progress":
         this.#progress(event.value);
         change = this.#moveTo("running");
@@ -219,7 +226,8 @@ export class Run implements Follower {
   #finish(event: StylizationEvent_Result): void {
     const { spec, result, imageData } = event;
     this.result = blobOf(imageData, result?.image?.format);
-    const steps = spec?.options?.steps ?? this.#record.steps;
+    // A run may end before its last step; older servers do not report how many it took.
+    const steps = result?.stepCount || (spec?.options?.steps ?? this.#record.steps);
     this.#update({
       state: "succeeded",
       step: steps,

@@ -157,7 +157,7 @@ export function statusOf(run: Run, now: number): string {
     case "queued":
       return waitingWords(run);
     case "running": {
-      if (step === 0) return "Looking at the photo and the words…";
+      if (step === 0) return `Looking at the photo and the words…${partsOf(run)}`;
       const leftMs = run.isConnected ? run.eta.leftMs(now) : undefined;
       if (step === steps) return "Finishing…";
       return `Step ${step} of ${steps}${leftMs === undefined ? "" : ` · about ${roughly(leftMs)} left`}`;
@@ -172,6 +172,10 @@ export function statusOf(run: Run, now: number): string {
     case "failed":
       return "";
   }
+}
+
+function partsOf({ preparation }: Run): string {
+  return preparation ? ` ${preparation.part} of ${preparation.parts}` : "";
 }
 
 function waitingWords(run: Run): string {

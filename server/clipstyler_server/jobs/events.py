@@ -6,18 +6,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from clipstyler.events import Preview, Progress, Rendering, Result, Started, Warning
+from clipstyler.events import Preparing, Preview, Progress, Rendering, Result, Started, Warning
 from clipstyler.imaging import EncodedImage, ImageFile, ImageMetadata
 from clipstyler_server.errors import ErrorDetails
 
 
 @dataclass(frozen=True)
 class Queued:
-    """The job was accepted; so many run or wait before it. Without a measured step time, `start` is None."""
+    """The job was accepted; so many run or wait before it. Without a measured step time, `start` and `end` are None."""
 
     position: int
     seed: int
     start: datetime | None = None
+    end: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ StoredEnd = Result[ImageMetadata] | Failed | Cancelled
 Payload = (
     Queued
     | Started
+    | Preparing
     | Progress
     | Preview[EncodedImage]
     | Rendering

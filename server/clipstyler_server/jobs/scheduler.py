@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from clipstyler.events import Preview, Progress, Rendering, Result, Started, Warning
+from clipstyler.events import Preparing, Preview, Progress, Rendering, Result, Started, Warning
 from clipstyler.imaging import ImageFile
 from clipstyler_server.errors import ServiceError, internal
 from clipstyler_server.jobs.chunks import chunks_of
@@ -149,14 +149,14 @@ class Scheduler:
                 await asyncio.wait({self._run})
 
     def queue_estimates(self) -> dict[str, Queued]:
-        """Return for each waiting job, in order, how many are before it and when it may start."""
+        """Return for each waiting job, in order, how many are before it, and when it may start and end."""
         waiting, now = self.queue.order(), datetime.now(UTC)
         first = self.running_count()
+        starts = self._estimator.starts(self.running, waiting)
+        moments = [None if wait_s is None else now + timedelta(seconds=wait_s) for wait_s in starts]
         return {
-            job.id: Queued(position, job.spec.seed, None if wait_s is None else now + timedelta(seconds=wait_s))
-            for position, (job, wait_s) in enumerate(
-                zip(waiting, self._estimator.starts(self.running, waiting), strict=False), start=first
-            )
+            job.id: Queued(position, job.spec.seed, start, end)
+            for position, (job, start, end) in enumerate(zip(waiting, moments, moments[1:], strict=False), start=first)
         }
 
     def running_count(self) -> int:
@@ -286,8 +286,15 @@ class Scheduler:
             case Preview():
                 self._metrics.preview_made(job.id, job.age_s)
                 job.publish(event)
+            case Preparing():
+                job.publish(replace(event, remaining_s=self._remaining_s(job)))
             case Started() | Rendering() | Warning():
                 job.publish(event)
+
+    def _remaining_s(self, job: Job) -> float | None:
+        """Estimate the rest of a job that prepares: what it takes from its start on, less the time since then."""
+        whole_s = self._estimator.seconds(job.spec)
+        return None if whole_s is None else max(0.0, whole_s - (job.age_s - job.queued_s))
 
     def _completed(self, job: Job, result: Result[ImageFile]) -> Result[ImageFile]:
         self._estimator.add_job(job.spec, result.timings)

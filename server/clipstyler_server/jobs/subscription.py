@@ -1,7 +1,6 @@
 """One reader's subscription to a job: final and ordered events are kept, of frames only the latest.
 
-A reader that does not read costs one event of progress and of rendering, one preview and one queue position, whatever
-happens meanwhile.
+A reader that does not read costs one event of each such kind, whatever happens meanwhile.
 """
 
 from __future__ import annotations
@@ -11,12 +10,12 @@ from collections import Counter, deque
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
-from clipstyler.events import Preview, Progress, Rendering
+from clipstyler.events import Preparing, Preview, Progress, Rendering
 from clipstyler_server.errors import ServiceError
 from clipstyler_server.jobs.events import FINAL, Gap, Heartbeat, JobEvent, Queued
 
 # A reader needs only the latest of these.
-LATEST_ONLY = (Queued, Progress, Preview, Rendering)
+LATEST_ONLY = (Queued, Preparing, Progress, Preview, Rendering)
 
 
 class Subscription:

@@ -157,5 +157,5 @@ class Engine(Protocol):
         ...
 
     def cancel(self, job_id: str) -> None:
-        """Stop a task within one step. Harmless if it is not running."""
+        """Stop a task soon, also within a step. Harmless if it is not running."""
         ...

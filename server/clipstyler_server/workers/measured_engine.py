@@ -57,7 +57,7 @@ class MeasuredEngine:
         await self._engine.wait_ready()
 
     def cancel(self, job_id: str) -> None:
-        """Stop a task within one step; one whose result is being measured has finished."""
+        """Stop a task soon, also within a step; one whose result is being measured has finished."""
         self._engine.cancel(job_id)
 
     async def run(self, task: Task) -> AsyncGenerator[EngineEvent, None]:

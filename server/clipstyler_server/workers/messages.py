@@ -10,7 +10,7 @@ from clipstyler_server.workers.engine import EngineEvent, EngineInfo, TaskFailed
 
 @dataclass(frozen=True)
 class Cancel:
-    """To a worker: stop this job within one step; nothing happens if it is not there."""
+    """To a worker: stop this job, also within a step; nothing happens if it is not there."""
 
     job_id: str
 

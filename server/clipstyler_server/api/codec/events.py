@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
-from clipstyler.events import Preview, Progress, Rendering, Result, Started, Warning
+from clipstyler.events import Preparing, Preview, Progress, Rendering, Result, Started, Warning
 from clipstyler.imaging import EncodedImage, ImageMetadata
 from clipstyler.v1.event_pb2 import StylizationEvent
 from clipstyler_server.api.codec.images import metadata_message
@@ -33,6 +33,8 @@ def _queued(queued: Queued) -> StylizationEvent.Queued:
     message = StylizationEvent.Queued(position=queued.position, seed=queued.seed)
     if queued.start:
         message.estimated_start_time.FromDatetime(queued.start)
+    if queued.end:
+        message.estimated_end_time.FromDatetime(queued.end)
     return message
 
 
@@ -40,6 +42,13 @@ def _started(started: Started) -> StylizationEvent.Started:
     return StylizationEvent.Started(
         steps=started.steps, width_px=started.width, height_px=started.height, device=started.device
     )
+
+
+def _preparing(preparing: Preparing) -> StylizationEvent.Preparing:
+    message = StylizationEvent.Preparing(part=preparing.step, parts=preparing.steps)
+    if preparing.remaining_s is not None:
+        message.remaining.CopyFrom(duration(preparing.remaining_s))
+    return message
 
 
 def _progress(progress: Progress) -> StylizationEvent.Progress:
@@ -101,6 +110,7 @@ def _cancelled(cancelled: Cancelled) -> StylizationEvent.Cancelled:
 _PARTS: Mapping[type, Callable[[Any], Message]] = {
     Queued: _queued,
     Started: _started,
+    Preparing: _preparing,
     Progress: _progress,
     Preview: _preview,
     Rendering: _rendering,

@@ -45,6 +45,8 @@ def stylization_message(job: JobDescription, retention_s: float) -> pb.Stylizati
         message.queue_position = job.queued.position
         if job.queued.start:
             message.estimated_start_time.FromDatetime(job.queued.start)
+        if job.queued.end:
+            message.estimated_end_time.FromDatetime(job.queued.end)
     _add_end(message, job)
     return message
 
@@ -72,6 +74,8 @@ def result_message(result: Result[ImageMetadata] | Result[EncodedImage]) -> pb.S
         losses=losses_message(result.losses),
         timings=_timings(result.timings),
         quality=quality_message(result.quality) if result.quality else None,
+        step_count=result.steps,
+        stop_reason=number_of(pb.StylizationResult.StopReason.DESCRIPTOR, result.stop_reason),
     )
 
 

@@ -65,7 +65,7 @@ class OptimizerClient(ProcessSupervisor):
             self._job_id = None
 
     def cancel(self, job_id: str) -> None:
-        """Stop a task within one step."""
+        """Stop a task soon, also within a step."""
         self._send(Cancel(job_id))
 
     def provide(self, job_id: str, photo: PixelFile | str) -> None:

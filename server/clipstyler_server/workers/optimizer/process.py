@@ -1,4 +1,4 @@
-"""The optimizer process: it owns the device, runs one task at a time and checks for cancellation at every step.
+"""The optimizer process: it owns the device, runs one task at a time and checks for cancellation within every step.
 
 The main thread optimizes, a reading thread receives commands, a sending thread reports, and one more encodes previews.
 When the front process exits, however it does, the pipe closes and this process exits too.
@@ -103,14 +103,6 @@ class Inbox:
         return self._waiting.get()
 
 
-class _Stop(Exception):  # noqa: N818 - no error
-    """The run is to end now."""
-
-    def __init__(self, cause: StopCause) -> None:
-        super().__init__(cause)
-        self.cause = cause
-
-
 class Run:
     """One execution of a task.
 
@@ -150,9 +142,9 @@ class Run:
         end: _End
         try:
             end = self._optimize(workload, previews, channel)
-        except _Stop as stop:
-            late = self._step - self._step_at_cancel if stop.cause is StopCause.CANCELLED else 0
-            end = TaskStopped(stop.cause, self._step, late)
+        except TaskStopped as stopped:
+            # Without its traceback, which holds what the work has in memory.
+            end = stopped.with_traceback(None)
         except (ConfigError, ImageError, FloatingPointError, MemoryError) as error:
             end = _failed(error)
         except Exception as error:  # noqa: BLE001 - one job's failure must not end the process
@@ -168,8 +160,7 @@ class Run:
 
     def _optimize(self, workload: Workload, previews: PreviewEncoder, channel: Channel) -> _End:
         job_id, spec = self.task.job_id, self.task.spec
-        events = workload.stylize(self.task, Original(*self.task.result_size, self._photo))
-        # Dropping the iterator stops the work.
+        events = workload.stylize(self.task, Original(*self.task.result_size, self._photo), self._check)
         while True:
             self._check()
             match next(events):
@@ -183,11 +174,11 @@ class Run:
                     channel.send(TaskEvent(job_id, event))
 
     def _check(self) -> None:
-        """Raise `_Stop` if the run was cancelled or its deadline has passed."""
+        """Raise `TaskStopped` if the run was cancelled or has passed its deadline."""
         if self._cancelled.is_set():
-            raise _Stop(StopCause.CANCELLED)
+            raise TaskStopped(StopCause.CANCELLED, self._step, self._step - self._step_at_cancel)
         if time.monotonic() >= self._deadline:
-            raise _Stop(StopCause.DEADLINE)
+            raise TaskStopped(StopCause.DEADLINE, self._step)
 
     def _photo(self) -> Picture:
         """Wait for the photo at the size of the result.

@@ -10,7 +10,7 @@ import torch
 
 from clipstyler import stylizer
 from clipstyler.acceleration import RECORD
-from clipstyler.acceleration_choice import choose
+from clipstyler.acceleration_choice import choose, retain_memory_for
 from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
 from clipstyler.encoders.weights.store import Store, default_directory
@@ -22,7 +22,7 @@ from clipstyler.photo_cache import PhotoCache
 from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
 from clipstyler_server.observability import logs
 from clipstyler_server.workers.engine import EngineInfo, StartupError, Task
-from clipstyler_server.workers.optimizer.workload import LibraryEvent, OptimizerOptions
+from clipstyler_server.workers.optimizer.workload import Check, LibraryEvent, OptimizerOptions
 
 _WARM_UP_SIZE = 64
 _PHOTO_BYTES = 64 * 2**20  # of what encoders saw in the latest photos
@@ -49,6 +49,7 @@ class TorchWorkload:
         self._directions = DirectionCache(options.direction_bytes, DirectionStore(options.cache / "directions"))
         self._photos = PhotoCache(_PHOTO_BYTES)
         choice = choose(options.accelerations, self._device, own_process=True, record=options.cache / RECORD)
+        self._retains_memory = choice.accelerations.memory
         logs.get_logger().info("accelerations_chosen", used=str(choice.accelerations), speedups=choice.speedups)
         try:
             store = Store(Path(options.models) if options.models else default_directory(), options.offline)
@@ -69,9 +70,11 @@ class TorchWorkload:
             accelerations=choice.accelerations.names,
         )
 
-    def stylize(self, task: Task, original: Original) -> Iterator[LibraryEvent]:
+    def stylize(self, task: Task, original: Original, check: Check) -> Iterator[LibraryEvent]:
         """Run a task with PyTorch."""
         encoders = self._encoders[task.spec.encoder_set]
+        if self._retains_memory:
+            retain_memory_for(task.picture.width, task.picture.height)
         try:
             yield from stylizer.optimize(
                 task.picture,
@@ -80,6 +83,7 @@ class TorchWorkload:
                 original=original,
                 directions=self._directions,
                 photos=self._photos,
+                check=check,
             )
         except RuntimeError as error:
             if not _is_out_of_memory(error):

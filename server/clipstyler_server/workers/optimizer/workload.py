@@ -14,6 +14,7 @@ from clipstyler.original import Original
 from clipstyler_server.spool import Spool
 from clipstyler_server.workers.engine import EngineInfo, Task
 
+Check = Callable[[], None]
 LibraryEvent = (
     Started | Preparing | Progress | Preview[Picture] | Optimized[Picture] | Rendering | Warning | Result[Picture]
 )
@@ -59,7 +60,7 @@ class Workload(Protocol):
         """What this worker is."""
         ...
 
-    def stylize(self, task: Task, original: Original) -> Iterator[LibraryEvent]:
+    def stylize(self, task: Task, original: Original, check: Check) -> Iterator[LibraryEvent]:
         """Run a task: each advance completes at most one step or one tile; the last event is the result.
 
         Parameters
@@ -68,6 +69,8 @@ class Workload(Protocol):
             What is done.
         original
             The photo at the size of the result.
+        check
+            Called often while it computes; stops it by an exception, which is raised as it is.
         """
         ...
 

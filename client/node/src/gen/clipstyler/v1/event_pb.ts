@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file clipstyler/v1/event.proto.
  */
 export const file_clipstyler_v1_event: GenFile = /*@__PURE__*/
-  fileDesc("ChljbGlwc3R5bGVyL3YxL2V2ZW50LnByb3RvEg1jbGlwc3R5bGVyLnYxIv4NChBTdHlsaXphdGlvbkV2ZW50EhMKC3N0eWxpemF0aW9uGAEgASgJEhAKCHNlcXVlbmNlGAIgASgDEi4KCmV2ZW50X3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjgKBnF1ZXVlZBgEIAEoCzImLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5RdWV1ZWRIABI6CgdzdGFydGVkGAUgASgLMicuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LlN0YXJ0ZWRIABI8Cghwcm9ncmVzcxgGIAEoCzIoLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5Qcm9ncmVzc0gAEjoKB3ByZXZpZXcYByABKAsyJy5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uRXZlbnQuUHJldmlld0gAEjYKBWNodW5rGAggASgLMiUuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LkNodW5rSAASOgoHd2FybmluZxgJIAEoCzInLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5XYXJuaW5nSAASMgoDZ2FwGAogASgLMiMuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LkdhcEgAEj4KCWhlYXJ0YmVhdBgLIAEoCzIpLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5IZWFydGJlYXRIABI4CgZyZXN1bHQYDCABKAsyJi5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uRXZlbnQuUmVzdWx0SAASOAoGZmFpbGVkGA0gASgLMiYuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LkZhaWxlZEgAEj4KCWNhbmNlbGxlZBgOIAEoCzIpLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5DYW5jZWxsZWRIABI+CglyZW5kZXJpbmcYDyABKAsyKS5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uRXZlbnQuUmVuZGVyaW5nSAAaYgoGUXVldWVkEhAKCHBvc2l0aW9uGAEgASgFEgwKBHNlZWQYAiABKAMSOAoUZXN0aW1hdGVkX3N0YXJ0X3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wGk0KB1N0YXJ0ZWQSDQoFc3RlcHMYASABKAUSEAoId2lkdGhfcHgYAiABKAUSEQoJaGVpZ2h0X3B4GAMgASgFEg4KBmRldmljZRgEIAEoCRrMAQoIUHJvZ3Jlc3MSDAoEc3RlcBgBIAEoBRINCgVzdGVwcxgCIAEoBRI3CgZsb3NzZXMYAyABKAsyJy5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uUmVzdWx0Lkxvc3NlcxIQCghyZWplY3RlZBgEIAEoARIqCgdlbGFwc2VkGAUgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEiwKCXJlbWFpbmluZxgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhpYCgdQcmV2aWV3EgwKBHN0ZXAYASABKAUSKwoFaW1hZ2UYAiABKAsyHC5jbGlwc3R5bGVyLnYxLkltYWdlTWV0YWRhdGESEgoKaW1hZ2VfZGF0YRgDIAEoDBooCglSZW5kZXJpbmcSDAoEdGlsZRgBIAEoBRINCgV0aWxlcxgCIAEoBRolCgVDaHVuaxIOCgZvZmZzZXQYASABKAMSDAoEZGF0YRgCIAEoDBooCgdXYXJuaW5nEgwKBGNvZGUYASABKAkSDwoHbWVzc2FnZRgCIAEoCRpZCgNHYXASHgoWc2tpcHBlZF9wcm9ncmVzc19jb3VudBgBIAEoBRIdChVza2lwcGVkX3ByZXZpZXdfY291bnQYAiABKAUSEwoLbG9nX2V4cGlyZWQYAyABKAgaCwoJSGVhcnRiZWF0GnwKBlJlc3VsdBIsCgRzcGVjGAEgASgLMh4uY2xpcHN0eWxlci52MS5TdHlsaXphdGlvblNwZWMSMAoGcmVzdWx0GAIgASgLMiAuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvblJlc3VsdBISCgppbWFnZV9kYXRhGAMgASgMGi0KBkZhaWxlZBIjCgVlcnJvchgBIAEoCzIULmNsaXBzdHlsZXIudjEuRXJyb3IaUgoJQ2FuY2VsbGVkEgwKBHN0ZXAYASABKAUSNwoGcmVhc29uGAIgASgOMicuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbi5DYW5jZWxSZWFzb25CBwoFZXZlbnRCSQoRZGV2LmNsaXBzdHlsZXIudjFQAVoyY2xpcHN0eWxlci5kZXYvY2xpZW50L2dvL2NsaXBzdHlsZXJ2MTtjbGlwc3R5bGVydjFiBnByb3RvMw", [file_clipstyler_v1_error, file_clipstyler_v1_image, file_clipstyler_v1_stylization, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChljbGlwc3R5bGVyL3YxL2V2ZW50LnByb3RvEg1jbGlwc3R5bGVyLnYxIs8PChBTdHlsaXphdGlvbkV2ZW50EhMKC3N0eWxpemF0aW9uGAEgASgJEhAKCHNlcXVlbmNlGAIgASgDEi4KCmV2ZW50X3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjgKBnF1ZXVlZBgEIAEoCzImLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5RdWV1ZWRIABI6CgdzdGFydGVkGAUgASgLMicuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LlN0YXJ0ZWRIABI8Cghwcm9ncmVzcxgGIAEoCzIoLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5Qcm9ncmVzc0gAEjoKB3ByZXZpZXcYByABKAsyJy5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uRXZlbnQuUHJldmlld0gAEjYKBWNodW5rGAggASgLMiUuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LkNodW5rSAASOgoHd2FybmluZxgJIAEoCzInLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5XYXJuaW5nSAASMgoDZ2FwGAogASgLMiMuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LkdhcEgAEj4KCWhlYXJ0YmVhdBgLIAEoCzIpLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5IZWFydGJlYXRIABI4CgZyZXN1bHQYDCABKAsyJi5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uRXZlbnQuUmVzdWx0SAASOAoGZmFpbGVkGA0gASgLMiYuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LkZhaWxlZEgAEj4KCWNhbmNlbGxlZBgOIAEoCzIpLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5DYW5jZWxsZWRIABI+CglyZW5kZXJpbmcYDyABKAsyKS5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uRXZlbnQuUmVuZGVyaW5nSAASPgoJcHJlcGFyaW5nGBQgASgLMikuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LlByZXBhcmluZ0gAGpoBCgZRdWV1ZWQSEAoIcG9zaXRpb24YASABKAUSDAoEc2VlZBgCIAEoAxI4ChRlc3RpbWF0ZWRfc3RhcnRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNgoSZXN0aW1hdGVkX2VuZF90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBpNCgdTdGFydGVkEg0KBXN0ZXBzGAEgASgFEhAKCHdpZHRoX3B4GAIgASgFEhEKCWhlaWdodF9weBgDIAEoBRIOCgZkZXZpY2UYBCABKAkaVgoJUHJlcGFyaW5nEgwKBHBhcnQYASABKAUSDQoFcGFydHMYAiABKAUSLAoJcmVtYWluaW5nGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uGswBCghQcm9ncmVzcxIMCgRzdGVwGAEgASgFEg0KBXN0ZXBzGAIgASgFEjcKBmxvc3NlcxgDIAEoCzInLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25SZXN1bHQuTG9zc2VzEhAKCHJlamVjdGVkGAQgASgBEioKB2VsYXBzZWQYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLAoJcmVtYWluaW5nGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uGlgKB1ByZXZpZXcSDAoEc3RlcBgBIAEoBRIrCgVpbWFnZRgCIAEoCzIcLmNsaXBzdHlsZXIudjEuSW1hZ2VNZXRhZGF0YRISCgppbWFnZV9kYXRhGAMgASgMGigKCVJlbmRlcmluZxIMCgR0aWxlGAEgASgFEg0KBXRpbGVzGAIgASgFGiUKBUNodW5rEg4KBm9mZnNldBgBIAEoAxIMCgRkYXRhGAIgASgMGigKB1dhcm5pbmcSDAoEY29kZRgBIAEoCRIPCgdtZXNzYWdlGAIgASgJGlkKA0dhcBIeChZza2lwcGVkX3Byb2dyZXNzX2NvdW50GAEgASgFEh0KFXNraXBwZWRfcHJldmlld19jb3VudBgCIAEoBRITCgtsb2dfZXhwaXJlZBgDIAEoCBoLCglIZWFydGJlYXQafAoGUmVzdWx0EiwKBHNwZWMYASABKAsyHi5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uU3BlYxIwCgZyZXN1bHQYAiABKAsyIC5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uUmVzdWx0EhIKCmltYWdlX2RhdGEYAyABKAwaLQoGRmFpbGVkEiMKBWVycm9yGAEgASgLMhQuY2xpcHN0eWxlci52MS5FcnJvchpSCglDYW5jZWxsZWQSDAoEc3RlcBgBIAEoBRI3CgZyZWFzb24YAiABKA4yJy5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uLkNhbmNlbFJlYXNvbkIHCgVldmVudEJJChFkZXYuY2xpcHN0eWxlci52MVABWjJjbGlwc3R5bGVyLmRldi9jbGllbnQvZ28vY2xpcHN0eWxlcnYxO2NsaXBzdHlsZXJ2MWIGcHJvdG8z", [file_clipstyler_v1_error, file_clipstyler_v1_image, file_clipstyler_v1_stylization, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * One event of a stylization. Stylize and WatchStylization stream the same events.
@@ -149,6 +149,14 @@ export type StylizationEvent = Message<"clipstyler.v1.StylizationEvent"> & {
      */
     value: StylizationEvent_Rendering;
     case: "rendering";
+  } | {
+    /**
+     * A part of the preparation was completed.
+     *
+     * @generated from field: clipstyler.v1.StylizationEvent.Preparing preparing = 20;
+     */
+    value: StylizationEvent_Preparing;
+    case: "preparing";
   } | { case: undefined; value?: undefined };
 };
 
@@ -185,6 +193,13 @@ export type StylizationEvent_Queued = Message<"clipstyler.v1.StylizationEvent.Qu
    * @generated from field: google.protobuf.Timestamp estimated_start_time = 3;
    */
   estimatedStartTime?: Timestamp | undefined;
+
+  /**
+   * When it is expected to end at the latest, by measured step times; absent until there are any.
+   *
+   * @generated from field: google.protobuf.Timestamp estimated_end_time = 4;
+   */
+  estimatedEndTime?: Timestamp | undefined;
 };
 
 /**
@@ -235,6 +250,41 @@ export type StylizationEvent_Started = Message<"clipstyler.v1.StylizationEvent.S
  */
 export const StylizationEvent_StartedSchema: GenMessage<StylizationEvent_Started> = /*@__PURE__*/
   messageDesc(file_clipstyler_v1_event, 0, 1);
+
+/**
+ * A part of the preparation was completed: texts, photo, colors, network. A slow reader receives the latest only.
+ *
+ * @generated from message clipstyler.v1.StylizationEvent.Preparing
+ */
+export type StylizationEvent_Preparing = Message<"clipstyler.v1.StylizationEvent.Preparing"> & {
+  /**
+   * Parts completed, from 0.
+   *
+   * @generated from field: int32 part = 1;
+   */
+  part: number;
+
+  /**
+   * Parts in total.
+   *
+   * @generated from field: int32 parts = 2;
+   */
+  parts: number;
+
+  /**
+   * Expected time to the end of the job; absent until a step time was measured.
+   *
+   * @generated from field: google.protobuf.Duration remaining = 3;
+   */
+  remaining?: Duration | undefined;
+};
+
+/**
+ * Describes the message clipstyler.v1.StylizationEvent.Preparing.
+ * Use `create(StylizationEvent_PreparingSchema)` to create a new message.
+ */
+export const StylizationEvent_PreparingSchema: GenMessage<StylizationEvent_Preparing> = /*@__PURE__*/
+  messageDesc(file_clipstyler_v1_event, 0, 2);
 
 /**
  * An optimizer step was completed. A slow reader receives the latest only.
@@ -290,7 +340,7 @@ export type StylizationEvent_Progress = Message<"clipstyler.v1.StylizationEvent.
  * Use `create(StylizationEvent_ProgressSchema)` to create a new message.
  */
 export const StylizationEvent_ProgressSchema: GenMessage<StylizationEvent_Progress> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 2);
+  messageDesc(file_clipstyler_v1_event, 0, 3);
 
 /**
  * The current image. A slow reader receives the latest only.
@@ -325,7 +375,7 @@ export type StylizationEvent_Preview = Message<"clipstyler.v1.StylizationEvent.P
  * Use `create(StylizationEvent_PreviewSchema)` to create a new message.
  */
 export const StylizationEvent_PreviewSchema: GenMessage<StylizationEvent_Preview> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 3);
+  messageDesc(file_clipstyler_v1_event, 0, 4);
 
 /**
  * All steps are completed, and the result is being drawn at its own size, which is larger than `size`.
@@ -353,7 +403,7 @@ export type StylizationEvent_Rendering = Message<"clipstyler.v1.StylizationEvent
  * Use `create(StylizationEvent_RenderingSchema)` to create a new message.
  */
 export const StylizationEvent_RenderingSchema: GenMessage<StylizationEvent_Rendering> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 4);
+  messageDesc(file_clipstyler_v1_event, 0, 5);
 
 /**
  * Part of a result that is too large for one message. Chunks come in order, just before the result.
@@ -381,7 +431,7 @@ export type StylizationEvent_Chunk = Message<"clipstyler.v1.StylizationEvent.Chu
  * Use `create(StylizationEvent_ChunkSchema)` to create a new message.
  */
 export const StylizationEvent_ChunkSchema: GenMessage<StylizationEvent_Chunk> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 5);
+  messageDesc(file_clipstyler_v1_event, 0, 6);
 
 /**
  * Something worth knowing; the work goes on.
@@ -409,7 +459,7 @@ export type StylizationEvent_Warning = Message<"clipstyler.v1.StylizationEvent.W
  * Use `create(StylizationEvent_WarningSchema)` to create a new message.
  */
 export const StylizationEvent_WarningSchema: GenMessage<StylizationEvent_Warning> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 6);
+  messageDesc(file_clipstyler_v1_event, 0, 7);
 
 /**
  * Events were left out.
@@ -444,7 +494,7 @@ export type StylizationEvent_Gap = Message<"clipstyler.v1.StylizationEvent.Gap">
  * Use `create(StylizationEvent_GapSchema)` to create a new message.
  */
 export const StylizationEvent_GapSchema: GenMessage<StylizationEvent_Gap> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 7);
+  messageDesc(file_clipstyler_v1_event, 0, 8);
 
 /**
  * Keep-alive during silence.
@@ -459,7 +509,7 @@ export type StylizationEvent_Heartbeat = Message<"clipstyler.v1.StylizationEvent
  * Use `create(StylizationEvent_HeartbeatSchema)` to create a new message.
  */
 export const StylizationEvent_HeartbeatSchema: GenMessage<StylizationEvent_Heartbeat> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 8);
+  messageDesc(file_clipstyler_v1_event, 0, 9);
 
 /**
  * The stylization succeeded. The last event.
@@ -494,7 +544,7 @@ export type StylizationEvent_Result = Message<"clipstyler.v1.StylizationEvent.Re
  * Use `create(StylizationEvent_ResultSchema)` to create a new message.
  */
 export const StylizationEvent_ResultSchema: GenMessage<StylizationEvent_Result> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 9);
+  messageDesc(file_clipstyler_v1_event, 0, 10);
 
 /**
  * The stylization failed. The last event.
@@ -515,7 +565,7 @@ export type StylizationEvent_Failed = Message<"clipstyler.v1.StylizationEvent.Fa
  * Use `create(StylizationEvent_FailedSchema)` to create a new message.
  */
 export const StylizationEvent_FailedSchema: GenMessage<StylizationEvent_Failed> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 10);
+  messageDesc(file_clipstyler_v1_event, 0, 11);
 
 /**
  * The stylization was cancelled. The last event.
@@ -543,5 +593,5 @@ export type StylizationEvent_Cancelled = Message<"clipstyler.v1.StylizationEvent
  * Use `create(StylizationEvent_CancelledSchema)` to create a new message.
  */
 export const StylizationEvent_CancelledSchema: GenMessage<StylizationEvent_Cancelled> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 11);
+  messageDesc(file_clipstyler_v1_event, 0, 12);
 

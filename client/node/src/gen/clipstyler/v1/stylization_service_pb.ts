@@ -534,7 +534,7 @@ export const UploadImageResponseSchema: GenMessage<UploadImageResponse> = /*@__P
 export const StylizationService: GenService<{
   /**
    * Stylizes one photo for the duration of the call: streams the events of the work, the result last. Ending the call, its
-   * deadline or a lost connection stops the work within one step. To keep a job running, use CreateStylization and
+   * deadline or a lost connection stops the work, also within a step. To keep a job running, use CreateStylization and
    * WatchStylization.
    *
    * Errors before the first event: INVALID_ARGUMENT with BadRequest naming every bad field, RESOURCE_EXHAUSTED with
@@ -597,7 +597,7 @@ export const StylizationService: GenService<{
     output: typeof WatchStylizationResponseSchema;
   },
   /**
-   * Cancels a job within one step. Idempotent: a finished job stays as it is.
+   * Cancels a job, also within a step. Idempotent: a finished job stays as it is.
    *
    * @generated from rpc clipstyler.v1.StylizationService.CancelStylization
    */

@@ -13,8 +13,8 @@ Layers = TypeVar("Layers", bound=nn.Module)
 def mirrored(layers: Layers) -> Layers:
     """Return layers with the same parameters whose padded convolutions repeat the border of their maps.
 
-    One pixel of padding is then the mirror image, for maps of any size. Converting either's parameters in place
-    converts the other's.
+    One pixel of padding is then the mirror image, for maps of any size. Keep both in one module: converting it, for
+    instance to another device, converts both.
     """
     shared = {id(weights): weights for weights in (*layers.parameters(), *layers.buffers())}
     copied = copy.deepcopy(layers, dict(shared))

@@ -232,7 +232,7 @@ def test_mirrored_layers_share_the_parameters_of_the_plain_ones() -> None:
     ):
         assert one is other
     assert [m.padding_mode for m in (layers[0], beyond[0], beyond[2])] == ["zeros", "replicate", "zeros"]
-    layers.double()
+    nn.ModuleList([layers, beyond]).double()
     assert beyond(torch.ones(1, 3, 1, 1, dtype=torch.float64)).dtype == torch.float64
 
 

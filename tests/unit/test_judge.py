@@ -1,4 +1,5 @@
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -129,18 +130,31 @@ def test_the_sheets_figures_and_table_follow_from_the_verdicts():
 def test_cells_that_are_there_are_not_drawn_again(data, monkeypatch):
     drawn = []
 
-    def stylized(cell, *rest):
-        drawn.append(cell.text)
-        return decode(cell.photo.read_bytes())
+    def stylize(photo, text, **options):
+        drawn.append((text, options["steps"]))
+        return SimpleNamespace(result=lambda: SimpleNamespace(image=decode(photo.read_bytes())))
 
-    monkeypatch.setattr(pocket_sheet, "stylized", stylized)
+    monkeypatch.setattr(pocket_sheet.clipstyler, "stylize", stylize)
     monkeypatch.setattr(pocket_sheet, "trained", lambda *rest: Judge(len(TEXTS)).eval())
     for stem in ("0", "1"):
         Image.open(data / f"photos/test/{stem}.png").save(data / f"photos/test/{stem}.jpg")
-    flags = ["--data", str(data), "--cache", str(data), "--out", str(data / "out"), "--photos", "0", "1", "--texts"]
+    flags = [
+        "--data",
+        str(data),
+        "--cache",
+        str(data),
+        "--out",
+        str(data / "out"),
+        "--photos",
+        "0",
+        "1",
+        "--steps",
+        "7",
+        "--texts",
+    ]
     pocket_sheet.main([*flags, "fire"])
     pocket_sheet.main([*flags, "fire", "gold"])
-    assert drawn == ["fire", "fire", "gold", "gold"]
+    assert drawn == [("fire", 7), ("fire", 7), ("gold", 7), ("gold", 7)]
     told = json.loads((data / "out/verdicts.json").read_text())
     assert told["cells"] == 4
     assert Image.open(data / "out/sheet.jpg").height > 3 * pocket_sheet.TILE

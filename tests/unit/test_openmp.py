@@ -46,7 +46,7 @@ def test_the_optimizer_has_said_it_when_its_models_are_loaded() -> None:
         "import os, sys\n"
         "from clipstyler_server.workers.optimizer import process as optimizer\n"
         "from clipstyler_server.workers.optimizer.workload import OptimizerOptions\n"
-        "optimizer._prepare_process(OptimizerOptions(('pocket',), 'cpu', 2, 0, None, 0, 'info', 'json'))\n"
+        "optimizer._prepare_process(OptimizerOptions(('pocket',), 'cpu', 2, 0, None, None, 0, 'info', 'json'))\n"
         "sys.exit('torch' in sys.modules or int(os.environ['GOMP_SPINCOUNT']) == 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

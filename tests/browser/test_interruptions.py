@@ -132,14 +132,14 @@ async def test_closing_the_tab_stops_a_one_shot_call_within_a_step(visit: Visit,
 
 
 async def test_a_link_opens_the_job_on_a_second_device(visit: Visit, visit_to):
-    await visit.stylize("fire step=0.1", steps=20, seed=3)
+    await visit.stylize("fire step=0.1", steps=80, seed=3)
     await visit.step(3)
     other = await visit_to(visit.url)
     await other.page.goto(visit.page.url)
-    await other.status("of 20")
+    await other.status("of 80")
     await expect(other.page.locator("#style-text")).to_have_value("fire step=0.1")
     await visit.status("Done")
-    await other.status("Done · 20 steps · seed 3")
+    await other.status("Done · 80 steps · seed 3")
     assert await other.page.evaluate(PIXELS, "over") == await visit.page.evaluate(PIXELS, "over")
 
 

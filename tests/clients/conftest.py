@@ -12,8 +12,9 @@ from tests.clients.scripted_server import ScriptedServer, picture, serving
 
 @pytest.fixture(autouse=True)
 def _stays_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep `clipstyler serve` from starting pytest again: all tests would run anew, with their outcomes lost."""
-    monkeypatch.setattr("clipstyler_cli.serve.restart_with_c_allocator", lambda: None)
+    """Keep what serves from starting pytest again: all tests would run anew, with their outcomes lost."""
+    for module in ("clipstyler_cli.serve", "clipstyler_server.__main__"):
+        monkeypatch.setattr(f"{module}.restart_with_c_allocator", lambda: None)
 
 
 @pytest.fixture

@@ -78,6 +78,12 @@ def _events(*, broken: bool) -> Iterator[Event]:
     yield end
 
 
+_CODES = {
+    "STORAGE_DAMAGED": grpc.StatusCode.DATA_LOSS,
+    "CREDENTIALS_MISSING": grpc.StatusCode.UNAUTHENTICATED,
+}
+
+
 def _with_unknown(message):
     message.MergeFromString(UNKNOWN_FIELD)
     return message
@@ -94,7 +100,7 @@ def _status(name: str) -> grpc.Status:
             error_details_pb2.ErrorInfo(reason="SOMETHING_NEW", domain=DOMAIN, metadata={"what": "later"}),
         )
     else:
-        code, info = grpc.StatusCode.DATA_LOSS, error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN)
+        code, info = _CODES[name], error_details_pb2.ErrorInfo(reason=name, domain=DOMAIN)
     status = status_pb2.Status(code=code.value[0], message=f"scripted {name}")
     status.details.append(any_pb2.Any(type_url="type.googleapis.com/later.v9.Detail", value=UNKNOWN_FIELD))
     status.details.add().Pack(_with_unknown(info))

@@ -85,7 +85,7 @@ async def test_the_image_of_a_job_that_is_deleted_while_it_is_sent_is_said_to_be
     created = await server.create(order("side=1400 x"))
     await server.watch(created.name)
     catalog = server.app.catalog
-    _, chunk, *_ = await catalog.ending(created.name.removeprefix("stylizations/"), 0)
+    _, chunk, *_ = await catalog.ending(created.name.removeprefix("stylizations/"), None, 0)
     assert (await catalog.complete(chunk)).payload.data
     await server.delete(created.name)
     with pytest.raises(ServiceError) as caught:

@@ -6,11 +6,9 @@ optimizer step each. `optimize` runs one specification from its start to its res
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import NamedTuple
 
 import numpy as np
@@ -52,6 +50,7 @@ from clipstyler.losses import (
 from clipstyler.original import Original
 from clipstyler.photo_cache import PhotoCache
 from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, padded, to_pixels
+from clipstyler.provenance import library_versions, provider, threads
 from clipstyler.render import FittedStyle, fit_style, render
 from clipstyler.seen_photo import SeenPhoto
 from clipstyler.spec import StylizationSpec
@@ -63,7 +62,6 @@ from clipstyler.tints import tints
 SHORTLIST = 5  # tints that go through all losses, of those with the best global views
 WARM_UP_RATE = 2e-3  # of Adam; the photo is learned in a dozen steps at a rate too high for styles
 HALVING_PERIOD = 100  # steps after which the learning rate is halved
-_LIBRARIES = ("clipstyler", "torch", "torchvision", "open_clip_torch", "numpy", "pillow")
 
 Event = Started | Preparing | Progress | Preview[Picture] | Optimized[Picture] | Rendering | Warning | Result[Picture]
 
@@ -564,24 +562,3 @@ def _resized(state: RunState, original: Original, check: Check) -> Generator[Eve
         return resized(picture, size)
     style = state.style(check)
     return (yield from StopPoints(check, style.net).within(render(style, original.load())))
-
-
-def provider(device: torch.device) -> str:
-    """Return the execution provider on a device: "torch-cpu" or "torch-cuda"."""
-    return f"torch-{device.type}"
-
-
-def threads(device: torch.device) -> int:
-    """Return the number of CPU threads that compute; 0 on other devices."""
-    return torch.get_num_threads() if device.type == "cpu" else 0
-
-
-def library_versions() -> dict[str, str]:
-    """Return the versions of the interpreter and the libraries that determine the bytes of a result."""
-    versions = {"python": platform.python_version()}
-    for name in _LIBRARIES:
-        try:
-            versions[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return versions

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 
 from clipstyler import __version__
-from clipstyler.stylizer import library_versions
+from clipstyler.provenance import library_versions
 from clipstyler_lab.workbench import Workbench
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clipstyler import stylizer
+from clipstyler import provenance, stylizer
 from clipstyler.acceleration import RECORD
 from clipstyler.acceleration_choice import choose, retain_memory_for
 from clipstyler.encoders import registry
@@ -64,9 +64,9 @@ class TorchWorkload:
         self.info = EngineInfo(
             encoder_sets=tuple(encoders.describe() for encoders in self._encoders.values()),
             device=str(self._device),
-            provider=stylizer.provider(self._device),
-            threads=stylizer.threads(self._device),
-            versions=stylizer.library_versions(),
+            provider=provenance.provider(self._device),
+            threads=provenance.threads(self._device),
+            versions=provenance.library_versions(),
             accelerations=choice.accelerations.names,
         )
 

@@ -71,10 +71,16 @@ async def test_new_calls_are_unavailable_until_the_worker_is_back(serve):
     assert (await server.stylize(request())).status is None
 
 
-async def test_a_worker_that_crashes_again_and_again_is_started_again_each_time_after_a_longer_wait(serve, log):
+async def test_a_worker_that_crashes_again_and_again_is_started_again_each_time_after_a_longer_wait(
+    serve, gate, log
+):
     server = await serve()
     for _ in range(3):
-        assert reason((await server.stylize(request("die=1 x"))).status) == "WORKER_CRASHED"
+        _, events, running = server.begin(request(f"hold={gate} x"))
+        # Before that it would be a lost start, and the job would run again.
+        await eventually(lambda events=events: any(event.WhichOneof("event") == "progress" for event in events))
+        psutil.Process(server.app.optimizer.pid).kill()
+        assert reason((await running).status) == "WORKER_CRASHED"
         await eventually(lambda: not server.app.scheduler.problems())
 
     assert (await server.stylize(request())).status is None

@@ -19,7 +19,7 @@ _BEGINNINGS = (
     b"GET {page} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     b"HEAD {page} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
     b"POST {page} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello",
-    b"POST {page} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    b"POST {page} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n\r\n",
     b"GET {page} HTTP/1.0\r\nAuthorization: Bearer x\r\nAccept-Encoding: gzip, br\r\nRange: bytes=0-\r\n\r\n",
     b"GET {page} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n\r\n",
 )

@@ -73,8 +73,8 @@ def test_a_value_out_of_range_names_its_field(field: str, value: float) -> None:
     ("field", "value", "problem"),
     [
         ("learning_rate", 0.3, "must be above 0 and at most 0.1, got 0.3"),
-        ("crop_fraction", -1e-7, "must be above 0 and at most 1, got -1e-07"),
-        ("steps", 0, "must be at least 1 and at most 10000, got 0"),
+        ("learning_rate", -1e-7, "must be above 0 and at most 0.1, got -1e-07"),
+        ("steps", 0, "must be at least 1 and at most 100000, got 0"),
     ],
 )
 def test_bounds_are_told_in_the_digits_that_people_write(field: str, value: float, problem: str) -> None:

@@ -21,7 +21,7 @@ TEXT ?= fire
 PHOTO ?= examples/astronaut.jpg
 LISTEN ?= 127.0.0.1:8080
 
-.PHONY: help install demo test test-full test-light check check-contract format proto baseline client live web lock bench lab lab-paper faults attack load clean
+.PHONY: help install demo test test-full test-light check check-contract format proto baseline client reference live web lock bench lab lab-paper faults attack load clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +58,7 @@ check: $(INSTALLED) ## check format, lint, spelling, types, import rules, the co
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_sync_client.py --check
+	$(BIN)/python scripts/command_reference.py --check
 	$(MAKE) --no-print-directory check-contract
 
 check-contract: $(INSTALLED) ## check the contract: lint, baseline, stubs
@@ -73,6 +74,9 @@ proto: $(INSTALLED) ## rewrite the Python stubs and the descriptor set from prot
 baseline: $(INSTALLED) ## make the contract of today the one that must not break (needs a decision page)
 	$(TOOLS) buf build proto --exclude-source-info -o proto/baseline.binpb
 
+reference: $(INSTALLED) ## rewrite docs/command.md from the command
+	$(BIN)/python scripts/command_reference.py
+
 client: $(INSTALLED) ## rewrite the synchronous client from the asynchronous one
 	$(BIN)/python scripts/generate_sync_client.py
 
@@ -82,7 +86,7 @@ web: $(NODE_MODULES) ## rewrite the live page that the Python package contains f
 
 lock: $(UV) ## resolve the dependencies again, keeping the pinned versions (UPGRADE=1 takes the newest)
 	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url $(if $(UPGRADE),--upgrade) \
-	  --extra server --extra postgres --extra training --group dev pyproject.toml --output-file requirements/dev.lock
+	  --extra server --extra postgres --extra otel --extra training --group dev pyproject.toml --output-file requirements/dev.lock
 
 bench: $(INSTALLED) ## steps beside the authors' algorithm, the first preview, ONNX Runtime beside PyTorch, calls beside health checks: some minutes
 	$(BIN)/python -m benchmarks.step

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import typer
 
-from clipstyler.input_files import read_whole
 from clipstyler.output_files import Output, write_whole
 from clipstyler_cli.errors import EXIT_FAILED, UsageError, flag_of
 from clipstyler_cli.terminal import complain
@@ -28,7 +27,7 @@ def read_photo(path: Path, argument: str) -> bytes:
         It cannot be read.
     """
     try:
-        return read_whole(path)
+        return path.read_bytes()
     except OSError as error:
         raise UsageError(f"{argument}: {path}: {error.strerror or error}") from error
 

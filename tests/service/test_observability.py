@@ -10,12 +10,13 @@ import aiohttp
 import grpc
 import pytest
 from clipstyler_server.api.server import ENCODER_SERVICE, SERVER_SERVICE, STYLIZATION_SERVICE
+from clipstyler_server.app import App
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from clipstyler.v1.stylization_service_pb2 import GetStylizationImageRequest
 from tests.service import scripted
-from tests.service.harness import eventually, order, reason, request
+from tests.service.harness import eventually, order, reason, request, settings
 
 SERVICES = (STYLIZATION_SERVICE, SERVER_SERVICE, ENCODER_SERVICE)
 
@@ -71,6 +72,7 @@ async def test_the_health_of_an_unknown_service_is_not_found(server):
 async def test_the_probes_follow_the_worker(server):
     assert await page(server, "/livez") == (200, '{"alive": true}')
     assert (await page(server, "/readyz"))[0] == 200
+    assert await page(server, "/startupz") == (200, '{"started": true}')
 
 
 async def test_a_starting_worker_is_live_but_not_ready(serve):
@@ -82,6 +84,19 @@ async def test_a_starting_worker_is_live_but_not_ready(serve):
     status, body = await page(server, "/readyz")
     assert status == 503
     assert "the worker crashed and is being restarted" in body
+    assert (await page(server, "/startupz"))[0] == 200  # it was ready once
+
+
+async def test_a_server_that_never_was_ready_has_not_started_and_lives():
+    app = App(settings(), scripted.make_never)
+    await app.start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            for path, status in (("/startupz", 503), ("/readyz", 503), ("/livez", 200)):
+                async with session.get(f"http://{app.http_address}{path}") as response:
+                    assert response.status == status, path
+    finally:
+        await app.stop(0)
 
 
 async def test_metrics_report_what_happened_in_seconds_and_bytes(server):
@@ -142,7 +157,7 @@ async def test_methods_that_callers_make_up_are_counted_under_one_name(server):
             await server.channel.unary_unary(f"/made.up.Service/{name}")(b"")
 
     await eventually(lambda: server.calls("other", "UNIMPLEMENTED") == 2)
-    assert "made.up" not in server.app.metrics.exposition().decode()
+    assert "made.up" not in server.app.metrics.exposition()[0].decode()
 
 
 async def test_a_cancelled_call_is_counted_as_cancelled(server):

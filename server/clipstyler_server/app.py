@@ -227,8 +227,10 @@ class App:
         await self._unless_broken(self.end.wait())
 
     def begin_drain(self) -> None:
-        """Report that the server is not ready, and let whoever runs it stop it."""
+        """Report that the server is not ready, and let whoever runs it stop it. Without a delay, refuse new work now."""
         self._is_leaving = True
+        if not self.settings.drain_delay_s:
+            self.scheduler.close()
         self.changes.notify()
         self.end.set()
 

@@ -15,6 +15,7 @@ from clipstyler.acceleration import AUTO, parse
 from clipstyler.encoders.registry import BUNDLED
 from clipstyler.home import cache_directory
 from clipstyler.imaging import Limits
+from clipstyler.input_files import MAX_FILE_BYTES
 from clipstyler.prompts import MAX_CHARACTERS
 from clipstyler_server.identity.files import IdentityPaths
 
@@ -130,7 +131,7 @@ class Settings(BaseSettings):
         default=16, ge=0, le=10_000, description="Maximum queue length; further jobs are rejected."
     )
     max_image_bytes: int = Field(
-        default=Limits().max_bytes, ge=1024, le=256 * MIB, description="Maximum size of a photo in bytes."
+        default=Limits().max_bytes, ge=1024, le=MAX_FILE_BYTES, description="Maximum size of a photo in bytes."
     )
     max_image_pixels: int = Field(
         default=Limits().max_pixels, ge=4096, le=178_000_000, description="Maximum size of a photo in pixels."

@@ -106,6 +106,14 @@ sbom: $(INSTALLED) wheel ## describe an installation of the server in out/sbom.c
 	$(UV) pip install --quiet --python .cache/installation/bin/python --no-deps dist/*.whl
 	$(BIN)/cyclonedx-py environment --output-reproducible --output-file out/sbom.cdx.json .cache/installation/bin/python
 
+# Without the advisories of PyPI and npm this fails: a package that could not be looked up is not one without defects.
+audit: $(UV) ## look up known vulnerabilities of what images and the page contain (needs the advisories of PyPI and npm)
+	for lock in server gateway build; do \
+	  $(UV) tool run --quiet pip-audit==2.10.1 --strict --require-hashes --disable-pip --requirement requirements/$$lock.lock; \
+	done
+	npm --prefix client/node audit --omit=dev
+	npm --prefix client/web audit --omit=dev
+
 bench: $(INSTALLED) ## steps beside the authors' algorithm, the first preview, ONNX Runtime beside PyTorch, calls beside health checks: some minutes
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.start

@@ -73,7 +73,6 @@ CASES = {
         {"clipstyler_queue_depth": "3x40", "clipstyler_jobs_running": "0x40"},
         {"clipstyler_queue_depth": "3x40", "clipstyler_jobs_running": "1x40"},
         "jobs wait at a:9464, and none runs",
-        SERVER | {"job": "clipstyler"},
     ),
     "ClipstylerFirstPreviewSlow": Case(
         _previews("0+10x40"),

@@ -109,6 +109,8 @@ def test_the_gateways_image_is_installed_from_its_lock_with_an_sbom(tmp_path: Pa
 
     shown = subprocess.run([target / "bin" / "clipstyler", "--version"], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() in built.name
+    probe = [target / "bin" / "clipstyler", "health", "--server", "127.0.0.1:1"]
+    assert "UNAVAILABLE" in subprocess.run(probe, capture_output=True, text=True, check=False).stderr
     sbom = json.loads((target / "sbom.cdx.json").read_text())
     described = {component["name"]: component["version"] for component in sbom["components"]}
     assert sbom["bomFormat"] == "CycloneDX"

@@ -22,7 +22,7 @@ TEXT ?= fire
 PHOTO ?= examples/astronaut.jpg
 LISTEN ?= 127.0.0.1:8080
 
-.PHONY: help install demo test test-full test-light check check-contract format proto baseline client live web lock monitoring licenses wheel sbom audit bench lab lab-paper faults attack load clean
+.PHONY: help install demo test test-full test-light check check-contract format proto baseline client reference live web lock monitoring licenses wheel sbom audit bench lab lab-paper faults attack load clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,6 +59,7 @@ check: $(INSTALLED) ## check format, lint, spelling, types, import rules, the co
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_sync_client.py --check
+	$(BIN)/python scripts/command_reference.py --check
 	$(MAKE) --no-print-directory check-contract
 
 check-contract: $(INSTALLED) ## check the contract: lint, baseline, stubs
@@ -74,6 +75,9 @@ proto: $(INSTALLED) ## rewrite the Python stubs and the descriptor set from prot
 baseline: $(INSTALLED) ## make the contract of today the one that must not break (needs a decision page)
 	$(TOOLS) buf build proto --exclude-source-info -o proto/baseline.binpb
 
+reference: $(INSTALLED) ## rewrite docs/command.md from the command
+	$(BIN)/python scripts/command_reference.py
+
 client: $(INSTALLED) ## rewrite the synchronous client from the asynchronous one
 	$(BIN)/python scripts/generate_sync_client.py
 
@@ -83,9 +87,9 @@ web: $(NODE_MODULES) ## rewrite the live page that the Python package contains f
 
 lock: $(UV) ## resolve the dependencies again, keeping the pinned versions (UPGRADE=1 takes the newest)
 	$(COMPILE) $(if $(UPGRADE),--upgrade) \
-	  --extra server --extra postgres --extra training --group dev pyproject.toml --output-file requirements/dev.lock
+	  --extra server --extra postgres --extra otel --extra training --group dev pyproject.toml --output-file requirements/dev.lock
 	# What images install: the versions that were tested.
-	$(COMPILE) --constraint requirements/dev.lock --extra server --extra postgres pyproject.toml --output-file requirements/server.lock
+	$(COMPILE) --constraint requirements/dev.lock --extra server --extra postgres --extra otel pyproject.toml --output-file requirements/server.lock
 	$(COMPILE) --constraint requirements/dev.lock --extra gateway pyproject.toml --output-file requirements/gateway.lock
 	$(COMPILE) --constraint requirements/dev.lock --group build --output-file requirements/build.lock
 

@@ -110,7 +110,7 @@ def page() -> str:
     """Return the whole page."""
     base, server = python_packages("gateway.lock"), python_packages("server.lock")
     sections: Mapping[str, Mapping[str, str]] = {
-        "The server's image, and `clipstyler[server,postgres]`": server,
+        "The server's image, and `clipstyler[server,postgres,otel]`": server,
         "The gateway's image, besides": {name: text for name, text in base.items() if name not in server},
         "The live page and the client for Node.js": node_packages(),
         "The client for Go": go_packages(),

@@ -45,9 +45,15 @@ def _jobs(failed: str) -> dict[str, str]:
     return {f'{name}{{outcome="succeeded"}}': "0+90x40", f'{name}{{outcome="failed"}}': failed}
 
 
-def _previews(late: str) -> dict[str, str]:
-    name = "clipstyler_first_preview_seconds_bucket"
-    return {f'{name}{{le="60.0"}}': "0+0x40", f'{name}{{le="120.0"}}': late, f'{name}{{le="+Inf"}}': "0+10x40"}
+def _histogram(name: str, upper: str, lower: str) -> dict[str, str]:
+    """A histogram of times all of which are between two of its bounds."""
+    series = f"clipstyler_{name}_seconds_bucket"
+    grown = "0+10x40"
+    return {
+        f'{series}{{le="{lower}.0"}}': "0x40",
+        f'{series}{{le="{upper}.0"}}': grown,
+        f'{series}{{le="+Inf"}}': grown,
+    }
 
 
 def _cancels(soon: str) -> dict[str, str]:
@@ -75,9 +81,14 @@ CASES = {
         "jobs wait at a:9464, and none runs",
     ),
     "ClipstylerFirstPreviewSlow": Case(
-        _previews("0+10x40"),
-        _previews("0+10x40") | {'clipstyler_first_preview_seconds_bucket{le="60.0"}': "0+10x40"},
+        _histogram("first_preview", "120", "60"),
+        _histogram("first_preview", "60", "40"),
         "half of the jobs of a:9464 show nothing for 1m 30s",
+    ),
+    "ClipstylerQueueWaitLong": Case(
+        _histogram("queue_wait", "600", "300"),
+        _histogram("queue_wait", "300", "120"),
+        "a tenth of the jobs of a:9464 wait for 9m 30s",
     ),
     "ClipstylerCancelSlow": Case(
         _cancels("0+1x40"), _cancels("0+2x40"), "a:9464 goes on with jobs that were cancelled"

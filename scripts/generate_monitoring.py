@@ -42,7 +42,7 @@ def panel_queries(table: Table, interval: str) -> list[str]:
 
 
 def alert_queries(table: Table) -> dict[str, str]:
-    """Return by the name of each alert what it compares with its limit."""
+    """Return by the name of each alert the query that it compares with its limit."""
     return {alert["name"]: _alert_query(panel, alert) for panel in table for alert in panel.get("alert", [])}
 
 

@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 COMPOSE = ROOT / "deploy" / "compose"
 BIN = Path(sys.executable).parent
-# Of the Compose file itself, and of clients.
-OTHER_NAMES = {"CLIPSTYLER_TARGET", "CLIPSTYLER_TLS_CA"}
+# Of clients.
+OTHER_NAMES = {"CLIPSTYLER_TLS_CA"}
 
 
 def dockerfile() -> str:

@@ -40,6 +40,15 @@ export function problemText(error: StylizeError): string {
   return sentence(error.message) + again;
 }
 
+const WARNINGS: Readonly<Record<string, string>> = {
+  PHOTO_SMALLER_THAN_SIZE: "The photo is smaller than the size asked for, and keeps its size.",
+};
+
+/** Says what the server warns of. */
+export function warningText({ code, message }: { code: string; message: string }): string {
+  return WARNINGS[code] ?? sentence(message);
+}
+
 /** Makes a sentence of a message of the server, which begins in lower case and has no full stop. */
 export function sentence(message: string): string {
   const text = message.trim();

@@ -187,7 +187,7 @@ class Visit:
         shown = self.page.locator("#progress-row:not([hidden]) #status")
 
         async def is_there() -> bool:
-            return any(words in text for text in await shown.all_text_contents())
+            return any(words in text.replace("\u00a0", " ") for text in await shown.all_text_contents())
 
         await until(is_there, timeout_s)
 

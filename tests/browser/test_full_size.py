@@ -31,7 +31,7 @@ async def downloaded(page: Page, button: str) -> Path:
 async def test_the_phase_of_drawing_is_shown_in_words_and_in_the_bar(visit: Visit, tmp_path: Path):
     page = visit.page
     await visit.stylize("fire tiles=5 step=0.4", steps=2, seed=3)
-    await visit.status("then it is drawn at full size")
+    await visit.status("then drawn at full size")
     await visit.status("Drawing at full size")
     assert 0.75 < await page.evaluate("document.getElementById('progress').value") < 1
     await visit.status("Drawing at full size · about")

@@ -3,7 +3,7 @@ import { Frame } from "./frame";
 import { type Photo } from "./photo";
 import { Plots } from "./plot";
 import { type Change, type Picture, type Run } from "./run";
-import { roughly, sentence, warningText } from "./words";
+import { pixelWords, roughly, sentence, warningText } from "./words";
 
 const TICK_MS = 500;
 const SPOKEN_SHARE = 0.25;
@@ -164,10 +164,10 @@ export function statusOf(run: Run, now: number): string {
       const left = leftMs === undefined ? "" : ` · about ${roughly(leftMs)} left`;
       if (run.drawing && run.drawing.tile < run.drawing.tiles) return `Drawing at full size${left}`;
       if (step === steps) return "Finishing…";
-      return `Step ${step} of ${steps}${left}${left && isDrawnLarger ? ", then it is drawn at full size" : ""}`;
+      return `Step ${step} of ${steps}${left}${left && isDrawnLarger ? ", then drawn at full size" : ""}`;
     }
     case "succeeded":
-      return `Done · ${steps} steps · seed ${settings.seed ?? "unknown"}${pixels ? ` · ${pixels.width} × ${pixels.height} px` : ""}`;
+      return `Done · ${steps} steps · seed ${settings.seed ?? "unknown"}${pixels ? ` · ${pixelWords(pixels)}` : ""}`;
     case "cancelled": {
       const words = isKept ? "Stopped" : "Cancelled";
       const kept = isKept && run.pictures.length > 0 ? " What you see is the latest preview, not a full result." : "";

@@ -12,8 +12,18 @@ export function roughly(ms: number): string {
 export function when(time: number): string {
   const date = new Date(time);
   const isToday = date.toDateString() === new Date().toDateString();
-  const clock = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  const clock = unbroken(date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }));
   return isToday ? clock : `${date.toLocaleDateString([], { day: "numeric", month: "short" })}, ${clock}`;
+}
+
+/** Says how large a picture is. */
+export function pixelWords({ width, height }: { width: number; height: number }): string {
+  return unbroken(`${width} × ${height} px`);
+}
+
+/** A text that stays on one line. */
+function unbroken(text: string): string {
+  return text.replaceAll(" ", "\u00a0");
 }
 
 /** Says how large a file is. */

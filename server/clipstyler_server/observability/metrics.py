@@ -103,8 +103,14 @@ class Metrics:
         )
         self._storage_failures = self._counter("storage_failures", "Failed reads and writes.", "reason")
         self._restarts = self._counter("worker_restarts", "Worker processes that exited unexpectedly.", "worker")
-        for worker in ("optimizer", "evaluator", "decoder"):
-            self._restarts.labels(worker)
+        # A rate sees the first event only if there was a zero before.
+        for counter, labels in (
+            (self._frames_skipped, ("progress", "preview")),
+            (self._storage_failures, ("full", "unavailable", "damaged")),
+            (self._restarts, ("optimizer", "evaluator", "decoder")),
+        ):
+            for label in labels:
+                counter.labels(label)
 
         self._loop_pauses = self._histogram(
             "event_loop_pause_seconds", "Time that the event loop did not come round.", _PAUSE_SECONDS

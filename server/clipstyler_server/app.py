@@ -227,7 +227,7 @@ class App:
         await self._unless_broken(self.end.wait())
 
     def begin_drain(self) -> None:
-        """Report that the server is not ready, and let whoever runs it stop it. Without a delay, refuse new work now."""
+        """Report that the server is not ready, and have it stopped. Without a delay, refuse new work already."""
         self._is_leaving = True
         if not self.settings.drain_delay_s:
             self.scheduler.close()

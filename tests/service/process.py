@@ -20,6 +20,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from clipstyler.v1 import stylization_service_pb2_grpc
 from tests.service.harness import Caller, collect, eventually
 
+START_S = 90.0
+
 
 class ServerProcess(Caller):
     """A server in a process of its own."""
@@ -44,8 +46,8 @@ class ServerProcess(Caller):
         return next((line for line in self.lines if line["event"] == event), None)
 
     async def ready(self) -> ServerProcess:
-        """Wait until it takes jobs."""
-        await eventually(lambda: self.line("server_ready") or self.process.returncode is not None)
+        """Wait until it takes jobs; on a busy machine encoders are long in coming."""
+        await eventually(lambda: self.line("server_ready") or self.process.returncode is not None, START_S)
         ready = self.line("server_ready")
         assert ready, f"the server ended with code {self.process.returncode}: {self.lines}"
         self._channel = grpc.aio.insecure_channel(ready["grpc"])

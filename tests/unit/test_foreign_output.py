@@ -83,7 +83,8 @@ def test_bytes_that_are_no_text_and_long_lines_are_bounded() -> None:
     ("line", "level"),
     [
         ("I1126 18:48:14.297931 4122 a.cc:1] no", "info"),
-        ("W1126 x", "warning"),
+        ("[W1126 10:00:00 a.cpp:1] old", "warning"),
+        ("\x1b[0;93m2026-11-26 10:00:00.1 [W:onnxruntime:, a.cc:1 f] x\x1b[m", "warning"),
         ("E1126 x", "error"),
         ("I do", "error"),
     ],

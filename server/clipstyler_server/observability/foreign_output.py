@@ -26,7 +26,9 @@ _LONGEST_LINE = 2000
 # A hostile photo makes a library write a line for each of its tags.
 _MOST_LINES_A_SECOND = 50
 _DRAIN_S = 2.0
-_SEVERITY = re.compile(r"([IWEF])\d{4} ")
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
+# Of gRPC and PyTorch at the begin of a line, and of ONNX Runtime in it.
+_SEVERITY = re.compile(r"(?:^\[?([IWEF])\d{4} |\[([IWEF]):onnxruntime)")
 _LEVELS = {"I": logging.INFO, "W": logging.WARNING, "E": logging.ERROR, "F": logging.ERROR}
 
 _log_stream: TextIO | None = None
@@ -91,7 +93,7 @@ def _relay(descriptor: int, source: str, until: str) -> None:
     allowance = _Allowance()
     with os.fdopen(descriptor, "rb") as pipe:
         while data := pipe.readline(_LONGEST_LINE):
-            line = data.decode(errors="backslashreplace").strip()
+            line = _COLOR.sub("", data.decode(errors="backslashreplace")).strip()
             if until and line == until:
                 break
             if line and allowance.take():
@@ -100,9 +102,9 @@ def _relay(descriptor: int, source: str, until: str) -> None:
 
 
 def _level(line: str) -> int:
-    """Return the severity of a line: what gRPC's core says, or else the highest, as it may be of a crash."""
-    found = _SEVERITY.match(line)
-    return _LEVELS[found[1]] if found else logging.ERROR
+    """Return the severity of a line: what the library says, or else the highest, as it may be of a crash."""
+    found = _SEVERITY.search(line)
+    return _LEVELS[found[1] or found[2]] if found else logging.ERROR
 
 
 class _Allowance:

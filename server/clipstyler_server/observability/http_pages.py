@@ -12,6 +12,7 @@ from clipstyler_server.identity.files import IdentityFiles
 from clipstyler_server.identity.roles import Role
 from clipstyler_server.observability.health import Health
 from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.observability.shared_exposition import SharedExposition
 
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
@@ -32,7 +33,7 @@ class HttpPages:
     """
 
     def __init__(self, metrics: Metrics, health: Health, identity: IdentityFiles, needs_token: bool) -> None:
-        self._metrics = metrics
+        self._exposition = SharedExposition(metrics)
         self._health = health
         self._identity = identity
         self._needs_token = needs_token
@@ -74,7 +75,7 @@ class HttpPages:
     async def _show_metrics(self, request: web.Request) -> web.Response:
         if not self._may_read(request):
             return web.Response(status=401, text="send the token of a probe or operator\n", headers=_CHALLENGE)
-        body, content_type = self._metrics.exposition(request.headers.get("Accept", ""))
+        body, content_type = await self._exposition.of_now(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _show_start(self, _request: web.Request) -> web.Response:

@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 
 from playwright.async_api import Browser, async_playwright, expect
 
-from tests.browser.site import EXAMPLES, FLAGS, NARROW, WIDE, Visit, chromium, serving, visiting
+from tests.browser.executable import chromium
+from tests.browser.site import EXAMPLES, FLAGS, NARROW, WIDE, Visit, serving, visiting
 
 
 async def main() -> None:

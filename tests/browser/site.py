@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -46,11 +45,6 @@ FIRST_PREVIEW = """() => new Promise((resolve) => {
   }).observe(image, {attributes: true, attributeFilter: ["src"]});
   document.getElementById("submit").click();
 })"""
-
-
-def chromium() -> str | None:
-    """The browser's executable; None if there is none."""
-    return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def free_port() -> int:

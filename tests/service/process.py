@@ -30,6 +30,7 @@ class ServerProcess(Caller):
         self.process = process
         self.settings = settings
         self.lines: list[dict] = []
+        self.raw_lines: list[str] = []  # that are no JSON
         self._reading = asyncio.create_task(self._read())
         self._channel: grpc.aio.Channel | None = None
 
@@ -38,7 +39,8 @@ class ServerProcess(Caller):
             if line.startswith(b"{"):
                 self.lines.append(json.loads(line))
             else:
-                sys.stderr.write(line.decode())
+                self.raw_lines.append(line.decode())
+                sys.stderr.write(self.raw_lines[-1])
 
     def line(self, event: str) -> dict | None:
         return next((line for line in self.lines if line["event"] == event), None)

@@ -70,6 +70,9 @@ class Script:
         )
         self.info = EngineInfo(encoder_sets, "cpu", "scripted", options.threads, VERSIONS, ACCELERATIONS)
 
+    def device_memory(self) -> dict[str, int]:
+        return {"used": 2, "peak": 1, "total": 4}
+
     def stylize(self, task: Task, original: Original, check: Check) -> Iterator[LibraryEvent]:
         words = dict(word.split("=", 1) for word in task.spec.style_text.split() if "=" in word)
         trace = Path(words["trace"]) if "trace" in words else None

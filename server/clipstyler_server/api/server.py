@@ -33,6 +33,7 @@ from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.jobs.upload_store import UploadStore
 from clipstyler_server.observability.http_pages import join_address
 from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.observability.traces import Tracer
 from clipstyler_server.settings import MAX_MESSAGE_BYTES, Settings
 from clipstyler_server.storage.room import Room
 from clipstyler_server.workers.decoder.client import ImageDecoder
@@ -60,6 +61,8 @@ class ApiServer:
         Counts calls.
     identity
         Whom it trusts, and its certificate.
+    tracer
+        Traces calls.
 
     Attributes
     ----------
@@ -67,13 +70,13 @@ class ApiServer:
         Of all calls together.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, identity: IdentityFiles) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, identity: IdentityFiles, tracer: Tracer) -> None:
         self._settings = settings
         self._metrics = metrics
         self._identity = identity
         self.bounds = CallBounds(settings)
         gatekeeper = Gatekeeper(identity, Callers(settings.trusted_proxies))
-        guard = RpcGuard(metrics, self.bounds, gatekeeper, _photo_methods())
+        guard = RpcGuard(metrics, self.bounds, gatekeeper, _photo_methods(), tracer)
         self._server = grpc.aio.server(interceptors=[guard], options=_options(settings))
         add_reflection(self._server, (STYLIZATION_SERVICE, SERVER_SERVICE, ENCODER_SERVICE, health.SERVICE_NAME))
 

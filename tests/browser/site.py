@@ -233,17 +233,6 @@ class Visit:
         return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found["violations"]]
 
 
-class Turns:
-    """Lets a scripted job make its steps one by one: `fire turns=PATH`, so that no time decides what a test sees."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "turns"
-
-    def allow(self, steps: int) -> None:
-        """Let the job make so many steps in all."""
-        self.path.write_bytes(b"." * steps)
-
-
 @asynccontextmanager
 async def visiting(
     browser: Browser, url: str, width: int = WIDE, theme: str = "light", **options: Any

@@ -30,6 +30,9 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# How long something may take on a busy machine, unless a test is about time.
+PATIENCE_S = 20.0
+expect.set_options(timeout=1000 * PATIENCE_S)
 # Chromium's own report of an error of HTTP or of a lost connection, which tests of those provoke.
 _PROVOKED = ("Failed to load resource", "net::ERR_")
 
@@ -176,18 +179,21 @@ class Visit:
             await self.page.fill(f"#{name}", str(value))
         await self.page.fill("#style-text", text)
 
-    async def status(self, words: str, timeout_s: float = 15) -> None:
+    async def status(self, words: str, timeout_s: float = PATIENCE_S) -> None:
         """Wait until the status has these words; looks more often than `expect` does."""
         shown = self.page.locator("#progress-row:not([hidden]) #status")
 
         async def is_there() -> bool:
             return any(words in text.replace("\u00a0", " ") for text in await shown.all_text_contents())
 
-        await until(is_there, timeout_s)
+        try:
+            await until(is_there, timeout_s)
+        except TimeoutError:
+            raise AssertionError(f"{words!r} is not in the status: {await shown.all_text_contents()}") from None
 
     async def picture(self, step: int) -> None:
         """Wait until the preview of a step is shown."""
-        await expect(self.page.locator("#badge")).to_have_text(f"Preview · step {step}", timeout=15_000)
+        await expect(self.page.locator("#badge")).to_have_text(f"Preview · step {step}")
 
     async def pictures(self) -> int:
         """How many pictures can be looked back at."""
@@ -251,7 +257,7 @@ async def visiting(
     assert foreign == []
 
 
-async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = 15) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = PATIENCE_S) -> None:
     """Wait until a condition holds."""
     async with asyncio.timeout(timeout_s):
         while not await condition():

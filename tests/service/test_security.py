@@ -58,6 +58,10 @@ max_calls = 4
 queue_share = 0.02
 max_stored_bytes = 50_000
 
+[tenants.fine]
+max_size = 80
+max_output_size = 90
+
 [tenants.hasty]
 calls_per_minute = 60
 call_burst = 3
@@ -70,7 +74,7 @@ role = "operator"
 certificates = ["ops.example"]
 """
 ROLES = {"ops": Role.OPERATOR, "probe": Role.PROBE}
-USERS = ("studio", "other", "limited", "hasty")
+USERS = ("studio", "other", "limited", "fine", "hasty")
 ServerInfo = server_service_pb2.ServerInfo
 
 
@@ -406,6 +410,20 @@ class TestLimits:
         assert set(fields(status)) == {"spec.options.size", "spec.options.steps"}
         assert (await studio.create(order("allowed", options=large))).name
         assert (await limited.create(order("allowed"))).name
+
+    @pytest.mark.parametrize(
+        ("tenant", "limit", "width"), [("limited", 64, 64), ("fine", 90, 90), ("studio", 8192, 96)]
+    )
+    async def test_a_tenants_limit_holds_for_results_too(self, secured, tenant, limit, width):
+        caller = secured.caller(tenant)
+        assert (await caller.info()).limits.max_output_size == limit
+        asked = order("tiles=1 of a larger photo", image=photo(96, 60), options=StylizationOptions(size=32))
+        outcome = await caller.watch((await caller.create(asked)).name)
+        result = outcome.result
+        assert (result.result.image.width_px, result.spec.options.output_size) == (width, width)
+        assert [warning.code for warning in outcome.only("warning")] == (["OUTPUT_LIMITED"] if width < 96 else [])
+        asked = order("too large", options=StylizationOptions(output_size=limit + 1, enlarge=True))
+        assert fields(await refusal(caller.create(asked))) == ["spec.options.output_size"]
 
     async def test_a_tenant_has_its_share_of_the_queue_whatever_others_have(self, secured, studio, gate):
         limited = secured.caller("limited")

@@ -38,6 +38,8 @@ class Limits:
         Bytes of uploads, photos and results.
     max_size, max_steps
         Of a stylization.
+    max_output_size
+        Longest side of results, in pixels; by default `max_size`, if there is one.
     """
 
     max_calls: int | None = None
@@ -47,6 +49,12 @@ class Limits:
     max_stored_bytes: int | None = None
     max_size: int | None = None
     max_steps: int | None = None
+    max_output_size: int | None = None
+
+    @property
+    def output_size(self) -> int | None:
+        """The limit of results; None if the tenant has none of its own."""
+        return self.max_size if self.max_output_size is None else self.max_output_size
 
 
 @dataclass(frozen=True)

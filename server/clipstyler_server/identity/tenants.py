@@ -28,6 +28,7 @@ class _LimitsTable(BaseModel):
     max_stored_bytes: Annotated[int, Field(ge=1, lt=2**63)] | None = None
     max_size: _Count | None = None
     max_steps: _Count | None = None
+    max_output_size: _Count | None = None
 
 
 class _TenantTable(_LimitsTable):

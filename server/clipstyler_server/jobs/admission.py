@@ -149,8 +149,9 @@ class Admission:
         with self._scheduler.reserve(caller):
             photo = await self._photo(request, caller)
             decoded = await self._decoded(photo, caller, spec)
-            warnings = self._warnings(spec, decoded, request.timeout_s)
-            spec = self._fitted(spec, decoded)
+            output_limit = self._output_limit(caller)
+            warnings = self._warnings(spec, decoded, output_limit, request.timeout_s)
+            spec = _fitted(spec, decoded, output_limit)
             self._check_footprint(spec, decoded)
             job = Job(
                 Job.new_id(),
@@ -332,26 +333,30 @@ class Admission:
 
     def _limits_of(self, caller: Caller) -> SpecLimits:
         """Return the limits of a caller's specs: its tenant's where they are stricter than the server's."""
-        own = {"size": caller.limits.max_size, "crop_size": caller.limits.max_size, "steps": caller.limits.max_steps}
+        limits = caller.limits
+        own = {
+            "size": limits.max_size,
+            "crop_size": limits.max_size,
+            "output_size": limits.output_size,
+            "steps": limits.max_steps,
+        }
         most = dict(self._limits.options or {})
         most |= {name: min(limit, most[name]) for name, limit in own.items() if limit is not None}
         return replace(self._limits, options=most)
+
+    def _output_limit(self, caller: Caller) -> int:
+        """Return the longest side that results of a caller may have, asked for or not."""
+        limit = self._settings.max_output_size
+        return min(limit, caller.limits.output_size or limit)
 
     def _timeout_s(self, asked_s: float | None) -> float:
         if asked_s is None:
             return min(self._settings.default_deadline_s, self._settings.max_deadline_s)
         return min(asked_s, self._settings.max_deadline_s)
 
-    def _fitted(self, spec: StylizationSpec, decoded: Decoded) -> StylizationSpec:
-        """Fill in what depends on the photo: the crop size, and the size of the result."""
-        output_size = min(max(_result_size(spec, decoded)), self._settings.max_output_size)
-        try:
-            config = spec.config.fitted(decoded.picture.width, decoded.picture.height)
-        except ConfigError as error:
-            raise invalid_spec(*error.violations) from error
-        return replace(spec, config=replace(config, output_size=output_size))
-
-    def _warnings(self, spec: StylizationSpec, decoded: Decoded, asked_s: float | None) -> tuple[Warning, ...]:
+    def _warnings(
+        self, spec: StylizationSpec, decoded: Decoded, output_limit: int, asked_s: float | None
+    ) -> tuple[Warning, ...]:
         warnings = []
         longest = max(decoded.header.width, decoded.header.height)
         wanted = max(spec.config.size, spec.config.output_size)
@@ -363,12 +368,11 @@ class Admission:
                     "it keeps its size; set options.enlarge to enlarge it",
                 )
             )
-        limit = self._settings.max_output_size
-        if max(_result_size(spec, decoded)) > limit:
+        if max(_result_size(spec, decoded)) > output_limit:
             warnings.append(
                 Warning(
                     "OUTPUT_LIMITED",
-                    f"the photo's longest side has {longest} px, and results of this server at most {limit}: "
+                    f"the photo's longest side has {longest} px, and results have at most {output_limit} px here: "
                     "the result has so many",
                 )
             )
@@ -376,6 +380,16 @@ class Admission:
         if asked_s is not None and asked_s > limit_s:
             warnings.append(Warning("DEADLINE_SHORTENED", f"this server stops a job after at most {limit_s:g} s"))
         return tuple(warnings)
+
+
+def _fitted(spec: StylizationSpec, decoded: Decoded, output_limit: int) -> StylizationSpec:
+    """Fill in what depends on the photo: the crop size, and the size of the result."""
+    output_size = min(max(_result_size(spec, decoded)), output_limit)
+    try:
+        config = spec.config.fitted(decoded.picture.width, decoded.picture.height)
+    except ConfigError as error:
+        raise invalid_spec(*error.violations) from error
+    return replace(spec, config=replace(config, output_size=output_size))
 
 
 def _result_size(spec: StylizationSpec, decoded: Decoded) -> tuple[int, int]:

@@ -412,13 +412,17 @@ class TestLimits:
         assert (await limited.create(order("allowed"))).name
 
     @pytest.mark.parametrize(
-        ("tenant", "limit", "width"), [("limited", 64, 64), ("fine", 90, 90), ("studio", 8192, 96)]
+        ("tenant", "limit", "text", "width"),
+        [
+            ("limited", 64, "as optimized", 64),
+            ("fine", 90, "tiles=1 reduced", 90),
+            ("studio", 8192, "tiles=1 as is", 96),
+        ],
     )
-    async def test_a_tenants_limit_holds_for_results_too(self, secured, tenant, limit, width):
+    async def test_a_tenants_limit_holds_for_results_too(self, secured, tenant, limit, text, width):
         caller = secured.caller(tenant)
         assert (await caller.info()).limits.max_output_size == limit
-        asked = order("tiles=1 of a larger photo", image=photo(96, 60), options=StylizationOptions(size=32))
-        outcome = await caller.watch((await caller.create(asked)).name)
+        outcome = await caller.watch((await caller.create(order(text, image=photo(96, 60)))).name)
         result = outcome.result
         assert (result.result.image.width_px, result.spec.options.output_size) == (width, width)
         assert [warning.code for warning in outcome.only("warning")] == (["OUTPUT_LIMITED"] if width < 96 else [])

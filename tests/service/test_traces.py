@@ -6,16 +6,18 @@ import asyncio
 import signal
 import subprocess
 import sys
+import threading
+import time
 
 import grpc
 import pytest
 import pytest_asyncio
 from aiohttp import web
 from clipstyler_server.app import App
-from clipstyler_server.observability import traces
+from clipstyler_server.observability import otel, traces
 from clipstyler_server.observability.otel import OtelTracer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
@@ -250,3 +252,30 @@ def test_traces_without_their_packages_are_a_clear_error(monkeypatch):
     monkeypatch.setitem(sys.modules, "clipstyler_server.observability.otel", None)
     with pytest.raises(traces.TracesUnavailableError, match=r"pip install \"clipstyler\[otel\]\""):
         traces.tracer_for("otlp")
+
+
+class Stuck(SpanExporter):
+    """A collector that takes spans and never answers."""
+
+    def __init__(self) -> None:
+        self.asked, self.freed = threading.Event(), threading.Event()
+
+    def export(self, spans: object) -> None:
+        self.asked.set()
+        self.freed.wait()
+
+    def shutdown(self) -> None:
+        pass
+
+
+def test_a_collector_that_never_answers_holds_neither_calls_nor_the_end(monkeypatch):
+    monkeypatch.setattr(otel, "_CLOSE_S", 0.2)
+    stuck = Stuck()
+    tracer = OtelTracer(BatchSpanProcessor(stuck, schedule_delay_millis=1))
+    begun = time.monotonic()
+    for number in range(5000):
+        tracer.begin(f"call {number}").end()
+    assert stuck.asked.wait(5)
+    tracer.close()
+    assert time.monotonic() - begun < 5
+    stuck.freed.set()

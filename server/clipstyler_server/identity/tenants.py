@@ -14,6 +14,8 @@ from clipstyler_server.identity.private_files import IdentityError, read_private
 from clipstyler_server.identity.roles import TENANT_RULE, Limits, Role, is_tenant_name
 
 _Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
+# Below the smallest size of a stylization there is nothing that a tenant could ask for.
+_Size = Annotated[int, Field(ge=64, le=2**31 - 1)]
 
 
 class _LimitsTable(BaseModel):
@@ -26,9 +28,9 @@ class _LimitsTable(BaseModel):
     call_burst: _Count | None = None
     queue_share: Annotated[float, Field(gt=0, le=1)] | None = None
     max_stored_bytes: Annotated[int, Field(ge=1, lt=2**63)] | None = None
-    max_size: _Count | None = None
+    max_size: _Size | None = None
     max_steps: _Count | None = None
-    max_output_size: _Count | None = None
+    max_output_size: _Size | None = None
 
 
 class _TenantTable(_LimitsTable):

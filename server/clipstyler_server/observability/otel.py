@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
@@ -15,6 +17,8 @@ from clipstyler import __version__
 from clipstyler_server.observability.traces import TRACEPARENT, Attribute, Span
 
 _NAME = "clipstyler"
+# A collector in order takes far less; one that is not would hold the end of the server for half a minute.
+_CLOSE_S = 3.0
 
 
 class OtelSpan:
@@ -69,8 +73,10 @@ class OtelTracer:
         return OtelSpan(self._tracer, self._tracer.start_span(name, caller, SpanKind.SERVER, attributes))
 
     def close(self) -> None:
-        """Export what has ended, and nothing more."""
-        self._provider.shutdown()
+        """Export what has ended, for some seconds at most, and nothing more."""
+        closing = threading.Thread(target=self._provider.shutdown, daemon=True)
+        closing.start()
+        closing.join(_CLOSE_S)
 
 
 def exporting() -> SpanProcessor:

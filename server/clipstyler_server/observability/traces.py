@@ -61,7 +61,7 @@ class Tracer(Protocol):
         ...
 
     def close(self) -> None:
-        """Export what has ended."""
+        """Export what has ended, for some seconds at most."""
         ...
 
 

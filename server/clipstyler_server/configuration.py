@@ -17,8 +17,14 @@ from clipstyler_server.settings import Settings
 
 CONFIG = "CLIPSTYLER_CONFIG"
 _PREFIX = "CLIPSTYLER_"
-_PASSWORD = re.compile(r"(?<=:)[^:@/]*(?=@)|(?<=password=)[^&]*", re.IGNORECASE)
+_QUERY_PASSWORD = re.compile(r"(password=)[^&]*", re.IGNORECASE)
+# It may contain ":", "/" and "?", and by mistake "@": up to the last one everything is hidden.
+_PASSWORD = re.compile(r"(://[^:@/]*:).*(?=@)")
 _HIDDEN = "***"
+# Variables of the command, not of the server.
+_OF_THE_COMMAND = {"config", "token", "tls_ca"}
+# How similar a variable is to a setting that was meant. Others have this prefix too, such as Kubernetes' of services.
+_MISSPELLED = 0.8
 
 
 class ConfigurationError(Exception):
@@ -47,10 +53,12 @@ def load(path: str | None = None, **given: Any) -> Settings:
     Raises
     ------
     ConfigurationError
-        The file cannot be read, has a key that is no setting, or a value cannot be used: all are named.
+        The file cannot be read, has a key that is no setting, a variable is misspelled, or a value cannot be used: all
+        are named.
     """
     path = path or os.environ.get(CONFIG)
     file = _read(Path(path)) if path else {}
+    _check_environment()
     elsewhere = _environment() | set(given)
     try:
         return Settings(**{name: value for name, value in file.items() if name not in elsewhere}, **given)
@@ -99,6 +107,24 @@ def _environment() -> set[str]:
     return {name for name in Settings.model_fields if _PREFIX + name.upper() in present}
 
 
+def _check_environment() -> None:
+    """Refuse variables that must be misspelled settings: one of identity that is not read leaves the server open."""
+    given = sorted({name.upper().removeprefix(_PREFIX).lower() for name in os.environ if _is_ours(name)})
+    unknown = [name for name in given if name not in Settings.model_fields and name not in _OF_THE_COMMAND]
+    misspelled = {name: difflib.get_close_matches(name, Settings.model_fields, 1, _MISSPELLED) for name in unknown}
+    problems = [
+        f"{_PREFIX}{name.upper()} is no setting: did you mean {_PREFIX}{meant[0].upper()}?"
+        for name, meant in misspelled.items()
+        if meant
+    ]
+    if problems:
+        raise ConfigurationError("; ".join(problems))
+
+
+def _is_ours(name: str) -> bool:
+    return name.upper().startswith(_PREFIX)
+
+
 def _problem(entry: Any, path: str | None, file: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     name = ".".join(str(part) for part in entry["loc"])
     top = str(entry["loc"][0]) if entry["loc"] else ""
@@ -111,4 +137,6 @@ def _problem(entry: Any, path: str | None, file: Mapping[str, Any], given: Mappi
 
 def _shown(value: object) -> str:
     text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-    return _PASSWORD.sub(_HIDDEN, text) if "://" in text else text
+    for password in (_QUERY_PASSWORD, _PASSWORD):
+        text = password.sub(rf"\1{_HIDDEN}", text)
+    return text

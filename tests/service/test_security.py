@@ -22,6 +22,7 @@ from clipstyler_server.identity.roles import Role
 from cryptography import x509
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from multidict import CIMultiDict
 
 from clipstyler.v1 import (
     server_service_pb2,
@@ -551,6 +552,21 @@ class TestClientCertificates:
         assert reason(status_of(await mutual.caller(certificate=certificate).refused())) == "CREDENTIALS_MISSING"
         assert (await mutual.caller("studio", certificate=certificate).info()).caller.tenant == "studio"
 
+    async def test_a_stream_ends_when_its_certificate_stands_for_no_tenant(self, mutual, gate):
+        certificate = self.signed(mutual, x509.UniformResourceIdentifier("spiffe://example/certified"))
+        watcher = mutual.caller(certificate=certificate)
+        asked = order(f"hold={gate} step=0.02 watched", options=StylizationOptions(steps=50))
+        _, events, watching = watcher.begin_watch((await watcher.create(asked)).name)
+        await eventually(lambda: events)
+        tenants = mutual.folder / "tenants.toml"
+        tenants.write_text(TENANTS.replace("spiffe://example/certified", "spiffe://example/another"))
+        mutual.app.identity.refresh()
+        gate.touch()
+        assert reason((await watching).status) == "CREDENTIALS_INVALID"
+        assert reason(status_of(await watcher.refused())) == "CREDENTIALS_MISSING"
+        tenants.write_text(TENANTS)
+        mutual.app.identity.refresh()
+
     async def test_no_foreign_or_expired_certificate_connects(self, mutual):
         name = x509.DNSName("ops.example")
         foreign = self.signed(mutual, name, authority=Authority())
@@ -574,6 +590,11 @@ class TestHttp:
         async with http(secured, secured.texts.get(tenant)) as session, session.get("/metrics") as response:
             assert response.status == status
             assert ("clipstyler_" in await response.text()) == (status == 200)
+
+    async def test_a_token_that_comes_twice_is_none(self, secured):
+        twice = [("Authorization", f"Bearer {secured.texts['ops']}")] * 2
+        async with http(secured) as session, session.get("/metrics", headers=CIMultiDict(twice)) as response:
+            assert response.status == 401
 
     async def test_readiness_is_for_all_and_its_reasons_are_not(self, secured):
         for tenant in (None, "probe"):

@@ -82,6 +82,35 @@ def test_passwords_are_never_shown(monkeypatch, file):
     assert "s3cret" not in call("config", "show").output
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (
+            "postgresql://me:s3/c:r@et?@host/name?sslpassword=s3@cret&x=1",
+            "postgresql://me:***@host/name?sslpassword=***&x=1",
+        ),
+        ("postgresql://host:5432/name?user=me", "postgresql://host:5432/name?user=me"),
+        ("postgresql://me@host:5432/name", "postgresql://me@host:5432/name"),
+    ],
+)
+def test_a_password_is_hidden_whatever_it_has_and_nothing_else(monkeypatch, url, shown):
+    monkeypatch.setenv("CLIPSTYLER_DATABASE_URL", url)
+    assert json.loads(call("config", "show", "--json").stdout)["database_url"]["value"] == shown
+
+
+def test_a_misspelled_variable_is_an_error_and_a_foreign_one_is_not(monkeypatch):
+    for foreign in ("TOKEN", "TLS_CA", "SERVICE_HOST", "SERVICE_PORT_GRPC", "PORT_50051_TCP"):
+        monkeypatch.setenv(f"CLIPSTYLER_{foreign}", "x")
+    assert load() == Settings()
+    monkeypatch.setenv("CLIPSTYLER_TOKNES", "s3cret")
+    monkeypatch.setenv("clipstyler_max_step", "7")
+    outcome = call("config", "check")
+    assert outcome.exit_code == 2
+    assert "CLIPSTYLER_TOKNES is no setting: did you mean CLIPSTYLER_TOKENS?" in outcome.stderr
+    assert "CLIPSTYLER_MAX_STEP is no setting: did you mean CLIPSTYLER_MAX_STEPS?" in outcome.stderr
+    assert "s3cret" not in outcome.stderr
+
+
 def test_every_setting_is_shown_with_its_origin(file, monkeypatch):
     monkeypatch.setenv("CLIPSTYLER_MAX_SIZE", "256")
     monkeypatch.setenv("CLIPSTYLER_TRUSTED_PROXIES", "127.0.0.1,10.0.0.0/8")

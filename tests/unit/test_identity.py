@@ -199,6 +199,20 @@ class TestAuthenticator:
         assert not Authenticator(expired, Tenants()).still_knows(studio)
         assert Authenticator({}, Tenants()).still_knows(Principal("own", Role.USER))
 
+    def test_a_token_in_another_role_is_known_no_longer(self, known):
+        knows, texts, stored = known
+        studio = knows.identify(f"Bearer {texts['studio']}")
+        promoted = tokens.Token(studio.token_id, "studio", Role.OPERATOR, SOON, stored[studio.token_id].digest)
+        assert not Authenticator({studio.token_id: promoted}, Tenants()).still_knows(studio)
+
+    def test_a_certificate_that_stands_for_something_else_is_known_no_longer(self, known):
+        knows, _, _ = known
+        own = knows.identify(None, ["spiffe://a/b"])
+        assert knows.still_knows(own)
+        for owner in (CertificateOwner("other", Role.OPERATOR), CertificateOwner("own", Role.USER)):
+            assert not Authenticator({}, Tenants(certificates={"spiffe://a/b": owner})).still_knows(own)
+        assert not Authenticator({}, Tenants()).still_knows(own)
+
     def test_every_token_is_compared_once_and_in_constant_time(self, known, monkeypatch):
         knows, texts, _ = known
         compared, plain = [], hmac.compare_digest
@@ -266,6 +280,8 @@ class TestTenants:
             role = "king"
             queue_share = 1.5
             max_calls = "many"
+            max_size = 63
+            max_output_size = 63
             """,
         )
         with pytest.raises(IdentityError) as refused:
@@ -275,6 +291,8 @@ class TestTenants:
             "tenants.studio.role",
             "tenants.studio.queue_share",
             "tenants.studio.max_calls",
+            "tenants.studio.max_size",
+            "tenants.studio.max_output_size",
         ):
             assert field in str(refused.value)
 

@@ -31,7 +31,7 @@ _REFUSALS = {
     ),
     Refusal.INVALID: (
         Reason.CREDENTIALS_INVALID,
-        "the token is not valid here, or no longer: ask the server's operator for another one",
+        "the credentials are not valid here, or no longer: ask the server's operator for others",
     ),
     Refusal.EXPIRED: (
         Reason.CREDENTIALS_EXPIRED,
@@ -82,7 +82,7 @@ class Gatekeeper:
         return caller
 
     def check_still_valid(self, caller: Caller) -> None:
-        """Raise `ServiceError` CREDENTIALS_INVALID if the token of an admitted call was revoked or has expired."""
+        """Raise `ServiceError` CREDENTIALS_INVALID if the credentials of an admitted call were revoked or expired."""
         authenticator = self._identity.authenticator
         if authenticator and not authenticator.still_knows(caller.principal):
             raise _not_authenticated(Refusal.INVALID)

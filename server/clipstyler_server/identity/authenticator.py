@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from clipstyler_server.identity.roles import Principal
-from clipstyler_server.identity.tenants import Tenants
+from clipstyler_server.identity.tenants import CertificateOwner, Tenants
 from clipstyler_server.identity.tokens import Token, digest_of, id_in
 
 _SCHEME = "bearer"
@@ -68,15 +68,18 @@ class Authenticator:
             return self._of_token(authorization)
         for name in certificate_names:
             if owner := self._tenants.certificates.get(name):
-                return Principal(owner.tenant, owner.role, self._tenants.limits_of(owner.tenant))
+                return Principal(owner.tenant, owner.role, self._tenants.limits_of(owner.tenant), certificate=name)
         raise NotAuthenticatedError(Refusal.MISSING)
 
     def still_knows(self, principal: Principal) -> bool:
-        """Return whether the token of a caller that was identified before is valid now."""
-        if not principal.token_id:
-            return True
-        token = self._tokens.get(principal.token_id)
-        return token is not None and token.tenant == principal.tenant and not _is_expired(token)
+        """Return whether the credentials of a caller that was identified before stand for the same now."""
+        who = principal.tenant, principal.role
+        if principal.token_id:
+            token = self._tokens.get(principal.token_id)
+            return token is not None and (token.tenant, token.role) == who and not _is_expired(token)
+        if principal.certificate:
+            return self._tenants.certificates.get(principal.certificate) == CertificateOwner(*who)
+        return True
 
     def _of_token(self, authorization: str) -> Principal:
         scheme, _, text = authorization.partition(" ")
@@ -90,7 +93,7 @@ class Authenticator:
         if _is_expired(token):
             raise NotAuthenticatedError(Refusal.EXPIRED)
         limits = self._tenants.limits_of(token.tenant)
-        return Principal(token.tenant, token.role, limits, token.id, token.expires_at)
+        return Principal(token.tenant, token.role, limits, token.id, expires_at=token.expires_at)
 
 
 def _is_expired(token: Token) -> bool:

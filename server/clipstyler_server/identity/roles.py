@@ -71,6 +71,8 @@ class Principal:
         Of its tenant.
     token_id
         Public part of its token; empty for a certificate.
+    certificate
+        The name in its certificate by which it is known; empty for a token.
     expires_at
         When its token expires; None if it does not.
     """
@@ -79,6 +81,7 @@ class Principal:
     role: Role
     limits: Limits = field(default_factory=Limits)
     token_id: str = ""
+    certificate: str = ""
     expires_at: datetime | None = None
 
     @property

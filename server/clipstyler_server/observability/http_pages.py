@@ -98,10 +98,18 @@ class HttpPages:
             return True
         authenticator = self._identity.authenticator
         try:
-            principal = authenticator.identify(request.headers.get("Authorization")) if authenticator else None
+            principal = authenticator.identify(_authorization(request)) if authenticator else None
         except NotAuthenticatedError:
             return False
         return principal is not None and principal.role in {Role.OPERATOR, Role.PROBE}
+
+
+def _authorization(request: web.Request) -> str | None:
+    """Return the header; what comes twice is no token, as in calls."""
+    found = request.headers.getall("Authorization", [])
+    if not found:
+        return None
+    return found[0] if len(found) == 1 else ""
 
 
 def _logger() -> logging.Logger:

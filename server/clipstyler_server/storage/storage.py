@@ -85,7 +85,7 @@ class Storage:
             ) from None
         except OSError as error:
             raise StorageUnusableError(f"the data directory {directory} cannot be used: {error.strerror}") from error
-        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
             self._lock.release()
             raise StorageUnusableError(f"database_url cannot be used: {error}") from error
 

@@ -82,13 +82,14 @@ class TestTokens:
             f"id tenant king never {digest}",
             f"id tenant user tomorrow {digest}",
             "id tenant user never md5:00",
+            f"id tenant user 9999-12-31T23:59:59-14:00 {digest}",
             f"id tenant user never {digest}",
             f"id tenant user never {digest}",
         ]
         private(file, "\n".join(["# tokens", "", *bad]))
         with pytest.raises(IdentityError) as refused:
             tokens.read_tokens(file)
-        assert [f"line {number}:" in str(refused.value) for number in range(1, 10)] == [False] * 2 + [True] * 5 + [
+        assert [f"line {number}:" in str(refused.value) for number in range(1, 11)] == [False] * 2 + [True] * 6 + [
             False,
             True,
         ]
@@ -385,6 +386,40 @@ class TestFiles:
         assert "line 1" in problems[1]
         assert (identity.authenticator, identity.certificates) == (known, served)
         assert identity.refresh() == []  # said once
+
+    def test_a_file_is_used_once_it_can_be_even_if_its_content_is_the_same(self, tmp_path, file):
+        tokens.add_token(file, tokens.draw("studio", Role.USER, None)[1])
+        identity = IdentityFiles(IdentityPaths(tokens=file))
+        text, token = tokens.draw("other", Role.USER, None)
+        file.write_text(token.line())
+        file.chmod(0o644)
+        assert "chmod 600" in identity.refresh()[0].problem
+        assert identity.refresh() == []
+        file.chmod(0o600)  # which changes neither size nor time
+        assert [reload.problem for reload in identity.refresh()] == [None]
+        assert identity.authenticator.identify(f"Bearer {text}").tenant == "other"
+        assert identity.refresh() == []
+
+    def test_a_token_is_revoked_while_the_file_of_tenants_is_broken(self, tmp_path, file):
+        text, token = tokens.draw("studio", Role.USER, None)
+        tokens.add_token(file, token)
+        tenants = private(tmp_path / "tenants.toml", "[tenants.studio]\nmax_steps = 7\n")
+        identity = IdentityFiles(IdentityPaths(tokens=file, tenants=tenants))
+        private(tenants, "[")
+        assert [reload.paths for reload in identity.refresh()] == [(tenants,)]
+        assert identity.authenticator.identify(f"Bearer {text}").limits == Limits(max_steps=7)
+        tokens.remove_token(file, token.id)
+        assert [reload.problem for reload in identity.refresh()] == [None]
+        assert refusal(identity.authenticator, f"Bearer {text}") is Refusal.INVALID
+
+    @pytest.mark.parametrize("broken", [b"a = " + b"[" * 100_000, b"\xff", b"\0", b"[" * 10])
+    def test_no_content_of_a_file_does_more_than_being_refused(self, tmp_path, file, broken):
+        tokens.add_token(file, tokens.draw("studio", Role.USER, None)[1])
+        tenants = private(tmp_path / "tenants.toml", "")
+        identity = IdentityFiles(IdentityPaths(tokens=file, tenants=tenants))
+        for path in (tenants, file):
+            path.write_bytes(broken)
+            assert [bool(reload.problem) for reload in identity.refresh()] == [True]
 
     def test_a_key_that_others_may_read_is_refused(self, tmp_path, authority):
         chain, key = authority.issue_server().write(tmp_path, "server")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ssl
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from clipstyler_server.identity.authenticator import Authenticator
 from clipstyler_server.identity.certificates import CertificateFiles, Certificates
 from clipstyler_server.identity.private_files import Fingerprint, IdentityError, fingerprint
 from clipstyler_server.identity.tenants import Tenants, read_tenants
-from clipstyler_server.identity.tokens import read_tokens
+from clipstyler_server.identity.tokens import Token, read_tokens
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class IdentityFiles:
         self.certificates: Certificates | None = None
         self._certificate_files: CertificateFiles | None = None
         self._contexts: list[ssl.SSLContext] = []
+        self._tokens: Mapping[str, Token] = {}
+        self._tenants = Tenants()
         self._refreshing = threading.Lock()
         if paths.tls_cert and paths.tls_key:
             self._certificate_files = CertificateFiles(paths.tls_cert, paths.tls_key, paths.tls_client_ca)
@@ -85,9 +88,11 @@ class IdentityFiles:
     def _watched(self) -> Iterable[_Watched]:
         if self._certificate_files:
             yield _Watched(self._certificate_files.paths, self._load_certificates)
-        access = tuple(path for path in (self._paths.tokens, self._paths.tenants) if path)
-        if access:
-            yield _Watched(access, self._load_access)
+        # Each by itself: a token is revoked even while the file of tenants cannot be used.
+        if path := self._paths.tenants:
+            yield _Watched((path,), partial(self._load_tenants, path))
+        if path := self._paths.tokens:
+            yield _Watched((path,), partial(self._load_tokens, path))
 
     def _load_certificates(self) -> None:
         assert self._certificate_files is not None
@@ -95,10 +100,13 @@ class IdentityFiles:
         for context in self._contexts:
             self._certificate_files.load_into(context)
 
-    def _load_access(self) -> None:
-        tokens = read_tokens(self._paths.tokens) if self._paths.tokens else {}
-        tenants = read_tenants(self._paths.tenants) if self._paths.tenants else Tenants()
-        self.authenticator = Authenticator(tokens, tenants)
+    def _load_tenants(self, path: Path) -> None:
+        self._tenants = read_tenants(path)
+        self.authenticator = Authenticator(self._tokens, self._tenants)
+
+    def _load_tokens(self, path: Path) -> None:
+        self._tokens = read_tokens(path)
+        self.authenticator = Authenticator(self._tokens, self._tenants)
 
 
 class _Watched:
@@ -108,6 +116,7 @@ class _Watched:
         self._paths = paths
         self._load = load
         self._seen: tuple[Fingerprint | None, ...] = ()
+        self._problem: str | None = None
 
     def load(self) -> None:
         # Looked at before they are read: a change while they are read is found the next time.
@@ -115,13 +124,17 @@ class _Watched:
         self._load()
 
     def refresh(self) -> Reload | None:
-        if self._fingerprints() == self._seen:
+        """Load them if they changed, and again until they can be used: what was wrong need not show in the files."""
+        before = self._problem
+        if before is None and self._fingerprints() == self._seen:
             return None
         try:
             self.load()
+            self._problem = None
         except IdentityError as error:
-            return Reload(self._paths, str(error))
-        return Reload(self._paths, None)
+            self._problem = str(error)
+        is_known = before is not None and self._problem == before
+        return None if is_known else Reload(self._paths, self._problem)
 
     def _fingerprints(self) -> tuple[Fingerprint | None, ...]:
         return tuple(fingerprint(path) for path in self._paths)

@@ -92,7 +92,7 @@ def read_tenants(path: Path) -> Tenants:
     content = read_private(path)
     try:
         tables = _File.model_validate(tomllib.loads(content.decode()))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise IdentityError(f"{path} is not TOML: {error}") from error
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors())

@@ -156,9 +156,9 @@ def _parse_expiry(text: str) -> datetime | None:
         return None
     try:
         expiry = datetime.fromisoformat(text)
-    except ValueError:
+        return expiry.replace(tzinfo=UTC) if expiry.tzinfo is None else expiry.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise ValueError(f"the expiry must be {_NEVER} or a time such as 2030-01-31T00:00:00Z") from None
-    return expiry.replace(tzinfo=UTC) if expiry.tzinfo is None else expiry.astimezone(UTC)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from functools import partial
 from os import PathLike
 from pathlib import Path
@@ -35,12 +36,22 @@ def tls_credentials(
     OSError
         A file cannot be read.
     OptionError
-        A certificate without its key, or the other way round.
+        A certificate without its key, or the other way round, or a file that has no certificates: gRPC would report
+        it as a server that is not available.
     """
     if (certificate is None) != (key is None):
         raise OptionError("tls_cert", "a certificate and its key go together: name both")
     read = [None if path is None else Path(path).read_bytes() for path in (ca, key, certificate)]
+    if ca is not None:
+        _check_authorities(ca)
     return grpc.ssl_channel_credentials(*read)
+
+
+def _check_authorities(path: str | PathLike[str]) -> None:
+    try:
+        ssl.create_default_context(cafile=path)
+    except ssl.SSLError:
+        raise OptionError("tls_ca", f"{path} has no certificates in PEM") from None
 
 
 def token_metadata(token: str | None, target: str, is_encrypted: bool) -> tuple[tuple[str, str], ...]:

@@ -121,6 +121,15 @@ def test_a_certificate_needs_its_key(folder: Path) -> None:
         tls_credentials(certificate=folder / "client.pem")
 
 
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\xff\0", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])
+def test_a_file_without_certificates_is_named_and_not_the_server(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "ca.pem"
+    path.write_bytes(content)
+    outcome = call("health", "--tls-ca", path)
+    assert outcome.exit_code == 2
+    assert f"--tls-ca: {path} has no certificates in PEM" in outcome.stderr.replace("\n", "")
+
+
 @pytest.mark.parametrize("words", [["models", "list"], ["stylize", "PHOTO", "fire", "-o", "OUT"]], ids=" ".join)
 def test_commands_take_credentials(secure: ScriptedServer, folder: Path, photo: Path, words: list[str]) -> None:
     paths = {"PHOTO": photo, "OUT": photo.with_name("out.png")}

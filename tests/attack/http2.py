@@ -10,7 +10,9 @@ import asyncio
 import contextlib
 import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import grpc
 
@@ -53,7 +55,7 @@ def frame(kind: int, flags: int, stream: int, body: bytes = b"") -> bytes:
     return struct.pack(">I", len(body))[1:] + bytes((kind, flags)) + struct.pack(">I", stream) + body
 
 
-def opening(path: str, authority: str) -> bytes:
+def opening(path: str, authority: str, more: Mapping[str, str] = MappingProxyType({})) -> bytes:
     """Encode the preface, the settings and the headers of a call."""
     settings = b"".join(struct.pack(">HI", *pair) for pair in _SETTINGS_SENT)
     headers = {
@@ -63,7 +65,8 @@ def opening(path: str, authority: str) -> bytes:
         ":authority": authority,
         "content-type": "application/grpc",
     }
-    block = b"".join(_literal(name.encode(), value.encode()) for name, value in headers.items()) + _TRAILERS
+    encoded = (_literal(name.encode(), value.encode("latin-1")) for name, value in (headers | dict(more)).items())
+    block = b"".join(encoded) + _TRAILERS
     return _PREFACE + frame(_SETTINGS, 0, 0, settings) + frame(_HEADERS, _END_HEADERS, _STREAM, block)
 
 
@@ -72,7 +75,15 @@ def _literal(name: bytes, value: bytes) -> bytes:
     return b"\0" + bytes((len(name),)) + name + bytes((len(value),)) + value
 
 
-async def call(address: str, path: str, body: bytes, timeout_s: float, *, ends: bool = True) -> Answer | None:
+async def call(
+    address: str,
+    path: str,
+    body: bytes,
+    timeout_s: float,
+    *,
+    ends: bool = True,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> Answer | None:
     """Open a connection and a call, send bytes as the stream's data, and wait for the call's end.
 
     Parameters
@@ -87,6 +98,8 @@ async def call(address: str, path: str, body: bytes, timeout_s: float, *, ends: 
         How long to wait.
     ends
         Whether the client ends its side.
+    headers
+        Further ones; each character is a byte.
 
     Returns
     -------
@@ -96,7 +109,7 @@ async def call(address: str, path: str, body: bytes, timeout_s: float, *, ends: 
     host, port = address.rsplit(":", 1)
     reader, writer = await asyncio.open_connection(host, int(port))
     try:
-        writer.write(opening(path, address))
+        writer.write(opening(path, address, headers))
         if body or ends:
             writer.write(frame(_DATA, _END_STREAM if ends else 0, _STREAM, body))
         return await asyncio.wait_for(_read_end(reader, writer), timeout_s)

@@ -33,6 +33,7 @@ from clipstyler.v1 import (
 from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler.v1.options_pb2 import StylizationOptions
 from clipstyler.v1.stylization_pb2 import Stylization
+from tests.attack import http2
 from tests.service import scripted
 from tests.service.certificates import DAY, Authority
 from tests.service.harness import (
@@ -656,3 +657,20 @@ async def test_no_token_is_ever_logged_or_stored(launch, tmp_path):
     for secret in (text, wrong):
         assert secret.split("_", 2)[2][:20].encode() not in written
         assert tokens.digest_of(secret).encode() not in written
+
+
+async def test_a_token_in_a_header_that_is_no_text_is_not_logged(launch, tmp_path):
+    text, token = tokens.draw("studio", Role.USER, None)
+    tokens.add_token(tmp_path / "tokens", token)
+    server = await launch(tokens=tmp_path / "tokens", log_level="debug")
+    await eventually(lambda: server.line("server_ready"))
+    address, path = server.line("server_ready")["grpc"], "/clipstyler.v1.ServerService/GetServerInfo"
+    for name in ("authorization", "x-request-id", "traceparent", "x-clipstyler-client", "anything"):
+        sent = {name: f"Bearer {text}\xff"}
+        answer = await http2.call(address, path, http2.message(b""), 5, headers=sent)
+        assert (answer.name, answer.is_mapped) == ("UNAUTHENTICATED", True)
+    server.process.terminate()
+    await server.ended()
+    await server.close()
+    assert len([line for line in server.lines if line["event"] == "rpc"]) == 5
+    assert text not in json.dumps(server.lines) + "".join(server.raw_lines)

@@ -91,8 +91,9 @@ class TestDatabase:
     def test_a_request_id_is_taken_once_and_no_request_id_never(self, store):
         first = record()
         store.create(first)
-        with pytest.raises(IntegrityError):
-            store.create(record(request_id=first.request_id))
+        with pytest.raises(IntegrityError) as refused:
+            store.create(record(request_id=first.request_id, spec="a secret look"))
+        assert "a secret look" not in str(refused.value)
         store.create(record(request_id=None))
         store.create(record(request_id=None))
 

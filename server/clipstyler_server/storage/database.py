@@ -245,9 +245,11 @@ def _record(row: Row[Any]) -> Record:
 
 
 def _engine(url: str) -> Engine:
+    """Connect to a database. Its errors do not quote what is stored: texts of users must not appear in logs."""
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True)
-    engine = create_engine(url, connect_args={"timeout": _BUSY_S, "check_same_thread": False})
+        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
+    arguments = {"timeout": _BUSY_S, "check_same_thread": False}
+    engine = create_engine(url, connect_args=arguments, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _: object) -> None:

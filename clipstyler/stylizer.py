@@ -51,11 +51,13 @@ from clipstyler.original import Original
 from clipstyler.photo_cache import PhotoCache
 from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, padded, to_pixels
 from clipstyler.provenance import library_versions, provider, threads
-from clipstyler.render import FittedStyle, fit_style, render
+from clipstyler.render import FittedStyle, fix_style, render
 from clipstyler.seen_photo import SeenPhoto
 from clipstyler.spec import StylizationSpec
 from clipstyler.starting import show
 from clipstyler.stopping import StopRule
+from clipstyler.style import dump_style
+from clipstyler.style_making import style_of
 from clipstyler.stylenet import StyleNet
 from clipstyler.tints import tints
 
@@ -101,6 +103,8 @@ class RunState:
         Embedding of the style text, (D,); needed if the configuration has a `text_share`.
     photos
         Cache of what encoders see in photos. Nothing depends on it.
+    partner
+        Another run, whose network and optimizer this one shares: both fit one network to two photos.
 
     Raises
     ------
@@ -117,6 +121,7 @@ class RunState:
         seed: int,
         text: Tensor | None = None,
         photos: PhotoCache | None = None,
+        partner: RunState | None = None,
     ) -> None:
         self.encoders = encoders
         self.config = config
@@ -130,14 +135,17 @@ class RunState:
         self.alpha = photo.alpha
         self.generator = torch.Generator().manual_seed(seed)
         self.seed = seed
-        self.net = StyleNet.initialize(
-            self.generator,
-            encoders.device,
-            channels_last=encoders.accelerations.channels_last,
-            mirrored=self.mirrored,
-        )
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=config.learning_rate)
-        self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, HALVING_PERIOD, gamma=0.5)
+        if partner:
+            self.net, self.optimizer, self.schedule = partner.net, partner.optimizer, partner.schedule
+        else:
+            self.net = StyleNet.initialize(
+                self.generator,
+                encoders.device,
+                channels_last=encoders.accelerations.channels_last,
+                mirrored=self.mirrored,
+            )
+            self.optimizer = torch.optim.Adam(self.net.parameters(), lr=config.learning_rate)
+            self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, HALVING_PERIOD, gamma=0.5)
         image = padded(photo, self.canvas)
         self.photo = image.to(encoders.device)
         self.input = self._with_noise(image).to(encoders.device)
@@ -312,7 +320,7 @@ class RunState:
     def style(self, check: Check = never) -> FittedStyle:
         """Return the network as it is now, ready to be applied at any size; `check` is called within the work."""
         config = self.config
-        return fit_style(
+        return fix_style(
             self.net,
             self.input,
             self.size,
@@ -504,6 +512,11 @@ def optimize(
     yield Optimized(state.picture())
     yield from weak_result(encoders.calibration, config, last.losses)
     stylized = yield from _resized(state, original, check)
+    style = b""
+    if config.keep_style:
+        with stops:
+            made = style_of(state.net, [state.input], state.picture(), spec, encoders.models, last.step)
+        style = dump_style(made)
     yield Result(
         image=stylized,
         spec=spec,
@@ -518,6 +531,7 @@ def optimize(
         ),
         steps=last.step,
         stop_reason=last.reason,
+        style=style,
     )
 
 

@@ -13,6 +13,7 @@ from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler_client._sync.connection import Connection
 from clipstyler_client._sync.encoders import Encoders
 from clipstyler_client._sync.jobs import Jobs
+from clipstyler_client._sync.styles import Styles
 from clipstyler_client._sync.stream import StylizationStream
 from clipstyler_client._channel import DEFAULT_TARGET
 from clipstyler_client._codec import Photo, photo_bytes, spec_message
@@ -47,6 +48,8 @@ class Client:
     ----------
     jobs
         Durable jobs: create, watch, list, cancel, download, ...
+    styles
+        Styles: list, upload, apply to photos, ...
     encoders
         Embeddings, text directions, classification, evaluation.
     """
@@ -61,6 +64,7 @@ class Client:
         self.target = target
         self._connection = Connection(target, credentials, token)
         self.jobs = Jobs(self._connection)
+        self.styles = Styles(self._connection)
         self.encoders = Encoders(self._connection)
 
     def stylize(

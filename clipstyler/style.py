@@ -1,0 +1,334 @@
+"""A style as a file: a fitted StyleNet and all that its pictures depend on besides the photo. No PyTorch here.
+
+One safetensors file holds the weights in half precision, the statistics that fix their normalization, and a
+description. Its SHA-256 is its identity. It also carries a digest of its own contents, so that damage is found in a
+file whose name is not known; and it is written in one way only, so that nothing can hide in it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clipstyler.config import Border
+from clipstyler.encoders.description import EncoderModel
+from clipstyler.prompts import MAX_CHARACTERS
+
+FORMAT_VERSION = 1
+MAX_BYTES = 4 * 2**20
+"""No style file is larger; one has about 1.4 MB."""
+SUFFIX = ".style"
+THUMBNAIL_SIDE = 128
+
+_KEY = "clipstyler.style"
+_NORMALIZATION = "normalization."
+_HEADER_BYTES = 256 * 1024
+_THUMBNAIL_BYTES = 128 * 1024
+_NAME_CHARACTERS = 200
+_PLAIN = {"int": int, "float": (int, float), "str": str, "bool": bool}
+
+Array = NDArray[Any]
+
+
+class StyleError(ValueError):
+    """A style file that cannot be used; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StyleDescription:
+    """What describes a style, without its weights.
+
+    Attributes
+    ----------
+    style_text, source_text, template_set
+        What it was fitted to.
+    encoder_set, models
+        What guided the fit, with the digests of its weights.
+    seed
+        Of its start, its crops, and the noise on its input.
+    size
+        Longest side in pixels of a photo as the network was fitted to it; larger ones are drawn from there on.
+    steps, photos
+        Optimizer steps completed, and photos that it was fitted to.
+    input_noise, noise_octaves, contrast, border
+        The options that its pictures depend on.
+    versions
+        Of the libraries that fitted it, by name.
+    thumbnail
+        What it makes of a photo: a PNG, at most 128 px wide and high.
+    """
+
+    style_text: str
+    source_text: str
+    template_set: str
+    encoder_set: str
+    models: tuple[EncoderModel, ...]
+    seed: int
+    size: int
+    steps: int
+    photos: int
+    input_noise: float
+    noise_octaves: int
+    contrast: float
+    border: str
+    versions: Mapping[str, str]
+    thumbnail: bytes
+
+
+@dataclass(frozen=True)
+class Style:
+    """A style in memory; `dump_style` makes a file of it.
+
+    Attributes
+    ----------
+    description
+        What describes it.
+    weights
+        Of StyleNet by their names, float16.
+    normalization
+        Variance and mean that each normalization takes instead of the photo's own, (2, channels) float32, by the
+        convolution before it.
+    """
+
+    description: StyleDescription
+    weights: Mapping[str, Array]
+    normalization: Mapping[str, Array]
+
+
+def digest_of(data: bytes) -> str:
+    """Return the identity of a style file: its SHA-256 in lower-case hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def dump_style(style: Style) -> bytes:
+    """Return the file of a style; the same style always gives the same bytes."""
+    tensors = {name: _float16(array) for name, array in style.weights.items()}
+    tensors |= {_NORMALIZATION + name: _float32(array) for name, array in style.normalization.items()}
+    return _file(tensors, _described(style.description))
+
+
+def load_style(data: bytes, digest: str | None = None) -> Style:
+    """Read a style file, and refuse whatever `dump_style` would not have written.
+
+    Parameters
+    ----------
+    data
+        The bytes of the file.
+    digest
+        Identity that it must have.
+
+    Raises
+    ------
+    StyleError
+        It is no style, a damaged or too large one, or one of a newer version.
+    """
+    if len(data) > MAX_BYTES:
+        raise StyleError(f"the style has {len(data)} bytes, at most {MAX_BYTES} are read")
+    if digest is not None and digest_of(data) != digest:
+        raise StyleError(f"the style {digest} is damaged: its bytes have another SHA-256, {digest_of(data)}")
+    header, start = _header(data)
+    described = _metadata(header)
+    tensors = {name: _tensor(data, start, name, entry) for name, entry in header.items()}
+    found = _contents_digest(tensors, described["description"])
+    if described["contents"] != found:
+        raise StyleError(f"the style {described['contents']} is damaged: its contents have the digest {found}")
+    style = Style(
+        _description(described["description"]),
+        {name: array for name, array in tensors.items() if not name.startswith(_NORMALIZATION)},
+        {name.removeprefix(_NORMALIZATION): tensors[name] for name in tensors if name.startswith(_NORMALIZATION)},
+    )
+    if dump_style(style) != data:
+        raise StyleError("the style was not written by this program: its bytes are not in their only order")
+    return style
+
+
+def dump_description(description: StyleDescription) -> str:
+    """Return what describes a style as JSON."""
+    return _json(_described(description))
+
+
+def load_description(text: str) -> StyleDescription:
+    """Read what describes a style; raises `StyleError`."""
+    return _description(json.loads(text))
+
+
+def _float16(array: Array) -> Array:
+    return np.ascontiguousarray(array, np.float16)
+
+
+def _float32(array: Array) -> Array:
+    return np.ascontiguousarray(array, np.float32)
+
+
+_TYPES: Mapping[str, Any] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+
+
+def _file(tensors: Mapping[str, Array], description: Mapping[str, Any]) -> bytes:
+    """Return a safetensors file, its tensors in the order of their names."""
+    metadata = {"contents": _contents_digest(tensors, description), "description": description}
+    header: dict[str, Any] = {"__metadata__": {_KEY: _json({"version": FORMAT_VERSION} | metadata)}}
+    names, offset = sorted(tensors), 0
+    for name in names:
+        array = tensors[name]
+        kind = "F16" if array.dtype == np.float16 else "F32"
+        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [offset, offset + array.nbytes]}
+        offset += array.nbytes
+    text = _json(header).encode()
+    text += b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(text)) + text + b"".join(tensors[name].tobytes() for name in names)
+
+
+def _header(data: bytes) -> tuple[dict[str, Any], int]:
+    """Return what stands before the tensors, and where these begin."""
+    size = struct.unpack_from("<Q", data)[0] if len(data) >= 8 else _HEADER_BYTES + 1
+    if size > min(_HEADER_BYTES, len(data) - 8):
+        raise StyleError("the file is no style: it has no header of safetensors")
+    try:
+        header = json.loads(data[8 : 8 + size])
+    except (ValueError, RecursionError):
+        raise StyleError("the file is no style, or a damaged one: its header is no JSON") from None
+    if not isinstance(header, dict):
+        raise StyleError("the file is no style: its header is no object")
+    return header, 8 + size
+
+
+def _metadata(header: dict[str, Any]) -> dict[str, Any]:
+    """Take what describes the style out of the header."""
+    metadata = header.pop("__metadata__", None)
+    text = metadata.get(_KEY) if isinstance(metadata, dict) else None
+    try:
+        described = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        described = None
+    if not isinstance(described, dict) or not isinstance(described.get("version"), int):
+        raise StyleError(f"the file is no style, or a damaged one: its metadata has no {_KEY}")
+    if described["version"] > FORMAT_VERSION:
+        raise StyleError(
+            f"the style has format version {described['version']}, and this program reads {FORMAT_VERSION}: "
+            "install a newer one"
+        )
+    if set(described) != {"version", "contents", "description"} or not isinstance(described["description"], dict):
+        raise StyleError("the style is damaged: its metadata is incomplete")
+    return described
+
+
+def _tensor(data: bytes, start: int, name: str, entry: Any) -> Array:
+    """Read one tensor, of the type and shape that it must have."""
+    kind, shape = expected_tensors().get(name, ("", ()))
+    first, last = _offsets(entry)
+    dtype = _TYPES.get(kind)
+    if dtype is None or entry.get("dtype") != kind or entry.get("shape") != list(shape):
+        raise StyleError(f"the style is none of this StyleNet: its tensor {name[:80]!r} has no such type or shape")
+    if last - first != int(np.prod(shape)) * dtype.itemsize or not 0 <= first <= last <= len(data) - start:
+        raise StyleError(f"the style is damaged: its tensor {name!r} does not lie in the file")
+    array = np.frombuffer(data, dtype, int(np.prod(shape)), start + first).reshape(shape)
+    if not np.isfinite(array).all():
+        raise StyleError(f"the style is damaged: its tensor {name!r} is not finite")
+    return array
+
+
+def _offsets(entry: Any) -> tuple[int, int]:
+    offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
+    if not (isinstance(offsets, list) and len(offsets) == 2 and all(type(offset) is int for offset in offsets)):
+        raise StyleError("the style is damaged: a tensor has no place in the file")
+    return offsets[0], offsets[1]
+
+
+def _contents_digest(tensors: Mapping[str, Array], description: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(_json(description).encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].tobytes())
+    return digest.hexdigest()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+def _described(description: StyleDescription) -> dict[str, Any]:
+    values = asdict(description)
+    return values | {"thumbnail": base64.b64encode(description.thumbnail).decode()}
+
+
+def _description(values: dict[str, Any]) -> StyleDescription:
+    """Read a description field by field."""
+    if set(values) != {field.name for field in fields(StyleDescription)}:
+        raise StyleError("the style is damaged: its description is incomplete")
+    for field in fields(StyleDescription):
+        expected = _PLAIN.get(str(field.type))
+        value = values[field.name]
+        if expected and (not isinstance(value, expected) or isinstance(value, bool)):
+            raise StyleError(f"the style is damaged: its {field.name} is no {field.type}")
+    try:
+        description = StyleDescription(
+            **values
+            | {
+                "models": tuple(EncoderModel(str(name), str(digest)) for name, digest in values["models"]),
+                "versions": {str(name): str(version) for name, version in values["versions"].items()},
+                "thumbnail": base64.b64decode(values["thumbnail"], validate=True),
+            }
+        )
+    except (TypeError, ValueError, KeyError, AttributeError):
+        raise StyleError("the style is damaged: its description cannot be read") from None
+    _check(description)
+    return description
+
+
+def _check(description: StyleDescription) -> None:
+    """Refuse values that nothing can be drawn with."""
+    texts = (description.style_text, description.source_text)
+    is_usable = (
+        all(0 < len(text) <= MAX_CHARACTERS for text in texts)
+        and all(len(name) <= _NAME_CHARACTERS for name in (description.encoder_set, description.template_set))
+        and 0 <= description.seed < 2**63
+        and 64 <= description.size <= 4096
+        and description.steps >= 0
+        and description.photos >= 1
+        and 0 <= description.input_noise <= 1
+        and 1 <= description.noise_octaves <= 8
+        and 0 <= description.contrast <= 4
+        and description.border in list(Border)
+        and len(description.thumbnail) <= _THUMBNAIL_BYTES
+    )
+    if not is_usable:
+        raise StyleError("the style cannot be used: a value of its description is out of bounds")
+
+
+def expected_tensors() -> dict[str, tuple[str, tuple[int, ...]]]:
+    """Return type and shape of every tensor, by name."""
+    weights = {name: ("F16", shape) for name, shape in _weights()}
+    channels = {name: shape[0] for name, (_, shape) in weights.items() if ".body." in name and name.endswith("weight")}
+    return weights | {
+        _NORMALIZATION + name.removesuffix(".weight"): ("F32", (2, count)) for name, count in channels.items()
+    }
+
+
+def _weights() -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yield names and shapes of StyleNet's weights."""
+    for name, (into, out, kernel) in _convolutions():
+        yield f"{name}.weight", (out, into, kernel, kernel)
+        yield f"{name}.bias", (out,)
+
+
+def _convolutions() -> Iterator[tuple[str, tuple[int, int, int]]]:
+    """Yield names, channels and kernel sides of StyleNet's convolutions."""
+    yield "stem", (3, 16, 1)
+    yield "head", (16, 3, 1)
+    for number, channels in enumerate((16, 32, 64)):
+        yield f"shrink.{number}", (channels, channels, 4)
+    blocks = {"first": (16, 16), "bottom": (64, 128), "last": (32, 16)}
+    blocks |= {f"down.{number}": pair for number, pair in enumerate(((16, 16), (16, 32), (32, 64)))}
+    blocks |= {f"up.{number}": pair for number, pair in enumerate(((192, 64), (96, 32), (48, 16)))}
+    for name, (into, out) in blocks.items():
+        yield f"{name}.body.0", (into, out, 3)
+        yield f"{name}.body.2", (out, out, 3)
+        yield f"{name}.skip", (into, out, 1)

@@ -33,7 +33,7 @@ _NORMALIZATION = "normalization."
 _HEADER_BYTES = 256 * 1024
 _THUMBNAIL_BYTES = 128 * 1024
 _NAME_CHARACTERS = 200
-_PLAIN = {"int": int, "float": (int, float), "str": str, "bool": bool}
+_PLAIN: Mapping[str, Any] = {"int": int, "float": (int, float), "str": str}
 
 Array = NDArray[Any]
 

@@ -84,6 +84,14 @@ class ClipTerms(NamedTuple):
     rejected: Tensor
 
 
+class Fit(NamedTuple):
+    """A network that is being fitted, and what updates it."""
+
+    net: StyleNet
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+
+
 class RunState:
     """One stylization in progress: its photo, targets, network, optimizer and generators, shared with no other.
 
@@ -135,17 +143,8 @@ class RunState:
         self.alpha = photo.alpha
         self.generator = torch.Generator().manual_seed(seed)
         self.seed = seed
-        if partner:
-            self.net, self.optimizer, self.schedule = partner.net, partner.optimizer, partner.schedule
-        else:
-            self.net = StyleNet.initialize(
-                self.generator,
-                encoders.device,
-                channels_last=encoders.accelerations.channels_last,
-                mirrored=self.mirrored,
-            )
-            self.optimizer = torch.optim.Adam(self.net.parameters(), lr=config.learning_rate)
-            self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, HALVING_PERIOD, gamma=0.5)
+        self.fit: Fit = partner.fit if partner else self._new_fit()
+        self.net, self.optimizer, self.schedule = self.fit
         image = padded(photo, self.canvas)
         self.photo = image.to(encoders.device)
         self.input = self._with_noise(image).to(encoders.device)
@@ -156,6 +155,18 @@ class RunState:
         # Those of a large photo are computed in every step: keeping them would cost what is saved elsewhere.
         keeps_features = config.weight_content and not self.is_large
         self.content_features = self._seen_features() if keeps_features else []
+
+    def _new_fit(self) -> Fit:
+        config, encoders = self.config, self.encoders
+        net = StyleNet.initialize(
+            self.generator,
+            encoders.device,
+            channels_last=encoders.accelerations.channels_last,
+            mirrored=self.mirrored,
+        )
+        optimizer = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
+        schedule = torch.optim.lr_scheduler.StepLR(optimizer, HALVING_PERIOD, gamma=0.5)
+        return Fit(net, optimizer, schedule)
 
     def _seen_features(self) -> list[Tensor]:
         return self.seen.features(mirrored=self.mirrored)

@@ -11,7 +11,9 @@ from clipstyler.style import Style, StyleDescription, dump_style, expected_tenso
 
 def style_file(text: str = "a scripted look", seed: int = 1, **changes: object) -> bytes:
     """A file whose weights are all 0."""
-    arrays = {name: np.zeros(shape, "<f2" if kind == "F16" else "<f4") for name, (kind, shape) in expected_tensors().items()}
+    arrays = {
+        name: np.zeros(shape, "<f2" if kind == "F16" else "<f4") for name, (kind, shape) in expected_tensors().items()
+    }
     values = {
         "style_text": text,
         "source_text": "a Photo",

@@ -154,8 +154,8 @@ class Database:
         if account is not None:
             jobs, uploads = jobs.where(_T.account == account), uploads.where(_U.account == account)
             styles = styles.where(_S.account == account)
-        found = union_all(jobs, uploads, styles).subquery().c
-        order = (found.at, found.job_id, found.upload, found.style)
+        found = union_all(jobs, uploads, styles).subquery()
+        order = (found.c.at, found.c.job_id, found.c.upload, found.c.style)
         with self._engine.connect() as connection:
             rows = connection.execute(select(found).order_by(*order).limit(limit))
             return [Unused(row.job_id, row.upload, row.style, row.tenant, int(row.size)) for row in rows]

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import product
 
@@ -36,8 +36,6 @@ from clipstyler.stylenet import STRIDE, ResidualBlock, StyleNet
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 Values = Floats | Pixels  # from 0 to 255 either way
-Moments = Mapping[str, tuple[Tensor, Tensor]]
-"""Variance and mean of what each normalization sees, (channels,) float64, by the convolution before it."""
 
 TILE_SIDE = 384  # of the part of a tile that is kept; larger ones take less time and more memory
 LEVEL_RATIO = 2  # between the sides of a level and the one before, at most
@@ -94,10 +92,9 @@ def fix_style(
     noise_octaves: int,
     contrast: float,
     seed: int,
-    moments: Moments | None = None,
     check: Check = never,
 ) -> FittedStyle:
-    """Fix the normalization of a network, by default to what it is on a thumbnail.
+    """Fix the normalization of a network to what it is on a thumbnail.
 
     Parameters
     ----------
@@ -111,24 +108,16 @@ def fix_style(
         Of the configuration.
     seed
         Of the noise on larger photos.
-    moments
-        Variance and mean that the normalizations take instead of those of the thumbnail.
     check
         Called between the layers of the network: it may stop the work.
     """
-    if moments is None:
-        with StopPoints(check, net):
-            moments, output = moments_of(net, thumbnail)
-        folded = _folded(net, moments)
-    else:
-        folded = _folded(net, moments)
-        with StopPoints(check, folded):
-            output = folded(thumbnail)
+    with StopPoints(check, net):
+        moments, output = _moments(net, thumbnail)
     height, width = size
     canvas = output[..., : max(height, SMALLEST_SIDE), : max(width, SMALLEST_SIDE)]
     gray = mean_gray(canvas)
     optimized = to_pixels(adjust_contrast(canvas, contrast, gray))[:height, :width]
-    return FittedStyle(folded, input_noise, noise_octaves, contrast, gray, optimized, seed)
+    return FittedStyle(_folded(net, moments), input_noise, noise_octaves, contrast, gray, optimized, seed)
 
 
 def render(style: FittedStyle, photo: Picture, tile_side: int = TILE_SIDE) -> Generator[Rendering, None, Picture]:
@@ -282,9 +271,12 @@ class Drawing:
         return torch.from_numpy(image)[None]
 
 
-def moments_of(net: StyleNet, thumbnail: Tensor) -> tuple[Moments, Tensor]:
+_Moments = dict[str, tuple[Tensor, Tensor]]
+
+
+def _moments(net: StyleNet, thumbnail: Tensor) -> tuple[_Moments, Tensor]:
     """Return variance and mean of what each normalization sees, by the convolution before it; then the output."""
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
+    seen: _Moments = {}
 
     def record(name: str, output: Tensor) -> None:
         # One channel after the other, in float64: sums over whole images are inaccurate in float32.
@@ -304,7 +296,7 @@ def moments_of(net: StyleNet, thumbnail: Tensor) -> tuple[Moments, Tensor]:
     return seen, output
 
 
-def _folded(net: StyleNet, moments: Moments) -> StyleNet:
+def _folded(net: StyleNet, moments: _Moments) -> StyleNet:
     """Return a copy of a network in which (x - mean) / deviation is part of the convolution that x comes from."""
     folded = copy.deepcopy(net).requires_grad_(False)
     for name, conv in _normalized(folded).items():

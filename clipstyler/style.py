@@ -1,8 +1,8 @@
 """A style as a file: a fitted StyleNet and all that its pictures depend on besides the photo. No PyTorch here.
 
-One safetensors file holds the weights in half precision, the statistics that fix their normalization, and a
-description. Its SHA-256 is its identity. It also carries a digest of its own contents, so that damage is found in a
-file whose name is not known; and it is written in one way only, so that nothing can hide in it.
+One safetensors file holds the weights, in half precision or in bytes, and a description. Its SHA-256 is its identity.
+It also carries a digest of its own contents, so that damage is found in a file whose name is not known; and it is
+written in one way only, so that nothing can hide in it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import json
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from enum import StrEnum
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +30,28 @@ SUFFIX = ".style"
 THUMBNAIL_SIDE = 128
 
 _KEY = "clipstyler.style"
-_NORMALIZATION = "normalization."
+_SCALE = ".scale"
+_LARGEST_BYTE = 127
 _HEADER_BYTES = 256 * 1024
 _THUMBNAIL_BYTES = 128 * 1024
 _NAME_CHARACTERS = 200
 _PLAIN: Mapping[str, Any] = {"int": int, "float": (int, float), "str": str}
 
 Array = NDArray[Any]
+
+
+class Precision(StrEnum):
+    """How a file holds the weights."""
+
+    HALF = "half"  # float16
+    BYTE = "byte"  # kernels as 8-bit integers with a float16 scale per output; half the size
+
+
+class Tensor(NamedTuple):
+    """Type and shape of a tensor."""
+
+    kind: str
+    shape: tuple[int, ...]
 
 
 class StyleError(ValueError):
@@ -60,6 +76,8 @@ class StyleDescription:
         Optimizer steps completed, and photos that it was fitted to.
     input_noise, noise_octaves, contrast, border
         The options that its pictures depend on.
+    precision
+        Of the weights in the file.
     versions
         Of the libraries that fitted it, by name.
     thumbnail
@@ -79,6 +97,7 @@ class StyleDescription:
     noise_octaves: int
     contrast: float
     border: str
+    precision: str
     versions: Mapping[str, str]
     thumbnail: bytes
 
@@ -92,15 +111,11 @@ class Style:
     description
         What describes it.
     weights
-        Of StyleNet by their names, float16.
-    normalization
-        Variance and mean that each normalization takes instead of the photo's own, (2, channels) float32, by the
-        convolution before it.
+        Of StyleNet by their names.
     """
 
     description: StyleDescription
     weights: Mapping[str, Array]
-    normalization: Mapping[str, Array]
 
 
 def digest_of(data: bytes) -> str:
@@ -110,9 +125,7 @@ def digest_of(data: bytes) -> str:
 
 def dump_style(style: Style) -> bytes:
     """Return the file of a style; the same style always gives the same bytes."""
-    tensors = {name: _float16(array) for name, array in style.weights.items()}
-    tensors |= {_NORMALIZATION + name: _float32(array) for name, array in style.normalization.items()}
-    return _file(tensors, _described(style.description))
+    return _file(_stored(style.weights, style.description.precision), _described(style.description))
 
 
 def load_style(data: bytes, digest: str | None = None) -> Style:
@@ -136,15 +149,14 @@ def load_style(data: bytes, digest: str | None = None) -> Style:
         raise StyleError(f"the style {digest} is damaged: its bytes have another SHA-256, {digest_of(data)}")
     header, start = _header(data)
     described = _metadata(header)
-    tensors = {name: _tensor(data, start, name, entry) for name, entry in header.items()}
+    expected = expected_tensors(str(described["description"].get("precision")))
+    tensors = {name: _tensor(data, start, name, entry, expected) for name, entry in header.items()}
+    if tensors.keys() != expected.keys():
+        raise StyleError("the style is damaged: it lacks tensors")
     found = _contents_digest(tensors, described["description"])
     if described["contents"] != found:
         raise StyleError(f"the style {described['contents']} is damaged: its contents have the digest {found}")
-    style = Style(
-        _description(described["description"]),
-        {name: array for name, array in tensors.items() if not name.startswith(_NORMALIZATION)},
-        {name.removeprefix(_NORMALIZATION): tensors[name] for name in tensors if name.startswith(_NORMALIZATION)},
-    )
+    style = Style(_description(described["description"]), _restored(tensors))
     if dump_style(style) != data:
         raise StyleError("the style was not written by this program: its bytes are not in their only order")
     return style
@@ -160,15 +172,36 @@ def load_description(text: str) -> StyleDescription:
     return _description(json.loads(text))
 
 
-def _float16(array: Array) -> Array:
-    return np.ascontiguousarray(array, np.float16)
+def _stored(weights: Mapping[str, Array], precision: str) -> dict[str, Array]:
+    """Return the tensors of a file."""
+    tensors: dict[str, Array] = {}
+    for name, array in weights.items():
+        if precision == Precision.BYTE and array.ndim == 4:
+            tensors[name], tensors[name + _SCALE] = _in_bytes(np.asarray(array, np.float32))
+        else:
+            tensors[name] = np.ascontiguousarray(array, np.float16)
+    return tensors
 
 
-def _float32(array: Array) -> Array:
-    return np.ascontiguousarray(array, np.float32)
+def _in_bytes(kernels: Array) -> tuple[Array, Array]:
+    """Return kernels (out, in, H, W) as bytes, and the scale of each of the outputs."""
+    scale = (np.abs(kernels).max(axis=(1, 2, 3)) / _LARGEST_BYTE).astype(np.float16)
+    divisor = np.where(scale == 0, 1, scale).astype(np.float32)[:, None, None, None]
+    return np.clip(np.rint(kernels / divisor), -_LARGEST_BYTE, _LARGEST_BYTE).astype(np.int8), scale
 
 
-_TYPES: Mapping[str, Any] = {"F16": np.dtype("<f2"), "F32": np.dtype("<f4")}
+def _restored(tensors: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the weights that tensors of a file stand for."""
+    weights = {}
+    for name, array in tensors.items():
+        if name + _SCALE in tensors:
+            weights[name] = array.astype(np.float32) * tensors[name + _SCALE].astype(np.float32)[:, None, None, None]
+        elif not name.endswith(_SCALE):
+            weights[name] = array
+    return weights
+
+
+_TYPES: Mapping[str, Any] = {"F16": np.dtype("<f2"), "I8": np.dtype("i1")}
 
 
 def _file(tensors: Mapping[str, Array], description: Mapping[str, Any]) -> bytes:
@@ -178,7 +211,7 @@ def _file(tensors: Mapping[str, Array], description: Mapping[str, Any]) -> bytes
     names, offset = sorted(tensors), 0
     for name in names:
         array = tensors[name]
-        kind = "F16" if array.dtype == np.float16 else "F32"
+        kind = "F16" if array.dtype == np.float16 else "I8"
         header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": [offset, offset + array.nbytes]}
         offset += array.nbytes
     text = _json(header).encode()
@@ -220,9 +253,9 @@ def _metadata(header: dict[str, Any]) -> dict[str, Any]:
     return described
 
 
-def _tensor(data: bytes, start: int, name: str, entry: Any) -> Array:
+def _tensor(data: bytes, start: int, name: str, entry: Any, expected: Mapping[str, Tensor]) -> Array:
     """Read one tensor, of the type and shape that it must have."""
-    kind, shape = expected_tensors().get(name, ("", ()))
+    kind, shape = expected.get(name, Tensor("", ()))
     first, last = _offsets(entry)
     dtype = _TYPES.get(kind)
     if dtype is None or entry.get("dtype") != kind or entry.get("shape") != list(shape):
@@ -297,19 +330,22 @@ def _check(description: StyleDescription) -> None:
         and 1 <= description.noise_octaves <= 8
         and 0 <= description.contrast <= 4
         and description.border in list(Border)
+        and description.precision in list(Precision)
         and len(description.thumbnail) <= _THUMBNAIL_BYTES
     )
     if not is_usable:
         raise StyleError("the style cannot be used: a value of its description is out of bounds")
 
 
-def expected_tensors() -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Return type and shape of every tensor, by name."""
-    weights = {name: ("F16", shape) for name, shape in _weights()}
-    channels = {name: shape[0] for name, (_, shape) in weights.items() if ".body." in name and name.endswith("weight")}
-    return weights | {
-        _NORMALIZATION + name.removesuffix(".weight"): ("F32", (2, count)) for name, count in channels.items()
-    }
+def expected_tensors(precision: str) -> dict[str, Tensor]:
+    """Return type and shape of every tensor of a file, by name."""
+    tensors = {}
+    for name, shape in _weights():
+        in_bytes = precision == Precision.BYTE and len(shape) == 4
+        tensors[name] = Tensor("I8" if in_bytes else "F16", shape)
+        if in_bytes:
+            tensors[name + _SCALE] = Tensor("F16", shape[:1])
+    return tensors
 
 
 def _weights() -> Iterator[tuple[str, tuple[int, ...]]]:

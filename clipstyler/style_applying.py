@@ -17,7 +17,7 @@ from clipstyler.imaging import Picture, fit
 from clipstyler.input_noise import positional_octaves
 from clipstyler.interruption import Check, StopPoints, never
 from clipstyler.pixels import SMALLEST_SIDE, padded
-from clipstyler.render import FittedStyle, Moments, fix_style, render
+from clipstyler.render import FittedStyle, fix_style, render
 from clipstyler.style import Style, StyleDescription
 from clipstyler.style_controls import StyleControls
 from clipstyler.stylenet import StyleNet
@@ -36,24 +36,17 @@ class LoadedStyle:
         What describes it.
     net
         Its StyleNet, in single precision.
-    moments
-        Variance and mean that its normalizations take, by the convolution before them.
     """
 
     description: StyleDescription
     net: StyleNet
-    moments: Moments
 
     @classmethod
     def of(cls, style: Style, device: torch.device | str = "cpu") -> LoadedStyle:
         """Load a style onto a device."""
         net = StyleNet(mirrored=style.description.border == Border.MIRROR)
         net.load_state_dict({name: _tensor(array) for name, array in style.weights.items()})
-        moments = {}
-        for name, array in style.normalization.items():
-            variance, mean = _tensor(array).double().to(device)
-            moments[name] = (variance, mean)
-        return cls(style.description, net.to(device).requires_grad_(False).eval(), moments)
+        return cls(style.description, net.to(device).requires_grad_(False).eval())
 
 
 def apply_style(
@@ -112,7 +105,7 @@ def _drawn(style: LoadedStyle, original: Picture, check: Check) -> Generator[Ren
 
 
 def _fixed(style: LoadedStyle, thumbnail: Picture, check: Check) -> FittedStyle:
-    """Fix the normalization of a style's network, and draw the thumbnail that larger sizes are built on."""
+    """Fix a style's normalization to what it is on a photo, and draw the thumbnail that larger sizes are built on."""
     described = style.description
     canvas = tuple(max(side, SMALLEST_SIDE) for side in (thumbnail.height, thumbnail.width))
     return fix_style(
@@ -123,7 +116,6 @@ def _fixed(style: LoadedStyle, thumbnail: Picture, check: Check) -> FittedStyle:
         noise_octaves=described.noise_octaves,
         contrast=described.contrast,
         seed=described.seed,
-        moments=style.moments,
         check=check,
     )
 

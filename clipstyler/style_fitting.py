@@ -81,5 +81,4 @@ def fit_style(
         yield completed
     with stops, torch.no_grad():
         states[0].render()
-        inputs = [state.input for state in states]
-        return style_of(states[0].net, inputs, states[0].picture(), spec, encoders.models, config.steps)
+        return style_of(states[0].net, len(states), states[0].picture(), spec, encoders.models, config.steps)

@@ -525,9 +525,7 @@ def optimize(
     stylized = yield from _resized(state, original, check)
     style = b""
     if config.keep_style:
-        with stops:
-            made = style_of(state.net, [state.input], state.picture(), spec, encoders.models, last.step)
-        style = dump_style(made)
+        style = dump_style(style_of(state.net, 1, state.picture(), spec, encoders.models, last.step))
     yield Result(
         image=stylized,
         spec=spec,

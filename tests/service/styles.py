@@ -11,9 +11,7 @@ from clipstyler.style import Style, StyleDescription, dump_style, expected_tenso
 
 def style_file(text: str = "a scripted look", seed: int = 1, **changes: object) -> bytes:
     """A file whose weights are all 0."""
-    arrays = {
-        name: np.zeros(shape, "<f2" if kind == "F16" else "<f4") for name, (kind, shape) in expected_tensors().items()
-    }
+    arrays = {name: np.zeros(tensor.shape, np.float16) for name, tensor in expected_tensors("half").items()}
     values = {
         "style_text": text,
         "source_text": "a Photo",
@@ -28,15 +26,8 @@ def style_file(text: str = "a scripted look", seed: int = 1, **changes: object) 
         "noise_octaves": 1,
         "contrast": 1.0,
         "border": "mirror",
+        "precision": "half",
         "versions": {"scripted": "1"},
         "thumbnail": encode(Picture(np.full((8, 8, 3), 99, np.uint8)), ImageFormat.PNG),
     }
-    description = StyleDescription(**(values | changes))
-    is_statistic = "normalization."
-    return dump_style(
-        Style(
-            description,
-            {name: array for name, array in arrays.items() if not name.startswith(is_statistic)},
-            {name.removeprefix(is_statistic): arrays[name] for name in arrays if name.startswith(is_statistic)},
-        )
-    )
+    return dump_style(Style(StyleDescription(**(values | changes)), arrays))

@@ -1,0 +1,139 @@
+"""Fit the bundled styles: one each, to the same few photos, kept in bytes so that all fit into 8 MiB.
+
+Examples
+--------
+  python -m training.styles --out clipstyler/styles
+  python -m training.styles --out /tmp/styles --only fire mosaic --steps 30
+  python -m training.styles --out clipstyler/styles --sheet docs/images/styles.jpg
+
+With `--sheet` nothing is fitted: the styles in the folder are drawn on photos that none of them saw, to be looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from rich.console import Console
+
+import clipstyler
+from clipstyler.imaging import Picture, resized
+from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
+from clipstyler.style import SUFFIX, Precision, Style, dump_style, load_style
+from clipstyler.style_applying import LoadedStyle, apply_style
+from clipstyler.style_controls import StyleControls
+from clipstyler.style_fitting import fit_style
+from training.pocket.photos import Sources, held_out_photos
+
+TEXTS = {
+    "blueprint": "blueprint",
+    "fire": "fire",
+    "gold": "gold",
+    "green-crystal": "green crystal",
+    "ink-wash": "ink wash painting",
+    "mosaic": "mosaic",
+    "neon": "neon light",
+    "pencil": "a sketch with black pencil",
+    "pop-art": "pop art",
+    "stained-glass": "stained glass",
+    "starry-night": "starry night by Vincent van Gogh",
+    "stone": "stone wall",
+    "watercolor": "watercolor painting",
+    "wood": "wood",
+}
+"""What is fitted, by the name of the file."""
+_SEED = 7
+_TILE = (240, 180)
+_CAPTION = 22
+
+
+def photos() -> list[Picture]:
+    """The photos that every style is fitted to."""
+    return [Picture(np.asarray(photo * 255, np.uint8)) for photo in Sources.load().photos]
+
+
+def fitted(text: str, size: int, steps: int) -> Style:
+    """Fit one style."""
+    encoders = clipstyler.load_encoders("pocket")
+    request = SpecRequest(text, options={"size": size, "steps": steps, "seed": _SEED})
+    spec = resolve_spec(request, {encoders.name: encoders.calibration}, SpecLimits())
+    fitting = fit_style(photos(), spec, encoders)
+    while True:
+        try:
+            next(fitting)
+        except StopIteration as end:
+            style: Style = end.value
+            return Style(replace(style.description, precision=str(Precision.BYTE)), style.weights)
+
+
+def drawn(style: Style, photo: Picture, **controls: float) -> Picture:
+    """Apply a style."""
+    tiles = apply_style(LoadedStyle.of(style), photo, StyleControls(**controls))  # type: ignore[arg-type]
+    while True:
+        try:
+            next(tiles)
+        except StopIteration as end:
+            picture: Picture = end.value
+            return picture
+
+
+def sheet(rows: Sequence[tuple[str, Sequence[Picture]]]) -> Image.Image:
+    """Draw rows of pictures, each row under its caption."""
+    width, height = _TILE
+    columns = max(len(pictures) for _, pictures in rows)
+    image = Image.new("RGB", (columns * width, len(rows) * (height + _CAPTION)), "white")
+    draw = ImageDraw.Draw(image)
+    for row, (caption, pictures) in enumerate(rows):
+        top = row * (height + _CAPTION)
+        draw.text((6, top + 3), caption, fill="#1c1c1e", font=ImageFont.load_default(14))
+        for column, picture in enumerate(pictures):
+            image.paste(Image.fromarray(resized(picture, _TILE).rgb), (column * width, top + _CAPTION))
+    return image
+
+
+def write_sheet(folder: Path, path: Path) -> None:
+    """Draw every style of a folder on photos that it did not see."""
+    unseen = [Picture(np.asarray(photo * 255, np.uint8)) for photo in held_out_photos()]
+    rows = []
+    for file in sorted(folder.glob(f"*{SUFFIX}")):
+        style = load_style(file.read_bytes())
+        rows.append((file.stem, [drawn(style, photo, output_size=360) for photo in unseen]))
+    half = -(-len(rows) // 2)
+    pairs = zip(rows[:half], [*rows[half:], ("", [])], strict=False)
+    joined = [(f"{left:<48}{right}", [*one, *other]) for (left, one), (right, other) in pairs]
+    sheet(joined).save(path, quality=85)
+
+
+def main() -> None:
+    """Run the command line."""
+    purpose, _, examples = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        "python -m training.styles", None, purpose, examples, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder of the styles")
+    parser.add_argument("--only", nargs="+", choices=TEXTS, default=list(TEXTS), help="which (default: all)")
+    parser.add_argument("--size", type=int, default=256, help="longest side of the photos (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=60, help="of each fit (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="of torch (default: %(default)s)")
+    parser.add_argument("--sheet", type=Path, help="fit nothing, and draw the styles of the folder here")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.sheet:
+        write_sheet(options.out, options.sheet)
+        return
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name in options.only:
+        begun = time.monotonic()
+        data = dump_style(fitted(TEXTS[name], options.size, options.steps))
+        (options.out / f"{name}{SUFFIX}").write_bytes(data)
+        Console().print(f"{name}: {len(data)} bytes in {time.monotonic() - begun:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

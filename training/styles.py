@@ -4,9 +4,10 @@ Examples
 --------
   python -m training.styles --out clipstyler/styles
   python -m training.styles --out /tmp/styles --only fire mosaic --steps 30
-  python -m training.styles --out clipstyler/styles --sheet docs/images/styles.jpg
+  python -m training.styles --out clipstyler/styles --sheet docs/images/styles.jpg --controls docs/images/style-controls.jpg
 
-With `--sheet` nothing is fitted: the styles in the folder are drawn on photos that none of them saw, to be looked at.
+With `--sheet` or `--controls` nothing is fitted: the styles in the folder are drawn on photos that none of them saw, or
+two of them with each control, to be looked at.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,6 +53,7 @@ TEXTS = {
 _SEED = 7
 _TILE = (240, 180)
 _CAPTION = 22
+_CONTROLS = {"strength": (0.0, 0.25, 0.5, 0.75, 1.0, 1.5), "preserve_color": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)}
 
 
 def photos() -> list[Picture]:
@@ -72,9 +75,9 @@ def fitted(text: str, size: int, steps: int) -> Style:
             return Style(replace(style.description, precision=str(Precision.BYTE)), style.weights)
 
 
-def drawn(style: Style, photo: Picture, **controls: float) -> Picture:
+def drawn(style: Style, photo: Picture, **controls: Any) -> Picture:
     """Apply a style."""
-    tiles = apply_style(LoadedStyle.of(style), photo, StyleControls(**controls))  # type: ignore[arg-type]
+    tiles = apply_style(LoadedStyle.of(style), photo, StyleControls(**controls))
     while True:
         try:
             next(tiles)
@@ -110,6 +113,18 @@ def write_sheet(folder: Path, path: Path) -> None:
     sheet(joined).save(path, quality=85)
 
 
+def write_controls(folder: Path, path: Path) -> None:
+    """Draw two styles with several strengths, and with several shares of the photo's colors."""
+    photo = Picture(np.asarray(held_out_photos()[0] * 255, np.uint8))
+    rows = []
+    for name in ("stained-glass", "pencil"):
+        style = load_style((folder / f"{name}{SUFFIX}").read_bytes())
+        for control, values in _CONTROLS.items():
+            pictures = [drawn(style, photo, output_size=360, **{control: value}) for value in values]
+            rows.append((f"{name}, {control}: {', '.join(map(str, values))}", pictures))
+    sheet(rows).save(path, quality=85)
+
+
 def main() -> None:
     """Run the command line."""
     purpose, _, examples = (__doc__ or "").partition("\n\n")
@@ -122,10 +137,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60, help="of each fit (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="of torch (default: %(default)s)")
     parser.add_argument("--sheet", type=Path, help="fit nothing, and draw the styles of the folder here")
+    parser.add_argument("--controls", type=Path, help="fit nothing, and draw what the controls do here")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.sheet:
         write_sheet(options.out, options.sheet)
+    if options.controls:
+        write_controls(options.out, options.controls)
+    if options.sheet or options.controls:
         return
     options.out.mkdir(parents=True, exist_ok=True)
     for name in options.only:

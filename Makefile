@@ -11,6 +11,7 @@ INSTALLED := .venv/.installed
 TOOLS := env PATH="$(CURDIR)/$(BIN):$(abspath $(dir $(UV))):$(PATH)"
 OLDEST = $(UV) run --quiet --isolated --no-project --python '>=3.11' --resolution lowest-direct \
   --with 'pytest>=8.3' --with 'pytest-asyncio>=0.26' --with 'pytest-timeout>=2.3'
+COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url
 # All that read photos, but not the one of the server's store of files.
 PHOTO_TESTS := tests/unit/light_images.py $(filter-out %/test_image_files.py,$(wildcard tests/unit/test_imag*.py))
 # Tests that start no server and hold no time against a limit: they take the CPU time that servers leave over.
@@ -21,7 +22,7 @@ TEXT ?= fire
 PHOTO ?= examples/astronaut.jpg
 LISTEN ?= 127.0.0.1:8080
 
-.PHONY: help install demo test test-full test-light check check-contract format proto baseline client live web lock bench lab lab-paper faults attack load clean
+.PHONY: help install demo test test-full test-light check check-contract format proto baseline client reference live web lock monitoring licenses wheel sbom audit bench lab lab-paper faults attack load clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +59,7 @@ check: $(INSTALLED) ## check format, lint, spelling, types, import rules, the co
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/generate_sync_client.py --check
+	$(BIN)/python scripts/command_reference.py --check
 	$(MAKE) --no-print-directory check-contract
 
 check-contract: $(INSTALLED) ## check the contract: lint, baseline, stubs
@@ -73,6 +75,9 @@ proto: $(INSTALLED) ## rewrite the Python stubs and the descriptor set from prot
 baseline: $(INSTALLED) ## make the contract of today the one that must not break (needs a decision page)
 	$(TOOLS) buf build proto --exclude-source-info -o proto/baseline.binpb
 
+reference: $(INSTALLED) ## rewrite docs/command.md from the command
+	$(BIN)/python scripts/command_reference.py
+
 client: $(INSTALLED) ## rewrite the synchronous client from the asynchronous one
 	$(BIN)/python scripts/generate_sync_client.py
 
@@ -81,8 +86,37 @@ web: $(NODE_MODULES) ## rewrite the live page that the Python package contains f
 	npm --prefix client/web run build
 
 lock: $(UV) ## resolve the dependencies again, keeping the pinned versions (UPGRADE=1 takes the newest)
-	$(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url $(if $(UPGRADE),--upgrade) \
-	  --extra server --extra postgres --extra training --group dev pyproject.toml --output-file requirements/dev.lock
+	$(COMPILE) $(if $(UPGRADE),--upgrade) \
+	  --extra server --extra postgres --extra otel --extra training --group dev pyproject.toml --output-file requirements/dev.lock
+	# What images install: the versions that were tested.
+	$(COMPILE) --constraint requirements/dev.lock --extra server --extra postgres --extra otel pyproject.toml --output-file requirements/server.lock
+	$(COMPILE) --constraint requirements/dev.lock --extra gateway pyproject.toml --output-file requirements/gateway.lock
+	$(COMPILE) --constraint requirements/dev.lock --group build --output-file requirements/build.lock
+
+monitoring: $(INSTALLED) ## rewrite the dashboard and the alert rules from deploy/monitoring/metrics.toml
+	$(BIN)/python scripts/generate_monitoring.py
+
+licenses: $(INSTALLED) ## rewrite the list of dependencies' licenses
+	$(BIN)/python scripts/list_licenses.py
+
+wheel: $(INSTALLED) ## build the wheel in dist/: the same bytes from the same sources
+	$(BIN)/hatchling build -t wheel -d dist
+	sha256sum dist/*.whl
+
+sbom: $(INSTALLED) wheel ## describe an installation of the server in out/sbom.cdx.json (CycloneDX)
+	mkdir -p out
+	$(UV) venv --quiet --clear --python $(BIN)/python .cache/installation
+	$(UV) pip sync --quiet --python .cache/installation/bin/python requirements/server.lock
+	$(UV) pip install --quiet --python .cache/installation/bin/python --no-deps dist/*.whl
+	$(BIN)/cyclonedx-py environment --output-reproducible --output-file out/sbom.cdx.json .cache/installation/bin/python
+
+# Without the advisories of PyPI and npm this fails: a package that could not be looked up is not one without defects.
+audit: $(UV) ## look up known vulnerabilities of what images and the page contain (needs the advisories of PyPI and npm)
+	for lock in server gateway build; do \
+	  $(UV) tool run --quiet pip-audit==2.10.1 --strict --require-hashes --disable-pip --requirement requirements/$$lock.lock; \
+	done
+	npm --prefix client/node audit --omit=dev
+	npm --prefix client/web audit --omit=dev
 
 bench: $(INSTALLED) ## steps beside the authors' algorithm, the first preview, ONNX Runtime beside PyTorch, calls beside health checks: some minutes
 	$(BIN)/python -m benchmarks.step

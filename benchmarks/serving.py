@@ -18,6 +18,58 @@ _STOP_S = 30.0
 _ROOT = Path(__file__).parents[1]
 
 
+class Server:
+    """A server in a process of its own, which can be started again on its port and with its data.
+
+    Parameters
+    ----------
+    data_dir
+        Directory of its data.
+    module
+        The module to run, as in `python -m`.
+    settings
+        Of the server, by the names of its settings.
+
+    Attributes
+    ----------
+    target
+        "HOST:PORT".
+    """
+
+    def __init__(self, data_dir: str | Path, module: str = "clipstyler_server", **settings: object) -> None:
+        port = _free_port()
+        self.target = f"127.0.0.1:{port}"
+        chosen = {"port": port, "http_port": 0, "data_dir": data_dir, "log_level": "warning"} | settings
+        self._environment = {f"CLIPSTYLER_{name.upper()}": str(value) for name, value in chosen.items()}
+        self._command = [sys.executable, "-m", module]
+        self.start()
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the process."""
+        environment = os.environ | self._environment
+        self._process = subprocess.Popen(self._command, env=environment, stdout=subprocess.DEVNULL, cwd=_ROOT)
+
+    def wait_until_ready(self) -> None:
+        """Wait until it accepts jobs."""
+        with Client(self.target) as client:
+            client.wait_until_ready(START_S)
+
+    def stop(self, timeout_s: float = _STOP_S) -> int:
+        """Ask it to drain, and wait until it has; returns its exit code."""
+        self._process.terminate()
+        return self._process.wait(timeout_s)
+
+    def kill(self) -> None:
+        """Kill it unless it has ended."""
+        self._process.kill()
+        self._process.wait()
+
+
 @contextmanager
 def serving(module: str = "clipstyler_server", **settings: object) -> Iterator[tuple[str, int]]:
     """Run a server until the block ends; yields its address and process id once it accepts jobs.
@@ -29,20 +81,13 @@ def serving(module: str = "clipstyler_server", **settings: object) -> Iterator[t
     settings
         Of the server, by the names of its settings.
     """
-    target = f"127.0.0.1:{_free_port()}"
     with TemporaryDirectory(prefix="clipstyler-") as data_dir:
-        chosen = {"port": target.rpartition(":")[2], "http_port": 0, "data_dir": data_dir, "log_level": "warning"}
-        environment = {f"CLIPSTYLER_{name.upper()}": str(value) for name, value in (chosen | settings).items()}
-        process = subprocess.Popen(
-            [sys.executable, "-m", module], env=os.environ | environment, stdout=subprocess.DEVNULL, cwd=_ROOT
-        )
+        server = Server(data_dir, module, **settings)
         try:
-            with Client(target) as client:
-                client.wait_until_ready(START_S)
-            yield target, process.pid
+            server.wait_until_ready()
+            yield server.target, server.pid
         finally:
-            process.terminate()
-            process.wait(_STOP_S)
+            server.stop()
 
 
 def _free_port() -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 from clipstyler.acceleration import OFF, parse
 from clipstyler.image_format import ImageFormat
 from clipstyler.imaging import Picture, decode_fitted, encode, fitted_size
+from clipstyler.input_files import read_whole
 from clipstyler.options import ConfigError, Violation
 from clipstyler.original import Original
 from clipstyler.output_files import Output, check_outputs, write_whole
@@ -286,7 +287,7 @@ def _loaded(photo: Photo, config: StylizeConfig) -> tuple[Picture, Original | No
     """Return the photo at the size of the optimization, and what a larger result is rendered from."""
     if isinstance(photo, Picture):
         return photo, None
-    data = photo if isinstance(photo, bytes) else Path(photo).read_bytes()
+    data = photo if isinstance(photo, bytes) else read_whole(Path(photo))
     return decode_fitted(data, config.size, config.enlarge), Original.of_file(data, config)
 
 

@@ -79,8 +79,13 @@ class Bounds(NamedTuple):
             raise ConfigError(name, f"must be a finite number, got {value}")
         low_is_met = value > self.low if self.above else value >= self.low
         if not (low_is_met and value <= self.high):
-            start = f"above {self.low:g}" if self.above else f"at least {self.low:g}"
-            raise ConfigError(name, f"must be {start} and at most {self.high:.17g}, got {value:.17g}")
+            start = f"{'above' if self.above else 'at least'} {_plain(self.low)}"
+            raise ConfigError(name, f"must be {start} and at most {_plain(self.high)}, got {_plain(value)}")
+
+
+def _plain(number: float) -> str:
+    """The shortest digits that give the number again, a whole one without a decimal point."""
+    return repr(number).removesuffix(".0")
 
 
 class Source(StrEnum):

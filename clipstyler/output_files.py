@@ -108,7 +108,10 @@ def _reserve_file(output: Output, created: ExitStack) -> None:
     if path.is_dir():
         raise ConfigError(field, f"{str(path)!r} is a directory: name a file")
     if not target.parent.is_dir():
-        raise ConfigError(field, f"the directory {path.parent} does not exist; create it first")
+        raise ConfigError(
+            field,
+            f"the directory {target.parent if path.is_symlink() else path.parent} does not exist; create it first",
+        )
     if path.exists() and not path.is_file():
         raise ConfigError(field, f"{str(path)!r} is a special file: name a regular file")
     if target.is_symlink():

@@ -4,7 +4,8 @@ Examples
 --------
   python -m training.styles --out clipstyler/styles
   python -m training.styles --out /tmp/styles --only fire mosaic --steps 30
-  python -m training.styles --out clipstyler/styles --sheet docs/images/styles.jpg --controls docs/images/style-controls.jpg
+  python -m training.styles --out clipstyler/styles --sheet docs/images/styles.jpg
+  python -m training.styles --out clipstyler/styles --controls docs/images/style-controls.jpg
 
 With `--sheet` or `--controls` nothing is fitted: the styles in the folder are drawn on photos that none of them saw, or
 two of them with each control, to be looked at.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import json
 import re
-import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
@@ -16,8 +15,12 @@ from textwrap import indent
 from google.protobuf import any_pb2, descriptor_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
+from clipstyler_cli.envoy_tls import ListenerTls, UpstreamTls
+from clipstyler_cli.errors import GatewayConfigError
+
 CONFIG_NAME = "envoy.yaml"
 DESCRIPTORS_NAME = "descriptors.binpb"
+CERTIFICATE_NAME = "certificate.yaml"
 ANY_ORIGIN = "*"
 # Longer than a job may take on a server with default settings.
 MAX_STREAM_S = 7500
@@ -28,6 +31,7 @@ _MIB = 2**20
 _MAX_JSON_BYTES = 24 * _MIB
 _MAX_STREAMS = 1024
 _LARGEST_PORT = 65535
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _REQUEST_HEADERS = (
     "content-type",
     "x-grpc-web",
@@ -62,49 +66,6 @@ _PAGE_HEADERS = {
 }
 
 
-class GatewayConfigError(ValueError):
-    """An address, an origin or a page that cannot be used; the message names it."""
-
-
-@dataclass(frozen=True)
-class UpstreamTls:
-    """How servers are called by TLS.
-
-    Attributes
-    ----------
-    ca
-        File of the authorities of their certificates; None for the system's.
-    certificate, key
-        Files of the gateway's own certificate, for servers that ask for one, and of its private key.
-    """
-
-    ca: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-
-    def transport_socket(self, hosts: Iterable[str]) -> dict[str, object]:
-        """Return the transport socket of a cluster whose certificates must be those of its hosts."""
-        if (self.certificate is None) != (self.key is None):
-            raise GatewayConfigError("--tls-cert and --tls-key go together: name both")
-        common: dict[str, object] = {
-            "alpn_protocols": ["h2"],
-            "validation_context": {
-                "trusted_ca": {"filename": str(self.ca.resolve() if self.ca else _system_authorities())},
-                "match_typed_subject_alt_names": [_alternative_name(host) for host in hosts],
-            },
-        }
-        if self.certificate and self.key:
-            chain, key = ({"filename": str(path.resolve())} for path in (self.certificate, self.key))
-            common["tls_certificates"] = [{"certificate_chain": chain, "private_key": key}]
-        return {
-            "name": "envoy.transport_sockets.tls",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-                "common_tls_context": common,
-            },
-        }
-
-
 @dataclass(frozen=True)
 class GatewayConfig:
     """Everything that differs between two gateways.
@@ -125,6 +86,8 @@ class GatewayConfig:
         Directory of a static page; None for none.
     upstream_tls
         How servers are called by TLS; None to call them without.
+    tls
+        What callers are answered with by TLS; None to answer without.
     """
 
     host: str = "127.0.0.1"
@@ -135,9 +98,16 @@ class GatewayConfig:
     max_stream_s: int = MAX_STREAM_S
     page: Path | None = None
     upstream_tls: UpstreamTls | None = None
+    tls: ListenerTls | None = None
+
+    @property
+    def url(self) -> str:
+        """How a caller on this machine names the gateway."""
+        reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"{self._scheme}://{_in_url(reached)}:{self.port}"
 
     def write(self, directory: Path) -> Path:
-        """Write the configuration and its descriptors; returns the configuration's path.
+        """Write the configuration and what it reads; returns the configuration's path.
 
         Raises
         ------
@@ -149,6 +119,8 @@ class GatewayConfig:
         text = self.render()
         directory.mkdir(parents=True, exist_ok=True)
         (directory / DESCRIPTORS_NAME).write_bytes(descriptors())
+        if self.tls:
+            (directory / CERTIFICATE_NAME).write_text(json.dumps(self.tls.secret(), indent=2) + "\n")
         path = directory / CONFIG_NAME
         path.write_text(text)
         return path
@@ -156,7 +128,9 @@ class GatewayConfig:
     def render(self) -> str:
         """Return the configuration as YAML; raises `GatewayConfigError`."""
         template = Template(resources.files(__package__).joinpath(CONFIG_NAME).read_text())
-        matchers = [_origin_matcher(origin) for origin in self.origins] + [_regex(_LOOPBACK_ORIGIN)]
+        matchers = [_origin_matcher(origin) for origin in (*self.origins, *self._own_origin())] + [
+            _regex(_LOOPBACK_ORIGIN)
+        ]
         files = _page_files(self.page) if self.page else {}
         return template.substitute(
             HOST=self.host,
@@ -172,10 +146,29 @@ class GatewayConfig:
             CORS_ORIGINS=_items(matchers, 28),
             ORIGIN_RULES=_items([{"header": {"name": "origin", "string_match": matcher}} for matcher in matchers], 44),
             ENDPOINTS=_items([{"endpoint": {"address": _socket_address(server)}} for server in self.servers], 14),
+            LISTENER_TLS=self._listener_tls(),
             UPSTREAM_TLS=self._upstream_tls(),
             NO_JSON=json.dumps(_NO_JSON),
             PAGE_ROUTES=_items([_page_route(path, file) for path, file in files.items()], 24),
         )
+
+    @property
+    def _scheme(self) -> str:
+        return "https" if self.tls else "http"
+
+    def _own_origin(self) -> tuple[str, ...]:
+        """Return the origin of the gateway's own page, if one address has it and it is not on this machine anyway."""
+        address = ipaddress.ip_address(self.host)
+        if address.is_loopback or address.is_unspecified:
+            return ()
+        port = "" if self.port == _DEFAULT_PORTS[self._scheme] else f":{self.port}"
+        return (f"{self._scheme}://{_in_url(self.host)}{port}",)
+
+    def _listener_tls(self) -> str:
+        if self.tls is None:
+            return "          # Callers come without TLS."
+        socket = self.tls.transport_socket(f"./{CERTIFICATE_NAME}")  # Envoy wants a folder in it
+        return f"          transport_socket: {json.dumps(socket)}"
 
     def _upstream_tls(self) -> str:
         if self.upstream_tls is None:
@@ -209,24 +202,13 @@ def split_address(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
 def _socket_address(server: str) -> dict[str, object]:
     host, port = split_address(server)
     return {"socket_address": {"address": host, "port_value": port}}
-
-
-def _system_authorities() -> str:
-    path = ssl.get_default_verify_paths().cafile
-    if path is None:
-        raise GatewayConfigError("this machine has no file of certificate authorities: name one with --tls-ca")
-    return path
-
-
-def _alternative_name(host: str) -> dict[str, object]:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return {"san_type": "DNS", "matcher": {"exact": host}}
-    return {"san_type": "IP_ADDRESS", "matcher": {"exact": host}}
 
 
 def _origin_matcher(origin: str) -> dict[str, object]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import errno
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
 
 import grpc
 from clipstyler_client import ServerUnavailableError
@@ -117,7 +119,7 @@ def running(config: GatewayConfig) -> Iterator[Envoy]:
         process = subprocess.Popen(command, cwd=directory, start_new_session=True)
         try:
             _wait_for_start(process, config)
-            yield Envoy(process, f"http://{_in_url(config.host)}:{config.port}")
+            yield Envoy(process, config.url)
         finally:
             _end(process)
 
@@ -135,25 +137,30 @@ def _checked_port(host: str, port: int) -> int:
         return int(listener.getsockname()[1])
 
 
-def _in_url(host: str) -> str:
-    """Return the host by which an address is reached from this machine."""
-    reached = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"[{reached}]" if ":" in reached else reached
-
-
 def _wait_for_start(process: subprocess.Popen[bytes], config: GatewayConfig) -> None:
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
             raise EnvoyExitedError(process.returncode, f"Envoy ended with code {process.returncode}")
         with suppress(OSError, HTTPException):
-            connection = HTTPConnection(_in_url(config.host).strip("[]"), config.port, timeout=2)
-            connection.request("GET", "/readyz")
-            connection.getresponse()
-            connection.close()
+            _ask(config)
             return
         time.sleep(_POLL_S)
     raise EnvoyExitedError(errno.ETIMEDOUT, f"Envoy did not answer within {_START_S:g} s")
+
+
+def _ask(config: GatewayConfig) -> None:
+    """Let Envoy answer; whose certificate it has is of no interest here."""
+    url = urlsplit(config.url)
+    host, port = url.hostname or "", url.port
+    connection = (
+        HTTPSConnection(host, port, timeout=2, context=ssl._create_unverified_context())
+        if config.tls
+        else HTTPConnection(host, port, timeout=2)
+    )
+    with closing(connection):
+        connection.request("GET", "/readyz")
+        connection.getresponse()
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

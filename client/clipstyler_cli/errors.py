@@ -38,6 +38,10 @@ class UsageError(Exception):
     """The command line cannot be carried out as it is."""
 
 
+class GatewayConfigError(ValueError):
+    """An address, an origin, a certificate or a page that the gateway cannot use; the message names it."""
+
+
 class JobGoesOnError(KeyboardInterrupt):
     """Ctrl-C ended watching while the job keeps running; the message says how to return to it."""
 

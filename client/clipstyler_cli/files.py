@@ -9,6 +9,7 @@ from pathlib import Path
 
 import typer
 
+from clipstyler.input_files import read_whole
 from clipstyler.output_files import Output, write_whole
 from clipstyler_cli.errors import EXIT_FAILED, UsageError, flag_of
 from clipstyler_cli.terminal import complain
@@ -27,7 +28,7 @@ def read_photo(path: Path, argument: str) -> bytes:
         It cannot be read.
     """
     try:
-        return path.read_bytes()
+        return read_whole(path)
     except OSError as error:
         raise UsageError(f"{argument}: {path}: {error.strerror or error}") from error
 

@@ -11,23 +11,30 @@ import typer
 from clipstyler_client import DEFAULT_TARGET
 
 from clipstyler_cli.connection import Target, Tls, TlsCa, TlsCert, TlsKey
-from clipstyler_cli.envoy_config import MAX_STREAM_S, GatewayConfig, GatewayConfigError, UpstreamTls, split_address
+from clipstyler_cli.envoy_config import MAX_STREAM_S, GatewayConfig
 from clipstyler_cli.envoy_process import check_server, running
-from clipstyler_cli.errors import UsageError, clear_errors
+from clipstyler_cli.envoy_tls import UpstreamTls
+from clipstyler_cli.errors import clear_errors
+from clipstyler_cli.listening import (
+    AllowOrigin,
+    Insecure,
+    Listen,
+    ListenTlsCert,
+    ListenTlsKey,
+    clear_problems,
+    listener,
+)
 from clipstyler_cli.live_page import built_page
 from clipstyler_cli.terminal import complain, say
 
 
 def command(
-    listen: Annotated[
-        str,
-        typer.Option(help="HOST:PORT of the gateway; port 0 picks a free one. Loopback: it has no TLS."),
-    ] = "127.0.0.1:8080",
+    listen: Listen = "127.0.0.1:8080",
+    listen_tls_cert: ListenTlsCert = None,
+    listen_tls_key: ListenTlsKey = None,
+    insecure: Insecure = False,
+    allow_origin: AllowOrigin = None,
     server: Annotated[list[str] | None, typer.Option(help=f"HOST:PORT; repeatable. Default: {DEFAULT_TARGET}.")] = None,
-    allow_origin: Annotated[
-        list[str] | None,
-        typer.Option(help="Origin of a page that may call, or *; repeatable. Pages on this machine always may."),
-    ] = None,
     trusted_hops: Annotated[
         int, typer.Option(help="Number of proxies in front whose x-forwarded-for is believed.", min=0, max=10)
     ] = 0,
@@ -48,13 +55,16 @@ def command(
 
     Start a server behind it that asks for no credentials with CLIPSTYLER_TRUSTED_PROXIES=127.0.0.1 (the gateway's
     address, as the server sees it): otherwise it counts all callers as one. Credentials in the header `authorization`
-    are passed on. With --tls and the flags beside it the servers are called by TLS.
+    are passed on. With --tls and the flags beside it the servers are called by TLS; --listen-tls-cert and
+    --listen-tls-key encrypt what callers see. A page that is opened by a name needs --allow-origin.
 
     Examples
     --------
       clipstyler gateway
 
-      clipstyler gateway --server 10.0.0.5:50051 --listen 0.0.0.0:8080 --allow-origin https://example.org
+      clipstyler gateway --listen 0.0.0.0:443 --listen-tls-cert gateway.pem --listen-tls-key gateway.key
+
+      clipstyler gateway --allow-origin https://studio.example
 
       clipstyler gateway --server studio.example:50051 --tls-ca ca.pem
 
@@ -63,24 +73,29 @@ def command(
       curl -d '{}' http://127.0.0.1:8080/clipstyler.v1.ServerService/GetServerInfo
     """
     servers = tuple(server or (DEFAULT_TARGET,))
-    with clear_errors():
-        try:
-            host, port = split_address(listen)
-            # A configuration that is written may be for another machine.
-            origins, found_page = tuple(allow_origin or ()), page or (None if write else built_page())
-            upstream = UpstreamTls(tls_ca, tls_cert, tls_key) if tls or tls_ca or tls_cert or tls_key else None
-            config = GatewayConfig(host, port, servers, origins, trusted_hops, max_stream, found_page, upstream)
-            if write:
-                say(str(config.write(write)))
-                return
-            config.render()  # names bad values before it waits
-            signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left running
-            for address in servers:
-                if warning := check_server(Target(address, tls, tls_ca, tls_cert, tls_key), wait):
-                    complain(f"warning: {warning}")
-            with running(config) as gateway:
-                say(f"gateway on {gateway.address}, in front of {', '.join(servers)}")
-                sys.stdout.flush()
-                gateway.wait()
-        except GatewayConfigError as error:
-            raise UsageError(str(error)) from error
+    with clear_errors(), clear_problems():
+        # A configuration that is written may be for another machine.
+        at = listener(listen, listen_tls_cert, listen_tls_key, insecure, is_here=write is None)
+        config = GatewayConfig(
+            at.host,
+            at.port,
+            servers,
+            tuple(allow_origin or ()),
+            trusted_hops,
+            max_stream,
+            page or (None if write else built_page()),
+            UpstreamTls(tls_ca, tls_cert, tls_key) if tls or tls_ca or tls_cert or tls_key else None,
+            at.tls,
+        )
+        if write:
+            say(str(config.write(write)))
+            return
+        config.render()  # names bad values before it waits
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left running
+        for address in servers:
+            if warning := check_server(Target(address, tls, tls_ca, tls_cert, tls_key), wait):
+                complain(f"warning: {warning}")
+        with running(config) as gateway:
+            say(f"gateway on {gateway.address}, in front of {', '.join(servers)}")
+            sys.stdout.flush()
+            gateway.wait()

@@ -6,16 +6,24 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
-from clipstyler_cli.envoy_config import GatewayConfig, GatewayConfigError, split_address
+from clipstyler_cli.envoy_config import GatewayConfig
 from clipstyler_cli.envoy_process import Envoy, running
 from clipstyler_cli.errors import UsageError, clear_errors
+from clipstyler_cli.listening import (
+    AllowOrigin,
+    Insecure,
+    Listen,
+    ListenTlsCert,
+    ListenTlsKey,
+    clear_problems,
+    listener,
+)
 from clipstyler_cli.live_page import built_page
 from clipstyler_cli.server_process import Restarts, running_server
 from clipstyler_cli.terminal import Terminal, say
@@ -28,10 +36,11 @@ _POLL_S = 0.2
 
 
 def command(
-    listen: Annotated[
-        str,
-        typer.Option(help="HOST:PORT of the page; port 0 picks a free one. Loopback: it has no TLS."),
-    ] = "127.0.0.1:8080",
+    listen: Listen = "127.0.0.1:8080",
+    listen_tls_cert: ListenTlsCert = None,
+    listen_tls_key: ListenTlsKey = None,
+    insecure: Insecure = False,
+    allow_origin: AllowOrigin = None,
     encoder_sets: Annotated[
         str | None, typer.Option(help="Encoder sets to load, separated by commas; the first is the default.")
     ] = None,
@@ -51,35 +60,29 @@ def command(
       clipstyler live
 
       clipstyler live --listen 127.0.0.1:8090 --encoder-sets vit-b-32 --device cuda
+
+      clipstyler live --listen 192.168.1.20:8443 --listen-tls-cert live.pem --listen-tls-key live.key
     """
     chosen = {"ENCODER_SETS": encoder_sets, "DEVICE": device, "DATA_DIR": data_dir}
     settings = {name: value for name, value in chosen.items() if value is not None}
     console = Terminal(stderr=True)
-    with clear_errors(), TemporaryDirectory(prefix="clipstyler-live-") as directory:
+    with clear_errors(), clear_problems(), TemporaryDirectory(prefix="clipstyler-live-") as directory:
         page = built_page()
         if page is None:
             raise UsageError("the live page was not built: `make web` builds it")
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the children are ended on the way out
-        try:
-            host, port = split_address(listen)
-            kept_log = log or Path(directory, "server.log")
-            settings |= _SETTINGS | (_ALONE if _is_loopback(host) else {})
-            with (
-                running_server(kept_log, settings, console) as server,
-                running(GatewayConfig(host, port, (server.target,), page=page)) as gateway,
-            ):
-                say(f"the live page is on {gateway.address}")
-                sys.stdout.flush()
-                _keep_running(gateway, Restarts(server, console))
-        except GatewayConfigError as error:
-            raise UsageError(str(error)) from error
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        at = listener(listen, listen_tls_cert, listen_tls_key, insecure)
+        kept_log = log or Path(directory, "server.log")
+        settings |= _SETTINGS | (_ALONE if at.is_local else {})
+        with (
+            running_server(kept_log, settings, console) as server,
+            running(
+                GatewayConfig(at.host, at.port, (server.target,), tuple(allow_origin or ()), page=page, tls=at.tls)
+            ) as gateway,
+        ):
+            say(f"the live page is on {gateway.address}")
+            sys.stdout.flush()
+            _keep_running(gateway, Restarts(server, console))
 
 
 def _keep_running(gateway: Envoy, restarts: Restarts) -> None:

@@ -15,6 +15,7 @@ from clipstyler_cli import (
     demo,
     evaluate,
     gateway,
+    health,
     jobs,
     lab,
     live,
@@ -44,6 +45,7 @@ app.command("check")(check.command)
 app.command("evaluate")(evaluate.command)
 app.command("serve")(serve.command)
 app.command("gateway")(gateway.command)
+app.command("health")(health.command)
 app.command("demo")(demo.command)
 app.command("live")(live.command)
 app.command("lab")(lab.command)

@@ -20,7 +20,7 @@ def command(
         str | None, typer.Option(help="Address of gRPC. Default: loopback; others need TLS, or --insecure.")
     ] = None,
     http_port: Annotated[
-        int | None, typer.Option(help="Port of /metrics, /livez and /readyz; 0 picks a free port. Default: 9464.")
+        int | None, typer.Option(help="Port of /metrics and the probes; 0 picks a free port. Default: 9464.")
     ] = None,
     http_host: Annotated[str | None, typer.Option(help="Address of these pages. Default: loopback.")] = None,
     tls_cert: Annotated[
@@ -50,6 +50,10 @@ def command(
     threads: Annotated[int | None, typer.Option(help="Threads of a CPU optimizer. Default: all CPUs.")] = None,
     data_dir: Annotated[
         str | None, typer.Option(help="Directory of jobs and images. Default: the user's data directory.")
+    ] = None,
+    drain_delay: Annotated[
+        float | None,
+        typer.Option(help="Seconds after SIGTERM for load balancers to notice, before calls are refused. Default: 0."),
     ] = None,
     log_format: Annotated[str | None, typer.Option(help="json or console. Default: json.")] = None,
     config: Annotated[
@@ -87,6 +91,7 @@ def command(
         "device": device,
         "threads": threads,
         "data_dir": data_dir,
+        "drain_delay_s": drain_delay,
         "log_format": log_format,
         "log_level": log_level,
     }

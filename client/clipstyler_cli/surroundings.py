@@ -6,15 +6,17 @@ import os
 import sys
 from pathlib import Path
 
+from clipstyler.descriptors import open_missing
 from clipstyler.home import ensure_home
 
 _PIPED_COLUMNS = "160"  # help is not cut
 
 
 def prepare() -> None:
-    """Set up the environment of this process and its children: a home directory, and the width of piped help."""
+    """Set up this process and its children: standard descriptors, a home directory, and the width of piped help."""
+    open_missing()
     ensure_home()
-    if sys.stdout is None or not sys.stdout.isatty():
+    if not sys.stdout.isatty():
         os.environ.setdefault("COLUMNS", _PIPED_COLUMNS)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,14 +22,27 @@ from clipstyler_client._errors import (
 from clipstyler_client._options import PreviewOptions, choose, fill, present
 
 Photo = bytes | str | Path
+_MAX_PHOTO_BYTES = 256 * 2**20
 _PHASES = ("queued", "decode", "prepare", "optimize", "render", "encode")
 _FORMATS = image_pb2.ImageFormat.DESCRIPTOR
 _STOP_REASONS = stylization_pb2.StylizationResult.StopReason.DESCRIPTOR
 
 
 def photo_bytes(photo: Photo) -> bytes:
-    """Return the bytes of a photo, read from its file if need be."""
-    return photo if isinstance(photo, bytes) else Path(photo).read_bytes()
+    """Return the bytes of a photo, read from its file if need be.
+
+    Raises
+    ------
+    OSError
+        The file cannot be read, or has more bytes than any server accepts: a device without end, for instance.
+    """
+    if isinstance(photo, bytes):
+        return photo
+    with Path(photo).open("rb") as file:
+        data = file.read(_MAX_PHOTO_BYTES + 1)
+    if len(data) > _MAX_PHOTO_BYTES:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(photo))
+    return data
 
 
 def spec_message(

@@ -3,11 +3,13 @@
 import sys
 
 from clipstyler.allocator import restart_with_c_allocator
+from clipstyler.descriptors import open_missing
 from clipstyler.home import ensure_home, temporary_home
 
 
 def main() -> None:
     """Serve."""
+    open_missing()
     restart_with_c_allocator()
     ensure_home()
     if home := temporary_home():

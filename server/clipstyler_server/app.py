@@ -6,6 +6,7 @@ The front process never imports PyTorch; the optimizer process does.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import resource
 import signal
@@ -22,6 +23,7 @@ from clipstyler_server.api.server import (
     ApiServer,
 )
 from clipstyler_server.errors import ServiceError
+from clipstyler_server.gauges import Gauges
 from clipstyler_server.identity.exposure import check_exposure
 from clipstyler_server.identity.files import IdentityFiles
 from clipstyler_server.identity.private_files import IdentityError
@@ -38,10 +40,12 @@ from clipstyler_server.jobs.style_store import StyleStore
 from clipstyler_server.jobs.upload_store import UploadStore
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.changes import ChangeSignal
+from clipstyler_server.observability.foreign_output import captured
 from clipstyler_server.observability.health import SERVER, Health
 from clipstyler_server.observability.http_pages import HttpPages
 from clipstyler_server.observability.metrics import Metrics
-from clipstyler_server.observability.watchdog import Watchdog, collect_only_young_objects, resident_bytes
+from clipstyler_server.observability.traces import Tracer, TracesUnavailableError, tracer_for
+from clipstyler_server.observability.watchdog import Watchdog, collect_only_young_objects
 from clipstyler_server.settings import Settings
 from clipstyler_server.spool import Spool
 from clipstyler_server.storage.retention import Retention
@@ -78,6 +82,8 @@ class App:
         The operator's configuration.
     make_workload
         What the optimizer process runs.
+    tracer
+        Makes traces; by default as the settings say.
 
     Attributes
     ----------
@@ -87,14 +93,17 @@ class App:
         Set when it is to drain and stop.
     """
 
-    def __init__(self, settings: Settings, make_workload: WorkloadFactory = torch_workload) -> None:
+    def __init__(
+        self, settings: Settings, make_workload: WorkloadFactory = torch_workload, tracer: Tracer | None = None
+    ) -> None:
         self.settings = settings
-        self.metrics = Metrics()
+        self.metrics = Metrics(settings.metrics_tenants)
         self.changes = ChangeSignal()
         try:
             self.identity = identity_of(settings)
+            self.tracer = tracer or tracer_for(settings.traces)
             self.storage = Storage(settings.data_path, settings.database_url, self.metrics)
-        except (IdentityError, StorageUnusableError) as error:
+        except (IdentityError, TracesUnavailableError, StorageUnusableError) as error:
             raise ServerStartError(str(error)) from error
         timeouts = supervision_timeouts(settings)
         self.optimizer = OptimizerClient(
@@ -124,7 +133,7 @@ class App:
         self.styles = StyleStore(self.storage, self.room, self.decoder)
         spool = Spool(settings.spool_path)
         self.lane = StyleLane(settings, self.scheduler, self.optimizer, self.decoder, spool, self.metrics)
-        self.recovery = Recovery(self.storage, self.admission, settings.on_restart == "requeue")
+        self.recovery = Recovery(self.storage, self.admission, settings.on_restart == "requeue", self.tracer)
         self.retention = Retention(self.storage, self.room, settings.retention_s, settings.retention_interval_s)
         self.health_service = HealthService()
         self.health = Health(self._health_checks(), self.changes, self.health_service.set)
@@ -132,24 +141,10 @@ class App:
         self.api = self._api()
         self.grpc_address = self.http_address = ""
         self.end = asyncio.Event()
+        self._is_leaving = False
+        self._hurry = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self.metrics.watch("queue_depth", "Jobs waiting.", self.queue.__len__)
-        self.metrics.watch("watchers", "Calls following a job.", self.scheduler.watchers)
-        self.metrics.watch("jobs_running", "Jobs running.", self.scheduler.running_count)
-        self.metrics.watch("style_applications", "Photos that styles are applied to now.", lambda: self.lane.in_work)
-        self.metrics.watch_each("open_calls", "Calls now, by method.", "method", self.api.bounds.open_calls)
-        self.metrics.watch_each(
-            "bytes_in_flight",
-            "Bytes of requests, images and responses on their way.",
-            "kind",
-            self.api.bounds.in_flight,
-        )
-        self.metrics.watch(
-            "evaluations_in_flight",
-            "Texts and images of EncoderService that the evaluator has.",
-            lambda: self.api.bounds.evaluations.used,
-        )
-        self.metrics.watch_each("resident_bytes", "Resident memory, by process.", "process", self._resident_bytes)
+        self.gauges = Gauges(self.metrics, self.scheduler, self.storage, self.api.bounds, self._process_ids)
 
     def _engine(self) -> Engine:
         engine = FullSizeEngine(self.optimizer, self.decoder, self.storage, Spool(self.settings.spool_path))
@@ -157,10 +152,10 @@ class App:
             return engine
         return MeasuredEngine(engine, self.evaluator, self.settings.report_timeout_s)
 
-    def _resident_bytes(self) -> dict[str, float]:
+    def _process_ids(self) -> dict[str, int | None]:
         pids = {f"decoder {number}": decoder.pid for number, decoder in enumerate(self.decoder.processes)}
         pids |= {"front": os.getpid(), "optimizer": self.optimizer.pid}
-        return resident_bytes(pids | ({"evaluator": self.evaluator.pid} if self.evaluator else {}))
+        return pids | ({"evaluator": self.evaluator.pid} if self.evaluator else {})
 
     def _health_checks(self) -> dict[str, Any]:
         checks = {
@@ -172,16 +167,20 @@ class App:
         return checks | ({ENCODER_SERVICE: self._encoder_problems} if self.evaluator else {})
 
     def _problems(self) -> list[str]:
-        return [*self.scheduler.problems(), *self.decoder.problems(), *self.storage.problems]
+        return [*self._leaving(), *self.scheduler.problems(), *self.decoder.problems(), *self.storage.problems]
 
     def _encoder_problems(self) -> list[str]:
-        return [*(self.evaluator.problems() if self.evaluator else []), *self.decoder.problems()]
+        evaluator = self.evaluator.problems() if self.evaluator else []
+        return [*self._leaving(), *evaluator, *self.decoder.problems()]
+
+    def _leaving(self) -> list[str]:
+        return ["the server is shutting down"] if self._is_leaving else []
 
     def _api(self) -> ApiServer:
-        api = ApiServer(self.settings, self.metrics, self.identity)
+        api = ApiServer(self.settings, self.metrics, self.identity, self.tracer)
         api.add_stylization(self.admission, self.scheduler, self.catalog, self.uploads)
         api.add_styles(self.styles, self.lane, self.catalog, self.storage)
-        api.add_server(self.scheduler, self.evaluator, self.room, self._begin_drain)
+        api.add_server(self.scheduler, self.evaluator, self.room, self.begin_drain)
         if self.evaluator:
             directions = DirectionLookup(self.evaluator, self.settings.direction_cache_bytes, self.metrics)
             api.add_encoders(self.evaluator, self.decoder, directions)
@@ -217,6 +216,7 @@ class App:
             health=self.health.publish_health(),
             watchdog=Watchdog(self.metrics, self.api.bounds.calls.by_method.total).watch_loop(),
             storage=self._watch_storage(),
+            gauges=self.gauges.count_jobs(),
             identity=self._watch_identity(),
         )
 
@@ -240,16 +240,35 @@ class App:
         """
         await self._unless_broken(self.end.wait())
 
-    def _begin_drain(self) -> None:
-        """Take no more jobs, and let whoever runs this server stop it."""
-        self.scheduler.close()
+    def begin_drain(self) -> None:
+        """Report that the server is not ready, and have it stopped. Without a delay, refuse new work already."""
+        self._is_leaving = True
+        if not self.settings.drain_delay_s:
+            self.scheduler.close()
         self.changes.notify()
         self.end.set()
 
-    async def stop(self, grace_s: float) -> None:
-        """Drain: refuse new work, give the running job its grace period, end every process, stop listening."""
-        self._begin_drain()
-        await self.scheduler.drain(grace_s)
+    def hurry(self) -> None:
+        """End the delay and the grace period of `stop`."""
+        self._hurry.set()
+        self.scheduler.close()
+        self.scheduler.cancel_running()
+
+    async def stop(self, grace_s: float, delay_s: float = 0) -> None:
+        """Drain: report so, refuse new work, give the running job its grace period, end all processes, stop listening.
+
+        Parameters
+        ----------
+        grace_s
+            Seconds that the running job may continue.
+        delay_s
+            Seconds before that in which all calls are still answered, so that load balancers can notice.
+        """
+        self.begin_drain()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), delay_s)
+        self.scheduler.close()
+        await self.scheduler.drain(0 if self._hurry.is_set() else grace_s)
         await self.api.stop()
         await self.optimizer.stop()
         if self.evaluator:
@@ -261,6 +280,7 @@ class App:
         await self.pages.stop()
         await self.persister.settle()
         await asyncio.to_thread(self.storage.close)
+        await asyncio.to_thread(self.tracer.close)
 
     def _run_in_background(self, **work: Coroutine[Any, Any, None]) -> None:
         self._tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()]
@@ -271,6 +291,7 @@ class App:
 
     async def _recover(self) -> None:
         await self._workers_ready()
+        self.health.has_started = True
         logs.get_logger().info(
             "server_ready",
             grpc=self.grpc_address,
@@ -357,12 +378,16 @@ def run(settings: Settings, make_workload: WorkloadFactory = torch_workload) -> 
         The server cannot start; the log says why.
     """
     _prepare_process()
-    logs.configure(settings.log_level, settings.log_format, "front")
-    try:
-        asyncio.run(_serve(settings, make_workload))
-    except ServerStartError as error:
-        logs.get_logger().error("server_cannot_start", problem=str(error))
-        raise SystemExit(1) from error
+    with captured("front"):
+        logs.configure(settings.log_level, settings.log_format, "front")
+        try:
+            asyncio.run(_serve(settings, make_workload))
+        except ServerStartError as error:
+            logs.get_logger().error("server_cannot_start", problem=str(error))
+            raise SystemExit(1) from error
+        except Exception as error:
+            logs.get_logger().exception("server_failed")
+            raise SystemExit(1) from error
 
 
 def _prepare_process() -> None:
@@ -379,19 +404,19 @@ async def _serve(settings: Settings, make_workload: WorkloadFactory) -> None:
 
     def on_signal() -> None:
         if app.end.is_set():
-            app.scheduler.cancel_running()
-        app.end.set()
+            app.hurry()
+        app.begin_drain()
 
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    grace_s = 0.0
+    grace_s = delay_s = 0.0
     try:
         await app.start()
         collect_only_young_objects()
         await app.run()
-        grace_s = settings.drain_grace_s
-        logs.get_logger().info("server_draining", grace_s=grace_s)
+        grace_s, delay_s = settings.drain_grace_s, settings.drain_delay_s
+        logs.get_logger().info("server_draining", grace_s=grace_s, delay_s=delay_s)
     finally:
-        await app.stop(grace_s)
+        await app.stop(grace_s, delay_s)
         logs.get_logger().info("server_stopped")

@@ -15,6 +15,7 @@ from clipstyler.acceleration import AUTO, parse
 from clipstyler.encoders.registry import BUNDLED
 from clipstyler.home import cache_directory
 from clipstyler.imaging import Limits
+from clipstyler.input_files import MAX_FILE_BYTES
 from clipstyler.prompts import MAX_CHARACTERS
 from clipstyler_server.identity.files import IdentityPaths
 
@@ -41,7 +42,7 @@ class Settings(BaseSettings):
         default="127.0.0.1", description="Address of gRPC. Loopback by default; others need TLS, or `insecure`."
     )
     port: int = Field(default=50051, ge=0, le=65535, description="Port of gRPC; 0 picks a free port.")
-    http_host: str = Field(default="127.0.0.1", description="Address of /metrics, /livez and /readyz.")
+    http_host: str = Field(default="127.0.0.1", description="Address of /metrics, /startupz, /livez and /readyz.")
     http_port: int = Field(default=9464, ge=0, le=65535, description="Port of these pages; 0 picks a free port.")
     insecure: bool = Field(
         default=False, description="Whether addresses other than loopback may be served without TLS."
@@ -130,7 +131,7 @@ class Settings(BaseSettings):
         default=16, ge=0, le=10_000, description="Maximum queue length; further jobs are rejected."
     )
     max_image_bytes: int = Field(
-        default=Limits().max_bytes, ge=1024, le=256 * MIB, description="Maximum size of a photo in bytes."
+        default=Limits().max_bytes, ge=1024, le=MAX_FILE_BYTES, description="Maximum size of a photo in bytes."
     )
     max_image_pixels: int = Field(
         default=Limits().max_pixels, ge=4096, le=178_000_000, description="Maximum size of a photo in pixels."
@@ -215,11 +216,18 @@ class Settings(BaseSettings):
     max_deadline_s: float = Field(
         default=7200, gt=0, le=86_400, description="Maximum time in seconds that a job may wait and run."
     )
+    drain_delay_s: float = Field(
+        default=0,
+        ge=0,
+        le=600,
+        description="Seconds after SIGTERM in which the server reports that it is not ready, and still takes calls: "
+        "longer than a load balancer needs to notice.",
+    )
     drain_grace_s: float = Field(
         default=20,
         ge=0,
         le=3600,
-        description="Seconds that a running job may continue after SIGTERM before it is cancelled.",
+        description="Seconds that a running job may continue after that before it is cancelled.",
     )
     heartbeat_s: float = Field(default=10, gt=0, le=600, description="Seconds of silence before a heartbeat is sent.")
     decoders: int = Field(
@@ -240,6 +248,13 @@ class Settings(BaseSettings):
         default=0.5, gt=0, le=60, description="Seconds before a lost worker is restarted; doubles up to 2."
     )
 
+    metrics_tenants: bool = Field(
+        default=False, description="Whether metrics name tenants: calls, jobs and steps of the first hundred."
+    )
+    traces: Literal["off", "otlp"] = Field(
+        default="off",
+        description="Whether traces are exported, by OTLP over HTTP; OpenTelemetry's variables say where (`OTEL_...`).",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Minimum severity of log lines; texts of users appear at debug level only."
     )

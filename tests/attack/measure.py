@@ -309,8 +309,10 @@ async def _compare(target: Target, figures: Figures, before: _State, after: _Sta
     for line in target.server.lines[before.lines :]:
         if "exception" in line or line["event"] == "rpc_failed":
             figures.tracebacks[line["event"]] += 1
+        if line["event"] == "foreign_output" and "Traceback" in line["line"]:
+            figures.tracebacks["stderr"] += 1
     del target.server.lines[before.lines :]  # tracebacks are long
-    figures.tracebacks["stderr"] = sum("Traceback" in line for line in target.raw_lines[before.raw_lines :])
+    figures.tracebacks["stderr"] += sum("Traceback" in line for line in target.raw_lines[before.raw_lines :])
     figures.tracebacks += Counter()  # drops zeros
     livez_s = figures.watched["bystander"]["livez"]["longest_s"] or math.inf
     grown_s = _longest_pause(before.metrics, after.metrics)

@@ -20,8 +20,10 @@ from tests.attack.floods import (
 from tests.attack.images import constructed_photos, constructed_pictures, mutated_photos, mutated_pictures
 from tests.attack.measure import SETTLED, Figures, Target, is_long, measure
 from tests.attack.outcomes import Tally
+from tests.attack.pages import endless_http_requests, many_http_requests, mutated_http_requests
 from tests.attack.requests import malformed_calls, mutated_requests, silent_calls
 from tests.attack.starvation import KINDS, descriptors, disk, kill_and_freeze, memory
+from tests.attack.storms import storm
 from tests.attack.streams import (
     everything_held,
     half_open_connections,
@@ -127,6 +129,19 @@ async def test_floods(jobs, rows, attack):
         assert bystander["failures"] == {}
         # The job that runs when the bystander comes, one more, and as much again for a busy machine.
         assert bystander["longest_s"] < 4 * STEPS * STEP_S
+
+
+async def test_a_storm_of_calls_about_the_same_jobs(jobs, rows):
+    await withstand(jobs, rows, storm)
+
+
+PAGES = [mutated_http_requests, endless_http_requests, many_http_requests]
+
+
+@pytest.mark.parametrize("attack", PAGES, ids=lambda one: one.__name__)
+async def test_pages_for_monitoring(jobs, rows, attack):
+    figures = await withstand(jobs, rows, attack)
+    assert figures.tally.answers["200"] + figures.tally.answers["405"] > 0
 
 
 async def test_killed_and_frozen_children(starved, rows):

@@ -53,6 +53,7 @@ def started_early(name: str, about: str) -> Any:
 
 site = started_early("site", "The page on a scripted server that all tests share.")
 fragile_site = started_early("fragile_site", "The same, on a server that a test may stop, and starts again.")
+guarded_site = started_early("guarded_site", "The same, on a server that asks for a token.")
 narrow_site = started_early("narrow_site", "The same, on a server with low limits.")
 real_site = started_early("real_site", "The same, on a server with the bundled encoders.")
 live_process = started_early("live_process", "`clipstyler live`.")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.browser.node import WEB, install_modules
-from tests.browser.site import serving
+from tests.browser.site import Site, serving
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,15 @@ async def _running(command: list[str], **options: Any) -> AsyncIterator[subproce
             process.communicate(timeout=40)
 
 
+@asynccontextmanager
+async def _guarding(folder: Path) -> AsyncIterator[Site]:
+    """A server that asks for a token; nobody has one yet."""
+    tokens = folder / "tokens"
+    tokens.touch(0o600)
+    async with serving(folder, tokens=tokens) as site:
+        yield site
+
+
 Starter = Callable[[Path], AbstractAsyncContextManager[Any]]
 # By the names of their fixtures, in the order in which they are needed.
 STARTERS: dict[str, Starter] = {
@@ -69,6 +78,7 @@ STARTERS: dict[str, Starter] = {
     "new_page": _building,
     "fragile_site": serving,
     "live_process": _living,
+    "guarded_site": _guarding,
     "narrow_site": partial(serving, queue_capacity=1, max_image_bytes=60_000, max_image_pixels=200_000),
     "real_site": partial(serving, module="clipstyler_server", encoder_sets="pocket", threads=2),
 }

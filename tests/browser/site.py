@@ -34,6 +34,19 @@ FLAGS = [
 # Chromium's own report of an error of HTTP or of a lost connection, which tests of those provoke.
 _PROVOKED = ("Failed to load resource", "net::ERR_")
 
+# Milliseconds from the press of the button to the first picture that is not the photo.
+FIRST_PREVIEW = """() => new Promise((resolve) => {
+  const image = document.getElementById("over");
+  const begun = performance.now();
+  new MutationObserver((_, observer) => {
+    if (image.alt === "The photo") return;
+    observer.disconnect();
+    const done = () => resolve(performance.now() - begun);
+    image.decode().then(done, done); // the next picture may come while this one is decoded
+  }).observe(image, {attributes: true, attributeFilter: ["src"]});
+  document.getElementById("submit").click();
+})"""
+
 
 def chromium() -> str | None:
     """The browser's executable; None if there is none."""
@@ -174,9 +187,17 @@ class Visit:
         shown = self.page.locator("#progress-row:not([hidden]) #status")
 
         async def is_there() -> bool:
-            return any(words in text for text in await shown.all_text_contents())
+            return any(words in text.replace("\u00a0", " ") for text in await shown.all_text_contents())
 
         await until(is_there, timeout_s)
+
+    async def picture(self, step: int) -> None:
+        """Wait until the preview of a step is shown."""
+        await expect(self.page.locator("#badge")).to_have_text(f"Preview · step {step}", timeout=15_000)
+
+    async def pictures(self) -> int:
+        """How many pictures can be looked back at."""
+        return int(await self.page.get_attribute("#scrub", "max") or 0) + 1
 
     async def step(self, number: int) -> None:
         """Wait until so many steps are completed."""
@@ -216,6 +237,17 @@ class Visit:
         options = {"resultTypes": ["violations"]} | rules
         found = await self.page.evaluate("options => axe.run(document, options)", options)
         return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found["violations"]]
+
+
+class Turns:
+    """Lets a scripted job make its steps one by one: `fire turns=PATH`, so that no time decides what a test sees."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "turns"
+
+    def allow(self, steps: int) -> None:
+        """Let the job make so many steps in all."""
+        self.path.write_bytes(b"." * steps)
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.async_api import expect
 
-from tests.browser.site import NARROW, Site, Visit
+from tests.browser.site import NARROW, Site, Turns, Visit
 
 FIRST_LOAD_BYTES = 150 * 1024
 
@@ -38,8 +38,8 @@ async def test_axe_finds_nothing_in_any_state(visit: Visit, tmp_path: Path):
     await visit.look("beside")
 
 
-async def test_everything_by_keyboard_alone(visit: Visit):
-    page = visit.page
+async def test_everything_by_keyboard_alone(visit: Visit, tmp_path: Path):
+    page, turns = visit.page, Turns(tmp_path)
 
     async def tab_to(element: str) -> None:
         for _ in range(60):
@@ -63,9 +63,10 @@ async def test_everything_by_keyboard_alone(visit: Visit):
     await page.keyboard.press("Enter")
     await expect(page.locator("#style-text")).to_have_value("stained glass")
     await expect(page.locator("#style-text")).to_be_focused()
-    await page.keyboard.type(" step=0.05")
+    await page.keyboard.type(f" turns={turns.path}")
     await page.keyboard.press("Enter")
-    await visit.status("Step")
+    turns.allow(3)
+    await visit.step(3)
     await tab_to("keep")
     await page.keyboard.press("Enter")
     await visit.status("Stopped at step")
@@ -78,19 +79,24 @@ async def test_everything_by_keyboard_alone(visit: Visit):
         await page.keyboard.press("Enter")
 
 
-async def test_progress_is_announced_but_not_every_step(visit: Visit):
+async def test_progress_is_announced_but_not_every_step(visit: Visit, tmp_path: Path):
+    turns = Turns(tmp_path)
     await visit.choose()
     await visit.page.evaluate("""() => {
       window.spoken = [];
       const announcer = document.getElementById("announcer");
       new MutationObserver(() => window.spoken.push(announcer.textContent)).observe(announcer, {childList: true});
     }""")
-    await visit.fill("fire step=0.03", steps=40)
+    await visit.fill(f"fire turns={turns.path}", steps=40)
     await visit.page.click("#submit")
+    for step in range(2, 40, 2):
+        turns.allow(step)
+        await visit.step(step)
+    turns.allow(40)
     await visit.status("Done")
     spoken = await visit.page.evaluate("window.spoken")
     assert spoken[-1].startswith("Done")
-    assert 3 <= len(spoken) <= 9
+    assert 5 <= len(spoken) <= 9  # each quarter, and what is before and after
 
 
 async def test_the_first_load_is_light(browser, site: Site):
@@ -116,9 +122,12 @@ async def test_a_phone_scrolls_in_one_direction_only(site: Site, visit_to):
     assert await visit.page.evaluate("document.documentElement.scrollWidth") == NARROW
 
 
-async def test_reduced_motion_is_respected(site: Site, visit_to):
+async def test_reduced_motion_is_respected(site: Site, visit_to, tmp_path: Path):
+    turns = Turns(tmp_path)
     visit = await visit_to(site.url, reduced_motion="reduce")
-    await visit.stylize("fire step=0.05", steps=20)
+    await visit.stylize(f"fire turns={turns.path}", steps=5)
+    turns.allow(3)
     await visit.step(3)
     assert await visit.page.evaluate("document.getAnimations().length") == 0
+    turns.allow(5)
     await visit.status("Done")

@@ -12,7 +12,7 @@ import pytest_asyncio
 from PIL import Image
 from playwright.async_api import Browser, expect
 
-from tests.browser.site import CAT, Site, Visit, visiting
+from tests.browser.site import CAT, FIRST_PREVIEW, Site, Turns, Visit, visiting
 
 # Notes when the picture changes, from the page itself.
 WATCH_PICTURE = """() => {
@@ -40,36 +40,43 @@ async def visitor(browser: Browser, site: Site) -> AsyncIterator[Visit]:
 
 
 async def test_the_photo_is_seen_at_once_and_the_first_preview_soon(visitor: Visit):
-    await visitor.choose()
-    await expect(visitor.page.locator("#over")).to_have_attribute("alt", "The photo", timeout=1000)
-    await visitor.fill("fire step=0.05", steps=10)
-    await visitor.page.click("#submit")
-    await expect(visitor.page.locator("#badge")).to_contain_text("Preview", timeout=1500)
-    await visitor.status("Done")
+    took_ms = []
+    for _ in range(5):  # one of them has the processors to itself
+        await visitor.choose()
+        await expect(visitor.page.locator("#over")).to_have_attribute("alt", "The photo")
+        await visitor.fill("fire step=0.05", steps=4)
+        took_ms.append(await visitor.page.evaluate(FIRST_PREVIEW))
+        await visitor.status("Done")
+        if took_ms[-1] < 1000:
+            return
+    raise AssertionError(f"the first preview took {took_ms} ms")
 
 
-async def test_the_picture_changes_until_it_is_done(visitor: Visit):
-    page = visitor.page
+async def test_the_picture_changes_until_it_is_done(visitor: Visit, tmp_path: Path):
+    page, turns = visitor.page, Turns(tmp_path)
     await visitor.choose()
     await page.evaluate(WATCH_PICTURE)
-    await visitor.fill("stained glass step=0.05", steps=40, seed=7)
+    await visitor.fill(f"stained glass turns={turns.path}", steps=8, seed=7)
     await page.click("#submit")
     shares = []
-    while not (await page.locator("#status").text_content() or "").startswith("Done"):
+    for step in range(1, 8):  # each picture is seen before the next one is made
+        turns.allow(step)
+        await visitor.picture(step)
+        await visitor.step(step)
         shares.append(await page.evaluate("document.getElementById('progress').value"))
-        await page.wait_for_timeout(50)
+    turns.allow(8)
+    await visitor.status("Done")
     changes = await page.evaluate("window.changes")
-    assert len({source for _, source in changes}) >= 6  # 5 previews or more, and the result
-    assert changes[-1][0] - changes[0][0] > 1000  # not all at once
-    assert len(set(shares)) > 5
-    assert shares == sorted(shares)
+    assert len({source for _, source in changes}) >= 8  # of seven steps, and the result
+    assert len({time for time, _ in changes}) == len(changes)
+    assert shares == sorted(set(shares))
 
     pictures = set()
-    last = int(await page.get_attribute("#scrub", "max"))
-    for index in range(last + 1):
+    count = await visitor.pictures()
+    for index in range(count):
         await page.fill("#scrub", str(index))
         pictures.add(await page.evaluate(PIXELS, "over"))
-    assert len(pictures) == last + 1 >= 6
+    assert len(pictures) == count >= 8
     assert await page.evaluate(PIXELS, "before") not in pictures
     await expect(page.locator("#losses svg")).to_have_count(5)
     await expect(page.locator("#losses .loss-value").first).to_have_text("12.5")  # of the scripted workload
@@ -137,21 +144,17 @@ async def test_before_and_after_by_keyboard(visitor: Visit):
 
 
 async def test_the_time_left_never_climbs_by_itself(visitor: Visit, tmp_path: Path):
-    held = tmp_path / "go"
-    await visitor.stylize(f"fire step=0.08 at=20 hold={held}", steps=40)
-    await visitor.step(2)
-
-    async def sample(seconds: float) -> list[int]:
-        shown = []
-        for _ in range(int(seconds / 0.1)):
-            words = await visitor.page.locator("#status").text_content() or ""
-            shown += [int(number) for number in re.findall(r"about (\d+) s", words)]
-            await visitor.page.wait_for_timeout(100)
-        return shown
-
-    shown = await sample(2.5)  # some steps, then a stall
+    turns = Turns(tmp_path)
+    await visitor.stylize(f"fire step=0.2 turns={turns.path}", steps=40)
+    turns.allow(3)
+    await visitor.step(3)
+    shown = []
+    for _ in range(25):  # a stall: the server reports nothing
+        words = await visitor.page.locator("#status").text_content() or ""
+        shown += [int(number) for number in re.findall(r"about (\d+) s", words)]
+        await visitor.page.wait_for_timeout(100)
     assert len(shown) > 10
     assert shown == sorted(shown, reverse=True)
+    assert shown[-1] < shown[0]
     await visitor.page.click("#cancel")
-    held.touch()
     await visitor.status("Cancelled")

@@ -16,9 +16,9 @@ async def test_a_real_picture(real_site: Site, visit_to):
     await expect(page.locator("#server")).to_contain_text("pocket on cpu")
     await visit.choose()
     await page.evaluate(WATCH_PICTURE)
-    await visit.fill("fire", size=96, steps=12, patches=8, seed=3)
+    await visit.fill("fire", size=96, steps=20, patches=8, seed=3)
     await page.click("#submit")
-    await visit.status("Done · 12 steps · seed 3", timeout_s=60)
+    await visit.status("Done · 20 steps · seed 3", timeout_s=60)
     changes = await page.evaluate("window.changes")
     assert len({source for _, source in changes}) >= 6
     assert changes[-2][0] - changes[0][0] > 500
@@ -28,7 +28,7 @@ async def test_a_real_picture(real_site: Site, visit_to):
     picture = Image.open(await (await download.value).path())
     photo = Image.open(CAT).resize(picture.size)
     assert np.abs(np.asarray(picture, int) - np.asarray(photo, int)).mean() > 8
-    first, last = [await page.get_attribute("#losses svg >> nth=2", "aria-label"), "at step 12"]
+    first, last = [await page.get_attribute("#losses svg >> nth=2", "aria-label"), "at step 20"]
     assert first.startswith("Texture")
     assert first.endswith(last)
 

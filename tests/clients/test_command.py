@@ -33,6 +33,7 @@ def call(*arguments: object) -> Result:
         ["classify"],
         ["check"],
         ["lab"],
+        ["health"],
         ["models"],
         ["models", "list"],
         ["models", "export"],

@@ -128,7 +128,7 @@ def test_an_image_that_arrives_broken_is_refused() -> None:
     part.metadata.size_bytes, part.metadata.sha256 = 3, hashlib.sha256(b"abc").digest()
     assert assembly.add(part) is None
     with pytest.raises(BrokenResultError):
-        assembly.add(pb.ApplyStyleResponse(data=b"abd"))
+        assembly.add(pb.ApplyStyleResponse(data=b"xyz"))
     with pytest.raises(BrokenResultError):
         checked_file(f"styles/{'0' * 64}", b"other bytes")
 

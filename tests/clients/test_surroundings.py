@@ -114,6 +114,14 @@ def test_a_closed_stderr_stops_no_work(server: ScriptedServer, photo: Path) -> N
     assert out.read_bytes() == picture()
 
 
+def test_a_command_without_standard_descriptors_writes_only_its_output(server: ScriptedServer, photo: Path) -> None:
+    out = photo.with_name("out.png")
+    command = [*COMMAND, "stylize", photo, "fire", "-o", out, "--server", server.target]
+    ran = subprocess.run(["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *command], check=False, timeout=60)
+    assert ran.returncode == 0
+    assert out.read_bytes() == picture()
+
+
 @pytest.mark.parametrize("words", [HELP, ["--version"]], ids=" ".join)
 def test_a_full_disk_behind_stdout_is_one_line(words: list[str]) -> None:
     with Path("/dev/full").open("wb") as full:

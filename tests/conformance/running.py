@@ -30,13 +30,18 @@ def run(command: Sequence[str], control: str, cases: Sequence[str] = NAMES, **op
     **options
         For `subprocess.run`, for instance `cwd`.
     """
-    restarted = [case["name"] for case in LIST if case["server"] in RESTARTED and case["name"] in cases]
-    others = [name for name in cases if name not in restarted]
     results: dict[str, dict] = {}
     with ThreadPoolExecutor() as pool:
-        for lines in pool.map(lambda names: _play(command, control, names, options), filter(None, (restarted, others))):
+        for lines in pool.map(lambda names: _play(command, control, names, options), groups(cases)):
             results |= lines
     return results
+
+
+def groups(cases: Sequence[str]) -> list[list[str]]:
+    """Return the cases in groups that can be played at the same time."""
+    restarted = [case["name"] for case in LIST if case["server"] in RESTARTED and case["name"] in cases]
+    others = [name for name in cases if name not in restarted]
+    return [group for group in (restarted, others) if group]
 
 
 def _play(command: Sequence[str], control: str, cases: Sequence[str], options: Mapping[str, object]) -> dict[str, dict]:

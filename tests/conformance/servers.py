@@ -24,8 +24,8 @@ ROOT = Path(__file__).parents[2]
 START_TIMEOUT_S = 90
 LATER = "later"
 NEVER_READY = "starting"
-# Not a server of its own: the main one, behind a proxy that resets every stream after a second.
-PROXIED, PROXIED_SERVER, PROXIED_STREAM_S = "proxied", "main", 1
+# Not a server of its own: the main one, behind a proxy that resets every stream after two seconds.
+PROXIED, PROXIED_SERVER, PROXIED_STREAM_S = "proxied", "main", 2
 # What differs from the common settings, by the name of the server.
 SETTINGS: dict[str, dict[str, object]] = {
     "main": {"heartbeat_s": 0.3},

@@ -37,12 +37,12 @@ def validate(path: Path) -> None:
 
 
 @contextmanager
-def started(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str, list[psutil.Process]]]:
+def started(*arguments: str, scheme: str = "http") -> Iterator[tuple[subprocess.Popen[str], str, list[psutil.Process]]]:
     """The command in a process of its own, its address, and its child."""
     command = [sys.executable, "-m", "clipstyler_cli.entry", "gateway", "--listen", "127.0.0.1:0", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
-        address = re.search(r"http://([^,]+),", process.stdout.readline())[1]
+        address = re.search(rf"{scheme}://([^,]+),", process.stdout.readline())[1]
         yield process, address, psutil.Process(process.pid).children(recursive=True)
     finally:
         process.terminate()

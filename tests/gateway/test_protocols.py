@@ -187,6 +187,14 @@ async def test_health_and_reflection_are_reachable(url):
     assert STYLIZATION in [service.name for service in listed.list_services_response.service]
 
 
+async def test_a_server_is_reached_by_a_name_of_several_addresses(session, target):
+    named = f"localhost:{target.rpartition(':')[2]}"
+    with running(GatewayConfig(port=0, servers=(named,))) as gateway:
+        for _ in range(4):
+            async with session.post(f"{gateway.address}/{SERVER}/GetServerInfo", json={}) as got:
+                assert got.status == 200
+
+
 async def test_readiness_follows_the_server(session, url, servers):
     async with session.get(f"{url}/readyz") as got:
         assert got.status == 200

@@ -14,6 +14,7 @@ from tests.conformance.running import run as run_cases
 from tests.conformance.serve import serving
 from tests.contract.toolchains import run
 from tests.languages.builds import JAVA, go, java_classpath, node
+from tests.languages.web_cases import NOT_IN_BROWSERS, WEB_CASES
 
 # On first use packages are downloaded, and Go compiles grpc.
 pytestmark = pytest.mark.timeout(600)
@@ -60,14 +61,8 @@ RUNNERS: dict[str, Callable[[Path], list[str]]] = {
     "go": go_runner,
     "java": java_runner,
 }
-# The web entry point has another transport, through the gateway, and runs where `fetch` does.
-NOT_IN_BROWSERS = {
-    "upload": "browsers cannot stream requests",
-    "upload-large": "browsers cannot stream requests",
-    "reset-one-shot": "browsers do not tell a stream that was reset from a connection that broke",
-}
-WEB = tuple(name for name in NAMES if name not in NOT_IN_BROWSERS)
-CASES = {"node": NAMES, "web": WEB, "go": NAMES, "java": NAMES}
+# The web entry point runs where `fetch` does: here in Node.js, and in tests/browser in Chromium.
+CASES = {"node": NAMES, "web": WEB_CASES, "go": NAMES, "java": NAMES}
 
 
 @pytest.fixture(scope="module")

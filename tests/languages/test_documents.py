@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +14,16 @@ import pytest
 
 from tests.clients.scripted_server import picture
 from tests.clients.server_process import Server
-from tests.contract.toolchains import ROOT, java_folder, run
+from tests.contract.toolchains import ROOT, java_folder, require, run
 from tests.languages.builds import JAVA, JAVA_BUILD, java_classpath
 from tests.languages.snippets import RUN, addressed, blocks
 
 pytestmark = pytest.mark.timeout(600)
 
-READMES = {"js": "node", "go": "go"}  # that of Java has commands too, and a test of its own
+# The file that a README tells to write, by the language of its code; Java has a test of its own.
+READMES = {"js": ("node", "stylize.mjs"), "go": ("go", "main.go")}
+# What a checkout does not have.
+BUILT = ("node_modules", "dist", "build", "*.tgz")
 PAGE = ROOT / "docs" / "clients.md"
 STYLIZE, JOB, ERRORS = range(3)
 PNG = b"\x89PNG"
@@ -42,8 +46,15 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("language", READMES)
 def test_the_readme_of_a_client_works_as_written(language: str, folder: Path, server: Server) -> None:
-    (code,) = blocks(ROOT / "client" / READMES[language] / "README.md", language)
-    assert "step 60" in RUN[language](addressed(code, server.target), folder)
+    """In a fresh folder beside a fresh checkout, by nothing but what the README says."""
+    name, file = READMES[language]
+    require(name, *{"node": ("node", "npm"), "go": ("go",)}[name])
+    page = ROOT / "client" / name / "README.md"
+    shutil.copytree(page.parent, folder.parent / "clipstyler" / "client" / name, ignore=shutil.ignore_patterns(*BUILT))
+    (code,), (commands,) = blocks(page, language), blocks(page, "sh")
+    assert f"`{file}` beside a `photo.jpg`" in page.read_text()
+    (folder / file).write_text(addressed(code, server.target))
+    assert "step 60" in run("bash", "-euc", commands, cwd=folder)
     assert (folder / "glass.png").read_bytes().startswith(PNG)
 
 

@@ -20,6 +20,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from clipstyler.v1 import stylization_service_pb2_grpc
 from tests.service.harness import Caller, collect, eventually
 
+START_S = 90.0
+
 
 class ServerProcess(Caller):
     """A server in a process of its own."""
@@ -28,6 +30,7 @@ class ServerProcess(Caller):
         self.process = process
         self.settings = settings
         self.lines: list[dict] = []
+        self.raw_lines: list[str] = []  # that are no JSON
         self._reading = asyncio.create_task(self._read())
         self._channel: grpc.aio.Channel | None = None
 
@@ -36,14 +39,15 @@ class ServerProcess(Caller):
             if line.startswith(b"{"):
                 self.lines.append(json.loads(line))
             else:
-                sys.stderr.write(line.decode())
+                self.raw_lines.append(line.decode())
+                sys.stderr.write(self.raw_lines[-1])
 
     def line(self, event: str) -> dict | None:
         return next((line for line in self.lines if line["event"] == event), None)
 
     async def ready(self) -> ServerProcess:
-        """Wait until it takes jobs."""
-        await eventually(lambda: self.line("server_ready") or self.process.returncode is not None)
+        """Wait until it takes jobs; on a busy machine encoders are long in coming."""
+        await eventually(lambda: self.line("server_ready") or self.process.returncode is not None, START_S)
         ready = self.line("server_ready")
         assert ready, f"the server ended with code {self.process.returncode}: {self.lines}"
         self._channel = grpc.aio.insecure_channel(ready["grpc"])

@@ -4,7 +4,10 @@ The style text is words of the form key=value:
 
 step=S       seconds per step
 hold=PATH    at the step `at` (default 2), wait until the file PATH exists
-at=N         see hold, die, fail and oom
+turns=PATH   each step waits until the file PATH has as many bytes as the step's number
+last=PATH    at the last step, wait until the file PATH exists
+once=PATH    at the step `at`, unless the file PATH exists: create it and take until the work is stopped
+at=N         see hold, once, die, fail and oom
 die=1        end the process at the step `at`
 fail=1       raise at the step `at`
 oom=1        run out of memory at the step `at`
@@ -73,6 +76,9 @@ class Script:
         )
         self.info = EngineInfo(encoder_sets, "cpu", "scripted", options.threads, VERSIONS, ACCELERATIONS)
 
+    def device_memory(self) -> dict[str, int]:
+        return {"used": 2, "peak": 1, "total": 4}
+
     def stylize(self, task: Task, original: Original, check: Check) -> Iterator[LibraryEvent]:
         words = _words(task.spec.style_text)
         trace = Path(words["trace"]) if "trace" in words else None
@@ -116,6 +122,7 @@ class Script:
             _note(trace, f"step {number}")
             _note(Path(words["times"]) if "times" in words else None, f"{time.monotonic():.6f}")
             time.sleep(step_s)
+            _wait_for_turn(words, number, steps, check)
             if number == int(words.get("at", 2)):
                 _happen(words, check)
             picture = _noise(rng, width, height)
@@ -166,14 +173,31 @@ def _happen(words: dict[str, str], check: Check) -> None:
     while "busy" in words:
         check()
         time.sleep(0.005)
-    while "hold" in words and not Path(words["hold"]).exists():
-        time.sleep(0.005)
+    if "hold" in words:
+        _wait_for(Path(words["hold"]))
+    if "once" in words and not Path(words["once"]).exists():
+        Path(words["once"]).touch()
+        _happen({"busy": "1"}, check)
     if "die" in words:
         os._exit(9)
     if "oom" in words:
         raise MemoryError("the device ran out of memory")
     if "fail" in words:
         raise RuntimeError("scripted failure")
+
+
+def _wait_for(path: Path) -> None:
+    while not path.exists():
+        time.sleep(0.005)
+
+
+def _wait_for_turn(words: dict[str, str], number: int, steps: int, check: Check) -> None:
+    turns = Path(words["turns"]) if "turns" in words else None
+    while turns and (not turns.exists() or turns.stat().st_size < number):
+        check()
+        time.sleep(0.005)
+    if number == steps and "last" in words:
+        _wait_for(Path(words["last"]))
 
 
 def _noise(rng: np.random.Generator, width: int, height: int) -> Picture:

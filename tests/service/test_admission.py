@@ -252,6 +252,18 @@ async def test_bounds_that_are_reported_are_those_of_the_server(server):
         assert limit in status.message
 
 
+@pytest.mark.parametrize(
+    ("seconds", "nanos", "problem"),
+    [(0, 0, "above 0 s"), (-1, 0, "above 0 s"), (1, -1, "Sign"), (1, 2 * 10**9, "Nanos"), (10**12, 0, "Seconds")],
+)
+async def test_a_timeout_that_is_none_is_refused(server, seconds, nanos, problem):
+    asked = order()
+    asked.timeout.seconds, asked.timeout.nanos = seconds, nanos
+    refused = await refusal(server.create(asked))
+    assert (reason(refused), fields(refused)) == ("INVALID_FIELD", ["timeout"])
+    assert problem in refused.message
+
+
 async def test_bad_fields_around_the_spec_are_named_with_those_inside(server):
     asked = order("", image=b"x", priority=77, request_id="7", **options(steps=0))
     asked.timeout.FromSeconds(-1)

@@ -71,9 +71,7 @@ async def test_new_calls_are_unavailable_until_the_worker_is_back(serve):
     assert (await server.stylize(request())).status is None
 
 
-async def test_a_worker_that_crashes_again_and_again_is_started_again_each_time_after_a_longer_wait(
-    serve, gate, log
-):
+async def test_a_worker_that_crashes_again_and_again_is_started_again_each_time_after_a_longer_wait(serve, gate, log):
     server = await serve()
     for _ in range(3):
         _, events, running = server.begin(request(f"hold={gate} x"))

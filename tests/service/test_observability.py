@@ -5,17 +5,24 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 
 import aiohttp
 import grpc
 import pytest
 from clipstyler_server.api.server import ENCODER_SERVICE, SERVER_SERVICE, STYLIZATION_SERVICE
+from clipstyler_server.app import App
+from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.observability.tenant_metrics import MAX_TENANTS
+from clipstyler_server.storage.records import State
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
+from clipstyler import __version__
+from clipstyler.v1.stylization_pb2 import Stylization
 from clipstyler.v1.stylization_service_pb2 import GetStylizationImageRequest
 from tests.service import scripted
-from tests.service.harness import eventually, order, reason, request
+from tests.service.harness import eventually, order, reason, request, settings
 
 SERVICES = (STYLIZATION_SERVICE, SERVER_SERVICE, ENCODER_SERVICE)
 
@@ -71,6 +78,7 @@ async def test_the_health_of_an_unknown_service_is_not_found(server):
 async def test_the_probes_follow_the_worker(server):
     assert await page(server, "/livez") == (200, '{"alive": true}')
     assert (await page(server, "/readyz"))[0] == 200
+    assert await page(server, "/startupz") == (200, '{"started": true}')
 
 
 async def test_a_starting_worker_is_live_but_not_ready(serve):
@@ -82,6 +90,19 @@ async def test_a_starting_worker_is_live_but_not_ready(serve):
     status, body = await page(server, "/readyz")
     assert status == 503
     assert "the worker crashed and is being restarted" in body
+    assert (await page(server, "/startupz"))[0] == 200  # it was ready once
+
+
+async def test_a_server_that_never_was_ready_has_not_started_and_lives():
+    app = App(settings(), scripted.make_never)
+    await app.start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            for path, status in (("/startupz", 503), ("/readyz", 503), ("/livez", 200)):
+                async with session.get(f"http://{app.http_address}{path}") as response:
+                    assert response.status == status, path
+    finally:
+        await app.stop(0)
 
 
 async def test_metrics_report_what_happened_in_seconds_and_bytes(server):
@@ -117,6 +138,76 @@ async def test_metrics_report_what_happened_in_seconds_and_bytes(server):
     assert "secret-look" not in body
 
 
+async def test_waiting_preparation_and_cancellation_are_timed(server, gate):
+    await server.create(order(f"hold={gate} parts=2 x"))
+    waiting = await server.create(order("busy=1 x", priority=Stylization.PRIORITY_HIGH))
+    await eventually(lambda: server.app.scheduler.running)
+    assert [server.metric("queue_depth", priority=name) for name in ("low", "normal", "high")] == [0, 0, 1]
+    waits_since = time.monotonic()
+    await server.info()
+    waited_s = time.monotonic() - waits_since
+    gate.touch()
+    await eventually(lambda: server.metric("step_duration_seconds_count") == 4)
+    await server.cancel(waiting.name)
+    await server.watch(waiting.name)
+
+    assert server.metric("queue_wait_seconds_count") == server.metric("preparation_seconds_count") == 2
+    assert waited_s <= server.metric("queue_wait_seconds_sum") < 5
+    assert server.metric("cancel_to_idle_seconds_count") == 1
+    assert server.metric("cancel_to_idle_seconds_sum") < 5
+
+
+async def test_steps_that_no_call_follows_are_counted(server, gate):
+    job = await server.create(order(f"hold={gate} at=3 x"))
+    await eventually(lambda: server.metric("unwatched_steps_total") == 2)
+    _, events, watching = server.begin_watch(job.name)
+    await eventually(lambda: events)
+    gate.touch()
+    await watching
+
+    assert server.metric("unwatched_steps_total") == 2
+    assert server.metric("step_duration_seconds_count") == 3
+
+
+async def test_what_the_optimizer_computes_with_and_its_memory_are_reported(server):
+    body = (await page(server, "/metrics"))[1]
+    assert 'clipstyler_optimizer_provider{device="cpu",provider="scripted"} 1.0' in body
+    for kind, size in (("used", 2), ("peak", 1), ("total", 4)):
+        assert f'clipstyler_device_memory_bytes{{kind="{kind}"}} {size}.0' in body
+    assert f'version="{__version__}"' in body
+
+
+async def test_stored_jobs_are_counted_by_state(server):
+    job = await server.create(order("x"))
+    await server.watch(job.name)
+    counts = await server.app.storage.job_counts()
+    assert counts[State.SUCCEEDED] >= 1
+    assert counts[State.QUEUED] == counts[State.RUNNING] == 0
+    body = (await page(server, "/metrics"))[1]
+    assert 'clipstyler_stored_jobs{state="succeeded"}' in body
+
+
+async def test_no_tenant_is_named_unless_that_is_switched_on(server):
+    await server.stylize(request())
+    assert "tenant" not in server.app.metrics.exposition()[0].decode()
+
+
+def test_tenants_are_counted_by_name_up_to_a_bound():
+    metrics = Metrics(with_tenants=True)
+    for number in range(MAX_TENANTS + 5):
+        metrics.tenants.job_finished(f"tenant-{number}", "succeeded")
+    metrics.tenants.job_finished("tenant-0", "succeeded")
+    metrics.tenants.call_ended("", "OK")
+    metrics.tenants.step_completed("tenant-1")
+
+    body = metrics.exposition()[0].decode()
+    assert 'clipstyler_tenant_jobs_total{outcome="succeeded",tenant="tenant-0"} 2.0' in body
+    assert 'clipstyler_tenant_jobs_total{outcome="succeeded",tenant="other"} 5.0' in body
+    assert f"tenant-{MAX_TENANTS}" not in body
+    assert 'clipstyler_tenant_calls_total{grpc_status="OK",tenant="other"} 1.0' in body
+    assert 'clipstyler_tenant_steps_total{tenant="tenant-1"} 1.0' in body
+
+
 async def test_the_bytes_of_calls_are_measured(server):
     method = "/clipstyler.v1.StylizationService/GetStylizationImage"
     job = await server.create(order("measured"))
@@ -142,7 +233,7 @@ async def test_methods_that_callers_make_up_are_counted_under_one_name(server):
             await server.channel.unary_unary(f"/made.up.Service/{name}")(b"")
 
     await eventually(lambda: server.calls("other", "UNIMPLEMENTED") == 2)
-    assert "made.up" not in server.app.metrics.exposition().decode()
+    assert "made.up" not in server.app.metrics.exposition()[0].decode()
 
 
 async def test_a_cancelled_call_is_counted_as_cancelled(server):

@@ -9,9 +9,10 @@ import sys
 
 import grpc
 import psutil
+from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
 
-from tests.service.harness import collect, eventually, reason, request
+from tests.service.harness import collect, details, eventually, reason, request
 
 
 def kinds(events: list) -> list[str]:
@@ -129,3 +130,52 @@ async def test_the_real_front_knows_the_real_workload_without_pytorch():
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
 
     assert await asyncio.wait_for(process.wait(), 30) == 0
+
+
+async def test_during_the_drain_delay_the_server_is_not_ready_and_answers_as_before(launch, tmp_path):
+    server = await (await launch(drain_delay_s=600, drain_grace_s=600)).ready()
+    server.process.send_signal(signal.SIGTERM)
+    await eventually(lambda: server.line("server_draining"))
+
+    assert await server.health() == health_pb2.HealthCheckResponse.NOT_SERVING
+    assert await server.readyz() == 503
+    taken = await collect(server.stub.Stylize(request()))
+    assert (taken.status, taken.kinds()[-1]) == (None, "result")
+
+    server.process.send_signal(signal.SIGTERM)  # ends the delay
+    assert (await server.ended())[0] == 0
+
+
+async def test_after_the_drain_delay_calls_are_refused_with_a_retry_delay(launch, gate):
+    server = await (await launch(drain_delay_s=0.5, drain_grace_s=600)).ready()
+    events, running = server.begin(request(f"hold={gate} x"))
+    await eventually(lambda: "progress" in kinds(events))
+    server.process.send_signal(signal.SIGTERM)
+    begun = asyncio.get_running_loop().time()
+    waiting = await collect(server.stub.Stylize(request()))
+    waited_s = asyncio.get_running_loop().time() - begun
+
+    assert (waiting.kinds(), reason(waiting.status)) == (["queued", "cancelled"], "DRAINING")
+    assert waited_s > 0.3
+    refused = await collect(server.stub.Stylize(request()))
+    assert (refused.events, refused.status.code) == ([], grpc.StatusCode.UNAVAILABLE.value[0])
+    assert details(refused.status, error_details_pb2.RetryInfo).retry_delay.seconds == 1
+    gate.touch()
+    assert (await running).kinds()[-1] == "result"
+    assert (await server.ended())[0] == 0
+
+
+async def test_a_second_signal_in_the_delay_leaves_no_grace_and_starts_no_waiting_job(launch):
+    server = await (await launch(drain_delay_s=600, drain_grace_s=600)).ready()
+    asked = request("step=0.05 x")
+    asked.spec.options.steps = 500
+    events, running = server.begin(asked)
+    await eventually(lambda: "progress" in kinds(events))
+    _, waiting = server.begin(request())
+
+    server.process.send_signal(signal.SIGTERM)
+    await eventually(lambda: server.line("server_draining"))
+    server.process.send_signal(signal.SIGTERM)
+    assert reason((await running).status) == reason((await waiting).status) == "DRAINING"
+    assert "started" not in (await waiting).kinds()
+    assert (await server.ended())[0] == 0

@@ -69,6 +69,20 @@ def test_a_value_out_of_range_names_its_field(field: str, value: float) -> None:
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("learning_rate", 0.3, "must be above 0 and at most 0.1, got 0.3"),
+        ("learning_rate", -1e-7, "must be above 0 and at most 0.1, got -1e-07"),
+        ("steps", 0, "must be at least 1 and at most 100000, got 0"),
+    ],
+)
+def test_bounds_are_told_in_the_digits_that_people_write(field: str, value: float, problem: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve(PAPER, **{field: value})
+    assert str(caught.value) == f"{field}: {problem}"
+
+
 def test_every_bad_value_is_named_in_one_error_with_the_limit_that_holds() -> None:
     with pytest.raises(ConfigError) as caught:
         resolve(PAPER, limits={"size": 1024}, size=2000, steps="many", tv_form="cubed", contrast=True, tau=1)

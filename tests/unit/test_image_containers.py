@@ -132,6 +132,8 @@ def test_what_the_pixels_do_not_need_is_skipped(data: bytes) -> None:
         (tiled(64, 10_000_000), "tiles of 10000000 px"),
         (tiff_of({256: (4, 1, 9), 257: (4, 1, 9), 277: (4, 1, 2**31)}), "2147483648 samples in a pixel"),
         (tiff_of({256: (4, 1, 9), 257: (4, 1, 9), 258: (3, 100, 8)}, rest=bytes(400)), "100 samples in a pixel"),
+        (tiff_of({256: (4, 1, 0), 257: (4, 1, 9)}), "declares no width or no height"),
+        (tiff_of({256: (4, 1, 9)}), "declares no width or no height"),
         (HOSTILE["strips that share bytes"](), "overlap"),
         (HOSTILE["TIFF tags"](), "49744 tags"),
         (png_with(chunk(b"teSt", b"") * 1_001), "more than 1000 chunks"),

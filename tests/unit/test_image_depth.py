@@ -227,7 +227,9 @@ def test_a_negative_sample_is_black() -> None:
 
 @pytest.mark.parametrize("dtype", ["f2", "f8", "u8"])
 def test_depths_that_cannot_be_read_are_named(dtype: str) -> None:
-    with pytest.raises(ImageError, match=rf"a {int(dtype[1]) * 8}-bit \S+ gray TIFF .* is not supported: save it"):
+    with pytest.raises(
+        ImageError, match=rf"a TIFF that is {int(dtype[1]) * 8}-bit \S+ gray .* is not supported: save it"
+    ):
         decode(tiff(np.zeros((4, 4), dtype)))
 
 

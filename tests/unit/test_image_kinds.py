@@ -94,8 +94,14 @@ def test_heic_is_refused_by_name_without_its_package(monkeypatch: pytest.MonkeyP
         (b"II*\0\x08\0\0\0" + struct.pack("<HHHII", 1, 50706, 1, 4, 1) + bytes(4), "a raw camera file"),
         (b"RIFF\0\0\0\0AVI ", "a video"),
         (b"PK\3\4", "a ZIP archive"),
-        (file_of(Image.new("L", (8, 8)), "JPEG").replace(b"\xff\xc0\0\x0b\x08", b"\xff\xc1\0\x0b\x0c"), "12-bit JPEG"),
-        (file_of(Image.new("L", (8, 8)), "JPEG").replace(b"\xff\xc0\0\x0b", b"\xff\xc3\0\x0b"), "lossless JPEG"),
+        (
+            file_of(Image.new("L", (8, 8)), "JPEG").replace(b"\xff\xc0\0\x0b\x08", b"\xff\xc1\0\x0b\x0c"),
+            "a JPEG that is 12-bit",
+        ),
+        (
+            file_of(Image.new("L", (8, 8)), "JPEG").replace(b"\xff\xc0\0\x0b", b"\xff\xc3\0\x0b"),
+            "a JPEG that is lossless",
+        ),
     ],
 )
 def test_kinds_that_cannot_be_read_are_refused_by_name(data: bytes, name: str) -> None:

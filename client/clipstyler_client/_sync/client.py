@@ -13,8 +13,8 @@ from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler_client._sync.connection import Connection
 from clipstyler_client._sync.encoders import Encoders
 from clipstyler_client._sync.jobs import Jobs
-from clipstyler_client._sync.styles import Styles
 from clipstyler_client._sync.stream import StylizationStream
+from clipstyler_client._sync.styles import Styles
 from clipstyler_client._channel import DEFAULT_TARGET
 from clipstyler_client._codec import Photo, photo_bytes, spec_message
 from clipstyler_client._errors import ServerUnavailableError, StylizeError

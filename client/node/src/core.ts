@@ -1,4 +1,4 @@
-export { Code } from "@connectrpc/connect";
+export { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
 export { Client, type ClientSettings, type StylizeInit } from "./client.js";
 export { Encoders } from "./encoders.js";
 export { StylizeError, type ErrorDetails, type FieldViolation } from "./errors.js";

@@ -6,6 +6,7 @@ import {
   type Client,
   type ServerInfo,
 } from "@clipstyler/client/web";
+import { type Access } from "./access";
 import { keepUpToDate } from "./background";
 import { Beside } from "./beside";
 import { announce, byId, showText } from "./dom";
@@ -21,10 +22,13 @@ import { Stage, textWarningOf } from "./stage";
 import { type JobRecord, type Store } from "./store";
 import { problemText } from "./words";
 
+const GONE = "The server no longer has the job of this link. Choose a photo to repeat its style.";
+
 /** What the page does: brings photo, settings, jobs and their pictures together. */
 export class App {
   readonly #client: Client;
   readonly #store: Store;
+  readonly #access: Access;
   readonly #stage = new Stage();
   readonly #form = new Form(() => void this.#submit());
   readonly #beside = new Beside();
@@ -39,9 +43,10 @@ export class App {
   // A request that got no answer is repeated under its id, so that it is not done twice.
   #unanswered: { key: string; requestId: string } | undefined;
 
-  constructor(client: Client, store: Store) {
+  constructor(client: Client, store: Store, access: Access) {
     this.#client = client;
     this.#store = store;
+    this.#access = access;
     this.#history = new History(store, {
       open: (name) => void this.#open(name),
       cancel: (name) => void this.#attempt(() => this.#cancel(name)),
@@ -53,7 +58,7 @@ export class App {
   start(exampleUrl: string): void {
     this.#connectButtons(exampleUrl);
     window.addEventListener("hashchange", () => void this.#route());
-    observeServer(this.#client, (info) => {
+    this.#access.onChange = observeServer(this.#client, (info) => {
       this.#info = info;
       this.#form.showServer(info);
       if (this.#run) this.#form.showTextWarning(textWarningOf(this.#run));
@@ -99,8 +104,15 @@ export class App {
     try {
       await act();
     } catch (thrown) {
-      showText(byId("action-note"), problemText(StylizeError.from(thrown)));
+      this.#say("action-note", StylizeError.from(thrown), () => void this.#attempt(act));
     }
+  }
+
+  /** Say in an element what went wrong; without a valid token ask for one there, and try again. */
+  #say(id: string, error: StylizeError, retry: () => void): void {
+    const isRefused = error.code === Code.Unauthenticated;
+    showText(byId(id), isRefused ? "" : problemText(error));
+    if (isRefused) this.#access.askBelow(id, retry);
   }
 
   async #takePhoto(...[file, name]: Parameters<Take>): Promise<boolean> {
@@ -136,7 +148,7 @@ export class App {
     try {
       const job = await this.#client.jobs.create({
         photo: photo.blob,
-        ...specOf(settings, this.#info),
+        ...specOf(settings, this.#info, photo.longestPx),
         ...this.#requestId(settings, photo),
         priority: Stylization_Priority.HIGH,
       });
@@ -170,7 +182,8 @@ export class App {
   #showRefusal(error: StylizeError): void {
     if (error.code !== Code.Unavailable && error.code !== Code.DeadlineExceeded) this.#unanswered = undefined;
     const rest = this.#form.showViolations(error.violations);
-    showText(byId("form-error"), error.violations.length ? rest : problemText(error));
+    if (error.violations.length) showText(byId("form-error"), rest);
+    else this.#say("form-error", error, () => void this.#submit());
   }
 
   /** Show a job from now on, and follow it. */
@@ -238,8 +251,8 @@ export class App {
       return run.record;
     } catch (thrown) {
       const error = StylizeError.from(thrown);
-      const gone = "The server no longer has the job of this link. Choose a photo to repeat its style.";
-      showText(byId("photo-error"), error.code === Code.NotFound ? gone : problemText(error));
+      if (error.code === Code.NotFound) showText(byId("photo-error"), GONE);
+      else this.#say("photo-error", error, () => void this.#route());
       return undefined;
     }
   }

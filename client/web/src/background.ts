@@ -1,6 +1,6 @@
 import { Code, StylizeError, type Jobs, type Stylization } from "@clipstyler/client/web";
 import { thumbnail } from "./photo";
-import { describe, isFinal, stateOf } from "./run";
+import { describe, isFinal, pixelsOf, stateOf } from "./run";
 import { repeating } from "./settings";
 import { RESULT, THUMBNAIL, type JobRecord, type Store } from "./store";
 import { problemText } from "./words";
@@ -46,5 +46,5 @@ async function finished(record: JobRecord, job: Stylization, store: Store, jobs:
   if (small) await store.putImage({ job: record.name, step: THUMBNAIL, blob: small });
   const steps = job.spec?.options?.steps ?? record.steps;
   const settings = repeating(record.settings, job.spec);
-  return { ...record, state: "succeeded", step: steps, steps, settings, description: describe(job) };
+  return { ...record, state: "succeeded", step: steps, steps, settings, ...pixelsOf(job.result), description: describe(job) };
 }

@@ -12,6 +12,8 @@ export interface Follower {
   event(event: StylizationEvent): void;
   /** The connection was lost, or is there again; the job goes on meanwhile. */
   connected(isConnected: boolean): void;
+  /** The server asks for a valid token; the job goes on meanwhile. */
+  refused(): void;
   /** It failed or was cancelled. */
   ended(job: Stylization): void;
   /** The server no longer has it. */
@@ -67,7 +69,9 @@ async function isFinished(
     follower.ended(job);
     return true;
   } catch (thrown) {
-    if (StylizeError.from(thrown).code !== Code.NotFound) return false;
+    const { code } = StylizeError.from(thrown);
+    if (code === Code.Unauthenticated) follower.refused();
+    if (code !== Code.NotFound) return false;
     follower.gone();
     return true;
   }

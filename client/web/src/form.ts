@@ -1,7 +1,7 @@
 import { type FieldViolation, type ServerInfo } from "@clipstyler/client/web";
 import { byId, make, showText } from "./dom";
 import { chipOf, isUnknown, LOOK_COUNT, looksFor, nearestTo, shownCount } from "./looks";
-import { drawSeed, encoderSetOf, isSeed, PRESETS, STRENGTHS, type PresetName, type Settings, type Strength } from "./settings";
+import { defaultOutputSize, drawSeed, encoderSetOf, isSeed, NUMBERS, PRESETS, STRENGTHS, type PresetName, type Settings, type Strength } from "./settings";
 import { sentence } from "./words";
 
 const BUNDLED = "pocket";
@@ -11,12 +11,20 @@ const PLACES: readonly (readonly [path: RegExp, error: string, input: string])[]
   [/style_text/, "text-error", "style-text"],
   [/source_text/, "source-error", "source-text"],
   [/options\.size/, "size-error", "size"],
+  [/options\.output_size/, "output-size-error", "output-size"],
   [/options\.steps/, "steps-error", "steps"],
   [/options\.patches/, "patches-error", "patches"],
   [/options\.seed/, "seed-error", "seed"],
   [/options\.preset/, "preset-error", "preset"],
   [/(image|photo|upload)/, "photo-error", "choose"],
 ];
+
+type NumberName = (typeof NUMBERS)[number];
+
+/** The field of a number. */
+function inputOf(name: NumberName): HTMLInputElement {
+  return byId<HTMLInputElement>(name === "outputSize" ? "output-size" : name);
+}
 
 /** The right side of the page: what is asked for. */
 export class Form {
@@ -53,9 +61,10 @@ export class Form {
     const { limits, encoderSets } = info;
     if (limits) {
       this.#text.maxLength = limits.maxTextCharacters;
-      byId<HTMLInputElement>("size").max = String(limits.maxSize);
-      byId<HTMLInputElement>("steps").max = String(limits.maxSteps);
-      byId<HTMLInputElement>("patches").max = String(limits.maxPatches);
+      inputOf("size").max = String(limits.maxSize);
+      inputOf("outputSize").max = String(limits.maxOutputSize || "");
+      inputOf("steps").max = String(limits.maxSteps);
+      inputOf("patches").max = String(limits.maxPatches);
     }
     const choice = byId<HTMLSelectElement>("encoder-set");
     const chosen = choice.value;
@@ -73,15 +82,14 @@ export class Form {
     const seed = this.#seed.value.trim();
     if (text === "") this.#complain("text-error", "style-text", "Say what it should look like, or choose a look below.");
     if (seed !== "" && !isSeed(seed)) this.#complain("seed-error", "seed", "A seed is a whole number, or nothing.");
-    const numbers = { size: this.#number("size"), steps: this.#number("steps"), patches: this.#number("patches") };
+    const numbers = NUMBERS.map((name) => [name, this.#number(name)] as const);
     if (document.querySelector("#form .error:not([hidden])")) return undefined;
     const sourceText = byId<HTMLInputElement>("source-text").value.trim();
     const encoderSet = byId<HTMLSelectElement>("encoder-set").value;
-    const given = Object.entries(numbers).filter(([, value]) => value !== undefined);
     return {
       text,
       preset: this.#preset.value as PresetName,
-      ...(Object.fromEntries(given) as Partial<Record<keyof typeof numbers, number>>),
+      ...Object.fromEntries(numbers.filter(([, value]) => value !== undefined)),
       ...(seed !== "" && { seed }),
       ...(sourceText && { sourceText }),
       ...(encoderSet && encoderSet !== this.#info?.encoderSets[0]?.name && { encoderSet }),
@@ -94,7 +102,7 @@ export class Form {
   fill(settings: Settings): void {
     this.#text.value = settings.text;
     this.#preset.value = settings.preset;
-    for (const name of ["size", "steps", "patches"] as const) byId<HTMLInputElement>(name).value = String(settings[name] ?? "");
+    for (const name of NUMBERS) inputOf(name).value = String(settings[name] ?? "");
     this.#seed.value = settings.seed ?? "";
     byId<HTMLInputElement>("source-text").value = settings.sourceText ?? "";
     byId<HTMLInputElement>("previews").checked = settings.previews;
@@ -145,8 +153,9 @@ export class Form {
     if (isFirst && input.offsetParent !== null) input.focus();
   }
 
-  #number(id: string): number | undefined {
-    const input = byId<HTMLInputElement>(id);
+  #number(name: NumberName): number | undefined {
+    const input = inputOf(name);
+    const { id } = input;
     if (input.value === "" && !input.validity.badInput) return undefined;
     const value = Number(input.value);
     const { rangeOverflow, rangeUnderflow, badInput, stepMismatch } = input.validity;
@@ -202,8 +211,9 @@ export class Form {
   #showDefaults(): void {
     const preset = this.#info?.presets.find(({ preset }) => preset === PRESETS[this.#preset.value as PresetName]);
     for (const name of ["size", "steps", "patches"] as const) {
-      byId<HTMLInputElement>(name).placeholder = preset ? String(preset[name]) : "";
+      inputOf(name).placeholder = preset ? String(preset[name]) : "";
     }
+    inputOf("outputSize").placeholder = `up to ${defaultOutputSize(this.#info)}`;
     const set = this.#info?.encoderSets[0];
     if (set) byId<HTMLInputElement>("source-text").placeholder = set.sourceText;
   }

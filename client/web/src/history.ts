@@ -143,7 +143,8 @@ class Item {
 }
 
 function metaOf({ state, step, steps, createdAt, settings, isKept }: JobRecord): string {
-  const progress = state === "running" && steps ? `${Math.round((100 * step) / steps)} %` : undefined;
+  const share = step < steps ? `${Math.round((100 * step) / steps)} %` : "finishing";
+  const progress = state === "running" && steps ? share : undefined;
   const cancelled = isKept ? `stopped at step ${step}` : "cancelled";
   const words = { queued: "waiting", running: "running", succeeded: "", failed: "failed", cancelled }[state];
   const seed = state === "succeeded" && settings.seed ? `seed ${settings.seed}` : "";

@@ -14,6 +14,8 @@ const UNSHOWN = /\.(hei[cf]|tiff?)$/i;
 export interface Photo {
   readonly blob: Blob;
   readonly name: string;
+  /** Its longest side in pixels; undefined if this browser cannot read it. */
+  readonly longestPx?: number;
   /** Whether this browser can show it. */
   readonly isShown: boolean;
   /** What was done to it, in words; empty if nothing. */
@@ -33,7 +35,7 @@ export async function photoFrom(file: Blob, name: string, info: ServerInfo | und
   const { width, height } = bitmap;
   if (file.size <= maxBytes && width * height <= maxPixels) {
     bitmap.close();
-    return { blob: file, name, isShown: true, note: "" };
+    return { blob: file, name, longestPx: Math.max(width, height), isShown: true, note: "" };
   }
   let scale = Math.min(1, SHRUNK_PX / Math.max(width, height), Math.sqrt((HEADROOM * maxPixels) / (width * height)));
   let blob = await draw(bitmap, scale, "image/jpeg", SHRUNK_QUALITY);
@@ -44,7 +46,8 @@ export async function photoFrom(file: Blob, name: string, info: ServerInfo | und
   bitmap.close();
   const smaller = `${Math.round(width * scale)} × ${Math.round(height * scale)} px`;
   if (blob.size > maxBytes) throw new PhotoError(`${name} is too large: the server takes ${fileSize(maxBytes)}.`);
-  return { blob, name, isShown: true, note: `Made smaller for the server: ${smaller}, ${fileSize(blob.size)}.` };
+  const longestPx = Math.round(scale * Math.max(width, height));
+  return { blob, name, longestPx, isShown: true, note: `Made smaller for the server: ${smaller}, ${fileSize(blob.size)}.` };
 }
 
 /** Draws a small picture of an image; undefined if this browser cannot show it. */

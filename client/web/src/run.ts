@@ -10,11 +10,13 @@ import {
   type StylizationEvent,
   type StylizationEvent_Preview,
   type StylizationEvent_Progress,
+  type StylizationEvent_Rendering,
   type StylizationEvent_Result,
+  type StylizationResult,
 } from "@clipstyler/client/web";
 import { Eta } from "./eta";
 import { follow, type Follower } from "./follow";
-import { repeating, type Settings } from "./settings";
+import { isDrawnLarger, repeating, type Settings } from "./settings";
 import { PHOTO, RESULT, THUMBNAIL, type JobRecord, type JobState, type LossPoint, type Store } from "./store";
 import { thumbnail } from "./photo";
 import { problemText } from "./words";
@@ -39,6 +41,7 @@ export class Run implements Follower {
   readonly #previews = new Map<number, Blob>();
   #record: JobRecord;
   #savedAt = 0;
+  #drawingSince = { now: 0, tile: 0 };
   #imagesSaved: Promise<unknown> = Promise.resolve();
   #recordSaved: Promise<void> = Promise.resolve();
 
@@ -50,7 +53,11 @@ export class Run implements Follower {
   startTime: number | undefined;
   /** Parts of the preparation that were completed, while it prepares. */
   preparation: { readonly part: number; readonly parts: number } | undefined;
+  /** Parts of the result that are drawn at its own size, while it is drawn. */
+  drawing: { readonly tile: number; readonly tiles: number } | undefined;
   isConnected = true;
+  /** Whether the server asks for a valid token. */
+  isRefused = false;
   /** Whether the server no longer has it. */
   isGone = false;
   /** Called after every change. */
@@ -140,6 +147,7 @@ export class Run implements Follower {
         break;
       case "started":
         this.eta.reset();
+        this.drawing = undefined;
         this.#update({ steps: event.value.steps, step: 0 });
         change = this.#moveTo("running");
         break;
@@ -150,6 +158,10 @@ export class Run implements Follower {
         break;
       case "progress":
         this.#progress(event.value);
+        change = this.#moveTo("running");
+        break;
+      case "rendering":
+        this.#draw(event.value);
         change = this.#moveTo("running");
         break;
       case "preview":
@@ -170,8 +182,14 @@ export class Run implements Follower {
   }
 
   connected(isConnected: boolean): void {
+    if (isConnected) this.isRefused = false;
     if (isConnected === this.isConnected) return;
     this.isConnected = isConnected;
+    this.onChange("event");
+  }
+
+  refused(): void {
+    this.isRefused = true;
     this.onChange("event");
   }
 
@@ -211,6 +229,16 @@ export class Run implements Follower {
     this.#update({ step, steps });
   }
 
+  #draw({ tile, tiles }: StylizationEvent_Rendering): void {
+    const now = performance.now();
+    if (tile === 0 || !this.drawing) this.#drawingSince = { now, tile };
+    const { now: begun, tile: before } = this.#drawingSince;
+    if (tile > before) this.eta.report(((now - begun) / (tile - before)) * (tiles - tile), now);
+    else this.eta.reset();
+    this.drawing = { tile, tiles };
+    this.#update({ step: this.#record.steps });
+  }
+
   #preview({ step, image, imageData }: StylizationEvent_Preview): void {
     const blob = blobOf(imageData, image?.format);
     this.#previews.set(step, blob);
@@ -233,6 +261,7 @@ export class Run implements Follower {
       step: steps,
       steps,
       settings: repeating(this.#record.settings, spec),
+      ...pixelsOf(result),
       description: describe(event),
     });
     const image = { job: this.name, step: RESULT, blob: this.result };
@@ -298,6 +327,7 @@ export function recordOf(job: Stylization, settings: Settings, photoName: string
     state: isFinal(stateOf(job)) ? "queued" : stateOf(job),
     step: 0,
     steps: job.spec?.options?.steps ?? 0,
+    isDrawnLarger: isDrawnLarger(job.spec),
     sequence: "0",
     losses: [],
     warnings: [],
@@ -305,6 +335,12 @@ export function recordOf(job: Stylization, settings: Settings, photoName: string
     isKept: false,
     description: "",
   };
+}
+
+/** Returns the size of a result, for the record. */
+export function pixelsOf(result: StylizationResult | undefined): Pick<JobRecord, "pixels"> {
+  const { widthPx: width, heightPx: height } = result?.image ?? {};
+  return width && height ? { pixels: { width, height } } : {};
 }
 
 /** Returns everything that repeats a result, as JSON. */

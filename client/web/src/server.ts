@@ -1,4 +1,4 @@
-import { ServerInfo_Worker_State, type Client, type ServerInfo } from "@clipstyler/client/web";
+import { Code, ServerInfo_Worker_State, StylizeError, type Client, type ServerInfo } from "@clipstyler/client/web";
 import { byId } from "./dom";
 
 const TIMEOUT_MS = 4_000;
@@ -6,8 +6,8 @@ const READY_INTERVAL_MS = 15_000;
 const UNREADY_INTERVAL_MS = 1_500;
 const READY = [ServerInfo_Worker_State.IDLE, ServerInfo_Worker_State.BUSY];
 
-/** Shows how the server is, now and from time to time, and hands on its description. */
-export function observeServer(client: Client, describe: (info: ServerInfo) => void): void {
+/** Shows how the server is, now and from time to time, and hands on its description. Returns what asks it at once. */
+export function observeServer(client: Client, describe: (info: ServerInfo) => void): () => void {
   const place = byId("server");
   const look = async () => {
     let isReady = false;
@@ -16,8 +16,8 @@ export function observeServer(client: Client, describe: (info: ServerInfo) => vo
       isReady = info.workers.some(({ state }) => READY.includes(state));
       describe(info);
       show(place, isReady ? "ready" : "starting", isReady ? readyWords(info) : "The server is starting…");
-    } catch {
-      show(place, "away", navigator.onLine ? "The server cannot be reached" : "You are offline");
+    } catch (thrown) {
+      show(place, "away", awayWords(StylizeError.from(thrown)));
     }
     timer = window.setTimeout(() => void look(), isReady ? READY_INTERVAL_MS : UNREADY_INTERVAL_MS);
   };
@@ -29,6 +29,12 @@ export function observeServer(client: Client, describe: (info: ServerInfo) => vo
   window.addEventListener("online", lookNow);
   window.addEventListener("offline", lookNow);
   void look();
+  return lookNow;
+}
+
+function awayWords({ code }: StylizeError): string {
+  if (code === Code.Unauthenticated) return "The server asks for a token";
+  return navigator.onLine ? "The server cannot be reached" : "You are offline";
 }
 
 function show(place: HTMLElement, state: string, words: string): void {
@@ -36,8 +42,8 @@ function show(place: HTMLElement, state: string, words: string): void {
   if (place.textContent !== words) place.textContent = words;
 }
 
-function readyWords({ queue, encoderSets, workers }: ServerInfo): string {
+function readyWords({ queue, encoderSets, workers, caller }: ServerInfo): string {
   const where = `${encoderSets[0]?.name ?? "?"} on ${workers[0]?.device ?? "?"}`;
   const waiting = queue?.waitingCount ?? 0;
-  return waiting ? `${where} · ${waiting} waiting` : where;
+  return [where, waiting ? `${waiting} waiting` : "", caller?.tenant ?? ""].filter(Boolean).join(" · ");
 }

@@ -18,6 +18,8 @@ export interface Settings {
   readonly preset: PresetName;
   readonly sourceText?: string;
   readonly size?: number;
+  /** Longest side of the result. */
+  readonly outputSize?: number;
   readonly steps?: number;
   readonly patches?: number;
   /** Decimal digits: a seed has more bits than a number. */
@@ -32,7 +34,10 @@ export const DEFAULTS: Settings = { text: "", preset: "draft", strengths: {}, pr
 
 const PREVIEW_COUNT = 20;
 const PREVIEW_SIZE = 512;
-const NUMBERS = ["size", "steps", "patches"] as const;
+// Sharp on any screen, and drawn within seconds on a CPU.
+const OUTPUT_SIZE = 2048;
+/** Settings that are whole numbers. */
+export const NUMBERS = ["size", "outputSize", "steps", "patches"] as const;
 const MAX_SEED = 2n ** 63n - 1n;
 
 /** Draws a seed that is short enough to be read out. */
@@ -45,12 +50,16 @@ export function isSeed(text: string): boolean {
   return /^\d{1,19}$/.test(text) && BigInt(text) <= MAX_SEED;
 }
 
-/** Returns the request's spec, but for the photo. */
-export function specOf(settings: Settings, info: ServerInfo | undefined): Omit<SpecInit, "photo"> {
+/** Returns the request's spec, but for the photo, whose longest side may be unknown. */
+export function specOf(settings: Settings, info: ServerInfo | undefined, photoPx = 0): Omit<SpecInit, "photo"> {
   const { size, steps, patches, seed, sourceText, encoderSet } = settings;
+  const most = defaultOutputSize(info);
+  // Left out, it is the photo's.
+  const outputSize = settings.outputSize ?? (photoPx > most ? most : undefined);
   const options = {
     preset: PRESETS[settings.preset],
     ...(size !== undefined && { size }),
+    ...(outputSize !== undefined && { outputSize }),
     ...(steps !== undefined && { steps }),
     ...(patches !== undefined && { patches }),
     ...(seed !== undefined && { seed: BigInt(seed) }),
@@ -59,6 +68,11 @@ export function specOf(settings: Settings, info: ServerInfo | undefined): Omit<S
   };
   const previews = { everySteps: previewInterval(settings, info), maxSize: previewSize(info) };
   return { styleText: settings.text, options, previews, ...(sourceText !== undefined && { sourceText }) };
+}
+
+/** The longest side that a result has at most, unless another one is chosen. */
+export function defaultOutputSize(info: ServerInfo | undefined): number {
+  return Math.min(OUTPUT_SIZE, info?.limits?.maxOutputSize || OUTPUT_SIZE);
 }
 
 function weights(settings: Settings, info: ServerInfo | undefined): Record<string, number> {
@@ -89,6 +103,12 @@ function previewSize(info: ServerInfo | undefined): number {
   return Math.min(PREVIEW_SIZE, info?.limits?.maxPreviewSize ?? PREVIEW_SIZE);
 }
 
+/** Whether the result of a resolved spec is drawn larger than it is optimized. */
+export function isDrawnLarger(spec: StylizationSpec | undefined): boolean {
+  const { size = 0, outputSize = 0 } = spec?.options ?? {};
+  return outputSize > size;
+}
+
 /** Returns the settings that repeat a job: those that were asked for, with the seed that was used. */
 export function repeating(settings: Settings, spec: StylizationSpec | undefined): Settings {
   const seed = spec?.options?.seed;
@@ -108,6 +128,7 @@ export function settingsOf(spec: StylizationSpec | undefined, info: ServerInfo |
     text: spec?.styleText ?? "",
     preset: options?.preset === Preset.PAPER ? "paper" : "draft",
     ...(options?.size !== undefined && { size: options.size }),
+    ...(options?.outputSize && { outputSize: options.outputSize }),
     ...(options?.steps !== undefined && { steps: options.steps }),
     ...(options?.patches !== undefined && { patches: options.patches }),
     ...(options?.seed !== undefined && { seed: String(options.seed) }),

@@ -3,10 +3,12 @@ import { Frame } from "./frame";
 import { type Photo } from "./photo";
 import { Plots } from "./plot";
 import { type Change, type Picture, type Run } from "./run";
-import { roughly, sentence } from "./words";
+import { pixelWords, roughly, sentence, warningText } from "./words";
 
 const TICK_MS = 500;
 const SPOKEN_SHARE = 0.25;
+// Of the bar, for drawing a result that is larger than it was optimized.
+const DRAWN_SHARE = 0.2;
 
 /** The left side of the page: the picture, how far it is, and what can be done with it. */
 export class Stage {
@@ -71,7 +73,7 @@ export class Stage {
     this.#showStatus();
     this.#plots.show(run.record.losses, run.record.steps);
     const lost = "Connection lost. The job goes on; the picture follows when the connection is back.";
-    showText(byId("connection"), run.isConnected || run.isFinal ? "" : lost);
+    showText(byId("connection"), run.isConnected || run.isRefused || run.isFinal ? "" : lost);
     byId("warnings").replaceChildren(...warningsOf(run).map((text) => make("p", { className: "notice" }, text)));
     const { state, problem } = run.record;
     showText(byId("run-error"), state === "failed" ? problem : run.isGone && !run.result ? "The server no longer has this job." : "");
@@ -114,10 +116,10 @@ export class Stage {
     const { state, step, steps, settings } = run.record;
     byId("progress-row").hidden = state === "failed";
     if (state === "queued" || (state === "running" && step === 0)) this.#progress.removeAttribute("value");
-    else this.#progress.value = steps ? step / steps : 0;
+    else this.#progress.value = shareOf(run);
     this.#progress.hidden = run.isFinal;
     this.#status.textContent = statusOf(run, performance.now());
-    const share = state === "running" && steps ? `${step}/${steps} · ` : state === "succeeded" ? "✓ " : "";
+    const share = state === "running" && steps ? `${Math.round(100 * shareOf(run))} % · ` : state === "succeeded" ? "✓ " : "";
     document.title = `${share}${settings.text} – clipstyler`;
   }
 
@@ -142,7 +144,7 @@ export class Stage {
   #speak(run: Run): void {
     const { state, step, steps } = run.record;
     const quarter = state === "running" && steps ? Math.floor(step / steps / SPOKEN_SHARE) : 0;
-    const key = `${state} ${quarter} ${run.position}`;
+    const key = `${state} ${quarter} ${run.drawing !== undefined} ${run.position}`;
     if (key === this.#spoken) return;
     this.#spoken = key;
     announce(this.#status.textContent ?? "");
@@ -151,7 +153,7 @@ export class Stage {
 
 /** Says how a job is. */
 export function statusOf(run: Run, now: number): string {
-  const { state, step, steps, isKept, settings } = run.record;
+  const { state, step, steps, isKept, isDrawnLarger, pixels, settings } = run.record;
   const place = `step ${step} of ${steps}`;
   switch (state) {
     case "queued":
@@ -159,11 +161,13 @@ export function statusOf(run: Run, now: number): string {
     case "running": {
       if (step === 0) return `Looking at the photo and the words…${partsOf(run)}`;
       const leftMs = run.isConnected ? run.eta.leftMs(now) : undefined;
+      const left = leftMs === undefined ? "" : ` · about ${roughly(leftMs)} left`;
+      if (run.drawing && run.drawing.tile < run.drawing.tiles) return `Drawing at full size${left}`;
       if (step === steps) return "Finishing…";
-      return `Step ${step} of ${steps}${leftMs === undefined ? "" : ` · about ${roughly(leftMs)} left`}`;
+      return `Step ${step} of ${steps}${left}${left && isDrawnLarger ? ", then drawn at full size" : ""}`;
     }
     case "succeeded":
-      return `Done · ${steps} steps · seed ${settings.seed ?? "unknown"}`;
+      return `Done · ${steps} steps · seed ${settings.seed ?? "unknown"}${pixels ? ` · ${pixelWords(pixels)}` : ""}`;
     case "cancelled": {
       const words = isKept ? "Stopped" : "Cancelled";
       const kept = isKept && run.pictures.length > 0 ? " What you see is the latest preview, not a full result." : "";
@@ -172,6 +176,13 @@ export function statusOf(run: Run, now: number): string {
     case "failed":
       return "";
   }
+}
+
+/** How much of a job is done, from 0 to 1. */
+function shareOf({ record: { state, step, steps, isDrawnLarger }, drawing }: Run): number {
+  if (state === "succeeded" || steps === 0) return state === "succeeded" ? 1 : 0;
+  const drawn = isDrawnLarger ? DRAWN_SHARE : 0;
+  return (1 - drawn) * (step / steps) + drawn * (drawing ? drawing.tile / Math.max(1, drawing.tiles) : 0);
 }
 
 function partsOf({ preparation }: Run): string {
@@ -190,7 +201,7 @@ function waitingWords(run: Run): string {
 const BESIDE_THE_STYLE = new Set(["TEXT_UNFAMILIAR", "TEXT_CUT"]);
 
 function warningsOf(run: Run): string[] {
-  return run.record.warnings.filter(({ code }) => !BESIDE_THE_STYLE.has(code)).map(({ message }) => sentence(message));
+  return run.record.warnings.filter(({ code }) => !BESIDE_THE_STYLE.has(code)).map(warningText);
 }
 
 /** The warnings about the text of a job, in words. */

@@ -30,6 +30,10 @@ export interface JobRecord {
   readonly problem: string;
   /** Whether its latest preview is to be kept in place of a result. */
   readonly isKept: boolean;
+  /** Whether the result is drawn larger than it was optimized, which takes time of its own. */
+  readonly isDrawnLarger?: boolean;
+  /** Size of the result in pixels; undefined before there is one. */
+  readonly pixels?: { readonly width: number; readonly height: number };
   /** Everything that repeats the result, as JSON; empty before there is one. */
   readonly description: string;
 }

@@ -12,8 +12,18 @@ export function roughly(ms: number): string {
 export function when(time: number): string {
   const date = new Date(time);
   const isToday = date.toDateString() === new Date().toDateString();
-  const clock = date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+  const clock = unbroken(date.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }));
   return isToday ? clock : `${date.toLocaleDateString([], { day: "numeric", month: "short" })}, ${clock}`;
+}
+
+/** Says how large a picture is. */
+export function pixelWords({ width, height }: { width: number; height: number }): string {
+  return unbroken(`${width} × ${height} px`);
+}
+
+/** A text that stays on one line. */
+function unbroken(text: string): string {
+  return text.replaceAll(" ", "\u00a0");
 }
 
 /** Says how large a file is. */
@@ -38,6 +48,15 @@ export function problemText(error: StylizeError): string {
   if (known) return known + again;
   if (error.code === Code.Unavailable) return "The server cannot be reached. Check the connection and try again.";
   return sentence(error.message) + again;
+}
+
+const WARNINGS: Readonly<Record<string, string>> = {
+  PHOTO_SMALLER_THAN_SIZE: "The photo is smaller than the size asked for, and keeps its size.",
+};
+
+/** Says what the server warns of. */
+export function warningText({ code, message }: { code: string; message: string }): string {
+  return WARNINGS[code] ?? sentence(message);
 }
 
 /** Makes a sentence of a message of the server, which begins in lower case and has no full stop. */

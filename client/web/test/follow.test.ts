@@ -43,7 +43,7 @@ function jobsThat(state: Stylization_State | StylizeError, ...scripts: Script[])
 const progress = (sequence: bigint) =>
   create(StylizationEventSchema, { sequence, event: { case: "progress", value: { step: Number(sequence), steps: 9 } } });
 const result = (sequence: bigint) => create(StylizationEventSchema, { sequence, event: { case: "result", value: {} } });
-const follower = () => ({ event: vi.fn(), connected: vi.fn(), ended: vi.fn(), gone: vi.fn() });
+const follower = () => ({ event: vi.fn(), connected: vi.fn(), refused: vi.fn(), ended: vi.fn(), gone: vi.fn() });
 
 beforeEach(() => {
   vi.useFakeTimers();

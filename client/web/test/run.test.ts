@@ -31,6 +31,9 @@ const preview = (sequence: number, step: number) =>
     event: { case: "preview", value: { step, imageData: new Uint8Array([step]) } },
   });
 
+const rendering = (sequence: number, tile: number) =>
+  create(StylizationEventSchema, { sequence: BigInt(sequence), event: { case: "rendering", value: { tile, tiles: 10 } } });
+
 test("an event that comes late does not revive a cancelled job", () => {
   const { run } = aRun();
   run.event(progress(1, 1));
@@ -53,6 +56,30 @@ test("after a restart of the server the curves begin anew and the pictures stay"
   run.event(progress(5, 1));
   expect(run.record.losses.map(({ step }) => step)).toEqual([1]);
   expect(run.pictures.map(({ step }) => step)).toEqual([3]);
+});
+
+test("the time left of the drawing follows from the parts that are drawn", () => {
+  vi.spyOn(performance, "now").mockReturnValue(1_000);
+  const { run } = aRun("running");
+  run.event(progress(1, 9));
+  run.event(rendering(2, 0));
+  expect(run.eta.leftMs(1_000)).toBeUndefined();
+  vi.spyOn(performance, "now").mockReturnValue(4_000);
+  run.event(rendering(3, 3));
+  expect(run.eta.leftMs(4_000)).toBe(7_000);
+  expect(run.drawing).toEqual({ tile: 3, tiles: 10 });
+  vi.restoreAllMocks();
+});
+
+test("a page that is opened while the result is drawn knows nothing about the parts before", () => {
+  vi.spyOn(performance, "now").mockReturnValue(1_000);
+  const { run } = aRun("running");
+  run.event(rendering(2, 8));
+  expect(run.eta.leftMs(1_000)).toBeUndefined();
+  vi.spyOn(performance, "now").mockReturnValue(2_000);
+  run.event(rendering(3, 9));
+  expect(run.eta.leftMs(2_000)).toBe(1_000);
+  vi.restoreAllMocks();
 });
 
 test.each([

@@ -1,10 +1,10 @@
 import { create } from "@bufbuild/protobuf";
-import { Preset, ServerInfoSchema, type ServerInfo } from "@clipstyler/client/web";
+import { Preset, ServerInfoSchema, StylizationSpecSchema, type ServerInfo } from "@clipstyler/client/web";
 import { expect, test } from "vitest";
-import { DEFAULTS, fromFragment, isSeed, specOf, toFragment, type Settings } from "../src/settings";
+import { DEFAULTS, fromFragment, isDrawnLarger, isSeed, specOf, toFragment, type Settings } from "../src/settings";
 
 const INFO: ServerInfo = create(ServerInfoSchema, {
-  limits: { maxPreviewSize: 256 },
+  limits: { maxPreviewSize: 256, maxOutputSize: 8192 },
   presets: [{ preset: Preset.DRAFT, size: 256, steps: 60, patches: 16 }, { preset: Preset.PAPER, size: 512, steps: 200, patches: 64 }],
   encoderSets: [{ name: "pocket", calibration: { weightPatch: 9000, weightContent: 150 } }],
 });
@@ -13,6 +13,7 @@ const ALL: Settings = {
   preset: "paper",
   sourceText: "a cat",
   size: 300,
+  outputSize: 1200,
   steps: 80,
   patches: 12,
   seed: "9223372036854775807",
@@ -42,6 +43,19 @@ test("strengths are factors of the calibrated weights, and previews come some tw
   expect(spec.previews).toEqual({ everySteps: 4, maxSize: 256 });
   expect(specOf({ ...DEFAULTS, preset: "paper" }, INFO).previews).toMatchObject({ everySteps: 10 });
   expect(specOf(ALL, INFO).previews).toMatchObject({ everySteps: 0 });
+});
+
+test("a result has the size of the photo, up to 2048 px and the limit of the server", () => {
+  const asked = (photoPx?: number, info = INFO, settings = DEFAULTS) => specOf(settings, info, photoPx).options?.outputSize;
+  expect(asked(4000)).toBe(2048);
+  expect([asked(2048), asked(300), asked(undefined)]).toEqual([undefined, undefined, undefined]);
+  expect(asked(4000, create(ServerInfoSchema, { limits: { maxOutputSize: 1000 } }))).toBe(1000);
+  expect(asked(4000, INFO, { ...DEFAULTS, outputSize: 3000 })).toBe(3000);
+});
+
+test("a result that is larger than the working size is drawn", () => {
+  const drawn = (size: number, outputSize: number) => isDrawnLarger(create(StylizationSpecSchema, { options: { size, outputSize } }));
+  expect([drawn(256, 2048), drawn(256, 256), isDrawnLarger(undefined)]).toEqual([true, false, false]);
 });
 
 test("a seed has up to 63 bits", () => {

@@ -70,7 +70,7 @@ def _end_of_scans(data: bytes, at: int) -> tuple[int, bool]:
 def _check_frame(marker: int, precision: bytes) -> None:
     kind = _UNREADABLE_FRAMES.get(marker, f"{precision[0]}-bit" if precision not in {b"", b"\x08"} else None)
     if kind:
-        raise ImageError(f"a {kind} JPEG is not supported: save it as an 8-bit baseline JPEG, or as PNG")
+        raise ImageError(f"a JPEG that is {kind} is not supported: save it as an 8-bit baseline JPEG, or as PNG")
 
 
 def _too_many(parts: str) -> ImageError:

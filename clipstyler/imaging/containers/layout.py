@@ -42,4 +42,4 @@ class Layout:
         """The format in words, to name it in a refusal."""
         colors = _PHOTOMETRIC.get(self.photometric, f"photometric {self.photometric}")
         numbers = _FORMATS.get(self.sample_format, f"sample format {self.sample_format}")
-        return f"{self.bits}-bit {numbers} {colors} TIFF with {self.samples} samples (compression {self.compression})"
+        return f"{self.bits}-bit {numbers} {colors} with {self.samples} samples (compression {self.compression})"

@@ -101,6 +101,7 @@ def scan(data: bytes) -> Scan:
         return Scan(data)
     _refuse_raw(directory)
     _check_values(directory)
+    _check_sides(directory)
     layout = _layout(directory)
     _check_tiles(directory)
     _check_strips(directory)
@@ -185,7 +186,9 @@ def _is_subsampled(directory: _Directory) -> bool:
 def unsupported(layout: Layout, detail: str = "") -> ImageError:
     """Make the refusal that names a kind of TIFF."""
     name = f"{layout.description} {detail}".strip()
-    return ImageError(f"a {name} is not supported: save it with 8 or 16 bits as plain gray or RGB, or as PNG")
+    return ImageError(
+        f"a TIFF that is {name} is not supported: save it with 8 or 16 bits as plain gray or RGB, or as PNG"
+    )
 
 
 def _refuse_raw(directory: _Directory) -> None:
@@ -200,6 +203,11 @@ def _check_values(directory: _Directory) -> None:
         kind, count, _ = directory.fields(tag)
         if kind not in _OPAQUE_TYPES and count > _MAX_VALUES:
             raise ImageError(f"the TIFF has {count} values in its tag {tag}: save it again without metadata")
+
+
+def _check_sides(directory: _Directory) -> None:
+    if not (directory.number(_WIDTH, 0) and directory.number(_HEIGHT, 0)):
+        raise ImageError("the TIFF declares no width or no height: send a complete file")
 
 
 def _check_tiles(directory: _Directory) -> None:

@@ -27,6 +27,7 @@ from clipstyler_server.api.sending import Deferred
 from clipstyler_server.errors import Reason, ServiceError, error, internal
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.metrics import OTHER_METHOD, Metrics
+from clipstyler_server.observability.traces import TRACEPARENT, NoSpan, Span, Tracer, enter_span
 from clipstyler_server.sharing import Caller
 
 if TYPE_CHECKING:
@@ -38,6 +39,16 @@ if TYPE_CHECKING:
 REQUEST_ID = "x-request-id"
 _WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _RETRY_S = 2.0
+_TRACED = "/clipstyler."
+# By OpenTelemetry's conventions for gRPC servers; the other codes are the caller's doing.
+_SERVER_FAULTS = {
+    grpc.StatusCode.UNKNOWN,
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.UNIMPLEMENTED,
+    grpc.StatusCode.INTERNAL,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.DATA_LOSS,
+}
 # Smaller responses are not worth a turn: together they stay below what a connection buffers.
 _LARGE_RESPONSE_BYTES = 64 * 1024
 
@@ -55,12 +66,20 @@ class RpcGuard(grpc.aio.ServerInterceptor):
         Knows who calls.
     photo_methods
         Full names of the methods whose requests carry images.
+    tracer
+        Traces calls of the contract's services.
     """
 
     def __init__(
-        self, metrics: Metrics, bounds: CallBounds, gatekeeper: Gatekeeper, photo_methods: frozenset[str]
+        self,
+        metrics: Metrics,
+        bounds: CallBounds,
+        gatekeeper: Gatekeeper,
+        photo_methods: frozenset[str],
+        tracer: Tracer,
     ) -> None:
         self._metrics = metrics
+        self._tracer = tracer
         self._bounds = bounds
         self._gatekeeper = gatekeeper
         self._photo_methods = photo_methods
@@ -108,11 +127,12 @@ class RpcGuard(grpc.aio.ServerInterceptor):
 
     @asynccontextmanager
     async def _around(self, method: str, handler: Any, context: Context) -> AsyncIterator[_Call]:
-        call = _Call(method, context, self._bounds, self._gatekeeper)
+        call = _Call(method, context, self._bounds, self._gatekeeper, self._span(method, context))
         # Counted when the call ends, however it ends: the generator of a broken call is closed only some time later.
         context.add_done_callback(partial(self._ended, call))  # type: ignore[arg-type]
         self._metrics.call_started(method)
-        structlog.contextvars.bind_contextvars(request_id=call.request_id)
+        structlog.contextvars.bind_contextvars(**call.log_context)
+        enter_span(call.span)
         try:
             call.enter(handler, method in self._photo_methods)
             yield call
@@ -132,12 +152,25 @@ class RpcGuard(grpc.aio.ServerInterceptor):
         finally:
             call.release()
 
+    def _span(self, method: str, context: Context) -> Span:
+        """Begin the span of a call. Health and reflection, which tools call all the time, have none."""
+        traceparent = _header(context, TRACEPARENT)
+        if not method.startswith(_TRACED):
+            return NoSpan(traceparent)
+        service, _, name = method[1:].partition("/")
+        attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
+        return self._tracer.begin(method[1:], traceparent, **attributes)
+
     def _ended(self, call: _Call, _: object) -> None:
         if call.caller:
             self._bounds.calls.leave(call.method, call.caller.account)
-        code = call.final_code().name
-        seconds = time.monotonic() - call.begun
-        self._metrics.call_ended(call.method, code, seconds, call.received_bytes, call.sent_bytes)
+        status = call.final_code()
+        code, seconds = status.name, time.monotonic() - call.begun
+        call.span.set(**{"rpc.grpc.status_code": status.value[0]})
+        call.span.end(code if status in _SERVER_FAULTS else "")
+        exemplar = call.span.trace_id if call.span.is_sampled else ""
+        self._metrics.call_ended(call.method, code, seconds, call.received_bytes, call.sent_bytes, exemplar)
+        self._metrics.tenants.call_ended(call.caller.tenant if call.caller else "", code)
         # Probes of health come every few seconds.
         log = logs.get_logger().debug if call.method.startswith("/grpc.") else logs.get_logger().info
         log(
@@ -146,7 +179,7 @@ class RpcGuard(grpc.aio.ServerInterceptor):
             code=code,
             seconds=round(seconds, 4),
             peer=call.peer,
-            request_id=call.request_id,
+            **call.log_context,
             **_identity(call.caller),
         )
 
@@ -157,8 +190,9 @@ class _Call:
     `code` stays None until the handler has ended by itself, `caller` and `requests` until the call is let in.
     """
 
-    def __init__(self, method: str, context: Context, bounds: CallBounds, gatekeeper: Gatekeeper) -> None:
+    def __init__(self, method: str, context: Context, bounds: CallBounds, gatekeeper: Gatekeeper, span: Span) -> None:
         self.method = method
+        self.span = span
         self.begun = time.monotonic()
         self.request_id = _request_id(context)
         self.peer = context.peer()
@@ -174,6 +208,12 @@ class _Call:
         remaining_s: float | None = context.time_remaining()
         self._deadline = None if remaining_s is None else self.begun + remaining_s
         context.set_trailing_metadata(((REQUEST_ID, self.request_id),))
+
+    @property
+    def log_context(self) -> dict[str, str]:
+        """What log lines about the call have."""
+        trace = {"trace_id": self.span.trace_id} if self.span.trace_id else {}
+        return {"request_id": self.request_id} | trace
 
     def enter(self, handler: Any, has_photos: bool) -> None:
         """Let the call in, before anything of its requests is received; raises `ServiceError`."""
@@ -294,10 +334,14 @@ def _identity(caller: Caller | None) -> dict[str, str]:
 
 def _request_id(context: Context) -> str:
     """Take the caller's `x-request-id` if it is well-formed, or draw one."""
-    for key, value in context.invocation_metadata() or ():
-        if key == REQUEST_ID and isinstance(value, str) and _WELL_FORMED.fullmatch(value):
-            return value
-    return str(uuid.uuid4())
+    given = _header(context, REQUEST_ID)
+    return given if _WELL_FORMED.fullmatch(given) else str(uuid.uuid4())
+
+
+def _header(context: Context, name: str) -> str:
+    """Return the first value of a header; empty if there is none."""
+    values = (value for key, value in context.invocation_metadata() or () if key == name)
+    return next((value for value in values if isinstance(value, str)), "")
 
 
 def _code_set(context: Context) -> grpc.StatusCode | None:

@@ -38,6 +38,7 @@ from clipstyler_server.jobs.style_store import StyleStore
 from clipstyler_server.jobs.upload_store import UploadStore
 from clipstyler_server.observability.http_pages import join_address
 from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.observability.traces import Tracer
 from clipstyler_server.settings import MAX_MESSAGE_BYTES, Settings
 from clipstyler_server.storage.room import Room
 from clipstyler_server.storage.storage import Storage
@@ -68,6 +69,8 @@ class ApiServer:
         Counts calls.
     identity
         Whom it trusts, and its certificate.
+    tracer
+        Traces calls.
 
     Attributes
     ----------
@@ -75,13 +78,13 @@ class ApiServer:
         Of all calls together.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, identity: IdentityFiles) -> None:
+    def __init__(self, settings: Settings, metrics: Metrics, identity: IdentityFiles, tracer: Tracer) -> None:
         self._settings = settings
         self._metrics = metrics
         self._identity = identity
         self.bounds = CallBounds(settings)
         gatekeeper = Gatekeeper(identity, Callers(settings.trusted_proxies))
-        guard = RpcGuard(metrics, self.bounds, gatekeeper, _photo_methods())
+        guard = RpcGuard(metrics, self.bounds, gatekeeper, _photo_methods(), tracer)
         self._server = grpc.aio.server(interceptors=[guard], options=_options(settings))
         services = (STYLIZATION_SERVICE, STYLE_SERVICE, SERVER_SERVICE, ENCODER_SERVICE, health.SERVICE_NAME)
         add_reflection(self._server, services)

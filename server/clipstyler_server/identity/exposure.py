@@ -7,8 +7,10 @@ import socket
 
 from clipstyler_server.identity.private_files import IdentityError
 
+_REMEDY = "set tls_cert and tls_key (--tls-cert, --tls-key)"
 
-def check_exposure(host: str, setting: str, has_tls: bool, is_insecure: bool) -> None:
+
+def check_exposure(host: str, setting: str, has_tls: bool, is_insecure: bool, remedy: str = _REMEDY) -> None:
     """Refuse to serve other machines without TLS.
 
     Parameters
@@ -19,6 +21,8 @@ def check_exposure(host: str, setting: str, has_tls: bool, is_insecure: bool) ->
         Name of the setting, for the message.
     has_tls, is_insecure
         Whether the port has TLS, and whether the operator permits to go without.
+    remedy
+        How the port gets TLS, for the message.
 
     Raises
     ------
@@ -28,8 +32,8 @@ def check_exposure(host: str, setting: str, has_tls: bool, is_insecure: bool) ->
     if has_tls or is_insecure or is_loopback(host):
         return
     raise IdentityError(
-        f"{setting} {host!r} can be reached from other machines, and there is no TLS: set tls_cert and tls_key "
-        "(--tls-cert, --tls-key), choose a loopback address, or permit it with --insecure"
+        f"{setting} {host!r} can be reached from other machines, and there is no TLS: {remedy}, "
+        "choose a loopback address, or permit it with --insecure"
     )
 
 

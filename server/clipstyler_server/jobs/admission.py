@@ -26,6 +26,7 @@ from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.jobs.stored_forms import dump_metadata, dump_spec, load_spec
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.observability.traces import JobTrace, Span, current_span, traced
 from clipstyler_server.settings import Settings
 from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.records import Record, State
@@ -138,6 +139,11 @@ class Admission:
         sqlalchemy.exc.IntegrityError
             There is a job of this request id.
         """
+        parent = current_span()
+        with traced("admission"):
+            return await self._admit(request, caller, parent, one_shot)
+
+    async def _admit(self, request: JobRequest, caller: Caller, parent: Span, one_shot: bool) -> Job:
         self._scheduler.check_open()
         spec = await self._resolved(request, caller)
         with self._scheduler.reserve(caller):
@@ -157,10 +163,13 @@ class Admission:
                 priority=request.priority,
                 one_shot=one_shot,
                 stored_bytes=photo.size,
+                trace=JobTrace(parent, one_shot=one_shot, steps=spec.config.steps, size=spec.config.size),
+                log_context=logs.context(),
             )
             self._scheduler.check_deadline(job)
             async with self._room.hold(caller, photo.size):
-                await self._store(job, request, photo, decoded)
+                with traced("store"):
+                    await self._store(job, request, photo, decoded)
             self._scheduler.accept(job, warnings)
         self._metrics.photo_accepted(photo.size)
         return job
@@ -193,6 +202,7 @@ class Admission:
             attempts=record.attempts,
             first_sequence=record.sequence + SEQUENCE_STRIDE,
             stored_bytes=photo.size,
+            trace=JobTrace(current_span(), attempts=record.attempts),
         )
         async with self._storage.claiming:
             if await self._storage.write(self._storage.database.renumber, record.id, job.sequence):
@@ -234,7 +244,8 @@ class Admission:
 
     async def _decoded(self, photo: Photo, caller: Caller, spec: StylizationSpec) -> Decoded:
         try:
-            return await self._decoder.decode(photo.source, caller.account, spec.config.size, spec.config.enlarge)
+            with traced("decode", bytes=photo.size):
+                return await self._decoder.decode(photo.source, caller.account, spec.config.size, spec.config.enlarge)
         except ImageError as error:
             raise invalid_spec(Violation("image", str(error))) from error
 

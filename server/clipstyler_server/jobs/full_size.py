@@ -12,6 +12,7 @@ from clipstyler.events import Result
 from clipstyler.imaging import ImageError
 from clipstyler_server.errors import ServiceError, internal
 from clipstyler_server.jobs.photos import stored_photo
+from clipstyler_server.observability.traces import traced
 from clipstyler_server.spool import Spool, remove
 from clipstyler_server.storage.storage import Storage
 from clipstyler_server.workers.decoder.client import ImageDecoder
@@ -99,7 +100,8 @@ class FullSizeEngine:
                 raise internal(task.job_id)
             photo = await stored_photo(self._storage, record.content, "spec.image")
             size, enlarge = max(task.result_size), task.spec.config.enlarge
-            pixels = await self._decoder.extract(photo.source, record.account, size, enlarge, target)
+            with traced("extract", bytes=photo.size):
+                pixels = await self._decoder.extract(photo.source, record.account, size, enlarge, target)
         except ImageError as error:
             self._engine.provide(task.job_id, str(error))
         except ServiceError as error:

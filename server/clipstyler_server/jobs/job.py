@@ -6,6 +6,7 @@ import asyncio
 import time
 import uuid
 from bisect import bisect_right
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from clipstyler.spec import StylizationSpec
 from clipstyler_server.errors import ServiceError
 from clipstyler_server.jobs.events import Cancelled, CancelReason, Failed, JobEvent, Payload, StoredEnd
 from clipstyler_server.jobs.subscription import LATEST_ONLY, Subscription
+from clipstyler_server.observability.traces import JobTrace, NoSpan
 from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.records import SOURCES, State
 from clipstyler_server.workers.engine import Task
@@ -53,6 +55,10 @@ class Job:
         Number after which its events begin.
     stored_bytes
         Of its photo.
+    trace
+        Its spans.
+    log_context
+        What its log lines have: the ids of the request and the trace that it came with.
 
     Attributes
     ----------
@@ -64,8 +70,10 @@ class Job:
         Steps completed.
     cancel_reason
         Why it is being cancelled; None if it is not.
-    begun
-        Whether the engine has begun it.
+    cancelled
+        When it was cancelled at work, on the monotonic clock; None if it was not.
+    begun, prepared
+        Whether the engine has begun it, and its preparation has ended.
     position
         Jobs running or waiting before it, as last published.
     end, ended
@@ -87,6 +95,8 @@ class Job:
         attempts: int = 0,
         first_sequence: int = 0,
         stored_bytes: int = 0,
+        trace: JobTrace | None = None,
+        log_context: Mapping[str, Any] | None = None,
     ) -> None:
         self.id = job_id
         self.spec = spec
@@ -101,10 +111,13 @@ class Job:
         self.deadline = self.accepted + timeout_s
         self.queued_s = 0.0
         self.step = 0
-        self.begun = False
+        self.begun = self.prepared = False
         self.cancel_reason: CancelReason | None = None
+        self.cancelled: float | None = None
         self.attempts = attempts
         self.stored_bytes = stored_bytes
+        self.trace = trace or JobTrace(NoSpan())
+        self.log_context = log_context or {}
         self.position = -1
         self.end: StoredEnd | None = None
         self.ended = asyncio.Event()
@@ -142,7 +155,7 @@ class Job:
 
     def task(self) -> Task:
         """Return what the engine runs, with the time that is left."""
-        return Task(self.id, self.spec, self.picture, self.remaining_s, self.result_size)
+        return Task(self.id, self.spec, self.picture, self.remaining_s, self.result_size, self.log_context)
 
     def subscribe(self, heartbeat_s: float, after: int = 0) -> Subscription:
         """Open a subscription to what is stored after a sequence number and everything from now on."""

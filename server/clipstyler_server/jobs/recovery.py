@@ -12,6 +12,7 @@ from clipstyler_server.jobs.endings import end_stored
 from clipstyler_server.jobs.events import Cancelled, CancelReason, Failed
 from clipstyler_server.jobs.job_errors import deadline_error, restart_error
 from clipstyler_server.observability import logs
+from clipstyler_server.observability.traces import Tracer, enter_span
 from clipstyler_server.storage.records import Record, State
 from clipstyler_server.storage.storage import Storage
 
@@ -31,12 +32,15 @@ class Recovery:
         Resumes a stored job.
     requeue
         Whether a job that was running is run again, or fails.
+    tracer
+        Begins a trace of each job that is resumed.
     """
 
-    def __init__(self, storage: Storage, admission: Admission, requeue: bool) -> None:
+    def __init__(self, storage: Storage, admission: Admission, requeue: bool, tracer: Tracer) -> None:
         self._storage = storage
         self._admission = admission
         self._requeue = requeue
+        self._tracer = tracer
         self._waiting: list[Record] = []
 
     async def settle(self) -> None:
@@ -60,8 +64,11 @@ class Recovery:
     async def resume(self) -> None:
         """Put the jobs that wait into the queue, oldest first; the engine must be ready."""
         for record in self._waiting:
+            span = self._tracer.begin("recovery")
+            enter_span(span)
             while not await self._is_resumed(record):
                 await asyncio.sleep(_PAUSE_S)
+            span.end()
 
     def _verdict(self, record: Record) -> Failed | Cancelled | None:
         """Return how a job has ended by now; None if it is to be run."""

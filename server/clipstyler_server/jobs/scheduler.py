@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Coroutine, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from clipstyler.events import Preparing, Preview, Progress, Rendering, Result, Started, Warning
+import structlog
+
+from clipstyler.events import Optimized, Preparing, Preview, Progress, Rendering, Result, Started, Warning
 from clipstyler.imaging import ImageFile
 from clipstyler_server.errors import ServiceError, internal
 from clipstyler_server.jobs.chunks import chunks_of
@@ -29,6 +32,7 @@ from clipstyler_server.jobs.persister import JobPersister
 from clipstyler_server.jobs.queue import JobQueue, QueueFullError
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.observability.traces import enter_span
 from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.records import State
 from clipstyler_server.workers.engine import (
@@ -88,13 +92,8 @@ class Scheduler:
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def problems(self) -> list[str]:
-        """Return why no jobs are taken; empty if they are. A full queue is not a problem."""
-        found = []
-        if self.draining:
-            found.append("the server is shutting down")
-        if self.engine.state is not WorkerState.READY:
-            found.append(f"the worker {self.engine.state.in_words}")
-        return found
+        """Return why the engine takes no jobs; empty if it does. A full queue is not a problem."""
+        return [] if self.engine.state is WorkerState.READY else [f"the worker {self.engine.state.in_words}"]
 
     def check_open(self) -> None:
         """Raise `ServiceError` DRAINING or WORKER_NOT_READY unless jobs are taken."""
@@ -134,6 +133,7 @@ class Scheduler:
             job.publish(warning)
         loop = asyncio.get_running_loop()
         self._timers[job.id] = loop.call_later(max(0.0, job.remaining_s), self._expire, job)
+        job.trace.enter("queue")
         logs.get_logger().info("job_queued", job_id=job.id, position=job.position, steps=job.spec.config.steps)
         logs.get_logger().debug("job_texts", job_id=job.id, style_text=job.spec.style_text)
         self._arrived.set()
@@ -172,8 +172,7 @@ class Scheduler:
         if self.queue.remove(job.id):
             self._end(job, State.CANCELLED, Cancelled(0, reason))
         elif job is self.running:
-            job.cancel_reason = job.cancel_reason or reason
-            self.engine.cancel(job.id)
+            self._cancel_at_work(job, reason)
 
     def close(self) -> None:
         """Refuse new jobs from now on, and start no waiting one."""
@@ -199,8 +198,12 @@ class Scheduler:
     def cancel_running(self) -> None:
         """Stop the running job because the server exits, without waiting for the end of its grace period."""
         if self.running:
-            self.running.cancel_reason = self.running.cancel_reason or CancelReason.DRAINING
-            self.engine.cancel(self.running.id)
+            self._cancel_at_work(self.running, CancelReason.DRAINING)
+
+    def _cancel_at_work(self, job: Job, reason: CancelReason) -> None:
+        job.cancel_reason = job.cancel_reason or reason
+        job.cancelled = job.cancelled or time.monotonic()
+        self.engine.cancel(job.id)
 
     async def _is_idle_within(self, timeout_s: float) -> bool:
         try:
@@ -216,6 +219,8 @@ class Scheduler:
                 self._end(job, State.FAILED, Failed(deadline_error().details))
                 continue
             job.enter(State.RUNNING)
+            job.trace.enter("prepare")
+            self._metrics.job_started(job.queued_s, job.trace.exemplar)
             self.running = job
             self._idle.clear()
             self._publish_positions()
@@ -224,7 +229,9 @@ class Scheduler:
         return None
 
     async def _process(self, job: Job) -> None:
-        """Run a job on the engine, from its start to its end."""
+        """Run a job on the engine, from its start to its end; what this task logs and traces belongs to the job."""
+        structlog.contextvars.bind_contextvars(**job.log_context)
+        enter_span(job.trace.whole)
         self._persister.record_start(job)
         state: State = State.FAILED
         end: End | None = None
@@ -251,8 +258,7 @@ class Scheduler:
         except Exception:  # noqa: BLE001 - a defect fails one job, not the server
             logs.get_logger().exception("job_processing_failed", job_id=job.id)
             end = Failed(internal(job.id).details)
-        self.running = None
-        self._idle.set()
+        self._leave_engine(job)
         if end is None:
             self._in_background(self._persister.requeue(job))
             self._release(job)
@@ -261,31 +267,45 @@ class Scheduler:
 
     def _try_again(self, job: Job) -> None:
         """Put a job back whose engine was lost before it began: it waits for the next engine."""
-        self.running = None
-        self._idle.set()
+        self._leave_engine(job)
         self._in_background(self._persister.requeue(job))
         if self.draining:
             self._release(job)
             return
         job.enter(State.QUEUED)
+        job.trace.enter("queue")
         job.position = -1
         self.queue.put_back(job)
         self._publish_positions()
         self._arrived.set()
         logs.get_logger().info("job_waits_again", job_id=job.id, attempts=job.attempts)
 
+    def _leave_engine(self, job: Job) -> None:
+        self.running = None
+        self._idle.set()
+        if job.cancelled is not None:
+            self._metrics.job_cancelled(time.monotonic() - job.cancelled, job.trace.exemplar)
+
     def _advance(self, job: Job, event: EngineEvent) -> None:
         """Publish an event of the engine."""
         job.begun = True
+        if _ends_preparation(event) and not job.prepared:
+            job.prepared = True
+            job.trace.enter("steps")
+            self._metrics.job_prepared(job.age_s - job.queued_s, job.trace.exemplar)
         match event:
             case Progress():
-                self._metrics.step_completed(event.step_s)
+                self._metrics.step_completed(event.step_s, job.watchers > 0, job.trace.exemplar)
+                self._metrics.tenants.step_completed(job.caller.tenant)
                 self._estimator.add_step(job.spec, event.step_s)
                 job.step = event.step
                 job.publish(event)
             case Preview():
-                self._metrics.preview_made(job.id, job.age_s)
+                self._metrics.preview_made(job.id, job.age_s, job.trace.exemplar)
+                job.trace.event("preview", step=event.step)
                 job.publish(event)
+            case Optimized():
+                job.trace.enter("render")
             case Preparing():
                 job.publish(replace(event, remaining_s=self._remaining_s(job)))
             case Started() | Rendering() | Warning():
@@ -336,14 +356,22 @@ class Scheduler:
 
     async def _conclude(self, job: Job, state: State, end: End) -> None:
         """Store the end of a job, then publish it."""
+        job.trace.enter("store")
         parts = [job.next_event(part) for part in _parts(end)]
         stored = await self._persister.store_end(job, state, job.next_event(end), end)
         job.enter(stored.state)
-        self._metrics.job_finished(stored.state, job.age_s)
+        self._metrics.job_finished(stored.state, job.age_s, job.trace.exemplar)
+        self._metrics.tenants.job_finished(job.caller.tenant, stored.state)
         published = stored.event.payload
         reason = published.error.reason if isinstance(published, Failed) else None
+        job.trace.end(stored.state, reason or "")
         logs.get_logger().info(
-            "job_finished", job_id=job.id, state=stored.state, reason=reason, seconds=round(job.age_s, 3)
+            "job_finished",
+            job_id=job.id,
+            state=stored.state,
+            reason=reason,
+            seconds=round(job.age_s, 3),
+            **job.log_context,
         )
         for part in parts if stored.state is State.SUCCEEDED else ():
             job.deliver(part)
@@ -354,6 +382,7 @@ class Scheduler:
 
     def _release(self, job: Job) -> None:
         """Let go of a job that stays stored as waiting."""
+        job.trace.end("requeued")
         self.jobs.pop(job.id, None)
         if timer := self._timers.pop(job.id, None):
             timer.cancel()
@@ -369,6 +398,11 @@ class Scheduler:
         """Estimate when a place becomes free: when the running job ends."""
         rest_s = self._estimator.seconds(self.running.spec, self.running.step) if self.running else None
         return min(max(1.0, self._estimator.typical_job_s if rest_s is None else rest_s), _LONGEST_RETRY_S)
+
+
+def _ends_preparation(event: EngineEvent) -> bool:
+    """Whether the first step begins with an event, or it is the first sign of a step."""
+    return isinstance(event, Preview | Progress) or (isinstance(event, Preparing) and event.step == event.steps)
 
 
 def _parts(end: End) -> list[Chunk]:

@@ -78,6 +78,7 @@ class StyleLane:
         self._places = FairBudget(_PLACES, settings.caller_share)
         self._numbers = itertools.count(1)
         self._cleaning: set[asyncio.Task[None]] = set()
+        metrics.watch("style_applications", "Photos that styles are applied to now.", lambda: self.in_work)
 
     @property
     def in_work(self) -> int:

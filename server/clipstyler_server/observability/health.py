@@ -30,6 +30,11 @@ class Health:
         Notified when a check may have changed.
     publish
         Receives the name of a service and its status.
+
+    Attributes
+    ----------
+    has_started
+        Whether the server was ready once.
     """
 
     def __init__(
@@ -38,6 +43,7 @@ class Health:
         self._publish = publish
         self._checks = checks
         self._changes = changes
+        self.has_started = False
 
     def problems(self) -> list[str]:
         """Return why the server cannot take work; empty if it can."""

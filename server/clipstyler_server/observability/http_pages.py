@@ -1,4 +1,4 @@
-"""HTTP pages for monitoring: /metrics, /livez and /readyz. None of them waits for the queue or a worker."""
+"""HTTP pages for monitoring: /metrics, and Kubernetes' three probes. None of them waits for the queue or a worker."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import logging
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
-from prometheus_client import CONTENT_TYPE_LATEST
 
 from clipstyler_server.identity.authenticator import NotAuthenticatedError
 from clipstyler_server.identity.files import IdentityFiles
 from clipstyler_server.identity.roles import Role
 from clipstyler_server.observability.health import Health
 from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.observability.shared_exposition import SharedExposition
 
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
@@ -25,7 +25,7 @@ class HttpPages:
     metrics
         Served at /metrics.
     health
-        Served at /readyz.
+        Served at /startupz and /readyz.
     identity
         Knows tokens, and has the certificate.
     needs_token
@@ -33,7 +33,7 @@ class HttpPages:
     """
 
     def __init__(self, metrics: Metrics, health: Health, identity: IdentityFiles, needs_token: bool) -> None:
-        self._metrics = metrics
+        self._exposition = SharedExposition(metrics)
         self._health = health
         self._identity = identity
         self._needs_token = needs_token
@@ -51,6 +51,7 @@ class HttpPages:
         app.add_routes(
             [
                 web.get("/metrics", self._show_metrics),
+                web.get("/startupz", self._show_start),
                 web.get("/livez", self._show_life),
                 web.get("/readyz", self._show_readiness),
             ]
@@ -74,7 +75,13 @@ class HttpPages:
     async def _show_metrics(self, request: web.Request) -> web.Response:
         if not self._may_read(request):
             return web.Response(status=401, text="send the token of a probe or operator\n", headers=_CHALLENGE)
-        return web.Response(body=self._metrics.exposition(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        body, content_type = await self._exposition.of_now(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def _show_start(self, _request: web.Request) -> web.Response:
+        """Whether the server was ready once; until then loading takes as long as it takes."""
+        has_started = self._health.has_started
+        return web.json_response({"started": has_started}, status=200 if has_started else 503)
 
     async def _show_life(self, _request: web.Request) -> web.Response:
         """Answering proves that the event loop runs."""

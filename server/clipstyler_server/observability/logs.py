@@ -1,13 +1,16 @@
-"""Structured logs on stderr, one line per event. Texts of users are logged at debug level only."""
+"""Structured logs, one line per event, those of libraries too. Texts of users are logged at debug level only."""
 
 from __future__ import annotations
 
 import logging
-import sys
 import warnings
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import structlog
+
+from clipstyler_server.observability.foreign_output import log_stream
 
 _LEVELS = {
     "debug": logging.DEBUG,
@@ -49,12 +52,12 @@ def configure(level: str, log_format: str, process: str) -> None:
         writing: list[Any] = [structlog.processors.ExceptionRenderer(transformer), structlog.processors.JSONRenderer()]
     else:
         plain = structlog.dev.plain_traceback
-        writing = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]
+        writing = [structlog.dev.ConsoleRenderer(colors=log_stream().isatty(), exception_formatter=plain)]
     structlog.configure(
         processors=[*context, *writing],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
         # Writes line and newline in one call: several processes share this stderr.
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(log_stream()),
         cache_logger_on_first_use=True,
     )
     _bring_in_libraries(context, writing)
@@ -63,7 +66,7 @@ def configure(level: str, log_format: str, process: str) -> None:
 def _bring_in_libraries(context: list[Any], writing: list[Any]) -> None:
     """Write warnings of libraries that use `logging` in the same form, one line per event."""
     only = structlog.stdlib.ProcessorFormatter.remove_processors_meta
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(log_stream())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*context, structlog.stdlib.add_logger_name], processors=[only, *writing]
@@ -71,11 +74,22 @@ def _bring_in_libraries(context: list[Any], writing: list[Any]) -> None:
     )
     handler.addFilter(is_fault)
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    logging.captureWarnings(True)
 
 
 def is_fault(record: logging.LogRecord) -> bool:
     """Return whether a library reports a fault, and not only that a caller's connection broke while it was answered."""
     return not record.getMessage().startswith(_BROKEN_CONNECTION)
+
+
+def context() -> dict[str, Any]:
+    """Return what every line of this task has: the ids of its request and of its caller's trace."""
+    return dict(structlog.contextvars.get_contextvars())
+
+
+def in_context(shared: Mapping[str, Any]) -> AbstractContextManager[None]:
+    """Write lines with what those of another process or task have, while a `with` statement lasts."""
+    return structlog.contextvars.bound_contextvars(**shared)
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:

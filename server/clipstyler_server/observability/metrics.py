@@ -1,18 +1,23 @@
 """Metrics for Prometheus: one registry in the front process, fed with events. Units are seconds and bytes.
 
-No label ever holds a text of a user or a name chosen by a caller.
+No label ever holds a text of a user or a name chosen by a caller. Times of sampled traces have the trace's id as an
+exemplar, for readers of OpenMetrics.
 """
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+import grpc
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, Metric
 from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.exposition import generate_latest
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
+from clipstyler import __version__
 from clipstyler.evaluation.direction_cache import CacheStats
+from clipstyler_server.observability.tenant_metrics import TenantMetrics
 
 OTHER_METHOD = "other"
 """Method of calls to methods that the server does not have, as gRPC's proposal A66 names it."""
@@ -20,6 +25,7 @@ OTHER_METHOD = "other"
 _CALL_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000, 3000, 10_000)
 _CALL_BYTES = (0, 1024, 4096, 16_384, 65_536, 262_144, 1_048_576, 4_194_304, 16_777_216, 67_108_864)
 _JOB_SECONDS = (0.5, 1, 2, 5, 10, 20, 40, 60, 120, 300, 600, 1800, 3600)
+_CANCEL_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _PAUSE_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
 _STEP_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 
@@ -42,16 +48,26 @@ class _Labelled(Collector):
 
 
 class Metrics:
-    """Records what happens; methods are named by event, not by metric.
+    """Records what happens; methods are named by event, not by metric. `trace` is the id of a sampled trace, or empty.
+
+    Parameters
+    ----------
+    with_tenants
+        Whether tenants are named.
 
     Attributes
     ----------
     registry
         For collectors.
+    tenants
+        What each tenant has done.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, with_tenants: bool = False) -> None:
         self.registry = CollectorRegistry()
+        self.tenants = TenantMetrics(self.registry, with_tenants)
+        versions = {"version": __version__, "python": platform.python_version(), "grpc": grpc.__version__}
+        Info("clipstyler_build", "Versions of this server.", registry=self.registry).info(versions)
         self._with_preview: str | None = None
         self._calls_started = Counter(
             "grpc_server_call_started", "Calls that began.", ["grpc_method"], registry=self.registry
@@ -64,6 +80,10 @@ class Metrics:
         self._jobs = self._histogram(
             "stylization_duration_seconds", "Time from acceptance to the end of a job.", _JOB_SECONDS, "outcome"
         )
+        self._queue_wait = self._histogram("queue_wait_seconds", "Time from acceptance to the start.", _JOB_SECONDS)
+        self._preparation = self._histogram(
+            "preparation_seconds", "Time from the start of a job to its first step.", _JOB_SECONDS
+        )
         self._steps = self._histogram("step_duration_seconds", "Duration of one optimizer step.", _STEP_SECONDS)
         self._first_preview = self._histogram(
             "first_preview_seconds", "Time from acceptance to the first preview.", _JOB_SECONDS
@@ -71,6 +91,10 @@ class Metrics:
         self._steps_after_cancel = self._histogram(
             "steps_after_cancel", "Optimizer steps completed after a cancellation had arrived.", (0, 1, 2, 5, 20)
         )
+        self._cancel_to_idle = self._histogram(
+            "cancel_to_idle_seconds", "Time from a cancellation at work until the device was idle.", _CANCEL_SECONDS
+        )
+        self._unwatched_steps = self._counter("unwatched_steps", "Optimizer steps of jobs that no call followed.")
         self._frames_sent = self._counter("frames_sent", "Progress events, previews, chunks and results sent.", "kind")
         self._frames_skipped = self._counter("frames_skipped", "Frames left out because a reader was slow.", "kind")
         self._sent_bytes = self._counter("sent_image_bytes", "Bytes of images sent.", "kind")
@@ -85,8 +109,14 @@ class Metrics:
         )
         self._storage_failures = self._counter("storage_failures", "Failed reads and writes.", "reason")
         self._restarts = self._counter("worker_restarts", "Worker processes that exited unexpectedly.", "worker")
-        for worker in ("optimizer", "evaluator", "decoder"):
-            self._restarts.labels(worker)
+        # A rate sees the first event only if there was a zero before.
+        for counter, labels in (
+            (self._frames_skipped, ("progress", "preview")),
+            (self._storage_failures, ("full", "unavailable", "damaged")),
+            (self._restarts, ("optimizer", "evaluator", "decoder")),
+        ):
+            for label in labels:
+                counter.labels(label)
 
         self._loop_pauses = self._histogram(
             "event_loop_pause_seconds", "Time that the event loop did not come round.", _PAUSE_SECONDS
@@ -98,6 +128,10 @@ class Metrics:
             field: self._gauge(f"text_direction_cache_{name}", f"Directions in the evaluator's memory: {name}.")
             for field, name in zip(CacheStats._fields, ("entries", "bytes", "evictions", "refused"), strict=True)
         }
+        self._optimizer_provider = self._gauge(
+            "optimizer_provider", "1 for the device and backend of the optimizer.", "device", "provider"
+        )
+        self._device_memory = self._gauge("device_memory_bytes", "Memory of the optimizer's device.", "kind")
         self._provider = self._gauge(
             "evaluator_provider", "1 for the active execution backend of an encoder set.", "encoder_set", "backend"
         )
@@ -120,26 +154,42 @@ class Metrics:
         """Count a call that begins. Methods are named with a slash, as gRPC does."""
         self._calls_started.labels(_method_label(method)).inc()
 
-    def call_ended(self, method: str, status: str, seconds: float, received_bytes: int, sent_bytes: int) -> None:
+    def call_ended(
+        self, method: str, status: str, seconds: float, received_bytes: int, sent_bytes: int, trace: str = ""
+    ) -> None:
         """Record a call that has ended, with the bytes of its messages."""
         labels = _method_label(method), status
-        self._call_seconds.labels(*labels).observe(seconds)
+        self._call_seconds.labels(*labels).observe(seconds, _exemplar(trace))
         self._call_received.labels(*labels).observe(received_bytes)
         self._call_sent.labels(*labels).observe(sent_bytes)
 
-    def job_finished(self, outcome: str, seconds: float) -> None:
+    def job_started(self, waited_s: float, trace: str = "") -> None:
+        """Record how long a job waited."""
+        self._queue_wait.observe(waited_s, _exemplar(trace))
+
+    def job_prepared(self, seconds: float, trace: str = "") -> None:
+        """Record how long a job took from its start to its first step."""
+        self._preparation.observe(seconds, _exemplar(trace))
+
+    def job_finished(self, outcome: str, seconds: float, trace: str = "") -> None:
         """Count a finished job."""
-        self._jobs.labels(outcome).observe(seconds)
+        self._jobs.labels(outcome).observe(seconds, _exemplar(trace))
 
-    def step_completed(self, seconds: float) -> None:
-        """Count an optimizer step."""
-        self._steps.observe(seconds)
+    def job_cancelled(self, seconds: float, trace: str = "") -> None:
+        """Record how long the device worked after a cancellation."""
+        self._cancel_to_idle.observe(seconds, _exemplar(trace))
 
-    def preview_made(self, job_id: str, age_s: float) -> None:
+    def step_completed(self, seconds: float, is_watched: bool, trace: str = "") -> None:
+        """Count an optimizer step of a job that a call follows, or none."""
+        self._steps.observe(seconds, _exemplar(trace))
+        if not is_watched:
+            self._unwatched_steps.inc()
+
+    def preview_made(self, job_id: str, age_s: float, trace: str = "") -> None:
         """Record the time to a job's first preview; jobs run one at a time."""
         if self._with_preview != job_id:
             self._with_preview = job_id
-            self._first_preview.observe(age_s)
+            self._first_preview.observe(age_s, _exemplar(trace))
 
     def steps_after_cancel(self, steps: int) -> None:
         """Count the steps that a cancelled job completed after the cancellation."""
@@ -174,6 +224,16 @@ class Metrics:
         for field, value in (stats._asdict() if stats else {}).items():
             self._direction_cache[field].set(value)
 
+    def optimizer_ready(self, device: str, provider: str) -> None:
+        """Record what the optimizer computes with."""
+        self._optimizer_provider.clear()
+        self._optimizer_provider.labels(device, provider).set(1)
+
+    def device_memory(self, sizes: Mapping[str, int]) -> None:
+        """Record the memory of the optimizer's device, by kind."""
+        for kind, size in sizes.items():
+            self._device_memory.labels(kind).set(size)
+
     def evaluator_ready(self, backends: Mapping[str, str]) -> None:
         """Record the active backend of each of the evaluator's encoder sets."""
         self._provider.clear()
@@ -184,9 +244,10 @@ class Metrics:
         """Count a failed read or write."""
         self._storage_failures.labels(reason).inc()
 
-    def exposition(self) -> bytes:
-        """Return all metrics in Prometheus' text format."""
-        return generate_latest(self.registry)
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """Return all metrics in the format that a reader accepts, OpenMetrics or else Prometheus', and its type."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self.registry), content_type
 
     def _call_histogram(self, name: str, description: str, buckets: tuple[float, ...]) -> Histogram:
         """Make a histogram of calls, with the names and labels of gRPC's proposal A66 for all servers."""
@@ -201,6 +262,10 @@ class Metrics:
 
     def _histogram(self, name: str, description: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
         return Histogram(f"clipstyler_{name}", description, labels, buckets=buckets, registry=self.registry)
+
+
+def _exemplar(trace: str) -> dict[str, str] | None:
+    return {"trace_id": trace} if trace else None
 
 
 def _method_label(method: str) -> str:

@@ -113,6 +113,12 @@ class Database:
             query = query.where(or_(_T.created_at < created_at, and_(_T.created_at == created_at, _T.id < job_id)))
         return self._all(query)
 
+    def count_by_state(self) -> dict[State, int]:
+        """Count the jobs in each state."""
+        query = select(_T.state, func.count()).group_by(_T.state)
+        with self._engine.connect() as connection:
+            return dict.fromkeys(State, 0) | {State(state): count for state, count in connection.execute(query)}
+
     def unfinished(self, owner: str, now: float) -> list[Record]:
         """List jobs that a server had taken and not finished, and those whose lease expired, oldest first."""
         abandoned = or_(_T.lease_owner == owner, _T.lease_until < now)

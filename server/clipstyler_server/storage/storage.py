@@ -24,7 +24,7 @@ from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.spool import NO_SPACE
 from clipstyler_server.storage.blobs import OWNER_ONLY, BlobStore
 from clipstyler_server.storage.database import Database
-from clipstyler_server.storage.records import Record, Unused
+from clipstyler_server.storage.records import Record, State, Unused
 
 _RETRY_S = 5.0
 _FULL_RETRY_S = 60.0
@@ -115,6 +115,13 @@ class Storage:
             self.problems = await asyncio.get_running_loop().run_in_executor(self._reader, self._check)
         except (OSError, SQLAlchemyError) as error:
             self.problems = [_storage_error(error).details.message]
+
+    async def job_counts(self) -> dict[State, int]:
+        """Count the jobs in each state; empty if the database does not answer, which `check` reports."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._reader, self.database.count_by_state)
+        except (OSError, SQLAlchemyError):
+            return {}
 
     def _check(self) -> list[str]:
         if self.blobs.restore():

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -35,6 +35,8 @@ class Task:
         The photo at the size of the optimization.
     result_size
         Width and height of the result in pixels.
+    log_context
+        What log lines about it have.
     """
 
     job_id: str
@@ -42,6 +44,7 @@ class Task:
     picture: Picture
     timeout_s: float
     result_size: tuple[int, int]
+    log_context: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_enlarged(self) -> bool:

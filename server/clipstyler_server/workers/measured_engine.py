@@ -12,6 +12,7 @@ from clipstyler.events import Optimized, Result, Warning
 from clipstyler.imaging import Picture
 from clipstyler_server.errors import ServiceError
 from clipstyler_server.observability import logs
+from clipstyler_server.observability.traces import traced
 from clipstyler_server.workers.engine import Engine, EngineEvent, EngineInfo, Task, WorkerState
 from clipstyler_server.workers.evaluator.client import EvaluatorClient
 from clipstyler_server.workers.evaluator.messages import Measure
@@ -92,7 +93,8 @@ class MeasuredEngine:
         )
         try:
             async with asyncio.timeout(self._timeout_s):
-                report: QualityReport = await self._evaluator.ask(measurement)
+                with traced("report"):
+                    report: QualityReport = await self._evaluator.ask(measurement)
                 return report
         except TimeoutError:
             problem = f"measuring it takes longer than {self._timeout_s:g} s"

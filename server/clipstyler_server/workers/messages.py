@@ -1,8 +1,10 @@
-"""Messages between the front process and the optimizer. Frozen values that travel through a pipe."""
+"""Messages between the front process and its workers: frozen values that travel through a pipe."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from clipstyler_server.spool import PixelFile
 from clipstyler_server.workers.engine import EngineEvent, EngineInfo, TaskFailed, TaskStopped
@@ -21,6 +23,21 @@ class PhotoReady:
 
     job_id: str
     photo: PixelFile | str
+
+
+@dataclass(frozen=True)
+class InContext:
+    """To a decoder: a request, and what log lines about it have."""
+
+    request: Any
+    log_context: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class DeviceMemory:
+    """From the optimizer: bytes of its device's memory by kind: used, peak, total."""
+
+    sizes: Mapping[str, int]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+from clipstyler_server.observability.foreign_output import WorkerStderr, relay
 from clipstyler_server.workers.channel import Channel
 from clipstyler_server.workers.messages import Shutdown
 
@@ -47,7 +48,10 @@ class ChildProcess:
         self._loop = asyncio.get_running_loop()
         self._connection, self._their_end = _CONTEXT.Pipe(duplex=True)
         self._channel = Channel(self._connection, self._received, self._pipe_ended)
-        self._process = _CONTEXT.Process(target=target, args=(self._their_end, *arguments), name=name, daemon=True)
+        self._name = name
+        self._stderr = WorkerStderr()
+        arguments = (self._stderr, target, self._their_end, *arguments)
+        self._process = _CONTEXT.Process(target=_run, args=arguments, name=name, daemon=True)
         self._reaping: asyncio.Task[None] | None = None
 
     @property
@@ -64,6 +68,7 @@ class ChildProcess:
             It cannot be started now, for instance because no file descriptor or thread is free.
         """
         try:
+            relay(self._stderr.reading, self._name)
             await asyncio.to_thread(self._process.start)
             self._channel.start()
         except (OSError, RuntimeError):
@@ -72,8 +77,9 @@ class ChildProcess:
             self.ended.set()
             raise
         finally:
-            # Only the process may hold its end: otherwise its exit would not close the pipe.
+            # Only the process may hold its ends: otherwise its exit would not close the pipes.
             self._their_end.close()
+            self._stderr.close()
 
     def send(self, message: object) -> None:
         """Send a message; it is dropped if the process has exited."""
@@ -115,3 +121,8 @@ class ChildProcess:
             self._process.kill()
             await asyncio.to_thread(self._process.join)
         self.ended.set()
+
+
+def _run(_stderr: object, target: Callable[..., None], *arguments: Any) -> None:
+    """Run the target in the spawned process. Its stderr has been installed when the first argument arrived."""
+    target(*arguments)

@@ -68,8 +68,13 @@ def _job_request(
 
 def _timeout(timeout: Duration, violations: list[Violation]) -> float:
     seconds = timeout.seconds + timeout.nanos / 1e9
-    if seconds <= 0:
-        violations.append(Violation("timeout", f"must be above 0 s, got {seconds:g} s"))
+    try:
+        timeout.ToJsonString()  # the only public check of its two fields
+    except ValueError as error:
+        violations.append(Violation("timeout", str(error)))
+    else:
+        if seconds <= 0:
+            violations.append(Violation("timeout", f"must be above 0 s, got {seconds:g} s"))
     return seconds
 
 

@@ -38,6 +38,7 @@ from clipstyler_server.workers.decoder.messages import (
     Viewed,
 )
 from clipstyler_server.workers.engine import WorkerState
+from clipstyler_server.workers.messages import InContext
 from clipstyler_server.workers.supervisor import ProcessSupervisor, SupervisionTimeouts
 from clipstyler_server.workers.turns import finish
 
@@ -78,7 +79,7 @@ class DecoderProcess(ProcessSupervisor):
             It took too long.
         """
         self._waiting = asyncio.get_running_loop().create_future()
-        self._send(request)
+        self._send(InContext(request, logs.context()))
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._waiting

@@ -5,6 +5,7 @@ It needs Pillow and NumPy only, and starts in a moment. The system bounds its me
 
 from __future__ import annotations
 
+import faulthandler
 import resource
 import signal
 import time
@@ -49,12 +50,14 @@ def main(connection: Connection[Any, Any], memory_bytes: int, log_level: str, lo
     logs.configure(log_level, log_format, "decoder")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    faulthandler.enable()
     _bound_memory(memory_bytes)
     try:
         connection.send(DecoderReady())
-        while not isinstance(request := connection.recv(), Shutdown):
-            connection.send(_answer(request))
-            del request
+        while not isinstance(message := connection.recv(), Shutdown):
+            with logs.in_context(message.log_context):
+                connection.send(_answer(message.request))
+            del message
             return_unused_memory()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return

@@ -90,7 +90,7 @@ class EvaluatorClient(ProcessSupervisor):
             )
         number = next(self._numbers)
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._send(Request(number, task))
+        self._send(Request(number, task, logs.context()))
         self._waiting[number] = answer
         return await answer
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -149,10 +150,11 @@ Value = Floats | DirectionFound | tuple[Prediction, ...] | QualityReport
 
 @dataclass(frozen=True)
 class Request:
-    """A task and the number of its answer."""
+    """A task, the number of its answer, and what log lines about it have."""
 
     number: int
     task: Task
+    log_context: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

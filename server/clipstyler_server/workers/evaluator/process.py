@@ -105,7 +105,8 @@ class BatchWorker(threading.Thread):
             requests = self.gather()
             outcomes = self._run_batch([request.task for request in requests])
             for request, outcome in zip(requests, outcomes, strict=True):
-                self._send(_answer(request.number, outcome))
+                with logs.in_context(request.log_context):
+                    self._send(_answer(request.number, outcome))
 
     def gather(self) -> list[Request]:
         """Wait for a task, then for others to batch with it, within the delay."""

@@ -16,7 +16,7 @@ from clipstyler_server.observability.changes import ChangeSignal
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.spool import PixelFile
 from clipstyler_server.workers.engine import EngineEvent, EngineInfo, EngineLost, Task, TaskFailed, TaskStopped
-from clipstyler_server.workers.messages import Cancel, PhotoReady, TaskEvent, WorkerReady
+from clipstyler_server.workers.messages import Cancel, DeviceMemory, PhotoReady, TaskEvent, WorkerReady
 from clipstyler_server.workers.optimizer import process
 from clipstyler_server.workers.optimizer.applications import Applied, Apply, Applying, CancelApply, StyleFile
 from clipstyler_server.workers.optimizer.workload import OptimizerOptions, WorkloadFactory
@@ -115,10 +115,13 @@ class OptimizerClient(ProcessSupervisor):
     def _is_busy(self) -> bool:
         return self._job_id is not None or bool(self._applying)
 
-    def _take(self, message: WorkerReady | TaskEvent | Applying | Applied) -> None:
-        if isinstance(message, WorkerReady):
+    def _take(self, message: WorkerReady | DeviceMemory | TaskEvent | Applying | Applied) -> None:
+        if isinstance(message, DeviceMemory):
+            self._metrics.device_memory(message.sizes)
+        elif isinstance(message, WorkerReady):
             self.info = message.info
             self._enter_ready()
+            self._metrics.optimizer_ready(message.info.device, message.info.provider)
             logs.get_logger().info(
                 "worker_ready", pid=self.pid, device=message.info.device, threads=message.info.threads
             )

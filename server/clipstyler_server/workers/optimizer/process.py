@@ -28,7 +28,7 @@ from clipstyler_server.observability import logs
 from clipstyler_server.spool import PixelFile, Spool
 from clipstyler_server.workers.channel import Channel
 from clipstyler_server.workers.engine import FailureKind, StartupError, StopCause, Task, TaskFailed, TaskStopped
-from clipstyler_server.workers.messages import Cancel, PhotoReady, Shutdown, TaskEvent, WorkerReady
+from clipstyler_server.workers.messages import Cancel, DeviceMemory, PhotoReady, Shutdown, TaskEvent, WorkerReady
 from clipstyler_server.workers.optimizer.applications import Apply, CancelApply, StyleThread
 from clipstyler_server.workers.optimizer.image_files import write_image
 from clipstyler_server.workers.optimizer.previews import PreviewEncoder
@@ -54,9 +54,12 @@ def main(connection: Connection[Any, Any], options: OptimizerOptions, make_workl
     previews = PreviewEncoder(channel.send)
     inbox.styles = StyleThread(workload, channel)
     channel.send(WorkerReady(workload.info))
+    channel.send(DeviceMemory(workload.device_memory()))
     while True:
         run = inbox.next_run()
-        channel.send(TaskEvent(run.task.job_id, run.execute(workload, previews, channel)))
+        with logs.in_context(run.task.log_context):
+            channel.send(TaskEvent(run.task.job_id, run.execute(workload, previews, channel)))
+        channel.send(DeviceMemory(workload.device_memory()))
         return_unused_memory()
 
 
@@ -181,6 +184,7 @@ class Run:
                     return self._written(result)
                 case Preview(step, image):
                     previews.offer(job_id, step, image, spec.previews)
+                    channel.send(DeviceMemory(workload.device_memory()))
                 case event:
                     if isinstance(event, Progress):
                         self._step = event.step

@@ -77,6 +77,13 @@ class TorchWorkload:
             accelerations=choice.accelerations.names,
         )
 
+    def device_memory(self) -> dict[str, int]:
+        """Return bytes of a GPU's memory; empty for the processor."""
+        if self._device.type != "cuda":
+            return {}
+        free, total = torch.cuda.mem_get_info(self._device)
+        return {"used": total - free, "peak": torch.cuda.max_memory_reserved(self._device), "total": total}
+
     def stylize(self, task: Task, original: Original, check: Check) -> Iterator[LibraryEvent]:
         """Run a task with PyTorch."""
         encoders = self._encoders[task.spec.encoder_set]

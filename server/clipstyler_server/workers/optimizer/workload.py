@@ -63,6 +63,13 @@ class Workload(Protocol):
         """What this worker is."""
         ...
 
+    def device_memory(self) -> dict[str, int]:
+        """Return bytes of the device's memory: in use by all processes, at the peak of this one, in total.
+
+        Empty if the device is the processor, whose memory the system knows.
+        """
+        ...
+
     def stylize(self, task: Task, original: Original, check: Check) -> Iterator[LibraryEvent]:
         """Run a task: each advance completes at most one step or one tile; the last event is the result.
 

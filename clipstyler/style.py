@@ -35,6 +35,8 @@ _LARGEST_BYTE = 127
 _HEADER_BYTES = 256 * 1024
 _THUMBNAIL_BYTES = 128 * 1024
 _NAME_CHARACTERS = 200
+_LARGEST_COUNT = 2**31 - 1
+_PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR"
 _PLAIN: Mapping[str, Any] = {"int": int, "float": (int, float), "str": str}
 
 Array = NDArray[Any]
@@ -302,6 +304,7 @@ def _description(values: dict[str, Any]) -> StyleDescription:
         if expected and (not isinstance(value, expected) or isinstance(value, bool)):
             raise StyleError(f"the style is damaged: its {field.name} is no {field.type}")
     try:
+        json.dumps(values, ensure_ascii=False).encode()  # no text that cannot be sent
         description = StyleDescription(
             **values
             | {
@@ -324,17 +327,25 @@ def _check(description: StyleDescription) -> None:
         and all(len(name) <= _NAME_CHARACTERS for name in (description.encoder_set, description.template_set))
         and 0 <= description.seed < 2**63
         and 64 <= description.size <= 4096
-        and description.steps >= 0
-        and description.photos >= 1
+        and 0 <= description.steps <= _LARGEST_COUNT
+        and 1 <= description.photos <= _LARGEST_COUNT
         and 0 <= description.input_noise <= 1
         and 1 <= description.noise_octaves <= 8
         and 0 <= description.contrast <= 4
         and description.border in list(Border)
         and description.precision in list(Precision)
-        and len(description.thumbnail) <= _THUMBNAIL_BYTES
+        and _is_thumbnail(description.thumbnail)
     )
     if not is_usable:
         raise StyleError("the style cannot be used: a value of its description is out of bounds")
+
+
+def _is_thumbnail(data: bytes) -> bool:
+    """Return whether the bytes begin as those of a small PNG do."""
+    if len(data) > _THUMBNAIL_BYTES or not data.startswith(_PNG):
+        return False
+    width, height = struct.unpack_from(">II", data, len(_PNG)) if len(data) >= len(_PNG) + 8 else (0, 0)
+    return 0 < width <= THUMBNAIL_SIDE and 0 < height <= THUMBNAIL_SIDE
 
 
 def expected_tensors(precision: str) -> dict[str, Tensor]:

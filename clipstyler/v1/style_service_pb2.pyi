@@ -108,7 +108,7 @@ class ListStylesRequest(google.protobuf.message.Message):
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     page_size: builtins.int
-    """Maximum number of styles to return. Default: 50; values above 1000 are treated as 1000."""
+    """Maximum number of styles to return. Default: 50; values above 100 are treated as 100."""
     page_token: builtins.str
     """`next_page_token` of the previous page; empty for the first page."""
     def __init__(

@@ -176,6 +176,10 @@ def test_nothing_is_read_that_this_program_would_not_have_written(data):
         ("style_text", ""),
         ("photos", 0),
         ("precision", "double"),
+        ("thumbnail", b"x"),
+        ("steps", 2**31),
+        ("source_text", "\ud800"),
+        ("input_noise", float("nan")),
     ],
 )
 def test_values_out_of_bounds_are_refused(style, field, value):

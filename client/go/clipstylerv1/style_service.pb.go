@@ -208,7 +208,7 @@ func (x *GetStyleResponse) GetStyle() *Style {
 // Request of ListStyles.
 type ListStylesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Maximum number of styles to return. Default: 50; values above 1000 are treated as 1000.
+	// Maximum number of styles to return. Default: 50; values above 100 are treated as 100.
 	PageSize int32 `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
 	// `next_page_token` of the previous page; empty for the first page.
 	PageToken     string `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`

@@ -24,6 +24,7 @@ from clipstyler_server.api.codec.values import read_stylization_name
 from clipstyler_server.api.errors import error_message
 from clipstyler_server.errors import Reason, ServiceError, Violation, invalid
 from clipstyler_server.jobs.catalog import Catalog
+from clipstyler_server.jobs.chunks import INLINE_BYTES
 from clipstyler_server.jobs.photos import Photo, stored_photo
 from clipstyler_server.jobs.style_lane import Application, StyleLane
 from clipstyler_server.jobs.style_store import StyleStore
@@ -81,11 +82,16 @@ class StyleService(StyleServiceServicer):
     async def ListStyles(self, request: pb.ListStylesRequest, context: Context) -> pb.ListStylesResponse:
         """List styles: bundled ones, then others, newest first."""
         query = read_styles_page(request, current_caller().scope)
-        found = await self._styles.page(query)
-        page = found[: query.size]
-        token = styles_page_token(page[-1], query) if len(found) > query.size else ""
-        styles = [style_message(style, with_thumbnail=False) for style in page]
-        return pb.ListStylesResponse(styles=styles, next_page_token=token)
+        response, size, last = pb.ListStylesResponse(), 0, None
+        for style in await self._styles.page(query):
+            message = style_message(style, with_thumbnail=False)
+            size += message.ByteSize()
+            if last and (size > INLINE_BYTES or len(response.styles) == query.size):
+                response.next_page_token = styles_page_token(last, query)
+                break
+            response.styles.append(message)
+            last = style
+        return response
 
     async def DeleteStyle(self, request: pb.DeleteStyleRequest, context: Context) -> pb.DeleteStyleResponse:
         """Delete a style."""

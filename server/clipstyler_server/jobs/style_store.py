@@ -114,8 +114,7 @@ class StyleStore:
         after = query.after if query.after and query.after[0] != _BEFORE_ALL else None
         if len(found) <= query.size:
             limit = query.size + 1 - len(found)
-            records = await self._storage.read(self._storage.database.newest_styles, limit, after, query.scope)
-            found += [_stored(record) for record in records]
+            found += await self._storage.read(self._newest, limit, after, query.scope)
         return found[: query.size + 1]
 
     async def delete(self, digest: str, scope: str | None) -> None:
@@ -186,6 +185,10 @@ class StyleStore:
         elif not self._storage.blobs.touch(record.digest):
             raise _not_found(record.digest)
         self._storage.database.keep_style(record)
+
+    def _newest(self, limit: int, after: tuple[float, str] | None, scope: str | None) -> list[StoredStyle]:
+        """Read styles, inside of `Storage.read`: their descriptions are too long for the event loop."""
+        return [_stored(record) for record in self._storage.database.newest_styles(limit, after, scope)]
 
     def _bundled_after(self, after: tuple[float, str] | None) -> list[StoredStyle]:
         listed = [_of_bundle(style) for style in self._bundled.values()]

@@ -47,11 +47,11 @@ def page_token(last: Record, query: PageQuery) -> str:
     return base64.urlsafe_b64encode(_check(place, query.state, query.scope) + place).decode().rstrip("=")
 
 
-def check_page_size(page_size: int) -> int:
+def check_page_size(page_size: int, largest: int = _LARGEST_SIZE) -> int:
     """Return the size of a page, coerced, or raise `ServiceError` INVALID_FIELD."""
     if page_size < 0:
         raise invalid(_negative(page_size))
-    return min(page_size or _DEFAULT_SIZE, _LARGEST_SIZE)
+    return min(page_size or _DEFAULT_SIZE, largest)
 
 
 def _negative(page_size: int) -> Violation:

@@ -27,6 +27,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PLACE = struct.Struct(">d32s")
 _CHECK_BYTES = 8
 _EVEN_MIX = 0.5
+_LARGEST_PAGE = 100  # each is read with its thumbnail
 
 
 class ApplicationRequest(NamedTuple):
@@ -126,7 +127,7 @@ def read_style_photo(message: pb.StylePhoto) -> PhotoRequest:
 
 def read_styles_page(request: pb.ListStylesRequest, scope: str | None) -> StyleQuery:
     """Read which page of the styles of a tenant (None for all) is asked for, or raise `ServiceError` INVALID_FIELD."""
-    size = check_page_size(request.page_size)
+    size = check_page_size(request.page_size, _LARGEST_PAGE)
     after = _read_token(request.page_token, scope) if request.page_token else None
     if request.page_token and after is None:
         raise invalid(Violation("page_token", "was not issued by this server for you: start with an empty one"))

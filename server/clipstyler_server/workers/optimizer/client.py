@@ -98,8 +98,8 @@ class OptimizerClient(ProcessSupervisor):
             There is no result.
         """
         number = next(self._numbers)
-        waiting = self._applying[number] = asyncio.get_running_loop().create_future()
         self._send(Apply(number, style, second, controls, photo, result_format, target, timeout_s))
+        waiting = self._applying[number] = asyncio.get_running_loop().create_future()
         try:
             end = await asyncio.shield(waiting)
         except asyncio.CancelledError:

@@ -109,7 +109,7 @@ export const GetStyleResponseSchema: GenMessage<GetStyleResponse> = /*@__PURE__*
  */
 export type ListStylesRequest = Message<"clipstyler.v1.ListStylesRequest"> & {
   /**
-   * Maximum number of styles to return. Default: 50; values above 1000 are treated as 1000.
+   * Maximum number of styles to return. Default: 50; values above 100 are treated as 100.
    *
    * @generated from field: int32 page_size = 1;
    */

@@ -34,27 +34,32 @@ from clipstyler.style_controls import StyleControls
 from clipstyler.style_fitting import fit_style
 from training.pocket.photos import Sources, held_out_photos
 
-TEXTS = {
-    "blueprint": "blueprint",
-    "fire": "fire",
-    "gold": "gold",
-    "green-crystal": "green crystal",
-    "ink-wash": "ink wash painting",
-    "mosaic": "mosaic",
-    "neon": "neon light",
-    "pencil": "a sketch with black pencil",
-    "pop-art": "pop art",
-    "stained-glass": "stained glass",
-    "starry-night": "starry night by Vincent van Gogh",
-    "stone": "stone wall",
-    "watercolor": "watercolor painting",
-    "wood": "wood",
-}
-"""What is fitted, by the name of the file."""
+TEXTS = (
+    "a sketch with black pencil",
+    "blueprint",
+    "fire",
+    "gold",
+    "green crystal",
+    "ink wash painting",
+    "mosaic",
+    "neon light",
+    "pop art",
+    "stained glass",
+    "starry night by Vincent van Gogh",
+    "stone wall",
+    "watercolor painting",
+    "wood",
+)
+"""What is fitted."""
 _SEED = 7
 _TILE = (240, 180)
 _CAPTION = 22
 _CONTROLS = {"strength": (0.0, 0.25, 0.5, 0.75, 1.0, 1.5), "preserve_color": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)}
+
+
+def file_of(folder: Path, text: str) -> Path:
+    """Return the file of a style: `clipstyler styles list` derives its name in the same way."""
+    return folder / ("-".join(text.lower().split()) + SUFFIX)
 
 
 def photos() -> list[Picture]:
@@ -118,11 +123,11 @@ def write_controls(folder: Path, path: Path) -> None:
     """Draw two styles with several strengths, and with several shares of the photo's colors."""
     photo = Picture(np.asarray(held_out_photos()[0] * 255, np.uint8))
     rows = []
-    for name in ("stained-glass", "pencil"):
-        style = load_style((folder / f"{name}{SUFFIX}").read_bytes())
+    for text in ("stained glass", "a sketch with black pencil"):
+        style = load_style(file_of(folder, text).read_bytes())
         for control, values in _CONTROLS.items():
             pictures = [drawn(style, photo, output_size=360, **{control: value}) for value in values]
-            rows.append((f"{name}, {control}: {', '.join(map(str, values))}", pictures))
+            rows.append((f"{text}, {control}: {', '.join(map(str, values))}", pictures))
     sheet(rows).save(path, quality=85)
 
 
@@ -133,7 +138,7 @@ def main() -> None:
         "python -m training.styles", None, purpose, examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the styles")
-    parser.add_argument("--only", nargs="+", choices=TEXTS, default=list(TEXTS), help="which (default: all)")
+    parser.add_argument("--only", nargs="+", choices=TEXTS, default=TEXTS, help="which (default: all)")
     parser.add_argument("--size", type=int, default=256, help="longest side of the photos (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=60, help="of each fit (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="of torch (default: %(default)s)")
@@ -148,11 +153,11 @@ def main() -> None:
     if options.sheet or options.controls:
         return
     options.out.mkdir(parents=True, exist_ok=True)
-    for name in options.only:
+    for text in options.only:
         begun = time.monotonic()
-        data = dump_style(fitted(TEXTS[name], options.size, options.steps))
-        (options.out / f"{name}{SUFFIX}").write_bytes(data)
-        Console().print(f"{name}: {len(data)} bytes in {time.monotonic() - begun:.0f} s")
+        data = dump_style(fitted(text, options.size, options.steps))
+        file_of(options.out, text).write_bytes(data)
+        Console().print(f"{text}: {len(data)} bytes in {time.monotonic() - begun:.0f} s")
 
 
 if __name__ == "__main__":

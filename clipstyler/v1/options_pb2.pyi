@@ -270,7 +270,7 @@ class StylizationOptions(google.protobuf.message.Message):
     ends it. Default: 0.
     """
     keep_style: builtins.bool
-    """Whether the fitted network is kept with the result, so that StyleService can make a style of it; about 1.4 MB.
+    """Whether the fitted network is kept with the result, so that StyleService can make a style of it; about 1.3 MB.
     Default: false.
     """
     def __init__(

@@ -19,6 +19,7 @@ from clipstyler_client._styles import StyledAssembly, checked_file
 from PIL import Image
 from typer.testing import CliRunner
 
+from clipstyler.style_library import bundled_styles
 from clipstyler.v1 import style_service_pb2 as pb
 from tests.clients.server_process import Server
 from tests.service.harness import noise_photo, photo
@@ -139,7 +140,8 @@ def test_the_command_keeps_styles_on_a_server(server: Server, file: Path, tmp_pa
     assert uploaded.exit_code == 0, uploaded.stderr
     name = uploaded.stdout.strip()
     listed = json.loads(run("styles", "list", *there, "--json").stdout)
-    assert {"name": "a-look", "text": "a look", "style": name}.items() <= listed[0].items()
+    (mine,) = [found for found in listed if found["style"] == name]
+    assert {"name": "a-look", "text": "a look", "bundled": False}.items() <= mine.items()
     assert "a look" in run("styles", "list", *there).stdout
     shown = run("styles", "show", name, *there, "--json", "--thumbnail", tmp_path / "small.png")
     assert json.loads(shown.stdout)["name"] == name
@@ -216,6 +218,34 @@ def test_a_damaged_file_is_shown_as_such(file: Path) -> None:
     file.write_bytes(data)
     outcome = run("styles", "show", file)
     assert (outcome.exit_code, "damaged" in outcome.stderr) == (2, True)
+
+
+def test_the_bundled_styles_are_small_whole_and_ready(photos: list[Path], tmp_path: Path) -> None:
+    styles = bundled_styles()
+    assert sum(style.size_bytes for style in styles) <= 8 * 2**20
+    listed = json.loads(run("styles", "list", "--json").stdout)
+    assert [style["name"] for style in listed] == [style.name for style in styles]
+    for style in styles:
+        assert style.name == slug(style.description.style_text)
+        assert style.description.precision == "byte"
+        assert style.name in run("styles", "list").stdout
+    outcome = run("apply", styles[0].name, photos[0], "-o", tmp_path / "out")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert (pixels((tmp_path / "out" / "one.png").read_bytes()) != pixels(photos[0].read_bytes())).mean() > 0.9
+
+
+def test_a_server_has_the_bundled_styles_and_keeps_them(client: Client) -> None:
+    styles = bundled_styles()
+    found = [style for style in client.styles.list() if style.bundled]
+    assert [style.name for style in found] == [f"styles/{style.digest}" for style in styles]
+    first = found[0].name
+    assert client.styles.download(first) == styles[0].data()
+    assert client.styles.get(first).created is None
+    assert client.styles.upload(styles[0].path).bundled
+    assert client.styles.render(photo(), style=first).width == 96
+    with pytest.raises(StylizeError) as error:
+        client.styles.delete(first)
+    assert error.value.reason == "STYLE_BUNDLED"
 
 
 def test_an_album_has_one_look(photos: list[Path], tmp_path: Path) -> None:

@@ -366,7 +366,7 @@ type StylizationOptions struct {
 	// The run ends early if its loss, averaged over ten steps, has not fallen by 1 % for so many steps, 0 to 100000; 0 never
 	// ends it. Default: 0.
 	StopPatience *int32 `protobuf:"varint,31,opt,name=stop_patience,json=stopPatience,proto3,oneof" json:"stop_patience,omitempty"`
-	// Whether the fitted network is kept with the result, so that StyleService can make a style of it; about 1.4 MB.
+	// Whether the fitted network is kept with the result, so that StyleService can make a style of it; about 1.3 MB.
 	// Default: false.
 	KeepStyle     *bool `protobuf:"varint,40,opt,name=keep_style,json=keepStyle,proto3,oneof" json:"keep_style,omitempty"`
 	unknownFields protoimpl.UnknownFields

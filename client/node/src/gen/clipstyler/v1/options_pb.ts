@@ -248,7 +248,7 @@ export type StylizationOptions = Message<"clipstyler.v1.StylizationOptions"> & {
   stopPatience?: number | undefined;
 
   /**
-   * Whether the fitted network is kept with the result, so that StyleService can make a style of it; about 1.4 MB.
+   * Whether the fitted network is kept with the result, so that StyleService can make a style of it; about 1.3 MB.
    * Default: false.
    *
    * @generated from field: optional bool keep_style = 40;

@@ -25,7 +25,7 @@ from clipstyler.prompts import MAX_CHARACTERS
 
 FORMAT_VERSION = 1
 MAX_BYTES = 4 * 2**20
-"""No style file is larger; one has about 1.4 MB."""
+"""No style file is larger; one has 1.3 MB."""
 SUFFIX = ".style"
 THUMBNAIL_SIDE = 128
 

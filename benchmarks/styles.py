@@ -58,13 +58,15 @@ def main() -> None:
     )
     parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024], help="longest sides (default: 512 1024)")
     parser.add_argument("--count", type=int, default=7, help="photos of each size (default: %(default)s)")
+    parser.add_argument("--style", type=Path, help="file of the style (default: the first bundled one)")
     parser.add_argument("--photo", type=Path, default=PHOTO, help="what is stylized (default: an example)")
     parser.add_argument("--threads", type=int, default=2, help="of torch (default: %(default)s)")
     figures.add_option(parser)
     options = parser.parse_args()
     spin_briefly()
     torch.set_num_threads(options.threads)
-    style = LoadedStyle.of(load_style(bundled_styles()[0].data()))
+    file = options.style or bundled_styles()[0].path
+    style = LoadedStyle.of(load_style(file.read_bytes()))
     photo = decode(options.photo.read_bytes())
     rows = [measure(style, fit(photo, size, enlarge=True), options.count) for size in options.sizes]
     table = Table("width", "height", "seconds", "photos per second")

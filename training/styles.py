@@ -39,7 +39,6 @@ TEXTS = (
     "blueprint",
     "fire",
     "gold",
-    "green crystal",
     "ink wash painting",
     "mosaic",
     "neon light",
@@ -48,7 +47,6 @@ TEXTS = (
     "starry night by Vincent van Gogh",
     "stone wall",
     "watercolor painting",
-    "wood",
 )
 """What is fitted."""
 _SEED = 7
@@ -92,31 +90,29 @@ def drawn(style: Style, photo: Picture, **controls: Any) -> Picture:
             return picture
 
 
-def sheet(rows: Sequence[tuple[str, Sequence[Picture]]]) -> Image.Image:
-    """Draw rows of pictures, each row under its caption."""
+def sheet(strips: Sequence[tuple[str, Sequence[Picture]]], across: int = 1) -> Image.Image:
+    """Draw strips of as many pictures each under their captions, so many strips side by side."""
     width, height = _TILE
-    columns = max(len(pictures) for _, pictures in rows)
-    image = Image.new("RGB", (columns * width, len(rows) * (height + _CAPTION)), "white")
+    length = len(strips[0][1]) * width
+    image = Image.new("RGB", (across * length, -(-len(strips) // across) * (height + _CAPTION)), "white")
     draw = ImageDraw.Draw(image)
-    for row, (caption, pictures) in enumerate(rows):
-        top = row * (height + _CAPTION)
-        draw.text((6, top + 3), caption, fill="#1c1c1e", font=ImageFont.load_default(14))
+    for number, (caption, pictures) in enumerate(strips):
+        left, top = number % across * length, number // across * (height + _CAPTION)
+        draw.text((left + 6, top + 3), caption, fill="#1c1c1e", font=ImageFont.load_default(14))
         for column, picture in enumerate(pictures):
-            image.paste(Image.fromarray(resized(picture, _TILE).rgb), (column * width, top + _CAPTION))
+            place = (left + column * width, top + _CAPTION)
+            image.paste(Image.fromarray(resized(picture, _TILE).rgb), place)
     return image
 
 
 def write_sheet(folder: Path, path: Path) -> None:
     """Draw every style of a folder on photos that it did not see."""
     unseen = [Picture(np.asarray(photo * 255, np.uint8)) for photo in held_out_photos()]
-    rows = []
+    strips = []
     for file in sorted(folder.glob(f"*{SUFFIX}")):
         style = load_style(file.read_bytes())
-        rows.append((file.stem, [drawn(style, photo, output_size=360) for photo in unseen]))
-    half = -(-len(rows) // 2)
-    pairs = zip(rows[:half], [*rows[half:], ("", [])], strict=False)
-    joined = [(f"{left:<48}{right}", [*one, *other]) for (left, one), (right, other) in pairs]
-    sheet(joined).save(path, quality=85)
+        strips.append((file.stem, [drawn(style, photo, output_size=360) for photo in unseen]))
+    sheet(strips, across=2).save(path, quality=85)
 
 
 def write_controls(folder: Path, path: Path) -> None:

@@ -344,8 +344,9 @@ def _is_thumbnail(data: bytes) -> bool:
     """Return whether the bytes begin as those of a small PNG do."""
     if len(data) > _THUMBNAIL_BYTES or not data.startswith(_PNG):
         return False
-    width, height = struct.unpack_from(">II", data, len(_PNG)) if len(data) >= len(_PNG) + 8 else (0, 0)
-    return 0 < width <= THUMBNAIL_SIDE and 0 < height <= THUMBNAIL_SIDE
+    size = data[len(_PNG) : len(_PNG) + 8]
+    sides = [int.from_bytes(size[:4]), int.from_bytes(size[4:])]
+    return all(0 < side <= THUMBNAIL_SIDE for side in sides)
 
 
 def expected_tensors(precision: str) -> dict[str, Tensor]:

@@ -15,14 +15,14 @@ COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --python-versi
 # All that read photos, but not the one of the server's store of files.
 PHOTO_TESTS := tests/unit/light_images.py $(filter-out %/test_image_files.py,$(wildcard tests/unit/test_imag*.py))
 # Tests that start no server and hold no time against a limit: they take the CPU time that servers leave over.
-SERVERLESS := tests/contract tests/parity tests/unit
+SERVERLESS := tests/contract tests/deploy tests/parity tests/unit
 # The live page's dependencies, from its lock.
 NODE_MODULES := client/web/node_modules/.package-lock.json
 TEXT ?= fire
 PHOTO ?= examples/astronaut.jpg
 LISTEN ?= 127.0.0.1:8080
 
-.PHONY: help install demo test test-full test-light check check-contract format proto baseline client reference live web lock monitoring licenses wheel sbom audit bench lab lab-paper faults attack load clean
+.PHONY: help install demo test test-full test-light test-oldest check check-contract format proto baseline client reference live web lock monitoring licenses wheel sbom audit bench lab lab-paper faults attack load clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,6 +51,11 @@ test-light: $(UV) ## run the client, the command and the reading of photos in li
 	  python -m pytest -q -p no:cacheprovider tests/clients/test_python_client.py tests/clients/light_install.py
 	$(OLDEST) --with-editable '.[images]' --with 'hypothesis>=6.130' \
 	  python -m pytest -q -p no:cacheprovider $(PHOTO_TESTS)
+
+test-oldest: $(UV) ## run the server's tests with the oldest supported versions of everything: gigabytes, and minutes
+	$(OLDEST) --with-editable '.[server,postgres,otel]' --with 'cryptography>=46' --with 'hypothesis>=6.130' \
+	  --with 'pgserver>=0.1.4' --with 'psutil>=7.0' --with 'pyyaml>=6.0' \
+	  python -m pytest -q -p no:cacheprovider tests/service
 
 check: $(INSTALLED) ## check format, lint, spelling, types, import rules, the contract and what is generated from it
 	$(BIN)/ruff format --check .

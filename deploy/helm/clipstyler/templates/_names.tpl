@@ -1,0 +1,47 @@
+{{- define "clipstyler.name" -}}
+{{- if contains "clipstyler" .Release.Name }}{{ .Release.Name }}{{ else }}{{ .Release.Name }}-clipstyler{{ end -}}
+{{- end }}
+
+{{- define "clipstyler.selector" -}}
+app.kubernetes.io/name: clipstyler
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "clipstyler.labels" -}}
+{{ include "clipstyler.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+{{- end }}
+
+{{- define "clipstyler.image" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default (printf "%s-%s" .Chart.AppVersion (ternary "cuda" "cpu" .Values.gpu.enabled)) }}
+{{- end }}
+
+{{- define "clipstyler.scheme" -}}
+{{ ternary "HTTPS" "HTTP" (not (empty .Values.tls.secretName)) }}
+{{- end }}
+
+{{- /* Settings that follow from the other values; `settings` may add to them, not replace them. */ -}}
+{{- define "clipstyler.settings" -}}
+{{- if not (or .Values.tls.secretName .Values.insecure) }}
+{{- fail "set tls.secretName, or insecure=true if the network is trusted" }}
+{{- end }}
+{{- $settings := dict "host" "0.0.0.0" "http_host" "0.0.0.0" "port" 50051 "http_port" 9464 }}
+{{- $_ := set $settings "drain_delay_s" .Values.drain.delaySeconds }}
+{{- $_ := set $settings "drain_grace_s" .Values.drain.graceSeconds }}
+{{- if .Values.gpu.enabled }}{{ $_ := set $settings "device" "cuda" }}{{ end }}
+{{- if .Values.tls.secretName }}
+{{- $_ := set $settings "tls_cert" "/run/secrets/clipstyler/tls/tls.crt" }}
+{{- $_ := set $settings "tls_key" "/run/secrets/clipstyler/tls/tls.key" }}
+{{- if .Values.tls.clientCaKey }}{{ $_ := set $settings "tls_client_ca" (printf "/run/secrets/clipstyler/tls/%s" .Values.tls.clientCaKey) }}{{ end }}
+{{- else }}
+{{- $_ := set $settings "insecure" true }}
+{{- end }}
+{{- if .Values.tokens.secretName }}{{ $_ := set $settings "tokens" (printf "/run/secrets/clipstyler/tokens/%s" .Values.tokens.key) }}{{ end }}
+{{- if .Values.tenants.secretName }}{{ $_ := set $settings "tenants" (printf "/run/secrets/clipstyler/tenants/%s" .Values.tenants.key) }}{{ end }}
+{{- range $name, $value := merge $settings .Values.settings }}
+- name: CLIPSTYLER_{{ upper $name }}
+  value: {{ if kindIs "float64" $value }}{{ if eq (floor $value) $value }}{{ int64 $value | quote }}{{ else }}{{ $value | quote }}{{ end }}{{ else }}{{ $value | quote }}{{ end }}
+{{- end }}
+{{- end }}

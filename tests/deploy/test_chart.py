@@ -1,0 +1,217 @@
+"""The chart renders to resources that Kubernetes accepts, and that mean what the values say."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from typing import Any
+
+import pytest
+import yaml
+from clipstyler_server.settings import Settings
+
+from tests.deploy.chart import CHART, RenderError, Resource, helm, only, render, validate
+
+EVERYTHING: dict[str, Any] = {
+    "gpu": {"enabled": True, "count": 2},
+    "settings": {"max_steps": 200, "max_job_memory_bytes": 8589934592, "caller_share": 0.5, "encoder_sets": "pocket"},
+    "tls": {"secretName": "certificate", "clientCaKey": "ca.crt"},
+    "tokens": {"secretName": "identity"},
+    "tenants": {"secretName": "identity"},
+    "database": {"secretName": "database"},
+    "persistence": {"storageClassName": "fast"},
+    "monitoring": {
+        "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "tlsConfig": {"serverName": "studio"}},
+        "rules": {"enabled": True, "labels": {"release": "prometheus"}},
+        "dashboard": {"enabled": True},
+    },
+    "networkPolicy": {"egress": [{"ports": [{"port": 443, "protocol": "TCP"}]}]},
+    "route": {"enabled": True, "parentRefs": [{"name": "gateway"}], "hostnames": ["studio.example"]},
+    "autoscaling": {"enabled": True},
+    "nodeSelector": {"accelerator": "gpu"},
+    "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+    "imagePullSecrets": [{"name": "pull"}],
+}
+SMALL = {"insecure": True}
+
+
+@pytest.fixture(scope="module")
+def everything() -> list[Resource]:
+    return render(EVERYTHING)
+
+
+@pytest.fixture(scope="module")
+def small() -> list[Resource]:
+    return render(SMALL)
+
+
+def container(resources: list[Resource]) -> Resource:
+    (found,) = only(resources, "StatefulSet")["spec"]["template"]["spec"]["containers"]
+    return found
+
+
+def environment(resources: list[Resource]) -> dict[str, str]:
+    return {entry["name"]: entry["value"] for entry in container(resources)["env"] if "value" in entry}
+
+
+def test_helm_lint_finds_nothing() -> None:
+    command = [helm(), "lint", "--strict", "--set", "insecure=true", CHART]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+
+
+@pytest.mark.parametrize("release", ["small", "everything"])
+def test_kubernetes_accepts_every_resource(release: str, request: pytest.FixtureRequest) -> None:
+    for resource in request.getfixturevalue(release):
+        validate(resource)
+
+
+def test_all_is_there_if_it_is_asked_for(small: list[Resource], everything: list[Resource]) -> None:
+    always = ["NetworkPolicy", "PodDisruptionBudget", "Service", "Service", "StatefulSet"]
+    assert sorted(resource["kind"] for resource in small) == always
+    extra = ["BackendTrafficPolicy", "ConfigMap", "GRPCRoute", "PrometheusRule", "ScaledObject", "ServiceMonitor"]
+    assert sorted(resource["kind"] for resource in everything) == sorted([*always, *extra])
+
+
+def test_a_release_needs_tls_or_insecure() -> None:
+    with pytest.raises(RenderError, match=r"set tls\.secretName, or insecure=true"):
+        render({})
+
+
+@pytest.mark.parametrize("values", [{"replicas": 2}, {"drain": {"delaySeconds": "ten"}}, {"gpu": {"count": 0}}])
+def test_values_that_the_chart_does_not_have_are_refused(values: dict[str, Any]) -> None:
+    with pytest.raises(RenderError, match="don't meet the specifications of the schema"):
+        render(SMALL | values)
+
+
+def test_the_settings_exist_and_are_valid(everything: list[Resource], monkeypatch: pytest.MonkeyPatch) -> None:
+    given = environment(everything)
+    assert {name.removeprefix("CLIPSTYLER_").lower() for name in given} <= set(Settings.model_fields)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    assert (settings.max_steps, settings.max_job_memory_bytes, settings.caller_share) == (200, 8589934592, 0.5)
+    assert (settings.device, settings.tls_client_ca) == ("cuda", "/run/secrets/clipstyler/tls/ca.crt")
+    assert settings.insecure is False
+
+
+def test_a_release_without_tls_sets_insecure(small: list[Resource]) -> None:
+    given = environment(small)
+    assert given["CLIPSTYLER_INSECURE"] == "true"
+    assert "CLIPSTYLER_TLS_CERT" not in given
+
+
+def test_files_that_settings_name_are_mounted(everything: list[Resource]) -> None:
+    pod = only(everything, "StatefulSet")["spec"]["template"]["spec"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in container(everything)["volumeMounts"]}
+    secrets = {volume["name"]: volume["secret"] for volume in pod["volumes"] if "secret" in volume}
+    for name in ("tls_cert", "tls_key", "tls_client_ca", "tokens", "tenants"):
+        path = environment(everything)[f"CLIPSTYLER_{name.upper()}"]
+        secret = secrets[mounts[path.rpartition("/")[0]]]
+        assert secret["defaultMode"] == 0o440  # what the server demands of them
+
+
+def test_the_pod_has_no_rights_and_writes_to_volumes_only(everything: list[Resource]) -> None:
+    pod = only(everything, "StatefulSet")["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["enableServiceLinks"] is False  # CLIPSTYLER_PORT of a Service called clipstyler is no port
+    security = container(everything)["securityContext"]
+    assert security["readOnlyRootFilesystem"] is True
+    assert security["capabilities"] == {"drop": ["ALL"]}
+    written = {mount["mountPath"] for mount in container(everything)["volumeMounts"] if not mount.get("readOnly")}
+    assert written == {"/var/lib/clipstyler", "/var/cache/clipstyler", "/tmp"}
+
+
+def test_a_gpu_is_asked_for_as_kubernetes_wants_it(small: list[Resource], everything: list[Resource]) -> None:
+    resources = container(everything)["resources"]
+    assert resources["limits"]["nvidia.com/gpu"] == resources["requests"]["nvidia.com/gpu"] == 2
+    assert resources["limits"]["memory"] == "16Gi"
+    assert "nvidia.com/gpu" not in container(small)["resources"]["limits"]
+    images = [container(resources)["image"].rpartition("-")[2] for resources in (small, everything)]
+    assert images == ["cpu", "cuda"]
+
+
+def test_probes_ask_the_pages_by_the_servers_scheme(small: list[Resource], everything: list[Resource]) -> None:
+    for resources, scheme in ((small, "HTTP"), (everything, "HTTPS")):
+        probes = {
+            name: container(resources)[f"{name}Probe"]["httpGet"] for name in ("startup", "readiness", "liveness")
+        }
+        assert {probe["scheme"] for probe in probes.values()} == {scheme}
+        assert {name: probe["path"] for name, probe in probes.items()} == {
+            "startup": "/startupz",
+            "readiness": "/readyz",
+            "liveness": "/livez",
+        }
+
+
+def test_kubernetes_waits_longer_than_a_drain_takes() -> None:
+    resources = render(SMALL | {"drain": {"delaySeconds": 7, "graceSeconds": 300}, "autoscaling": {"enabled": True}})
+    given = environment(resources)
+    assert (given["CLIPSTYLER_DRAIN_DELAY_S"], given["CLIPSTYLER_DRAIN_GRACE_S"]) == ("7", "300")
+    pod = only(resources, "StatefulSet")["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] == 337
+    behavior = only(resources, "ScaledObject")["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    assert behavior["scaleDown"]["policies"] == [{"type": "Pods", "value": 1, "periodSeconds": 337}]
+
+
+def test_only_the_autoscaler_counts_replicas(small: list[Resource], everything: list[Resource]) -> None:
+    assert only(small, "StatefulSet")["spec"]["replicas"] == 1
+    assert "replicas" not in only(everything, "StatefulSet")["spec"]
+    target = only(everything, "ScaledObject")["spec"]["scaleTargetRef"]
+    assert (target["kind"], target["name"]) == ("StatefulSet", only(everything, "StatefulSet")["metadata"]["name"])
+
+
+def test_the_autoscaler_counts_the_jobs_of_this_release(everything: list[Resource]) -> None:
+    (trigger,) = only(everything, "ScaledObject")["spec"]["triggers"]
+    own = 'namespace="studio",pod=~"clipstyler-[0-9]+"'
+    assert trigger["metadata"]["query"] == (
+        f"sum(clipstyler_queue_depth{{{own}}}) + sum(clipstyler_jobs_running{{{own}}})"
+    )
+
+
+def test_the_route_lifts_the_timeout_of_streams(everything: list[Resource]) -> None:
+    route, policy = only(everything, "GRPCRoute"), only(everything, "BackendTrafficPolicy")
+    assert policy["spec"]["targetRefs"][0]["name"] == route["metadata"]["name"]
+    assert policy["spec"]["timeout"]["http"]["requestTimeout"] == "0s"
+    (rule,) = route["spec"]["rules"]
+    names = {match["method"]["service"] for match in rule["matches"]}
+    assert {"clipstyler.v1.StylizationService", "clipstyler.v1.EncoderService", "clipstyler.v1.ServerService"} < names
+    service = next(found for found in everything if found["kind"] == "Service" and "clusterIP" not in found["spec"])
+    assert rule["backendRefs"] == [{"name": service["metadata"]["name"], "port": service["spec"]["ports"][0]["port"]}]
+
+
+def test_services_and_policies_select_the_pods(everything: list[Resource]) -> None:
+    labels = only(everything, "StatefulSet")["spec"]["template"]["metadata"]["labels"].items()
+    services = [resource["spec"]["selector"] for resource in everything if resource["kind"] == "Service"]
+    others = [only(everything, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"]]
+    others.append(only(everything, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"])
+    for selector in [*services, *others]:
+        assert selector.items() <= labels
+    monitored = only(everything, "ServiceMonitor")["spec"]["selector"]["matchLabels"].items()
+    matching = [
+        found for found in everything if found["kind"] == "Service" and monitored <= found["metadata"]["labels"].items()
+    ]
+    (service,) = matching  # one of the two: a server is scraped once
+    assert "http" in {port["name"] for port in service["spec"]["ports"]}
+
+
+def test_the_rules_and_the_dashboard_are_the_generated_ones(everything: list[Resource]) -> None:
+    assert only(everything, "PrometheusRule")["spec"] == yaml.safe_load((CHART / "files" / "alerts.yaml").read_text())
+    board = only(everything, "ConfigMap")["data"]["clipstyler.json"]
+    assert board.strip() == (CHART / "files" / "dashboard.json").read_text().strip()
+
+
+def test_two_releases_have_names_of_their_own() -> None:
+    names = {resource["metadata"]["name"] for resource in render(SMALL, "first")}
+    assert names == {"first-clipstyler", "first-clipstyler-replicas"}
+    assert {resource["metadata"]["name"] for resource in render(SMALL, "clipstyler-b")} == {
+        "clipstyler-b",
+        "clipstyler-b-replicas",
+    }
+
+
+def test_the_chart_has_the_version_of_the_package() -> None:
+    (version,) = re.findall(r'^version = "(.+)"', (CHART.parents[2] / "pyproject.toml").read_text(), re.MULTILINE)
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (version, version)

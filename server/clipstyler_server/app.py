@@ -58,6 +58,7 @@ from clipstyler_server.worker_options import (
     supervision_timeouts,
 )
 from clipstyler_server.workers.decoder.client import ImageDecoder
+from clipstyler_server.workers.ending_signals import ENDING_SIGNALS
 from clipstyler_server.workers.engine import Engine, StartupError
 from clipstyler_server.workers.evaluator.client import EvaluatorClient
 from clipstyler_server.workers.measured_engine import MeasuredEngine
@@ -363,7 +364,7 @@ def _always_healthy() -> list[str]:
 
 
 def run(settings: Settings, make_workload: WorkloadFactory = torch_workload) -> None:
-    """Serve until SIGTERM or SIGINT, then drain and return. A second signal ends the grace period at once.
+    """Serve until SIGTERM, SIGINT or SIGHUP, then drain and return. A second signal ends the grace period at once.
 
     Parameters
     ----------
@@ -408,8 +409,9 @@ async def _serve(settings: Settings, make_workload: WorkloadFactory) -> None:
         app.begin_drain()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
+    for number in ENDING_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores that the terminal was closed
+            loop.add_signal_handler(number, on_signal)
     grace_s = delay_s = 0.0
     try:
         await app.start()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import faulthandler
 import resource
-import signal
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -38,6 +37,7 @@ from clipstyler_server.workers.decoder.messages import (
     View,
     Viewed,
 )
+from clipstyler_server.workers.ending_signals import leave_to_the_front
 from clipstyler_server.workers.messages import Shutdown
 from clipstyler_server.workers.startup import is_transient
 
@@ -48,8 +48,7 @@ _LARGEST_SIDE = 2048
 def main(connection: Connection[Any, Any], memory_bytes: int, log_level: str, log_format: str) -> None:
     """Run the process until the front process exits."""
     logs.configure(log_level, log_format, "decoder")
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    leave_to_the_front()
     faulthandler.enable()
     _bound_memory(memory_bytes)
     try:

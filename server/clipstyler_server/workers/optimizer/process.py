@@ -10,7 +10,6 @@ from __future__ import annotations
 import faulthandler
 import os
 import queue
-import signal
 import threading
 import time
 from contextlib import suppress
@@ -27,6 +26,7 @@ from clipstyler.original import Original
 from clipstyler_server.observability import logs
 from clipstyler_server.spool import PixelFile, Spool
 from clipstyler_server.workers.channel import Channel
+from clipstyler_server.workers.ending_signals import leave_to_the_front
 from clipstyler_server.workers.engine import FailureKind, StartupError, StopCause, Task, TaskFailed, TaskStopped
 from clipstyler_server.workers.messages import Cancel, DeviceMemory, PhotoReady, Shutdown, TaskEvent, WorkerReady
 from clipstyler_server.workers.optimizer.applications import Apply, CancelApply, StyleThread
@@ -64,9 +64,7 @@ def main(connection: Connection[Any, Any], options: OptimizerOptions, make_workl
 
 
 def _prepare_process(options: OptimizerOptions) -> None:
-    # A signal to the whole process group is for the front process, which ends this one in its own time.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    leave_to_the_front()
     faulthandler.enable()
     os.nice(options.nice)
     spin_briefly()

@@ -74,7 +74,8 @@ def restart_with_c_allocator() -> None:
         return
     os.environ[_CHOICE] = "malloc"
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        if stream:  # None if it was closed when the program started
+            stream.flush()
     try:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     except OSError:  # replaced by an update, for instance: the program runs on with Python's allocator

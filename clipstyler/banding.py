@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from clipstyler.interleaved_norm import NORM_EPSILON
 
-_BAND_PIXELS = 2**17  # without the margin
+_BAND_VALUES = 2**22  # of the inputs, without the margin: 16 MiB
 _MARGIN = 4  # rows: two convolutions see one each, and an enlarged input one more; even, as a scale may be 2
 
 
@@ -153,7 +153,8 @@ class _Work:
         self.height = inputs[0].shape[-2] * part.scales[0]
         self.width = inputs[0].shape[-1] * part.scales[0]
         self.pixels = self.height * self.width
-        rows = max(_MARGIN, _BAND_PIXELS // self.width // _MARGIN * _MARGIN)
+        channels = sum(value.shape[1] for value in inputs)
+        rows = max(_MARGIN, _BAND_VALUES // (channels * self.width) // _MARGIN * _MARGIN)
         self.bands = [
             _Band(top, bottom, min(_MARGIN, top), min(_MARGIN, self.height - bottom))
             for top, bottom in ((top, min(top + rows, self.height)) for top in range(0, self.height, rows))

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from clipstyler.banding import Part, in_bands
-from clipstyler.footprint import RECOMPUTED_PIXELS
 from clipstyler.interleaved_norm import InterleavedNormReLU
 from clipstyler.recomputation import Runner, by_size, kept, recomputed
 
 STRIDE = 8  # the input's sides must be multiples of this
+_BANDED_PART_PIXELS = 256 * 256  # what parts of a network in bands have at most to be computed as a whole
 
 
 def _conv(channels_in: int, channels_out: int, kernel: int, stride: int, mirrored: bool) -> nn.Conv2d:
@@ -73,6 +73,7 @@ class StyleNet(nn.Module):
     def __init__(self, *, channels_last: bool = False, mirrored: bool = False) -> None:
         super().__init__()
         block = partial(ResidualBlock, channels_last=channels_last, mirrored=mirrored)
+        self._mirrored = mirrored
         self._layout = torch.channels_last if channels_last else torch.contiguous_format
         self.stem = nn.Conv2d(3, 16, 1)
         self.first = block(16, 16)
@@ -133,11 +134,15 @@ class StyleNet(nn.Module):
         for block, shrink in zip(self.down, self.shrink, strict=True):
             x = run(_plain(block), x)
             skips.append(x)
-            x = shrink(x)
+            x = self._shrunk(shrink, x)
         x = run(_plain(self.bottom), x)
         for block in self.up:
             x = run(Part(block, _enlarged, _unchanged, (2, 1), (block,)), x, skips.pop())
         return x, first
+
+    def _shrunk(self, shrink: nn.Module, x: Tensor) -> Tensor:
+        """Halve the sides. A convolution that sees a mirrored border keeps a copy of its input; not of a large one."""
+        return (by_size(x) if self._mirrored else kept)(shrink, x)
 
     def _close(self) -> Part:
         return Part(self.last, _joined, self._image, (1, 1), (self.last, self.head))
@@ -169,6 +174,6 @@ def _runner(photo: Tensor, banded: bool) -> Runner:
 
 
 def _in_bands(part: Part, *inputs: Tensor) -> Tensor:
-    if part.pixels(*inputs) > RECOMPUTED_PIXELS:
+    if part.pixels(*inputs) > _BANDED_PART_PIXELS:
         return in_bands(part, *inputs)
     return (recomputed if torch.is_grad_enabled() else kept)(part, *inputs)

@@ -21,8 +21,8 @@ class ListenerTls:
     Attributes
     ----------
     certificate, key
-        Files of the gateway's certificate chain and of its private key, in PEM. They are read again when a new file is
-        moved into the folder of the certificate.
+        Files of the gateway's certificate chain and of its private key, in PEM. They are read again when new files are
+        moved to their place.
     """
 
     certificate: Path
@@ -41,9 +41,7 @@ class ListenerTls:
     def secret(self) -> dict[str, object]:
         """Return the file by which Envoy follows the certificate."""
         certificate = _certificate(self.certificate, self.key)
-        watched = {"watched_directory": {"path": str(self.certificate.absolute().parent)}}
-        secret = {"@type": f"{_TYPES}Secret", "name": _SECRET_NAME, "tls_certificate": certificate | watched}
-        return {"resources": [secret]}
+        return {"resources": [{"@type": f"{_TYPES}Secret", "name": _SECRET_NAME, "tls_certificate": certificate}]}
 
 
 @dataclass(frozen=True)

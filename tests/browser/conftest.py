@@ -16,7 +16,8 @@ pytest.importorskip("playwright", reason="playwright is not installed")
 from playwright.async_api import Browser, async_playwright
 
 from tests.browser.early import starting
-from tests.browser.site import FLAGS, Site, Visit, chromium, visiting
+from tests.browser.executable import chromium
+from tests.browser.site import FLAGS, Site, Visit, visiting
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,7 +8,8 @@ from tempfile import TemporaryDirectory
 
 from playwright.async_api import Browser, async_playwright, expect
 
-from tests.browser.site import EXAMPLES, FLAGS, NARROW, WIDE, Visit, chromium, serving, visiting
+from tests.browser.executable import chromium
+from tests.browser.site import EXAMPLES, FLAGS, NARROW, WIDE, Visit, serving, visiting
 
 
 async def main() -> None:
@@ -52,6 +53,7 @@ async def _at(visit: Visit, step: int) -> None:
 
 async def _shot(visit: Visit, name: str) -> None:
     Path("out/screens").mkdir(parents=True, exist_ok=True)
+    await visit.page.evaluate("window.scrollTo(0, 0)")
     await visit.page.wait_for_timeout(600)
     await visit.page.screenshot(path=f"out/screens/{name}.png")
 

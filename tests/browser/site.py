@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import shutil
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -31,6 +30,9 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# How long something may take on a busy machine, unless a test is about time.
+PATIENCE_S = 20.0
+expect.set_options(timeout=1000 * PATIENCE_S)
 # Chromium's own report of an error of HTTP or of a lost connection, which tests of those provoke.
 _PROVOKED = ("Failed to load resource", "net::ERR_")
 
@@ -46,11 +48,6 @@ FIRST_PREVIEW = """() => new Promise((resolve) => {
   }).observe(image, {attributes: true, attributeFilter: ["src"]});
   document.getElementById("submit").click();
 })"""
-
-
-def chromium() -> str | None:
-    """The browser's executable; None if there is none."""
-    return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 def free_port() -> int:
@@ -182,18 +179,21 @@ class Visit:
             await self.page.fill(f"#{name}", str(value))
         await self.page.fill("#style-text", text)
 
-    async def status(self, words: str, timeout_s: float = 15) -> None:
+    async def status(self, words: str, timeout_s: float = PATIENCE_S) -> None:
         """Wait until the status has these words; looks more often than `expect` does."""
         shown = self.page.locator("#progress-row:not([hidden]) #status")
 
         async def is_there() -> bool:
             return any(words in text.replace("\u00a0", " ") for text in await shown.all_text_contents())
 
-        await until(is_there, timeout_s)
+        try:
+            await until(is_there, timeout_s)
+        except TimeoutError:
+            raise AssertionError(f"{words!r} is not in the status: {await shown.all_text_contents()}") from None
 
     async def picture(self, step: int) -> None:
         """Wait until the preview of a step is shown."""
-        await expect(self.page.locator("#badge")).to_have_text(f"Preview · step {step}", timeout=15_000)
+        await expect(self.page.locator("#badge")).to_have_text(f"Preview · step {step}")
 
     async def pictures(self) -> int:
         """How many pictures can be looked back at."""
@@ -239,17 +239,6 @@ class Visit:
         return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found["violations"]]
 
 
-class Turns:
-    """Lets a scripted job make its steps one by one: `fire turns=PATH`, so that no time decides what a test sees."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / "turns"
-
-    def allow(self, steps: int) -> None:
-        """Let the job make so many steps in all."""
-        self.path.write_bytes(b"." * steps)
-
-
 @asynccontextmanager
 async def visiting(
     browser: Browser, url: str, width: int = WIDE, theme: str = "light", **options: Any
@@ -268,7 +257,7 @@ async def visiting(
     assert foreign == []
 
 
-async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = 15) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], timeout_s: float = PATIENCE_S) -> None:
     """Wait until a condition holds."""
     async with asyncio.timeout(timeout_s):
         while not await condition():

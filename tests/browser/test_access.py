@@ -6,7 +6,8 @@ from pathlib import Path
 
 from playwright.async_api import expect
 
-from tests.browser.site import NARROW, Site, Turns, Visit
+from tests.browser.site import NARROW, Site, Visit
+from tests.service.turns import Turns
 
 FIRST_LOAD_BYTES = 150 * 1024
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from PIL import Image
 from playwright.async_api import expect
 
-from tests.browser.site import EXAMPLES, Turns, Visit, until
+from tests.browser.site import EXAMPLES, Visit, until
 from tests.service.harness import photo
+from tests.service.turns import Turns
 
 
 async def steps_begun(trace: Path) -> list[str]:

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 from playwright.async_api import Page, expect
 
-from tests.browser.site import CAT, Turns, Visit
+from tests.browser.site import CAT, Visit
 from tests.service.harness import noise_photo
+from tests.service.turns import Turns
 
 NATURAL = "[document.getElementById('over').naturalWidth, document.getElementById('over').naturalHeight]"
 

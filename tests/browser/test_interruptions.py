@@ -13,8 +13,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from tests.browser.site import CAT, Network, Site, Turns, Visit, until, visiting
+from tests.browser.site import CAT, Network, Site, Visit, until, visiting
 from tests.browser.test_journey import PIXELS
+from tests.service.turns import Turns
 
 
 @dataclass

@@ -12,7 +12,8 @@ import pytest_asyncio
 from PIL import Image
 from playwright.async_api import Browser, expect
 
-from tests.browser.site import CAT, FIRST_PREVIEW, Site, Turns, Visit, visiting
+from tests.browser.site import CAT, FIRST_PREVIEW, Site, Visit, visiting
+from tests.service.turns import Turns
 
 # Notes when the picture changes, from the page itself.
 WATCH_PICTURE = """() => {

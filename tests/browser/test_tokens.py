@@ -8,11 +8,16 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from clipstyler_cli.envoy_config import GatewayConfig
+from clipstyler_cli.envoy_process import running
+from clipstyler_cli.envoy_tls import ListenerTls
+from clipstyler_cli.live_page import built_page
 from clipstyler_server.identity.roles import Role
 from clipstyler_server.identity.tokens import Token, add_token, draw, remove_token
 from playwright.async_api import Browser, expect
 
 from tests.browser.site import Site, Visit, visiting
+from tests.service.certificates import Authority
 
 ASKED = "This server asks for an access token."
 NOT_ACCEPTED = "The server does not accept this token."
@@ -131,6 +136,20 @@ async def test_an_expired_token_is_named_as_such(visitor: Visit, file: Path):
             return
         await visitor.page.wait_for_timeout(100)
     raise AssertionError("the token is not called expired")
+
+
+async def test_the_page_by_https(browser: Browser, guarded_site: Site, file: Path, tmp_path: Path):
+    certificate = Authority().issue_server().write(tmp_path, "gateway")
+    server = f"127.0.0.1:{guarded_site.settings['port']}"
+    config = GatewayConfig(port=0, servers=(server,), page=built_page(), tls=ListenerTls(*certificate))
+    with running(config) as gateway:
+        async with visiting(browser, gateway.address, ignore_https_errors=True) as visit:
+            protocol = "performance.getEntriesByType('navigation')[0].nextHopProtocol"
+            assert await visit.page.evaluate(protocol) == "h2"
+            text, _ = given(file)
+            await enter_until_accepted(visit, text)
+            await visit.stylize("fire", steps=2, seed=3)
+            await visit.status("Done · 2 steps · seed 3")
 
 
 async def test_no_token_is_taken_without_encryption(browser: Browser, guarded_site: Site):

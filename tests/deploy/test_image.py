@@ -15,6 +15,7 @@ import typer
 import yaml
 from clipstyler_cli.main import app
 from clipstyler_server.settings import Settings
+from typer.testing import CliRunner
 
 from tests.service.prometheus import program
 
@@ -129,6 +130,11 @@ def test_the_server_trusts_the_address_of_the_gateway() -> None:
     address = services()["gateway"]["networks"]["inside"]["ipv4_address"]
     assert services()["server"]["environment"]["CLIPSTYLER_TRUSTED_PROXIES"] == address
     parses(services()["gateway"]["command"])
+
+
+def test_the_gateway_of_compose_starts(tmp_path: Path) -> None:
+    written = CliRunner().invoke(app, [*services()["gateway"]["command"], "--write", str(tmp_path)])
+    assert written.exit_code == 0, written.output
 
 
 def test_passwords_are_chosen_by_the_operator() -> None:

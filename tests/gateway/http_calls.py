@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import struct
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -19,11 +18,10 @@ STYLIZATION, SERVER = "clipstyler.v1.StylizationService", "clipstyler.v1.ServerS
 
 @dataclass
 class WebResponse:
-    """What a gRPC-Web call gave: messages with the times of their arrival, and its trailers."""
+    """What a gRPC-Web call gave: its messages and its trailers."""
 
     headers: dict[str, str] = field(default_factory=dict)
     messages: list[bytes] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
     trailers: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -55,9 +53,14 @@ async def frames(body: aiohttp.StreamReader) -> AsyncIterator[tuple[int, bytes]]
 
 
 async def grpc_web(
-    session: aiohttp.ClientSession, url: str, method: str, request: Message, **headers: str
+    session: aiohttp.ClientSession,
+    url: str,
+    method: str,
+    request: Message,
+    received: Callable[[bytes], None] = lambda _: None,
+    **headers: str,
 ) -> WebResponse:
-    """Make a gRPC-Web call and read it to its end."""
+    """Make a gRPC-Web call and read it to its end; `received` gets each message as it comes."""
     sent = {"content-type": "application/grpc-web+proto", "x-grpc-web": "1"} | headers
     async with session.post(f"{url}/{method}", data=frame(request), headers=sent) as response:
         result = WebResponse(headers={name.lower(): value for name, value in response.headers.items()})
@@ -67,7 +70,7 @@ async def grpc_web(
                 result.trailers = {name.strip().lower(): value.strip() for name, value in lines}
             else:
                 result.messages.append(data)
-                result.times.append(time.monotonic())
+                received(data)
         return result
 
 

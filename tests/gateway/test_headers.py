@@ -115,10 +115,10 @@ async def started(session: aiohttp.ClientSession, url: str) -> None:
 
 
 async def test_deadlines_reach_the_server(session, showing, showing_url):
-    async with session.post(f"{showing_url}/{METHOD}", json={}, headers={"grpc-timeout": "5S"}) as got:
+    async with session.post(f"{showing_url}/{METHOD}", json={}, headers={"grpc-timeout": "50S"}) as got:
         assert got.status == 200
-    await grpc_web(session, showing_url, METHOD, INFO, **{"grpc-timeout": "5S"})
-    assert all(4 < left_s <= 5 for left_s in showing.left_s)
+    await grpc_web(session, showing_url, METHOD, INFO, **{"grpc-timeout": "50S"})
+    assert all(40 < left_s <= 50 for left_s in showing.left_s)
 
 
 async def test_request_ids_are_kept_or_drawn(session, url):

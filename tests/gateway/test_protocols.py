@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
 import time
-from itertools import pairwise
 
 import grpc
 import pytest
 from clipstyler_cli.envoy_config import GatewayConfig
 from clipstyler_cli.envoy_process import running
 from clipstyler_client import AsyncClient, Client, InvalidRequestError, Progress, Result, StylizeError
+from google.protobuf.json_format import ParseDict
 from google.rpc import error_details_pb2
 
 from clipstyler.v1 import server_service_pb2
@@ -20,6 +21,7 @@ from clipstyler.v1 import stylization_service_pb2 as pb
 from tests.conformance.photos import photo_named
 from tests.gateway.http_calls import SERVER, STYLIZATION, frames, grpc_web, last_line
 from tests.service.harness import request
+from tests.service.turns import Turns
 
 INFO = server_service_pb2.GetServerInfoRequest()
 NOBODY = pb.GetStylizationRequest(name="stylizations/00000000-0000-4000-8000-000000000000")
@@ -33,7 +35,7 @@ def test_grpc_streams_through_the_gateway(url):
     with Client(host(url)) as client:
         events = list(client.stylize(photo_named("small"), "step=0.05 x", size=64, steps=3, patches=2))
         assert isinstance(events[-1], Result)
-        assert [event.step for event in events if isinstance(event, Progress)] == [1, 2, 3]
+        assert [event.step for event in events if isinstance(event, Progress)][-1] == 3
         with pytest.raises(InvalidRequestError) as caught:
             client.stylize(b"no photo", "", steps=0).result()
     assert {violation.field for violation in caught.value.violations} == {
@@ -50,14 +52,19 @@ async def test_grpc_web_unary(session, url):
     assert server_service_pb2.GetServerInfoResponse.FromString(message).server_info.queue.capacity == 200
 
 
-async def test_a_grpc_web_stream_arrives_as_it_is_made(session, url):
-    response = await grpc_web(session, url, f"{STYLIZATION}/Stylize", request("step=0.3 x"))
+async def test_a_grpc_web_stream_arrives_as_it_is_made(session, url, tmp_path):
+    turns = Turns(tmp_path)
+
+    def received(message: bytes) -> None:
+        turns.follow(pb.StylizeResponse.FromString(message).event)
+
+    asked = request(f"turns={turns.path} x")
+    async with asyncio.timeout(60):  # it would last for ever if a step were held back
+        response = await grpc_web(session, url, f"{STYLIZATION}/Stylize", asked, received)
     events = [pb.StylizeResponse.FromString(message).event for message in response.messages]
     assert response.status == "0"
     assert events[-1].HasField("result")
-    progress = [time for event, time in zip(events, response.times, strict=True) if event.HasField("progress")]
-    assert len(progress) == 3
-    assert all(0.15 < later - earlier < 1 for earlier, later in pairwise(progress))
+    assert [event.progress.step for event in events if event.HasField("progress")] == [1, 2, 3]
 
 
 async def test_grpc_web_errors_carry_their_details(session, url):
@@ -107,17 +114,17 @@ async def test_connect_unary_in_json(session, url):
         assert got.status == 404
 
 
-async def test_json_lines_arrive_as_they_are_made(session, url):
-    spec = {"image": base64.b64encode(photo_named("small")).decode(), "styleText": "step=0.3 x"}
+async def test_json_lines_arrive_as_they_are_made(session, url, tmp_path):
+    turns = Turns(tmp_path)
+    spec = {"image": base64.b64encode(photo_named("small")).decode(), "styleText": f"turns={turns.path} x"}
     body = {"spec": spec | {"options": {"size": 64, "steps": 3, "patches": 2}}}
-    times = []
-    async with session.post(f"{url}/{STYLIZATION}/Stylize", json=body) as got:
+    events = []
+    async with asyncio.timeout(60), session.post(f"{url}/{STYLIZATION}/Stylize", json=body) as got:
         assert (got.status, got.content_type) == (200, "application/json")
         async for line in got.content:
-            if "progress" in json.loads(line)["event"]:
-                times.append(time.monotonic())
-    assert len(times) == 3
-    assert all(later - earlier > 0.15 for earlier, later in pairwise(times))
+            events.append(ParseDict(json.loads(line), pb.StylizeResponse()).event)
+            turns.follow(events[-1])
+    assert [event.progress.step for event in events if event.HasField("progress")] == [1, 2, 3]
 
 
 async def test_the_duration_of_a_stream_is_limited(session, target):

@@ -112,6 +112,27 @@ async def test_a_new_certificate_is_served_without_a_restart(target, authority, 
                 await asyncio.sleep(0.1)
 
 
+async def test_a_certificate_that_kubernetes_mounts_is_followed(target, authority, tmp_path):
+    """Its files are links into a folder that is a link itself, which is replaced."""
+
+    def mount(version: str) -> None:
+        (tmp_path / version).mkdir()
+        authority.issue_server().write(tmp_path / version, "tls")
+        (tmp_path / "..new").symlink_to(version)
+        (tmp_path / "..new").replace(tmp_path / "..data")
+
+    mount("..1")
+    files = (tmp_path / "tls.pem", tmp_path / "tls.key")
+    for file in files:
+        file.symlink_to(f"..data/{file.name}")
+    with running(GatewayConfig(port=0, servers=(target,), tls=ListenerTls(*files))) as gateway:
+        before, _ = shown_certificate(gateway)
+        mount("..2")
+        async with asyncio.timeout(20):
+            while shown_certificate(gateway)[0] == before:
+                await asyncio.sleep(0.1)
+
+
 def test_envoy_accepts_a_configuration_with_certificates(tls, tmp_path):
     upstream = UpstreamTls(tls.certificate, tls.certificate, tls.key)
     validate(GatewayConfig(upstream_tls=upstream, tls=tls).write(tmp_path))

@@ -36,8 +36,8 @@ def relative(found: Tensor, expected: Tensor) -> float:
 @pytest.fixture
 def small_bands(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every part of the small pictures here is banded, if bands are asked for."""
-    monkeypatch.setattr(stylenet, "RECOMPUTED_PIXELS", 64)
-    monkeypatch.setattr(banding, "_BAND_PIXELS", 16 * 8)
+    monkeypatch.setattr(stylenet, "_BANDED_PART_PIXELS", 64)
+    monkeypatch.setattr(banding, "_BAND_VALUES", 16 * 16 * 8)
 
 
 def gradients(part: Part, run: object, inputs: list[Tensor], weight: Tensor) -> list[Tensor]:
@@ -59,7 +59,7 @@ def test_a_part_in_bands_is_the_part_in_double_precision(
 ) -> None:
     """With an input of half the size, and what is local before and after it."""
     width = 10
-    monkeypatch.setattr(banding, "_BAND_PIXELS", rows * width)
+    monkeypatch.setattr(banding, "_BAND_VALUES", 5 * rows * width)
     block, head = ResidualBlock(5, 4, mirrored=mirrored).double(), nn.Conv2d(4, 3, 1).double()
     with torch.no_grad():
         for seed, parameter in enumerate([*block.parameters(), *head.parameters()]):

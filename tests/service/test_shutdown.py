@@ -45,6 +45,18 @@ async def test_sigterm_lets_the_running_job_finish_and_sends_the_others_away(lau
     await eventually(lambda: not [child for child in children if child.is_running()])
 
 
+async def test_a_closed_terminal_drains_the_server_and_kills_no_worker(launch, gate):
+    server = await (await launch()).ready()
+    events, running = server.begin(request(f"hold={gate} x"))
+    await eventually(lambda: "progress" in kinds(events))
+    for process in (*server.children(), psutil.Process(server.process.pid)):  # as a terminal does to its group
+        process.send_signal(signal.SIGHUP)
+    await eventually(lambda: server.line("server_draining"))
+    gate.touch()
+    assert (await running).kinds()[-1] == "result"
+    assert (await server.ended())[0] == 0
+
+
 async def test_a_job_that_outlasts_the_grace_is_cancelled_within_one_step(launch):
     server = await (await launch(drain_grace_s=0.2)).ready()
     asked = request("step=0.05 x")

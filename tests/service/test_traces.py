@@ -81,6 +81,7 @@ async def test_one_trace_holds_a_whole_job_in_the_callers(traced, log):
     meanwhile = {"extract", "report"}
     assert [name for name in phases if name not in meanwhile] == ["queue", "prepare", "steps", "render", "store"]
     assert meanwhile < set(phases)
+    assert server.below("report") == ["evaluate"]
     assert [event.name for event in spans["steps"].events] == ["preview"] * len(spans["steps"].events) != []
     assert spans["stylization"].attributes["outcome"] == "succeeded"
     assert spans[STYLIZE].attributes["rpc.grpc.status_code"] == 0

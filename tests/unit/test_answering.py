@@ -17,6 +17,7 @@ from clipstyler_server.api.sending import Deferred
 from clipstyler_server.errors import internal
 from clipstyler_server.identity.files import IdentityFiles
 from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.observability.traces import NoSpan, NoTracer
 
 from clipstyler.v1.stylization_service_pb2 import GetStylizationRequest, StylizeResponse
 from tests.service.harness import settings
@@ -49,7 +50,7 @@ def gatekeeper() -> Gatekeeper:
 
 
 def call_of(context: MagicMock, bounds: CallBounds) -> _Call:
-    call = _Call("/service/method", context, bounds, gatekeeper())
+    call = _Call("/service/method", context, bounds, gatekeeper(), NoSpan())
     call.enter(HANDLER, has_photos=False)
     return call
 
@@ -73,7 +74,7 @@ async def test_the_bytes_of_a_large_response_are_made_once_there_is_room_for_the
 async def test_a_call_whose_connection_breaks_while_it_is_answered_is_cancelled_quietly(bounds, breaks):
     context = context_of()
     getattr(context, breaks).side_effect = grpc.aio.InternalError("the connection is gone")
-    guard = RpcGuard(Metrics(), bounds, gatekeeper(), frozenset())
+    guard = RpcGuard(Metrics(), bounds, gatekeeper(), frozenset(), NoTracer())
 
     async def answer() -> None:
         async with guard._around("/service/method", HANDLER, context) as call:

@@ -10,6 +10,7 @@ from clipstyler_server.errors import Reason, ServiceError, error, internal, inva
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.changes import ChangeSignal
 from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.observability.traces import traced
 from clipstyler_server.workers.engine import WorkerState
 from clipstyler_server.workers.evaluator.messages import (
     Answer,
@@ -92,7 +93,8 @@ class EvaluatorClient(ProcessSupervisor):
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._send(Request(number, task, logs.context()))
         self._waiting[number] = answer
-        return await answer
+        with traced("evaluate", task=type(task).__name__):
+            return await answer
 
     def _is_busy(self) -> bool:
         return bool(self._waiting)

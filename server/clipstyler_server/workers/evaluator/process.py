@@ -9,7 +9,6 @@ from __future__ import annotations
 import faulthandler
 import os
 import queue
-import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 from clipstyler.options import ConfigError
 from clipstyler_server.observability import logs
 from clipstyler_server.workers.channel import Channel
+from clipstyler_server.workers.ending_signals import leave_to_the_front
 from clipstyler_server.workers.engine import StartupError
 from clipstyler_server.workers.evaluator.messages import (
     Answer,
@@ -39,8 +39,7 @@ _MAX_BATCH = 64  # requests per batch
 
 def main(connection: Connection[Any, Any], options: EvaluatorOptions) -> None:
     """Run the process: load the encoders, then run tasks until the front process exits."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    leave_to_the_front()
     faulthandler.enable()
     os.nice(options.nice)
     logs.configure(options.log_level, options.log_format, "evaluator")

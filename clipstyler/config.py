@@ -252,6 +252,10 @@ class StylizeConfig(CalibratedOptions):
         default=0,
     )
 
+    keep_style: bool = option(
+        "Keep the fitted network with the result, to apply it to other photos.", source=Source.FIXED, default=False
+    )
+
     def __post_init__(self) -> None:
         violations = check_values(asdict(self))
         if not any((self.weight_direction, self.weight_patch, self.weight_content, self.weight_tv)):

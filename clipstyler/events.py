@@ -167,6 +167,8 @@ class Result(Generic[ImageT]):
         Steps completed; 0 in results that were stored before this was recorded.
     stop_reason
         Why there were no more.
+    style
+        File of the style, if `keep_style` asks for it; else empty.
     """
 
     image: ImageT
@@ -181,3 +183,4 @@ class Result(Generic[ImageT]):
     quality: QualityReport | None = None
     steps: int = 0
     stop_reason: StopReason = StopReason.STEPS
+    style: bytes = field(default=b"", repr=False)

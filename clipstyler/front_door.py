@@ -73,6 +73,7 @@ class Options(TypedDict, total=False):
     template_set: str
     stop_patch_loss: float
     stop_patience: int
+    keep_style: bool
 
 
 class Stylization:

@@ -47,7 +47,7 @@ _STRIP_PIXELS = 2**19
 
 @dataclass(frozen=True)
 class FittedStyle:
-    """A fitted network and everything else that its pictures depend on, besides the photo; make one with `fit_style`.
+    """A fitted network and everything else that its pictures depend on, besides the photo; make one with `fix_style`.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class FittedStyle:
 
 
 @torch.no_grad()
-def fit_style(
+def fix_style(
     net: StyleNet,
     thumbnail: Tensor,
     size: tuple[int, int],

@@ -51,11 +51,13 @@ from clipstyler.original import Original
 from clipstyler.photo_cache import PhotoCache
 from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, padded, to_pixels
 from clipstyler.provenance import library_versions, provider, threads
-from clipstyler.render import FittedStyle, fit_style, render
+from clipstyler.render import FittedStyle, fix_style, render
 from clipstyler.seen_photo import SeenPhoto
 from clipstyler.spec import StylizationSpec
 from clipstyler.starting import show
 from clipstyler.stopping import StopRule
+from clipstyler.style import dump_style
+from clipstyler.style_making import style_of
 from clipstyler.stylenet import StyleNet
 from clipstyler.tints import tints
 
@@ -82,6 +84,14 @@ class ClipTerms(NamedTuple):
     rejected: Tensor
 
 
+class Fit(NamedTuple):
+    """A network that is being fitted, and what updates it."""
+
+    net: StyleNet
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+
+
 class RunState:
     """One stylization in progress: its photo, targets, network, optimizer and generators, shared with no other.
 
@@ -101,6 +111,8 @@ class RunState:
         Embedding of the style text, (D,); needed if the configuration has a `text_share`.
     photos
         Cache of what encoders see in photos. Nothing depends on it.
+    partner
+        Another run, whose network and optimizer this one shares: both fit one network to two photos.
 
     Raises
     ------
@@ -117,6 +129,7 @@ class RunState:
         seed: int,
         text: Tensor | None = None,
         photos: PhotoCache | None = None,
+        partner: RunState | None = None,
     ) -> None:
         self.encoders = encoders
         self.config = config
@@ -130,14 +143,8 @@ class RunState:
         self.alpha = photo.alpha
         self.generator = torch.Generator().manual_seed(seed)
         self.seed = seed
-        self.net = StyleNet.initialize(
-            self.generator,
-            encoders.device,
-            channels_last=encoders.accelerations.channels_last,
-            mirrored=self.mirrored,
-        )
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=config.learning_rate)
-        self.schedule = torch.optim.lr_scheduler.StepLR(self.optimizer, HALVING_PERIOD, gamma=0.5)
+        self.fit: Fit = partner.fit if partner else self._new_fit()
+        self.net, self.optimizer, self.schedule = self.fit
         image = padded(photo, self.canvas)
         self.photo = image.to(encoders.device)
         self.input = self._with_noise(image).to(encoders.device)
@@ -148,6 +155,18 @@ class RunState:
         # Those of a large photo are computed in every step: keeping them would cost what is saved elsewhere.
         keeps_features = config.weight_content and not self.is_large
         self.content_features = self._seen_features() if keeps_features else []
+
+    def _new_fit(self) -> Fit:
+        config, encoders = self.config, self.encoders
+        net = StyleNet.initialize(
+            self.generator,
+            encoders.device,
+            channels_last=encoders.accelerations.channels_last,
+            mirrored=self.mirrored,
+        )
+        optimizer = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
+        schedule = torch.optim.lr_scheduler.StepLR(optimizer, HALVING_PERIOD, gamma=0.5)
+        return Fit(net, optimizer, schedule)
 
     def _seen_features(self) -> list[Tensor]:
         return self.seen.features(mirrored=self.mirrored)
@@ -312,7 +331,7 @@ class RunState:
     def style(self, check: Check = never) -> FittedStyle:
         """Return the network as it is now, ready to be applied at any size; `check` is called within the work."""
         config = self.config
-        return fit_style(
+        return fix_style(
             self.net,
             self.input,
             self.size,
@@ -504,6 +523,9 @@ def optimize(
     yield Optimized(state.picture())
     yield from weak_result(encoders.calibration, config, last.losses)
     stylized = yield from _resized(state, original, check)
+    style = b""
+    if config.keep_style:
+        style = dump_style(style_of(state.net, 1, state.picture(), spec, encoders.models, last.step))
     yield Result(
         image=stylized,
         spec=spec,
@@ -518,6 +540,7 @@ def optimize(
         ),
         steps=last.step,
         stop_reason=last.reason,
+        style=style,
     )
 
 

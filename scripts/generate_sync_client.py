@@ -21,7 +21,7 @@ SUBSTITUTIONS = [
     (r"asyncio\.sleep", "time.sleep"),
     (r"grpc\.aio\.", "grpc."),
     (r"_async\b", "_sync"),
-    (r"\bAsync(Client|Connection|Encoders|Iterator|Jobs|StylizationStream)\b", r"\1"),
+    (r"\bAsync(Client|Connection|Encoders|Iterator|Jobs|Styles|StylizationStream)\b", r"\1"),
     (r"StopAsyncIteration", "StopIteration"),
     (r"__a(enter|exit|iter|next)__", r"__\1__"),
     (r"\ba(iter|next)\(", r"\1("),

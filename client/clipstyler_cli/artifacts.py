@@ -51,9 +51,7 @@ class Artifacts:
         tiles = [("photo", opened(photo))]
         tiles += [(f"step {preview.step}" if preview.step else "start", opened(preview.image)) for preview in chosen]
         tiles += [("result", opened(result.image))]
-        buffer = io.BytesIO()
-        _sheet(printable(result.spec.style_text).replace("\n", " "), tiles).save(buffer, format="PNG")
-        self._delivery.write(output, buffer.getvalue())
+        self._delivery.write(output, _drawn_sheet(result.spec.style_text, tiles))
 
     def write_animation(self, output: Output, photo: bytes, result: Result) -> None:
         """Write photo, previews and result as frames of one size; the last frame is shown longer."""
@@ -75,6 +73,17 @@ class Artifacts:
             loop=0,
         )
         self._delivery.write(output, buffer.getvalue())
+
+
+def sheet_of(title: str, images: list[tuple[str, bytes]]) -> bytes:
+    """Return a contact sheet of images with their captions, as PNG."""
+    return _drawn_sheet(title, [(printable(caption), opened(data)) for caption, data in images])
+
+
+def _drawn_sheet(title: str, tiles: list[tuple[str, Image.Image | None]]) -> bytes:
+    buffer = io.BytesIO()
+    _sheet(printable(title).replace("\n", " "), tiles).save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def _evenly(previews: list[Preview], most: int) -> list[Preview]:

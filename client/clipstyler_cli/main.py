@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from clipstyler_cli import (
+    album,
+    apply,
     check,
     classify,
     config,
@@ -19,6 +21,7 @@ from clipstyler_cli import (
     live,
     models,
     serve,
+    styles,
     stylize,
     tokens,
 )
@@ -35,6 +38,8 @@ app = App(
     help="Stylize photos by text: here, or through a server.",
 )
 app.command("stylize")(stylize.command)
+app.command("apply")(apply.command)
+app.command("album")(album.command)
 app.command("classify")(classify.command)
 app.command("check")(check.command)
 app.command("evaluate")(evaluate.command)
@@ -45,6 +50,7 @@ app.command("demo")(demo.command)
 app.command("live")(live.command)
 app.command("lab")(lab.command)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(styles.app, name="styles")
 app.add_typer(config.app, name="config")
 app.add_typer(models.app, name="models")
 app.add_typer(tokens.app, name="tokens")

@@ -9,6 +9,7 @@ from clipstyler_client._async.client import AsyncClient
 from clipstyler_client._async.encoders import AsyncEncoders
 from clipstyler_client._async.jobs import AsyncJobs
 from clipstyler_client._async.stream import AsyncStylizationStream
+from clipstyler_client._async.styles import AsyncStyles
 from clipstyler_client._channel import DEFAULT_TARGET
 from clipstyler_client._credentials import tls_credentials
 from clipstyler_client._encoders import Embeddings, Prediction, TextDirection
@@ -43,10 +44,12 @@ from clipstyler_client._events import (
 from clipstyler_client._jobs import Job, JobImage, JobPage, Upload
 from clipstyler_client._options import OptionError, PreviewOptions, StylizeOptions
 from clipstyler_client._server_info import EncoderSet, Evaluator, Identity, PresetInfo, ServerInfo, Worker
+from clipstyler_client._styles import Style, StyleControls, StyledPhoto, StylePage
 from clipstyler_client._sync.client import Client
 from clipstyler_client._sync.encoders import Encoders
 from clipstyler_client._sync.jobs import Jobs
 from clipstyler_client._sync.stream import StylizationStream
+from clipstyler_client._sync.styles import Styles
 
 __all__ = [
     "DEFAULT_TARGET",
@@ -54,6 +57,7 @@ __all__ = [
     "AsyncClient",
     "AsyncEncoders",
     "AsyncJobs",
+    "AsyncStyles",
     "AsyncStylizationStream",
     "BrokenResultError",
     "Client",
@@ -90,6 +94,11 @@ __all__ = [
     "ServerUnavailableError",
     "Spec",
     "Started",
+    "Style",
+    "StyleControls",
+    "StylePage",
+    "StyledPhoto",
+    "Styles",
     "StylizationCancelledError",
     "StylizationStream",
     "StylizeError",

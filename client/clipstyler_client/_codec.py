@@ -66,7 +66,7 @@ def spec_message(
         source_text=source_text,
         options=fill(options_pb2.StylizationOptions(), options),
         previews=fill(options_pb2.PreviewOptions(), previews or {}),
-        result_format=choose("result_format", _FORMATS, result_format),
+        result_format=format_number(result_format),
     )
     if upload:
         message.upload = upload
@@ -78,6 +78,11 @@ def spec_message(
 def format_word(number: int) -> str:
     """Return an image format as "jpeg", "webp" or "png"; "" if it is unspecified."""
     return word_of(_FORMATS, number)
+
+
+def format_number(word: str | None) -> Any:
+    """Return the number of "jpeg", "webp" or "png"; 0, the default, for None. Raises `OptionError`."""
+    return choose("result_format", _FORMATS, word)
 
 
 def spec(message: stylization_pb2.StylizationSpec) -> events.Spec:

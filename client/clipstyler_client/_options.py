@@ -44,6 +44,7 @@ class StylizeOptions(TypedDict, total=False):
     template_set: str
     stop_patch_loss: float
     stop_patience: int
+    keep_style: bool
 
 
 class PreviewOptions(TypedDict, total=False):

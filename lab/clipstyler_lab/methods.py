@@ -7,9 +7,12 @@ from typing import NamedTuple
 from clipstyler.events import Progress, Result
 from clipstyler.imaging import Picture
 from clipstyler.pixels import to_pixels
+from clipstyler.style_applying import apply_style
+from clipstyler.style_controls import StyleControls
 from clipstyler.stylizer import optimize
 from clipstyler_lab.baselines.global_loss import NO_PATCHES_NO_CONTENT, color_statistics, pixel_optimization
 from clipstyler_lab.baselines.style_image import gatys, retrieve, statistics_matching
+from clipstyler_lab.generators import completed
 from clipstyler_lab.trials import Method, Trial
 from clipstyler_lab.workbench import Workbench
 
@@ -43,6 +46,8 @@ def make(bench: Workbench, trial: Trial) -> Made:
     """
     if trial.method is Method.CLIPSTYLER:
         return _stylized(bench, trial)
+    if trial.method is Method.ONE_STYLE:
+        return _applied(bench, trial)
     if trial.method is Method.GLOBAL_LOSS:
         options = NO_PATCHES_NO_CONTENT | dict(trial.options)
         return Made(_stylized(bench, Trial(Method.CLIPSTYLER, trial.photo, trial.text, trial.seed, options)).picture)
@@ -60,6 +65,8 @@ def style_look(bench: Workbench, trial: Trial) -> str:
 
 def computation(bench: Workbench, trial: Trial) -> str:
     """Name what computes a picture: retrieving a style image, or being given the same one, is the same computation."""
+    if trial.method is Method.ONE_STYLE:
+        return f"{trial.method} {bench.photo_digest(bench.first_photo, bench.settings.work.size)}"
     transfer = _STYLE_TRANSFER.get(trial.method)
     return f"{transfer.__name__} {style_look(bench, trial)}" if transfer else trial.method.value
 
@@ -74,6 +81,12 @@ def _stylized(bench: Workbench, trial: Trial) -> Made:
         elif isinstance(event, Result):
             picture = event.image
     return Made(picture, sum(rejected) / len(rejected))
+
+
+def _applied(bench: Workbench, trial: Trial) -> Made:
+    photo = bench.photo(trial.photo, bench.settings.work.size)
+    drawn = completed(apply_style(bench.style(trial.text, trial.seed), photo, StyleControls()))
+    return Made(drawn, note=f"fitted to {bench.first_photo}")
 
 
 def _optimized(bench: Workbench, trial: Trial) -> Made:

@@ -72,7 +72,7 @@ class Outcomes:
         photo = bench.photo(trial.photo, spec.config.size)
         ingredients: dict[str, Any] = {
             "method": computation(bench, trial),
-            "photo": [photo.width, photo.height, hashlib.sha256(photo.rgb.tobytes()).hexdigest()],
+            "photo": [photo.width, photo.height, bench.photo_digest(trial.photo, spec.config.size)],
             "texts": [spec.style_text, spec.source_text],
             "seed": spec.seed,
             "config": asdict(spec.config),

@@ -15,6 +15,7 @@ class Method(StrEnum):
     """What turns a photo and a text into a picture; `clipstyler_lab.methods` implements them."""
 
     CLIPSTYLER = "clipstyler"
+    ONE_STYLE = "style of the first photo, applied"
     GLOBAL_LOSS = "StyleNet, global loss only"
     PIXELS = "pixels, global loss only"
     COLORS = "colors, global loss only"

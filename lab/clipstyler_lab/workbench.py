@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from functools import cached_property
 
 import numpy as np
@@ -15,11 +16,14 @@ from clipstyler.evaluation.text_directions import TextGuidance, text_guidance
 from clipstyler.imaging import Picture, decode, fit
 from clipstyler.photo_cache import PhotoCache
 from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_spec
+from clipstyler.style_applying import LoadedStyle
+from clipstyler.style_fitting import fit_style
 from clipstyler_lab.gallery import Gallery
+from clipstyler_lab.generators import completed
 from clipstyler_lab.measures import Seen
 from clipstyler_lab.settings import LabSettings
 from clipstyler_lab.style_features import channel_statistics, style_features
-from clipstyler_lab.trials import Trial
+from clipstyler_lab.trials import Method, Trial
 
 _CACHED_PHOTOS = 256 * 2**20  # bytes
 
@@ -50,6 +54,7 @@ class Workbench:
         self._photos = {name: decode(path.read_bytes()) for name, path in settings.photos.items()}
         self._fitted: dict[tuple[str, int], Picture] = {}
         self._guidance: dict[str, TextGuidance] = {}
+        self._styles: dict[tuple[str, int], LoadedStyle] = {}
 
     def spec(self, trial: Trial) -> StylizationSpec:
         """Resolve a trial.
@@ -68,6 +73,30 @@ class Workbench:
         if (name, size) not in self._fitted:
             self._fitted[name, size] = fit(self._photos[name], size)
         return self._fitted[name, size]
+
+    @property
+    def first_photo(self) -> str:
+        """The photo that styles are fitted to."""
+        return next(iter(self.settings.photos))
+
+    def photo_digest(self, name: str, size: int) -> str:
+        """Return the SHA-256 of a photo's pixels at a size, in hexadecimal."""
+        return hashlib.sha256(self.photo(name, size).rgb.tobytes()).hexdigest()
+
+    def style(self, text: str, seed: int) -> LoadedStyle:
+        """Return the style that is fitted to the first photo.
+
+        Raises
+        ------
+        FloatingPointError
+            The optimization diverged.
+        """
+        if (text, seed) not in self._styles:
+            spec = self.spec(Trial(Method.CLIPSTYLER, self.first_photo, text, seed))
+            photo = self.photo(self.first_photo, spec.config.size)
+            fitted = completed(fit_style([photo], spec, self.encoders))
+            self._styles[text, seed] = LoadedStyle.of(fitted, self.encoders.device)
+        return self._styles[text, seed]
 
     def guidance(self, text: str) -> TextGuidance:
         """Return what a text contributes."""

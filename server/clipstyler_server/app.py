@@ -15,7 +15,13 @@ from typing import Any
 
 from clipstyler.allocator import keep_little_memory
 from clipstyler_server.api.health_service import HealthService
-from clipstyler_server.api.server import ENCODER_SERVICE, SERVER_SERVICE, STYLIZATION_SERVICE, ApiServer
+from clipstyler_server.api.server import (
+    ENCODER_SERVICE,
+    SERVER_SERVICE,
+    STYLE_SERVICE,
+    STYLIZATION_SERVICE,
+    ApiServer,
+)
 from clipstyler_server.errors import ServiceError
 from clipstyler_server.gauges import Gauges
 from clipstyler_server.identity.exposure import check_exposure
@@ -29,6 +35,8 @@ from clipstyler_server.jobs.persister import JobPersister
 from clipstyler_server.jobs.queue import JobQueue
 from clipstyler_server.jobs.recovery import Recovery
 from clipstyler_server.jobs.scheduler import Scheduler
+from clipstyler_server.jobs.style_lane import StyleLane
+from clipstyler_server.jobs.style_store import StyleStore
 from clipstyler_server.jobs.upload_store import UploadStore
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.changes import ChangeSignal
@@ -123,6 +131,9 @@ class App:
         self.admission = Admission(settings, self.scheduler, self.decoder, self.storage, self.room, self.metrics)
         self.catalog = Catalog(self.storage, self.scheduler)
         self.uploads = UploadStore(self.storage, self.room, settings.upload_retention_s)
+        self.styles = StyleStore(self.storage, self.room, self.decoder)
+        spool = Spool(settings.spool_path)
+        self.lane = StyleLane(settings, self.scheduler, self.optimizer, self.decoder, spool, self.metrics)
         self.recovery = Recovery(self.storage, self.admission, settings.on_restart == "requeue", self.tracer)
         self.retention = Retention(self.storage, self.room, settings.retention_s, settings.retention_interval_s)
         self.health_service = HealthService()
@@ -151,6 +162,7 @@ class App:
         checks = {
             SERVER: self._problems,
             STYLIZATION_SERVICE: self._problems,
+            STYLE_SERVICE: self._problems,
             SERVER_SERVICE: _always_healthy,
         }
         return checks | ({ENCODER_SERVICE: self._encoder_problems} if self.evaluator else {})
@@ -168,6 +180,7 @@ class App:
     def _api(self) -> ApiServer:
         api = ApiServer(self.settings, self.metrics, self.identity, self.tracer)
         api.add_stylization(self.admission, self.scheduler, self.catalog, self.uploads)
+        api.add_styles(self.styles, self.lane, self.catalog, self.storage)
         api.add_server(self.scheduler, self.evaluator, self.room, self.begin_drain)
         if self.evaluator:
             directions = DirectionLookup(self.evaluator, self.settings.direction_cache_bytes, self.metrics)
@@ -188,6 +201,7 @@ class App:
             self.grpc_address = self.api.bind(settings.host, settings.port)
             self.http_address = await self.pages.start(settings.http_host, settings.http_port)
             await self.storage.open()
+            await self.styles.open()
             await asyncio.to_thread(Spool(settings.spool_path).clear)
             await self.recovery.settle()
         except (OSError, StorageUnusableError, ServiceError) as error:

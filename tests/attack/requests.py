@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import uuid
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
 from clipstyler.v1 import encoder_service_pb2 as encoders
+from clipstyler.v1 import style_service_pb2 as styles
 from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler.v1.stylization_pb2 import Stylization
 from tests.attack import http2
@@ -21,6 +23,7 @@ from tests.attack.methods import UNKNOWN_METHOD, Method, listed
 from tests.attack.mutations import WIRE_MUTATIONS, set_hostile_values
 from tests.attack.outcomes import Tally, run_all
 from tests.service.harness import order, photo, request
+from tests.service.styles import style_file
 
 RAW_CALL_S = 3.0
 """Seconds within which a call that has ended on the client's side must be answered."""
@@ -36,6 +39,9 @@ _BODIES = {
 }
 _REFUSED_BY_GRPC = {"a length of 4 GiB", "a compressed message", "a bad flag"}
 """What gRPC refuses in its own words, before any handler could see the call."""
+
+
+_STYLE = f"styles/{hashlib.sha256(style_file()).hexdigest()}"
 
 
 class Samples:
@@ -63,6 +69,21 @@ class Samples:
             "DeleteStylization": [pb.DeleteStylizationRequest(name=f"stylizations/{uuid.UUID(int=1)}")],
             "GetStylizationImage": [pb.GetStylizationImageRequest(name=job, kind=3)],
             "UploadImage": [pb.UploadImageRequest(header=uploading), pb.UploadImageRequest(data=image)],
+            "CreateStyle": [styles.CreateStyleRequest(stylization=job)],
+            "GetStyle": [styles.GetStyleRequest(name=_STYLE)],
+            "ListStyles": [styles.ListStylesRequest(page_size=3, page_token="MTc2NDAwMDAwMA")],
+            "DeleteStyle": [styles.DeleteStyleRequest(name=_STYLE)],
+            "DownloadStyle": [styles.DownloadStyleRequest(name=_STYLE)],
+            "UploadStyle": [styles.UploadStyleRequest(data=style_file())],
+            "ApplyStyle": [
+                styles.ApplyStyleRequest(application=styles.StyleApplication(style=_STYLE)),
+                styles.ApplyStyleRequest(photo=styles.StylePhoto(image=image)),
+            ],
+            "RenderStyle": [
+                styles.RenderStyleRequest(
+                    application=styles.StyleApplication(style=_STYLE), photo=styles.StylePhoto(image=image)
+                )
+            ],
             "EncodeText": [encoders.EncodeTextRequest(texts=["fire", "gold"])],
             "EncodeImage": [encoders.EncodeImageRequest(images=[image])],
             "GetTextDirection": [encoders.GetTextDirectionRequest(style_text="fire", source_text="a photo")],

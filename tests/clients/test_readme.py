@@ -62,6 +62,13 @@ def test_stylize_examples_run(line: str, tmp_path: Path) -> None:
     assert list(tmp_path.glob("*.png"))
 
 
+@pytest.mark.parametrize("line", [x for b in blocks("sh") for x in b.splitlines() if x.startswith("clipstyler apply")])
+def test_apply_examples_run(line: str, tmp_path: Path) -> None:
+    outcome = CliRunner().invoke(app, shlex.split(line, comments=True)[1:])
+    assert outcome.exit_code == 0, outcome.output
+    assert list((tmp_path / "styled").glob("*.png"))
+
+
 def test_the_example_of_exported_encoders_runs() -> None:
     assert CliRunner().invoke(app, ["models", "export", "pocket", "--out", "pocket-onnx"]).exit_code == 0
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "encoders.md").read_text(), re.DOTALL)

@@ -24,7 +24,7 @@ from tests.contract.toolchains import (
 # On first use the toolchains are downloaded, and Go compiles grpc.
 pytestmark = pytest.mark.timeout(600)
 
-SERVICES = ["EncoderService", "ServerService", "StylizationService"]
+SERVICES = ["EncoderService", "ServerService", "StyleService", "StylizationService"]
 BUF = Path(sys.executable).with_name("buf")
 
 IMPORT_EVERYTHING = """

@@ -18,6 +18,9 @@ side=N       the result is N x N px of noise
 tiles=N      the result is the negative of the photo at the size of the result, drawn in N tiles of `step` seconds
 trace=PATH   append "step N" for every step begun and "closed" at the end
 times=PATH   append the monotonic time of every step begun, in seconds
+
+A style is applied by its own text in the same way: it makes the negative of the photo in `tiles` tiles (default 1), and
+obeys `hold`, `die`, `fail`, `oom` and `busy` before the last one.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from pathlib import Path
 
 import numpy as np
 from clipstyler_server.workers.engine import EngineInfo, StartupError, Task
+from clipstyler_server.workers.optimizer.applications import Apply
 from clipstyler_server.workers.optimizer.workload import Check, LibraryEvent, OptimizerOptions
 
 from clipstyler.config import Calibration
@@ -49,6 +53,8 @@ from clipstyler.events import (
 )
 from clipstyler.imaging import Picture
 from clipstyler.original import Original
+from clipstyler.style import load_style
+from tests.service.styles import style_file
 
 LOSSES = Losses(12.5, 0.5, 0.25, 0.125, 2.0)
 MODELS = (EncoderModel("scripted", "ab" * 32),)
@@ -74,12 +80,26 @@ class Script:
         return {"used": 2, "peak": 1, "total": 4}
 
     def stylize(self, task: Task, original: Original, check: Check) -> Iterator[LibraryEvent]:
-        words = dict(word.split("=", 1) for word in task.spec.style_text.split() if "=" in word)
+        words = _words(task.spec.style_text)
         trace = Path(words["trace"]) if "trace" in words else None
         try:
             yield from self._steps(task, original, words, trace, check)
         finally:
             _note(trace, "closed")
+
+    def apply(self, order: Apply, check: Check) -> Generator[Rendering, None, Picture]:
+        style = load_style(order.style.path.read_bytes(), order.style.digest)
+        words = _words(style.description.style_text)
+        tiles, trace = int(words.get("tiles", 1)), Path(words["trace"]) if "trace" in words else None
+        for tile in range(tiles):
+            check()
+            yield Rendering(tile, tiles)
+            _note(trace, f"tile {tile + 1}")
+            time.sleep(float(words.get("step", 0)))
+        _happen(words, check)
+        yield Rendering(tiles, tiles)
+        picture = order.photo.load()
+        return Picture(255 - picture.rgb, picture.alpha)
 
     def _steps(
         self, task: Task, original: Original, words: dict[str, str], trace: Path | None, check: Check
@@ -128,7 +148,12 @@ class Script:
             versions=VERSIONS,
             losses=LOSSES,
             timings=Timings(optimize_s=time.monotonic() - begun),
+            style=style_file(spec.style_text, spec.seed) if spec.config.keep_style else b"",
         )
+
+
+def _words(text: str) -> dict[str, str]:
+    return dict(word.split("=", 1) for word in text.split() if "=" in word)
 
 
 def _negative(

@@ -10,7 +10,7 @@ import grpc
 import pytest
 from clipstyler_server.api import stylization_service
 from clipstyler_server.api.codec.requests import read_job
-from clipstyler_server.api.server import ENCODER_SERVICE, SERVER_SERVICE, STYLIZATION_SERVICE
+from clipstyler_server.api.server import ENCODER_SERVICE, SERVER_SERVICE, STYLE_SERVICE, STYLIZATION_SERVICE
 from clipstyler_server.jobs.admission import JobRequest
 from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -22,7 +22,7 @@ from tests.service.methods import ask_reflection, listed_methods
 from tests.service.relay import relayed
 
 BROKEN = b"\x0a\xff\xff\xff\xff\x0f"
-SERVICES = {STYLIZATION_SERVICE, SERVER_SERVICE, ENCODER_SERVICE, "grpc.health.v1.Health"}
+SERVICES = {STYLIZATION_SERVICE, STYLE_SERVICE, SERVER_SERVICE, ENCODER_SERVICE, "grpc.health.v1.Health"}
 
 
 async def never():
@@ -206,7 +206,7 @@ async def test_reflection_lists_and_describes_every_service_and_method(server, v
 async def test_health_lists_every_service(server):
     stub = health_pb2_grpc.HealthStub(server.channel)
     listed = await stub.List(health_pb2.HealthListRequest())
-    assert set(listed.statuses) == {"", STYLIZATION_SERVICE, SERVER_SERVICE}
+    assert set(listed.statuses) == {"", STYLIZATION_SERVICE, STYLE_SERVICE, SERVER_SERVICE}
     assert {status.status for status in listed.statuses.values()} == {health_pb2.HealthCheckResponse.SERVING}
 
 

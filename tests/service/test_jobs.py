@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
@@ -239,6 +240,27 @@ async def test_a_page_that_would_be_too_large_is_cut_short_and_nothing_is_lost(s
             break
     assert seen == names[::-1]
     assert pages >= 2
+
+
+async def test_lists_take_turns_part_by_part(server, monkeypatch):
+    names = [(await server.create(order(f"{number}"))).name for number in range(5)]
+    monkeypatch.setattr("clipstyler_server.jobs.catalog._READ_AT_ONCE", 2)
+    database = server.app.storage.database
+    newest, reading, most = database.newest, 0, 0
+
+    def counted(*asked: object) -> list:
+        nonlocal reading, most
+        reading += 1
+        most = max(most, reading)
+        time.sleep(0.01)
+        found = newest(*asked)
+        reading -= 1
+        return found
+
+    monkeypatch.setattr(database, "newest", counted)
+    pages = await asyncio.gather(*(server.page(page_size=5) for _ in range(6)))
+    assert [[job.name for job in page.stylizations] for page in pages] == [names[::-1]] * 6
+    assert most == 1
 
 
 async def test_a_list_can_be_filtered_by_state(server, gate):

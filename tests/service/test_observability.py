@@ -10,7 +10,7 @@ import time
 import aiohttp
 import grpc
 import pytest
-from clipstyler_server.api.server import ENCODER_SERVICE, SERVER_SERVICE, STYLIZATION_SERVICE
+from clipstyler_server.api.server import ENCODER_SERVICE, SERVER_SERVICE, STYLE_SERVICE, STYLIZATION_SERVICE
 from clipstyler_server.app import App
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.observability.tenant_metrics import MAX_TENANTS
@@ -24,7 +24,7 @@ from clipstyler.v1.stylization_service_pb2 import GetStylizationImageRequest
 from tests.service import scripted
 from tests.service.harness import eventually, order, reason, request, settings
 
-SERVICES = (STYLIZATION_SERVICE, SERVER_SERVICE, ENCODER_SERVICE)
+SERVICES = (STYLIZATION_SERVICE, STYLE_SERVICE, SERVER_SERVICE, ENCODER_SERVICE)
 
 
 async def page(server, path: str) -> tuple[int, str]:
@@ -49,7 +49,7 @@ async def test_the_server_describes_itself(server):
     assert info.limits.max_preview_size == 512
 
 
-@pytest.mark.parametrize("service", ["", STYLIZATION_SERVICE, SERVER_SERVICE])
+@pytest.mark.parametrize("service", ["", STYLIZATION_SERVICE, STYLE_SERVICE, SERVER_SERVICE])
 async def test_every_service_is_healthy_when_the_worker_is_ready(server, service):
     stub = health_pb2_grpc.HealthStub(server.channel)
     answer = await stub.Check(health_pb2.HealthCheckRequest(service=service))

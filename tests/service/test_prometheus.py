@@ -10,14 +10,17 @@ import pytest_asyncio
 from clipstyler_server.workers.supervisor import WorkerState
 from prometheus_client.parser import text_string_to_metric_families
 
+from clipstyler.v1 import style_service_pb2 as styles
 from clipstyler.v1.encoder_service_pb2 import GetTextDirectionRequest
 from clipstyler.v1.encoder_service_pb2_grpc import EncoderServiceStub
 from clipstyler.v1.options_pb2 import StylizationOptions
+from clipstyler.v1.style_service_pb2_grpc import StyleServiceStub
 from scripts.generate_monitoring import FILES, alert_queries, panel_queries, read_table
 from tests.service import scripted
 from tests.service.conftest import start
-from tests.service.harness import Harness, eventually, order, request
+from tests.service.harness import Harness, eventually, order, photo, request
 from tests.service.prometheus import Prometheus, program, scraping
+from tests.service.styles import style_file
 
 TABLE = read_table()
 SHOWN = [panel for panel in TABLE if not panel.get("needs_gpu")]
@@ -48,7 +51,7 @@ async def prometheus(busy_server: Harness, tmp_path_factory: pytest.TempPathFact
 
 
 async def use(server: Harness) -> None:
-    """Jobs that succeed, fail and are cancelled, a call that is wrong, and a text direction."""
+    """Jobs that succeed, fail and are cancelled, a call that is wrong, a style, and a text direction."""
     await server.stylize(request())
     await server.stylize(request("fail=1"))
     await server.stylize(request(image=b"none"))
@@ -57,7 +60,16 @@ async def use(server: Harness) -> None:
     await eventually(lambda: any(event.HasField("progress") for event in events))
     await server.cancel(job.name)
     await watching
+    await apply_a_style(server)
     await EncoderServiceStub(server.channel).GetTextDirection(GetTextDirectionRequest(style_text="fire"))
+
+
+async def apply_a_style(server: Harness) -> None:
+    stub = StyleServiceStub(server.channel)
+    style = (await stub.UploadStyle(styles.UploadStyleRequest(data=style_file("a look", 1)))).style.name
+    application = styles.ApplyStyleRequest(application=styles.StyleApplication(style=style))
+    asked = [application, styles.ApplyStyleRequest(photo=styles.StylePhoto(image=photo()))]
+    assert [part async for part in stub.ApplyStyle(asked)]
 
 
 async def test_the_server_is_scraped(prometheus: Prometheus) -> None:

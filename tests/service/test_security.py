@@ -32,6 +32,17 @@ from clipstyler.v1 import (
 )
 from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler.v1.options_pb2 import StylizationOptions
+from clipstyler.v1.style_service_pb2 import (
+    CreateStyleRequest,
+    DeleteStyleRequest,
+    GetStyleRequest,
+    ListStylesRequest,
+    RenderStyleRequest,
+    StyleApplication,
+    StylePhoto,
+    UploadStyleRequest,
+)
+from clipstyler.v1.style_service_pb2_grpc import StyleServiceStub
 from clipstyler.v1.stylization_pb2 import Stylization
 from tests.attack import http2
 from tests.service import scripted
@@ -51,6 +62,7 @@ from tests.service.harness import (
     status_of,
 )
 from tests.service.methods import listed_methods
+from tests.service.styles import style_file
 
 TENANTS = """
 [tenants.limited]
@@ -95,6 +107,14 @@ class As(Caller):
         self.channel = grpc.aio.secure_channel(address, credentials, [("grpc.use_local_subchannel_pool", 1)])
         self.stub = stylization_service_pb2_grpc.StylizationServiceStub(self.channel)
         self.server = server_service_pb2_grpc.ServerServiceStub(self.channel)
+        self.styles = StyleServiceStub(self.channel)
+
+    async def upload_style(self, data: bytes) -> str:
+        return (await self.styles.UploadStyle(UploadStyleRequest(data=data))).style.name
+
+    async def style_names(self) -> list[str]:
+        response = await self.styles.ListStyles(ListStylesRequest(page_size=1000))
+        return [style.name for style in response.styles if not style.bundled]
 
     async def info(self) -> ServerInfo:
         return (await self.server.GetServerInfo(server_service_pb2.GetServerInfoRequest())).server_info
@@ -263,6 +283,31 @@ class TestForeignJobs:
         status = await refusal(other.page(page_token=token))
         assert (reason(status), fields(status)) == ("INVALID_FIELD", ["page_token"])
         assert (await refusal(secured.caller("ops").page(page_token=token))).code == status.code
+
+    async def test_a_tenant_has_its_own_styles_and_an_operator_all(self, secured, studio, other):
+        ours = await studio.upload_style(style_file("ours", 77))
+        theirs = await other.upload_style(style_file("theirs", 78))
+        assert await studio.style_names() == [ours]
+        assert await other.style_names() == [theirs]
+        assert {ours, theirs} <= set(await secured.caller("ops").style_names())
+        missing = f"styles/{'0' * 64}"
+        for name in (theirs, missing):
+            for call in (studio.styles.GetStyle, studio.styles.DeleteStyle):
+                kind = GetStyleRequest if call is studio.styles.GetStyle else DeleteStyleRequest
+                assert reason(await refusal(call(kind(name=name)))) == "STYLE_NOT_FOUND"
+            asked = RenderStyleRequest(application=StyleApplication(style=name), photo=StylePhoto(image=photo()))
+            assert reason(await refusal(anext(aiter(studio.styles.RenderStyle(asked))))) == "STYLE_NOT_FOUND"
+        # Whoever has the file may upload it too, and both are independent of each other.
+        assert await studio.upload_style(style_file("theirs", 78)) == theirs
+        await studio.styles.DeleteStyle(DeleteStyleRequest(name=theirs))
+        assert await other.style_names() == [theirs]
+
+    async def test_a_style_of_another_tenants_job_cannot_be_made(self, studio, other):
+        job = await studio.create(order("kept", options=StylizationOptions(keep_style=True)))
+        await studio.watch(job.name)
+        asked = CreateStyleRequest(stylization=job.name)
+        assert reason(await refusal(other.styles.CreateStyle(asked))) == "STYLIZATION_NOT_FOUND"
+        assert (await studio.styles.CreateStyle(asked)).style.style_text == "kept"
 
     async def test_a_request_id_of_another_tenant_is_free(self, studio, other):
         request_id = str(uuid.uuid4())

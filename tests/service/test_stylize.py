@@ -63,6 +63,7 @@ async def test_the_result_contains_everything_needed_to_reproduce_it(server):
         "warm_up",
         "stop_patch_loss",
         "stop_patience",
+        "keep_style",
     }
     assert all(options.HasField(name) for name in ("enlarge", "threshold_rejection", "crop_size", "seed"))
     weights = (options.weight_direction, options.weight_patch, options.weight_content, options.weight_tv)

@@ -70,7 +70,7 @@ async def test_one_trace_holds_a_whole_job_in_the_callers(traced, log):
     server = await traced(evaluator=True, encoder_sets="pocket")
     await eventually(lambda: not server.app.evaluator.problems(), 90)
     large = photo(400, 300)
-    asked = request("parts=2 tiles=2 secret-look", image=large, options=StylizationOptions(output_size=400))
+    asked = request("parts=2 tiles=2 step=0.1 secret-look", image=large, options=StylizationOptions(output_size=400))
     call = server.stub.Stylize(asked, metadata=[("traceparent", CALLER), ("x-request-id", "abc-1")])
     assert (await collect(call)).kinds()[-1] == "result"
 

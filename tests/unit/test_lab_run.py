@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
-from clipstyler_lab import outcomes
+from clipstyler_lab import outcomes, workbench
 from clipstyler_lab.catalog import EXPERIMENTS
 from clipstyler_lab.experiments import curves
 from clipstyler_lab.experiments.ablation import FULL, VARIANTS, variant_trials
@@ -24,6 +25,7 @@ from PIL import Image
 
 from clipstyler.config import ConfigError
 from clipstyler.evaluation.quality import QualityReport
+from clipstyler.imaging import Picture
 from tests.tiny_encoders import tiny_encoders
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -114,9 +116,38 @@ def test_an_outcome_belongs_to_everything_that_determines_it(styles: Path, tmp_p
         key(Trial(Method.CLIPSTYLER, "cat", "fire", 4)),
         key(Trial(Method.PIXELS, "cat", "fire", 3)),
         key(Trial(Method.CLIPSTYLER, "cat", "fire", 3, {"threshold": 0.1})),
+        key(Trial(Method.ONE_STYLE, "cat", "fire", 3)),
+        key(
+            Trial(Method.ONE_STYLE, "cat", "fire", 3),
+            photos={"coffee": EXAMPLES / "coffee.jpg", "cat": EXAMPLES / "cat.jpg"},
+        ),
     ]
     assert len(set(keys)) == len(keys)
     assert key(trial) == keys[0]
+
+
+def test_one_style_is_fitted_to_the_first_photo_once_and_applied_to_every_photo(
+    styles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[object] = []
+    original = workbench.fit_style
+
+    def counted(photos: Sequence[Picture], *rest: object) -> object:
+        fitted.append(photos)
+        return original(photos, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(workbench, "fit_style", counted)
+    photos = {name: EXAMPLES / f"{name}.jpg" for name in ("coffee", "cat")}
+    run(settings(styles, photos=photos, texts=("fire",)), tiny_encoders(), tmp_path, ["consistency"])
+    section = json.loads((tmp_path / "results.json").read_text())["sections"]["consistency"]
+    assert (section["outcomes made"], section["outcomes wanted"]) == (6, 6)
+    (row,) = section["tables"][1]["rows"]
+    assert (row["text"], row["photos"]) == ("fire", 2)
+    assert row["style, own fits"] > 0
+    assert row["style, one style"] > 0
+    assert section["findings"][-1].startswith("One fitted style on every photo has ")
+    ((coffee,),) = fitted
+    assert (coffee.width, coffee.height) == (64, 43)
 
 
 def test_a_broken_record_is_made_anew(styles: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from clipstyler.render import (
     HALO,
     Drawing,
     FittedStyle,
-    fit_style,
+    fix_style,
     match_coarse,
     render,
     spans,
@@ -51,7 +51,7 @@ def thumbnail(width: int = 64, height: int = 48) -> Tensor:
 
 def fitted(net: StyleNet | None = None, **changes: float) -> FittedStyle:
     options = {"input_noise": 0.0, "noise_octaves": 6, "contrast": 1.0, "seed": 1} | changes
-    return fit_style(net or network(), thumbnail(), (48, 64), **options)
+    return fix_style(net or network(), thumbnail(), (48, 64), **options)
 
 
 def rendered(style: FittedStyle, picture: Picture, tile_side: int = WHOLE) -> Picture:
@@ -173,7 +173,7 @@ def test_thin_and_tiny_photos_are_drawn(width: int, height: int, padding: str) -
 
 def test_a_thin_photo_is_rendered_through_all_levels() -> None:
     seen = padded(photo(1, 64), (64, 16))
-    style = fit_style(network(), seen, (64, 1), input_noise=0.05, noise_octaves=6, contrast=1.5, seed=1)
+    style = fix_style(network(), seen, (64, 1), input_noise=0.05, noise_octaves=6, contrast=1.5, seed=1)
     assert style.optimized.shape == (64, 1, 3)
     assert rendered(style, photo(2, 300), 96).rgb.shape == (300, 2, 3)
 

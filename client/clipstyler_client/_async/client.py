@@ -15,6 +15,7 @@ from clipstyler_client._async.connection import AsyncConnection
 from clipstyler_client._async.encoders import AsyncEncoders
 from clipstyler_client._async.jobs import AsyncJobs
 from clipstyler_client._async.stream import AsyncStylizationStream
+from clipstyler_client._async.styles import AsyncStyles
 from clipstyler_client._channel import DEFAULT_TARGET
 from clipstyler_client._codec import Photo, photo_bytes, spec_message
 from clipstyler_client._errors import ServerUnavailableError, StylizeError
@@ -48,6 +49,8 @@ class AsyncClient:
     ----------
     jobs
         Durable jobs: create, watch, list, cancel, download, ...
+    styles
+        Styles: list, upload, apply to photos, ...
     encoders
         Embeddings, text directions, classification, evaluation.
     """
@@ -62,6 +65,7 @@ class AsyncClient:
         self.target = target
         self._connection = AsyncConnection(target, credentials, token)
         self.jobs = AsyncJobs(self._connection)
+        self.styles = AsyncStyles(self._connection)
         self.encoders = AsyncEncoders(self._connection)
 
     def stylize(

@@ -7,7 +7,12 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from clipstyler.v1 import encoder_service_pb2_grpc, server_service_pb2_grpc, stylization_service_pb2_grpc
+from clipstyler.v1 import (
+    encoder_service_pb2_grpc,
+    server_service_pb2_grpc,
+    style_service_pb2_grpc,
+    stylization_service_pb2_grpc,
+)
 from clipstyler_client._channel import channel_options
 from clipstyler_client._credentials import WithMetadata, token_metadata
 from clipstyler_client._errors import from_rpc_error
@@ -43,6 +48,7 @@ class AsyncConnection:
         # The stubs are typed for one kind of channel, and serve both.
         channel: Any = self._channel
         self.stylizations = WithMetadata(stylization_service_pb2_grpc.StylizationServiceStub(channel), metadata)
+        self.styles = WithMetadata(style_service_pb2_grpc.StyleServiceStub(channel), metadata)
         self.encoders = WithMetadata(encoder_service_pb2_grpc.EncoderServiceStub(channel), metadata)
         self.server = WithMetadata(server_service_pb2_grpc.ServerServiceStub(channel), metadata)
 

@@ -14,6 +14,7 @@ from clipstyler_client._sync.connection import Connection
 from clipstyler_client._sync.encoders import Encoders
 from clipstyler_client._sync.jobs import Jobs
 from clipstyler_client._sync.stream import StylizationStream
+from clipstyler_client._sync.styles import Styles
 from clipstyler_client._channel import DEFAULT_TARGET
 from clipstyler_client._codec import Photo, photo_bytes, spec_message
 from clipstyler_client._errors import ServerUnavailableError, StylizeError
@@ -47,6 +48,8 @@ class Client:
     ----------
     jobs
         Durable jobs: create, watch, list, cancel, download, ...
+    styles
+        Styles: list, upload, apply to photos, ...
     encoders
         Embeddings, text directions, classification, evaluation.
     """
@@ -61,6 +64,7 @@ class Client:
         self.target = target
         self._connection = Connection(target, credentials, token)
         self.jobs = Jobs(self._connection)
+        self.styles = Styles(self._connection)
         self.encoders = Encoders(self._connection)
 
     def stylize(

@@ -365,7 +365,10 @@ type StylizationOptions struct {
 	StopPatchLoss *float64 `protobuf:"fixed64,30,opt,name=stop_patch_loss,json=stopPatchLoss,proto3,oneof" json:"stop_patch_loss,omitempty"`
 	// The run ends early if its loss, averaged over ten steps, has not fallen by 1 % for so many steps, 0 to 100000; 0 never
 	// ends it. Default: 0.
-	StopPatience  *int32 `protobuf:"varint,31,opt,name=stop_patience,json=stopPatience,proto3,oneof" json:"stop_patience,omitempty"`
+	StopPatience *int32 `protobuf:"varint,31,opt,name=stop_patience,json=stopPatience,proto3,oneof" json:"stop_patience,omitempty"`
+	// Whether the fitted network is kept with the result, so that StyleService can make a style of it; about 1.3 MB.
+	// Default: false.
+	KeepStyle     *bool `protobuf:"varint,40,opt,name=keep_style,json=keepStyle,proto3,oneof" json:"keep_style,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -610,6 +613,13 @@ func (x *StylizationOptions) GetStopPatience() int32 {
 	return 0
 }
 
+func (x *StylizationOptions) GetKeepStyle() bool {
+	if x != nil && x.KeepStyle != nil {
+		return *x.KeepStyle
+	}
+	return false
+}
+
 // Which previews are sent while the work goes on.
 type PreviewOptions struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -678,7 +688,7 @@ var File_clipstyler_v1_options_proto protoreflect.FileDescriptor
 
 const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x1bclipstyler/v1/options.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/image.proto\"\xa4\f\n" +
+	"\x1bclipstyler/v1/options.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/image.proto\"\xd7\f\n" +
 	"\x12StylizationOptions\x12-\n" +
 	"\x06preset\x18\x01 \x01(\x0e2\x15.clipstyler.v1.PresetR\x06preset\x12\x17\n" +
 	"\x04size\x18\x02 \x01(\x05H\x00R\x04size\x88\x01\x01\x12\x19\n" +
@@ -715,7 +725,9 @@ const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\voutput_size\x18\x1c \x01(\x05H\x15R\n" +
 	"outputSize\x88\x01\x01\x12+\n" +
 	"\x0fstop_patch_loss\x18\x1e \x01(\x01H\x16R\rstopPatchLoss\x88\x01\x01\x12(\n" +
-	"\rstop_patience\x18\x1f \x01(\x05H\x17R\fstopPatience\x88\x01\x01B\a\n" +
+	"\rstop_patience\x18\x1f \x01(\x05H\x17R\fstopPatience\x88\x01\x01\x12\"\n" +
+	"\n" +
+	"keep_style\x18( \x01(\bH\x18R\tkeepStyle\x88\x01\x01B\a\n" +
 	"\x05_sizeB\b\n" +
 	"\x06_stepsB\n" +
 	"\n" +
@@ -745,7 +757,8 @@ const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\x0e_noise_octavesB\x0e\n" +
 	"\f_output_sizeB\x12\n" +
 	"\x10_stop_patch_lossB\x10\n" +
-	"\x0e_stop_patience\"\xa7\x01\n" +
+	"\x0e_stop_patienceB\r\n" +
+	"\v_keep_style\"\xa7\x01\n" +
 	"\x0ePreviewOptions\x12$\n" +
 	"\vevery_steps\x18\x01 \x01(\x05H\x00R\n" +
 	"everySteps\x88\x01\x01\x12\x1e\n" +

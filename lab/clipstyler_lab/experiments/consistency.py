@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clipstyler.imaging import Picture, decode
+from clipstyler_lab.experiments import one_style
 from clipstyler_lab.measures import Spread, difference, spread
 from clipstyler_lab.outcomes import Outcomes
 from clipstyler_lab.section import Section, Sheet, Table, Tile, Value
@@ -23,7 +24,7 @@ def text_trials(settings: LabSettings, text: str) -> list[Trial]:
 
 def trials(settings: LabSettings) -> list[Trial]:
     """Return all trials."""
-    return [trial for text in settings.texts for trial in text_trials(settings, text)]
+    return [*(trial for text in settings.texts for trial in text_trials(settings, text)), *one_style.trials(settings)]
 
 
 def seed_spreads(bench: Workbench, outcomes: Outcomes) -> dict[str, Spread]:
@@ -52,17 +53,20 @@ def section(bench: Workbench, outcomes: Outcomes) -> Section:
         (text, tuple(_tile(outcomes.find(trial)) for trial in text_trials(settings, text))) for text in settings.texts
     )
     seeds = tuple(f"seed {seed}" for seed in settings.consistency_seed_numbers)
+    styles = one_style.spreads(bench, outcomes)
+    wanted = trials(settings)
     return Section(
         "Consistency",
         "How much does a seed change? Distances between results of different seeds, as means over all pairs; 0 is no "
-        "difference. The last rows give the scale.",
+        "difference. The last rows give the scale. And how much less do photos differ that share one fitted style?",
         (
             Table(f"Spread over seeds, {photo}", ("text", *_COLUMNS), tuple(rows)),
             Sheet(f"{photo}, every seed", seeds, sheet_rows),
+            *((one_style.table(styles, len(settings.photos)), one_style.sheet(settings, outcomes)) if styles else ()),
         ),
-        _findings(spreads, scale),
-        made=sum(map(len, found.values())),
-        wanted=len(trials(settings)),
+        _findings(spreads, scale) + one_style.finding(styles),
+        made=len(outcomes.all(wanted)),
+        wanted=len(wanted),
     )
 
 
@@ -90,7 +94,6 @@ def _findings(spreads: dict[str, Spread], scale: dict[str, Spread]) -> tuple[str
     return (
         f"A change of the seed is this share of a change of the text: {', '.join(shares)}.",
         f"The style of {most!r} varies most.",
-        "The same for one style applied to several photos is not measured: a fitted network cannot be applied yet.",
     )
 
 

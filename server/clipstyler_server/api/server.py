@@ -12,6 +12,8 @@ from clipstyler.v1 import (
     encoder_service_pb2_grpc,
     server_service_pb2,
     server_service_pb2_grpc,
+    style_service_pb2,
+    style_service_pb2_grpc,
     stylization_service_pb2,
     stylization_service_pb2_grpc,
 )
@@ -24,26 +26,32 @@ from clipstyler_server.api.health_service import HealthService
 from clipstyler_server.api.interceptors import RpcGuard
 from clipstyler_server.api.reflection_service import add_reflection
 from clipstyler_server.api.server_service import ServerService
+from clipstyler_server.api.style_service import StyleService
 from clipstyler_server.api.stylization_service import StylizationService
 from clipstyler_server.identity.files import IdentityFiles
 from clipstyler_server.jobs.admission import Admission
 from clipstyler_server.jobs.catalog import Catalog
 from clipstyler_server.jobs.directions import DirectionLookup
 from clipstyler_server.jobs.scheduler import Scheduler
+from clipstyler_server.jobs.style_lane import StyleLane
+from clipstyler_server.jobs.style_store import StyleStore
 from clipstyler_server.jobs.upload_store import UploadStore
 from clipstyler_server.observability.http_pages import join_address
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.observability.traces import Tracer
 from clipstyler_server.settings import MAX_MESSAGE_BYTES, Settings
 from clipstyler_server.storage.room import Room
+from clipstyler_server.storage.storage import Storage
 from clipstyler_server.workers.decoder.client import ImageDecoder
 from clipstyler_server.workers.evaluator.client import EvaluatorClient
 
 STYLIZATION_SERVICE: str = stylization_service_pb2.DESCRIPTOR.services_by_name["StylizationService"].full_name
 SERVER_SERVICE: str = server_service_pb2.DESCRIPTOR.services_by_name["ServerService"].full_name
 ENCODER_SERVICE: str = encoder_service_pb2.DESCRIPTOR.services_by_name["EncoderService"].full_name
+STYLE_SERVICE: str = style_service_pb2.DESCRIPTOR.services_by_name["StyleService"].full_name
 _PHOTO_METHODS = {
     STYLIZATION_SERVICE: ("Stylize", "CreateStylization", "UploadImage"),
+    STYLE_SERVICE: ("UploadStyle", "ApplyStyle", "RenderStyle"),
     ENCODER_SERVICE: ("EncodeImage", "ClassifyImage", "EvaluateStylization"),
 }
 _WINDOW_BYTES = 64 * 1024
@@ -78,7 +86,8 @@ class ApiServer:
         gatekeeper = Gatekeeper(identity, Callers(settings.trusted_proxies))
         guard = RpcGuard(metrics, self.bounds, gatekeeper, _photo_methods(), tracer)
         self._server = grpc.aio.server(interceptors=[guard], options=_options(settings))
-        add_reflection(self._server, (STYLIZATION_SERVICE, SERVER_SERVICE, ENCODER_SERVICE, health.SERVICE_NAME))
+        services = (STYLIZATION_SERVICE, STYLE_SERVICE, SERVER_SERVICE, ENCODER_SERVICE, health.SERVICE_NAME)
+        add_reflection(self._server, services)
 
     def add_stylization(
         self, admission: Admission, scheduler: Scheduler, catalog: Catalog, uploads: UploadStore
@@ -86,6 +95,11 @@ class ApiServer:
         """Add StylizationService."""
         servicer = StylizationService(self._settings, admission, scheduler, catalog, uploads, self._metrics)
         stylization_service_pb2_grpc.add_StylizationServiceServicer_to_server(servicer, self._server)
+
+    def add_styles(self, styles: StyleStore, lane: StyleLane, catalog: Catalog, storage: Storage) -> None:
+        """Add StyleService."""
+        servicer = StyleService(self._settings, styles, lane, catalog, storage)
+        style_service_pb2_grpc.add_StyleServiceServicer_to_server(servicer, self._server)
 
     def add_server(
         self, scheduler: Scheduler, evaluator: EvaluatorClient | None, room: Room, drain: Callable[[], None]

@@ -188,7 +188,7 @@ class Admission:
         spec = load_spec(record.spec)
         self._check_encoders(spec)
         caller = Caller(record.account, record.client, Principal(record.tenant, Role.USER))
-        photo = await stored_photo(self._storage, record.content, "image")
+        photo = await stored_photo(self._storage, record.content, "spec.image")
         decoded = await self._decoded(photo, caller, spec)
         job = Job(
             record.id,
@@ -212,7 +212,7 @@ class Admission:
 
     async def _photo(self, request: JobRequest, caller: Caller) -> Photo:
         if request.upload:
-            return await stored_photo(self._storage, request.upload, "upload", caller.scope)
+            return await stored_photo(self._storage, request.upload, "spec.upload", caller.scope)
         return Photo(request.image, len(request.image))
 
     async def _resolved(self, request: JobRequest, caller: Caller) -> StylizationSpec:

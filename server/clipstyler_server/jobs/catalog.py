@@ -26,7 +26,7 @@ from clipstyler_server.storage.records import Record, State
 from clipstyler_server.storage.storage import Storage
 
 _NAP_S = 1.0
-_READ_AT_ONCE = 50  # jobs of a list
+_READ_AT_ONCE = 20  # jobs of a list; translating them takes the event loop for some milliseconds
 _DOWNLOAD_BYTES = 32 * 1024  # a download that is not read holds only so much
 _Item = TypeVar("_Item")
 
@@ -89,6 +89,7 @@ class Catalog:
 
     def __init__(self, storage: Storage, scheduler: Scheduler) -> None:
         self._storage = storage
+        self._list_turns = asyncio.Lock()
         self._scheduler = scheduler
         self._creating: dict[tuple[str, str], asyncio.Future[str]] = {}
 
@@ -146,12 +147,16 @@ class Catalog:
         return self._described(await self._record(job_id, scope), self._scheduler.queue_estimates().get(job_id))
 
     async def jobs(self, query: PageQuery) -> AsyncIterator[JobDescription]:
-        """List jobs, newest first, read as they are asked for: a page and one more."""
+        """List jobs, newest first, read as they are asked for: a page and one more.
+
+        Lists take turns, so that however many are asked for at once, other calls come between two parts of them.
+        """
         after, left = query.after, query.size + 1
         estimates = self._scheduler.queue_estimates()
         while left > 0:
             size = min(left, _READ_AT_ONCE)
-            found = await self._storage.read(self._storage.database.newest, size, query.state, after, query.scope)
+            async with self._list_turns:
+                found = await self._storage.read(self._storage.database.newest, size, query.state, after, query.scope)
             for record in found:
                 yield self._described(record, estimates.get(record.id))
             if len(found) < size:

@@ -98,7 +98,7 @@ class FullSizeEngine:
             record = await self._storage.read(self._storage.database.get, task.job_id)
             if record is None:
                 raise internal(task.job_id)
-            photo = await stored_photo(self._storage, record.content, "image")
+            photo = await stored_photo(self._storage, record.content, "spec.image")
             size, enlarge = max(task.result_size), task.spec.config.enlarge
             with traced("extract", bytes=photo.size):
                 pixels = await self._decoder.extract(photo.source, record.account, size, enlarge, target)

@@ -70,7 +70,12 @@ class JobPersister:
             if isinstance(end, Result):
                 image = end.image.metadata
                 await self._storage.write(self._storage.blobs.adopt, end.image.path, image.sha256)
-                changes |= {"result": image.sha256, "stored_bytes": job.stored_bytes + image.size_bytes}
+                changes |= {
+                    "result": image.sha256,
+                    "stored_bytes": job.stored_bytes + image.size_bytes + len(end.style),
+                }
+                if end.style:
+                    changes["style"] = await self._storage.write(self._storage.blobs.put, end.style)
             await self._persist(job, state, event, end, changes)
         except ServiceError as error:
             failed = Failed(error.details)

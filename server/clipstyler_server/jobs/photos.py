@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipstyler_server.errors import ServiceError, Violation
-from clipstyler_server.jobs.job_errors import invalid_spec
+from clipstyler_server.errors import ServiceError, Violation, invalid
 from clipstyler_server.storage.storage import Storage
 
 
@@ -39,7 +38,7 @@ class Photo:
         if isinstance(self.source, bytes):
             return storage.blobs.put(self.source)
         if not storage.blobs.touch(self.digest):
-            raise gone("upload")
+            raise gone("spec.upload")
         return self.digest
 
 
@@ -51,7 +50,7 @@ async def stored_photo(storage: Storage, digest: str, field: str, scope: str | N
     storage, digest
         Where, and the SHA-256 of what.
     field
-        Name of the field that names it.
+        Path of the field that names it.
     scope
         The tenant that must have it, as an upload or in a job; None for any.
 
@@ -71,4 +70,4 @@ async def stored_photo(storage: Storage, digest: str, field: str, scope: str | N
 
 def gone(field: str) -> ServiceError:
     """Make the error of a photo that is not stored here."""
-    return invalid_spec(Violation(field, "is not stored here, or no longer: upload it again"))
+    return invalid(Violation(field, "is not stored here, or no longer: upload it again"))

@@ -52,7 +52,7 @@ def without_bytes(end: End) -> StoredEnd:
     if not isinstance(end, Result):
         return end
     described: Any = end.image.metadata
-    return cast("Result[ImageMetadata]", replace(end, image=described))
+    return cast("Result[ImageMetadata]", replace(end, image=described, style=b""))
 
 
 def with_bytes(end: Result[ImageMetadata], data: bytes) -> Result[EncodedImage]:

@@ -101,6 +101,12 @@ class Metrics:
         self._photo_bytes = self._histogram(
             "photo_bytes", "Size of accepted photos.", tuple(4**n * 1024 for n in range(9))
         )
+        self._styles = self._histogram(
+            "style_application_seconds",
+            "Time from decoding a photo to its result in a style.",
+            _STEP_SECONDS,
+            "outcome",
+        )
         self._storage_failures = self._counter("storage_failures", "Failed reads and writes.", "reason")
         self._restarts = self._counter("worker_restarts", "Worker processes that exited unexpectedly.", "worker")
         # A rate sees the first event only if there was a zero before.
@@ -203,6 +209,10 @@ class Metrics:
     def photo_accepted(self, size_bytes: int) -> None:
         """Count an accepted photo."""
         self._photo_bytes.observe(size_bytes)
+
+    def style_applied(self, outcome: str, seconds: float) -> None:
+        """Count a photo that a style was applied to, or why it could not be."""
+        self._styles.labels(outcome).observe(seconds)
 
     def worker_lost(self, worker: str) -> None:
         """Count a worker process that exited unexpectedly, by kind."""

@@ -26,21 +26,23 @@ from sqlalchemy import (
     update,
 )
 
-from clipstyler_server.storage.records import SOURCES, Record, State, Unused
-from clipstyler_server.storage.tables import STYLIZATIONS, UPLOADS
+from clipstyler_server.storage.records import SOURCES, Record, State, StyleRecord, Unused
+from clipstyler_server.storage.tables import STYLES, STYLIZATIONS, UPLOADS
 
 _T = STYLIZATIONS.c
 _U = UPLOADS.c
+_S = STYLES.c
 # A job counts with its images, and with what its row may take at most: texts are bounded.
 _ROW_BYTES = 8192
 _JOB_BYTES = _T.stored_bytes + _ROW_BYTES
+_STYLE_BYTES = _S.size_bytes + _ROW_BYTES
 _FINAL = tuple(state for state in State if state.is_final)
 _OPEN = tuple(state for state in State if not state.is_final)
 _BUSY_S = 2  # seconds that SQLite waits for another process
 
 
 class Database:
-    """Rows of jobs and uploads. Every change of state is one compare-and-set: an illegal one changes nothing.
+    """Rows of jobs, uploads and styles. Every change of state is one compare-and-set: an illegal one changes nothing.
 
     Parameters
     ----------
@@ -129,10 +131,11 @@ class Database:
         return self._all(select(STYLIZATIONS).where(old).order_by(_T.ended_at, _T.id).limit(limit))
 
     def unused(self, limit: int, account: str | None = None) -> list[Unused]:
-        """List finished jobs and uploads, of one caller or of all, those first that were unused longest."""
+        """List finished jobs, uploads and styles, of one caller or of all, those first that were unused longest."""
         jobs = select(
             _T.id.label("job_id"),
             literal("").label("upload"),
+            literal("").label("style"),
             _T.tenant.label("tenant"),
             _JOB_BYTES.label("size"),
             _T.ended_at.label("at"),
@@ -141,24 +144,35 @@ class Database:
         uploads = select(
             literal("").label("job_id"),
             _U.digest.label("upload"),
+            literal("").label("style"),
             _U.tenant.label("tenant"),
             _U.size_bytes.label("size"),
             _U.used_at.label("at"),
         )
+        styles = select(
+            literal("").label("job_id"),
+            literal("").label("upload"),
+            _S.digest.label("style"),
+            _S.tenant.label("tenant"),
+            _STYLE_BYTES.label("size"),
+            _S.used_at.label("at"),
+        )
         if account is not None:
             jobs, uploads = jobs.where(_T.account == account), uploads.where(_U.account == account)
-        both = union_all(jobs, uploads).subquery()
+            styles = styles.where(_S.account == account)
+        found = union_all(jobs, uploads, styles).subquery()
+        order = (found.c.at, found.c.job_id, found.c.upload, found.c.style)
         with self._engine.connect() as connection:
-            rows = connection.execute(select(both).order_by(both.c.at, both.c.job_id, both.c.upload).limit(limit))
-            return [Unused(row.job_id, row.upload, row.tenant, int(row.size)) for row in rows]
+            rows = connection.execute(select(found).order_by(*order).limit(limit))
+            return [Unused(row.job_id, row.upload, row.style, row.tenant, int(row.size)) for row in rows]
 
     def stored_bytes(self, account: str | None = None) -> int:
-        """Sum the bytes of jobs, their images and uploads, of one caller or of all."""
-        jobs, uploads = select(func.sum(_JOB_BYTES)), select(func.sum(_U.size_bytes))
-        if account is not None:
-            jobs, uploads = jobs.where(_T.account == account), uploads.where(_U.account == account)
+        """Sum the bytes of jobs, their images, uploads and styles, of one caller or of all."""
+        stored = ((_JOB_BYTES, _T.account), (_U.size_bytes, _U.account), (_STYLE_BYTES, _S.account))
+        sums = [(select(func.sum(size)), owner) for size, owner in stored]
+        queries = [query if account is None else query.where(owner == account) for query, owner in sums]
         with self._engine.connect() as connection:
-            return int(connection.scalar(jobs) or 0) + int(connection.scalar(uploads) or 0)
+            return sum(int(connection.scalar(query) or 0) for query in queries)
 
     def transition(self, job_id: str, to: State, **changes: object) -> bool:
         """Enter a state if the present one allows it; returns whether it did."""
@@ -210,16 +224,50 @@ class Database:
         with self._engine.begin() as connection:
             connection.execute(delete(UPLOADS).where(_U.expires_at < now))
 
+    def keep_style(self, style: StyleRecord) -> None:
+        """Keep a style of a tenant, unless it has it: then it counts as used again."""
+        with self._engine.begin() as connection:
+            used = update(STYLES).where(_is_style(style.tenant, style.digest)).values(used_at=style.used_at)
+            if not connection.execute(used).rowcount:
+                connection.execute(insert(STYLES).values(**dataclasses.asdict(style)))
+
+    def find_style(self, digest: str, tenant: str | None = None) -> StyleRecord | None:
+        """Find a style of a tenant, or of any."""
+        found = self._styles(select(STYLES).where(_is_style(tenant, digest)).limit(1))
+        return found[0] if found else None
+
+    def newest_styles(
+        self, limit: int, before: tuple[float, str] | None = None, tenant: str | None = None
+    ) -> list[StyleRecord]:
+        """List styles, of a tenant or of all, newest first, after the one created at `before` (time and digest)."""
+        query = select(STYLES).order_by(_S.created_at.desc(), _S.digest.desc()).limit(limit)
+        if tenant is not None:
+            query = query.where(_S.tenant == tenant)
+        if before:
+            created_at, digest = before
+            query = query.where(or_(_S.created_at < created_at, and_(_S.created_at == created_at, _S.digest < digest)))
+        return self._styles(query)
+
+    def use_style(self, tenant: str, digest: str, now: float) -> None:
+        """Record that a style is used."""
+        with self._engine.begin() as connection:
+            connection.execute(update(STYLES).where(_is_style(tenant, digest)).values(used_at=now))
+
+    def delete_style(self, tenant: str, digest: str) -> None:
+        """Delete a style."""
+        with self._engine.begin() as connection:
+            connection.execute(delete(STYLES).where(_is_style(tenant, digest)))
+
     def is_used(self, digest: str) -> bool:
-        """Return whether a job or an upload refers to an image."""
-        return self._refers(digest)
+        """Return whether a job, an upload or a style refers to a file."""
+        return self._refers(digest) or self.find_style(digest) is not None
 
     def has_image(self, tenant: str, digest: str) -> bool:
         """Return whether a job or an upload of a tenant refers to an image."""
         return self._refers(digest, tenant)
 
     def _refers(self, digest: str, tenant: str | None = None) -> bool:
-        by_job = select(_T.id).where(or_(_T.content == digest, _T.result == digest)).limit(1)
+        by_job = select(_T.id).where(or_(_T.content == digest, _T.result == digest, _T.style == digest)).limit(1)
         by_upload = select(_U.digest).where(_U.digest == digest).limit(1)
         if tenant is not None:
             by_job, by_upload = by_job.where(_T.tenant == tenant), by_upload.where(_U.tenant == tenant)
@@ -230,6 +278,10 @@ class Database:
         found = self._all(select(STYLIZATIONS).where(condition))
         return found[0] if found else None
 
+    def _styles(self, query: Select[Any]) -> list[StyleRecord]:
+        with self._engine.connect() as connection:
+            return [StyleRecord(**row._mapping) for row in connection.execute(query)]
+
     def _all(self, query: Select[Any]) -> list[Record]:
         with self._engine.connect() as connection:
             return [_record(row) for row in connection.execute(query)]
@@ -237,6 +289,10 @@ class Database:
 
 def _is_upload(tenant: str, digest: str) -> ColumnElement[bool]:
     return and_(_U.tenant == tenant, _U.digest == digest)
+
+
+def _is_style(tenant: str | None, digest: str) -> ColumnElement[bool]:
+    return _S.digest == digest if tenant is None else and_(_S.tenant == tenant, _S.digest == digest)
 
 
 def _record(row: Row[Any]) -> Record:

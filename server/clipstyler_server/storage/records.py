@@ -34,20 +34,21 @@ SOURCES: Mapping[State, frozenset[State]] = {
 
 @dataclass(frozen=True)
 class Unused:
-    """A finished job or an upload, which may be deleted to make room.
+    """A finished job, an upload or a style, which may be deleted to make room.
 
     Attributes
     ----------
-    job_id, upload
-        Id of the job, or digest of the upload; the other is empty.
+    job_id, upload, style
+        Id of the job, or digest of the upload or the style; the others are empty.
     tenant
-        Owner of the upload.
+        Owner of the upload or the style.
     size_bytes
         Bytes that it counts with.
     """
 
     job_id: str
     upload: str
+    style: str
     tenant: str
     size_bytes: int
 
@@ -72,6 +73,8 @@ class Record:
         What is run, resolved, as JSON.
     content, content_metadata
         Digest of the photo, and what describes it, as JSON.
+    style
+        Digest of the fitted network that it keeps; None if it keeps none.
     end
         The last event without image bytes, as JSON; None until there is one.
     attempts, crashes
@@ -102,7 +105,35 @@ class Record:
     crashes: int = 0
     sequence: int = 0
     result: str | None = None
+    style: str | None = None
     end: str | None = None
     stored_bytes: int = 0
     lease_owner: str | None = None
     lease_until: float | None = None
+
+
+@dataclass(frozen=True)
+class StyleRecord:
+    """One stored style of a tenant. Times are seconds since 1970.
+
+    Attributes
+    ----------
+    tenant
+        Owner; empty if the server asked for no credentials.
+    digest
+        SHA-256 of its file in lower-case hexadecimal.
+    account
+        Of the caller: what its bytes are counted by.
+    used_at
+        When it was last applied, or stored.
+    description
+        What describes it, as JSON.
+    """
+
+    tenant: str
+    digest: str
+    account: str
+    created_at: float
+    used_at: float
+    size_bytes: int
+    description: str

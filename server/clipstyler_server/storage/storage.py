@@ -174,21 +174,30 @@ class Storage:
         """Delete a job and its unshared images, inside of `write`. Returns whether there was one."""
         deleted = self.database.delete(record.id)
         if deleted:
-            for digest in filter(None, (record.content, record.result)):
+            for digest in filter(None, (record.content, record.result, record.style)):
                 if not self.database.is_used(digest):
                     self.blobs.remove(digest)
         return deleted
 
     def delete_unused(self, entry: Unused) -> None:
-        """Delete a finished job or an upload with its unshared images, inside of `write`."""
+        """Delete a finished job, an upload or a style with its unshared files, inside of `write`."""
         if entry.job_id:
             record = self.database.get(entry.job_id)
             if record:
                 self.delete(record)
             return
+        if entry.style:
+            self.delete_style(entry.tenant, entry.style)
+            return
         self.database.delete_upload(entry.tenant, entry.upload)
         if not self.database.is_used(entry.upload):
             self.blobs.remove(entry.upload)
+
+    def delete_style(self, tenant: str, digest: str) -> None:
+        """Delete a style and its unshared file, inside of `write`."""
+        self.database.delete_style(tenant, digest)
+        if not self.database.is_used(digest):
+            self.blobs.remove(digest)
 
     def close(self) -> None:
         """Finish pending work, then release the directory."""

@@ -40,6 +40,7 @@ STYLIZATIONS = Table(
     Column("crashes", Integer, nullable=False, server_default="0"),
     Column("sequence", BigInteger, nullable=False),
     Column("result", String(64)),
+    Column("style", String(64)),
     Column("end", Text),
     Column("stored_bytes", BigInteger, nullable=False),
     Column("lease_owner", String(36)),
@@ -51,6 +52,7 @@ STYLIZATIONS = Table(
     Index("stylizations_ended", "ended_at"),
     Index("stylizations_content", "content"),
     Index("stylizations_result", "result"),
+    Index("stylizations_style", "style"),
     Index("stylizations_account", "account", "ended_at"),
 )
 UPLOADS = Table(
@@ -63,4 +65,18 @@ UPLOADS = Table(
     Column("size_bytes", BigInteger, nullable=False, server_default="0"),
     Column("used_at", Double, nullable=False, server_default="0"),
     Index("uploads_digest", "digest"),
+)
+STYLES = Table(
+    "styles",
+    METADATA,
+    Column("tenant", String(63), primary_key=True),
+    Column("digest", String(64), primary_key=True),
+    Column("account", String(100), nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("used_at", Double, nullable=False),
+    Column("size_bytes", BigInteger, nullable=False),
+    Column("description", Text, nullable=False),
+    Index("styles_digest", "digest"),
+    Index("styles_newest", "created_at", "digest"),
+    Index("styles_account", "account", "used_at"),
 )

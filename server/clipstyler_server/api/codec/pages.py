@@ -26,7 +26,7 @@ def read_page(request: ListStylizationsRequest, scope: str | None) -> PageQuery:
     """Read which page of the jobs of a tenant (None for all) is asked for, or raise `ServiceError` INVALID_FIELD."""
     violations = []
     if request.page_size < 0:
-        violations.append(Violation("page_size", f"must be at least 0, got {request.page_size}"))
+        violations.append(_negative(request.page_size))
     word = word_of(Stylization.State.DESCRIPTOR, request.state)
     if word and word not in list(State):
         violations.append(Violation("state", f"{word} is unknown to this server: use one of {', '.join(State)}"))
@@ -38,13 +38,24 @@ def read_page(request: ListStylizationsRequest, scope: str | None) -> PageQuery:
         )
     if violations:
         raise invalid(*violations)
-    return PageQuery(min(request.page_size or _DEFAULT_SIZE, _LARGEST_SIZE), state, after, scope)
+    return PageQuery(check_page_size(request.page_size), state, after, scope)
 
 
 def page_token(last: Record, query: PageQuery) -> str:
     """Return the token of the page after a job, for the filter and the tenant of a query."""
     place = _PLACE.pack(last.created_at, uuid.UUID(last.id).bytes)
     return base64.urlsafe_b64encode(_check(place, query.state, query.scope) + place).decode().rstrip("=")
+
+
+def check_page_size(page_size: int, largest: int = _LARGEST_SIZE) -> int:
+    """Return the size of a page, coerced, or raise `ServiceError` INVALID_FIELD."""
+    if page_size < 0:
+        raise invalid(_negative(page_size))
+    return min(page_size or _DEFAULT_SIZE, largest)
+
+
+def _negative(page_size: int) -> Violation:
+    return Violation("page_size", f"must be at least 0, got {page_size}")
 
 
 def _read_token(token: str, state: State | None, scope: str | None) -> tuple[float, str] | None:

@@ -43,6 +43,15 @@ def read_image_kind(request: GetStylizationImageRequest) -> int:
     return int(kind)
 
 
+def read_upload(name: str, field: str, violations: list[Violation]) -> str:
+    """Return the digest of an uploaded photo; empty, and a violation more, if it is not named as UploadImage does."""
+    digest = name.removeprefix(UPLOADS)
+    if name.startswith(UPLOADS) and _DIGEST.fullmatch(digest):
+        return digest
+    violations.append(Violation(field, f"must be a name that UploadImage returned, {UPLOADS}..."))
+    return ""
+
+
 def _job_request(
     spec: StylizationSpec,
     priority: int,
@@ -50,12 +59,7 @@ def _job_request(
     timeout_s: float | None = None,
     request_id: str = "",
 ) -> JobRequest:
-    upload = ""
-    if spec.WhichOneof("photo") == "upload":
-        upload = spec.upload.removeprefix(UPLOADS)
-        if not spec.upload.startswith(UPLOADS) or not _DIGEST.fullmatch(upload):
-            violations.append(Violation("spec.upload", f"must be a name that UploadImage returned, {UPLOADS}..."))
-            upload = ""
+    upload = read_upload(spec.upload, "spec.upload", violations) if spec.WhichOneof("photo") == "upload" else ""
     priority = priority or Stylization.PRIORITY_NORMAL
     if priority not in Stylization.Priority.values():
         violations.append(Violation("priority", f"{priority} is unknown to this server"))

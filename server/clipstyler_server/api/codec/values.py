@@ -18,11 +18,11 @@ def stylization_name(job_id: str) -> str:
     return STYLIZATIONS + job_id
 
 
-def read_stylization_name(name: str) -> str:
+def read_stylization_name(name: str, field: str = "name") -> str:
     """Return the id of a job, in canonical form, or raise `ServiceError` INVALID_FIELD."""
     job_id = canonical_uuid(name.removeprefix(STYLIZATIONS))
     if not name.startswith(STYLIZATIONS) or job_id is None:
-        raise invalid(Violation("name", f"must be {STYLIZATIONS}{{uuid}}, got {name[:80]!r}"))
+        raise invalid(Violation(field, f"must be {STYLIZATIONS}{{uuid}}, got {name[:80]!r}"))
     return job_id
 
 

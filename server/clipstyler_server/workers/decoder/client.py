@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipstyler.imaging import Header, ImageError, Limits
+from clipstyler.style import StyleDescription
 from clipstyler_server.errors import Reason, ServiceError, error
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.changes import ChangeSignal
@@ -27,8 +28,10 @@ from clipstyler_server.workers.decoder.messages import (
     Extracted,
     Inspect,
     Inspected,
+    ReadStyle,
     Request,
     Source,
+    StyleRead,
     Unavailable,
     Undecodable,
     View,
@@ -196,6 +199,11 @@ class ImageDecoder:
         """Decode an image to the view of an encoder, float32 (1, 3, side, side) in [0, 1]; raises as `inspect`."""
         answer = await self._in_turn(View(next(self._numbers), source, self._limits, side), account)
         return cast("Viewed", answer).view
+
+    async def read_style(self, source: Source, account: str) -> tuple[str, StyleDescription]:
+        """Read the file of a style; returns its digest and what describes it. Raises as `inspect`."""
+        answer = cast("StyleRead", await self._in_turn(ReadStyle(next(self._numbers), source), account))
+        return answer.digest, answer.description
 
     async def _in_turn(self, request: Request, account: str) -> Answer:
         lease = await self._turns.take(account, 1)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipstyler.imaging import Header, Limits, Picture
+from clipstyler.style import StyleDescription
 from clipstyler_server.spool import PixelFile
 
 Source = bytes | Path
@@ -63,6 +64,14 @@ class View:
 
 
 @dataclass(frozen=True)
+class ReadStyle:
+    """Read the file of a style. Answer: `StyleRead`."""
+
+    number: int
+    source: Source
+
+
+@dataclass(frozen=True)
 class Inspected:
     """The header of an image."""
 
@@ -97,8 +106,17 @@ class Viewed:
 
 
 @dataclass(frozen=True)
+class StyleRead:
+    """A style: the digest of its file, and what describes it."""
+
+    number: int
+    digest: str
+    description: StyleDescription
+
+
+@dataclass(frozen=True)
 class Undecodable:
-    """The image cannot be used."""
+    """The image, or the style, cannot be used."""
 
     number: int
     problem: str
@@ -112,5 +130,5 @@ class Unavailable:
     problem: str
 
 
-Request = Inspect | Decode | Extract | View
-Answer = Inspected | Decoded | Extracted | Viewed | Undecodable | Unavailable
+Request = Inspect | Decode | Extract | View | ReadStyle
+Answer = Inspected | Decoded | Extracted | Viewed | StyleRead | Undecodable | Unavailable

@@ -16,6 +16,7 @@ from clipstyler.allocator import return_unused_memory
 from clipstyler.encoders.inference import image_of
 from clipstyler.encoders.onnx.preprocess import views
 from clipstyler.imaging import ImageError, decode_fitted, read_header
+from clipstyler.style import StyleError, digest_of, load_style
 from clipstyler_server.observability import logs
 from clipstyler_server.spool import write_pixels
 from clipstyler_server.workers.decoder.messages import (
@@ -27,8 +28,10 @@ from clipstyler_server.workers.decoder.messages import (
     Extracted,
     Inspect,
     Inspected,
+    ReadStyle,
     Request,
     Source,
+    StyleRead,
     Unavailable,
     Undecodable,
     View,
@@ -79,7 +82,7 @@ def _data_bytes() -> int:
 def _answer(request: Request) -> Answer:
     try:
         return _done(request)
-    except ImageError as error:
+    except (ImageError, StyleError) as error:
         return Undecodable(request.number, str(error))
     except MemoryError:
         return Undecodable(request.number, "the image does not fit into memory: send a smaller one")
@@ -91,7 +94,7 @@ def _answer(request: Request) -> Answer:
         return Unavailable(request.number, error.strerror or str(error))
 
 
-def _done(request: Request) -> Inspected | Decoded | Extracted | Viewed:
+def _done(request: Request) -> Inspected | Decoded | Extracted | Viewed | StyleRead:
     match request:
         case Inspect(number, source, limits):
             return Inspected(number, read_header(_bytes(source), limits))
@@ -103,6 +106,9 @@ def _done(request: Request) -> Inspected | Decoded | Extracted | Viewed:
         case View(number, source, limits, side):
             picture = decode_fitted(_bytes(source), _LARGEST_SIDE, limits=limits)
             return Viewed(number, views(image_of(picture.rgb), side))
+        case ReadStyle(number, source):
+            data = _bytes(source)
+            return StyleRead(number, digest_of(data), load_style(data).description)
 
 
 def _decoded(request: Decode) -> Decoded:

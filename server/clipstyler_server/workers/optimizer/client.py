@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncGenerator
+from pathlib import Path
 
 from clipstyler.events import Result
+from clipstyler.image_format import ImageFormat
+from clipstyler.imaging import ImageFile
+from clipstyler.style_controls import StyleControls
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.changes import ChangeSignal
 from clipstyler_server.observability.metrics import Metrics
@@ -13,6 +18,7 @@ from clipstyler_server.spool import PixelFile
 from clipstyler_server.workers.engine import EngineEvent, EngineInfo, EngineLost, Task, TaskFailed, TaskStopped
 from clipstyler_server.workers.messages import Cancel, DeviceMemory, PhotoReady, TaskEvent, WorkerReady
 from clipstyler_server.workers.optimizer import process
+from clipstyler_server.workers.optimizer.applications import Applied, Apply, Applying, CancelApply, StyleFile
 from clipstyler_server.workers.optimizer.workload import OptimizerOptions, WorkloadFactory
 from clipstyler_server.workers.supervisor import ProcessSupervisor, SupervisionTimeouts
 
@@ -46,6 +52,8 @@ class OptimizerClient(ProcessSupervisor):
         self.info: EngineInfo | None = None
         self._job_id: str | None = None
         self._events: asyncio.Queue[EngineEvent | _Ending] = asyncio.Queue()
+        self._numbers = itertools.count(1)
+        self._applying: dict[int, asyncio.Future[ImageFile | _Ending]] = {}
 
     async def run(self, task: Task) -> AsyncGenerator[EngineEvent, None]:
         """Run a task and stream its events, the result last."""
@@ -72,10 +80,42 @@ class OptimizerClient(ProcessSupervisor):
         """Hand over the photo of a running task at the size of its result, or say why there is none."""
         self._send(PhotoReady(job_id, photo))
 
-    def _is_busy(self) -> bool:
-        return self._job_id is not None
+    async def apply(
+        self,
+        style: StyleFile,
+        second: StyleFile | None,
+        controls: StyleControls,
+        photo: PixelFile,
+        result_format: ImageFormat,
+        target: Path,
+        timeout_s: float,
+    ) -> ImageFile:
+        """Apply a style to a photo, beside a running task; returns the file of the result. See `Apply`.
 
-    def _take(self, message: WorkerReady | DeviceMemory | TaskEvent) -> None:
+        Raises
+        ------
+        TaskStopped, TaskFailed, EngineLost
+            There is no result.
+        """
+        number = next(self._numbers)
+        self._send(Apply(number, style, second, controls, photo, result_format, target, timeout_s))
+        waiting = self._applying[number] = asyncio.get_running_loop().create_future()
+        try:
+            end = await asyncio.shield(waiting)
+        except asyncio.CancelledError:
+            self._send(CancelApply(number))
+            await waiting  # soon: from then on, nothing writes the file
+            raise
+        finally:
+            del self._applying[number]
+        if isinstance(end, ImageFile):
+            return end
+        raise end
+
+    def _is_busy(self) -> bool:
+        return self._job_id is not None or bool(self._applying)
+
+    def _take(self, message: WorkerReady | DeviceMemory | TaskEvent | Applying | Applied) -> None:
         if isinstance(message, DeviceMemory):
             self._metrics.device_memory(message.sizes)
         elif isinstance(message, WorkerReady):
@@ -85,7 +125,10 @@ class OptimizerClient(ProcessSupervisor):
             logs.get_logger().info(
                 "worker_ready", pid=self.pid, device=message.info.device, threads=message.info.threads
             )
-        elif message.job_id == self._job_id:
+        elif isinstance(message, Applied):
+            if (waiting := self._applying.get(message.number)) and not waiting.done():
+                waiting.set_result(message.end)
+        elif isinstance(message, TaskEvent) and message.job_id == self._job_id:
             # Late events of a task whose stream was closed belong to no one.
             self._events.put_nowait(message.event)
 
@@ -93,3 +136,6 @@ class OptimizerClient(ProcessSupervisor):
         if self._job_id is not None:
             logs.get_logger().error("job_lost", job_id=self._job_id)
             self._events.put_nowait(EngineLost(problem))
+        for waiting in self._applying.values():
+            if not waiting.done():
+                waiting.set_result(EngineLost(problem))

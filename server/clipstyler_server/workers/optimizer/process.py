@@ -1,35 +1,36 @@
 """The optimizer process: it owns the device, runs one task at a time and checks for cancellation within every step.
 
-The main thread optimizes, a reading thread receives commands, a sending thread reports, and one more encodes previews.
+The main thread optimizes, a reading thread receives commands, a sending thread reports, one more encodes previews, and
+one applies styles.
 When the front process exits, however it does, the pipe closes and this process exits too.
 """
 
 from __future__ import annotations
 
 import faulthandler
-import hashlib
 import os
 import queue
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
-from typing import Any, BinaryIO, cast
+from typing import Any, cast
 
 from clipstyler.allocator import return_unused_memory
 from clipstyler.events import Preview, Progress, Result
-from clipstyler.imaging import ImageError, ImageFile, ImageMetadata, Picture, encode_into
+from clipstyler.imaging import ImageError, ImageFile, Picture
 from clipstyler.openmp import spin_briefly
 from clipstyler.options import ConfigError, Violation
 from clipstyler.original import Original
 from clipstyler_server.observability import logs
-from clipstyler_server.spool import NO_SPACE, PixelFile, Spool, create, remove
+from clipstyler_server.spool import PixelFile, Spool
 from clipstyler_server.workers.channel import Channel
 from clipstyler_server.workers.ending_signals import leave_to_the_front
 from clipstyler_server.workers.engine import FailureKind, StartupError, StopCause, Task, TaskFailed, TaskStopped
 from clipstyler_server.workers.messages import Cancel, DeviceMemory, PhotoReady, Shutdown, TaskEvent, WorkerReady
+from clipstyler_server.workers.optimizer.applications import Apply, CancelApply, StyleThread
+from clipstyler_server.workers.optimizer.image_files import write_image
 from clipstyler_server.workers.optimizer.previews import PreviewEncoder
 from clipstyler_server.workers.optimizer.workload import OptimizerOptions, Workload, WorkloadFactory
 from clipstyler_server.workers.startup import cannot_start
@@ -51,6 +52,7 @@ def main(connection: Connection[Any, Any], options: OptimizerOptions, make_workl
         channel.flush(timeout_s=5)
         return
     previews = PreviewEncoder(channel.send)
+    inbox.styles = StyleThread(workload, channel)
     channel.send(WorkerReady(workload.info))
     channel.send(DeviceMemory(workload.device_memory()))
     while True:
@@ -75,14 +77,21 @@ def _exit_now() -> None:
 
 
 class Inbox:
-    """Receives commands on the reading thread: tasks wait here, cancellations and photos find their run."""
+    """Receives commands on the reading thread: tasks wait here, cancellations and photos find their run.
+
+    Attributes
+    ----------
+    styles
+        Applies styles; set before the front process knows that it may send any.
+    """
 
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._waiting: queue.SimpleQueue[Run] = queue.SimpleQueue()
         self._runs: dict[str, Run] = {}
+        self.styles: StyleThread | None = None
 
-    def receive(self, command: Task | Cancel | PhotoReady | Shutdown) -> None:
+    def receive(self, command: Task | Cancel | PhotoReady | Apply | CancelApply | Shutdown) -> None:
         """Take a command; called on the reading thread, the only one that touches the table of runs."""
         match command:
             case Task():
@@ -96,6 +105,10 @@ class Inbox:
             case PhotoReady(job_id, photo):
                 if found := self._runs.get(job_id):
                     found.photos.put(photo)
+            case Apply() if self.styles:
+                self.styles.apply(command)
+            case CancelApply(number) if self.styles:
+                self.styles.cancel(number)
             case Shutdown():
                 _exit_now()
 
@@ -143,9 +156,9 @@ class Run:
         end: _End
         try:
             end = self._optimize(workload, previews, channel)
-        except TaskStopped as stopped:
+        except (TaskStopped, TaskFailed) as ending:
             # Without its traceback, which holds what the work has in memory.
-            end = stopped.with_traceback(None)
+            end = ending.with_traceback(None)
         except (ConfigError, ImageError, FloatingPointError, MemoryError) as error:
             end = _failed(error)
         except Exception as error:  # noqa: BLE001 - one job's failure must not end the process
@@ -199,47 +212,13 @@ class Run:
             raise ImageError(photo)
         return photo.load()
 
-    def _written(self, result: Result[Picture]) -> Result[ImageFile] | TaskFailed:
-        """Encode a result into a file, unless the run is to end meanwhile; then nothing is left behind."""
+    def _written(self, result: Result[Picture]) -> Result[ImageFile]:
+        """Encode a result into a file."""
         begun = time.monotonic()
-        path, picture, image_format = self._spool.result(self.task.job_id), result.image, result.spec.result_format
-        try:
-            with create(path) as file:
-                writer = _Writer(file, self._check)
-                encode_into(cast("BinaryIO", writer), picture, image_format)
-        except OSError as error:
-            remove(path)
-            return _not_written(error)
-        except BaseException:
-            remove(path)
-            raise
-        digest = writer.digest.hexdigest()
-        image: Any = ImageFile(path, ImageMetadata(image_format, picture.width, picture.height, writer.size, digest))
+        path = self._spool.result(self.task.job_id)
+        image: Any = write_image(result.image, result.spec.result_format, path, self._check)
         timings = replace(result.timings, encode_s=time.monotonic() - begun)
         return cast("Result[ImageFile]", replace(result, image=image, timings=timings))
-
-
-class _Writer:
-    """A file that calls back before it writes, and digests what is written."""
-
-    def __init__(self, file: BinaryIO, check: Callable[[], None]) -> None:
-        self._file = file
-        self._check = check
-        self.digest = hashlib.sha256()
-        self.size = 0
-
-    def write(self, data: bytes) -> int:
-        """Write the next bytes."""
-        self._check()
-        self.digest.update(data)
-        self.size += len(data)
-        return self._file.write(data)
-
-
-def _not_written(error: OSError) -> TaskFailed:
-    problem = error.strerror or str(error)
-    logs.get_logger().error("result_not_written", problem=problem)
-    return TaskFailed(FailureKind.STORAGE_FULL if error.errno in NO_SPACE else FailureKind.STORAGE_UNAVAILABLE, problem)
 
 
 def _failed(error: Exception) -> TaskFailed:

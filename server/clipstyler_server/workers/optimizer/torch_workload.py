@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,17 +16,22 @@ from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
 from clipstyler.encoders.weights.store import Store, default_directory
 from clipstyler.evaluation.direction_cache import DirectionCache, DirectionStore
+from clipstyler.events import Rendering
 from clipstyler.imaging import Picture
 from clipstyler.options import ConfigError
 from clipstyler.original import Original
 from clipstyler.photo_cache import PhotoCache
 from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
+from clipstyler.style import load_style
+from clipstyler.style_applying import LoadedStyle, apply_style
 from clipstyler_server.observability import logs
 from clipstyler_server.workers.engine import EngineInfo, StartupError, Task
+from clipstyler_server.workers.optimizer.applications import Apply, StyleFile
 from clipstyler_server.workers.optimizer.workload import Check, LibraryEvent, OptimizerOptions
 
 _WARM_UP_SIZE = 64
 _PHOTO_BYTES = 64 * 2**20  # of what encoders saw in the latest photos
+_STYLES = 8  # kept in memory, 2.5 MB each
 
 
 class TorchWorkload:
@@ -48,6 +54,7 @@ class TorchWorkload:
         self._device = _choose_device(options.device)
         self._directions = DirectionCache(options.direction_bytes, DirectionStore(options.cache / "directions"))
         self._photos = PhotoCache(_PHOTO_BYTES)
+        self._styles: OrderedDict[str, LoadedStyle] = OrderedDict()
         choice = choose(options.accelerations, self._device, own_process=True, record=options.cache / RECORD)
         self._retains_memory = choice.accelerations.memory
         logs.get_logger().info("accelerations_chosen", used=str(choice.accelerations), speedups=choice.speedups)
@@ -97,6 +104,27 @@ class TorchWorkload:
                 raise
             torch.cuda.empty_cache()
             raise MemoryError("the device ran out of memory") from error
+
+    def apply(self, order: Apply, check: Check) -> Generator[Rendering, None, Picture]:
+        """Apply a style with PyTorch."""
+        style = self._style(order.style)
+        second = self._style(order.second) if order.second else None
+        try:
+            return (yield from apply_style(style, order.photo.load(), order.controls, second=second, check=check))
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            raise MemoryError("the device ran out of memory") from error
+
+    def _style(self, file: StyleFile) -> LoadedStyle:
+        """Load a style, unless it is one of the latest."""
+        loaded = self._styles.pop(file.digest, None)
+        if loaded is None:
+            loaded = LoadedStyle.of(load_style(file.path.read_bytes(), file.digest), self._device)
+        self._styles[file.digest] = loaded
+        if len(self._styles) > _STYLES:
+            self._styles.popitem(last=False)
+        return loaded
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

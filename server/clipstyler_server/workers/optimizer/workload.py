@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from clipstyler.acceleration import OFF
 from clipstyler.events import Optimized, Preparing, Preview, Progress, Rendering, Result, Started, Warning
@@ -13,6 +13,9 @@ from clipstyler.imaging import Picture
 from clipstyler.original import Original
 from clipstyler_server.spool import Spool
 from clipstyler_server.workers.engine import EngineInfo, Task
+
+if TYPE_CHECKING:
+    from clipstyler_server.workers.optimizer.applications import Apply
 
 Check = Callable[[], None]
 LibraryEvent = (
@@ -78,6 +81,25 @@ class Workload(Protocol):
             The photo at the size of the result.
         check
             Called often while it computes; stops it by an exception, which is raised as it is.
+        """
+        ...
+
+    def apply(self, order: Apply, check: Check) -> Generator[Rendering, None, Picture]:
+        """Apply a style to a photo, on another thread than that of tasks; returns the result.
+
+        Parameters
+        ----------
+        order
+            What is done.
+        check
+            Called often while it computes; stops it by an exception, which is raised as it is.
+
+        Raises
+        ------
+        StyleError
+            The style cannot be used.
+        FileNotFoundError
+            Its file, or that of the photo, is gone.
         """
         ...
 

@@ -1,0 +1,118 @@
+"""`clipstyler album`: one look for many photos, fitted once on a sample of them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from clipstyler.output_files import Output
+from clipstyler_cli.apply import Format, OutDirectory, OutputSize, PreserveColor, Quiet, Strength, deliver, outputs_of
+from clipstyler_cli.artifacts import sheet_of
+from clipstyler_cli.errors import EXIT_FAILED, UsageError, clear_errors
+from clipstyler_cli.files import Delivery
+from clipstyler_cli.style_files import SUFFIX, slug
+from clipstyler_cli.terminal import Terminal, complain, say
+
+_LARGEST_SAMPLE = 16
+
+
+def command(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTOS...", help="Image files.", show_default=False)],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What they should look like.", show_default=False)],
+    out: OutDirectory,
+    sample: Annotated[
+        int, typer.Option(min=1, max=_LARGEST_SAMPLE, help="Photos that the style is fitted to, evenly chosen.")
+    ] = 4,
+    size: Annotated[int | None, typer.Option(help="Longest side at which it is fitted. Default: 256.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps. Default: 60.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all random numbers. Default: random.")] = None,
+    encoder_set: Annotated[str | None, typer.Option(help="Encoder set that guides the fit.")] = None,
+    strength: Strength = 1.0,
+    preserve_color: PreserveColor = 0.0,
+    output_size: OutputSize = 0,
+    result_format: Format = "png",
+    score: Annotated[
+        bool,
+        typer.Option("--score", help="Also fit every photo separately, and print how much more these differ; slow."),
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Stylize PHOTOS in one look: fit a style of TEXT on a sample, apply it to all.
+
+    The style and a contact sheet are written beside the results.
+
+    Examples
+    --------
+      clipstyler album holiday/*.jpg "watercolor painting" -o album
+
+      clipstyler album a.jpg b.jpg c.jpg fire -o album --sample 1 --strength 0.8 --score
+    """
+    with clear_errors(style_text="TEXT", photo="PHOTOS"):
+        style_file, sheet = Output("out", out / f"{slug(text)}{SUFFIX}"), Output("out", out / "album-sheet.png")
+        outputs = outputs_of(photos, out, result_format, style_file, sheet)
+        if score and len(photos) < 2:
+            raise UsageError("--score: compares photos: name at least two")
+        options = {"size": size, "steps": steps, "seed": seed, "encoder_set": encoder_set}
+        asked = {name: value for name, value in options.items() if value is not None}
+        style = _fitted(evenly(photos, sample), text, asked, quiet)
+        delivery = Delivery()
+        delivery.write(style_file, style)
+        failed = _applied(style, photos, outputs, quiet, result_format, strength, preserve_color, output_size)
+        written = [output.path for output in outputs if output.path.is_file()]
+        delivery.write(sheet, sheet_of(text, [(path.name, path.read_bytes()) for path in written]))
+        if score:
+            _print_score(style, photos, text, asked)
+        delivery.finish()
+        if failed:
+            raise typer.Exit(EXIT_FAILED)
+
+
+def evenly(photos: list[Path], count: int) -> list[Path]:
+    """Return so many of some photos, evenly spaced; all if there are not more."""
+    if len(photos) <= count:
+        return photos
+    return [photos[(2 * index + 1) * len(photos) // (2 * count)] for index in range(count)]
+
+
+def _fitted(photos: list[Path], text: str, options: dict[str, Any], quiet: bool) -> bytes:
+    from clipstyler_cli.local_styles import fit_here
+
+    begun = time.monotonic()
+    with Terminal(stderr=True).status(f"fitting {text!r} to {len(photos)} photos") as status:
+
+        def progress(step: int, steps: int) -> None:
+            status.update(f"fitting to {len(photos)} photos: step {step}/{steps}")
+
+        style = fit_here(photos, text, options, progress)
+    if not quiet:
+        complain(f"fitted to {len(photos)} of the photos in {time.monotonic() - begun:.1f} s")
+    return style
+
+
+def _applied(
+    style: bytes,
+    photos: list[Path],
+    outputs: list[Output],
+    quiet: bool,
+    result_format: str,
+    strength: float,
+    preserve_color: float,
+    output_size: int,
+) -> int:
+    from clipstyler_cli.local_styles import apply_here
+
+    controls = {"strength": strength, "preserve_color": preserve_color, "output_size": output_size}
+    results = apply_here(style, photos, controls=controls, result_format=result_format)
+    return deliver(results, photos, outputs, quiet)
+
+
+def _print_score(style: bytes, photos: list[Path], text: str, options: dict[str, Any]) -> None:
+    from clipstyler_cli.local_styles import spreads_here
+
+    together, separate = spreads_here(style, photos, text, options)
+    for name, one, other in zip(("embeddings", "style statistics"), together, separate, strict=True):
+        ratio = one / other if other else float("nan")
+        say(f"spread of {name}: {one:.4f}, {other:.4f} if fitted separately: {ratio:.2f} times as much")

@@ -1,0 +1,64 @@
+"""Which style a command means: a file, or a bundled style by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clipstyler_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from clipstyler_client import Client
+
+SUFFIX = ".style"
+
+
+def read_style(name: str) -> bytes:
+    """Return the file of a style that is here: of a path, or bundled.
+
+    Raises
+    ------
+    UsageError
+        There is none of that name.
+    """
+    path = Path(name)
+    if path.suffix == SUFFIX or path.is_file():
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise UsageError(f"STYLE: {path}: {error.strerror or error}") from error
+    from clipstyler.style_library import bundled_styles
+
+    for style in bundled_styles():
+        if name in {style.name, style.digest, f"styles/{style.digest}"}:
+            return style.data()
+    raise UsageError(f"STYLE: {name!r} is neither a file nor a bundled style: `clipstyler styles list` shows those")
+
+
+def name_on_server(client: Client, name: str) -> str:
+    """Return the resource name of a style on a server; a file that is here is uploaded first.
+
+    Raises
+    ------
+    UsageError
+        There is none of that name, or there are several of that text.
+    """
+    if Path(name).is_file():
+        return client.styles.upload(name).name
+    if name.startswith("styles/"):
+        return name
+    found = {
+        style.name
+        for style in client.styles.list()
+        if name in {style.name.rpartition("/")[2], style.style_text, slug(style.style_text)}
+    }
+    if len(found) != 1:
+        problem = "has several styles of" if found else "has no style"
+        raise UsageError(f"STYLE: the server {problem} {name!r}: `clipstyler styles list --server ...` shows them")
+    return found.pop()
+
+
+def slug(text: str) -> str:
+    """Return a text as part of a file name."""
+    words = "".join(character if character.isalnum() else " " for character in text.lower()).split()
+    return "-".join(words)[:60] or "style"

@@ -1,0 +1,224 @@
+"""`clipstyler styles`: the styles that are bundled, and those of a server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from clipstyler_client import Client, Style
+
+from clipstyler.output_files import Output, check_outputs
+from clipstyler_cli.command_group import App
+from clipstyler_cli.connection import DEFAULT, Target, with_connection_flags
+from clipstyler_cli.errors import UsageError, clear_errors
+from clipstyler_cli.files import Delivery
+from clipstyler_cli.style_files import SUFFIX, name_on_server, read_style, slug
+from clipstyler_cli.terminal import Terminal, print_json, say, table
+
+app = App(no_args_is_help=True, help="List, show, keep, download and upload styles.")
+
+_Server = Annotated[Target, typer.Option(help="HOST:PORT of the server.")]
+_AnyServer = Annotated[Target | None, typer.Option(help="HOST:PORT of a server. Default: the bundled styles.")]
+_Name = Annotated[str, typer.Argument(metavar="STYLE", help="Name of the style.", show_default=False)]
+_AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.callback()
+def group() -> None:
+    """List, show, keep, download and upload styles; `clipstyler apply` uses them."""
+
+
+@app.command("list")
+@with_connection_flags
+def list_(server: _AnyServer = None, as_json: _AsJson = False) -> None:
+    """List the bundled styles, or all styles of a server.
+
+    Examples
+    --------
+      clipstyler styles list
+
+      clipstyler styles list --server localhost:50051 --json
+    """
+    with clear_errors():
+        found = _bundled() if server is None else _of_server(server)
+        if as_json:
+            print_json(found)
+            return
+        shown = table("name", "text", "encoders", "steps", "style", first_width=20, box=None)
+        for style in found:
+            digest = style["style"].rpartition("/")[2][:12]
+            shown.add_row(style["name"], style["text"], style["encoder_set"], str(style["steps"]), digest)
+        Terminal().print(shown)
+
+
+@app.command()
+@with_connection_flags
+def show(
+    style: _Name,
+    server: _AnyServer = None,
+    thumbnail: Annotated[Path | None, typer.Option(help="Write its thumbnail to this .png.")] = None,
+    as_json: _AsJson = False,
+) -> None:
+    """Show the details of a style: bundled, in a file, or of a server.
+
+    Examples
+    --------
+      clipstyler styles show stained-glass --thumbnail stained-glass.png
+
+      clipstyler styles show fire.style --json
+    """
+    with clear_errors():
+        output, delivery = Output("thumbnail", thumbnail or Path(), {".png"}), Delivery()
+        if thumbnail:
+            check_outputs([output])
+        values, png = _details_here(style) if server is None else _details(server, style)
+        if thumbnail:
+            delivery.write(output, png)
+        if as_json:
+            print_json(values)
+        else:
+            shown = table("", "", show_header=False, box=None)
+            for name, value in values.items():
+                shown.add_row(name.replace("_", " "), _readable(value))
+            Terminal().print(shown)
+        delivery.finish()
+
+
+@app.command()
+@with_connection_flags
+def create(
+    job: Annotated[str, typer.Argument(metavar="JOB", help="A finished job that was created with --keep-style.")],
+    server: _Server = DEFAULT,
+) -> None:
+    """Make a style of a finished job.
+
+    Examples
+    --------
+      clipstyler styles create 0dfd3ad8-61fd-4f9c-bd42-ca2aa9d54bf9
+    """
+    with _connected(server) as client:
+        say(client.styles.create(job).name)
+
+
+@app.command()
+@with_connection_flags
+def download(
+    style: _Name,
+    out: Annotated[Path, typer.Option("--out", "-o", help=f"File to write: {SUFFIX}.", show_default=False)],
+    server: _Server = DEFAULT,
+) -> None:
+    """Download the file of a style.
+
+    Examples
+    --------
+      clipstyler styles download styles/3f2a... -o fire.style
+    """
+    with _connected(server) as client:
+        output, delivery = Output("out", out, {SUFFIX}), Delivery()
+        check_outputs([output])
+        say(str(delivery.write(output, client.styles.download(name_on_server(client, style)))))
+        delivery.finish()
+
+
+@app.command()
+@with_connection_flags
+def upload(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file of a style.", show_default=False)],
+    server: _Server = DEFAULT,
+) -> None:
+    """Store the file of a style on a server.
+
+    Examples
+    --------
+      clipstyler styles upload fire.style
+    """
+    with _connected(server) as client:
+        say(client.styles.upload(file).name)
+
+
+@app.command()
+@with_connection_flags
+def delete(style: _Name, server: _Server = DEFAULT) -> None:
+    """Delete a style of a server.
+
+    Examples
+    --------
+      clipstyler styles delete styles/3f2a...
+    """
+    with _connected(server) as client:
+        name = name_on_server(client, style)
+        client.styles.delete(name)
+        say(f"deleted {name}")
+
+
+@contextmanager
+def _connected(server: Target) -> Iterator[Client]:
+    with clear_errors(stylization="JOB", data="FILE"), server.connect() as client:
+        yield client
+
+
+def _bundled() -> list[dict[str, Any]]:
+    from clipstyler.style_library import bundled_styles
+
+    return [
+        {
+            "name": style.name,
+            "text": style.description.style_text,
+            "encoder_set": style.description.encoder_set,
+            "steps": style.description.steps,
+            "size_bytes": style.size_bytes,
+            "style": f"styles/{style.digest}",
+            "bundled": True,
+        }
+        for style in bundled_styles()
+    ]
+
+
+def _of_server(server: Target) -> list[dict[str, Any]]:
+    with server.connect() as client:
+        return [
+            {
+                "name": slug(style.style_text),
+                "text": style.style_text,
+                "encoder_set": style.encoder_set,
+                "steps": style.steps,
+                "size_bytes": style.size_bytes,
+                "style": style.name,
+                "bundled": style.bundled,
+            }
+            for style in client.styles.list()
+        ]
+
+
+def _details(server: Target, name: str) -> tuple[dict[str, Any], bytes]:
+    with server.connect() as client:
+        style: Style = client.styles.get(name_on_server(client, name))
+    values = {key: value for key, value in asdict(style).items() if key != "thumbnail"}
+    values["created"] = style.created.isoformat() if style.created else None
+    values["models"] = [model._asdict() for model in style.models]
+    return values, style.thumbnail
+
+
+def _details_here(name: str) -> tuple[dict[str, Any], bytes]:
+    from clipstyler.style import StyleError, digest_of, load_style
+
+    data = read_style(name)
+    try:
+        description = load_style(data).description
+    except StyleError as error:
+        raise UsageError(f"STYLE: {error}") from error
+    values = {key: value for key, value in asdict(description).items() if key != "thumbnail"}
+    values["models"] = [model._asdict() for model in description.models]
+    return {"name": f"styles/{digest_of(data)}"} | values | {"size_bytes": len(data)}, description.thumbnail
+
+
+def _readable(value: Any) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{name}: {part}" for name, part in value.items())
+    if isinstance(value, list):
+        return "\n".join(_readable(part) for part in value)
+    return str(value)

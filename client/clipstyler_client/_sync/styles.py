@@ -1,0 +1,153 @@
+"""Styles: fitted once, applied to any number of photos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Unpack
+
+import grpc
+
+from clipstyler.v1 import style_service_pb2 as pb
+from clipstyler_client import _styles as values
+from clipstyler_client._sync.connection import CALL_TIMEOUT_S, Connection
+from clipstyler_client._codec import Photo, photo_bytes
+from clipstyler_client._errors import from_rpc_error
+from clipstyler_client._jobs import JobImage, Upload, full_name
+from clipstyler_client._styles import Photos, Style, StyleControls, StyledPhoto, StylePage
+
+
+class Styles:
+    """The calls on styles; `client.styles`. Each raises `StylizeError`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._stub = connection.styles
+
+    def create(self, job: str) -> Style:
+        """Make a style of a finished job that was created with `keep_style=True`."""
+        request = pb.CreateStyleRequest(stylization=full_name(job))
+        return values.style((self._connection.call(self._stub.CreateStyle, request)).style)
+
+    def get(self, name: str) -> Style:
+        """Get a style, with its thumbnail, by its name or bare SHA-256."""
+        request = pb.GetStyleRequest(name=values.style_name(name))
+        return values.style((self._connection.call(self._stub.GetStyle, request)).style)
+
+    def list(self) -> Iterator[Style]:
+        """Iterate over all styles: the bundled ones, then others, newest first."""
+        token = ""
+        while True:
+            page = self.page(token=token)
+            for style in page.styles:
+                yield style
+            token = page.next_token
+            if not token:
+                return
+
+    def page(self, page_size: int = 0, token: str = "") -> StylePage:
+        """Get one page of styles."""
+        request = pb.ListStylesRequest(page_size=page_size, page_token=token)
+        return values.style_page(self._connection.call(self._stub.ListStyles, request))
+
+    def delete(self, name: str) -> None:
+        """Delete a style that is not bundled."""
+        self._connection.call(self._stub.DeleteStyle, pb.DeleteStyleRequest(name=values.style_name(name)))
+
+    def download(self, name: str, *, timeout_s: float = CALL_TIMEOUT_S) -> bytes:
+        """Download the file of a style, checked against its name."""
+        data = bytearray()
+        request = pb.DownloadStyleRequest(name=values.style_name(name))
+        try:
+            for part in self._stub.DownloadStyle(request, timeout=timeout_s):
+                data += part.data
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        return values.checked_file(name, bytes(data))
+
+    def upload(self, file: Photo) -> Style:
+        """Store the file of a style, given as bytes or a path."""
+        request = pb.UploadStyleRequest(data=photo_bytes(file))
+        return values.style((self._connection.call(self._stub.UploadStyle, request)).style)
+
+    def apply(
+        self,
+        style: str,
+        photos: Photos,
+        *,
+        second_style: str = "",
+        result_format: str | None = None,
+        timeout_s: float | None = None,
+        **controls: Unpack[StyleControls],
+    ) -> Iterator[StyledPhoto]:
+        """Apply a style to photos. Each is sent when the server asks for it, and yielded as it is done.
+
+        Parameters
+        ----------
+        style
+            Name of a style, or its SHA-256.
+        photos
+            Bytes of image files, their paths, or what `jobs.upload` returned.
+        second_style
+            A style that is mixed in.
+        result_format
+            "png" (default), "jpeg" or "webp".
+        timeout_s
+            Seconds that the whole call may take.
+        **controls
+            `strength`, `preserve_color`, `mix`, `output_size`.
+
+        Yields
+        ------
+        For each photo, in order: its image, or the error why there is none.
+
+        Raises
+        ------
+        OptionError
+            A control is unknown or does not fit.
+        StylizeError
+            The call failed.
+        """
+        how = values.application(style, second_style, controls, result_format)
+        assembly = values.StyledAssembly()
+        call = self._stub.ApplyStyle(values.apply_messages(how, photos), timeout=timeout_s)
+        try:
+            for part in call:
+                if styled := assembly.add(part):
+                    yield styled
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        finally:
+            call.cancel()  # the server need not finish what is no longer read
+
+    def render(
+        self,
+        photo: Photo | Upload | None = None,
+        *,
+        style: str = "",
+        job: str = "",
+        second_style: str = "",
+        result_format: str | None = None,
+        timeout_s: float = CALL_TIMEOUT_S,
+        **controls: Unpack[StyleControls],
+    ) -> JobImage:
+        """Draw one photo in a style, or in that of a finished job which kept it; without a photo, that of the job.
+
+        Raises
+        ------
+        OptionError
+            A control is unknown or does not fit.
+        """
+        how = values.application(style, second_style, controls, result_format)
+        request = pb.RenderStyleRequest(application=how, stylization=full_name(job) if job else "")
+        if photo is not None:
+            request.photo.CopyFrom(values.style_photo(photo))
+        assembly = values.StyledAssembly()
+        image = None
+        try:
+            for part in self._stub.RenderStyle(request, timeout=timeout_s):
+                image = assembly.add_part(part)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error) from error
+        if image is None:
+            raise values.broken_image()
+        return image

@@ -1,0 +1,185 @@
+"""Applies styles to photos beside the queue of stylizations: a bounded number at a time, callers in turn."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from clipstyler.image_format import ImageFormat
+from clipstyler.imaging import ImageError, ImageFile
+from clipstyler.style_controls import StyleControls
+from clipstyler_server.errors import Reason, ServiceError, Violation, error, invalid
+from clipstyler_server.jobs.job_errors import crash_error, deadline_error
+from clipstyler_server.jobs.photos import Photo
+from clipstyler_server.jobs.scheduler import Scheduler
+from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.settings import Settings
+from clipstyler_server.sharing import Caller, FairBudget, Lease
+from clipstyler_server.spool import Spool, remove
+from clipstyler_server.storage.storage import full_error, unavailable_error
+from clipstyler_server.workers.decoder.client import ImageDecoder
+from clipstyler_server.workers.engine import EngineLost, FailureKind, StopCause, TaskFailed, TaskStopped
+from clipstyler_server.workers.optimizer.applications import StyleFile
+from clipstyler_server.workers.optimizer.client import OptimizerClient
+
+# Photos that are decoded, drawn or sent at the same time: each has two files in the spool.
+_PLACES = 4
+
+
+@dataclass(frozen=True)
+class Application:
+    """How the photos of a call are stylized."""
+
+    style: StyleFile
+    second: StyleFile | None
+    controls: StyleControls
+    result_format: ImageFormat
+
+
+class StyleLane:
+    """Has photos decoded, stylized and encoded, in files.
+
+    Parameters
+    ----------
+    settings
+        Limits and deadlines.
+    scheduler
+        Knows whether the server takes work.
+    engine
+        Applies styles.
+    decoder
+        Decodes photos.
+    spool
+        Where the files lie until the result was sent.
+    metrics
+        Counts photos.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        scheduler: Scheduler,
+        engine: OptimizerClient,
+        decoder: ImageDecoder,
+        spool: Spool,
+        metrics: Metrics,
+    ) -> None:
+        self._settings = settings
+        self._scheduler = scheduler
+        self._engine = engine
+        self._decoder = decoder
+        self._spool = spool
+        self._metrics = metrics
+        self._places = FairBudget(_PLACES, settings.caller_share)
+        self._numbers = itertools.count(1)
+        self._cleaning: set[asyncio.Task[None]] = set()
+        metrics.watch("style_applications", "Photos that styles are applied to now.", lambda: self.in_work)
+
+    @property
+    def in_work(self) -> int:
+        """Number of photos that are decoded, drawn or sent now."""
+        return self._places.used
+
+    @asynccontextmanager
+    async def stylized(
+        self, application: Application, photo: Photo, caller: Caller, timeout_s: float | None
+    ) -> AsyncIterator[ImageFile]:
+        """Apply a style to a photo; its result is kept for the duration of the block.
+
+        Raises
+        ------
+        ServiceError
+            INVALID_FIELD: the photo cannot be used. WORKER_NOT_READY, DRAINING, WORKER_CRASHED, DEADLINE_EXCEEDED,
+            STYLE_NOT_FOUND, OUT_OF_MEMORY, STORAGE_FULL or STORAGE_UNAVAILABLE.
+        """
+        limit_s = min(timeout_s or self._settings.default_deadline_s, self._settings.max_deadline_s)
+        deadline = time.monotonic() + limit_s
+        lease = await self._places.take(caller.account, 1)
+        number = next(self._numbers)
+        files = [self._spool.photo("style", number), self._spool.result(f"style-{number}")]
+        work = asyncio.create_task(self._work(application, photo, caller, deadline, files))
+        try:
+            yield await self._ended(work)
+        finally:
+            work.cancel()
+            cleaning = asyncio.create_task(_clean(work, files, lease))
+            self._cleaning.add(cleaning)
+            cleaning.add_done_callback(self._cleaning.discard)
+
+    async def _ended(self, work: asyncio.Task[ImageFile]) -> ImageFile:
+        begun = time.monotonic()
+        try:
+            image = await asyncio.shield(work)
+        except ServiceError as problem:
+            self._metrics.style_applied(problem.reason.lower(), time.monotonic() - begun)
+            raise
+        self._metrics.style_applied("succeeded", time.monotonic() - begun)
+        return image
+
+    async def _work(
+        self, application: Application, photo: Photo, caller: Caller, deadline: float, files: list[Path]
+    ) -> ImageFile:
+        """Decode and stylize a photo. Cancelled, it ends once nothing writes its files any more."""
+        self._scheduler.check_open()
+        pixels_at, result_at = files
+        most = self._settings.max_output_size
+        size = min(application.controls.output_size or most, most)
+        decoding = asyncio.create_task(self._decoder.extract(photo.source, caller.account, size, False, pixels_at))
+        try:
+            pixels = await asyncio.shield(decoding)
+        except asyncio.CancelledError:
+            await asyncio.wait([decoding])
+            raise
+        except ImageError as problem:
+            raise invalid(Violation("photo", str(problem))) from problem
+        try:
+            return await self._engine.apply(
+                application.style,
+                application.second,
+                replace(application.controls, output_size=0),
+                pixels,
+                application.result_format,
+                result_at,
+                max(0.0, deadline - time.monotonic()),
+            )
+        except TaskStopped as stopped:
+            raise (deadline_error() if stopped.cause is StopCause.DEADLINE else _cancelled()) from None
+        except TaskFailed as failed:
+            raise _failure(failed, application.style.digest) from None
+        except EngineLost as lost:
+            raise crash_error(lost.problem) from None
+
+
+async def _clean(work: asyncio.Task[ImageFile], files: list[Path], lease: Lease) -> None:
+    """Delete files once nothing writes them any more, then give their place away."""
+    await asyncio.wait([work])
+    if not work.cancelled():
+        work.exception()
+    for path in files:
+        await asyncio.to_thread(remove, path)
+    lease.release()
+
+
+def _cancelled() -> ServiceError:
+    return error(Reason.CANCELLED, "the call ended before the photo was stylized")
+
+
+def _failure(failed: TaskFailed, digest: str) -> ServiceError:
+    match failed.kind:
+        case FailureKind.OUT_OF_MEMORY:
+            return error(Reason.OUT_OF_MEMORY, "{problem}: request a smaller output_size", problem=failed.problem)
+        case FailureKind.STORAGE_FULL:
+            return full_error()
+        case FailureKind.INVALID:
+            return error(Reason.STORAGE_DAMAGED, "styles/{digest} is damaged here: upload it again", digest=digest)
+        case FailureKind.STORAGE_UNAVAILABLE:
+            return unavailable_error()
+        case _:
+            return error(
+                Reason.INTERNAL, "an unexpected error ({problem}), recorded in the server's log", problem=failed.problem
+            )

@@ -1,0 +1,276 @@
+"""Styles through both clients and the command: on a server, and on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clipstyler_cli.album import evenly
+from clipstyler_cli.main import app
+from clipstyler_cli.style_files import slug
+from clipstyler_client import AsyncClient, BrokenResultError, Client, InvalidRequestError, OptionError, StylizeError
+from clipstyler_client._styles import StyledAssembly, checked_file
+from PIL import Image
+from typer.testing import CliRunner
+
+from clipstyler.style_library import bundled_styles
+from clipstyler.v1 import style_service_pb2 as pb
+from tests.clients.server_process import Server
+from tests.service.harness import noise_photo, photo
+from tests.service.styles import style_file
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    running = Server(tmp_path_factory.mktemp("store"))
+    yield running
+    running.end()
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    with Client(server.target) as connected:
+        yield connected
+
+
+@pytest.fixture
+def file(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A style of this test alone."""
+    path = tmp_path / "look.style"
+    path.write_bytes(style_file("a look", int(hashlib.sha256(request.node.name.encode()).hexdigest()[:12], 16)))
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / "one.png", tmp_path / "two.png"]
+    for path, data in zip(paths, (photo(90, 60), noise_photo(64, 48)), strict=True):
+        path.write_bytes(data)
+    return paths
+
+
+def run(*words: object):
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def pixels(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+
+
+def test_a_style_goes_to_a_server_and_comes_back(client: Client, file: Path) -> None:
+    style = client.styles.upload(file)
+    assert style.name == f"styles/{hashlib.sha256(file.read_bytes()).hexdigest()}"
+    assert (style.style_text, style.bundled, style.photos) == ("a look", False, 1)
+    assert style.name in [found.name for found in client.styles.list()]
+    assert client.styles.get(style.name.rpartition("/")[2]) == style
+    assert client.styles.download(style.name) == file.read_bytes()
+    client.styles.delete(style.name)
+    with pytest.raises(StylizeError) as error:
+        client.styles.get(style.name)
+    assert error.value.reason == "STYLE_NOT_FOUND"
+
+
+def test_a_job_becomes_a_style(client: Client) -> None:
+    job = client.jobs.create(photo(), "kept", size=64, steps=2, patches=2, seed=5, keep_style=True)
+    client.jobs.watch(job.name).result()
+    style = client.styles.create(job.name)
+    assert style.style_text == "kept"
+    image = client.styles.render(job=job.name)
+    assert (pixels(image.data) == 255 - pixels(photo())).all()
+
+
+def test_photos_are_yielded_as_they_are_done(client: Client, file: Path, photos: list[Path]) -> None:
+    style = client.styles.upload(file)
+    read: list[int] = []
+
+    def slowly() -> Iterator[bytes]:
+        for number, path in enumerate(photos):
+            read.append(number)
+            yield path.read_bytes()
+        yield b"no image"
+
+    done = list(client.styles.apply(style.name, slowly(), result_format="webp", output_size=40))
+    assert [styled.index for styled in done] == [0, 1, 2]
+    assert [styled.image and (styled.image.format, styled.image.width) for styled in done[:2]] == [("webp", 40)] * 2
+    assert isinstance(done[2].error, InvalidRequestError)
+    with pytest.raises(InvalidRequestError):
+        done[2].save("nowhere.png")
+
+
+async def test_the_asynchronous_client_does_the_same(server: Server, file: Path, photos: list[Path]) -> None:
+    async with AsyncClient(server.target) as client:
+        style = await client.styles.upload(file)
+        done = [styled async for styled in client.styles.apply(style.name, photos)]
+        for styled, path in zip(done, photos, strict=True):
+            assert (pixels(styled.image.data) == 255 - pixels(path.read_bytes())).all()
+        image = await client.styles.render(photos[0], style=style.name, second_style=style.name)
+        assert (image.width, image.height) == (90, 60)
+        async for _ in client.styles.apply(style.name, photos):
+            break  # leaving ends the call
+        await asyncio.sleep(0)
+
+
+def test_what_cannot_be_sent_is_refused_at_once(client: Client) -> None:
+    with pytest.raises(OptionError, match="result_format"):
+        client.styles.render(b"", style="x", result_format="gif")
+    with pytest.raises(OptionError, match="strong"):
+        list(client.styles.apply("x", [], strong=1))  # type: ignore[call-arg]
+
+
+def test_an_image_that_arrives_broken_is_refused() -> None:
+    assembly = StyledAssembly()
+    part = pb.ApplyStyleResponse()
+    part.metadata.size_bytes, part.metadata.sha256 = 3, hashlib.sha256(b"abc").digest()
+    assert assembly.add(part) is None
+    with pytest.raises(BrokenResultError):
+        assembly.add(pb.ApplyStyleResponse(data=b"xyz"))
+    with pytest.raises(BrokenResultError):
+        checked_file(f"styles/{'0' * 64}", b"other bytes")
+
+
+def test_the_command_keeps_styles_on_a_server(server: Server, file: Path, tmp_path: Path) -> None:
+    there = ("--server", server.target)
+    uploaded = run("styles", "upload", file, *there)
+    assert uploaded.exit_code == 0, uploaded.stderr
+    name = uploaded.stdout.strip()
+    listed = json.loads(run("styles", "list", *there, "--json").stdout)
+    (mine,) = [found for found in listed if found["style"] == name]
+    assert {"name": "a-look", "text": "a look", "bundled": False}.items() <= mine.items()
+    assert "a look" in run("styles", "list", *there).stdout
+    shown = run("styles", "show", name, *there, "--json", "--thumbnail", tmp_path / "small.png")
+    assert json.loads(shown.stdout)["name"] == name
+    assert Image.open(tmp_path / "small.png").format == "PNG"
+    out = tmp_path / "back.style"
+    assert run("styles", "download", name, "-o", out, *there).exit_code == 0
+    assert out.read_bytes() == file.read_bytes()
+    assert run("styles", "delete", name, *there).exit_code == 0
+    gone = run("styles", "delete", name, *there)
+    assert (gone.exit_code, "there is no" in gone.stderr) == (1, True)
+
+
+def test_a_style_is_named_by_its_text_too(server: Server, client: Client, tmp_path: Path) -> None:
+    for seed in (1, 2):
+        client.styles.upload(style_file("Twice there!", seed))
+    client.styles.upload(style_file("Once there!", 3))
+    out = tmp_path / "x.style"
+    assert run("styles", "download", "once-there", "-o", out, "--server", server.target).exit_code == 0
+    several = run("styles", "download", "twice-there", "-o", out, "--server", server.target)
+    assert (several.exit_code, "several styles" in several.stderr) == (2, True)
+    none = run("styles", "download", "never-there", "-o", out, "--server", server.target)
+    assert (none.exit_code, "no style" in none.stderr) == (2, True)
+
+
+def test_the_command_applies_a_style_on_a_server(server: Server, file: Path, photos: list[Path]) -> None:
+    out = file.parent / "styled"
+    outcome = run("apply", file, *photos, "-o", out, "--server", server.target)
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "2 of 2 photos" in outcome.stderr
+    for path in photos:
+        assert (pixels((out / path.name).read_bytes()) == 255 - pixels(path.read_bytes())).all()
+
+
+def test_the_command_applies_a_style_here(file: Path, photos: list[Path]) -> None:
+    out = file.parent / "styled"
+    outcome = run("apply", file, *photos, "-o", out, "--format", "jpeg", "--output-size", 40, "--strength", 0)
+    assert outcome.exit_code == 0, outcome.stderr
+    image = Image.open(out / "one.jpg")
+    assert (image.format, image.size) == ("JPEG", (40, 27))
+
+
+def test_a_photo_that_cannot_be_read_does_not_stop_the_others(file: Path, photos: list[Path]) -> None:
+    photos[0].write_bytes(b"no image")
+    outcome = run("apply", file, *photos, "-o", file.parent / "styled", "-q")
+    assert outcome.exit_code == 1
+    assert "one.png" in outcome.stderr
+    assert (file.parent / "styled" / "two.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere", "one.png", "-o", "out"], "neither a file nor a bundled style"),
+        (["look.style", "none.png", "-o", "out"], "no such file: none.png"),
+        (["look.style", "one.png", "one.png", "-o", "out"], "several would be written to one.png"),
+        (["look.style", "one.png", "-o", "out", "--format", "gif"], "--format: 'gif' is unknown"),
+        (["look.style", "one.png", "-o", "."], "is the photo itself"),
+        (["one.png", "two.png", "-o", "out"], "style: the file is no style"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_any_work(
+    file: Path, photos: list[Path], arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(file.parent)
+    outcome = run("apply", *arguments)
+    assert outcome.exit_code == 2
+    assert message in outcome.stderr
+    assert len(photos) == 2
+
+
+def test_a_damaged_file_is_shown_as_such(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    outcome = run("styles", "show", file)
+    assert (outcome.exit_code, "damaged" in outcome.stderr) == (2, True)
+
+
+def test_the_bundled_styles_are_small_whole_and_ready(photos: list[Path], tmp_path: Path) -> None:
+    styles = bundled_styles()
+    assert sum(style.size_bytes for style in styles) <= 8 * 2**20
+    listed = json.loads(run("styles", "list", "--json").stdout)
+    assert [style["name"] for style in listed] == [style.name for style in styles]
+    for style in styles:
+        assert style.name == slug(style.description.style_text)
+        assert style.description.precision == "byte"
+        assert style.name in run("styles", "list").stdout
+    outcome = run("apply", styles[0].name, photos[0], "-o", tmp_path / "out")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert (pixels((tmp_path / "out" / "one.png").read_bytes()) != pixels(photos[0].read_bytes())).mean() > 0.9
+
+
+def test_a_server_has_the_bundled_styles_and_keeps_them(client: Client) -> None:
+    styles = bundled_styles()
+    found = [style for style in client.styles.list() if style.bundled]
+    assert [style.name for style in found] == [f"styles/{style.digest}" for style in styles]
+    first = found[0].name
+    assert client.styles.download(first) == styles[0].data()
+    assert client.styles.get(first).created is None
+    assert client.styles.upload(styles[0].path).bundled
+    assert client.styles.render(photo(), style=first).width == 96
+    with pytest.raises(StylizeError) as error:
+        client.styles.delete(first)
+    assert error.value.reason == "STYLE_BUNDLED"
+
+
+def test_an_album_has_one_look(photos: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "album"
+    words = ["album", *photos, "stained glass", "-o", out, "--size", 64, "--steps", 2, "--sample", 2, "--seed", 1]
+    outcome = run(*words, "--score")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert outcome.stdout.count("if fitted separately") == 2
+    names = {"one.png", "two.png", "stained-glass.style", "album-sheet.png"}
+    assert {path.name for path in out.iterdir()} == names
+    shown = json.loads(run("styles", "show", out / "stained-glass.style", "--json").stdout)
+    assert (shown["photos"], shown["steps"], shown["style_text"]) == (2, 2, "stained glass")
+    again = run("apply", out / "stained-glass.style", photos[0], "-o", tmp_path / "again")
+    assert again.exit_code == 0
+    assert (tmp_path / "again" / "one.png").read_bytes() == (out / "one.png").read_bytes()
+
+
+def test_the_sample_of_an_album_is_spread_over_it() -> None:
+    paths = [Path(str(number)) for number in range(10)]
+    assert evenly(paths, 16) == paths
+    assert [path.name for path in evenly(paths, 2)] == ["2", "7"]
+    assert [path.name for path in evenly(paths, 3)] == ["1", "5", "8"]
+
+
+def test_a_slug_is_short_and_plain() -> None:
+    assert slug("  Starry Night, by van Gogh!") == "starry-night-by-van-gogh"
+    assert slug("?!") == "style"
+    assert len(slug("x" * 300)) == 60

@@ -1,0 +1,29 @@
+"""The spread of an album: nothing if all photos were changed in one way, more the more ways there are."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from clipstyler.evaluation.consistency import spread
+from clipstyler.imaging import Picture
+from tests.tiny_encoders import tiny_encoders
+
+
+def picture(seed: int) -> Picture:
+    return Picture(np.random.default_rng(seed).integers(0, 256, (40, 50, 3), dtype=np.uint8))
+
+
+def test_one_change_of_one_photo_has_no_spread():
+    found = spread([picture(1)] * 3, [picture(2)] * 3, tiny_encoders())
+    assert found == pytest.approx((0, 0), abs=1e-6)
+
+
+def test_different_changes_spread_and_the_mean_is_their_middle():
+    photos = [picture(9)] * 2
+    encoders = tiny_encoders()
+    near = spread([picture(1), picture(2)], photos, encoders)
+    dark = Picture(np.zeros((40, 50, 3), np.uint8))
+    far = spread([picture(1), dark], photos, encoders)
+    assert 0 < near.embeddings < far.embeddings <= 1
+    assert 0 < near.statistics < far.statistics <= 1

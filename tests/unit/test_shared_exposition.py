@@ -40,6 +40,18 @@ async def test_formats_are_pages_of_their_own() -> None:
     assert pages.made == 2
 
 
+async def test_whatever_a_reader_accepts_there_are_two_pages() -> None:
+    pages = Pages()
+    name = "application/openmetrics-text"
+    asked = [f"{name};version={version}" for version in ("1.0.0", "0.0.1", "99.x", "a.b", "", "\xff")]
+    asked += [f"text/plain;version=1.0.0,{name};escaping=bogus", "*/*", "\xff;;,=", "text/plain;version=a.b"]
+    found = await asyncio.gather(*(pages.of_now(accept) for accept in asked))
+    assert {content_type for _, content_type in found[:7]} == {found[0][1]}
+    assert {content_type for _, content_type in found[7:]} == {found[-1][1]}
+    assert found[0][1].startswith(f"{name}; version=1.0.0;")
+    assert pages.made == 2
+
+
 async def test_the_event_loop_is_free_half_of_the_time() -> None:
     pages = Pages()
     turns = 0

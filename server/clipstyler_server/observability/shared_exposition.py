@@ -8,6 +8,8 @@ from prometheus_client.exposition import choose_encoder
 
 from clipstyler_server.observability.metrics import Metrics
 
+_OPEN_METRICS = "application/openmetrics-text"
+
 
 class SharedExposition:
     """Makes pages of metrics one after another, each for everybody who asked before it was begun.
@@ -28,6 +30,7 @@ class SharedExposition:
 
     async def of_now(self, accept: str) -> tuple[bytes, str]:
         """Return a page that is begun after the call, in the format that a reader accepts, and its type."""
+        accept = _known(accept)
         _, content_type = choose_encoder(accept)
         if content_type not in self._waiting:
             self._waiting[content_type] = asyncio.create_task(self._make(accept, content_type))
@@ -42,3 +45,8 @@ class SharedExposition:
             page, _ = self._metrics.exposition(accept)
             self._took_s = loop.time() - begun
         return page
+
+
+def _known(accept: str) -> str:
+    """Return which of the two formats a reader accepts. Versions that it makes up would be pages of their own, or fail."""
+    return f"{_OPEN_METRICS};version=1.0.0" if _OPEN_METRICS in accept else ""

@@ -48,5 +48,5 @@ class SharedExposition:
 
 
 def _known(accept: str) -> str:
-    """Return which of the two formats a reader accepts. Versions that it makes up would be pages of their own, or fail."""
+    """Return which of the two formats a reader accepts: versions that it makes up would fail, or be further pages."""
     return f"{_OPEN_METRICS};version=1.0.0" if _OPEN_METRICS in accept else ""

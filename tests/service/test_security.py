@@ -33,8 +33,10 @@ from clipstyler.v1 import (
 from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler.v1.options_pb2 import StylizationOptions
 from clipstyler.v1.style_service_pb2 import (
+    ApplyStyleRequest,
     CreateStyleRequest,
     DeleteStyleRequest,
+    DownloadStyleRequest,
     GetStyleRequest,
     ListStylesRequest,
     RenderStyleRequest,
@@ -302,6 +304,27 @@ class TestForeignJobs:
         await studio.styles.DeleteStyle(DeleteStyleRequest(name=theirs))
         assert await other.style_names() == [theirs]
 
+    async def test_foreign_styles_jobs_and_photos_cannot_be_drawn_with(self, studio, other):
+        theirs, upload = await other.upload_style(style_file("theirs", 79)), await other.upload(photo(72, 50))
+        job = await other.create(order("theirs", options=StylizationOptions(keep_style=True)))
+        await other.watch(job.name)
+        ours, image = await studio.upload_style(style_file("ours", 80)), StylePhoto(image=photo())
+        foreign = StyleApplication(style=theirs)
+        second = StyleApplication(style=ours, second_style=theirs)
+        for responses, expected in (
+            (studio.styles.DownloadStyle(DownloadStyleRequest(name=theirs)), "STYLE_NOT_FOUND"),
+            (studio.styles.RenderStyle(RenderStyleRequest(application=second, photo=image)), "STYLE_NOT_FOUND"),
+            (studio.styles.RenderStyle(RenderStyleRequest(stylization=job.name)), "STYLIZATION_NOT_FOUND"),
+            (studio.styles.RenderStyle(RenderStyleRequest(stylization=job.name, photo=image)), "STYLIZATION_NOT_FOUND"),
+            (studio.styles.ApplyStyle(iter([ApplyStyleRequest(application=foreign)])), "STYLE_NOT_FOUND"),
+            (studio.styles.ApplyStyle(iter([ApplyStyleRequest(application=second)])), "STYLE_NOT_FOUND"),
+        ):
+            assert reason(await refusal(anext(aiter(responses)))) == expected
+        asked = RenderStyleRequest(application=StyleApplication(style=ours), photo=StylePhoto(upload=upload))
+        assert fields(await refusal(anext(aiter(studio.styles.RenderStyle(asked))))) == ["photo.upload"]
+        for caller, name in ((studio, ours), (other, theirs)):
+            await caller.styles.DeleteStyle(DeleteStyleRequest(name=name))
+
     async def test_a_style_of_another_tenants_job_cannot_be_made(self, studio, other):
         job = await studio.create(order("kept", options=StylizationOptions(keep_style=True)))
         await studio.watch(job.name)
@@ -469,12 +492,28 @@ class TestLimits:
     async def test_a_tenants_limit_holds_for_results_too(self, secured, tenant, limit, text, width):
         caller = secured.caller(tenant)
         assert (await caller.info()).limits.max_output_size == limit
-        outcome = await caller.watch((await caller.create(order(text, image=photo(96, 60)))).name)
+        outcome = await collect(caller.stub.Stylize(request(text, image=photo(96, 60))))
         result = outcome.result
         assert (result.result.image.width_px, result.spec.options.output_size) == (width, width)
         assert [warning.code for warning in outcome.only("warning")] == (["OUTPUT_LIMITED"] if width < 96 else [])
         asked = order("too large", options=StylizationOptions(output_size=limit + 1, enlarge=True))
         assert fields(await refusal(caller.create(asked))) == ["spec.options.output_size"]
+
+    @pytest.mark.parametrize(("tenant", "limit", "width"), [("fine", 90, 90), ("studio", 8192, 96)])
+    async def test_a_tenants_limit_holds_for_styles_that_are_applied(self, secured, tenant, limit, width):
+        caller, image = secured.caller(tenant), StylePhoto(image=photo(96, 60))
+        style = StyleApplication(style=await caller.upload_style(style_file("applied", 81)))
+        rendered = caller.styles.RenderStyle(RenderStyleRequest(application=style, photo=image))
+        applied = caller.styles.ApplyStyle(iter([ApplyStyleRequest(application=style), ApplyStyleRequest(photo=image)]))
+        for responses in (rendered, applied):
+            assert [part.metadata.width_px async for part in responses if part.HasField("metadata")] == [width]
+        style.controls.output_size = limit + 1
+        for refused in (
+            caller.styles.RenderStyle(RenderStyleRequest(application=style, photo=image)),
+            caller.styles.ApplyStyle(iter([ApplyStyleRequest(application=style)])),
+        ):
+            assert fields(await refusal(anext(aiter(refused)))) == ["application.controls.output_size"]
+        await caller.styles.DeleteStyle(DeleteStyleRequest(name=style.style))
 
     async def test_a_tenant_has_its_share_of_the_queue_whatever_others_have(self, secured, studio, gate):
         limited = secured.caller("limited")

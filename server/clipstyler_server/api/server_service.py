@@ -117,7 +117,7 @@ class ServerService(ServerServiceServicer):
             max_image_pixels=settings.max_image_pixels,
             max_text_characters=settings.max_text_characters,
             max_size=min(settings.max_size, own.max_size or settings.max_size),
-            max_output_size=min(settings.max_output_size, own.output_size or settings.max_output_size),
+            max_output_size=own.output_limit(settings.max_output_size),
             max_steps=min(settings.max_steps, own.max_steps or settings.max_steps),
             max_patches=settings.max_patches,
             max_message_bytes=MAX_MESSAGE_BYTES,

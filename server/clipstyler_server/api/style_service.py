@@ -118,7 +118,7 @@ class StyleService(StyleServiceServicer):
         first = await anext(request_iterator, None)
         if first is None or not first.HasField("application"):
             raise invalid(Violation("application", "must come in the first message"))
-        asked = read_application(first.application, "application.", self._settings.max_output_size)
+        asked = read_application(first.application, "application.", self._output_limit(caller))
         application = await self._application(asked, caller)
         index = 0
         async for request in request_iterator:
@@ -137,7 +137,7 @@ class StyleService(StyleServiceServicer):
     ) -> AsyncIterator[pb.RenderStyleResponse]:
         """Draw one photo in a style."""
         caller = current_caller()
-        limit = self._settings.max_output_size
+        limit = self._output_limit(caller)
         asked = read_application(request.application, "application.", limit, needs_style=not request.stylization)
         if request.stylization and asked.style:
             raise invalid(Violation("stylization", "must be empty if a style is named"))
@@ -149,6 +149,9 @@ class StyleService(StyleServiceServicer):
             photo = await self._photo(read_style_photo(request.photo), caller)
         async for part in self._drawn(application, photo, caller, context):
             yield pb.RenderStyleResponse(**part)
+
+    def _output_limit(self, caller: Caller) -> int:
+        return caller.limits.output_limit(self._settings.max_output_size)
 
     async def _application(self, asked: ApplicationRequest, caller: Caller, job_id: str = "") -> Application:
         scope = caller.scope

@@ -51,10 +51,10 @@ class Limits:
     max_steps: int | None = None
     max_output_size: int | None = None
 
-    @property
-    def output_size(self) -> int | None:
-        """The limit of results; None if the tenant has none of its own."""
-        return self.max_size if self.max_output_size is None else self.max_output_size
+    def output_limit(self, of_server: int) -> int:
+        """Return the longest side that results may have, of stylizations and of styles that are applied."""
+        own = self.max_size if self.max_output_size is None else self.max_output_size
+        return of_server if own is None else min(own, of_server)
 
 
 @dataclass(frozen=True)

@@ -337,7 +337,7 @@ class Admission:
         own = {
             "size": limits.max_size,
             "crop_size": limits.max_size,
-            "output_size": limits.output_size,
+            "output_size": self._output_limit(caller),
             "steps": limits.max_steps,
         }
         most = dict(self._limits.options or {})
@@ -346,8 +346,7 @@ class Admission:
 
     def _output_limit(self, caller: Caller) -> int:
         """Return the longest side that results of a caller may have, asked for or not."""
-        limit = self._settings.max_output_size
-        return min(limit, caller.limits.output_size or limit)
+        return caller.limits.output_limit(self._settings.max_output_size)
 
     def _timeout_s(self, asked_s: float | None) -> float:
         if asked_s is None:

@@ -127,7 +127,7 @@ class StyleLane:
         """Decode and stylize a photo. Cancelled, it ends once nothing writes its files any more."""
         self._scheduler.check_open()
         pixels_at, result_at = files
-        most = self._settings.max_output_size
+        most = caller.limits.output_limit(self._settings.max_output_size)
         size = min(application.controls.output_size or most, most)
         decoding = asyncio.create_task(self._decoder.extract(photo.source, caller.account, size, False, pixels_at))
         try:

@@ -90,7 +90,7 @@ def read_application(
     prefix
         Path of the message in its request.
     max_output_size
-        The server's limit.
+        The caller's limit.
     needs_style
         Whether a style must be named.
     """

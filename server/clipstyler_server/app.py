@@ -410,7 +410,7 @@ async def _serve(settings: Settings, make_workload: WorkloadFactory) -> None:
 
     loop = asyncio.get_running_loop()
     for number in ENDING_SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup ignores that the terminal was closed
+        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` sets it
             loop.add_signal_handler(number, on_signal)
     grace_s = delay_s = 0.0
     try:

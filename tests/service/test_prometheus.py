@@ -93,7 +93,8 @@ async def test_every_rule_is_evaluated_and_the_failed_jobs_are_noticed(prometheu
     assert set(rules) == set(alert_queries(TABLE))
     assert {name: rule["health"] for name, rule in rules.items()} == dict.fromkeys(rules, "ok")
     active = {name for name, rule in rules.items() if rule["state"] != "inactive"}
-    assert active == {"ClipstylerJobsFail", "ClipstylerCallsFail"}  # their calls ended with INTERNAL
+    of_this_machine = {"ClipstylerFrontMemory", "ClipstylerEventLoopBusy"}  # the front is the process of all tests
+    assert active - of_this_machine == {"ClipstylerJobsFail", "ClipstylerCallsFail"}  # their calls ended with INTERNAL
 
 
 async def test_the_table_names_every_metric_of_a_running_server_and_no_other(

@@ -6,13 +6,23 @@ import asyncio
 import json
 import signal
 import sys
+from collections.abc import Iterator
 
 import grpc
 import psutil
+import pytest
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
 
 from tests.service.harness import collect, details, eventually, reason, request
+
+
+@pytest.fixture
+def heeds_hangups() -> Iterator[None]:
+    """Tests that run under `nohup` ignore the signal, and so would what they start."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def kinds(events: list) -> list[str]:
@@ -45,7 +55,7 @@ async def test_sigterm_lets_the_running_job_finish_and_sends_the_others_away(lau
     await eventually(lambda: not [child for child in children if child.is_running()])
 
 
-async def test_a_closed_terminal_drains_the_server_and_kills_no_worker(launch, gate):
+async def test_a_closed_terminal_drains_the_server_and_kills_no_worker(launch, gate, heeds_hangups):
     server = await (await launch()).ready()
     events, running = server.begin(request(f"hold={gate} x"))
     await eventually(lambda: "progress" in kinds(events))
@@ -55,6 +65,17 @@ async def test_a_closed_terminal_drains_the_server_and_kills_no_worker(launch, g
     gate.touch()
     assert (await running).kinds()[-1] == "result"
     assert (await server.ended())[0] == 0
+
+
+async def test_nohup_keeps_a_server_running_when_its_terminal_is_closed(launch):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        server = await (await launch()).ready()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    server.process.send_signal(signal.SIGHUP)
+    _, running = server.begin(request())
+    assert (await running).kinds()[-1] == "result"
 
 
 async def test_a_job_that_outlasts_the_grace_is_cancelled_within_one_step(launch):

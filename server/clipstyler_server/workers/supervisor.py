@@ -17,7 +17,7 @@ from clipstyler_server.workers.messages import CannotStart
 from clipstyler_server.workers.process import ChildProcess
 
 # Whatever prevents a start, work goes on this soon after its end.
-_LONGEST_DELAY_S = 2.0
+_LONGEST_DELAY_S = 1.0
 # After a process that lived this long, the next restart uses the shortest delay again.
 _HEALTHY_LIFE_S = 60.0
 

@@ -144,7 +144,7 @@ def test_every_check_of_a_run_can_stop_it(large: bool, monkeypatch: pytest.Monke
     """Text, photo, tints, start, steps, the last forward pass, tiles: no call of the check is a place of no return."""
     if large:
         monkeypatch.setattr(recomputation, "RECOMPUTED_PIXELS", 1)
-        monkeypatch.setattr(stylenet, "RECOMPUTED_PIXELS", 1024)
+        monkeypatch.setattr(stylenet, "_BANDED_PART_PIXELS", 1024)
         monkeypatch.setattr(stylizer, "is_banded", lambda _width, _height: True)
     encoders, counted = registry.load("pocket"), Counted()
     options = {"output_size": 96, "enlarge": True, "steps": 1, "start": Start.PHOTO}

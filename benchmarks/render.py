@@ -38,9 +38,9 @@ from clipstyler.events import Optimized, Rendering, Result
 from clipstyler.image_format import ImageFormat
 from clipstyler.imaging import Picture, decode_fitted, encode_into
 from clipstyler.openmp import spin_briefly
+from clipstyler.optimization import optimize
 from clipstyler.original import Original
 from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
-from clipstyler.stylizer import optimize
 
 MIB = 2**20
 _STEPS = 2

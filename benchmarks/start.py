@@ -33,9 +33,10 @@ from clipstyler.encoders.torch_encoders import TorchEncoders
 from clipstyler.evaluation.direction_cache import guidance_of
 from clipstyler.events import Preview
 from clipstyler.imaging import decode_fitted
+from clipstyler.optimization import optimize
 from clipstyler.photo_cache import PhotoCache
 from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_spec
-from clipstyler.stylizer import WARM_UP_RATE, RunState, optimize
+from clipstyler.stylizer import WARM_UP_RATE, RunState
 from clipstyler.tints import tints
 
 TEXTS = ("fire", "starry night by vincent van gogh", "a sketch with black pencil")

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from clipstyler.encoders.base import EncoderSet
     from clipstyler.evaluation.direction_cache import DirectionCache
     from clipstyler.events import Result
+    from clipstyler.optimization import Event
     from clipstyler.photo_cache import PhotoCache
-    from clipstyler.stylizer import Event
 
 Photo = str | Path | bytes | Picture
 
@@ -79,7 +79,7 @@ class Options(TypedDict, total=False):
 class Stylization:
     """A stylization that begins when it is iterated over, or when its result is asked for.
 
-    Iterating yields the events of `clipstyler.stylizer.optimize`; leaving the loop stops the work.
+    Iterating yields the events of `clipstyler.optimization.optimize`; leaving the loop stops the work.
 
     Attributes
     ----------
@@ -110,7 +110,7 @@ class Stylization:
 
     def _run(self) -> Generator[Event, None, None]:
         from clipstyler.events import Result  # light, and needed here only
-        from clipstyler.stylizer import optimize  # loads PyTorch
+        from clipstyler.optimization import optimize  # loads PyTorch
 
         config = self.spec.config
         picture, original = _loaded(self._photo, config)

@@ -14,8 +14,8 @@ from clipstyler.evaluation import text_directions
 from clipstyler.evaluation.direction_cache import DirectionCache
 from clipstyler.events import Started
 from clipstyler.imaging import Picture
+from clipstyler.optimization import Event, optimize
 from clipstyler.spec import PreviewPolicy, SpecLimits, SpecRequest, StylizationSpec, resolve_spec
-from clipstyler.stylizer import Event, optimize
 
 
 def spec_of(

@@ -100,7 +100,7 @@ def _run(
     with ending_at_once():
         from platformdirs import user_cache_path
 
-        from clipstyler import events, imaging, stylizer
+        from clipstyler import events, imaging, optimization
         from clipstyler.acceleration import RECORD
         from clipstyler.acceleration_choice import choose, retain_memory_for
         from clipstyler.encoders import registry
@@ -125,7 +125,7 @@ def _run(
         retain_memory_for(picture.width, picture.height)
     optimized = picture
     # The check does nothing, but lets Ctrl-C in where it is called: within a step too.
-    for event in stylizer.optimize(picture, spec, encoders, original=original, check=lambda: None):
+    for event in optimization.optimize(picture, spec, encoders, original=original, check=lambda: None):
         if isinstance(event, events.Optimized):
             optimized = event.image
         elif isinstance(event, events.Result):

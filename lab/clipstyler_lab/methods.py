@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 from clipstyler.events import Progress, Result
 from clipstyler.imaging import Picture
+from clipstyler.optimization import optimize
 from clipstyler.pixels import to_pixels
 from clipstyler.style_applying import apply_style
 from clipstyler.style_controls import StyleControls
-from clipstyler.stylizer import optimize
 from clipstyler_lab.baselines.global_loss import NO_PATCHES_NO_CONTENT, color_statistics, pixel_optimization
 from clipstyler_lab.baselines.style_image import gatys, retrieve, statistics_matching
 from clipstyler_lab.generators import completed

@@ -21,7 +21,8 @@ from clipstyler.encoders.base import EncoderSet
 from clipstyler.events import Optimized, Preparing, Progress, Rendering, Result
 from clipstyler.imaging import Picture
 from clipstyler.interruption import StopPoints, never
-from clipstyler.stylizer import RunState, optimize, step
+from clipstyler.optimization import optimize
+from clipstyler.stylizer import RunState, step
 from tests.running import spec_of, text_direction
 from tests.tiny_encoders import TinyClip, tiny_encoders
 

@@ -13,9 +13,9 @@ from clipstyler.encoders.base import EncoderSet
 from clipstyler.events import Result
 from clipstyler.imaging import Picture
 from clipstyler.losses import content_loss
+from clipstyler.optimization import optimize
 from clipstyler.photo_cache import PhotoCache, PhotoKey, key_of
 from clipstyler.seen_photo import SeenPhoto, thumbnail
-from clipstyler.stylizer import optimize
 from clipstyler.tints import tints
 from tests.running import spec_of
 from tests.tiny_encoders import TinyClip, TinyContent, tiny_encoders

@@ -14,6 +14,7 @@ import torch
 from safetensors.numpy import load
 
 from clipstyler.imaging import Picture
+from clipstyler.optimization import optimize
 from clipstyler.options import ConfigError
 from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_spec
 from clipstyler.style import (
@@ -30,7 +31,6 @@ from clipstyler.style import (
 from clipstyler.style_applying import LoadedStyle, apply_style
 from clipstyler.style_controls import StyleControls
 from clipstyler.style_fitting import MAX_PHOTOS, fit_style
-from clipstyler.stylizer import optimize
 from tests.tiny_encoders import tiny_encoders
 
 

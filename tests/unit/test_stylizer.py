@@ -16,9 +16,10 @@ from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.description import TextConfidence
 from clipstyler.events import Optimized, Preparing, Preview, Progress, Rendering, Result, Started, Warning
 from clipstyler.imaging import Picture, fit
+from clipstyler.optimization import optimize
 from clipstyler.original import Original
 from clipstyler.pixels import adjust_contrast
-from clipstyler.stylizer import SHORTLIST, RunState, StepReport, optimize, step
+from clipstyler.stylizer import SHORTLIST, RunState, StepReport, step
 from clipstyler.tints import tints
 from tests.running import spec_of, stylize, text_direction
 from tests.tiny_encoders import TinyClip, tiny_encoders
@@ -476,7 +477,7 @@ def test_the_original_is_loaded_after_the_steps_and_only_if_it_is_needed(size: t
 
 
 class ScriptedClock:
-    """Stands for the module `time` in the stylizer: seconds go by where a test says so."""
+    """Stands for the module `time` in a run: seconds go by where a test says so."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -491,14 +492,14 @@ def test_the_expected_end_never_moves_away_while_steps_do_not_get_slower(
 ) -> None:
     """A preparation as long as ten steps and a slow first step make no difference to it."""
     clock, encoders = ScriptedClock(), tiny_encoders()
-    monkeypatch.setattr("clipstyler.stylizer.time", clock)
+    monkeypatch.setattr("clipstyler.optimization.time", clock)
     durations = iter([2.0, *[later] * 9])
 
     def slow_step(*given: Any) -> list[StepReport]:
         clock.now += next(durations)
         return step(*given)
 
-    monkeypatch.setattr("clipstyler.stylizer.step", slow_step)
+    monkeypatch.setattr("clipstyler.optimization.step", slow_step)
     ends, left = [], []
     for event in stylize(photo(), "fire", encoders, quick(encoders, steps=10, warm_up=4), seed=1):
         if isinstance(event, Preparing):

@@ -20,7 +20,7 @@ def workload(monkeypatch, trouble) -> TorchWorkload:
         trouble()
         yield
 
-    monkeypatch.setattr("clipstyler_server.workers.optimizer.torch_workload.stylizer.optimize", optimize)
+    monkeypatch.setattr("clipstyler_server.workers.optimizer.torch_workload.optimization.optimize", optimize)
     made = TorchWorkload.__new__(TorchWorkload)
     made._encoders = MagicMock()
     made._directions = MagicMock()

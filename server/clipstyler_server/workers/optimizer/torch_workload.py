@@ -1,4 +1,4 @@
-"""The real workload: `clipstyler.stylizer` on one device. The only module of the server that needs PyTorch."""
+"""The real workload: `clipstyler.optimization` on one device. The only module of the server that needs PyTorch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clipstyler import provenance, stylizer
+from clipstyler import optimization, provenance
 from clipstyler.acceleration import RECORD
 from clipstyler.acceleration_choice import choose, retain_memory_for
 from clipstyler.encoders import registry
@@ -90,7 +90,7 @@ class TorchWorkload:
         if self._retains_memory:
             retain_memory_for(task.picture.width, task.picture.height)
         try:
-            yield from stylizer.optimize(
+            yield from optimization.optimize(
                 task.picture,
                 task.spec,
                 encoders,
@@ -149,5 +149,5 @@ def _warm_up(encoders: EncoderSet) -> None:
     gray = Picture(np.full((_WARM_UP_SIZE, _WARM_UP_SIZE, 3), 128, dtype=np.uint8))
     request = SpecRequest("a warm-up sketch", options={"size": _WARM_UP_SIZE, "steps": 1, "patches": 2, "seed": 0})
     spec = resolve_spec(request, {encoders.name: encoders.calibration}, SpecLimits())
-    for _ in stylizer.optimize(gray, spec, encoders):
+    for _ in optimization.optimize(gray, spec, encoders):
         pass

@@ -71,8 +71,12 @@ async def _works_again(target: Target, tally: Tally, encodes: bool) -> float:
 
 
 async def descriptors(target: Target, tally: Tally) -> None:
-    """Take every free descriptor from the front process while its children must be started again."""
+    """Take every free descriptor from the front process while its children must be started again.
+
+    Jobs that are accepted nevertheless are cancelled: what comes after shall not wait behind them.
+    """
     stub = StylizationServiceStub(target.channel)
+    created: list[str] = []
     await target.channel.channel_ready()
     with limited(target.front, resource.RLIMIT_NOFILE, target.front.num_fds()):
         for kind in ("decoder", "optimizer"):
@@ -80,9 +84,12 @@ async def descriptors(target: Target, tally: Tally) -> None:
         killed = time.monotonic()
         noting = asyncio.create_task(_note_not_ready(target, tally))
         while time.monotonic() < killed + target.scale(2.5, 30):
-            await tally.count("CreateStylization", stub.CreateStylization(order("starved"), timeout=CALL_S))
+            call = stub.CreateStylization(order("starved"), timeout=CALL_S)
+            if response := await tally.count("CreateStylization", call):
+                created.append(response.stylization.name)
             await asyncio.sleep(0.05)
         noting.cancel()
+    await run_all(target.server.cancel(name) for name in created)
 
 
 async def _note_not_ready(target: Target, tally: Tally) -> None:

@@ -21,6 +21,7 @@ _FLAGS = {
     "image": "PHOTO",
     "style_text": "TEXT",
     "previews.every_steps": "--preview-every",
+    "previews.draft": "--draft",
     "timeout_s": "--timeout",
 }
 _EXTRAS = {

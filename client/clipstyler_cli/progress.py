@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from clipstyler_client import Event, Gap, Preparing, Preview, Progress, Queued, Rendering, Started, Warning
+from clipstyler_client import Draft, Event, Gap, Preparing, Preview, Progress, Queued, Rendering, Started, Warning
 from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
@@ -49,6 +49,8 @@ class Display:
             self.first_preview_s = time.monotonic() - self._begun
         elif isinstance(event, Queued) and event.position:
             self._say(f"waiting behind {event.position} other job(s)")
+        elif isinstance(event, Draft):
+            self._say(f"draft in the style {event.style_text!r} ({event.style[:19]}), not yet of this run")
         elif isinstance(event, Started):
             self._bar.update(self._task, description="preparing", completed=0, total=1)
             self._say(f"{event.width} x {event.height} px, {event.steps} steps on {event.device}; preparing")

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from clipstyler_client import Client, Event, Preview, PreviewOptions, Result, StylizeOptions
+from clipstyler_client import Client, Draft, Event, Preview, PreviewOptions, Result, StylizeOptions
 
 from clipstyler.output_files import Output, check_outputs
 from clipstyler_cli.artifacts import PREVIEW_NAME, Artifacts
@@ -17,6 +17,7 @@ from clipstyler_cli.errors import JobGoesOnError, UsageError
 from clipstyler_cli.files import ANIMATION_SUFFIXES, IMAGE_SUFFIXES, SHEET_SUFFIXES, Delivery, read_photo
 from clipstyler_cli.local import stylize_here
 from clipstyler_cli.progress import Display
+from clipstyler_cli.terminal import complain
 
 
 class Events(Protocol):
@@ -47,11 +48,22 @@ class Run:
 
 @dataclass(frozen=True)
 class Keep:
-    """Files that a run writes besides the result."""
+    """Files that a run writes besides the result; the draft only if there is one."""
 
     previews: Path | None = None
     animation: Path | None = None
     contact_sheet: Path | None = None
+    draft: Path | None = None
+
+
+class _Outputs(NamedTuple):
+    """What a run writes, checked."""
+
+    result: Output
+    previews: Output | None
+    sheet: Output | None
+    animation: Output | None
+    draft: Output | None
 
 
 def stylize(
@@ -85,18 +97,22 @@ def stylize(
         raise UsageError("--detach: a job needs a server: name one with --server")
     if run.timeout_s is not None and server is None:
         raise UsageError("--timeout: limits a call to a server: name one with --server")
-    out, previews, sheet, animation = _checked(run, keep)
+    if keep.draft and server is None:
+        raise UsageError("--draft: drafts come from a server: name one with --server")
+    outputs = _checked(run, keep)
     photo = read_photo(run.photo, "PHOTO")
-    artifacts = Artifacts(delivery, previews)
+    artifacts = Artifacts(delivery, outputs.previews, outputs.draft)
     with ExitStack() as stack:
         events = _open(run, photo, IMAGE_SUFFIXES[run.out.suffix.lower()], server, stack)
         stack.enter_context(display)
         result = _follow(events, display, artifacts)
-    written = delivery.write(out, result.image)
-    if sheet:
-        artifacts.write_contact_sheet(sheet, photo, result)
-    if animation:
-        artifacts.write_animation(animation, photo, result)
+    if artifacts.lacks_draft():
+        complain("no draft: no bundled style is near enough to the text, or a preview was faster")
+    written = delivery.write(outputs.result, result.image)
+    if outputs.sheet:
+        artifacts.write_contact_sheet(outputs.sheet, photo, result)
+    if outputs.animation:
+        artifacts.write_animation(outputs.animation, photo, result)
     return result, written
 
 
@@ -106,20 +122,21 @@ def describe(result: Result, out: Path) -> dict[str, Any]:
     return {"output": str(out), **asdict(result.spec), **values, "models": [m._asdict() for m in result.models]}
 
 
-def _checked(run: Run, keep: Keep) -> tuple[Output, Output | None, Output | None, Output | None]:
+def _checked(run: Run, keep: Keep) -> _Outputs:
     """Check every output, and create the directory of previews."""
     out = Output("out", run.out, IMAGE_SUFFIXES)
     previews = Output("previews", keep.previews) if keep.previews else None
     sheet = Output("contact_sheet", keep.contact_sheet, SHEET_SUFFIXES) if keep.contact_sheet else None
     animation = Output("animation", keep.animation, ANIMATION_SUFFIXES) if keep.animation else None
-    files = [output for output in (out, sheet, animation) if output]
+    draft = Output("draft", keep.draft, IMAGE_SUFFIXES) if keep.draft else None
+    files = [output for output in (out, sheet, animation, draft) if output]
     check_outputs(files, directories=[previews] if previews else [], inputs=[run.photo])
     if previews:
         previews.path.mkdir(parents=True, exist_ok=True)
         for path in (run.photo, *(output.path for output in files)):
             if PREVIEW_NAME.fullmatch(path.name) and path.parent.exists() and path.parent.samefile(previews.path):
                 raise UsageError(f"--previews: a preview may overwrite {path}; name another directory")
-    return out, previews, sheet, animation
+    return _Outputs(out, previews, sheet, animation, draft)
 
 
 def _open(run: Run, photo: bytes, result_format: str, server: Target | None, stack: ExitStack) -> Events:
@@ -183,6 +200,8 @@ def _follow(events: Events, display: Display, artifacts: Artifacts) -> Result:
         display.show(event)
         if isinstance(event, Preview):
             artifacts.add(event)
+        elif isinstance(event, Draft):
+            artifacts.write_draft(event)
         elif isinstance(event, Result):
             return event
     raise RuntimeError("the events ended without a result")

@@ -10,7 +10,7 @@ from clipstyler_client import PreviewOptions, Result, StylizeOptions
 
 from clipstyler_cli.connection import Target, with_connection_flags
 from clipstyler_cli.errors import clear_errors
-from clipstyler_cli.files import Delivery
+from clipstyler_cli.files import IMAGE_SUFFIXES, Delivery
 from clipstyler_cli.option_flags import with_option_flags
 from clipstyler_cli.progress import Display
 from clipstyler_cli.runs import Keep, Run, describe, stylize
@@ -48,6 +48,13 @@ def command(
     contact_sheet: Annotated[
         Path | None, typer.Option(help="Photo, previews and result side by side: .png.", rich_help_panel=_ARTIFACTS)
     ] = None,
+    draft: Annotated[
+        Path | None,
+        typer.Option(
+            help="With a server: the draft, a picture in a bundled style that is near: .jpg, .png or .webp.",
+            rich_help_panel=_ARTIFACTS,
+        ),
+    ] = None,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Print what is needed to reproduce the result.", rich_help_panel=_ARTIFACTS),
@@ -69,8 +76,12 @@ def command(
     """
     asked = cast("StylizeOptions", {name: value for name, value in options.items() if value is not None})
     preview_options = PreviewOptions(every_steps=preview_every, max_size=_PREVIEW_SIZE)
+    if server:
+        preview_options["draft"] = "auto"
+    if draft:
+        preview_options["format"] = IMAGE_SUFFIXES.get(draft.suffix.lower(), "jpeg")
     run = Run(photo, text, out, source_text, asked, preview_options, timeout, detach, device, accelerations)
-    keep = Keep(previews, animation, contact_sheet)
+    keep = Keep(previews, animation, contact_sheet, draft)
     with clear_errors():
         delivery = Delivery()
         result, written = stylize(run, keep, Display(Terminal(stderr=True), quiet), delivery, server)

@@ -25,6 +25,7 @@ from clipstyler_client._errors import (
     StylizeError,
 )
 from clipstyler_client._events import (
+    Draft,
     EncoderModel,
     Event,
     Gap,
@@ -62,6 +63,7 @@ __all__ = [
     "BrokenResultError",
     "Client",
     "DeadlineExceededError",
+    "Draft",
     "Embeddings",
     "EncoderModel",
     "EncoderSet",

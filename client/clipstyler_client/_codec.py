@@ -211,6 +211,19 @@ def _preview(body: event_pb2.StylizationEvent.Preview, header: dict[str, Any]) -
     )
 
 
+def _draft(body: event_pb2.StylizationEvent.Draft, header: dict[str, Any]) -> events.Event:
+    return events.Draft(
+        **header,
+        style=body.style,
+        style_text=body.style_text,
+        similarity=body.similarity if body.HasField("similarity") else None,
+        image=body.image_data,
+        format=format_word(body.image.format),
+        width=body.image.width_px,
+        height=body.image.height_px,
+    )
+
+
 def _rendering(body: event_pb2.StylizationEvent.Rendering, header: dict[str, Any]) -> events.Event:
     return events.Rendering(**header, tile=body.tile, tiles=body.tiles)
 
@@ -238,6 +251,7 @@ _READERS: dict[str, Callable[[Any, dict[str, Any]], events.Event]] = {
     "preparing": _preparing,
     "progress": _progress,
     "preview": _preview,
+    "draft": _draft,
     "rendering": _rendering,
     "warning": _warning,
     "gap": _gap,

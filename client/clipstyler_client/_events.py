@@ -132,6 +132,29 @@ class Preview(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Draft(Event):
+    """The photo in a style that the server has at hand: something to look at until the first preview, and no step of it.
+
+    Attributes
+    ----------
+    style, style_text
+        Resource name of the style, and the text that it was fitted to.
+    similarity
+        How near that text is to the one asked for, at most 1; None if the style was named in `previews`.
+    image
+        The picture, encoded in `format`.
+    """
+
+    style: str
+    style_text: str
+    similarity: float | None
+    image: bytes = field(repr=False)
+    format: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rendering(Event):
     """All steps are completed; so many tiles of a result that is larger than `size` are drawn, of so many."""
 

@@ -30,12 +30,14 @@ from clipstyler_server.identity.private_files import IdentityError
 from clipstyler_server.jobs.admission import Admission
 from clipstyler_server.jobs.catalog import Catalog
 from clipstyler_server.jobs.directions import DirectionLookup
+from clipstyler_server.jobs.drafts import Drafts
 from clipstyler_server.jobs.full_size import FullSizeEngine
 from clipstyler_server.jobs.persister import JobPersister
 from clipstyler_server.jobs.queue import JobQueue
 from clipstyler_server.jobs.recovery import Recovery
 from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.jobs.style_lane import StyleLane
+from clipstyler_server.jobs.style_matching import StyleMatcher
 from clipstyler_server.jobs.style_store import StyleStore
 from clipstyler_server.jobs.upload_store import UploadStore
 from clipstyler_server.observability import logs
@@ -128,12 +130,18 @@ class App:
         self.persister = JobPersister(self.storage)
         self.scheduler = Scheduler(self.queue, self._engine(), self.persister, self.metrics)
         self.room = Room(self.storage, settings.retention_bytes, settings.caller_share)
-        self.admission = Admission(settings, self.scheduler, self.decoder, self.storage, self.room, self.metrics)
         self.catalog = Catalog(self.storage, self.scheduler)
         self.uploads = UploadStore(self.storage, self.room, settings.upload_retention_s)
         self.styles = StyleStore(self.storage, self.room, self.decoder)
         spool = Spool(settings.spool_path)
         self.lane = StyleLane(settings, self.scheduler, self.optimizer, self.decoder, spool, self.metrics)
+        self.directions = (
+            DirectionLookup(self.evaluator, settings.direction_cache_bytes, self.metrics) if self.evaluator else None
+        )
+        self.drafts = Drafts(self.styles, StyleMatcher(self.styles, self.directions), self.lane, self.scheduler)
+        self.admission = Admission(
+            settings, self.scheduler, self.drafts, self.decoder, self.storage, self.room, self.metrics
+        )
         self.recovery = Recovery(self.storage, self.admission, settings.on_restart == "requeue", self.tracer)
         self.retention = Retention(self.storage, self.room, settings.retention_s, settings.retention_interval_s)
         self.health_service = HealthService()
@@ -182,9 +190,8 @@ class App:
         api.add_stylization(self.admission, self.scheduler, self.catalog, self.uploads)
         api.add_styles(self.styles, self.lane, self.catalog, self.storage)
         api.add_server(self.scheduler, self.evaluator, self.room, self.begin_drain)
-        if self.evaluator:
-            directions = DirectionLookup(self.evaluator, self.settings.direction_cache_bytes, self.metrics)
-            api.add_encoders(self.evaluator, self.decoder, directions)
+        if self.evaluator and self.directions:
+            api.add_encoders(self.evaluator, self.decoder, self.directions)
         api.add_health(self.health_service)
         return api
 
@@ -270,6 +277,7 @@ class App:
             await asyncio.wait_for(self._hurry.wait(), delay_s)
         self.scheduler.close()
         await self.scheduler.drain(0 if self._hurry.is_set() else grace_s)
+        await self.drafts.close()
         await self.api.stop()
         await self.optimizer.stop()
         if self.evaluator:

@@ -113,5 +113,6 @@ class JobAudit:
 
     def _referred(self) -> set[str]:
         with sqlite3.connect(self.data_dir / "jobs.sqlite3") as database:
-            rows = database.execute("SELECT content, result FROM stylizations").fetchall()
+            rows = database.execute("SELECT content, result, style FROM stylizations").fetchall()
+            rows += database.execute("SELECT digest FROM styles").fetchall()
         return {digest for row in rows for digest in row if digest}

@@ -18,6 +18,7 @@ from clipstyler.original import result_size
 from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_spec
 from clipstyler_server.errors import ServiceError, Violation, invalid
 from clipstyler_server.identity.roles import Principal, Role
+from clipstyler_server.jobs.drafts import Drafts
 from clipstyler_server.jobs.events import CancelReason
 from clipstyler_server.jobs.job import SEQUENCE_STRIDE, Job
 from clipstyler_server.jobs.job_errors import draining_error, invalid_spec, spec_violations
@@ -84,6 +85,8 @@ class Admission:
         Limits and deadlines.
     scheduler
         Accepts the job.
+    drafts
+        Draws what its caller sees first.
     decoder
         Decodes the photo in a process of its own.
     storage, room
@@ -96,6 +99,7 @@ class Admission:
         self,
         settings: Settings,
         scheduler: Scheduler,
+        drafts: Drafts,
         decoder: ImageDecoder,
         storage: Storage,
         room: Room,
@@ -103,6 +107,7 @@ class Admission:
     ) -> None:
         self._settings = settings
         self._scheduler = scheduler
+        self._drafts = drafts
         self._decoder = decoder
         self._storage = storage
         self._room = room
@@ -146,6 +151,7 @@ class Admission:
     async def _admit(self, request: JobRequest, caller: Caller, parent: Span, one_shot: bool) -> Job:
         self._scheduler.check_open()
         spec = await self._resolved(request, caller)
+        await self._drafts.check(spec, caller)
         with self._scheduler.reserve(caller):
             photo = await self._photo(request, caller)
             decoded = await self._decoded(photo, caller, spec)
@@ -172,6 +178,7 @@ class Admission:
                 with traced("store"):
                     await self._store(job, request, photo, decoded)
             self._scheduler.accept(job, warnings)
+        self._drafts.begin(job)
         self._metrics.photo_accepted(photo.size)
         return job
 
@@ -209,6 +216,7 @@ class Admission:
             if await self._storage.write(self._storage.database.renumber, record.id, job.sequence):
                 logs.get_logger().info("job_resumed", job_id=record.id, attempts=record.attempts)
                 self._scheduler.accept(job)
+                self._drafts.begin(job)
 
     async def _photo(self, request: JobRequest, caller: Caller) -> Photo:
         if request.upload:

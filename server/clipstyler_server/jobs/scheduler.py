@@ -17,7 +17,7 @@ from clipstyler.imaging import ImageFile
 from clipstyler_server.errors import ServiceError, internal
 from clipstyler_server.jobs.chunks import chunks_of
 from clipstyler_server.jobs.estimator import Estimator
-from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, End, Failed, Queued
+from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Draft, End, Failed, Queued
 from clipstyler_server.jobs.job import Job
 from clipstyler_server.jobs.job_errors import (
     crash_error,
@@ -89,6 +89,7 @@ class Scheduler:
         self._idle.set()
         self._run: asyncio.Task[None] | None = None
         self._endings: set[asyncio.Task[None]] = set()
+        # Of jobs whose end is not being stored yet.
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def problems(self) -> list[str]:
@@ -137,6 +138,12 @@ class Scheduler:
         logs.get_logger().info("job_queued", job_id=job.id, position=job.position, steps=job.spec.config.steps)
         logs.get_logger().debug("job_texts", job_id=job.id, style_text=job.spec.style_text)
         self._arrived.set()
+
+    def publish_draft(self, job: Job, draft: Draft) -> None:
+        """Publish the draft of a job that waits or runs, unless it comes after a preview: then it is of no use."""
+        if job.id in self._timers and job.preview is None:
+            job.trace.event("draft")
+            job.publish(draft)
 
     async def run(self) -> None:
         """Run jobs one after the other, until cancelled."""

@@ -102,6 +102,11 @@ class StyleStore:
         """
         return await self._keep(data, len(data), caller)
 
+    @property
+    def bundled(self) -> list[StoredStyle]:
+        """The styles that come with the server."""
+        return [_of_bundle(style) for style in self._bundled.values()]
+
     async def get(self, digest: str, scope: str | None) -> StoredStyle:
         """Describe a style, or raise `ServiceError` STYLE_NOT_FOUND."""
         if bundled := self._bundled.get(digest):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -46,6 +47,7 @@ def optimize(
     encoders: EncoderSet,
     *,
     original: Original | None = None,
+    others: Sequence[Picture] = (),
     directions: DirectionCache | None = None,
     photos: PhotoCache | None = None,
     check: Check = never,
@@ -65,6 +67,9 @@ def optimize(
         The encoder set that the specification names.
     original
         What the result is rendered from. Default: the picture.
+    others
+        Further photos that the network is fitted to: each step sees one photo, and they take turns, this one first. No
+        photo decides alone then, and a step costs what it costs for one.
     directions
         Cache of what the texts contribute. Results do not depend on it.
     photos
@@ -100,7 +105,7 @@ def optimize(
         yield Warning("PHOTO_DAMAGED", problem)
     measuring = TorchEncoders(encoders)
     yield from cut_texts(measuring, spec)
-    parts = preparation_parts(config)
+    parts = preparation_parts(config) + len(others)
     yield Preparing(0, parts)
     stops = StopPoints(check, encoders.clip, encoders.content)
     with stops:
@@ -111,13 +116,18 @@ def optimize(
     with stops:
         state = RunState(photo, direction, encoders, config, spec.seed, text if config.text_share else None, photos)
     yield Preparing(2, parts)
+    states = [state]
+    for completed, other in enumerate(others, 3):
+        with stops:
+            states.append(_partner(state, fit(other, config.size, config.enlarge)))
+        yield Preparing(completed, parts)
     stops = StopPoints(check, state.net, encoders.clip, encoders.content)
-    for completed, _ in enumerate(stops.within(state.prepare()), 3):
+    for completed, _ in enumerate(stops.within(state.prepare()), 2 + len(states)):
         yield Preparing(completed, parts)
     if spec.previews.wants(0):
         yield Preview(0, state.picture())
     prepared = time.monotonic()
-    last = yield from _steps(state, spec, stops, prepared)
+    last = yield from _steps(states, spec, stops, prepared)
     with stops, torch.no_grad():
         state.render()
     optimized = time.monotonic()
@@ -126,7 +136,7 @@ def optimize(
     stylized = yield from _resized(state, original, check)
     style = b""
     if config.keep_style:
-        style = dump_style(style_of(state.net, 1, state.picture(), spec, encoders.models, last.step))
+        style = dump_style(style_of(state.net, len(states), state.picture(), spec, encoders.models, last.step))
     yield Result(
         image=stylized,
         spec=spec,
@@ -153,18 +163,24 @@ class _Last(NamedTuple):
     reason: StopReason
 
 
-def _steps(state: RunState, spec: StylizationSpec, stops: StopPoints, prepared: float) -> Generator[Event, None, _Last]:
-    """Complete every step, or those until the run is done."""
+def _partner(state: RunState, photo: Picture) -> RunState:
+    """Return a run for a further photo, with the network of the first one."""
+    return RunState(photo, state.direction, state.encoders, state.config, state.seed, state.text, None, state)
+
+
+def _steps(
+    states: Sequence[RunState], spec: StylizationSpec, stops: StopPoints, prepared: float
+) -> Generator[Event, None, _Last]:
+    """Complete every step, or those until the run is done; previews show the first photo."""
     total, rule = spec.config.steps, StopRule(spec.config)
-    completed, before_s = 0, 0.0
-    while True:
-        completed += 1
+    before_s = 0.0
+    for completed, state in enumerate(itertools.cycle(states), 1):
         with stops:
             (report,) = step([state], stops.check)
         elapsed_s = time.monotonic() - prepared
         reason = rule.add(report.losses)
         if spec.previews.wants(completed):
-            yield Preview(completed, state.picture())
+            yield Preview(completed, states[0].picture())
         yield Progress(
             step=completed,
             steps=total,
@@ -177,6 +193,7 @@ def _steps(state: RunState, spec: StylizationSpec, stops: StopPoints, prepared: 
         before_s = elapsed_s
         if reason:
             return _Last(completed, report.losses, reason)
+    raise AssertionError("the rule ends every run")
 
 
 def _resized(state: RunState, original: Original, check: Check) -> Generator[Event, None, Picture]:

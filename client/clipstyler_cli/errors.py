@@ -55,12 +55,14 @@ def flag_of(field: str, arguments: Mapping[str, str]) -> str:
 
     `arguments` has the fields that are positional arguments of this command.
     """
-    name = field.removeprefix("spec.").removeprefix("options.")
+    name = field.removeprefix("fit.").removeprefix("spec.").removeprefix("options.")
     flags = {**_FLAGS, **arguments}
     if name in flags:
         return flags[name]
     if name.startswith("labels"):
         return name.upper()
+    if name.startswith("photos["):
+        return "--photos" + name.removeprefix("photos").partition(".")[0]
     return "--" + name.replace("_", "-")
 
 

@@ -116,6 +116,22 @@ def stylize(
     return result, written
 
 
+def followed(client: Client, name: str, display: Display) -> Result:
+    """Watch a job of a server to its end.
+
+    Raises
+    ------
+    StylizeError
+        It ended without a result.
+    """
+    with display, client.jobs.watch(name) as events:
+        for event in events:
+            display.show(event)
+            if isinstance(event, Result):
+                return event
+    raise UsageError(f"{name}: the job ended without a result")
+
+
 def describe(result: Result, out: Path) -> dict[str, Any]:
     """Return everything needed to reproduce a result, as plain values for JSON."""
     values = {name: value for name, value in asdict(result).items() if name not in {"image", "sequence", "spec"}}

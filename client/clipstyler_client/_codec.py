@@ -46,7 +46,7 @@ def photo_bytes(photo: Photo) -> bytes:
 
 
 def spec_message(
-    image: bytes,
+    image: bytes | None,
     style_text: str,
     source_text: str | None,
     options: Mapping[str, Any],
@@ -54,7 +54,7 @@ def spec_message(
     result_format: str | None,
     upload: str = "",
 ) -> stylization_pb2.StylizationSpec:
-    """Build a spec; the photo is either bytes or the name of an upload.
+    """Build a spec; the photo is bytes, or the name of an upload, or elsewhere in the request.
 
     Raises
     ------
@@ -70,7 +70,7 @@ def spec_message(
     )
     if upload:
         message.upload = upload
-    else:
+    elif image is not None:
         message.image = image
     return message
 
@@ -154,6 +154,7 @@ class EventReader:
             quality=quality(result.quality) if result.HasField("quality") else None,
             steps=result.step_count,
             stop_reason=word_of(_STOP_REASONS, result.stop_reason),
+            style=result.style,
         )
 
 

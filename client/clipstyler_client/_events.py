@@ -204,6 +204,8 @@ class Result(Event):
         Optimizer steps completed: fewer than `options["steps"]` if the run ended early; 0 if it is not reported.
     stop_reason
         Why there were no more: "steps", "target" or "plateau"; "" if it is not reported.
+    style
+        Resource name of the style that `styles.fit` has fitted; "" for plain stylizations.
     """
 
     image: bytes = field(repr=False)
@@ -221,6 +223,7 @@ class Result(Event):
     quality: QualityReport | None = None
     steps: int = 0
     stop_reason: str = ""
+    style: str = ""
 
     @property
     def options(self) -> StylizeOptions:

@@ -188,7 +188,7 @@ class App:
     def _api(self) -> ApiServer:
         api = ApiServer(self.settings, self.metrics, self.identity, self.tracer)
         api.add_stylization(self.admission, self.scheduler, self.catalog, self.uploads)
-        api.add_styles(self.styles, self.lane, self.catalog, self.storage)
+        api.add_styles(self.styles, self.lane, self.admission, self.catalog, self.storage)
         api.add_server(self.scheduler, self.evaluator, self.room, self.begin_drain)
         if self.evaluator and self.directions:
             api.add_encoders(self.evaluator, self.decoder, self.directions)

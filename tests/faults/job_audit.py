@@ -114,5 +114,5 @@ class JobAudit:
     def _referred(self) -> set[str]:
         with sqlite3.connect(self.data_dir / "jobs.sqlite3") as database:
             rows = database.execute("SELECT content, result, style FROM stylizations").fetchall()
-            rows += database.execute("SELECT digest FROM styles").fetchall()
+            rows += database.execute("SELECT digest FROM styles UNION SELECT digest FROM fitted_photos").fetchall()
         return {digest for row in rows for digest in row if digest}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import grpc
@@ -12,7 +13,9 @@ import numpy as np
 
 from clipstyler.style import load_style
 from clipstyler.v1 import style_service_pb2 as pb
+from clipstyler.v1.options_pb2 import StylizationOptions
 from clipstyler.v1.style_service_pb2_grpc import StyleServiceStub
+from clipstyler.v1.stylization_pb2 import Stylization, StylizationSpec
 from tests.service.harness import photo
 from tests.service.process import ServerProcess
 from tests.service.styles import style_file
@@ -37,11 +40,14 @@ class StyleAudit:
         Names of styles that are there.
     applied, uploaded, created, deleted, cut_short
         Calls that were answered, and those that were not.
+    fits
+        Names of the styles that jobs fit, by the request ids of the jobs: such a style is there if its job succeeded.
     """
 
     def __init__(self, data_dir: str) -> None:
         self.kept: list[str] = []
         self.applied = self.uploaded = self.created = self.deleted = self.cut_short = 0
+        self.fits: dict[str, str] = {}
         self._perhaps: set[str] = set()
         self._gone: set[str] = set()
         self._data_dir = Path(data_dir)
@@ -63,6 +69,31 @@ class StyleAudit:
             assert response.style.name == name
             self._keep(name)
             self.created += 1
+
+    async def fit(self, server: ServerProcess, seed: int) -> pb.CreateStyleRequest:
+        """Create a job that fits a style; repeated until it is answered, it creates one."""
+        text = "step=0.03 fitted"
+        options = StylizationOptions(size=64, steps=4, patches=2, seed=seed)
+        spec = StylizationSpec(style_text=text, options=options)
+        photos = [pb.StylePhoto(image=photo(90 + seed % 50, 64)), pb.StylePhoto(image=photo(64, 64))]
+        asked = pb.CreateStyleRequest(fit=pb.StyleFit(spec=spec, photos=photos), request_id=str(uuid.uuid4()))
+        self.fits[asked.request_id] = f"styles/{hashlib.sha256(style_file(text, seed, photos=2)).hexdigest()}"
+        await self._answered(_stub(server).CreateStyle(asked, timeout=_PATIENCE_S))
+        return asked
+
+    async def fit_again(self, server: ServerProcess, asked: pb.CreateStyleRequest) -> str:
+        """Create such a job for certain; returns its name."""
+        return (await _stub(server).CreateStyle(asked, timeout=_PATIENCE_S)).stylization.name
+
+    async def holds(self, server: ServerProcess, jobs: Iterable[Stylization]) -> dict[str, int]:
+        """Check everything, at the end, when all jobs are over; returns what was counted."""
+        await self.check(server)
+        fitted = {job.result.style for job in jobs if job.result.style}
+        assert fitted <= set(self.fits.values())
+        assert fitted == (set(self.kept) | self._gone) & set(self.fits.values())
+        counted = ("created", "uploaded", "applied", "deleted", "cut_short")
+        figures = {name.replace("_", " "): getattr(self, name) for name in counted}
+        return figures | {"fitted": len(fitted), "kept": len(self.kept)}
 
     async def delete(self, server: ServerProcess, name: str) -> None:
         """Delete a style."""
@@ -97,18 +128,13 @@ class StyleAudit:
         there = set(await self._listed(server))
         assert set(self.kept) - there == set()
         assert there & self._gone == set()
-        assert there - set(self.kept) <= self._perhaps
+        assert there - set(self.kept) <= self._perhaps | set(self.fits.values())
         for name in there - set(self.kept):  # what it kept of calls that it did not answer
             self._keep(name)
         self._perhaps.clear()
         for name in there:
             await self._is_whole(server, name)
         self._no_file_is_half_written()
-
-    def figures(self) -> dict[str, int]:
-        """Return what was counted."""
-        counted = ("created", "uploaded", "applied", "deleted", "cut_short")
-        return {name.replace("_", " "): getattr(self, name) for name in counted} | {"kept": len(self.kept)}
 
     def _keep(self, name: str) -> None:
         self._perhaps.discard(name)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import itertools
 import random
+from collections import Counter
 
 import pytest
 
 from clipstyler.v1.options_pb2 import StylizationOptions
+from clipstyler.v1.stylization_pb2 import Stylization
 from tests.faults.job_audit import JobAudit
 from tests.faults.style_audit import StyleAudit
 from tests.faults.test_processes import optimizer_of
@@ -18,6 +21,7 @@ from tests.service.styles import style_file
 
 pytestmark = pytest.mark.timeout(2400)
 _KEPT = 6  # of more, some are deleted
+_STRIKES = ("server killed", "optimizer killed", "server restarted", "optimizer killed")
 
 
 async def a_finished_job(server: ServerProcess, audit: JobAudit, number: int) -> tuple[str, str]:
@@ -29,46 +33,48 @@ async def a_finished_job(server: ServerProcess, audit: JobAudit, number: int) ->
     return name, f"styles/{hashlib.sha256(style_file(text, seed)).hexdigest()}"
 
 
-async def strike(launch, server: ServerProcess, chance: random.Random) -> tuple[str, ServerProcess]:
-    """Kill the optimizer or the server, or restart the server in an orderly way; returns what was done."""
-    how = chance.choice(["server killed", "server killed", "server restarted", "optimizer killed"])
+async def strike(launch, server: ServerProcess, how: str) -> ServerProcess:
+    """Kill the optimizer or the server, or restart the server in an orderly way; returns the server that is ready."""
     if how == "optimizer killed":
         worker = await optimizer_of(server)
         ready = sum(line["event"] == "worker_ready" for line in server.lines)
         worker.kill()
         await eventually(lambda: sum(line["event"] == "worker_ready" for line in server.lines) > ready)
-        return how, server
+        return server
     if how == "server killed":
         server.process.kill()
     else:
         server.process.terminate()
     await server.process.wait()
-    return how, await (await launch(data_dir=server.settings["data_dir"])).ready()
+    return await (await launch(data_dir=server.settings["data_dir"])).ready()
 
 
 async def test_styles_outlast_kills_at_random_points(launch, scale, figures):
-    chance = random.Random(7)
+    chance, struck = random.Random(7), Counter[str]()
     server = await (await launch()).ready()
     jobs, styles = JobAudit(server.settings["data_dir"]), StyleAudit(server.settings["data_dir"])
-    struck: dict[str, int] = {}
     await styles.upload(server, 1)
-    for number in range(scale(5, 256)):
+    for number, how in zip(range(scale(3, 256)), itertools.cycle(_STRIKES), strict=False):
         job, made = await a_finished_job(server, jobs, number)
         chosen = chance.choice(styles.kept)
-        calls = [
-            styles.upload(server, 10_000 + number),
-            styles.create(server, job, made),
-            styles.apply(server, chosen, [chance.randint(64, 400) for _ in range(4)]),
-        ]
         unused = [name for name in styles.kept if name != chosen]
-        calls += [styles.delete(server, chance.choice(unused))] if len(unused) >= _KEPT else []
-        at_work = [asyncio.create_task(call) for call in calls]
+        fitting = asyncio.create_task(styles.fit(server, 20_000 + number))
+        at_work = [
+            asyncio.create_task(styles.upload(server, 10_000 + number)),
+            asyncio.create_task(styles.create(server, job, made)),
+            asyncio.create_task(styles.apply(server, chosen, [chance.randint(64, 400) for _ in range(4)])),
+        ]
+        if len(unused) >= _KEPT:
+            at_work.append(asyncio.create_task(styles.delete(server, chance.choice(unused))))
         await asyncio.sleep(chance.uniform(0, 0.25))
-        how, server = await strike(launch, server, chance)
+        server = await strike(launch, server, how)
         await asyncio.gather(*at_work)
-        struck[how] = struck.get(how, 0) + 1
+        asked = await fitting
+        jobs.accepted[asked.request_id] = await styles.fit_again(server, asked)
+        struck[how] += 1
         await styles.check(server)
-    figures.update(struck | styles.figures())
     kept = await jobs.holds(server)
-    figures.update({name: kept[name] for name in ("jobs", "succeeded", "lost", "twice", "files")})
-    assert kept["succeeded"] == kept["jobs"]
+    figures.update(struck | await styles.holds(server, await jobs.note_ends(server)))
+    figures.update({name: kept.get(name, 0) for name in ("jobs", "succeeded", "failed", "lost", "twice", "files")})
+    failed = [job for job in await jobs.note_ends(server) if job.state == Stylization.STATE_FAILED]
+    assert {job.error.reason for job in failed} <= {"WORKER_CRASHED", "SERVER_RESTARTED"}

@@ -67,11 +67,13 @@ async def test_a_draft_comes_while_its_job_waits(server, gate):
 
 async def test_a_one_shot_call_has_its_draft_too(server, gate):
     name = await style(server, "a look")
-    call, events, reading = server.begin(request(f"hold={gate} at=1 x", previews=previews(name, every_steps=0)))
+    small = photo(64, 43)
+    asked = request(f"hold={gate} at=1 x", image=small, previews=previews(name, every_steps=0))
+    _, events, reading = server.begin(asked)
     (event,) = await drafted(events)
     assert not event.draft.HasField("similarity")
     assert event.draft.style == name
-    assert (pixels(event.draft.image_data) == negative(photo())).all()
+    assert (pixels(event.draft.image_data) == negative(small)).all()
     gate.touch()
     assert (await reading).kinds()[-1] == "result"
 

@@ -20,6 +20,7 @@ from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_sp
 from clipstyler.style import (
     FORMAT_VERSION,
     MAX_BYTES,
+    MAX_PHOTOS,
     Style,
     StyleError,
     digest_of,
@@ -30,7 +31,7 @@ from clipstyler.style import (
 )
 from clipstyler.style_applying import LoadedStyle, apply_style
 from clipstyler.style_controls import StyleControls
-from clipstyler.style_fitting import MAX_PHOTOS, fit_style
+from clipstyler.style_fitting import fit_style
 from tests.tiny_encoders import tiny_encoders
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from clipstyler.events import Warning
@@ -15,13 +13,14 @@ from clipstyler.image_format import ImageFormat
 from clipstyler.imaging import ImageError, ImageMetadata
 from clipstyler.options import ConfigError
 from clipstyler.original import result_size
-from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_spec
-from clipstyler_server.errors import ServiceError, Violation, invalid
+from clipstyler.spec import SpecLimits, StylizationSpec, resolve_spec
+from clipstyler_server.errors import Reason, ServiceError, Violation, invalid
 from clipstyler_server.identity.roles import Principal, Role
 from clipstyler_server.jobs.drafts import Drafts
 from clipstyler_server.jobs.events import CancelReason
 from clipstyler_server.jobs.job import SEQUENCE_STRIDE, Job
 from clipstyler_server.jobs.job_errors import draining_error, invalid_spec, spec_violations
+from clipstyler_server.jobs.job_request import JobRequest, PhotoRequest
 from clipstyler_server.jobs.photos import Photo, stored_photo
 from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.jobs.stored_forms import dump_metadata, dump_spec, load_spec
@@ -36,44 +35,6 @@ from clipstyler_server.storage.storage import Storage
 from clipstyler_server.workers.decoder.client import Decoded, ImageDecoder
 
 _GB = 1e9
-
-
-@dataclass(frozen=True)
-class JobRequest:
-    """A request as the API read it.
-
-    Attributes
-    ----------
-    spec
-        What is asked for, unresolved.
-    image, upload
-        Bytes of the photo, or digest of an uploaded one; the other is empty.
-    priority
-        Class in the queue; larger runs first.
-    timeout_s
-        Seconds for waiting and running; None for the server's default.
-    request_id
-        The caller's; empty if there is none.
-    violations
-        What cannot be used in the fields around the spec.
-    """
-
-    spec: SpecRequest
-    image: bytes
-    upload: str
-    priority: int
-    timeout_s: float | None = None
-    request_id: str = ""
-    violations: tuple[Violation, ...] = ()
-
-    def digest(self, photo: str = "") -> str:
-        """Digest what is asked for; neither the request id nor how the photo was sent counts.
-
-        The SHA-256 of the photo may be known; computing it takes a moment.
-        """
-        photo = photo or self.upload or hashlib.sha256(self.image).hexdigest()
-        payload = [photo, asdict(self.spec), self.priority, self.timeout_s]
-        return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
 
 
 class Admission:
@@ -153,12 +114,18 @@ class Admission:
         spec = await self._resolved(request, caller)
         await self._drafts.check(spec, caller)
         with self._scheduler.reserve(caller):
-            photo = await self._photo(request, caller)
+            photo = await self._photo(request.photo, caller)
             decoded = await self._decoded(photo, caller, spec)
+            others = [
+                await self._photo(other, caller, f"photos[{number}].upload")
+                for number, other in enumerate(request.others or (), 1)
+            ]
             output_limit = self._output_limit(caller)
             warnings = self._warnings(spec, decoded, output_limit, request.timeout_s)
             spec = _fitted(spec, decoded, output_limit)
-            self._check_footprint(spec, decoded)
+            self._check_footprint(spec, decoded, len(others))
+            await self._check_others(others, caller, spec)
+            size = photo.size + sum(other.size for other in others)
             job = Job(
                 Job.new_id(),
                 spec,
@@ -169,14 +136,15 @@ class Admission:
                 caller=caller,
                 priority=request.priority,
                 one_shot=one_shot,
-                stored_bytes=photo.size,
+                stored_bytes=size,
+                fitted_photos=0 if request.others is None else 1 + len(others),
                 trace=JobTrace(parent, one_shot=one_shot, steps=spec.config.steps, size=spec.config.size),
                 log_context=logs.context(),
             )
             self._scheduler.check_deadline(job)
-            async with self._room.hold(caller, photo.size):
+            async with self._room.hold(caller, size):
                 with traced("store"):
-                    await self._store(job, request, photo, decoded)
+                    await self._store(job, request, [photo, *others], decoded)
             self._scheduler.accept(job, warnings)
         self._drafts.begin(job)
         self._metrics.photo_accepted(photo.size)
@@ -209,7 +177,8 @@ class Admission:
             one_shot=False,
             attempts=record.attempts,
             first_sequence=record.sequence + SEQUENCE_STRIDE,
-            stored_bytes=photo.size,
+            stored_bytes=record.stored_bytes,
+            fitted_photos=record.fitted_photos,
             trace=JobTrace(current_span(), attempts=record.attempts),
         )
         async with self._storage.claiming:
@@ -218,10 +187,10 @@ class Admission:
                 self._scheduler.accept(job)
                 self._drafts.begin(job)
 
-    async def _photo(self, request: JobRequest, caller: Caller) -> Photo:
-        if request.upload:
-            return await stored_photo(self._storage, request.upload, "spec.upload", caller.scope)
-        return Photo(request.image, len(request.image))
+    async def _photo(self, asked: PhotoRequest, caller: Caller, field: str = "spec.upload") -> Photo:
+        if asked.upload:
+            return await stored_photo(self._storage, asked.upload, field, caller.scope)
+        return Photo(asked.image, len(asked.image))
 
     async def _resolved(self, request: JobRequest, caller: Caller) -> StylizationSpec:
         """Resolve a request; if fields are bad, the photo's header is checked too, so that all are named at once."""
@@ -242,7 +211,7 @@ class Admission:
             return ()
         try:
             with self._scheduler.reserve(caller):
-                photo = await self._photo(request, caller)
+                photo = await self._photo(request.photo, caller)
                 await self._decoder.inspect(photo.source, caller.account)
         except ImageError as error:
             return spec_violations((Violation("image", str(error)),))
@@ -258,7 +227,23 @@ class Admission:
         except ImageError as error:
             raise invalid_spec(Violation("image", str(error))) from error
 
-    def _check_footprint(self, spec: StylizationSpec, decoded: Decoded) -> None:
+    async def _check_others(self, photos: list[Photo], caller: Caller, spec: StylizationSpec) -> None:
+        """Raise `ServiceError` INVALID_FIELD for further photos that no style can be fitted to, naming each."""
+        violations = []
+        for number, photo in enumerate(photos, 1):
+            try:
+                picture = (await self._decoded(photo, caller, spec)).picture
+                spec.config.crop_side(picture.width, picture.height)
+            except ConfigError as problem:
+                violations.append(Violation(f"photos[{number}]", problem.problem))
+            except ServiceError as problem:
+                if problem.reason is not Reason.INVALID_FIELD:
+                    raise
+                violations += [Violation(f"photos[{number}]", found.problem) for found in problem.details.violations]
+        if violations:
+            raise invalid(*violations)
+
+    def _check_footprint(self, spec: StylizationSpec, decoded: Decoded, others: int) -> None:
         """Raise `ServiceError` INVALID_FIELD for a stylization that would take too much memory."""
         info, limit = self._scheduler.engine.info, self._settings.max_job_memory_bytes
         known = {encoders.name: encoders.view_bytes for encoders in info.encoder_sets} if info else {}
@@ -269,6 +254,7 @@ class Admission:
             picture.height,
             known.get(spec.encoder_set, 0),
             _result_size(spec, decoded),
+            others,
         )
         if limit and needed.total > limit:
             problem = (
@@ -286,7 +272,7 @@ class Admission:
             problem = f"{spec.encoder_set!r} is no longer loaded here: use one of {', '.join(known)}"
             raise invalid_spec(Violation("encoder_set", problem))
 
-    async def _store(self, job: Job, request: JobRequest, photo: Photo, decoded: Decoded) -> None:
+    async def _store(self, job: Job, request: JobRequest, photos: list[Photo], decoded: Decoded) -> None:
         """Store a job; from here on it is all or nothing, also if the caller leaves meanwhile."""
         if self._scheduler.draining:
             raise draining_error()
@@ -306,30 +292,32 @@ class Admission:
             spec=dump_spec(job.spec),
             content="",
             content_metadata="",
-            stored_bytes=photo.size,
+            stored_bytes=job.stored_bytes,
+            fitted_photos=job.fitted_photos,
             lease_owner=self._storage.owner,
             lease_until=now + job.remaining_s,
         )
-        writing = asyncio.ensure_future(self._storage.write(self._write, record, request, photo, decoded))
+        writing = asyncio.ensure_future(self._storage.write(self._write, record, request, photos, decoded))
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:
             writing.add_done_callback(partial(self._caller_left, job))
             raise
 
-    def _write(self, record: Record, request: JobRequest, photo: Photo, decoded: Decoded) -> None:
-        content = photo.store(self._storage)
-        self._storage.database.use_upload(record.tenant, content, record.created_at)
+    def _write(self, record: Record, request: JobRequest, photos: list[Photo], decoded: Decoded) -> None:
+        content, *others = [photo.store(self._storage) for photo in photos]
+        for digest in {content, *others}:
+            self._storage.database.use_upload(record.tenant, digest, record.created_at)
         header = decoded.header
         known = {image_format.value: image_format for image_format in ImageFormat}
-        metadata = ImageMetadata(known.get(header.format.lower()), header.width, header.height, photo.size, content)
+        metadata = ImageMetadata(known.get(header.format.lower()), header.width, header.height, photos[0].size, content)
         described = replace(
             record,
             payload_digest=request.digest(content),
             content=content,
             content_metadata=dump_metadata(metadata),
         )
-        self._storage.database.create(described)
+        self._storage.database.create(described, others)
 
     def _caller_left(self, job: Job, writing: asyncio.Future[None]) -> None:
         """Nothing waits for a job that was just stored: a durable one runs, one that belongs to a call does not."""

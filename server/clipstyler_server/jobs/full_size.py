@@ -1,4 +1,4 @@
-"""An engine whose results may be larger than the size of the optimization: it fetches the photo at their size."""
+"""An engine that fetches photos from the storage: further ones of a fit, and a task's own at the size of its result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from clipstyler_server.workers.optimizer.client import OptimizerClient
 
 
 class FullSizeEngine:
-    """Has the stored photo of a task decoded at the size of its result, into a file, while the steps are made.
+    """Has stored photos of a task decoded into files: those of a fit at once, its own while the steps are made.
 
     Parameters
     ----------
@@ -72,14 +72,15 @@ class FullSizeEngine:
         ServiceError
             The photo could not be fetched, and that is not its own fault.
         """
-        target = self._spool.photo(task.job_id, next(self._numbers))
-        providing = asyncio.create_task(self._provide(task, target))
-        useless = [target, self._spool.result(task.job_id)]
+        count = task.other_photos + task.is_enlarged
+        targets = [self._spool.photo(task.job_id, next(self._numbers)) for _ in range(count)]
+        providing = asyncio.create_task(self._provide(task, targets))
+        useless = [*targets, self._spool.result(task.job_id)]
         try:
             async with aclosing(self._engine.run(task)) as events:
                 async for event in events:
                     if isinstance(event, Result):
-                        useless = [target]
+                        useless = targets
                     yield event
         except TaskFailed:
             if providing.done() and (problem := providing.result()):
@@ -90,26 +91,32 @@ class FullSizeEngine:
             self._cleaning.add(cleaning)
             cleaning.add_done_callback(self._cleaning.discard)
 
-    async def _provide(self, task: Task, target: Path) -> ServiceError | None:
-        """Hand the photo to the engine, or a problem; returns one that the photo is not to blame for."""
-        if not task.is_enlarged:
-            return None
+    async def _provide(self, task: Task, targets: list[Path]) -> ServiceError | None:
+        """Hand photos to the engine, or a problem; returns one that no photo is to blame for."""
         try:
-            record = await self._storage.read(self._storage.database.get, task.job_id)
-            if record is None:
-                raise internal(task.job_id)
-            photo = await stored_photo(self._storage, record.content, "spec.image")
-            size, enlarge = max(task.result_size), task.spec.config.enlarge
-            with traced("extract", bytes=photo.size):
-                pixels = await self._decoder.extract(photo.source, record.account, size, enlarge, target)
+            wanted = await self._wanted(task) if targets else []
+            for (digest, size, account), target in zip(wanted, targets, strict=True):
+                photo = await stored_photo(self._storage, digest, "spec.image")
+                with traced("extract", bytes=photo.size):
+                    enlarge = task.spec.config.enlarge
+                    pixels = await self._decoder.extract(photo.source, account, size, enlarge, target)
+                self._engine.provide(task.job_id, pixels)
         except ImageError as error:
             self._engine.provide(task.job_id, str(error))
         except ServiceError as error:
             self._engine.provide(task.job_id, error.details.message)
             return error
-        else:
-            self._engine.provide(task.job_id, pixels)
         return None
+
+    async def _wanted(self, task: Task) -> list[tuple[str, int, str]]:
+        """List the photos that a task needs: digest, size, and whose they are."""
+        database = self._storage.database
+        record = await self._storage.read(database.get, task.job_id)
+        if record is None:
+            raise internal(task.job_id)
+        others = await self._storage.read(database.other_photos, task.job_id) if task.other_photos else []
+        wanted = [(digest, task.spec.config.size, record.account) for digest in others]
+        return [*wanted, *([(record.content, max(task.result_size), record.account)] if task.is_enlarged else [])]
 
 
 async def _clean(providing: asyncio.Task[ServiceError | None], files: list[Path]) -> None:

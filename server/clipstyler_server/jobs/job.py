@@ -54,7 +54,9 @@ class Job:
     first_sequence
         Number after which its events begin.
     stored_bytes
-        Of its photo.
+        Of its photos.
+    fitted_photos
+        Photos that it fits a style to, its own among them; 0 of a plain stylization.
     trace
         Its spans.
     log_context
@@ -95,6 +97,7 @@ class Job:
         attempts: int = 0,
         first_sequence: int = 0,
         stored_bytes: int = 0,
+        fitted_photos: int = 0,
         trace: JobTrace | None = None,
         log_context: Mapping[str, Any] | None = None,
     ) -> None:
@@ -116,6 +119,7 @@ class Job:
         self.cancelled: float | None = None
         self.attempts = attempts
         self.stored_bytes = stored_bytes
+        self.fitted_photos = fitted_photos
         self.trace = trace or JobTrace(NoSpan())
         self.log_context = log_context or {}
         self.position = -1
@@ -155,7 +159,8 @@ class Job:
 
     def task(self) -> Task:
         """Return what the engine runs, with the time that is left."""
-        return Task(self.id, self.spec, self.picture, self.remaining_s, self.result_size, self.log_context)
+        others = max(0, self.fitted_photos - 1)
+        return Task(self.id, self.spec, self.picture, self.remaining_s, self.result_size, self.log_context, others)
 
     def subscribe(self, heartbeat_s: float, after: int = 0) -> Subscription:
         """Open a subscription to what is stored after a sequence number and everything from now on."""

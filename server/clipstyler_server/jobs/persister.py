@@ -14,8 +14,9 @@ from clipstyler_server.errors import ServiceError
 from clipstyler_server.jobs.events import End, Failed, JobEvent
 from clipstyler_server.jobs.job import Job
 from clipstyler_server.jobs.stored_forms import dump_end, without_bytes
+from clipstyler_server.jobs.style_store import made_style
 from clipstyler_server.observability import logs
-from clipstyler_server.storage.records import State
+from clipstyler_server.storage.records import State, StyleRecord
 from clipstyler_server.storage.storage import Storage
 
 _DELAYS_S = (0.1, 0.5, 2.0)  # before each retry of a short failure
@@ -66,6 +67,7 @@ class JobPersister:
     async def store_end(self, job: Job, state: State, event: JobEvent, end: End) -> StoredEvent:
         """Store the end of a job; one that cannot be stored becomes a failure."""
         changes: dict[str, object] = {}
+        made: StyleRecord | None = None
         try:
             if isinstance(end, Result):
                 image = end.image.metadata
@@ -76,7 +78,10 @@ class JobPersister:
                 }
                 if end.style:
                     changes["style"] = await self._storage.write(self._storage.blobs.put, end.style)
-            await self._persist(job, state, event, end, changes)
+                if end.style and job.fitted_photos:
+                    made = await self._storage.write(made_style, job.caller, end.style)
+                    end = replace(end, style_digest=made.digest)
+            await self._persist(job, state, event, end, changes, made)
         except ServiceError as error:
             failed = Failed(error.details)
             event = JobEvent(event.sequence, event.time, failed)
@@ -91,14 +96,22 @@ class JobPersister:
         for task in self._tasks:
             task.cancel()
 
-    async def _persist(self, job: Job, state: State, event: JobEvent, end: End, changes: dict[str, object]) -> None:
-        """Store an end, retrying after each of the short delays."""
+    async def _persist(
+        self,
+        job: Job,
+        state: State,
+        event: JobEvent,
+        end: End,
+        changes: dict[str, object],
+        made: StyleRecord | None,
+    ) -> None:
+        """Store an end, with the style that the job has made, retrying after each of the short delays."""
         for delay_s in _DELAYS_S:
             try:
-                return await self._finish(job, state, event, end, changes)
+                return await self._finish(job, state, event, end, changes, made)
             except ServiceError:
                 await asyncio.sleep(delay_s)
-        return await self._finish(job, state, event, end, changes)
+        return await self._finish(job, state, event, end, changes, made)
 
     async def _persist_eventually(self, job: Job, event: JobEvent, failed: Failed) -> None:
         """Store a failure, however long that takes."""
@@ -109,17 +122,26 @@ class JobPersister:
             except ServiceError:
                 continue  # logged
 
-    async def _finish(self, job: Job, state: State, event: JobEvent, end: End, changes: dict[str, object]) -> None:
+    async def _finish(
+        self,
+        job: Job,
+        state: State,
+        event: JobEvent,
+        end: End,
+        changes: dict[str, object],
+        made: StyleRecord | None = None,
+    ) -> None:
         changes |= {"ended_at": event.time.timestamp(), "sequence": event.sequence, "end": dump_end(end)}
-        await self._storage.write(self._write_end, job, state, changes)
+        await self._storage.write(self._write_end, job, state, changes, made)
 
-    def _write_end(self, job: Job, state: State, changes: dict[str, object]) -> None:
+    def _write_end(self, job: Job, state: State, changes: dict[str, object], made: StyleRecord | None) -> None:
         database = self._storage.database
-        if database.transition(job.id, state, **changes):
+        enter = partial(database.transition, job.id, state, made)
+        if enter(**changes):
             return
         # Recording its start may have failed.
         begun = database.transition(job.id, State.RUNNING, attempts=job.attempts)
-        if not (begun and database.transition(job.id, state, **changes)):
+        if not (begun and enter(**changes)):
             logs.get_logger().warning("job_already_finished", job_id=job.id, state=state)
 
     async def _try(self, job: Job, state: State, changes: dict[str, object]) -> None:

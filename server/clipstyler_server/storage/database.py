@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     Engine,
     Row,
     Select,
@@ -27,11 +29,12 @@ from sqlalchemy import (
 )
 
 from clipstyler_server.storage.records import SOURCES, Record, State, StyleRecord, Unused
-from clipstyler_server.storage.tables import STYLES, STYLIZATIONS, UPLOADS
+from clipstyler_server.storage.tables import FITTED_PHOTOS, STYLES, STYLIZATIONS, UPLOADS
 
 _T = STYLIZATIONS.c
 _U = UPLOADS.c
 _S = STYLES.c
+_F = FITTED_PHOTOS.c
 # A job counts with its images, and with what its row may take at most: texts are bounded.
 _ROW_BYTES = 8192
 _JOB_BYTES = _T.stored_bytes + _ROW_BYTES
@@ -76,8 +79,8 @@ class Database:
         """Close every connection."""
         self._engine.dispose()
 
-    def create(self, record: Record) -> None:
-        """Add a job.
+    def create(self, record: Record, others: Sequence[str] = ()) -> None:
+        """Add a job, and the digests of the photos besides its own that it fits a style to.
 
         Raises
         ------
@@ -86,10 +89,19 @@ class Database:
         """
         with self._engine.begin() as connection:
             connection.execute(insert(STYLIZATIONS).values(**dataclasses.asdict(record)))
+            for position, digest in enumerate(others, 1):
+                photo = {"job_id": record.id, "position": position, "digest": digest}
+                connection.execute(insert(FITTED_PHOTOS).values(photo))
 
     def get(self, job_id: str) -> Record | None:
         """Find a job by its id."""
         return self._one(_T.id == job_id)
+
+    def other_photos(self, job_id: str) -> list[str]:
+        """List the digests of the photos besides its own that a job fits a style to, in order."""
+        query = select(_F.digest).where(_F.job_id == job_id).order_by(_F.position)
+        with self._engine.connect() as connection:
+            return [str(digest) for digest in connection.scalars(query)]
 
     def find_request(self, tenant: str, request_id: str) -> Record | None:
         """Find a job of a tenant by its request id."""
@@ -174,11 +186,13 @@ class Database:
         with self._engine.connect() as connection:
             return sum(int(connection.scalar(query) or 0) for query in queries)
 
-    def transition(self, job_id: str, to: State, **changes: object) -> bool:
-        """Enter a state if the present one allows it; returns whether it did."""
+    def transition(self, job_id: str, to: State, made: StyleRecord | None = None, **changes: object) -> bool:
+        """Enter a state if the present one allows it, with the style that the job has made; returns whether it did."""
         allowed = and_(_T.id == job_id, _T.state.in_(SOURCES[to]))
         with self._engine.begin() as connection:
             outcome = connection.execute(update(STYLIZATIONS).where(allowed).values(state=to, **changes))
+            if outcome.rowcount and made:
+                _keep_style(connection, made)
             return bool(outcome.rowcount)
 
     def renumber(self, job_id: str, sequence: int) -> bool:
@@ -191,6 +205,8 @@ class Database:
         """Delete a finished job; returns whether there was one."""
         with self._engine.begin() as connection:
             outcome = connection.execute(delete(STYLIZATIONS).where(_T.id == job_id, _T.state.in_(_FINAL)))
+            if outcome.rowcount:
+                connection.execute(delete(FITTED_PHOTOS).where(_F.job_id == job_id))
             return bool(outcome.rowcount)
 
     def keep_upload(
@@ -227,9 +243,7 @@ class Database:
     def keep_style(self, style: StyleRecord) -> None:
         """Keep a style of a tenant, unless it has it: then it counts as used again."""
         with self._engine.begin() as connection:
-            used = update(STYLES).where(_is_style(style.tenant, style.digest)).values(used_at=style.used_at)
-            if not connection.execute(used).rowcount:
-                connection.execute(insert(STYLES).values(**dataclasses.asdict(style)))
+            _keep_style(connection, style)
 
     def find_style(self, digest: str, tenant: str | None = None) -> StyleRecord | None:
         """Find a style of a tenant, or of any."""
@@ -267,7 +281,9 @@ class Database:
         return self._refers(digest, tenant)
 
     def _refers(self, digest: str, tenant: str | None = None) -> bool:
-        by_job = select(_T.id).where(or_(_T.content == digest, _T.result == digest, _T.style == digest)).limit(1)
+        of_fits = select(_F.job_id).where(_F.digest == digest)
+        own = or_(_T.content == digest, _T.result == digest, _T.style == digest, _T.id.in_(of_fits))
+        by_job = select(_T.id).where(own).limit(1)
         by_upload = select(_U.digest).where(_U.digest == digest).limit(1)
         if tenant is not None:
             by_job, by_upload = by_job.where(_T.tenant == tenant), by_upload.where(_U.tenant == tenant)
@@ -285,6 +301,12 @@ class Database:
     def _all(self, query: Select[Any]) -> list[Record]:
         with self._engine.connect() as connection:
             return [_record(row) for row in connection.execute(query)]
+
+
+def _keep_style(connection: Connection, style: StyleRecord) -> None:
+    used = update(STYLES).where(_is_style(style.tenant, style.digest)).values(used_at=style.used_at)
+    if not connection.execute(used).rowcount:
+        connection.execute(insert(STYLES).values(**dataclasses.asdict(style)))
 
 
 def _is_upload(tenant: str, digest: str) -> ColumnElement[bool]:

@@ -75,6 +75,8 @@ class Record:
         Digest of the photo, and what describes it, as JSON.
     style
         Digest of the fitted network that it keeps; None if it keeps none.
+    fitted_photos
+        Photos of a job that makes a style, `content` among them; 0 of a plain stylization.
     end
         The last event without image bytes, as JSON; None until there is one.
     attempts, crashes
@@ -106,6 +108,7 @@ class Record:
     sequence: int = 0
     result: str | None = None
     style: str | None = None
+    fitted_photos: int = 0
     end: str | None = None
     stored_bytes: int = 0
     lease_owner: str | None = None

@@ -172,9 +172,10 @@ class Storage:
 
     def delete(self, record: Record) -> bool:
         """Delete a job and its unshared images, inside of `write`. Returns whether there was one."""
+        others = self.database.other_photos(record.id) if record.fitted_photos > 1 else []
         deleted = self.database.delete(record.id)
         if deleted:
-            for digest in filter(None, (record.content, record.result, record.style)):
+            for digest in filter(None, (record.content, record.result, record.style, *others)):
                 if not self.database.is_used(digest):
                     self.blobs.remove(digest)
         return deleted

@@ -41,6 +41,7 @@ STYLIZATIONS = Table(
     Column("sequence", BigInteger, nullable=False),
     Column("result", String(64)),
     Column("style", String(64)),
+    Column("fitted_photos", Integer, nullable=False, server_default="0"),
     Column("end", Text),
     Column("stored_bytes", BigInteger, nullable=False),
     Column("lease_owner", String(36)),
@@ -54,6 +55,14 @@ STYLIZATIONS = Table(
     Index("stylizations_result", "result"),
     Index("stylizations_style", "style"),
     Index("stylizations_account", "account", "ended_at"),
+)
+FITTED_PHOTOS = Table(
+    "fitted_photos",
+    METADATA,
+    Column("job_id", String(36), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("digest", String(64), nullable=False),
+    Index("fitted_photos_digest", "digest"),
 )
 UPLOADS = Table(
     "uploads",

@@ -37,6 +37,8 @@ class Task:
         Width and height of the result in pixels.
     log_context
         What log lines about it have.
+    other_photos
+        Number of further photos that a style is fitted to; they are provided at the size of the optimization.
     """
 
     job_id: str
@@ -45,6 +47,7 @@ class Task:
     timeout_s: float
     result_size: tuple[int, int]
     log_context: Mapping[str, Any] = field(default_factory=dict)
+    other_photos: int = 0
 
     @property
     def is_enlarged(self) -> bool:

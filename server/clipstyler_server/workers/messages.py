@@ -19,7 +19,7 @@ class Cancel:
 
 @dataclass(frozen=True)
 class PhotoReady:
-    """To the optimizer: the photo of a job at the size of its result, or why there is none."""
+    """To the optimizer: the next photo of a job, its own at the size of its result last, or why there is none."""
 
     job_id: str
     photo: PixelFile | str

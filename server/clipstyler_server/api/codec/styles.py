@@ -20,6 +20,7 @@ from clipstyler_server.api.codec.requests import read_upload
 from clipstyler_server.api.codec.stylization import models_message
 from clipstyler_server.api.codec.values import STYLES, style_name, timestamp
 from clipstyler_server.errors import Violation, invalid
+from clipstyler_server.jobs.job_request import PhotoRequest
 from clipstyler_server.jobs.style_store import StoredStyle, StyleQuery
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -36,13 +37,6 @@ class ApplicationRequest(NamedTuple):
     second: str
     controls: StyleControls
     result_format: ImageFormat
-
-
-class PhotoRequest(NamedTuple):
-    """A photo: its bytes, or the digest of an upload; the other is empty."""
-
-    image: bytes
-    upload: str
 
 
 def style_message(style: StoredStyle, with_thumbnail: bool) -> style_pb2.Style:

@@ -77,7 +77,7 @@ class OptimizerClient(ProcessSupervisor):
         self._send(Cancel(job_id))
 
     def provide(self, job_id: str, photo: PixelFile | str) -> None:
-        """Hand over the photo of a running task at the size of its result, or say why there is none."""
+        """Hand over the next photo of a running task, or say why there is none; see `PhotoReady`."""
         self._send(PhotoReady(job_id, photo))
 
     async def apply(

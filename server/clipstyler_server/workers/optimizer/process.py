@@ -130,7 +130,7 @@ class Run:
     Attributes
     ----------
     photos
-        Receives the photo at the size of the result.
+        Receives further photos of a fit at the size of the optimization, then its own at the size of the result.
     finished
         Whether it has ended, in whatever way.
     """
@@ -174,7 +174,9 @@ class Run:
 
     def _optimize(self, workload: Workload, previews: PreviewEncoder, channel: Channel) -> _End:
         job_id, spec = self.task.job_id, self.task.spec
-        events = workload.stylize(self.task, Original(*self.task.result_size, self._photo), self._check)
+        others = [self._photo() for _ in range(self.task.other_photos)]
+        original = Original(*self.task.result_size, self._photo)
+        events = workload.stylize(self.task, original, others, self._check)
         while True:
             self._check()
             match next(events):
@@ -196,7 +198,7 @@ class Run:
             raise TaskStopped(StopCause.DEADLINE, self._step)
 
     def _photo(self) -> Picture:
-        """Wait for the photo at the size of the result.
+        """Wait for the next photo.
 
         Raises
         ------

@@ -28,7 +28,6 @@ from clipstyler.image_format import ImageFormat
 from clipstyler.options import Bounds, Source, option, options_of
 from clipstyler.prompts import MAX_CHARACTERS, check_texts
 
-
 AUTO_DRAFT = "auto"
 """A draft in the bundled style that is nearest to the text, if one is near enough."""
 _STYLE_NAME = re.compile(r"styles/[0-9a-f]{64}")

@@ -16,7 +16,7 @@ from clipstyler_client import Client, Job
 from clipstyler.output_files import Output, check_outputs
 from clipstyler_cli.command_group import App
 from clipstyler_cli.connection import DEFAULT, Target, with_connection_flags
-from clipstyler_cli.errors import JobGoesOnError, UsageError, clear_errors
+from clipstyler_cli.errors import JobGoesOnError, clear_errors
 from clipstyler_cli.files import IMAGE_SUFFIXES, Delivery
 from clipstyler_cli.progress import Display
 from clipstyler_cli.runs import followed

@@ -133,7 +133,7 @@ class Preview(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Draft(Event):
-    """The photo in a style that the server has at hand: something to look at until the first preview, and no step of it.
+    """The photo in a style that the server has at hand: something to look at until the first preview.
 
     Attributes
     ----------

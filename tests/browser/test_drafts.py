@@ -11,14 +11,16 @@ from tests.browser.site import CAT, Site, Visit
 
 
 async def test_a_draft_is_seen_until_the_first_preview_and_labeled(site: Site, visit: Visit, tmp_path: Path):
-    gate, turns = tmp_path / "gate", Turns(tmp_path)
+    gate = tmp_path / "gate"
     async with AsyncClient(f"127.0.0.1:{site.settings['port']}") as client:
         before = await client.jobs.create(CAT.read_bytes(), f"hold={gate} at=1 x", steps=1)
         try:
             await visit.stylize("stained glass", steps=3)
             badge, over = visit.page.locator("#badge"), visit.page.locator("#over")
             await expect(badge).to_have_text("Draft in the style “stained glass”")
-            await expect(over).to_have_attribute("alt", "The photo in the style stained glass, until there is a preview")
+            await expect(over).to_have_attribute(
+                "alt", "The photo in the style stained glass, until there is a preview"
+            )
             await visit.status("One job is before yours")
             await expect(visit.page.locator("#scrub-row")).to_be_hidden()
             await expect(visit.page.locator("#keep")).to_be_hidden()

@@ -20,7 +20,10 @@ def stub(server: Harness) -> StyleServiceStub:
     return StyleServiceStub(server.channel)
 
 
-def fit(text: str = "a fitted look", photos=(photo(), photo(80, 80)), **own: object) -> pb.CreateStyleRequest:
+PHOTOS = (photo(), photo(80, 80))
+
+
+def fit(text: str = "a fitted look", photos=PHOTOS, **own: object) -> pb.CreateStyleRequest:
     options = StylizationOptions(size=64, steps=3, patches=2, seed=1)
     options.MergeFrom(own.pop("options", StylizationOptions()))
     spec = StylizationSpec(style_text=text, options=options)
@@ -181,5 +184,3 @@ async def test_retention_keeps_the_photos_of_a_fit_and_lets_them_go_with_it(serv
     await server.watch(job.name)
     await server.delete(job.name)
     assert not server.app.storage.database.is_used(digest)
-
-

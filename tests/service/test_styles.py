@@ -432,7 +432,7 @@ async def test_a_draining_server_takes_no_photos(serve):
 
 async def test_a_style_of_a_newer_version_is_refused_by_its_number(server):
     data = fresh()
-    newer = data.replace(rb'\"version\":1', rb'\"version\":2')
+    newer = data.replace(rb"\"version\":1", rb"\"version\":2")
     assert newer != data
     status = await refusal(stub(server).UploadStyle(pb.UploadStyleRequest(data=newer)))
     assert (reason(status), fields(status)) == ("INVALID_FIELD", ["data"])
@@ -448,7 +448,7 @@ async def test_a_style_of_other_encoders_needs_none_of_them(server):
 
 async def test_ten_thousand_photos_are_read_at_the_pace_of_the_drawing(server):
     style, read = await uploaded(server), 0
-    how, one = asked(style, photo(64, 64))
+    how, one = asked(style, noise_photo(150, 100))
 
     async def photos():
         nonlocal read
@@ -460,6 +460,6 @@ async def test_ten_thousand_photos_are_read_at_the_pace_of_the_drawing(server):
     call = stub(server).ApplyStyle(photos(), timeout=PATIENCE_S)
     for _ in range(20):
         assert [(await call.read()).WhichOneof("part") for _ in range(2)] == ["metadata", "data"]
-    assert read < 20 + 200  # what the connection holds of photos of 300 bytes
+    assert read < 20 + 60  # what the connection holds of photos of 45 kB
     call.cancel()
     await eventually(lambda: server.app.lane.in_work == 0)

@@ -67,7 +67,7 @@ async def test_a_text_of_nearly_the_same_direction_matches(text, expected):
 
 @pytest.mark.parametrize("text", ["somewhere between", "away from both"])
 async def test_a_text_that_is_not_near_enough_matches_none(text):
-    assert LEAST_SIMILARITY > np.sqrt(0.5)
+    assert np.sqrt(0.5) < LEAST_SIMILARITY
     assert await matched(text, Directions({"pocket": FACTS})) is None
 
 

@@ -161,9 +161,7 @@ class StyleLane:
         self._metrics.style_applied("succeeded", time.monotonic() - begun)
         return image
 
-    async def _work(
-        self, application: Application, provide: Provide, deadline: float, files: list[Path]
-    ) -> ImageFile:
+    async def _work(self, application: Application, provide: Provide, deadline: float, files: list[Path]) -> ImageFile:
         """Fetch and stylize a photo. Cancelled, it ends once nothing writes its files any more."""
         self._scheduler.check_open()
         pixels_at, result_at = files

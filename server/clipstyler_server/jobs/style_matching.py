@@ -58,9 +58,7 @@ class StyleMatcher:
         best = max(matches, key=lambda match: match.similarity)
         return best if best.similarity >= LEAST_SIMILARITY else None
 
-    async def _matches(
-        self, directions: DirectionLookup, facts: EncoderFacts, spec: StylizationSpec
-    ) -> list[Match]:
+    async def _matches(self, directions: DirectionLookup, facts: EncoderFacts, spec: StylizationSpec) -> list[Match]:
         wanted = await directions.find(facts, spec.style_text, spec.source_text)
         matches = []
         for style in self._styles.bundled:

@@ -95,7 +95,9 @@ class Metrics:
             "cancel_to_idle_seconds", "Time from a cancellation at work until the device was idle.", _CANCEL_SECONDS
         )
         self._unwatched_steps = self._counter("unwatched_steps", "Optimizer steps of jobs that no call followed.")
-        self._frames_sent = self._counter("frames_sent", "Progress events, drafts, previews, chunks and results sent.", "kind")
+        self._frames_sent = self._counter(
+            "frames_sent", "Progress events, drafts, previews, chunks and results sent.", "kind"
+        )
         self._frames_skipped = self._counter("frames_skipped", "Frames left out because a reader was slow.", "kind")
         self._sent_bytes = self._counter("sent_image_bytes", "Bytes of images sent.", "kind")
         self._photo_bytes = self._histogram(

@@ -98,7 +98,7 @@ def test_a_fit_is_a_job(client: Client, photos: list[Path]) -> None:
     job = client.styles.fit(photos, "watched", source_text="a cat", priority="high", timeout_s=60, seed=4, **LITTLE)
     assert (job.fitted_photos, job.spec.source_text, job.priority) == (2, "a cat", "high")
     result = client.jobs.watch(job.name).result()
-    assert (result.width, result.height) == (90, 60)
+    assert (result.width, result.height) == (64, 43)
     assert client.jobs.get(job.name).style == result.style == client.styles.get(result.style).name
 
 

@@ -46,6 +46,7 @@ from clipstyler_server.observability.http_pages import HttpPages
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.observability.traces import Tracer, TracesUnavailableError, tracer_for
 from clipstyler_server.observability.watchdog import Watchdog, collect_only_young_objects
+from clipstyler_server.placement import Place, in_cluster, on_this_machine, resources_of
 from clipstyler_server.settings import Settings
 from clipstyler_server.spool import Spool
 from clipstyler_server.storage.retention import Retention
@@ -54,9 +55,10 @@ from clipstyler_server.storage.storage import Storage, StorageUnusableError
 from clipstyler_server.worker_options import (
     decoder_arguments,
     evaluator_options,
-    optimizer_options,
     supervision_timeouts,
 )
+from clipstyler_server.workers.cluster.connection import ClusterConnection
+from clipstyler_server.workers.cluster.demand import request_devices
 from clipstyler_server.workers.decoder.client import ImageDecoder
 from clipstyler_server.workers.ending_signals import ENDING_SIGNALS
 from clipstyler_server.workers.engine import Engine, StartupError
@@ -105,10 +107,11 @@ class App:
             self.identity = identity_of(settings)
             self.tracer = tracer or tracer_for(settings.traces)
             self.storage = Storage(settings.data_path, settings.database_url, self.metrics)
-        except (IdentityError, TracesUnavailableError, StorageUnusableError) as error:
+            self.cluster = ClusterConnection(settings.ray_address) if settings.engine == "ray" else None
+        except (IdentityError, TracesUnavailableError, StorageUnusableError, StartupError) as error:
             raise ServerStartError(str(error)) from error
         timeouts = supervision_timeouts(settings)
-        self.optimizers = OptimizerPool(self._optimizers(make_workload))
+        self.optimizers = OptimizerPool(self._optimizers(self._place(make_workload)))
         self.evaluator = (
             EvaluatorClient(evaluator_options(settings), timeouts, self.metrics, self.changes)
             if settings.evaluator
@@ -147,13 +150,17 @@ class App:
         self._tasks: list[asyncio.Task[None]] = []
         self.gauges = Gauges(self.metrics, self.scheduler, self.storage, self.api.bounds, self._process_ids)
 
-    def _optimizers(self, make_workload: WorkloadFactory) -> list[OptimizerClient]:
+    def _place(self, make_workload: WorkloadFactory) -> Place:
+        if self.cluster:
+            return in_cluster(self.settings, make_workload, self.cluster)
+        return on_this_machine(self.settings, make_workload)
+
+    def _optimizers(self, place: Place) -> list[OptimizerClient]:
         devices = self.settings.optimizer_devices
         return [
             OptimizerClient(
                 device.name,
-                optimizer_options(self.settings, device),
-                make_workload,
+                place(device),
                 supervision_timeouts(self.settings),
                 self.metrics,
                 self.changes,
@@ -240,6 +247,7 @@ class App:
             storage=self._watch_storage(),
             gauges=self.gauges.count_jobs(),
             identity=self._watch_identity(),
+            demand=self._request_devices(),
         )
 
     async def ready(self) -> None:
@@ -348,6 +356,12 @@ class App:
         await self.optimizers.wait_ready()
         if self.evaluator:
             await self.evaluator.supervise()
+
+    async def _request_devices(self) -> None:
+        """Tell the cluster, if there is one, how many devices the queue needs."""
+        if self.cluster:
+            bundles = [resources_of(self.settings, device) for device in self.settings.optimizer_devices]
+            await request_devices(self.cluster, bundles, self.scheduler.job_count)
 
     async def _unless_broken(self, wanted: Coroutine[Any, Any, Any]) -> None:
         """Wait for something, or raise the error of a background task that fails first."""

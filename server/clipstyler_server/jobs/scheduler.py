@@ -49,6 +49,7 @@ from clipstyler_server.workers.engine import (
 _LONGEST_RETRY_S = 600.0
 _STOP_WAIT_S = 5.0  # for the last step of a job that outlasts its grace period
 _MAX_LOST_STARTS = 3  # then the job itself is to blame
+_MAX_LOST_RUNS = 2  # of a job whose machine was lost, its first one included
 _CERTAINTY = 0.8  # share of the estimated time that must fit before a deadline
 
 
@@ -171,6 +172,10 @@ class Scheduler:
         """Return the number of running jobs."""
         return len(self.running)
 
+    def job_count(self) -> int:
+        """Return the number of jobs that run or wait."""
+        return len(self.running) + len(self.queue)
+
     def _free_count(self) -> int:
         """Return the number of jobs that would start at once."""
         return max(0, self.devices.ready_count - len(self.running))
@@ -265,7 +270,7 @@ class Scheduler:
             error = failure(failed, job.id) if isinstance(failed, TaskFailed) else failed
             end = Failed(error.details)
         except EngineLost as lost:
-            if not job.begun and job.attempts < _MAX_LOST_STARTS:
+            if _may_run_again(job, lost):
                 self._try_again(job)
                 return
             end = Failed(crash_error(lost.problem).details)
@@ -289,7 +294,7 @@ class Scheduler:
         return self.engine.run(job.task())
 
     def _try_again(self, job: Job) -> None:
-        """Put a job back whose engine was lost before it began: it waits for the next engine."""
+        """Put a job back whose engine was lost: it waits for the next one."""
         self._leave_engine(job)
         self._in_background(self._persister.requeue(job))
         if self.draining:
@@ -297,7 +302,7 @@ class Scheduler:
             return
         job.enter(State.QUEUED)
         job.trace.enter("queue")
-        job.position = -1
+        job.begin_again()
         self.queue.put_back(job)
         self._publish_positions()
         self.wake()
@@ -425,6 +430,11 @@ class Scheduler:
         rests_s = [self._estimator.seconds(job.spec, job.step) for job in self.running.values()]
         known_s = [rest_s for rest_s in rests_s if rest_s is not None]
         return min(max(1.0, min(known_s, default=self._estimator.typical_job_s)), _LONGEST_RETRY_S)
+
+
+def _may_run_again(job: Job, lost: EngineLost) -> bool:
+    """Whether a job runs once more whose engine was lost: it had not begun, or its machine is to blame."""
+    return job.attempts < (_MAX_LOST_RUNS if lost.again else _MAX_LOST_STARTS) and (lost.again or not job.begun)
 
 
 def _ends_preparation(event: EngineEvent) -> bool:

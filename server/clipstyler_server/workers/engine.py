@@ -62,6 +62,7 @@ class EngineInfo:
     threads: int
     versions: dict[str, str]
     accelerations: tuple[str, ...] = ()
+    host: str = ""
 
 
 class WorkerState(StrEnum):
@@ -139,11 +140,15 @@ class TaskFailed(Exception):  # noqa: N818 - an ending, as TaskStopped
 
 
 class EngineLost(Exception):  # noqa: N818 - an ending, as TaskStopped
-    """The process exited unexpectedly, and with it the task."""
+    """The process exited unexpectedly, and with it the task.
 
-    def __init__(self, problem: str) -> None:
-        super().__init__(problem)
+    `again` says that the task is not to blame, since a machine or a connection was lost: it may run once more.
+    """
+
+    def __init__(self, problem: str, again: bool = False) -> None:
+        super().__init__(problem, again)
         self.problem = problem
+        self.again = again
 
 
 class StartupError(Exception):

@@ -31,7 +31,8 @@ def cluster() -> Iterator[Any]:
         patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
         started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
         for _ in range(2):
-            started.add_node(num_cpus=CPUS_PER_NODE)
+            started.add_node(wait=False, num_cpus=CPUS_PER_NODE)
+        started.wait_for_nodes()
         yield started
         ray.shutdown()
         started.shutdown()

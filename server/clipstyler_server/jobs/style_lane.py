@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from clipstyler.image_format import ImageFormat
 from clipstyler.imaging import EncodedImage, ImageError, ImageFile, Picture
@@ -25,12 +26,13 @@ from clipstyler_server.storage.storage import full_error, unavailable_error
 from clipstyler_server.workers.decoder.client import ImageDecoder
 from clipstyler_server.workers.engine import EngineLost, FailureKind, StopCause, TaskFailed, TaskStopped
 from clipstyler_server.workers.optimizer.applications import StyleFile
-from clipstyler_server.workers.optimizer.client import OptimizerClient
+from clipstyler_server.workers.optimizer.pool import OptimizerPool
+from clipstyler_server.workers.turns import see_through
 
 # Photos that are decoded, drawn or sent at the same time: each has two files in the spool.
 _PLACES = 4
 
-Provide = Callable[[Path], Awaitable[PixelFile]]
+Provide = Callable[[Path], Coroutine[Any, Any, PixelFile]]
 """Writes the pixels of a photo to a file."""
 
 
@@ -53,8 +55,8 @@ class StyleLane:
         Limits and deadlines.
     scheduler
         Knows whether the server takes work.
-    engine
-        Applies styles.
+    optimizers
+        Apply styles.
     decoder
         Decodes photos.
     spool
@@ -67,14 +69,14 @@ class StyleLane:
         self,
         settings: Settings,
         scheduler: Scheduler,
-        engine: OptimizerClient,
+        optimizers: OptimizerPool,
         decoder: ImageDecoder,
         spool: Spool,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._scheduler = scheduler
-        self._engine = engine
+        self._optimizers = optimizers
         self._decoder = decoder
         self._spool = spool
         self._metrics = metrics
@@ -165,14 +167,9 @@ class StyleLane:
         """Fetch and stylize a photo. Cancelled, it ends once nothing writes its files any more."""
         self._scheduler.check_open()
         pixels_at, result_at = files
-        providing = asyncio.ensure_future(provide(pixels_at))
+        pixels = await see_through(provide(pixels_at))
         try:
-            pixels = await asyncio.shield(providing)
-        except asyncio.CancelledError:
-            await asyncio.wait([providing])
-            raise
-        try:
-            return await self._engine.apply(
+            return await self._optimizers.for_style().apply(
                 application.style,
                 application.second,
                 application.controls,

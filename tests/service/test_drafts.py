@@ -43,7 +43,7 @@ async def drafted(events: list) -> list:
 
 
 def idle(server: Harness) -> bool:
-    return server.app.lane.in_work == 0 and not server.app.optimizer._applying
+    return server.app.lane.in_work == 0 and not server.app.optimizers.workers[0]._applying
 
 
 async def test_a_draft_comes_while_its_job_waits(server, gate):
@@ -51,7 +51,7 @@ async def test_a_draft_comes_while_its_job_waits(server, gate):
     _, events, watching = server.begin_watch(job.name)
     (event,) = await drafted(events)
     draft = event.draft
-    assert server.app.scheduler.running.id not in job.name
+    assert job.name.rpartition("/")[2] not in server.app.scheduler.running
     assert (draft.style, draft.style_text, draft.similarity) == (f"styles/{FIRE.digest}", "fire", 1.0)
     assert (draft.image.width_px, draft.image.height_px) == (48, 32)
     assert draft.image.sha256 == hashlib.sha256(draft.image_data).digest()
@@ -93,7 +93,7 @@ async def test_nothing_waits_for_a_draft_and_one_that_comes_after_a_preview_is_d
     job = await server.create(order(f"hold={gate} at=2 x", previews=previews(name)))
     _, events, watching = server.begin_watch(job.name)
     await eventually(lambda: any(event.WhichOneof("event") == "preview" for event in events))
-    assert server.app.lane.in_work == 1
+    await eventually(lambda: server.app.lane.in_work == 1)
     slow.touch()
     await eventually(lambda: idle(server))
     gate.touch()
@@ -103,7 +103,7 @@ async def test_nothing_waits_for_a_draft_and_one_that_comes_after_a_preview_is_d
 async def test_a_job_that_ends_takes_its_draft_with_it(server, gate):
     name = await style(server, "busy=1 a look")
     job = await waiting(server, gate, style_text="x", previews=previews(name))
-    await eventually(lambda: server.app.lane.in_work == 1 and server.app.optimizer._applying)
+    await eventually(lambda: server.app.lane.in_work == 1 and server.app.optimizers.workers[0]._applying)
     await server.cancel(job.name)
     await eventually(lambda: idle(server))
     assert (await server.watch(job.name)).kinds() == ["gap", "cancelled"]

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import uuid
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import grpc
@@ -22,6 +23,7 @@ from tests.service.styles import style_file
 from tests.service.test_styles import negative, pixels
 
 _PATIENCE_S = 60.0
+_DIGEST = 64  # characters in the name of a file
 # What the client of gRPC reports itself if the connection is lost while it sends a message.
 _LOST_WHILE_SENDING = "Internal error from Core"
 
@@ -52,6 +54,7 @@ class StyleAudit:
         self.fits: dict[str, str] = {}
         self._perhaps: set[str] = set()
         self._gone: set[str] = set()
+        self._whole: set[str] = set()
         self._data_dir = Path(data_dir)
 
     async def upload(self, server: ServerProcess, seed: int) -> None:
@@ -131,8 +134,9 @@ class StyleAudit:
         assert set(self.kept) - there == set()
         assert there & self._gone == set()
         assert there - set(self.kept) <= self._perhaps | set(self.fits.values())
-        for name in there - set(self.kept):  # what it kept of calls that it did not answer
+        for name in there - set(self.kept):  # what it did of calls that it did not answer
             self._keep(name)
+        self._gone |= self._perhaps
         self._perhaps.clear()
         for name in there:
             await self._is_whole(server, name)
@@ -152,7 +156,9 @@ class StyleAudit:
             return None
 
     def _cut_short(self, error: grpc.aio.AioRpcError) -> None:
-        is_lost = error.code() is grpc.StatusCode.UNAVAILABLE or error.details() == _LOST_WHILE_SENDING
+        # CANCELLED: the server stopped while it drew a photo of the call.
+        is_ended = error.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
+        is_lost = is_ended or error.details() == _LOST_WHILE_SENDING
         if not is_lost:
             raise error
         self.cut_short += 1
@@ -172,9 +178,12 @@ class StyleAudit:
         await asyncio.to_thread(load_style, data, name.rpartition("/")[2])
 
     def _no_file_is_half_written(self) -> None:
+        """Look at each file once: what is complete is never written again."""
         for path in (self._data_dir / "images").rglob("*"):
-            if path.is_file() and len(path.name) == 64:
-                assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name
+            if len(path.name) == _DIGEST and path.name not in self._whole:
+                with suppress(FileNotFoundError):  # deleted meanwhile
+                    assert hashlib.sha256(path.read_bytes()).hexdigest() == path.name
+                    self._whole.add(path.name)
 
 
 def _asked(name: str, photos: list[bytes]) -> Iterator[pb.ApplyStyleRequest]:

@@ -20,7 +20,7 @@ from tests.service.process import ServerProcess
 from tests.service.styles import style_file
 
 pytestmark = pytest.mark.timeout(2400)
-_KEPT = 6  # of more, some are deleted
+_KEPT = 6  # of more, those above are deleted
 _STRIKES = ("server killed", "optimizer killed", "server restarted", "optimizer killed")
 
 
@@ -64,8 +64,8 @@ async def test_styles_outlast_kills_at_random_points(launch, scale, figures):
             asyncio.create_task(styles.create(server, job, made)),
             asyncio.create_task(styles.apply(server, chosen, [chance.randint(64, 400) for _ in range(4)])),
         ]
-        if len(unused) >= _KEPT:
-            at_work.append(asyncio.create_task(styles.delete(server, chance.choice(unused))))
+        for name in chance.sample(unused, max(0, len(unused) - _KEPT)):
+            at_work.append(asyncio.create_task(styles.delete(server, name)))
         await asyncio.sleep(chance.uniform(0, 0.25))
         server = await strike(launch, server, how)
         await asyncio.gather(*at_work)

@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from clipstyler.v1.options_pb2 import StylizationOptions
 from clipstyler.v1.stylization_pb2 import Stylization
+from tests.engines.conftest import CPUS_PER_NODE, add_node
 from tests.service import scripted
 from tests.service.conftest import start
 from tests.service.harness import Harness, eventually, order
@@ -143,7 +144,7 @@ async def test_a_lost_node_has_its_job_run_once_more_and_leaves_the_other_alone(
     lost_job, kept_job = jobs if on_lost else reversed(jobs)
     cluster.remove_node(next(node for node in cluster.worker_nodes if node.node_id == lost), allow_graceful=False)
     await eventually(lambda: server.app.optimizers.ready_count == 1, LOST_NODE_S)
-    cluster.add_node(num_cpus=2)
+    add_node(cluster, num_cpus=CPUS_PER_NODE)
     await eventually(lambda: lost_job.name.removeprefix("stylizations/") in runs, LOST_NODE_S)
     gate.touch()
 

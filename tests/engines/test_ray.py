@@ -12,11 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from clipstyler_server.settings import Settings
-from clipstyler_server.workers.cluster import connection as connections
 from clipstyler_server.workers.cluster.connection import ClusterConnection
-from clipstyler_server.workers.engine import StartupError
-from pydantic import ValidationError
 
 from clipstyler.v1.options_pb2 import StylizationOptions
 from clipstyler.v1.stylization_pb2 import Stylization
@@ -154,15 +150,3 @@ async def test_a_lost_node_has_its_job_run_once_more_and_leaves_the_other_alone(
     attempts = [(await server.get(job.name)).attempt_count for job in (lost_job, kept_job)]
     assert attempts == [2, 1]
     assert server.metric("stylization_duration_seconds_count", outcome="succeeded") == 2
-
-
-def test_without_ray_the_start_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(connections.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(StartupError, match=r"clipstyler\[ray\]"):
-        ClusterConnection("auto")
-
-
-def test_the_engine_ray_needs_devices_by_name():
-    with pytest.raises(ValidationError, match="the engine ray needs `devices`"):
-        Settings(engine="ray")
-    assert Settings(engine="ray", devices="cuda*8").optimizer_threads == 1

@@ -8,14 +8,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clipstyler_server.settings import Settings
 from clipstyler_server.spool import Spool, write_pixels
+from clipstyler_server.workers.cluster import connection as connections
 from clipstyler_server.workers.cluster.actor import OptimizerActor, Placed
+from clipstyler_server.workers.cluster.connection import ClusterConnection
 from clipstyler_server.workers.cluster.leases import Leases
 from clipstyler_server.workers.cluster.outbox import Outbox
 from clipstyler_server.workers.cluster.parcels import pack_command, unpack_command
+from clipstyler_server.workers.engine import StartupError
 from clipstyler_server.workers.messages import CannotStart, PhotoReady, TaskEvent
 from clipstyler_server.workers.optimizer.applications import Apply, StyleFile
 from clipstyler_server.workers.optimizer.workload import OptimizerOptions
+from pydantic import ValidationError
 
 from clipstyler import __version__
 from clipstyler.events import Preview, Rendering
@@ -115,3 +120,15 @@ def test_files_of_commands_arrive_with_their_contents(tmp_path):
     received = unpack_command(pack_command(order), there)
     assert (received.style.path.read_bytes(), received.second) == (b"a style", None)
     assert {path.parent for path in (received.style.path, received.photo.path, received.target)} == {there}
+
+
+def test_without_ray_the_start_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(connections.importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(StartupError, match=r"clipstyler\[ray\]"):
+        ClusterConnection("auto")
+
+
+def test_the_engine_ray_needs_devices_by_name():
+    with pytest.raises(ValidationError, match="the engine ray needs `devices`"):
+        Settings(engine="ray")
+    assert Settings(engine="ray", devices="cuda*8").optimizer_threads == 1

@@ -148,7 +148,9 @@ class App:
         self._is_leaving = False
         self._hurry = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self.gauges = Gauges(self.metrics, self.scheduler, self.storage, self.api.bounds, self._process_ids)
+        self.gauges = Gauges(
+            self.metrics, self.scheduler, self.storage, self.api.bounds, self.identity, self._process_ids
+        )
 
     def _place(self, make_workload: WorkloadFactory) -> Place:
         if self.cluster:

@@ -291,8 +291,8 @@ class StylizeConfig(CalibratedOptions):
             what = "image" if most == shorter else f"smallest part by the region, {part} px, of the image"
             raise ConfigError(
                 "crop_size",
-                f"a crop of {self.crop_size} px is larger than the {what}, which is optimized at {width} x {height} px: "
-                f"use at most {most}",
+                f"a crop of {self.crop_size} px is larger than the {what}, "
+                f"which is optimized at {width} x {height} px: use at most {most}",
             )
         return self.crop_size
 

@@ -52,11 +52,13 @@ def _shares(part: NDArray[np.bool_], side: int, overhang: int, *, mirrored: bool
         return _window_means(np.pad(part, overhang, mode="symmetric"), side)
     means = _window_means(part, side)
     rows, columns = (np.arange(-overhang, length + overhang).clip(0, length - 1) for length in means.shape)
-    return means[np.ix_(rows, columns)]
+    found: NDArray[np.float64] = means[np.ix_(rows, columns)]
+    return found
 
 
 def _window_means(part: NDArray[np.bool_], side: int) -> NDArray[np.float64]:
     """Return the mean of every window of a side, by sums over rectangles from the corner."""
     sums = np.pad(part, ((1, 0), (1, 0))).cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
-    windows = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
-    return windows / side**2
+    covered = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    means: NDArray[np.float64] = covered / side**2
+    return means

@@ -100,6 +100,10 @@ class Region:
     text: str | None = None
     feather: float | None = None
 
+    def request(self) -> RegionRequest:
+        """Return what is asked for, without the mask."""
+        return RegionRequest(self.mask is not None, self.boxes, self.text, self.feather)
+
 
 class Stylization:
     """A stylization that begins when it is iterated over, or when its result is asked for.
@@ -247,7 +251,7 @@ def stylize(  # noqa: PLR0913 - one per fact, all but two by name
         source_text,
         options=dict(options),
         previews={"every_steps": preview_every, "max_size": 4096},
-        region=region and RegionRequest(region.mask is not None, region.boxes, region.text, region.feather),
+        region=None if region is None else region.request(),
     )
     mask = region.mask if region else None
     violations = _file_violations("photo", photo)

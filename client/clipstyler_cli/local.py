@@ -111,7 +111,9 @@ def _run(
         from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
 
     name = options.get("encoder_set") or registry.BUNDLED
-    asked = region and RegionRequest(region.mask is not None, region.boxes, region.text, region.feather)
+    asked = None
+    if region is not None:
+        asked = RegionRequest(region.mask is not None, region.boxes, region.text, region.feather)
     request = SpecRequest(style_text, source_text, dict(options), dict(previews), result_format, asked)
     spec = resolve_spec(request, {name: registry.spec(name).calibration}, SpecLimits())
     begun = time.monotonic()

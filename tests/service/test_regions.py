@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import time
 
 import numpy as np
 import pytest
@@ -168,19 +170,25 @@ async def test_crops_that_do_not_fit_into_the_rest_are_refused_by_their_field(se
     assert (await server.create(order(region=narrow))).spec.options.crop_size == 11
 
 
-async def test_a_mask_counts_in_bytes_and_goes_with_its_job(serve):
+async def test_a_mask_counts_in_bytes_and_goes_with_the_last_job_that_has_it(serve):
     server = await serve()
-    plain = await server.create(order(image=photo()))
-    await server.watch(plain.name)
-    before = server.app.storage.database.stored_bytes()
-    job = await server.create(order(image=photo(), region=Region(mask=mask())))
-    assert hashlib.sha256(mask()).hexdigest() in files(server)
-    grown = server.app.storage.database.stored_bytes() - before
-    assert grown >= len(photo()) + len(mask())
-    await server.watch(job.name)
-    await server.delete(job.name)
-    assert hashlib.sha256(mask()).hexdigest() not in files(server)
-    assert server.app.storage.database.stored_bytes() == before
+    database, digest = server.app.storage.database, hashlib.sha256(mask()).hexdigest()
+    plain = await server.create(order())
+    jobs = [await server.create(order(region=Region(mask=mask()))) for _ in range(2)]
+    for job in (plain, *jobs):
+        await server.watch(job.name)
+    counted = [database.get(job.name.rpartition("/")[2]).stored_bytes for job in (plain, jobs[0])]
+    assert counted[1] - counted[0] == len(mask())
+
+    for path in (server.app.settings.data_path / "images").rglob("*"):
+        if path.is_file():
+            os.utime(path, (time.time() - 100, time.time() - 100))
+    await server.app.retention.enforce()
+    assert digest in files(server)
+    await server.delete(jobs[0].name)
+    assert digest in files(server)
+    await server.delete(jobs[1].name)
+    assert digest not in files(server)
 
 
 async def test_a_job_is_run_again_with_its_mask_after_a_restart(serve, gate, monkeypatch):

@@ -131,6 +131,16 @@ def test_a_feather_lies_outside_the_region_and_ends(feather: int) -> None:
     assert ((weights > 0) & (weights < 255)).any() == (feather > 1)
 
 
+def test_a_feather_is_the_same_on_every_side() -> None:
+    selected = np.zeros((41, 41), bool)
+    selected[20, 20] = True
+    weights = feathered(selected, 12)
+    assert np.array_equal(weights, weights[::-1, ::-1])
+    assert np.abs(weights.astype(int) - weights.T).max() <= 1  # rounded after each direction
+    assert weights[20, :8].max() == 0
+    assert 0 < weights[20, 9] < weights[20, 14] < weights[20, 19] < 255
+
+
 def test_a_feather_does_not_depend_on_strips(monkeypatch: pytest.MonkeyPatch) -> None:
     selected = np.random.default_rng(0).random((200, 50)) > 0.995
     whole = feathered(selected, 8)

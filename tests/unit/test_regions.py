@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
 import clipstyler
+from clipstyler.composition import Composition, Guide
 from clipstyler.config import ConfigError, StylizeConfig, resolve
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.events import Optimized, Preparing, Preview, Progress, Rendering, Result
@@ -155,6 +157,40 @@ def test_crops_show_the_rest_and_what_stays_pulls_the_network_to_the_photo() -> 
 
     free = RunState(photo(), direction, encoders, config_of(encoders), 1)
     assert float(free.protection_term(flat)) == 0
+
+
+def test_the_crops_of_a_region_that_stays_are_those_of_the_rest() -> None:
+    encoders = tiny_encoders()
+    guide = Guide(text_direction(encoders, "fire", "a Photo", "plain"), None)
+    spec = replace(spec_of("fire", encoders, config_of(encoders), seed=1), region=LEFT)
+
+    def columns(run: RunState) -> Tensor:
+        assert run.places is not None
+        return run.places.draw(200, torch.Generator())[:, 0]
+
+    (kept,) = Composition(photo(), [guide], encoders, spec).runs
+    assert kept.kept is not None
+    assert columns(kept).min() >= 24
+    spec = replace(spec, region=replace(LEFT, text="gold"))
+    outside, inside = Composition(photo(), [guide, guide], encoders, spec).runs
+    assert outside.kept is inside.kept is None
+    assert columns(outside).min() >= 24
+    assert columns(inside).max() <= 24
+
+
+def test_the_protection_term_is_optimized_and_part_of_the_total(monkeypatch: pytest.MonkeyPatch) -> None:
+    def network_of(weight: float) -> tuple[float, list[float]]:
+        monkeypatch.setattr("clipstyler.stylizer.WEIGHT_PROTECTION", weight)
+        encoders = tiny_encoders()
+        direction, inside = text_direction(encoders, "fire", "a Photo", "plain"), select(LEFT, None, (64, 48))
+        state = RunState(photo(), direction, encoders, config_of(encoders), 1, part=Part(~inside, kept=inside))
+        totals = [step([state])[0].losses.total for _ in range(8)]
+        with torch.no_grad():
+            return float(state.protection_term(state.render())), totals
+
+    (free, low), (pulled, high) = network_of(0), network_of(1e6)
+    assert pulled < free
+    assert high[0] > low[0] + 1e3
 
 
 def test_the_protection_term_is_a_mean_over_what_stays() -> None:

@@ -25,6 +25,7 @@ from clipstyler_client._errors import (
     StylizeError,
 )
 from clipstyler_client._events import (
+    Box,
     Draft,
     EncoderModel,
     Event,
@@ -36,6 +37,7 @@ from clipstyler_client._events import (
     Progress,
     QualityReport,
     Queued,
+    RegionSpec,
     Rendering,
     Result,
     Spec,
@@ -44,6 +46,7 @@ from clipstyler_client._events import (
 )
 from clipstyler_client._jobs import Job, JobImage, JobPage, Upload
 from clipstyler_client._options import OptionError, PreviewOptions, StylizeOptions
+from clipstyler_client._regions import Region
 from clipstyler_client._server_info import EncoderSet, Evaluator, Identity, PresetInfo, ServerInfo, Worker
 from clipstyler_client._styles import Style, StyleControls, StyledPhoto, StylePage
 from clipstyler_client._sync.client import Client
@@ -60,6 +63,7 @@ __all__ = [
     "AsyncJobs",
     "AsyncStyles",
     "AsyncStylizationStream",
+    "Box",
     "BrokenResultError",
     "Client",
     "DeadlineExceededError",
@@ -89,6 +93,8 @@ __all__ = [
     "Progress",
     "QualityReport",
     "Queued",
+    "Region",
+    "RegionSpec",
     "Rendering",
     "Result",
     "ServerBusyError",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from dataclasses import replace
 from functools import partial
 
@@ -11,6 +12,7 @@ from clipstyler.events import Warning
 from clipstyler.footprint import footprint
 from clipstyler.image_format import ImageFormat
 from clipstyler.imaging import ImageError, ImageMetadata
+from clipstyler.masking import Levels, smallest_part
 from clipstyler.options import ConfigError
 from clipstyler.original import result_size
 from clipstyler.spec import SpecLimits, StylizationSpec, resolve_spec
@@ -49,7 +51,7 @@ class Admission:
     drafts
         Draws what its caller sees first.
     decoder
-        Decodes the photo in a process of its own.
+        Decodes photo and mask in processes of their own.
     storage, room
         Store the job before it is accepted.
     metrics
@@ -86,9 +88,9 @@ class Admission:
         )
 
     async def admit(self, request: JobRequest, caller: Caller, *, one_shot: bool) -> Job:
-        """Check a request, decode its photo, store the job and put it into the queue.
+        """Check a request, decode its photo and its mask, store the job and put it into the queue.
 
-        What costs little comes first: fields, a place in the queue. Only then is the photo looked at.
+        What costs little comes first: fields, a place in the queue. Only then are the images looked at.
 
         Parameters
         ----------
@@ -114,40 +116,39 @@ class Admission:
         spec = await self._resolved(request, caller)
         await self._drafts.check(spec, caller)
         with self._scheduler.reserve(caller):
-            photo = await self._photo(request.photo, caller)
-            decoded = await self._decoded(photo, caller, spec)
-            others = [
-                await self._photo(other, caller, f"photos[{number}].upload")
-                for number, other in enumerate(request.others or (), 1)
-            ]
+            photo, mask = await self._images(request, caller)
+            others = await self._others(request, caller)
+            decoded = await self._decoded(photo, request, caller, spec)
+            levels, spec = await self._masked(mask, caller, spec, decoded)
             output_limit = self._output_limit(caller)
             warnings = self._warnings(spec, decoded, output_limit, request.timeout_s)
-            spec = _fitted(spec, decoded, output_limit)
+            spec = _fitted(spec, decoded, levels, output_limit)
             self._check_footprint(spec, decoded, len(others))
             await self._check_others(others, caller, spec)
-            size = photo.size + sum(other.size for other in others)
+            sent_bytes = sum(image.size for image in (photo, mask, *others) if image)
             job = Job(
                 Job.new_id(),
                 spec,
                 decoded.picture,
                 self._timeout_s(request.timeout_s),
                 result_size=_result_size(spec, decoded),
+                mask=levels,
                 decode_s=decoded.decode_s,
                 caller=caller,
                 priority=request.priority,
                 one_shot=one_shot,
-                stored_bytes=size,
+                stored_bytes=sent_bytes,
                 fitted_photos=0 if request.others is None else 1 + len(others),
                 trace=JobTrace(parent, one_shot=one_shot, steps=spec.config.steps, size=spec.config.size),
                 log_context=logs.context(),
             )
             self._scheduler.check_deadline(job)
-            async with self._room.hold(caller, size):
+            async with self._room.hold(caller, sent_bytes):
                 with traced("store"):
-                    await self._store(job, request, [photo, *others], decoded)
+                    await self._store(job, request, [photo, *others], mask, decoded)
             self._scheduler.accept(job, warnings)
         self._drafts.begin(job)
-        self._metrics.photo_accepted(photo.size)
+        self._metrics.photo_accepted(sent_bytes)
         return job
 
     async def resume(self, record: Record) -> None:
@@ -158,19 +159,22 @@ class Admission:
         Raises
         ------
         ServiceError
-            It can no longer be run, because its photo or its encoders are gone, or the storage does not work.
+            It can no longer be run, because its photo, mask or encoders are gone, or the storage does not work.
         """
         spec = load_spec(record.spec)
         self._check_encoders(spec)
         caller = Caller(record.account, record.client, Principal(record.tenant, Role.USER))
         photo = await stored_photo(self._storage, record.content, "spec.image")
-        decoded = await self._decoded(photo, caller, spec)
+        decoded = await self._decoded(photo, None, caller, spec)
+        mask = await stored_photo(self._storage, record.mask, "spec.region.mask") if record.mask else None
+        levels, spec = await self._masked(mask, caller, spec, decoded)
         job = Job(
             record.id,
             spec,
             decoded.picture,
             max(0.0, record.deadline_at - time.time()),
             result_size=_result_size(spec, decoded),
+            mask=levels,
             decode_s=decoded.decode_s,
             caller=caller,
             priority=record.priority,
@@ -187,13 +191,31 @@ class Admission:
                 self._scheduler.accept(job)
                 self._drafts.begin(job)
 
-    async def _photo(self, asked: PhotoRequest, caller: Caller, field: str = "spec.upload") -> Photo:
+    async def _images(self, request: JobRequest, caller: Caller) -> tuple[Photo, Photo | None]:
+        """Find photo and mask; if neither is stored, both are named."""
+        try:
+            photo = await self._found(request.photo, "spec.upload", caller)
+        except ServiceError as error:
+            others = await self._problems(self._mask(request, caller), "region.mask", caller)
+            raise (
+                invalid(*error.details.violations, *others) if error.reason is Reason.INVALID_FIELD else error
+            ) from None
+        return photo, await self._mask(request, caller)
+
+    async def _mask(self, request: JobRequest, caller: Caller) -> Photo | None:
+        return await self._found(request.mask, "spec.region.upload", caller) if request.mask else None
+
+    async def _others(self, request: JobRequest, caller: Caller) -> list[Photo]:
+        asked = enumerate(request.others or (), 1)
+        return [await self._found(other, f"photos[{number}].upload", caller) for number, other in asked]
+
+    async def _found(self, asked: PhotoRequest, field: str, caller: Caller) -> Photo:
         if asked.upload:
             return await stored_photo(self._storage, asked.upload, field, caller.scope)
         return Photo(asked.image, len(asked.image))
 
     async def _resolved(self, request: JobRequest, caller: Caller) -> StylizationSpec:
-        """Resolve a request; if fields are bad, the photo's header is checked too, so that all are named at once."""
+        """Resolve a request; if fields are bad, the images' headers are checked too, so that all are named at once."""
         info = self._scheduler.devices.info
         assert info is not None  # an engine that is ready has described itself
         calibrations = {encoders.name: encoders.calibration for encoders in info.encoder_sets}
@@ -203,36 +225,67 @@ class Admission:
         except ConfigError as error:
             violations += spec_violations(error.violations)
         if violations:
-            raise invalid(*violations, *await self._photo_violations(request, caller))
+            raise invalid(*violations, *await self._image_violations(request, caller))
         return spec
 
-    async def _photo_violations(self, request: JobRequest, caller: Caller) -> tuple[Violation, ...]:
-        if any(violation.field == "spec.upload" for violation in request.violations):
-            return ()
+    async def _image_violations(self, request: JobRequest, caller: Caller) -> tuple[Violation, ...]:
+        """Return what is wrong with the images at the first look, besides names of uploads that are none."""
+        named = {violation.field for violation in request.violations}
+        found: tuple[Violation, ...] = ()
         try:
             with self._scheduler.reserve(caller):
-                photo = await self._photo(request.photo, caller)
-                await self._decoder.inspect(photo.source, caller.account)
+                if "spec.upload" not in named:
+                    found += await self._problems(self._found(request.photo, "spec.upload", caller), "image", caller)
+                if "spec.region.upload" not in named:
+                    found += await self._problems(self._mask(request, caller), "region.mask", caller)
+        except ServiceError:
+            # Without a place to look at them there is nothing to say: the other fields are bad anyway.
+            return found
+        return found
+
+    async def _problems(self, finding: Awaitable[Photo | None], field: str, caller: Caller) -> tuple[Violation, ...]:
+        try:
+            if image := await finding:
+                await self._decoder.inspect(image.source, caller.account)
         except ImageError as error:
-            return spec_violations((Violation("image", str(error)),))
+            return spec_violations((Violation(field, str(error)),))
         except ServiceError as error:
-            # Without a place to look at it there is nothing to say: the other fields are bad anyway.
             return error.details.violations
         return ()
 
-    async def _decoded(self, photo: Photo, caller: Caller, spec: StylizationSpec) -> Decoded:
+    async def _decoded(
+        self, photo: Photo, request: JobRequest | None, caller: Caller, spec: StylizationSpec
+    ) -> Decoded:
+        """Decode a photo; if that fails, the mask of its request is looked at too, so that both are named."""
         try:
             with traced("decode", bytes=photo.size):
                 return await self._decoder.decode(photo.source, caller.account, spec.config.size, spec.config.enlarge)
         except ImageError as error:
-            raise invalid_spec(Violation("image", str(error))) from error
+            others = await self._problems(self._mask(request, caller), "region.mask", caller) if request else ()
+            raise invalid(*spec_violations((Violation("image", str(error)),)), *others) from error
+
+    async def _masked(
+        self, mask: Photo | None, caller: Caller, spec: StylizationSpec, decoded: Decoded
+    ) -> tuple[Levels | None, StylizationSpec]:
+        """Decode a mask at the size of the decoded photo, and note its digest in the spec."""
+        if mask is None or spec.region is None:
+            return None, spec
+        header, picture = decoded.header, decoded.picture
+        try:
+            with traced("decode", bytes=mask.size):
+                levels, digest = await self._decoder.read_mask(
+                    mask.source, caller.account, (header.width, header.height), (picture.width, picture.height)
+                )
+        except ImageError as error:
+            raise invalid_spec(Violation("region.mask", str(error))) from error
+        return levels, replace(spec, region=replace(spec.region, mask_digest=digest))
 
     async def _check_others(self, photos: list[Photo], caller: Caller, spec: StylizationSpec) -> None:
         """Raise `ServiceError` INVALID_FIELD for further photos that no style can be fitted to, naming each."""
         violations = []
         for number, photo in enumerate(photos, 1):
             try:
-                picture = (await self._decoded(photo, caller, spec)).picture
+                picture = (await self._decoded(photo, None, caller, spec)).picture
                 spec.config.crop_side(picture.width, picture.height)
             except ConfigError as problem:
                 violations.append(Violation(f"photos[{number}]", problem.problem))
@@ -254,6 +307,7 @@ class Admission:
             picture.height,
             known.get(spec.encoder_set, 0),
             _result_size(spec, decoded),
+            len(spec.texts),
             others,
         )
         if limit and needed.total > limit:
@@ -272,7 +326,9 @@ class Admission:
             problem = f"{spec.encoder_set!r} is no longer loaded here: use one of {', '.join(known)}"
             raise invalid_spec(Violation("encoder_set", problem))
 
-    async def _store(self, job: Job, request: JobRequest, photos: list[Photo], decoded: Decoded) -> None:
+    async def _store(
+        self, job: Job, request: JobRequest, photos: list[Photo], mask: Photo | None, decoded: Decoded
+    ) -> None:
         """Store a job; from here on it is all or nothing, also if the caller leaves meanwhile."""
         if self._scheduler.draining:
             raise draining_error()
@@ -297,24 +353,28 @@ class Admission:
             lease_owner=self._storage.owner,
             lease_until=now + job.remaining_s,
         )
-        writing = asyncio.ensure_future(self._storage.write(self._write, record, request, photos, decoded))
+        writing = asyncio.ensure_future(self._storage.write(self._write, record, request, photos, mask, decoded))
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:
             writing.add_done_callback(partial(self._caller_left, job))
             raise
 
-    def _write(self, record: Record, request: JobRequest, photos: list[Photo], decoded: Decoded) -> None:
+    def _write(
+        self, record: Record, request: JobRequest, photos: list[Photo], mask: Photo | None, decoded: Decoded
+    ) -> None:
         content, *others = [photo.store(self._storage) for photo in photos]
-        for digest in {content, *others}:
+        mask_digest = mask.store(self._storage) if mask else None
+        for digest in filter(None, {content, mask_digest, *others}):
             self._storage.database.use_upload(record.tenant, digest, record.created_at)
         header = decoded.header
         known = {image_format.value: image_format for image_format in ImageFormat}
         metadata = ImageMetadata(known.get(header.format.lower()), header.width, header.height, photos[0].size, content)
         described = replace(
             record,
-            payload_digest=request.digest(content),
+            payload_digest=request.digest(content, mask_digest or ""),
             content=content,
+            mask=mask_digest,
             content_metadata=dump_metadata(metadata),
         )
         self._storage.database.create(described, others)
@@ -377,11 +437,12 @@ class Admission:
         return tuple(warnings)
 
 
-def _fitted(spec: StylizationSpec, decoded: Decoded, output_limit: int) -> StylizationSpec:
-    """Fill in what depends on the photo: the crop size, and the size of the result."""
+def _fitted(spec: StylizationSpec, decoded: Decoded, mask: Levels | None, output_limit: int) -> StylizationSpec:
+    """Fill in what depends on the photo and its region: the crop size, and the size of the result."""
     output_size = min(max(_result_size(spec, decoded)), output_limit)
+    size = (decoded.picture.width, decoded.picture.height)
     try:
-        config = spec.config.fitted(decoded.picture.width, decoded.picture.height)
+        config = spec.config.fitted(*size, smallest_part(spec.region, mask, size))
     except ConfigError as error:
         raise invalid_spec(*error.violations) from error
     return replace(spec, config=replace(config, output_size=output_size))

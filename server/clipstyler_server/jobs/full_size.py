@@ -1,4 +1,4 @@
-"""An engine that fetches photos from the storage: further ones of a fit, and a task's own at the size of its result."""
+"""An engine whose results may have another size than the optimization: it fetches photo and mask at their size."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from clipstyler.events import Result
 from clipstyler.imaging import ImageError
 from clipstyler_server.errors import ServiceError, internal
 from clipstyler_server.jobs.photos import stored_photo
+from clipstyler_server.jobs.stored_forms import load_metadata
 from clipstyler_server.observability.traces import traced
-from clipstyler_server.spool import Spool, remove
+from clipstyler_server.spool import MaskFile, PixelFile, Spool, remove
+from clipstyler_server.storage.records import Record
 from clipstyler_server.storage.storage import Storage
 from clipstyler_server.workers.decoder.client import ImageDecoder
 from clipstyler_server.workers.engine import EngineEvent, Task, TaskFailed
@@ -21,7 +23,7 @@ from clipstyler_server.workers.optimizer.pool import OptimizerPool
 
 
 class FullSizeEngine:
-    """Has stored photos of a task decoded into files: those of a fit at once, its own while the steps are made.
+    """Has the stored images of a task decoded at the size of its result, into files, while the steps are made.
 
     Parameters
     ----------
@@ -53,9 +55,11 @@ class FullSizeEngine:
         ServiceError
             The photo could not be fetched, and that is not its own fault.
         """
-        count = task.other_photos + task.is_enlarged
-        targets = [self._spool.photo(task.job_id, next(self._numbers)) for _ in range(count)]
-        providing = asyncio.create_task(self._provide(task, targets))
+        number = next(self._numbers)
+        photo, mask = self._spool.photo(task.job_id, number), self._spool.mask(task.job_id, number)
+        others = [self._spool.photo(task.job_id, next(self._numbers)) for _ in range(task.other_photos)]
+        targets = [photo, mask, *others]
+        providing = asyncio.create_task(self._provide(task, photo, mask, others))
         useless = [*targets, self._spool.result(task.job_id)]
         try:
             async with aclosing(self._engine.run(task)) as events:
@@ -72,32 +76,44 @@ class FullSizeEngine:
             self._cleaning.add(cleaning)
             cleaning.add_done_callback(self._cleaning.discard)
 
-    async def _provide(self, task: Task, targets: list[Path]) -> ServiceError | None:
-        """Hand photos to the engine, or a problem; returns one that no photo is to blame for."""
+    async def _provide(self, task: Task, target: Path, mask_target: Path, others: list[Path]) -> ServiceError | None:
+        """Hand photos and mask to the engine, or a problem; returns one that none of them is to blame for."""
+        if not (task.needs_original or others):
+            return None
+        number = min(len(others), 1)
         try:
-            wanted = await self._wanted(task) if targets else []
-            for (digest, size, account), target in zip(wanted, targets, strict=True):
-                photo = await stored_photo(self._storage, digest, "spec.image")
-                with traced("extract", bytes=photo.size):
-                    enlarge = task.spec.config.enlarge
-                    pixels = await self._decoder.extract(photo.source, account, size, enlarge, target)
-                self._engine.provide(task.job_id, pixels)
+            record = await self._storage.read(self._storage.database.get, task.job_id)
+            if record is None:
+                raise internal(task.job_id)
+            digests = await self._storage.read(self._storage.database.other_photos, task.job_id) if others else []
+            for number, (digest, path) in enumerate(zip(digests, others, strict=True), 1):
+                pixels = await self._pixels(record, digest, task, task.spec.config.size, path)
+                self._engine.provide(task.job_id, pixels, number=number)
+            number = 0
+            if task.needs_original:
+                pixels = await self._pixels(record, record.content, task, max(task.result_size), target)
+                self._engine.provide(task.job_id, pixels, await self._mask(record, task, mask_target))
         except ImageError as error:
-            self._engine.provide(task.job_id, str(error))
+            self._engine.provide(task.job_id, str(error), number=number)
         except ServiceError as error:
-            self._engine.provide(task.job_id, error.details.message)
+            self._engine.provide(task.job_id, error.details.message, number=number)
             return error
         return None
 
-    async def _wanted(self, task: Task) -> list[tuple[str, int, str]]:
-        """List the photos that a task needs: digest, size, and whose they are."""
-        database = self._storage.database
-        record = await self._storage.read(database.get, task.job_id)
-        if record is None:
-            raise internal(task.job_id)
-        others = await self._storage.read(database.other_photos, task.job_id) if task.other_photos else []
-        wanted = [(digest, task.spec.config.size, record.account) for digest in others]
-        return [*wanted, *([(record.content, max(task.result_size), record.account)] if task.is_enlarged else [])]
+    async def _pixels(self, record: Record, digest: str, task: Task, size: int, target: Path) -> PixelFile:
+        photo = await stored_photo(self._storage, digest, "spec.image")
+        with traced("extract", bytes=photo.size):
+            enlarge = task.spec.config.enlarge
+            return await self._decoder.extract(photo.source, record.account, size, enlarge, target)
+
+    async def _mask(self, record: Record, task: Task, target: Path) -> MaskFile | None:
+        if record.mask is None:
+            return None
+        mask = await stored_photo(self._storage, record.mask, "spec.region.mask")
+        photo = load_metadata(record.content_metadata)
+        shape = (photo.width, photo.height)
+        with traced("extract", bytes=mask.size):
+            return await self._decoder.extract_mask(mask.source, record.account, shape, task.result_size, target)
 
 
 async def _clean(providing: asyncio.Task[ServiceError | None], files: list[Path]) -> None:

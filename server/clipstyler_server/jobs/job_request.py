@@ -41,6 +41,8 @@ class JobRequest:
         The caller's; empty if there is none.
     others
         Further photos that a style is fitted to; None for a plain stylization.
+    mask
+        The mask of the region; None if there is none.
     violations
         What cannot be used in the fields around the spec.
     """
@@ -51,14 +53,20 @@ class JobRequest:
     timeout_s: float | None = None
     request_id: str = ""
     others: tuple[PhotoRequest, ...] | None = None
+    mask: PhotoRequest | None = None
     violations: tuple[Violation, ...] = ()
 
-    def digest(self, photo: str = "") -> str:
-        """Digest what is asked for; neither the request id nor how the photo was sent counts.
+    def digest(self, photo: str = "", mask: str = "") -> str:
+        """Digest what is asked for; neither the request id nor how photo and mask were sent counts.
 
-        The SHA-256 of the photo may be known; computing it takes a moment.
+        The SHA-256 of the photo and of the mask may be known; computing them takes a moment.
         """
-        payload: list[object] = [photo or self.photo.digest, asdict(self.spec), self.priority, self.timeout_s]
+        spec = asdict(self.spec)
+        payload: list[object] = [photo or self.photo.digest, spec, self.priority, self.timeout_s]
+        if self.spec.region is None:
+            del spec["region"]  # so that requests without one have the digests that they had before there were regions
+        elif self.mask:
+            payload.append(mask or self.mask.digest)
         if self.others is not None:
             payload.append([other.digest for other in self.others])
         return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()

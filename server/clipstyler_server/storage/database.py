@@ -38,6 +38,7 @@ _F = FITTED_PHOTOS.c
 # A job counts with its images, and with what its row may take at most: texts are bounded.
 _ROW_BYTES = 8192
 _JOB_BYTES = _T.stored_bytes + _ROW_BYTES
+_IMAGES = (_T.content, _T.mask, _T.result, _T.style)
 _STYLE_BYTES = _S.size_bytes + _ROW_BYTES
 _FINAL = tuple(state for state in State if state.is_final)
 _OPEN = tuple(state for state in State if not state.is_final)
@@ -282,7 +283,7 @@ class Database:
 
     def _refers(self, digest: str, tenant: str | None = None) -> bool:
         of_fits = select(_F.job_id).where(_F.digest == digest)
-        own = or_(_T.content == digest, _T.result == digest, _T.style == digest, _T.id.in_(of_fits))
+        own = or_(*(image == digest for image in _IMAGES), _T.id.in_(of_fits))
         by_job = select(_T.id).where(own).limit(1)
         by_upload = select(_U.digest).where(_U.digest == digest).limit(1)
         if tenant is not None:

@@ -175,7 +175,7 @@ class Storage:
         others = self.database.other_photos(record.id) if record.fitted_photos > 1 else []
         deleted = self.database.delete(record.id)
         if deleted:
-            for digest in filter(None, (record.content, record.result, record.style, *others)):
+            for digest in filter(None, (record.content, record.mask, record.result, record.style, *others)):
                 if not self.database.is_used(digest):
                     self.blobs.remove(digest)
         return deleted

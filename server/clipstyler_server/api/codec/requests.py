@@ -44,6 +44,8 @@ def read_fit(request: CreateStyleRequest, bundled: Sequence[bytes]) -> JobReques
         violations.append(Violation("stylization", "must be empty if something is fitted"))
     if spec.WhichOneof("photo"):
         violations.append(Violation("spec.photo", "must be empty: photos are in the field photos"))
+    if spec.HasField("region"):
+        violations.append(Violation("spec.region", "must be empty: a style has no regions"))
     if len(fit.photos) > MAX_PHOTOS:
         violations.append(Violation("photos", f"must be at most {MAX_PHOTOS}, got {len(fit.photos)}"))
     photos = [_fitted_photo(photo, number, violations) for number, photo in enumerate(fit.photos[:MAX_PHOTOS])]
@@ -93,12 +95,18 @@ def _job_request(
     timeout_s: float | None = None,
     request_id: str = "",
 ) -> JobRequest:
+    region = spec.region
     upload = read_upload(spec.upload, "spec.upload", violations) if spec.WhichOneof("photo") == "upload" else ""
+    is_uploaded = region.WhichOneof("source") == "upload"
+    mask_upload = read_upload(region.upload, "spec.region.upload", violations) if is_uploaded else ""
     priority = priority or Stylization.PRIORITY_NORMAL
     if priority not in Stylization.Priority.values():
         violations.append(Violation("priority", f"{priority} is unknown to this server"))
+    mask = PhotoRequest(region.mask, mask_upload) if region.WhichOneof("source") in {"mask", "upload"} else None
     photo = PhotoRequest(spec.image, upload)
-    return JobRequest(read_spec(spec), photo, int(priority), timeout_s, request_id, violations=tuple(violations))
+    return JobRequest(
+        read_spec(spec), photo, int(priority), timeout_s, request_id, mask=mask, violations=tuple(violations)
+    )
 
 
 def _timeout(timeout: Duration, violations: list[Violation]) -> float:

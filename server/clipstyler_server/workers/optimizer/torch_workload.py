@@ -97,6 +97,7 @@ class TorchWorkload:
                 task.spec,
                 encoders,
                 original=original,
+                mask=task.mask,
                 others=others,
                 directions=self._directions,
                 photos=self._photos,

@@ -21,7 +21,7 @@ from tests.service.styles import style_file
 
 pytestmark = pytest.mark.timeout(2400)
 _KEPT = 6  # of more, those above are deleted
-_STRIKES = ("server killed", "optimizer killed", "server restarted", "optimizer killed")
+_STRIKES = ("server killed", "optimizer killed", "server restarted", *["optimizer killed"] * 3)
 
 
 async def a_finished_job(server: ServerProcess, audit: JobAudit, number: int) -> tuple[str, str]:

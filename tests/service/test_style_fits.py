@@ -138,10 +138,12 @@ async def test_every_bad_field_is_named_before_any_work(server, changes, expecte
     assert (reason(status), sorted(fields(status))) == ("INVALID_FIELD", sorted(expected))
 
 
-async def test_a_photo_beside_the_photos_is_refused(server):
+async def test_a_photo_beside_the_photos_and_a_region_are_refused(server):
     request = fit()
     request.fit.spec.image = photo()
-    assert fields(await refusal(create(server, request))) == ["fit.spec.photo"]
+    request.fit.spec.region.text = "gold"
+    named = fields(await refusal(create(server, request)))
+    assert {"fit.spec.photo", "fit.spec.region"} <= set(named)
 
 
 async def test_a_fit_is_resumed_by_the_next_server(serve, gate, monkeypatch):

@@ -132,6 +132,13 @@ def test_a_gpu_is_asked_for_as_kubernetes_wants_it(small: list[Resource], everyt
     assert images == ["cpu", "cuda"]
 
 
+def test_every_gpu_of_a_pod_has_an_optimizer(small: list[Resource], everything: list[Resource]) -> None:
+    assert environment(everything)["CLIPSTYLER_DEVICES"] == "cuda*2"
+    assert "CLIPSTYLER_DEVICES" not in environment(small)
+    one = render(SMALL | {"gpu": {"enabled": True}})
+    assert (environment(one)["CLIPSTYLER_DEVICE"], "CLIPSTYLER_DEVICES" in environment(one)) == ("cuda", False)
+
+
 def test_probes_ask_the_pages_by_the_servers_scheme(small: list[Resource], everything: list[Resource]) -> None:
     for resources, scheme in ((small, "HTTP"), (everything, "HTTPS")):
         probes = {

@@ -31,6 +31,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- $_ := set $settings "drain_delay_s" .Values.drain.delaySeconds }}
 {{- $_ := set $settings "drain_grace_s" .Values.drain.graceSeconds }}
 {{- if .Values.gpu.enabled }}{{ $_ := set $settings "device" "cuda" }}{{ end }}
+{{- if and .Values.gpu.enabled (gt (int .Values.gpu.count) 1) (not .Values.settings.devices) }}{{ $_ := set $settings "devices" (printf "cuda*%d" (int .Values.gpu.count)) }}{{ end }}
 {{- if .Values.tls.secretName }}
 {{- $_ := set $settings "tls_cert" "/run/secrets/clipstyler/tls/tls.crt" }}
 {{- $_ := set $settings "tls_key" "/run/secrets/clipstyler/tls/tls.key" }}

@@ -31,7 +31,7 @@ _INPUTS = ("photo", "thumbnail")
 _OUTPUT = "stylized"
 # Sides of what is traced and compared: other than square, and other in both inputs.
 _TRACED = ((64, 96), (48, 64))
-_COMPARED = (((64, 96), (48, 64)), ((152, 88), (80, 56)), ((256, 192), (64, 48)))
+_COMPARED = (((64, 96), (48, 64)), ((152, 88), (80, 56)), ((128, 16), (64, 16)))
 _USE = (
     "photo: float32 (1, 3, H, W) in [0, 1], H and W multiples of 8, at least 16. thumbnail: the same photo with a "
     "longest side of `clipstyler.size`; it decides how channels are normalized. Pass a photo that is not larger twice. "

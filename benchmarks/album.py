@@ -77,8 +77,7 @@ def fitted(photos: Sequence[Picture], text: str, encoders: EncoderSet, size: int
 
 def measure(photos: Sequence[Picture], text: str, encoders: EncoderSet, size: int, steps: int, seed: int) -> Row:
     """Fit, draw and measure one text."""
-    sample = [photos[index] for index in evenly(list(range(len(photos))), _SAMPLE)]
-    album = fitted(sample, text, encoders, size, steps, seed)
+    album = fitted(evenly(photos, _SAMPLE), text, encoders, size, steps, seed)
     seeds = range(seed, seed + len(photos))  # fits that know nothing of each other
     own = [
         fitted([photo], text, encoders, size, steps, own_seed)

@@ -68,7 +68,7 @@ def measure(pytorch: Callable[..., Floats], runtime: Callable[..., Floats], phot
 
 
 def _input(photo: Picture) -> Floats:
-    return np.ascontiguousarray(photo.rgb.transpose(2, 0, 1)[None], np.float32) / 255
+    return np.ascontiguousarray(photo.rgb.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
 
 
 def _run(session: ort.InferenceSession, photo: Floats, thumbnail: Floats) -> Floats:

@@ -53,7 +53,7 @@ test-light: $(UV) ## run the client, the command and the reading of photos in li
 	  python -m pytest -q -p no:cacheprovider $(PHOTO_TESTS)
 
 test-oldest: $(UV) ## run the server's tests with the oldest supported versions of everything: gigabytes, and minutes
-	$(OLDEST) --with-editable '.[server,postgres,otel]' --with 'cryptography>=46' --with 'hypothesis>=6.130' \
+	$(OLDEST) --with-editable '.[server,postgres,otel]' --with 'hypothesis>=6.130' \
 	  --with 'pgserver>=0.1.4' --with 'psutil>=7.0' --with 'pyyaml>=6.0' \
 	  python -m pytest -q -p no:cacheprovider tests/service
 

@@ -174,7 +174,7 @@ class Storage:
         """Delete a job and its unshared images, inside of `write`. Returns whether there was one."""
         deleted = self.database.delete(record.id)
         if deleted:
-            for digest in filter(None, (record.content, record.result, record.style)):
+            for digest in filter(None, (record.content, record.mask, record.result, record.style)):
                 if not self.database.is_used(digest):
                     self.blobs.remove(digest)
         return deleted

@@ -23,7 +23,7 @@ from clipstyler_server.observability import logs
 from clipstyler_server.spool import Spool, remove
 from clipstyler_server.workers.cluster.leases import Leases
 from clipstyler_server.workers.cluster.outbox import Numbered, Outbox
-from clipstyler_server.workers.cluster.parcels import pack_message, photo_in, unpack_command
+from clipstyler_server.workers.cluster.parcels import files_in, pack_message, unpack_command
 from clipstyler_server.workers.engine import EngineLost, Task, TaskFailed, TaskStopped
 from clipstyler_server.workers.messages import CannotStart, TaskEvent
 from clipstyler_server.workers.optimizer.applications import Applied
@@ -111,4 +111,5 @@ class OptimizerActor:
             message.event, Result | TaskStopped | TaskFailed | EngineLost
         ):
             self._leases.end(message.job_id)
-            remove(photo_in(self._directory, message.job_id))
+            for path in files_in(self._directory, message.job_id).values():
+                remove(path)

@@ -13,6 +13,9 @@ from clipstyler_server.spool import PixelFile, create, remove
 from clipstyler_server.workers.messages import PhotoReady, TaskEvent
 from clipstyler_server.workers.optimizer.applications import Applied, Apply
 
+# Fields of commands that name files.
+_FILES = ("photo", "mask", "style", "second")
+
 
 @dataclass(frozen=True)
 class Parcel:
@@ -31,10 +34,8 @@ def pack_command(command: Any) -> Any:
         A file cannot be read.
     """
     match command:
-        case PhotoReady(_, PixelFile()):
-            return _packed(command, "photo")
-        case Apply():
-            return _packed(command, *_files_of(command))
+        case PhotoReady(_, PixelFile()) | Apply():
+            return _packed(command)
     return command
 
 
@@ -42,16 +43,16 @@ def unpack_command(parcel: Any, directory: Path) -> Any:
     """Write the files of a command into a directory of this machine; raises `OSError`."""
     match parcel:
         case Parcel(PhotoReady(job_id) as command, contents):
-            return _unpacked(command, contents, {"photo": photo_in(directory, job_id)})
+            return _unpacked(command, contents, files_in(directory, job_id))
         case Parcel(Apply(number) as command, contents):
             paths = {name: directory / f"style-{number}.{name}" for name in contents}
             return replace(_unpacked(command, contents, paths), target=directory / f"style-{number}.result")
     return parcel
 
 
-def photo_in(directory: Path, job_id: str) -> Path:
-    """Return where the photo of a job is written."""
-    return directory / f"{job_id}.photo"
+def files_in(directory: Path, job_id: str) -> dict[str, Path]:
+    """Return where the photo and the mask of a job are written."""
+    return {name: directory / f"{job_id}.{name}" for name in ("photo", "mask")}
 
 
 def pack_message(message: Any) -> Any:
@@ -73,18 +74,15 @@ def unpack_message(parcel: Parcel, target: Path) -> Any:
     return replace(message, event=replace(message.event, image=_moved(message.event.image, target)))
 
 
-def _files_of(command: Apply) -> list[str]:
-    return ["style", "photo", *(["second"] if command.second else [])]
-
-
-def _packed(message: Any, *names: str) -> Parcel:
-    return Parcel(message, {name: getattr(message, name).path.read_bytes() for name in names})
+def _packed(command: PhotoReady | Apply) -> Parcel:
+    files = {name: getattr(command, name, None) for name in _FILES}
+    return Parcel(command, {name: file.path.read_bytes() for name, file in files.items() if file})
 
 
 def _unpacked(message: Any, contents: Mapping[str, bytes], paths: Mapping[str, Path]) -> Any:
     for name, data in contents.items():
         _write(paths[name], data)
-    return replace(message, **{name: _moved(getattr(message, name), path) for name, path in paths.items()})
+    return replace(message, **{name: _moved(getattr(message, name), paths[name]) for name in contents})
 
 
 def _moved(file: Any, path: Path) -> Any:

@@ -19,7 +19,7 @@ from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_sp
 from clipstyler_server.errors import ServiceError, Violation, invalid
 from clipstyler_server.identity.roles import Principal, Role
 from clipstyler_server.jobs.events import CancelReason
-from clipstyler_server.jobs.job import SEQUENCE_STRIDE, Job
+from clipstyler_server.jobs.job import Job
 from clipstyler_server.jobs.job_errors import draining_error, invalid_spec, spec_violations
 from clipstyler_server.jobs.photos import Photo, stored_photo
 from clipstyler_server.jobs.scheduler import Scheduler
@@ -29,7 +29,7 @@ from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.observability.traces import JobTrace, Span, current_span, traced
 from clipstyler_server.settings import Settings
 from clipstyler_server.sharing import Caller
-from clipstyler_server.storage.records import Record, State
+from clipstyler_server.storage.records import SEQUENCE_STRIDE, Record, State
 from clipstyler_server.storage.room import Room
 from clipstyler_server.storage.storage import Storage
 from clipstyler_server.workers.decoder.client import Decoded, ImageDecoder

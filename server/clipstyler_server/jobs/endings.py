@@ -6,10 +6,9 @@ import time
 from functools import partial
 
 from clipstyler_server.jobs.events import Cancelled, Failed
-from clipstyler_server.jobs.job import SEQUENCE_STRIDE
 from clipstyler_server.jobs.stored_forms import dump_end
 from clipstyler_server.observability import logs
-from clipstyler_server.storage.records import Record, State
+from clipstyler_server.storage.records import SEQUENCE_STRIDE, Record, State
 from clipstyler_server.storage.storage import Storage
 
 

@@ -21,8 +21,6 @@ from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.records import SOURCES, State
 from clipstyler_server.workers.engine import Task
 
-# When a server resumes a job, its events are numbered from this far after those of the earlier run.
-SEQUENCE_STRIDE = 10_000_000
 _NOBODY = Caller()
 
 

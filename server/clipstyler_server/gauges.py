@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from clipstyler.v1.names import word_of
 from clipstyler.v1.stylization_pb2 import Stylization
 from clipstyler_server.api.bounds import CallBounds
+from clipstyler_server.jobs.queue import JobQueue
 from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.observability.watchdog import resident_bytes
@@ -25,7 +27,7 @@ class Gauges:
     ----------
     metrics
         Where they are registered.
-    scheduler, storage, bounds
+    scheduler, backlog, storage, bounds
         What they are read from.
     process_ids
         Returns the ids of the processes by name.
@@ -35,11 +37,12 @@ class Gauges:
         self,
         metrics: Metrics,
         scheduler: Scheduler,
+        backlog: JobQueue[Any],
         storage: Storage,
         bounds: CallBounds,
         process_ids: Callable[[], Mapping[str, int | None]],
     ) -> None:
-        self._scheduler = scheduler
+        self._backlog = backlog
         self._storage = storage
         self._stored: Mapping[str, int] = {}
         metrics.watch_each("queue_depth", "Jobs waiting, by priority.", "priority", self._queue_depth)
@@ -66,5 +69,5 @@ class Gauges:
             await asyncio.sleep(_COUNT_S)
 
     def _queue_depth(self) -> dict[str, int]:
-        waiting = Counter(job.priority for job in self._scheduler.queue.order())
+        waiting = Counter(job.priority for job in self._backlog.order())
         return {name: waiting[number] for number, name in _PRIORITIES.items()}

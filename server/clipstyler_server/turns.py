@@ -17,6 +17,15 @@ from clipstyler_server.sharing import Caller
 MAX_SKIPS = 4
 
 
+class QueueFullError(Exception):
+    """Every place is taken, or every place that one caller may have (`of_caller`); there are `places` of them."""
+
+    def __init__(self, places: int, of_caller: bool) -> None:
+        super().__init__(places, of_caller)
+        self.places = places
+        self.of_caller = of_caller
+
+
 class Waiting(Protocol):
     """What waits for its turn."""
 
@@ -83,6 +92,11 @@ class Turns(Generic[W]):
 
     def __len__(self) -> int:
         return sum(map(len, self._lines.values()))
+
+    def order(self) -> list[W]:
+        """List the jobs in the order in which they would be taken."""
+        twin = self.copy()
+        return [twin.take() for _ in range(len(self))]
 
     def waiting(self, account: str) -> int:
         """Count the jobs of an account."""

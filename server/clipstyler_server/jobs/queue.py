@@ -11,16 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Generic
 
-from clipstyler_server.turns import Turns, W
-
-
-class QueueFullError(Exception):
-    """Every place is taken, or every place that one caller may have (`of_caller`); there are `places` of them."""
-
-    def __init__(self, places: int, of_caller: bool) -> None:
-        super().__init__(places, of_caller)
-        self.places = places
-        self.of_caller = of_caller
+from clipstyler_server.turns import QueueFullError, Turns, W
 
 
 class JobQueue(Generic[W]):
@@ -101,8 +92,7 @@ class JobQueue(Generic[W]):
     def order(self) -> list[W]:
         """List the jobs in the order in which they would run now."""
         if self._order is None:
-            turns = self._turns.copy()
-            self._order = [turns.take() for _ in self._jobs]
+            self._order = self._turns.order()
         return self._order
 
     def before(self, newcomer: W) -> list[W]:
@@ -127,3 +117,9 @@ class JobQueue(Generic[W]):
             self._turns.remove(job)
             self._order = None
         return job
+
+    def show(self, turns: Turns[W]) -> None:
+        """Become the image of a queue that is elsewhere; what is reserved here stays so."""
+        self._turns = turns
+        self._order = turns.order()
+        self._jobs = {job.id: job for job in self._order}

@@ -29,12 +29,14 @@ from clipstyler_server.jobs.job_errors import (
     unreachable_error,
 )
 from clipstyler_server.jobs.persister import JobPersister
-from clipstyler_server.jobs.queue import JobQueue, QueueFullError
+from clipstyler_server.jobs.queue import JobQueue
 from clipstyler_server.observability import logs
+from clipstyler_server.observability.changes import ChangeSignal
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.observability.traces import enter_span
 from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.records import State
+from clipstyler_server.turns import QueueFullError
 from clipstyler_server.workers.engine import (
     Engine,
     EngineEvent,
@@ -64,6 +66,8 @@ class Scheduler:
         Stores their states.
     metrics
         Counts steps, jobs and cancellations.
+    claims
+        Whether it is given jobs that it claimed from a queue elsewhere, one per free device: then none waits here.
 
     Attributes
     ----------
@@ -73,16 +77,22 @@ class Scheduler:
         The job that the engine has; None while it is free.
     draining
         Whether the server is shutting down.
+    freed
+        Notified when a device may be free.
     """
 
-    def __init__(self, queue: JobQueue, engine: Engine, persister: JobPersister, metrics: Metrics) -> None:
+    def __init__(
+        self, queue: JobQueue[Job], engine: Engine, persister: JobPersister, metrics: Metrics, claims: bool = False
+    ) -> None:
         self.queue = queue
         self.engine = engine
         self.jobs: dict[str, Job] = {}
         self.running: Job | None = None
         self.draining = False
+        self.freed = ChangeSignal()
         self._persister = persister
         self._metrics = metrics
+        self._claims = claims
         self._estimator = Estimator()
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
@@ -163,6 +173,12 @@ class Scheduler:
         """Return the number of running jobs."""
         return int(self.running is not None)
 
+    def free_devices(self) -> int:
+        """Return how many jobs more could run at once."""
+        if self.draining or self.engine.state is not WorkerState.READY:
+            return 0
+        return max(0, 1 - self.running_count() - len(self.queue))
+
     def watchers(self) -> int:
         """Return the number of calls that follow a job."""
         return sum(job.watchers for job in self.jobs.values())
@@ -199,6 +215,12 @@ class Scheduler:
         """Stop the running job because the server exits, without waiting for the end of its grace period."""
         if self.running:
             self._cancel_at_work(self.running, CancelReason.DRAINING)
+
+    def let_go(self) -> None:
+        """Stop and release every job, because others may run them soon."""
+        while job := self.queue.pop():
+            self._release(job)
+        self.cancel_running()
 
     def _cancel_at_work(self, job: Job, reason: CancelReason) -> None:
         job.cancel_reason = job.cancel_reason or reason
@@ -269,7 +291,7 @@ class Scheduler:
         """Put a job back whose engine was lost before it began: it waits for the next engine."""
         self._leave_engine(job)
         self._in_background(self._persister.requeue(job))
-        if self.draining:
+        if self.draining or self._claims:
             self._release(job)
             return
         job.enter(State.QUEUED)
@@ -283,6 +305,7 @@ class Scheduler:
     def _leave_engine(self, job: Job) -> None:
         self.running = None
         self._idle.set()
+        self.freed.notify()
         if job.cancelled is not None:
             self._metrics.job_cancelled(time.monotonic() - job.cancelled, job.trace.exemplar)
 
@@ -359,6 +382,9 @@ class Scheduler:
         job.trace.enter("store")
         parts = [job.next_event(part) for part in _parts(end)]
         stored = await self._persister.store_end(job, state, job.next_event(end), end)
+        if stored is None:
+            self._release(job)
+            return
         job.enter(stored.state)
         self._metrics.job_finished(stored.state, job.age_s, job.trace.exemplar)
         self._metrics.tenants.job_finished(job.caller.tenant, stored.state)

@@ -1,0 +1,202 @@
+"""Which parts handle jobs: those of a server that has its jobs for itself, or of one that shares them with others."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from clipstyler_server.api.following import Follower, LocalFollower, SharedFollower
+from clipstyler_server.api.peers import Peers
+from clipstyler_server.identity.files import IdentityFiles
+from clipstyler_server.jobs.admission import Admission
+from clipstyler_server.jobs.catalog import Catalog
+from clipstyler_server.jobs.claims import Claims, SharedIntake
+from clipstyler_server.jobs.cluster import Cluster
+from clipstyler_server.jobs.intake import Intake, OwnQueue
+from clipstyler_server.jobs.leased_persister import LeasedPersister
+from clipstyler_server.jobs.persister import JobPersister
+from clipstyler_server.jobs.queue import JobQueue
+from clipstyler_server.jobs.recovery import Recovery
+from clipstyler_server.jobs.scheduler import Scheduler
+from clipstyler_server.jobs.shared_catalog import SharedCatalog
+from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.observability.traces import Tracer
+from clipstyler_server.settings import Settings
+from clipstyler_server.storage.notifications import listen
+from clipstyler_server.storage.shared_queue import SharedQueue
+from clipstyler_server.storage.storage import Storage
+from clipstyler_server.workers.engine import Engine
+
+
+class JobParts(Protocol):
+    """What handles jobs.
+
+    Attributes
+    ----------
+    scheduler, persister, intake, catalog, follower
+        Run jobs, store their states, take new ones, find all, and stream their events.
+    backlog
+        What waits.
+    """
+
+    scheduler: Scheduler
+    persister: JobPersister
+    intake: Intake
+    catalog: Catalog
+    follower: Follower
+    backlog: JobQueue[Any]
+
+    def problems(self) -> list[str]:
+        """Return why this server takes no jobs, besides its processes and its storage; empty if it does."""
+        ...
+
+    def peer_key(self) -> str:
+        """Return what other servers show to this one; empty if there are none."""
+        ...
+
+    async def open(self, admission: Admission, address: str) -> None:
+        """Decide about what an earlier run of this server left, before any call is answered.
+
+        Parameters
+        ----------
+        admission
+            Makes jobs of what is stored.
+        address
+            Where other servers reach this one.
+
+        Raises
+        ------
+        ServiceError
+            The storage does not work.
+        """
+        ...
+
+    async def resume(self) -> None:
+        """Begin with stored jobs; the workers must be ready."""
+        ...
+
+    def background(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """Return what runs as long as the server does, by name."""
+        ...
+
+    async def close(self) -> None:
+        """Leave what is unfinished to the next server, before the storage is closed."""
+        ...
+
+
+class OwnJobs:
+    """Parts of a server that has its jobs for itself.
+
+    Parameters
+    ----------
+    settings, storage, engine, metrics, tracer
+        Of the server.
+    """
+
+    def __init__(self, settings: Settings, storage: Storage, engine: Engine, metrics: Metrics, tracer: Tracer) -> None:
+        self.backlog: JobQueue[Any] = JobQueue(settings.queue_capacity, settings.caller_share)
+        self.persister = JobPersister(storage)
+        self.scheduler = Scheduler(self.backlog, engine, self.persister, metrics)
+        self.intake = OwnQueue(self.scheduler, storage)
+        self.catalog = Catalog(storage, self.scheduler)
+        self.follower = LocalFollower(self.catalog, self.scheduler, settings.heartbeat_s)
+        self._requeue = settings.on_restart == "requeue"
+        self._storage = storage
+        self._tracer = tracer
+        self._recovery: Recovery | None = None
+
+    def problems(self) -> list[str]:
+        """Return nothing: its processes and its storage are all that it needs."""
+        return []
+
+    def peer_key(self) -> str:
+        """Return nothing: it knows no other server."""
+        return ""
+
+    async def open(self, admission: Admission, address: str) -> None:  # noqa: ARG002 - no other server calls
+        """Settle what an earlier run left."""
+        self._recovery = Recovery(self._storage, admission, self._requeue, self._tracer)
+        await self._recovery.settle()
+
+    async def resume(self) -> None:
+        """Put the jobs that wait into the queue."""
+        assert self._recovery is not None
+        await self._recovery.resume()
+
+    def background(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """Return nothing."""
+        return {}
+
+    async def close(self) -> None:
+        """Do nothing: what waits is stored."""
+
+
+class SharedJobs:
+    """Parts of a server that shares a database and a directory of images with others.
+
+    Parameters
+    ----------
+    settings, storage, engine, metrics, tracer, identity
+        Of the server.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        storage: Storage,
+        engine: Engine,
+        metrics: Metrics,
+        tracer: Tracer,
+        identity: IdentityFiles,
+    ) -> None:
+        self._queue = SharedQueue(storage.database)
+        self.persister = LeasedPersister(storage, self._queue, self._holds)
+        # Only what this server has claimed, and its device does not have yet.
+        claimed: JobQueue[Any] = JobQueue(settings.queue_capacity)
+        self.scheduler = Scheduler(claimed, engine, self.persister, metrics, claims=True)
+        self._cluster = Cluster(settings, storage, self._queue, self.scheduler, metrics)
+        self.backlog: JobQueue[Any] = self._cluster.backlog
+        self.intake = SharedIntake(self._cluster, self._queue, self.scheduler, storage)
+        self.catalog = SharedCatalog(storage, self.scheduler, self._cluster, self._queue)
+        peers = Peers(settings, identity)
+        self.follower = SharedFollower(self.catalog, self.scheduler, self._cluster, peers, settings.heartbeat_s)
+        self._url = settings.database_url
+        self._storage = storage
+        self._tracer = tracer
+        self._claims: Claims | None = None
+
+    def problems(self) -> list[str]:
+        """Return that there is no lease, if there is none."""
+        return self._cluster.problems
+
+    def peer_key(self) -> str:
+        """Return the key of the lease."""
+        return self._cluster.front.key if self._cluster.front else ""
+
+    async def open(self, admission: Admission, address: str) -> None:
+        """Take a lease."""
+        self._claims = Claims(
+            self._cluster, self._queue, self.intake, admission, self.scheduler, self._storage, self._tracer
+        )
+        await self._cluster.join(address)
+
+    async def resume(self) -> None:
+        """Claim jobs, until cancelled."""
+        assert self._claims is not None
+        await self._claims.run()
+
+    def background(self) -> dict[str, Coroutine[Any, Any, None]]:
+        """Return the keeping of the lease, and the following of the queue."""
+        return {
+            "lease": self._cluster.keep_lease(),
+            "follow": self._cluster.follow(),
+            "listen": listen(self._url, self._cluster.notify),
+        }
+
+    async def close(self) -> None:
+        """Return everything to the shared queue."""
+        await self.intake.settle()
+        await self._cluster.leave()
+
+    def _holds(self, lease: str) -> bool:
+        return self._cluster.holds(lease)

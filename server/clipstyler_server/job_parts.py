@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Any
 
-from clipstyler_server.api.following import Follower, LocalFollower, SharedFollower
+from clipstyler_server.api.following import LocalFollower, SharedFollower
 from clipstyler_server.api.peers import Peers
 from clipstyler_server.identity.files import IdentityFiles
 from clipstyler_server.jobs.admission import Admission
 from clipstyler_server.jobs.catalog import Catalog
 from clipstyler_server.jobs.claims import Claims, SharedIntake
 from clipstyler_server.jobs.cluster import Cluster
-from clipstyler_server.jobs.intake import Intake, OwnQueue
+from clipstyler_server.jobs.intake import OwnQueue
 from clipstyler_server.jobs.leased_persister import LeasedPersister
 from clipstyler_server.jobs.persister import JobPersister
 from clipstyler_server.jobs.queue import JobQueue
@@ -26,62 +26,6 @@ from clipstyler_server.storage.notifications import listen
 from clipstyler_server.storage.shared_queue import SharedQueue
 from clipstyler_server.storage.storage import Storage
 from clipstyler_server.workers.engine import Engine
-
-
-class JobParts(Protocol):
-    """What handles jobs.
-
-    Attributes
-    ----------
-    scheduler, persister, intake, catalog, follower
-        Run jobs, store their states, take new ones, find all, and stream their events.
-    backlog
-        What waits.
-    """
-
-    scheduler: Scheduler
-    persister: JobPersister
-    intake: Intake
-    catalog: Catalog
-    follower: Follower
-    backlog: JobQueue[Any]
-
-    def problems(self) -> list[str]:
-        """Return why this server takes no jobs, besides its processes and its storage; empty if it does."""
-        ...
-
-    def peer_key(self) -> str:
-        """Return what other servers show to this one; empty if there are none."""
-        ...
-
-    async def open(self, admission: Admission, address: str) -> None:
-        """Decide about what an earlier run of this server left, before any call is answered.
-
-        Parameters
-        ----------
-        admission
-            Makes jobs of what is stored.
-        address
-            Where other servers reach this one.
-
-        Raises
-        ------
-        ServiceError
-            The storage does not work.
-        """
-        ...
-
-    async def resume(self) -> None:
-        """Begin with stored jobs; the workers must be ready."""
-        ...
-
-    def background(self) -> dict[str, Coroutine[Any, Any, None]]:
-        """Return what runs as long as the server does, by name."""
-        ...
-
-    async def close(self) -> None:
-        """Leave what is unfinished to the next server, before the storage is closed."""
-        ...
 
 
 class OwnJobs:
@@ -114,7 +58,7 @@ class OwnJobs:
         return ""
 
     async def open(self, admission: Admission, address: str) -> None:  # noqa: ARG002 - no other server calls
-        """Settle what an earlier run left."""
+        """Settle what an earlier run left, before any call is answered; raises `ServiceError`."""
         self._recovery = Recovery(self._storage, admission, self._requeue, self._tracer)
         await self._recovery.settle()
 
@@ -174,7 +118,7 @@ class SharedJobs:
         return self._cluster.front.key if self._cluster.front else ""
 
     async def open(self, admission: Admission, address: str) -> None:
-        """Take a lease."""
+        """Take a lease, under which others reach this server at an address; raises `ServiceError`."""
         self._claims = Claims(
             self._cluster, self._queue, self.intake, admission, self.scheduler, self._storage, self._tracer
         )
@@ -200,3 +144,7 @@ class SharedJobs:
 
     def _holds(self, lease: str) -> bool:
         return self._cluster.holds(lease)
+
+
+JobParts = OwnJobs | SharedJobs
+"""Either has the same parts: a scheduler, its persister, an intake, a catalog, a follower, and what waits."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -80,7 +81,7 @@ class Peers:
         for channel in self._channels.values():
             await channel.close()
 
-    def _stub(self, front: Front) -> StylizationServiceStub:
+    def _stub(self, front: Front) -> Any:
         channel = self._channels.get(front.address)
         if channel is None:
             channel = self._channels[front.address] = self._open(front.address)

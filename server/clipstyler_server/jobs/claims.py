@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import OrderedDict
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -52,7 +51,7 @@ class SharedIntake:
         self._queue = queue
         self._scheduler = scheduler
         self._storage = storage
-        self._prepared: OrderedDict[str, Job] = OrderedDict()
+        self._prepared: dict[str, Job] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     @contextmanager
@@ -82,9 +81,9 @@ class SharedIntake:
 
     def accept(self, job: Job, warnings: tuple[Warning, ...] = ()) -> None:  # noqa: ARG002 - they are stored
         """Keep a stored job as it is: this server may be the one that takes it."""
+        for gone in [job_id for job_id in self._prepared if self._cluster.position(job_id) is None]:
+            del self._prepared[gone]
         self._prepared[job.id] = job
-        while len(self._prepared) > self._cluster.backlog.capacity + 1:
-            self._prepared.popitem(last=False)
         job.trace.enter("queue")
         logs.get_logger().info("job_queued", job_id=job.id, steps=job.spec.config.steps)
         logs.get_logger().debug("job_texts", job_id=job.id, style_text=job.spec.style_text)
@@ -192,6 +191,7 @@ class Claims:
             return
         logs.get_logger().info("job_claimed", job_id=record.id, attempts=record.attempts)
         self._scheduler.accept(job, load_warnings(record.warnings))
+        self._cluster.changed.notify()
 
     async def _job(self, record: Record, lease: str) -> Job:
         job = self._intake.prepared(record.id)

@@ -24,7 +24,7 @@ from clipstyler_server.settings import Settings
 from clipstyler_server.storage.leases import Front, Leases
 from clipstyler_server.storage.records import Record
 from clipstyler_server.storage.shared_queue import Ending, SharedQueue, Ticket
-from clipstyler_server.storage.storage import Storage
+from clipstyler_server.storage.storage import Storage, unavailable_error
 
 # A lease is renewed so many times before it ends, and given up when so much of it has passed.
 _RENEWALS = 4
@@ -102,8 +102,11 @@ class Cluster:
             STORAGE_UNAVAILABLE.
         """
         self._address = address
-        await self._register()
-        await self._look()
+        try:
+            await self._register()
+        except SQLAlchemyError as error:
+            raise unavailable_error() from error
+        await self.look()
 
     async def leave(self) -> None:
         """Return what this server still has to the queue, and end its lease."""
@@ -135,7 +138,7 @@ class Cluster:
         while True:
             await self._touched.wait(_POLL_S)
             try:
-                await self._look()
+                await self.look()
             except ServiceError:
                 await asyncio.sleep(_RETRY_S)  # logged
             self.changed.notify()
@@ -145,6 +148,19 @@ class Cluster:
         """Look at the shared queue soon."""
         self._touched.notify()
         self._scheduler.freed.notify()
+
+    async def look(self) -> None:
+        """Read what waits, and which jobs of this server are to be cancelled."""
+        seen = await self._storage.read(self._queue.backlog)
+        self.backlog.show(seen.turns)
+        self.running, self.devices = seen.running, seen.devices
+        order = enumerate(self.backlog.order(), start=seen.running)
+        self._positions = {ticket.id: position for position, ticket in order}
+        if self.front and self._scheduler.jobs:
+            for job_id, reason in (await self._storage.read(self._queue.cancelled, self.front.id)).items():
+                job = self._scheduler.jobs.get(job_id)
+                if job and job.cancel_reason is None:
+                    self._scheduler.cancel(job, CancelReason(reason))
 
     def position(self, job_id: str) -> int | None:
         """Return how many jobs run or wait before a waiting one, as last seen; None if it was not seen waiting."""
@@ -188,19 +204,6 @@ class Cluster:
     def _verdict(self, record: Record, now: float, is_homeless: bool) -> Ending | None:
         end = verdict(record, now, is_homeless, self._requeue)
         return ending_of(end) if end else None
-
-    async def _look(self) -> None:
-        """Read what waits, and which jobs of this server are to be cancelled."""
-        seen = await self._storage.read(self._queue.backlog)
-        self.backlog.show(seen.turns)
-        self.running, self.devices = seen.running, seen.devices
-        order = enumerate(self.backlog.order(), start=seen.running)
-        self._positions = {ticket.id: position for position, ticket in order}
-        if self.front and self._scheduler.jobs:
-            for job_id, reason in (await self._storage.read(self._queue.cancelled, self.front.id)).items():
-                job = self._scheduler.jobs.get(job_id)
-                if job and job.cancel_reason is None:
-                    self._scheduler.cancel(job, CancelReason(reason))
 
     def _extend(self, begun: float) -> None:
         """Count on a lease that was asked for at a time."""

@@ -143,9 +143,10 @@ class Scheduler:
             job.publish(warning)
         loop = asyncio.get_running_loop()
         self._timers[job.id] = loop.call_later(max(0.0, job.remaining_s), self._expire, job)
-        job.trace.enter("queue")
-        logs.get_logger().info("job_queued", job_id=job.id, position=job.position, steps=job.spec.config.steps)
-        logs.get_logger().debug("job_texts", job_id=job.id, style_text=job.spec.style_text)
+        if not self._claims:  # else it has waited already
+            job.trace.enter("queue")
+            logs.get_logger().info("job_queued", job_id=job.id, position=job.position, steps=job.spec.config.steps)
+            logs.get_logger().debug("job_texts", job_id=job.id, style_text=job.spec.style_text)
         self._arrived.set()
 
     async def run(self) -> None:

@@ -206,7 +206,7 @@ class Database:
         with self._engine.connect() as connection:
             return sum(int(connection.scalar(query) or 0) for query in queries)
 
-    def transition(self, job_id: str, to: State, lease: str | None = None, **changes: object) -> bool:
+    def transition(self, job_id: str, to: State, lease: str | None = None, /, **changes: object) -> bool:
         """Enter a state if the present one allows it, and if the named lease has the job; returns whether it did."""
         allowed = and_(_T.id == job_id, _T.state.in_(SOURCES[to]))
         if lease is not None:

@@ -237,7 +237,7 @@ def _taken(connection: Connection, job_id: str, front_id: str) -> Record | None:
 
 def _wait_again(connection: Connection, turns: Turns[Ticket], which: ColumnElement[bool], crashed: bool) -> bool:
     changes = {"state": State.QUEUED, "lease_owner": None, "started_at": None, "step": 0}
-    returning = update(STYLIZATIONS).where(and_(which, _RUNS)).values(**changes, crashes=_T.crashes + crashed)
+    returning = update(STYLIZATIONS).where(and_(which, _RUNS)).values(**changes, crashes=_T.crashes + int(crashed))
     row = connection.execute(returning.returning(_T.id, _T.account, _T.client, _T.priority)).first()
     if row:
         turns.add(Ticket(row.id, Caller(row.account, row.client), row.priority), first=True)

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from benchmarks import rolling_restart
 
+from benchmarks import rolling_restart
 from clipstyler.v1.options_pb2 import StylizationOptions
 from clipstyler.v1.stylization_pb2 import Stylization
 from tests.faults.database_relay import database_relay
@@ -20,6 +20,7 @@ from tests.faults.job_audit import JobAudit
 from tests.service.databases import postgres, rows
 from tests.service.harness import eventually, order, photo
 from tests.service.process import ServerProcess
+from tests.service.turns import Turns
 
 pytestmark = pytest.mark.timeout(2400)
 LEASE_S = 4.0
@@ -84,17 +85,18 @@ async def test_either_server_killed_at_random_points_loses_and_doubles_no_job(la
 
 
 async def test_the_job_of_a_killed_server_is_taken_over_when_its_lease_ends(launch, shared, figures, tmp_path):
-    trace = tmp_path / "trace"
+    turns = Turns(tmp_path)
+    turns.allow(2)
     first = await (await launch(**shared)).ready()
-    created = await first.create(order(f"step=0.05 trace={trace} x", options=steps(60)))
-    await eventually(trace.exists)
+    created = await first.create(order(f"turns={turns.path} x", options=steps(8)))
     second = await (await launch(**shared)).ready()
     _, events, watching = second.begin_watch(created.name)
-    await eventually(lambda: any(event.HasField("progress") for event in events))
+    await eventually(lambda: any(event.progress.step == 2 for event in events))
     first.process.kill()
     begun = time.monotonic()
     await eventually(lambda: taken_over(second))
     seconds = time.monotonic() - begun
+    turns.allow(8)
     outcome = await watching
 
     assert outcome.kinds()[-1] == "result"
@@ -109,16 +111,18 @@ async def test_the_job_of_a_killed_server_is_taken_over_when_its_lease_ends(laun
 async def test_a_server_cut_off_from_the_database_stops_its_job_before_another_one_begins_it(
     launch, shared, figures, tmp_path, socket_folder
 ):
-    trace = tmp_path / "trace"
+    trace, turns = tmp_path / "trace", Turns(tmp_path)
+    turns.allow(2)
     async with database_relay(str(shared["database_url"]), socket_folder) as relay:
         cut_off = await (await launch(**(shared | {"database_url": relay.url}))).ready()
-        created = await cut_off.create(order(f"step=0.05 trace={trace} x", options=steps(100)))
-        await eventually(trace.exists)
+        created = await cut_off.create(order(f"turns={turns.path} trace={trace} x", options=steps(8)))
+        await eventually(lambda: trace.exists() and "step 3" in trace.read_text())
         other = await (await launch(**shared)).ready()
         relay.cut()
         begun = time.monotonic()
         await eventually(lambda: "closed" in trace.read_text())
         stopped_s = time.monotonic() - begun
+        turns.allow(8)
         await eventually(lambda: taken_over(other))
         outcome = await other.watch(created.name)
         relay.heal()
@@ -129,9 +133,9 @@ async def test_a_server_cut_off_from_the_database_stops_its_job_before_another_o
     assert outcome.kinds()[-1] == "result"
     assert cut_off.line("lease_lost")["jobs"] == [created.name.removeprefix("stylizations/")]
     assert stopped_s < LEASE_S
-    runs = trace.read_text().split("closed\n")
-    assert [run.splitlines().count("step 1") for run in runs] == [1, 1, 0]  # one after the other
-    assert "step 100" in runs[1]
+    # One run after the other: the first one ends before the second one begins.
+    lines = [f"step {number}" for number in range(1, 9)]
+    assert trace.read_text().splitlines() == [*lines[:3], "closed", *lines, "closed"]
     query = f"SELECT state, attempts FROM stylizations WHERE id = '{created.name.removeprefix('stylizations/')}'"
     assert rows(str(shared["database_url"]), query) == [("succeeded", 2)]
     figures["stopped after s"] = round(stopped_s, 2)

@@ -82,7 +82,6 @@ class Cluster:
         self._end: asyncio.TimerHandle | None = None
         # Leases wait for nothing that the storage does.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="lease")
-        metrics.watch("fronts", "Servers that share the database.", lambda: len(self._fronts))
 
     @property
     def problems(self) -> list[str]:
@@ -169,8 +168,7 @@ class Cluster:
     async def find(self, front_id: str) -> Front | None:
         """Find a server that is alive by its lease."""
         if front_id not in self._fronts:
-            alive = await self._storage.read(self._leases.alive)
-            self._fronts = {front.id: front for front in alive}
+            self._see(await self._storage.read(self._leases.alive))
         return self._fronts.get(front_id)
 
     async def _register(self) -> None:
@@ -199,7 +197,11 @@ class Cluster:
             logs.get_logger().warning(
                 "job_taken_over", job_id=record.id, state=record.state, lease=record.lease_owner, crashes=record.crashes
             )
-        self._fronts = {front.id: front for front in await self._ask(self._leases.alive)}
+        self._see(await self._ask(self._leases.alive))
+
+    def _see(self, alive: list[Front]) -> None:
+        self._fronts = {front.id: front for front in alive}
+        self._metrics.fronts_seen(len(alive))
 
     def _verdict(self, record: Record, now: float, is_homeless: bool) -> Ending | None:
         end = verdict(record, now, is_homeless, self._requeue)

@@ -108,6 +108,7 @@ class Metrics:
             "outcome",
         )
         self._storage_failures = self._counter("storage_failures", "Failed reads and writes.", "reason")
+        self._fronts = self._gauge("fronts", "Servers that share the database, this one included; 0 if none does.")
         self._takeovers = self._counter("jobs_taken_over", "Jobs that a server which is gone left behind.")
         self._lost_leases = self._counter("leases_lost", "Leases that this server could not renew in time.")
         self._restarts = self._counter("worker_restarts", "Worker processes that exited unexpectedly.", "worker")
@@ -245,6 +246,10 @@ class Metrics:
     def storage_failed(self, reason: str) -> None:
         """Count a failed read or write."""
         self._storage_failures.labels(reason).inc()
+
+    def fronts_seen(self, count: int) -> None:
+        """Record how many servers share the database."""
+        self._fronts.set(count)
 
     def job_taken_over(self) -> None:
         """Count a job whose server is gone, and which this one returned to the queue or ended."""

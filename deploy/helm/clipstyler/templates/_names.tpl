@@ -40,7 +40,7 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 {{- if .Values.sharing.claimName }}
 {{- if not .Values.database.secretName }}{{ fail "sharing needs database.secretName: replicas share a PostgreSQL database" }}{{ end }}
-{{- $_ := set $settings "shared_dir" "/mnt/clipstyler" }}
+{{- $_ := set $settings "shared_dir" "/srv/clipstyler" }}
 {{- $_ := set $settings "advertise" (printf "$(POD_NAME).%s-replicas:50051" (include "clipstyler.name" .)) }}
 {{- if .Values.tls.secretName }}
 {{- $_ := set $settings "peer_ca" (printf "/run/secrets/clipstyler/tls/%s" .Values.sharing.caKey) }}

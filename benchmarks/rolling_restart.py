@@ -7,8 +7,8 @@ Examples
     python -m benchmarks.rolling_restart --shared              # servers that share their jobs
     python -m benchmarks.rolling_restart --json rolling.json
 
-The servers run a scripted optimizer and use a PostgreSQL database, each for jobs of its own or all for the same ones. Clients with default
-settings call through the gateway: one-shot stylizations, durable jobs (half of them sent twice with the same request
+The servers run a scripted optimizer and use a PostgreSQL database, each for jobs of its own or all for the same ones.
+Clients with default settings call through the gateway: one-shot stylizations, durable jobs (half of them sent twice with the same request
 id), single jobs, lists and server information. Meanwhile each server gets SIGTERM, drains, and is started again.
 """
 

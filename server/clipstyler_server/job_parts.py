@@ -11,7 +11,7 @@ from clipstyler_server.identity.files import IdentityFiles
 from clipstyler_server.jobs.admission import Admission
 from clipstyler_server.jobs.catalog import Catalog
 from clipstyler_server.jobs.claims import Claims, SharedIntake
-from clipstyler_server.jobs.cluster import Cluster
+from clipstyler_server.jobs.fronts import Fronts
 from clipstyler_server.jobs.intake import OwnQueue
 from clipstyler_server.jobs.leased_persister import LeasedPersister
 from clipstyler_server.jobs.persister import JobPersister
@@ -98,12 +98,12 @@ class SharedJobs:
         # Only what this server has claimed, and its device does not have yet.
         claimed: JobQueue[Any] = JobQueue(settings.queue_capacity)
         self.scheduler = Scheduler(claimed, engine, self.persister, metrics, claims=True)
-        self._cluster = Cluster(settings, storage, self._queue, self.scheduler, metrics)
-        self.backlog: JobQueue[Any] = self._cluster.backlog
-        self.intake = SharedIntake(self._cluster, self._queue, self.scheduler, storage)
-        self.catalog = SharedCatalog(storage, self.scheduler, self._cluster, self._queue)
+        self._fronts = Fronts(settings, storage, self._queue, self.scheduler, metrics)
+        self.backlog: JobQueue[Any] = self._fronts.backlog
+        self.intake = SharedIntake(self._fronts, self._queue, self.scheduler, storage)
+        self.catalog = SharedCatalog(storage, self.scheduler, self._fronts, self._queue)
         peers = Peers(settings, identity)
-        self.follower = SharedFollower(self.catalog, self.scheduler, self._cluster, peers, settings.heartbeat_s)
+        self.follower = SharedFollower(self.catalog, self.scheduler, self._fronts, peers, settings.heartbeat_s)
         self._url = settings.database_url
         self._storage = storage
         self._tracer = tracer
@@ -111,18 +111,18 @@ class SharedJobs:
 
     def problems(self) -> list[str]:
         """Return that there is no lease, if there is none."""
-        return self._cluster.problems
+        return self._fronts.problems
 
     def peer_key(self) -> str:
         """Return the key of the lease."""
-        return self._cluster.front.key if self._cluster.front else ""
+        return self._fronts.front.key if self._fronts.front else ""
 
     async def open(self, admission: Admission, address: str) -> None:
         """Take a lease, under which others reach this server at an address; raises `ServiceError`."""
         self._claims = Claims(
-            self._cluster, self._queue, self.intake, admission, self.scheduler, self._storage, self._tracer
+            self._fronts, self._queue, self.intake, admission, self.scheduler, self._storage, self._tracer
         )
-        await self._cluster.join(address)
+        await self._fronts.join(address)
 
     async def resume(self) -> None:
         """Claim jobs, until cancelled."""
@@ -132,18 +132,18 @@ class SharedJobs:
     def background(self) -> dict[str, Coroutine[Any, Any, None]]:
         """Return the keeping of the lease, and the following of the queue."""
         return {
-            "lease": self._cluster.keep_lease(),
-            "follow": self._cluster.follow(),
-            "listen": listen(self._url, self._cluster.notify),
+            "lease": self._fronts.keep_lease(),
+            "follow": self._fronts.follow(),
+            "listen": listen(self._url, self._fronts.notify),
         }
 
     async def close(self) -> None:
         """Return everything to the shared queue."""
         await self.intake.settle()
-        await self._cluster.leave()
+        await self._fronts.leave()
 
     def _holds(self, lease: str) -> bool:
-        return self._cluster.holds(lease)
+        return self._fronts.holds(lease)
 
 
 JobParts = OwnJobs | SharedJobs

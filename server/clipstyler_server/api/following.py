@@ -16,8 +16,8 @@ from clipstyler_server.api.codec.values import read_stylization_name
 from clipstyler_server.api.peers import Peers
 from clipstyler_server.errors import ServiceError
 from clipstyler_server.jobs.catalog import Catalog
-from clipstyler_server.jobs.cluster import Cluster
 from clipstyler_server.jobs.events import FINAL, Heartbeat, JobEvent, Queued
+from clipstyler_server.jobs.fronts import Fronts
 from clipstyler_server.jobs.job import Job
 from clipstyler_server.jobs.job_errors import draining_error
 from clipstyler_server.jobs.scheduler import Scheduler
@@ -118,7 +118,7 @@ class SharedFollower:
 
     Parameters
     ----------
-    catalog, scheduler, cluster
+    catalog, scheduler, fronts
         All jobs, those that run here, and the other servers.
     peers
         To the other servers.
@@ -127,11 +127,11 @@ class SharedFollower:
     """
 
     def __init__(
-        self, catalog: SharedCatalog, scheduler: Scheduler, cluster: Cluster, peers: Peers, heartbeat_s: float
+        self, catalog: SharedCatalog, scheduler: Scheduler, fronts: Fronts, peers: Peers, heartbeat_s: float
     ) -> None:
         self._catalog = catalog
         self._scheduler = scheduler
-        self._cluster = cluster
+        self._fronts = fronts
         self._peers = peers
         self._heartbeat_s = heartbeat_s
         self._one_shots = 0
@@ -156,7 +156,7 @@ class SharedFollower:
     async def _everywhere(self, job_id: str, scope: str | None, after: int) -> AsyncGenerator[Followed, None]:
         passed, position, heard = after, -1, time.monotonic()
         while True:
-            change = self._cluster.changed.upcoming()
+            change = self._fronts.changed.upcoming()
             async with aclosing(self._now(job_id, scope, passed, position)) as events:
                 async for event in events:
                     passed, heard, position = event.sequence, time.monotonic(), _position(event)
@@ -191,14 +191,14 @@ class SharedFollower:
     async def _only_here(self, job_id: str, scope: str | None, after: int) -> AsyncGenerator[Followed, None]:
         """Stream the events of a job for another server, as long as this one has it."""
         while True:
-            change = self._cluster.changed.upcoming()
+            change = self._fronts.changed.upcoming()
             if job := self._catalog.live(job_id, scope):
                 async with aclosing(self._here(job, after)) as events:
                     async for event in events:
                         yield event
                 return
             record = await self._catalog.record(job_id, scope)
-            if record.state is not State.RUNNING or not self._cluster.holds(record.lease_owner or ""):
+            if record.state is not State.RUNNING or not self._fronts.holds(record.lease_owner or ""):
                 return
             await _wait(change)
 
@@ -242,9 +242,9 @@ class SharedFollower:
     async def _elsewhere(self, record: Record) -> Front | None:
         """Return the server that runs a job, unless it is this one."""
         lease = record.lease_owner
-        if record.state is not State.RUNNING or lease is None or self._cluster.holds(lease):
+        if record.state is not State.RUNNING or lease is None or self._fronts.holds(lease):
             return None
-        return await self._cluster.find(lease)
+        return await self._fronts.find(lease)
 
 
 def _position(event: Followed) -> int:

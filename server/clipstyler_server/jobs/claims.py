@@ -12,9 +12,9 @@ from typing import Any
 from clipstyler.events import Warning
 from clipstyler_server.errors import Reason, ServiceError, internal
 from clipstyler_server.jobs.admission import Admission
-from clipstyler_server.jobs.cluster import Cluster
 from clipstyler_server.jobs.endings import ending_of
 from clipstyler_server.jobs.events import Cancelled, CancelReason, Failed
+from clipstyler_server.jobs.fronts import Fronts
 from clipstyler_server.jobs.job import Job
 from clipstyler_server.jobs.job_errors import queue_full_error
 from clipstyler_server.jobs.scheduler import Scheduler
@@ -38,7 +38,7 @@ class SharedIntake:
 
     Parameters
     ----------
-    cluster, queue
+    fronts, queue
         This server among others, and what waits.
     scheduler
         Knows whether this server takes jobs.
@@ -46,8 +46,8 @@ class SharedIntake:
         Of jobs.
     """
 
-    def __init__(self, cluster: Cluster, queue: SharedQueue, scheduler: Scheduler, storage: Storage) -> None:
-        self._cluster = cluster
+    def __init__(self, fronts: Fronts, queue: SharedQueue, scheduler: Scheduler, storage: Storage) -> None:
+        self._fronts = fronts
         self._queue = queue
         self._scheduler = scheduler
         self._storage = storage
@@ -58,10 +58,10 @@ class SharedIntake:
     def reserve(self, caller: Caller) -> Iterator[None]:
         """Reserve a place as far as this server knows; `create` holds the limits for all servers together."""
         self._scheduler.check_open()
-        cluster = self._cluster
+        fronts = self._fronts
         try:
-            busy = cluster.running - (cluster.devices - 1)
-            with cluster.backlog.reserve(busy, caller.account, caller.limits.queue_share):
+            busy = fronts.running - (fronts.devices - 1)
+            with fronts.backlog.reserve(busy, caller.account, caller.limits.queue_share):
                 yield
         except QueueFullError as full:
             raise _full(full) from None
@@ -71,7 +71,7 @@ class SharedIntake:
 
     def create(self, record: Record, caller: Caller) -> None:
         """Store a job as one that any server may take, inside of `Storage.write`."""
-        backlog, front = self._cluster.backlog, self._cluster.front
+        backlog, front = self._fronts.backlog, self._fronts.front
         home = front.id if front and record.one_shot else None
         shared = replace(record, lease_owner=None, lease_until=None, home=home)
         try:
@@ -81,13 +81,13 @@ class SharedIntake:
 
     def accept(self, job: Job, warnings: tuple[Warning, ...] = ()) -> None:  # noqa: ARG002 - they are stored
         """Keep a stored job as it is: this server may be the one that takes it."""
-        for gone in [job_id for job_id in self._prepared if self._cluster.position(job_id) is None]:
+        for gone in [job_id for job_id in self._prepared if self._fronts.position(job_id) is None]:
             del self._prepared[gone]
         self._prepared[job.id] = job
         job.trace.enter("queue")
         logs.get_logger().info("job_queued", job_id=job.id, steps=job.spec.config.steps)
         logs.get_logger().debug("job_texts", job_id=job.id, style_text=job.spec.style_text)
-        self._cluster.notify()
+        self._fronts.notify()
 
     def prepared(self, job_id: str) -> Job | None:
         """Give away a job that was accepted here; None if it was not."""
@@ -118,7 +118,7 @@ class Claims:
 
     Parameters
     ----------
-    cluster, queue, intake
+    fronts, queue, intake
         This server among others, what waits, and what was accepted here.
     admission
         Makes a job of what is stored of it.
@@ -132,7 +132,7 @@ class Claims:
 
     def __init__(
         self,
-        cluster: Cluster,
+        fronts: Fronts,
         queue: SharedQueue,
         intake: SharedIntake,
         admission: Admission,
@@ -140,7 +140,7 @@ class Claims:
         storage: Storage,
         tracer: Tracer,
     ) -> None:
-        self._cluster = cluster
+        self._fronts = fronts
         self._queue = queue
         self._intake = intake
         self._admission = admission
@@ -162,7 +162,7 @@ class Claims:
             await self._scheduler.freed.wait(_POLL_S)
 
     async def _claimed(self) -> Record | None:
-        front = self._cluster.front
+        front = self._fronts.front
         if front is None or not self._scheduler.free_devices():
             return None
         return await self._storage.write(self._queue.claim, front.id)
@@ -186,12 +186,12 @@ class Claims:
             logs.get_logger().exception("job_not_resumed", job_id=record.id)
             await self._end(record, lease, Failed(internal(record.id).details))
             return
-        if self._scheduler.draining or not self._cluster.holds(lease):
+        if self._scheduler.draining or not self._fronts.holds(lease):
             await self._storage.write(self._queue.put_back, record.id, lease)
             return
         logs.get_logger().info("job_claimed", job_id=record.id, attempts=record.attempts)
         self._scheduler.accept(job, load_warnings(record.warnings))
-        self._cluster.changed.notify()
+        self._fronts.changed.notify()
 
     async def _job(self, record: Record, lease: str) -> Job:
         job = self._intake.prepared(record.id)

@@ -35,7 +35,7 @@ _RETRY_S = 0.5
 _Value = TypeVar("_Value")
 
 
-class Cluster:
+class Fronts:
     """Keeps the lease of this server, and follows the queue that it shares.
 
     Parameters
@@ -76,7 +76,7 @@ class Cluster:
         self._scheduler = scheduler
         self._metrics = metrics
         self._address = ""
-        self._fronts: dict[str, Front] = {}
+        self._alive: dict[str, Front] = {}
         self._positions: dict[str, int] = {}
         self._touched = ChangeSignal()
         self._end: asyncio.TimerHandle | None = None
@@ -167,9 +167,9 @@ class Cluster:
 
     async def find(self, front_id: str) -> Front | None:
         """Find a server that is alive by its lease."""
-        if front_id not in self._fronts:
+        if front_id not in self._alive:
             self._see(await self._storage.read(self._leases.alive))
-        return self._fronts.get(front_id)
+        return self._alive.get(front_id)
 
     async def _register(self) -> None:
         front = Front(str(uuid.uuid4()), self._storage.owner, self._address, token_hex(16), devices=1)
@@ -200,7 +200,7 @@ class Cluster:
         self._see(await self._ask(self._leases.alive))
 
     def _see(self, alive: list[Front]) -> None:
-        self._fronts = {front.id: front for front in alive}
+        self._alive = {front.id: front for front in alive}
         self._metrics.fronts_seen(len(alive))
 
     def _verdict(self, record: Record, now: float, is_homeless: bool) -> Ending | None:

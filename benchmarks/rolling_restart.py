@@ -8,8 +8,9 @@ Examples
     python -m benchmarks.rolling_restart --json rolling.json
 
 The servers run a scripted optimizer and use a PostgreSQL database, each for jobs of its own or all for the same ones.
-Clients with default settings call through the gateway: one-shot stylizations, durable jobs (half of them sent twice with the same request
-id), single jobs, lists and server information. Meanwhile each server gets SIGTERM, drains, and is started again.
+Clients with default settings call through the gateway: one-shot stylizations, durable jobs (half of them sent twice
+with the same request id), single jobs, lists and server information. Meanwhile each server gets SIGTERM, drains, and is
+started again.
 """
 
 from __future__ import annotations

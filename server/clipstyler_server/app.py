@@ -44,6 +44,7 @@ from clipstyler_server.observability.http_pages import HttpPages
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.observability.traces import Tracer, TracesUnavailableError, tracer_for
 from clipstyler_server.observability.watchdog import Watchdog, collect_only_young_objects
+from clipstyler_server.placement import Place, in_cluster, on_this_machine, resources_of
 from clipstyler_server.settings import Settings
 from clipstyler_server.spool import Spool
 from clipstyler_server.storage.retention import Retention
@@ -52,9 +53,10 @@ from clipstyler_server.storage.storage import Storage, StorageUnusableError
 from clipstyler_server.worker_options import (
     decoder_arguments,
     evaluator_options,
-    optimizer_options,
     supervision_timeouts,
 )
+from clipstyler_server.workers.cluster.connection import ClusterConnection
+from clipstyler_server.workers.cluster.demand import request_devices
 from clipstyler_server.workers.decoder.client import ImageDecoder
 from clipstyler_server.workers.ending_signals import ENDING_SIGNALS
 from clipstyler_server.workers.engine import Engine, StartupError
@@ -62,6 +64,7 @@ from clipstyler_server.workers.evaluator.client import EvaluatorClient
 from clipstyler_server.workers.measured_engine import MeasuredEngine
 from clipstyler_server.workers.optimizer.client import OptimizerClient
 from clipstyler_server.workers.optimizer.default import torch_workload
+from clipstyler_server.workers.optimizer.pool import OptimizerPool
 from clipstyler_server.workers.optimizer.workload import WorkloadFactory
 
 _STORAGE_CHECK_S = 1.0
@@ -103,12 +106,11 @@ class App:
             self.identity = identity_of(settings)
             self.tracer = tracer or tracer_for(settings.traces)
             self.storage = Storage(settings.data_path, settings.database_url, self.metrics, settings.shared_dir)
-        except (IdentityError, TracesUnavailableError, StorageUnusableError) as error:
+            self.cluster = ClusterConnection(settings.ray_address) if settings.engine == "ray" else None
+        except (IdentityError, TracesUnavailableError, StorageUnusableError, StartupError) as error:
             raise ServerStartError(str(error)) from error
         timeouts = supervision_timeouts(settings)
-        self.optimizer = OptimizerClient(
-            optimizer_options(settings), make_workload, timeouts, self.metrics, self.changes
-        )
+        self.optimizers = OptimizerPool(self._optimizers(self._place(make_workload)))
         self.evaluator = (
             EvaluatorClient(evaluator_options(settings), timeouts, self.metrics, self.changes)
             if settings.evaluator
@@ -126,6 +128,7 @@ class App:
         self.jobs = self._job_parts()
         self.scheduler, self.persister, self.catalog = self.jobs.scheduler, self.jobs.persister, self.jobs.catalog
         self.queue = self.scheduler.queue
+        self.changes.follow(self.scheduler.wake)
         self.room = Room(self.storage, settings.retention_bytes, settings.caller_share)
         self.admission = Admission(
             settings, self.scheduler, self.jobs.intake, self.decoder, self.storage, self.room, self.metrics
@@ -133,10 +136,10 @@ class App:
         self.uploads = UploadStore(self.storage, self.room, settings.upload_retention_s)
         self.styles = StyleStore(self.storage, self.room, self.decoder)
         spool = Spool(settings.spool_path)
-        self.lane = StyleLane(settings, self.scheduler, self.optimizer, self.decoder, spool, self.metrics)
+        self.lane = StyleLane(settings, self.scheduler, self.optimizers, self.decoder, spool, self.metrics)
         self.retention = Retention(self.storage, self.room, settings.retention_s, settings.retention_interval_s)
         self.health_service = HealthService()
-        self.health = Health(self._health_checks(), self.changes, self.health_service.set)
+        self.health = Health(self._health_checks(), self.changes, self.health_service.set, self.optimizers.lost)
         self.pages = HttpPages(self.metrics, self.health, self.identity, settings.http_auth)
         self.api = self._api()
         self.grpc_address = self.http_address = ""
@@ -149,21 +152,46 @@ class App:
         )
 
     def _job_parts(self) -> JobParts:
-        settings, engine = self.settings, self._engine()
-        if settings.shared_dir:
-            return SharedJobs(settings, self.storage, engine, self.metrics, self.tracer, self.identity)
-        return OwnJobs(settings, self.storage, engine, self.metrics, self.tracer)
+        engine, common = self._engine(), (self.optimizers, self.metrics, self.tracer)
+        if self.settings.shared_dir:
+            return SharedJobs(self.settings, self.storage, engine, *common, self.identity)
+        return OwnJobs(self.settings, self.storage, engine, *common)
+
+    def _place(self, make_workload: WorkloadFactory) -> Place:
+        if self.cluster:
+            return in_cluster(self.settings, make_workload, self.cluster)
+        return on_this_machine(self.settings, make_workload)
+
+    def _optimizers(self, place: Place) -> list[OptimizerClient]:
+        devices = self.settings.optimizer_devices
+        return [
+            OptimizerClient(
+                device.name,
+                place(device),
+                supervision_timeouts(self.settings),
+                self.metrics,
+                self.changes,
+                is_one_of_several=len(devices) > 1,
+            )
+            for device in devices
+        ]
 
     def _engine(self) -> Engine:
-        engine = FullSizeEngine(self.optimizer, self.decoder, self.storage, Spool(self.settings.spool_path))
+        engine = FullSizeEngine(self.optimizers, self.decoder, self.storage, Spool(self.settings.spool_path))
         if self.evaluator is None:
             return engine
         return MeasuredEngine(engine, self.evaluator, self.settings.report_timeout_s)
 
     def _process_ids(self) -> dict[str, int | None]:
         pids = {f"decoder {number}": decoder.pid for number, decoder in enumerate(self.decoder.processes)}
-        pids |= {"front": os.getpid(), "optimizer": self.optimizer.pid}
+        pids |= self._optimizer_ids() | {"front": os.getpid()}
         return pids | ({"evaluator": self.evaluator.pid} if self.evaluator else {})
+
+    def _optimizer_ids(self) -> dict[str, int | None]:
+        workers = self.optimizers.workers
+        if len(workers) == 1:
+            return {"optimizer": workers[0].pid}
+        return {f"optimizer {worker.name}": worker.pid for worker in workers}
 
     def _health_checks(self) -> dict[str, Any]:
         checks = {
@@ -216,7 +244,7 @@ class App:
             raise ServerStartError(str(error)) from error
         await self.api.start()
         self._run_in_background(
-            optimizer=self.optimizer.supervise(),
+            optimizers=self.optimizers.supervise(),
             decoder=self.decoder.supervise(),
             evaluator=self._evaluate(),
             scheduler=self.scheduler.run(),
@@ -227,6 +255,7 @@ class App:
             storage=self._watch_storage(),
             gauges=self.gauges.count_jobs(),
             identity=self._watch_identity(),
+            demand=self._request_devices(),
             **self.jobs.background(),
         )
 
@@ -282,7 +311,7 @@ class App:
         await self.scheduler.drain(0 if self._hurry.is_set() else grace_s)
         await self.jobs.follower.close(0 if self._hurry.is_set() else begun + grace_s - time.monotonic())
         await self.api.stop()
-        await self.optimizer.stop()
+        await self.optimizers.stop()
         if self.evaluator:
             await self.evaluator.stop()
         await self.decoder.stop()
@@ -299,7 +328,7 @@ class App:
         self._tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()]
 
     async def _workers_ready(self) -> None:
-        await self.optimizer.wait_ready()
+        await self.optimizers.wait_ready()
         await self.decoder.wait_ready()
 
     async def _recover(self) -> None:
@@ -335,10 +364,16 @@ class App:
                     logs.get_logger().info("identity_reloaded", files=names)
 
     async def _evaluate(self) -> None:
-        """Keep the evaluator alive; it starts after the optimizer, so that it does not delay that."""
-        await self.optimizer.wait_ready()
+        """Keep the evaluator alive; it starts after the first optimizer, so that it does not delay that."""
+        await self.optimizers.wait_ready()
         if self.evaluator:
             await self.evaluator.supervise()
+
+    async def _request_devices(self) -> None:
+        """Tell the cluster, if there is one, how many devices the queue needs."""
+        if self.cluster:
+            bundles = [resources_of(self.settings, device) for device in self.settings.optimizer_devices]
+            await request_devices(self.cluster, bundles, self.scheduler.job_count)
 
     async def _unless_broken(self, wanted: Coroutine[Any, Any, Any]) -> None:
         """Wait for something, or raise the error of a background task that fails first."""

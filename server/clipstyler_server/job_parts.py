@@ -25,7 +25,7 @@ from clipstyler_server.settings import Settings
 from clipstyler_server.storage.notifications import listen
 from clipstyler_server.storage.shared_queue import SharedQueue
 from clipstyler_server.storage.storage import Storage
-from clipstyler_server.workers.engine import Engine
+from clipstyler_server.workers.engine import Devices, Engine
 
 
 class OwnJobs:
@@ -33,14 +33,22 @@ class OwnJobs:
 
     Parameters
     ----------
-    settings, storage, engine, metrics, tracer
+    settings, storage, engine, devices, metrics, tracer
         Of the server.
     """
 
-    def __init__(self, settings: Settings, storage: Storage, engine: Engine, metrics: Metrics, tracer: Tracer) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        storage: Storage,
+        engine: Engine,
+        devices: Devices,
+        metrics: Metrics,
+        tracer: Tracer,
+    ) -> None:
         self.backlog: JobQueue[Any] = JobQueue(settings.queue_capacity, settings.caller_share)
         self.persister = JobPersister(storage)
-        self.scheduler = Scheduler(self.backlog, engine, self.persister, metrics)
+        self.scheduler = Scheduler(self.backlog, engine, devices, self.persister, metrics)
         self.intake = OwnQueue(self.scheduler, storage)
         self.catalog = Catalog(storage, self.scheduler)
         self.follower = LocalFollower(self.catalog, self.scheduler, settings.heartbeat_s)
@@ -80,7 +88,7 @@ class SharedJobs:
 
     Parameters
     ----------
-    settings, storage, engine, metrics, tracer, identity
+    settings, storage, engine, devices, metrics, tracer, identity
         Of the server.
     """
 
@@ -89,6 +97,7 @@ class SharedJobs:
         settings: Settings,
         storage: Storage,
         engine: Engine,
+        devices: Devices,
         metrics: Metrics,
         tracer: Tracer,
         identity: IdentityFiles,
@@ -97,7 +106,7 @@ class SharedJobs:
         self.persister = LeasedPersister(storage, self._queue, self._holds)
         # Only what this server has claimed, and its device does not have yet.
         claimed: JobQueue[Any] = JobQueue(settings.queue_capacity)
-        self.scheduler = Scheduler(claimed, engine, self.persister, metrics, claims=True)
+        self.scheduler = Scheduler(claimed, engine, devices, self.persister, metrics, claims=True)
         self._fronts = Fronts(settings, storage, self._queue, self.scheduler, metrics)
         self.backlog: JobQueue[Any] = self._fronts.backlog
         self.intake = SharedIntake(self._fronts, self._queue, self.scheduler, storage)

@@ -60,8 +60,8 @@ class SharedIntake:
         self._scheduler.check_open()
         fronts = self._fronts
         try:
-            busy = fronts.running - (fronts.devices - 1)
-            with fronts.backlog.reserve(busy, caller.account, caller.limits.queue_share):
+            free = max(0, fronts.devices - fronts.running)
+            with fronts.backlog.reserve(free, caller.account, caller.limits.queue_share):
                 yield
         except QueueFullError as full:
             raise _full(full) from None
@@ -151,7 +151,6 @@ class Claims:
     async def run(self) -> None:
         """Claim jobs, until cancelled."""
         while True:
-            await self._scheduler.engine.wait_ready()
             try:
                 record = await self._claimed()
                 if record:

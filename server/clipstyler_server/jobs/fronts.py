@@ -69,6 +69,7 @@ class Fronts:
         self.running, self.devices = 0, 1
         self.changed = Broadcast()
         self._lease_s = settings.lease_s
+        self._own_devices = len(settings.optimizer_devices)
         self._requeue = settings.on_restart == "requeue"
         self._storage = storage
         self._queue = queue
@@ -172,7 +173,7 @@ class Fronts:
         return self._alive.get(front_id)
 
     async def _register(self) -> None:
-        front = Front(str(uuid.uuid4()), self._storage.owner, self._address, token_hex(16), devices=1)
+        front = Front(str(uuid.uuid4()), self._storage.owner, self._address, token_hex(16), self._own_devices)
         begun = time.monotonic()
         self._set_clock(await self._ask(self._leases.register, front))
         self.front = front

@@ -209,6 +209,11 @@ class Job:
             self.end = end
             self.ended.set()
 
+    def begin_again(self) -> None:
+        """Forget how far its run came, which was lost."""
+        self.begun = self.prepared = False
+        self.step, self.position = 0, -1
+
     def enter(self, state: State) -> None:
         """Enter the next state.
 

@@ -214,11 +214,10 @@ def _check_places(
     connection: Connection, turns: Turns[Ticket], account: str, places: int, places_of_caller: int
 ) -> None:
     running, devices = _at_work(connection)
-    # As with one device, where the running job is beside the places that wait.
-    busy = running - (devices - 1)
-    if busy + len(turns) > places:
+    free = max(0, devices - running)
+    if len(turns) >= places + free:
         raise QueueFullError(places, of_caller=False)
-    if busy + turns.waiting(account) > places_of_caller:
+    if turns.waiting(account) >= places_of_caller + free:
         raise QueueFullError(places_of_caller, of_caller=True)
 
 

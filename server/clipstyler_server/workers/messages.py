@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipstyler_server.spool import PixelFile
-from clipstyler_server.workers.engine import EngineEvent, EngineInfo, TaskFailed, TaskStopped
+from clipstyler_server.workers.engine import EngineEvent, EngineInfo, EngineLost, TaskFailed, TaskStopped
 
 
 @dataclass(frozen=True)
@@ -65,4 +65,4 @@ class TaskEvent:
     """From the optimizer: something happened to a job, or ended it."""
 
     job_id: str
-    event: EngineEvent | TaskStopped | TaskFailed
+    event: EngineEvent | TaskStopped | TaskFailed | EngineLost

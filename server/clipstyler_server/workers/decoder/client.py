@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -39,6 +40,7 @@ from clipstyler_server.workers.decoder.messages import (
 )
 from clipstyler_server.workers.engine import WorkerState
 from clipstyler_server.workers.messages import InContext
+from clipstyler_server.workers.process import ChildProcess
 from clipstyler_server.workers.supervisor import ProcessSupervisor, SupervisionTimeouts
 from clipstyler_server.workers.turns import finish
 
@@ -67,7 +69,8 @@ class DecoderProcess(ProcessSupervisor):
     def __init__(
         self, arguments: tuple[Any, ...], timeouts: SupervisionTimeouts, metrics: Metrics, changes: ChangeSignal
     ) -> None:
-        super().__init__("decoder", process.main, arguments, timeouts, metrics, changes)
+        make_child = partial(ChildProcess, "clipstyler-decoder", process.main, arguments)
+        super().__init__("decoder", make_child, timeouts, metrics, changes)
         self._waiting: asyncio.Future[Answer | None] | None = None
 
     async def answer(self, request: Request, timeout_s: float) -> Answer | None:

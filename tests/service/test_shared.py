@@ -8,13 +8,18 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from clipstyler_server.app import ServerStartError
+from clipstyler_server.app import App, ServerStartError
+from clipstyler_server.identity import tokens
+from clipstyler_server.identity.roles import Role
 
 from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler.v1.options_pb2 import StylizationOptions
 from clipstyler.v1.stylization_pb2 import Stylization
+from tests.service import scripted
+from tests.service.certificates import Authority
 from tests.service.databases import postgres, rows
-from tests.service.harness import eventually, order, photo, reason, refusal, request
+from tests.service.harness import eventually, order, photo, reason, refusal, request, settings
+from tests.service.test_security import As
 from tests.service.turns import Turns
 
 
@@ -224,6 +229,75 @@ async def test_a_stopped_server_leaves_its_jobs_to_the_others(share, gate, tmp_p
     assert numbers == sorted(numbers)
     job = await other.get(created.name)
     assert (job.state, job.attempt_count) == (Stylization.STATE_SUCCEEDED, 2)
+
+
+async def test_callers_take_turns_across_servers(share, gate):
+    first, second = await share(2)
+    held = [await first.create(order(f"hold={gate} x")) for _ in range(2)]
+    await eventually(lambda: len(at_work(first, second)) == 2)
+    busy = [await first.create(order(f"busy {number}"), client="busy") for number in range(3)]
+    urgent = await second.create(order("urgent", priority=Stylization.PRIORITY_HIGH), client="busy")
+    late = await second.create(order("late"), client="late")
+    order_of = {"urgent": urgent, "busy 0": busy[0], "late": late, "busy 1": busy[1], "busy 2": busy[2]}
+    for server in (first, second):
+        await eventually(lambda server=server: len(server.app.jobs.backlog) == 5)
+        positions = [(await server.get(job.name)).queue_position for job in order_of.values()]
+        assert positions == [2, 3, 4, 5, 6]
+        info = await server.info()
+        assert (info.queue.waiting_count, server.metric("queue_depth", priority="high")) == (5, 1)
+    gate.touch()
+    for job in (*held, *order_of.values()):
+        await second.watch(job.name)
+    starts = [(await first.get(job.name)).start_time.ToNanoseconds() for job in order_of.values()]
+    # Two devices: one may be a moment later, but no job starts before the one two places ahead of it.
+    assert all(later > earlier for earlier, later in zip(starts, starts[2:], strict=False))
+
+
+async def test_every_device_of_a_server_takes_jobs_of_the_shared_queue(share, gate):
+    first, second = await share(1, devices="cpu*2") + await share(1)
+    jobs = [await second.create(order(f"hold={gate} number {number}")) for number in range(4)]
+    await eventually(lambda: len(first.app.scheduler.running) == 2 and len(second.app.scheduler.running) == 1)
+    await eventually(lambda: second.app.jobs.backlog.order() and len(second.app.jobs.backlog) == 1)
+    gate.touch()
+    for job in jobs:
+        assert (await first.watch(job.name)).kinds()[-1] == "result"
+
+
+async def test_servers_with_certificates_and_tokens_call_each_other(create_database, tmp_path):
+    authority = Authority()
+    chain, key = authority.issue_server().write(tmp_path, "server")
+    (tmp_path / "ca.pem").write_bytes(authority.pem)
+    texts = {}
+    for tenant in ("studio", "other"):
+        texts[tenant], token = tokens.draw(tenant, Role.USER, None)
+        tokens.add_token(tmp_path / "tokens", token)
+    files = {"tls_cert": chain, "tls_key": key, "tokens": tmp_path / "tokens"}
+    files |= dict.fromkeys(("tls_client_ca", "peer_ca"), tmp_path / "ca.pem")
+    given = {name: str(path) for name, path in files.items()}
+    given |= {"database_url": create_database(), "shared_dir": str(tmp_path / "shared"), "peer_name": "localhost"}
+    apps = [App(settings(**given), scripted.make) for _ in range(2)]
+    for app in apps:
+        await app.start()
+        await asyncio.wait_for(app.ready(), 60)
+    own = authority.issue("a client")
+    callers = [
+        {name: As(app.grpc_address, authority.pem, text, (own.key, own.chain)) for name, text in texts.items()}
+        for app in apps
+    ]
+    turns = Turns(tmp_path)
+    turns.allow(2)
+    created = await callers[0]["studio"].create(order(f"turns={turns.path} x", options=steps(4)))
+    await eventually(lambda: any(app.scheduler.running for app in apps))
+    other = callers[0 if apps[1].scheduler.running else 1]
+    _, events, watching = other["studio"].begin_watch(created.name)
+    await eventually(lambda: any(event.progress.step == 2 for event in events))
+    assert reason(await refusal(other["other"].get(created.name))) == "STYLIZATION_NOT_FOUND"
+    turns.allow(4)
+    assert (await watching).kinds()[-1] == "result"
+    for caller in (caller for each in callers for caller in each.values()):
+        await caller.channel.close()
+    for app in apps:
+        await app.stop(0)
 
 
 async def test_only_the_key_of_a_server_makes_a_peer(share):

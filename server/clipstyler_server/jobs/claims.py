@@ -24,7 +24,7 @@ from clipstyler_server.observability.traces import Tracer, enter_span
 from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.records import Record
 from clipstyler_server.storage.shared_queue import SharedQueue
-from clipstyler_server.storage.storage import Storage
+from clipstyler_server.storage.storage import Storage, unavailable_error
 from clipstyler_server.turns import QueueFullError
 
 _POLL_S = 1.0
@@ -59,6 +59,8 @@ class SharedIntake:
         """Reserve a place as far as this server knows; `create` holds the limits for all servers together."""
         self._scheduler.check_open()
         fronts = self._fronts
+        if fronts.front is None:
+            raise unavailable_error()
         try:
             free = max(0, fronts.devices - fronts.running)
             with fronts.backlog.reserve(free, caller.account, caller.limits.queue_share):

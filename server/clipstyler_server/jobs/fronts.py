@@ -152,10 +152,9 @@ class Fronts:
     async def look(self) -> None:
         """Read what waits, and which jobs of this server are to be cancelled."""
         seen = await self._storage.read(self._queue.backlog)
-        self.backlog.show(seen.turns)
+        self.backlog.show(seen.turns, seen.order)
         self.running, self.devices = seen.running, seen.devices
-        order = enumerate(self.backlog.order(), start=seen.running)
-        self._positions = {ticket.id: position for position, ticket in order}
+        self._positions = {ticket.id: place for place, ticket in enumerate(seen.order, start=seen.running)}
         if self.front and self._scheduler.jobs:
             for job_id, reason in (await self._storage.read(self._queue.cancelled, self.front.id)).items():
                 job = self._scheduler.jobs.get(job_id)

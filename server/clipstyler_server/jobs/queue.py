@@ -118,8 +118,8 @@ class JobQueue(Generic[W]):
             self._order = None
         return job
 
-    def show(self, turns: Turns[W]) -> None:
-        """Become the image of a queue that is elsewhere; what is reserved here stays so."""
+    def show(self, turns: Turns[W], order: list[W]) -> None:
+        """Become the image of a queue that is elsewhere, with its order; what is reserved here stays so."""
         self._turns = turns
-        self._order = turns.order()
+        self._order = order
         self._jobs = {job.id: job for job in self._order}

@@ -43,9 +43,10 @@ class Ticket:
 
 @dataclass(frozen=True)
 class Backlog:
-    """What waits, in order and with the memory of whose turn it is, and how many jobs run on how many devices."""
+    """What waits, with the memory of whose turn it is and in order, and how many jobs run on how many devices."""
 
     turns: Turns[Ticket]
+    order: list[Ticket]
     running: int
     devices: int
 
@@ -179,7 +180,8 @@ class SharedQueue:
         """Read what waits."""
         with self._database.transaction() as connection:
             memory = connection.execute(select(QUEUE.c.turns)).scalar_one()
-            return Backlog(Turns.load(memory, _tickets(connection)), *_at_work(connection))
+            turns = Turns.load(memory, _tickets(connection))
+            return Backlog(turns, turns.order(), *_at_work(connection))
 
 
 def _locked(connection: Connection) -> tuple[Turns[Ticket], int]:

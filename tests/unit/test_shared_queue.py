@@ -16,7 +16,7 @@ from clipstyler_server.storage.records import Record, State
 from clipstyler_server.storage.shared_queue import Ending, SharedQueue
 from clipstyler_server.storage.tables import FRONTS, QUEUE, STYLIZATIONS
 from clipstyler_server.turns import QueueFullError, Turns
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
@@ -79,6 +79,9 @@ def registered(database: Database, lease_s: float = 60) -> Front:
     return alive
 
 
+@hypothesis_settings(max_examples=500, deadline=None)
+@example([("a", 1, "x"), 0, ("b", 1, "x"), "take", ("b", 1, "x"), "take"])  # one leaves before its turn
+@example([("a", 1, "x"), ("a", 1, "y"), 0, ("a", 1, "x"), "take"])  # a name that comes back goes behind
 @given(_ACTIONS)
 def test_turns_that_are_written_down_and_read_again_go_on_as_they_would_have(actions):
     kept, queue, waiting, taken = Turns(), JobQueue(100), {}, []

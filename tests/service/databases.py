@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,11 +12,13 @@ from pathlib import Path
 import pgserver
 import sqlalchemy
 
+_TRIES = 3
+
 
 @contextmanager
 def postgres(folder: Path) -> Iterator[Callable[[], str]]:
     """Run a server; gives a function that makes a database and returns SQLAlchemy's URL of it."""
-    server = pgserver.get_server(folder)
+    server = _started(folder)
     numbers = itertools.count(1)
 
     def create() -> str:
@@ -24,6 +28,14 @@ def postgres(folder: Path) -> Iterator[Callable[[], str]]:
 
     yield create
     server.cleanup()
+
+
+def _started(folder: Path) -> pgserver.PostgresServer:
+    """Start a server; pgserver waits for ten seconds, which a busy machine may exceed."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(subprocess.SubprocessError):
+            return pgserver.get_server(folder)
+    return pgserver.get_server(folder)
 
 
 def rows(url: str, query: str) -> list[tuple[object, ...]]:

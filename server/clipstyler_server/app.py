@@ -13,6 +13,7 @@ import resource
 import signal
 import time
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 from clipstyler.allocator import keep_little_memory
@@ -423,6 +424,11 @@ def check_sharing(settings: Settings) -> None:
             f"other servers cannot call {settings.host}: set advertise to an address, HOST:PORT, at which they reach "
             "this one"
         )
+    if settings.peer_ca:
+        try:
+            Path(settings.peer_ca).read_bytes()
+        except OSError as error:
+            raise ServerStartError(f"peer_ca {settings.peer_ca} cannot be read: {error.strerror}") from error
 
 
 def _is_unspecified(host: str) -> bool:

@@ -149,7 +149,13 @@ class App:
         self._hurry = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.gauges = Gauges(
-            self.metrics, self.scheduler, self.jobs.backlog, self.storage, self.api.bounds, self._process_ids
+            self.metrics,
+            self.scheduler,
+            self.jobs.backlog,
+            self.storage,
+            self.api.bounds,
+            self.identity,
+            self._process_ids,
         )
 
     def _job_parts(self) -> JobParts:

@@ -104,6 +104,12 @@ CASES = {
         {"clipstyler_event_loop_pause_seconds_sum": "0+6x40"},
         "the front process of a:9464 serves no call for 50% of the time",
     ),
+    "ClipstylerCertificateExpires": Case(
+        {'clipstyler_certificate_expiry_timestamp_seconds{certificate="server"}': "520800x40"},
+        {'clipstyler_certificate_expiry_timestamp_seconds{certificate="server"}': "691200x40"},
+        "the certificate of a:9464 expires in 6d 0h 0m 0s",
+        SERVER | {"job": "clipstyler", "certificate": "server"},
+    ),
     "ClipstylerWorkersRestart": Case(
         {'clipstyler_worker_restarts_total{worker="decoder"}': "0+1x40"},
         {'clipstyler_worker_restarts_total{worker="decoder"}': "0x20 1x20"},

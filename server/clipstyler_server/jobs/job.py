@@ -12,6 +12,7 @@ from typing import Any
 
 from clipstyler.events import Preview, Result
 from clipstyler.imaging import EncodedImage, Picture
+from clipstyler.masking import Levels
 from clipstyler.spec import StylizationSpec
 from clipstyler_server.errors import ServiceError
 from clipstyler_server.jobs.events import Cancelled, CancelReason, Failed, JobEvent, Payload, StoredEnd
@@ -39,6 +40,8 @@ class Job:
         Seconds that it may wait and run.
     result_size
         Width and height of its result in pixels.
+    mask
+        Light of the region's mask at the size of the picture; None if it has none.
     decode_s
         Seconds that decoding the photo took.
     caller
@@ -52,7 +55,7 @@ class Job:
     first_sequence
         Number after which its events begin.
     stored_bytes
-        Of its photo.
+        Of its photo and its mask.
     lease
         Under which it was claimed; empty if this server has its jobs for itself.
     trace
@@ -88,6 +91,7 @@ class Job:
         timeout_s: float,
         *,
         result_size: tuple[int, int],
+        mask: Levels | None = None,
         decode_s: float = 0.0,
         caller: Caller = _NOBODY,
         priority: int = 0,
@@ -103,6 +107,7 @@ class Job:
         self.spec = spec
         self.picture = picture
         self.result_size = result_size
+        self.mask = mask
         self.decode_s = decode_s
         self.caller = caller
         self.priority = priority
@@ -163,7 +168,7 @@ class Job:
 
     def task(self) -> Task:
         """Return what the engine runs, with the time that is left."""
-        return Task(self.id, self.spec, self.picture, self.remaining_s, self.result_size, self.log_context)
+        return Task(self.id, self.spec, self.picture, self.remaining_s, self.result_size, self.log_context, self.mask)
 
     def subscribe(self, heartbeat_s: float, after: int = 0) -> Subscription:
         """Open a subscription to what is stored after a sequence number and everything from now on."""

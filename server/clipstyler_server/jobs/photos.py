@@ -1,4 +1,4 @@
-"""The photo of a request, wherever it is: in the request, or stored here already."""
+"""The images of a request, wherever they are: in the request, or stored here already."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from clipstyler_server.storage.storage import Storage
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo.
+    """A photo, or the mask of a region.
 
     Attributes
     ----------
@@ -22,11 +22,14 @@ class Photo:
         In bytes.
     digest
         SHA-256 in hexadecimal of a stored one; empty if it came with the request.
+    field
+        Path of the field that named a stored one.
     """
 
     source: bytes | Path
     size: int
     digest: str = ""
+    field: str = ""
 
     def name(self) -> str:
         """Return its digest; computing it takes a moment."""
@@ -43,7 +46,7 @@ class Photo:
         if isinstance(self.source, bytes):
             storage.blobs.put(self.source, digest)
         elif not storage.blobs.touch(digest):
-            raise gone("spec.upload")
+            raise gone(self.field)
 
 
 async def stored_photo(storage: Storage, digest: str, field: str, scope: str | None = None) -> Photo:
@@ -69,9 +72,9 @@ async def stored_photo(storage: Storage, digest: str, field: str, scope: str | N
     if found is None:
         raise gone(field)
     path, size = found
-    return Photo(path, size, digest)
+    return Photo(path, size, digest, field)
 
 
 def gone(field: str) -> ServiceError:
-    """Make the error of a photo that is not stored here."""
+    """Make the error of an image that is not stored here."""
     return invalid(Violation(field, "is not stored here, or no longer: upload it again"))

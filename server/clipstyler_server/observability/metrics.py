@@ -30,14 +30,14 @@ _PAUSE_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
 _STEP_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 
 
-Labelled = Callable[[], Mapping[tuple[str, ...], float]]
+Labeled = Callable[[], Mapping[tuple[str, ...], float]]
 """Returns the values of a gauge by its labels."""
 
 
-class _Labelled(Collector):
+class _Labeled(Collector):
     """A gauge whose labels and values are read on collection."""
 
-    def __init__(self, name: str, description: str, labels: tuple[str, ...], read: Labelled) -> None:
+    def __init__(self, name: str, description: str, labels: tuple[str, ...], read: Labeled) -> None:
         self._name = name
         self._description = description
         self._labels = labels
@@ -148,9 +148,9 @@ class Metrics:
         """Register a gauge with one label that is read on collection: values by label."""
         self.watch_all(name, description, (label,), lambda: {(key,): value for key, value in read().items()})
 
-    def watch_all(self, name: str, description: str, labels: tuple[str, ...], read: Labelled) -> None:
+    def watch_all(self, name: str, description: str, labels: tuple[str, ...], read: Labeled) -> None:
         """Register a gauge with several labels that is read on collection."""
-        self.registry.register(_Labelled(f"clipstyler_{name}", description, labels, read))
+        self.registry.register(_Labeled(f"clipstyler_{name}", description, labels, read))
 
     def loop_paused(self, seconds: float) -> None:
         """Record how long the event loop did not come round."""

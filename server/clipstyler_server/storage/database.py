@@ -39,6 +39,7 @@ _S = STYLES.c
 # A job counts with its images, and with what its row may take at most: texts are bounded.
 _ROW_BYTES = 8192
 _JOB_BYTES = _T.stored_bytes + _ROW_BYTES
+_IMAGES = (_T.content, _T.mask, _T.result, _T.style)
 _STYLE_BYTES = _S.size_bytes + _ROW_BYTES
 _FINAL = tuple(state for state in State if state.is_final)
 _OPEN = tuple(state for state in State if not state.is_final)
@@ -90,13 +91,14 @@ class Database:
             yield connection
 
     @contextlib.contextmanager
-    def holding(self, digest: str) -> Iterator[None]:
-        """Keep other servers from storing, referring to, or deleting a file; within a server, writes do not overlap."""
+    def holding(self, *digests: str) -> Iterator[None]:
+        """Keep other servers from storing, referring to, or deleting files; within a server, writes do not overlap."""
         if not self.is_shareable:
             yield
             return
         with self._engine.begin() as connection:
-            connection.execute(select(func.pg_advisory_xact_lock(int(digest[:15], 16))))
+            for digest in sorted(digests):  # always in the same order: nobody waits for each other
+                connection.execute(select(func.pg_advisory_xact_lock(int(digest[:15], 16))))
             yield
 
     def ping(self) -> None:
@@ -307,7 +309,7 @@ class Database:
         return self._refers(digest, tenant)
 
     def _refers(self, digest: str, tenant: str | None = None) -> bool:
-        by_job = select(_T.id).where(or_(_T.content == digest, _T.result == digest, _T.style == digest)).limit(1)
+        by_job = select(_T.id).where(or_(*(image == digest for image in _IMAGES))).limit(1)
         by_upload = select(_U.digest).where(_U.digest == digest).limit(1)
         if tenant is not None:
             by_job, by_upload = by_job.where(_T.tenant == tenant), by_upload.where(_U.tenant == tenant)

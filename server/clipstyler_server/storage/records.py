@@ -77,6 +77,8 @@ class Record:
         What is run, resolved, as JSON.
     content, content_metadata
         Digest of the photo, and what describes it, as JSON.
+    mask
+        Digest of the mask of its region; None if there is none.
     style
         Digest of the fitted network that it keeps; None if it keeps none.
     end
@@ -119,6 +121,7 @@ class Record:
     crashes: int = 0
     sequence: int = 0
     result: str | None = None
+    mask: str | None = None
     style: str | None = None
     end: str | None = None
     stored_bytes: int = 0

@@ -40,6 +40,7 @@ STYLIZATIONS = Table(
     Column("crashes", Integer, nullable=False, server_default="0"),
     Column("sequence", BigInteger, nullable=False),
     Column("result", String(64)),
+    Column("mask", String(64)),
     Column("style", String(64)),
     Column("end", Text),
     Column("stored_bytes", BigInteger, nullable=False),
@@ -57,6 +58,7 @@ STYLIZATIONS = Table(
     Index("stylizations_ended", "ended_at"),
     Index("stylizations_content", "content"),
     Index("stylizations_result", "result"),
+    Index("stylizations_mask", "mask"),
     Index("stylizations_style", "style"),
     Index("stylizations_account", "account", "ended_at"),
 )

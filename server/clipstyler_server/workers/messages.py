@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clipstyler_server.spool import PixelFile
+from clipstyler_server.spool import MaskFile, PixelFile
 from clipstyler_server.workers.engine import EngineEvent, EngineInfo, EngineLost, TaskFailed, TaskStopped
 
 
@@ -19,10 +19,11 @@ class Cancel:
 
 @dataclass(frozen=True)
 class PhotoReady:
-    """To the optimizer: the photo of a job at the size of its result, or why there is none."""
+    """To the optimizer: the photo of a job at the size of its result, or why there is none; the mask if it has one."""
 
     job_id: str
     photo: PixelFile | str
+    mask: MaskFile | None = None
 
 
 @dataclass(frozen=True)

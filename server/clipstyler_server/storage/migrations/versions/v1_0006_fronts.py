@@ -3,8 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
-revision = "v1_0005"
-down_revision = "v1_0004"
+revision = "v1_0006"
+down_revision = "v1_0005"
 
 _COLUMNS = ("arrival", "home", "cancel", "step", "warnings")
 

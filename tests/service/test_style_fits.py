@@ -186,4 +186,3 @@ async def test_retention_keeps_the_photos_of_a_fit_and_lets_them_go_with_it(serv
     await server.watch(job.name)
     await server.delete(job.name)
     assert not server.app.storage.database.is_used(digest)
-    assert server.app.storage.database.other_photos(record.id) == []

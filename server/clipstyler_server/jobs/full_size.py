@@ -85,8 +85,7 @@ class FullSizeEngine:
             record = await self._storage.read(self._storage.database.get, task.job_id)
             if record is None:
                 raise internal(task.job_id)
-            digests = await self._storage.read(self._storage.database.other_photos, task.job_id) if others else []
-            for number, (digest, path) in enumerate(zip(digests, others, strict=True), 1):
+            for number, (digest, path) in enumerate(zip(record.other_photos.split(), others, strict=True), 1):
                 pixels = await self._pixels(record, digest, task, task.spec.config.size, path)
                 self._engine.provide(task.job_id, pixels, number=number)
             number = 0

@@ -2,8 +2,8 @@
 
 Examples
 --------
-    python -m benchmarks.regions                                  # six minutes on two cores
-    python -m benchmarks.regions --steps 20 --sheet out/regions.jpg --json out/regions.json
+    python -m benchmarks.regions                                  # drafts: ten minutes on two cores
+    python -m benchmarks.regions --size 192 --steps 30 --output-size 384 --sheet regions.jpg --json regions.json
 
 Every photo of `examples/` has one region. For each text three runs with the same seed are compared: without a region,
 with one that stays, and with a second text in it. The result without a region is joined with the photo along the region
@@ -99,6 +99,7 @@ def rest_of(box: Box) -> Box:
 def compared(name: str, text: str, encoders: EncoderSet, options: Any) -> tuple[Row, list[Picture]]:
     """Stylize a photo by a text in three ways; returns the measurements, and the pictures at the photo's size."""
     photo, box = decode((ROOT / "examples" / name).read_bytes()), PHOTOS[name]
+    photo = fit(photo, options.get("output_size", max(photo.width, photo.height)))
     mask = oval(box, photo.width, photo.height)
     region = clipstyler.Region(mask=mask)
 
@@ -130,12 +131,13 @@ def main() -> None:
     parser.add_argument("--texts", nargs="+", default=TEXTS)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--size", type=int)
+    parser.add_argument("--output-size", type=int)
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--sheet", type=Path, help="also draw one row per photo here, of the first, second, ... text")
     figures.add_option(parser)
     arguments = parser.parse_args()
     encoders = clipstyler.load_encoders()
-    asked = {"steps": arguments.steps, "size": arguments.size, "seed": arguments.seed}
+    asked = {name: getattr(arguments, name) for name in ("steps", "size", "output_size", "seed")}
     options = {name: value for name, value in asked.items() if value is not None}
     rows: list[Row] = []
     drawn = []

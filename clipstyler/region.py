@@ -158,17 +158,17 @@ def _problems(field: str, box: Sequence[float]) -> Iterable[Violation]:
     sound = True
     for name, value, bounds in zip(Box._fields, box, (_PART, _PART, _SIDE, _SIDE), strict=True):
         try:
-            _number(f"{field}.{name}", value, bounds)
+            _number(name, value, bounds)
         except ConfigError as error:
             sound = False
-            yield from error.violations
+            yield Violation(field, f"{name} {error.problem}")
     if not sound:
         return
     for start, side in ((0, 2), (1, 3)):
         if box[start] + box[side] > 1 + _ROUNDING:
             name, size = Box._fields[start], Box._fields[side]
             end = f"{box[start]:g} + {box[side]:g}"
-            yield Violation(f"{field}.{size}", f"ends outside the photo: {name} + {size} is {end}, at most 1")
+            yield Violation(field, f"ends outside the photo: {name} + {size} is {end}, at most 1")
 
 
 def _number(field: str, value: object, bounds: Bounds) -> None:

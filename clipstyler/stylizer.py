@@ -47,7 +47,7 @@ from clipstyler.tints import tints
 SHORTLIST = 5  # tints that go through all losses, of those with the best global views
 WARM_UP_RATE = 2e-3  # of Adam; the photo is learned in a dozen steps at a rate too high for styles
 HALVING_PERIOD = 100  # steps after which the learning rate is halved
-WEIGHT_PROTECTION = 50.0  # of the protection term
+WEIGHT_PROTECTION = 1000.0  # of the protection term: a few percent of the loss of `pocket`
 
 
 @dataclass(frozen=True)

@@ -97,7 +97,7 @@ def spec(message: stylization_pb2.StylizationSpec) -> events.Spec:
 
 
 def _region(message: region_pb2.Region) -> events.RegionSpec:
-    boxes = tuple(events.Box(box.x, box.y, box.width, box.height) for box in message.boxes)
+    boxes = tuple(events.Box(box.x, box.y, box.relative_width, box.relative_height) for box in message.boxes)
     text = message.text if message.HasField("text") else None
     return events.RegionSpec(boxes, text, message.feather, message.mask_digest)
 

@@ -62,7 +62,7 @@ def region_message(region: Region | None) -> region_pb2.Region | None:
 def _box(number: int, box: Sequence[float]) -> region_pb2.Region.Box:
     try:
         x, y, width, height = box
-        return region_pb2.Region.Box(x=x, y=y, width=width, height=height)
+        return region_pb2.Region.Box(x=x, y=y, relative_width=width, relative_height=height)
     except (TypeError, ValueError) as error:
         problem = f"must be four fractions of the photo, x, y, width and height, got {box!r}"
         raise OptionError(f"region.boxes[{number}]", problem) from error

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63lipstyler/v1/region.proto\x12\rclipstyler.v1\"\xed\x01\n\x06Region\x12\x0e\n\x04mask\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06upload\x18\x02 \x01(\tH\x00\x12(\n\x05\x62oxes\x18\x03 \x03(\x0b\x32\x19.clipstyler.v1.Region.Box\x12\x11\n\x04text\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x07\x66\x65\x61ther\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x13\n\x0bmask_digest\x18\x06 \x01(\t\x1a:\n\x03\x42ox\x12\t\n\x01x\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\x12\r\n\x05width\x18\x03 \x01(\x01\x12\x0e\n\x06height\x18\x04 \x01(\x01\x42\x08\n\x06sourceB\x07\n\x05_textB\n\n\x08_featherBI\n\x11\x64\x65v.clipstyler.v1P\x01Z2clipstyler.dev/client/go/clipstylerv1;clipstylerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x63lipstyler/v1/region.proto\x12\rclipstyler.v1\"\xff\x01\n\x06Region\x12\x0e\n\x04mask\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06upload\x18\x02 \x01(\tH\x00\x12(\n\x05\x62oxes\x18\x03 \x03(\x0b\x32\x19.clipstyler.v1.Region.Box\x12\x11\n\x04text\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x14\n\x07\x66\x65\x61ther\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x13\n\x0bmask_digest\x18\x06 \x01(\t\x1aL\n\x03\x42ox\x12\t\n\x01x\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\x12\x16\n\x0erelative_width\x18\x03 \x01(\x01\x12\x17\n\x0frelative_height\x18\x04 \x01(\x01\x42\x08\n\x06sourceB\x07\n\x05_textB\n\n\x08_featherBI\n\x11\x64\x65v.clipstyler.v1P\x01Z2clipstyler.dev/client/go/clipstylerv1;clipstylerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,7 +33,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\021dev.clipstyler.v1P\001Z2clipstyler.dev/client/go/clipstylerv1;clipstylerv1'
   _globals['_REGION']._serialized_start=46
-  _globals['_REGION']._serialized_end=283
+  _globals['_REGION']._serialized_end=301
   _globals['_REGION_BOX']._serialized_start=194
-  _globals['_REGION_BOX']._serialized_end=252
+  _globals['_REGION_BOX']._serialized_end=270
 # @@protoc_insertion_point(module_scope)

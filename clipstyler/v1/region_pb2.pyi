@@ -37,25 +37,25 @@ class Region(google.protobuf.message.Message):
 
         X_FIELD_NUMBER: builtins.int
         Y_FIELD_NUMBER: builtins.int
-        WIDTH_FIELD_NUMBER: builtins.int
-        HEIGHT_FIELD_NUMBER: builtins.int
+        RELATIVE_WIDTH_FIELD_NUMBER: builtins.int
+        RELATIVE_HEIGHT_FIELD_NUMBER: builtins.int
         x: builtins.float
         """Distance of its left side from the left, 0 to 1."""
         y: builtins.float
         """Distance of its upper side from the top, 0 to 1."""
-        width: builtins.float
-        """Width, above 0; x + width is at most 1."""
-        height: builtins.float
-        """Height, above 0; y + height is at most 1."""
+        relative_width: builtins.float
+        """Its width, above 0; with x at most 1."""
+        relative_height: builtins.float
+        """Its height, above 0; with y at most 1."""
         def __init__(
             self,
             *,
             x: builtins.float = ...,
             y: builtins.float = ...,
-            width: builtins.float = ...,
-            height: builtins.float = ...,
+            relative_width: builtins.float = ...,
+            relative_height: builtins.float = ...,
         ) -> None: ...
-        def ClearField(self, field_name: typing.Literal["height", b"height", "width", b"width", "x", b"x", "y", b"y"]) -> None: ...
+        def ClearField(self, field_name: typing.Literal["relative_height", b"relative_height", "relative_width", b"relative_width", "x", b"x", "y", b"y"]) -> None: ...
 
     MASK_FIELD_NUMBER: builtins.int
     UPLOAD_FIELD_NUMBER: builtins.int

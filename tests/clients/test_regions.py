@@ -44,7 +44,10 @@ def mask(tmp_path: Path) -> Path:
 def test_a_region_is_sent_by_both_clients(mask: Path) -> None:
     region = Region(mask=mask, boxes=[BOX], text="gold", feather=0.02)
     expected = _Region(
-        mask=mask.read_bytes(), boxes=[_Box(x=0.25, y=0.1, width=0.5, height=0.8)], text="gold", feather=0.02
+        mask=mask.read_bytes(),
+        boxes=[_Box(x=0.25, y=0.1, relative_width=0.5, relative_height=0.8)],
+        text="gold",
+        feather=0.02,
     )
 
     async def asynchronously(target: str) -> None:
@@ -94,7 +97,9 @@ def test_a_mask_that_is_not_there_is_an_error() -> None:
 
 def test_a_resolved_region_is_read() -> None:
     message = stylization_pb2.StylizationSpec(
-        region=_Region(boxes=[_Box(x=0.25, y=0.1, width=0.5, height=0.8)], feather=0.02, mask_digest="ab" * 32)
+        region=_Region(
+            boxes=[_Box(x=0.25, y=0.1, relative_width=0.5, relative_height=0.8)], feather=0.02, mask_digest="ab" * 32
+        )
     )
     assert spec(message).region == RegionSpec((Box(*BOX),), None, 0.02, "ab" * 32)
     assert spec(stylization_pb2.StylizationSpec()).region is None
@@ -131,7 +136,7 @@ def test_the_command_sends_a_second_text_to_a_server(photo: Path, mask: Path, tm
     [
         (["--keep-box", "0,0,1"], "--keep-box[0]: must be four fractions"),
         (["--keep-box", "a,0,1,1"], "--keep-box: 'a,0,1,1' is not four numbers"),
-        (["--keep-box", "0.5,0,0.6,1"], "--keep-box[0].width: ends outside the photo"),
+        (["--keep-box", "0.5,0,0.6,1"], "--keep-box[0]: ends outside the photo"),
         (["--keep-box", "0,0,1,1"], "--keep-box: covers the whole photo"),
         (["--region-text", "gold"], "--region-text: there is no region"),
         (["--keep-box", "0,0,.5,1", "--region-text", "Fire"], "--region-text: is the same as the style text"),

@@ -21,7 +21,7 @@ from clipstyler.v1.region_pb2 import Region
 from clipstyler.v1.stylization_pb2 import Stylization
 from tests.service.harness import eventually, fields, noise_photo, order, photo, reason, refusal, request
 
-LEFT = Region.Box(x=0, y=0, width=0.5, height=1)
+LEFT = Region.Box(x=0, y=0, relative_width=0.5, relative_height=1)
 
 
 def mask(width: int = 96, height: int = 64, share: float = 0.5) -> bytes:
@@ -118,13 +118,16 @@ def test_a_request_without_a_region_has_the_digest_that_it_had_before_there_were
 
 async def test_every_bad_field_is_named_at_once_before_any_work(server):
     region = Region(
-        mask=b"no image", boxes=[LEFT, Region.Box(x=0.6, width=0.6, height=1)], text="a scripted look", feather=0.5
+        mask=b"no image",
+        boxes=[LEFT, Region.Box(x=0.6, relative_width=0.6, relative_height=1)],
+        text="a scripted look",
+        feather=0.5,
     )
     status = (await server.stylize(request(image=b"no image either", region=region, **sized(steps=-1)))).status
     assert sorted(fields(status)) == [
         "spec.image",
         "spec.options.steps",
-        "spec.region.boxes[1].width",
+        "spec.region.boxes[1]",
         "spec.region.feather",
         "spec.region.mask",
         "spec.region.text",
@@ -149,7 +152,7 @@ async def test_a_bad_photo_and_a_bad_mask_are_both_named(server):
         (Region(mask=mask(96, 80)), "mask", "another shape"),
         (Region(mask=mask(share=0)), "mask", "covers no pixel"),
         (Region(mask=mask(share=1)), "mask", "nothing is left"),
-        (Region(boxes=[Region.Box(width=1, height=1)], text="gold"), "boxes", "whole photo"),
+        (Region(boxes=[Region.Box(relative_width=1, relative_height=1)], text="gold"), "boxes", "whole photo"),
         (Region(upload="../lock"), "upload", "UploadImage"),
         (Region(upload=""), "upload", "UploadImage"),
         (Region(upload="uploads/" + "1" * 64), "upload", "upload it again"),
@@ -164,7 +167,7 @@ async def test_a_region_that_cannot_be_used_is_refused_by_its_field(server, regi
 
 
 async def test_crops_that_do_not_fit_into_the_rest_are_refused_by_their_field(server):
-    narrow = Region(boxes=[Region.Box(width=0.95, height=1)])
+    narrow = Region(boxes=[Region.Box(relative_width=0.95, relative_height=1)])
     status = await refusal(server.create(order(region=narrow, **sized(crop_size=40))))
     assert fields(status) == ["spec.options.crop_size"]
     assert (await server.create(order(region=narrow))).spec.options.crop_size == 11

@@ -35,28 +35,31 @@ def test_sums_may_miss_1_by_rounding() -> None:
 
 
 @pytest.mark.parametrize(
-    ("box", "fields"),
+    ("box", "problems"),
     [
-        ((0.5, 0, 0.6, 1), ["width"]),
-        ((0, 0.5, 1, 0.6), ["height"]),
-        ((0.6, 0.6, 0.6, 0.6), ["width", "height"]),
-        ((-0.1, 0, 0.5, 2), ["x", "height"]),
-        ((0, 0, 0, 1), ["width"]),
-        ((0, float("nan"), 1, float("inf")), ["y", "height"]),
-        ((True, "0", 1, 1), ["x", "y"]),
-        ((0, 0, 1), None),
-        ("0,0,1,1", None),
-        (7, None),
+        ((0.5, 0, 0.6, 1), ["x + width is 0.5 + 0.6"]),
+        ((0, 0.5, 1, 0.6), ["y + height is 0.5 + 0.6"]),
+        ((0.6, 0.6, 0.6, 0.6), ["x + width", "y + height"]),
+        ((-0.1, 0, 0.5, 2), ["x must be at least 0", "height must be above 0 and at most 1, got 2"]),
+        ((0, 0, 0, 1), ["width must be above 0"]),
+        ((0, float("nan"), 1, float("inf")), ["y must be a finite number", "height must be a finite number"]),
+        ((True, "0", 1, 1), ["x must be a number", "y must be a number, got '0'"]),
+        ((0, 0, 1), ["must be four fractions"]),
+        ("0,0,1,1", ["must be four fractions"]),
+        (7, ["must be four fractions"]),
     ],
 )
-def test_a_box_outside_the_photo_is_refused_by_the_side_that_is_wrong(box: object, fields: list[str] | None) -> None:
-    expected = ["region.boxes[1]"] if fields is None else [f"region.boxes[1].{field}" for field in fields]
-    assert bad_fields(boxes=[(0, 0, 1, 0.5), box]) == expected
+def test_a_box_outside_the_photo_is_refused_with_the_side_that_is_wrong(box: object, problems: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve_region(RegionRequest(boxes=[(0, 0, 1, 0.5), box]), "fire", "a Photo")  # type: ignore[list-item]
+    assert [violation.field for violation in caught.value.violations] == ["region.boxes[1]"] * len(problems)
+    for violation, words in zip(caught.value.violations, problems, strict=True):
+        assert words in violation.problem
 
 
 def test_everything_is_named_at_once() -> None:
     assert bad_fields(boxes=[(0, 0, 2, 1), (0, 0, 1)], feather=0.5, text="Fire ") == [
-        "region.boxes[0].width",
+        "region.boxes[0]",
         "region.boxes[1]",
         "region.feather",
         "region.text",

@@ -293,7 +293,7 @@ def test_every_bad_field_of_a_region_is_named_before_the_photo_is_read() -> None
         "photo",
         "steps",
         "region.mask",
-        "region.boxes[0].width",
+        "region.boxes[0]",
         "region.text",
         "region.feather",
     }

@@ -158,12 +158,12 @@ type Region_Box struct {
 	X float64 `protobuf:"fixed64,1,opt,name=x,proto3" json:"x,omitempty"`
 	// Distance of its upper side from the top, 0 to 1.
 	Y float64 `protobuf:"fixed64,2,opt,name=y,proto3" json:"y,omitempty"`
-	// Width, above 0; x + width is at most 1.
-	Width float64 `protobuf:"fixed64,3,opt,name=width,proto3" json:"width,omitempty"`
-	// Height, above 0; y + height is at most 1.
-	Height        float64 `protobuf:"fixed64,4,opt,name=height,proto3" json:"height,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Its width, above 0; with x at most 1.
+	RelativeWidth float64 `protobuf:"fixed64,3,opt,name=relative_width,json=relativeWidth,proto3" json:"relative_width,omitempty"`
+	// Its height, above 0; with y at most 1.
+	RelativeHeight float64 `protobuf:"fixed64,4,opt,name=relative_height,json=relativeHeight,proto3" json:"relative_height,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Region_Box) Reset() {
@@ -210,16 +210,16 @@ func (x *Region_Box) GetY() float64 {
 	return 0
 }
 
-func (x *Region_Box) GetWidth() float64 {
+func (x *Region_Box) GetRelativeWidth() float64 {
 	if x != nil {
-		return x.Width
+		return x.RelativeWidth
 	}
 	return 0
 }
 
-func (x *Region_Box) GetHeight() float64 {
+func (x *Region_Box) GetRelativeHeight() float64 {
 	if x != nil {
-		return x.Height
+		return x.RelativeHeight
 	}
 	return 0
 }
@@ -228,7 +228,7 @@ var File_clipstyler_v1_region_proto protoreflect.FileDescriptor
 
 const file_clipstyler_v1_region_proto_rawDesc = "" +
 	"\n" +
-	"\x1aclipstyler/v1/region.proto\x12\rclipstyler.v1\"\xb2\x02\n" +
+	"\x1aclipstyler/v1/region.proto\x12\rclipstyler.v1\"\xd4\x02\n" +
 	"\x06Region\x12\x14\n" +
 	"\x04mask\x18\x01 \x01(\fH\x00R\x04mask\x12\x18\n" +
 	"\x06upload\x18\x02 \x01(\tH\x00R\x06upload\x12/\n" +
@@ -236,12 +236,12 @@ const file_clipstyler_v1_region_proto_rawDesc = "" +
 	"\x04text\x18\x04 \x01(\tH\x01R\x04text\x88\x01\x01\x12\x1d\n" +
 	"\afeather\x18\x05 \x01(\x01H\x02R\afeather\x88\x01\x01\x12\x1f\n" +
 	"\vmask_digest\x18\x06 \x01(\tR\n" +
-	"maskDigest\x1aO\n" +
+	"maskDigest\x1aq\n" +
 	"\x03Box\x12\f\n" +
 	"\x01x\x18\x01 \x01(\x01R\x01x\x12\f\n" +
-	"\x01y\x18\x02 \x01(\x01R\x01y\x12\x14\n" +
-	"\x05width\x18\x03 \x01(\x01R\x05width\x12\x16\n" +
-	"\x06height\x18\x04 \x01(\x01R\x06heightB\b\n" +
+	"\x01y\x18\x02 \x01(\x01R\x01y\x12%\n" +
+	"\x0erelative_width\x18\x03 \x01(\x01R\rrelativeWidth\x12'\n" +
+	"\x0frelative_height\x18\x04 \x01(\x01R\x0erelativeHeightB\b\n" +
 	"\x06sourceB\a\n" +
 	"\x05_textB\n" +
 	"\n" +

@@ -39,6 +39,15 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- else }}
 {{- $_ := set $settings "insecure" true }}
 {{- end }}
+{{- if .Values.sharing.claimName }}
+{{- if not .Values.database.secretName }}{{ fail "sharing needs database.secretName: replicas share a PostgreSQL database" }}{{ end }}
+{{- $_ := set $settings "shared_dir" "/srv/clipstyler" }}
+{{- $_ := set $settings "advertise" (printf "$(POD_NAME).%s-replicas:50051" (include "clipstyler.name" .)) }}
+{{- if .Values.tls.secretName }}
+{{- $_ := set $settings "peer_ca" (printf "/run/secrets/clipstyler/tls/%s" .Values.sharing.caKey) }}
+{{- if .Values.sharing.certificateName }}{{ $_ := set $settings "peer_name" .Values.sharing.certificateName }}{{ end }}
+{{- end }}
+{{- end }}
 {{- if .Values.tokens.secretName }}{{ $_ := set $settings "tokens" (printf "/run/secrets/clipstyler/tokens/%s" .Values.tokens.key) }}{{ end }}
 {{- if .Values.tenants.secretName }}{{ $_ := set $settings "tenants" (printf "/run/secrets/clipstyler/tenants/%s" .Values.tenants.key) }}{{ end }}
 {{- range $name, $value := merge $settings .Values.settings }}

@@ -55,15 +55,19 @@ def options_message(values: Mapping[str, Any]) -> StylizationOptions:
 def _read_region(message: RegionMessage) -> RegionRequest:
     return RegionRequest(
         has_mask=message.WhichOneof("source") is not None,
-        boxes=[(box.x, box.y, box.width, box.height) for box in message.boxes],
+        boxes=[(box.x, box.y, box.relative_width, box.relative_height) for box in message.boxes],
         text=message.text if message.HasField("text") else None,
         feather=message.feather if message.HasField("feather") else None,
     )
 
 
 def _region_message(region: Region) -> RegionMessage:
+    boxes = [
+        RegionMessage.Box(x=box.x, y=box.y, relative_width=box.width, relative_height=box.height)
+        for box in region.boxes
+    ]
     return RegionMessage(
-        boxes=[RegionMessage.Box(**box._asdict()) for box in region.boxes],
+        boxes=boxes,
         text=region.text,
         feather=region.feather,
         mask_digest=region.mask_digest,

@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file clipstyler/v1/region.proto.
  */
 export const file_clipstyler_v1_region: GenFile = /*@__PURE__*/
-  fileDesc("ChpjbGlwc3R5bGVyL3YxL3JlZ2lvbi5wcm90bxINY2xpcHN0eWxlci52MSLtAQoGUmVnaW9uEg4KBG1hc2sYASABKAxIABIQCgZ1cGxvYWQYAiABKAlIABIoCgVib3hlcxgDIAMoCzIZLmNsaXBzdHlsZXIudjEuUmVnaW9uLkJveBIRCgR0ZXh0GAQgASgJSAGIAQESFAoHZmVhdGhlchgFIAEoAUgCiAEBEhMKC21hc2tfZGlnZXN0GAYgASgJGjoKA0JveBIJCgF4GAEgASgBEgkKAXkYAiABKAESDQoFd2lkdGgYAyABKAESDgoGaGVpZ2h0GAQgASgBQggKBnNvdXJjZUIHCgVfdGV4dEIKCghfZmVhdGhlckJJChFkZXYuY2xpcHN0eWxlci52MVABWjJjbGlwc3R5bGVyLmRldi9jbGllbnQvZ28vY2xpcHN0eWxlcnYxO2NsaXBzdHlsZXJ2MWIGcHJvdG8z");
+  fileDesc("ChpjbGlwc3R5bGVyL3YxL3JlZ2lvbi5wcm90bxINY2xpcHN0eWxlci52MSL/AQoGUmVnaW9uEg4KBG1hc2sYASABKAxIABIQCgZ1cGxvYWQYAiABKAlIABIoCgVib3hlcxgDIAMoCzIZLmNsaXBzdHlsZXIudjEuUmVnaW9uLkJveBIRCgR0ZXh0GAQgASgJSAGIAQESFAoHZmVhdGhlchgFIAEoAUgCiAEBEhMKC21hc2tfZGlnZXN0GAYgASgJGkwKA0JveBIJCgF4GAEgASgBEgkKAXkYAiABKAESFgoOcmVsYXRpdmVfd2lkdGgYAyABKAESFwoPcmVsYXRpdmVfaGVpZ2h0GAQgASgBQggKBnNvdXJjZUIHCgVfdGV4dEIKCghfZmVhdGhlckJJChFkZXYuY2xpcHN0eWxlci52MVABWjJjbGlwc3R5bGVyLmRldi9jbGllbnQvZ28vY2xpcHN0eWxlcnYxO2NsaXBzdHlsZXJ2MWIGcHJvdG8z");
 
 /**
  * A part of the photo that stays as it is, or follows a text of its own: whatever a mask or a box covers. There must be at
@@ -105,18 +105,18 @@ export type Region_Box = Message<"clipstyler.v1.Region.Box"> & {
   y: number;
 
   /**
-   * Width, above 0; x + width is at most 1.
+   * Its width, above 0; with x at most 1.
    *
-   * @generated from field: double width = 3;
+   * @generated from field: double relative_width = 3;
    */
-  width: number;
+  relativeWidth: number;
 
   /**
-   * Height, above 0; y + height is at most 1.
+   * Its height, above 0; with y at most 1.
    *
-   * @generated from field: double height = 4;
+   * @generated from field: double relative_height = 4;
    */
-  height: number;
+  relativeHeight: number;
 };
 
 /**

@@ -96,6 +96,7 @@ def test_commands_are_carried_out_in_order_and_once_however_they_arrive(options,
     for number, command in ((2, "second"), (1, "first"), (1, "first"), (2, "second"), (4, "fourth"), (3, "third")):
         actor.command(number, command)
     assert done == ["first", "second", "third", "fourth"]
+    assert not actor._early
 
 
 def test_a_node_with_another_version_is_refused(options):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import time
 from collections.abc import Awaitable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -21,17 +20,18 @@ from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_sp
 from clipstyler_server.errors import Reason, ServiceError, Violation, invalid
 from clipstyler_server.identity.roles import Principal, Role
 from clipstyler_server.jobs.events import CancelReason
-from clipstyler_server.jobs.job import SEQUENCE_STRIDE, Job
+from clipstyler_server.jobs.intake import Intake
+from clipstyler_server.jobs.job import Job
 from clipstyler_server.jobs.job_errors import draining_error, invalid_spec, spec_violations
 from clipstyler_server.jobs.photos import Photo, stored_photo
 from clipstyler_server.jobs.scheduler import Scheduler
-from clipstyler_server.jobs.stored_forms import dump_metadata, dump_spec, load_spec
+from clipstyler_server.jobs.stored_forms import dump_metadata, dump_spec, dump_warnings, load_spec, load_warnings
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.observability.traces import JobTrace, Span, current_span, traced
 from clipstyler_server.settings import Settings
 from clipstyler_server.sharing import Caller
-from clipstyler_server.storage.records import Record, State
+from clipstyler_server.storage.records import SEQUENCE_STRIDE, Record, State
 from clipstyler_server.storage.room import Room
 from clipstyler_server.storage.storage import Storage
 from clipstyler_server.workers.decoder.client import Decoded, ImageDecoder
@@ -99,7 +99,9 @@ class Admission:
     settings
         Limits and deadlines.
     scheduler
-        Accepts the job.
+        Has the engine.
+    intake
+        Takes the job.
     decoder
         Decodes photo and mask in processes of their own.
     storage, room
@@ -112,6 +114,7 @@ class Admission:
         self,
         settings: Settings,
         scheduler: Scheduler,
+        intake: Intake,
         decoder: ImageDecoder,
         storage: Storage,
         room: Room,
@@ -119,6 +122,7 @@ class Admission:
     ) -> None:
         self._settings = settings
         self._scheduler = scheduler
+        self._intake = intake
         self._decoder = decoder
         self._storage = storage
         self._room = room
@@ -162,7 +166,7 @@ class Admission:
     async def _admit(self, request: JobRequest, caller: Caller, parent: Span, one_shot: bool) -> Job:
         self._scheduler.check_open()
         spec = await self._resolved(request, caller)
-        with self._scheduler.reserve(caller):
+        with self._intake.reserve(caller):
             photo, mask = await self._images(request, caller)
             decoded = await self._decoded(photo, request, caller, spec)
             levels, spec = await self._masked(mask, caller, spec, decoded)
@@ -186,11 +190,11 @@ class Admission:
                 trace=JobTrace(parent, one_shot=one_shot, steps=spec.config.steps, size=spec.config.size),
                 log_context=logs.context(),
             )
-            self._scheduler.check_deadline(job)
+            self._intake.check_deadline(job)
             async with self._room.hold(caller, sent_bytes):
                 with traced("store"):
-                    await self._store(job, request, photo, mask, decoded)
-            self._scheduler.accept(job, warnings)
+                    await self._store(job, request, photo, mask, decoded, warnings)
+            self._intake.accept(job, warnings)
         self._metrics.photo_accepted(sent_bytes)
         return job
 
@@ -204,6 +208,29 @@ class Admission:
         ServiceError
             It can no longer be run, because its photo, mask or encoders are gone, or the storage does not work.
         """
+        job = await self.rebuild(record, record.sequence + SEQUENCE_STRIDE)
+        async with self._storage.claiming:
+            if await self._storage.write(self._storage.database.renumber, record.id, job.sequence):
+                logs.get_logger().info("job_resumed", job_id=record.id, attempts=record.attempts)
+                self._scheduler.accept(job, load_warnings(record.warnings))
+
+    async def rebuild(self, record: Record, first_sequence: int, lease: str = "") -> Job:
+        """Make a job of what is stored of it.
+
+        Parameters
+        ----------
+        record
+            What is stored.
+        first_sequence
+            Number after which its events begin.
+        lease
+            Under which this server has claimed it; empty if it has its jobs for itself.
+
+        Raises
+        ------
+        ServiceError
+            It can no longer be run, because its photo or its encoders are gone, or the storage does not work.
+        """
         spec = load_spec(record.spec)
         self._check_encoders(spec)
         caller = Caller(record.account, record.client, Principal(record.tenant, Role.USER))
@@ -211,11 +238,11 @@ class Admission:
         decoded = await self._decoded(photo, None, caller, spec)
         mask = await stored_photo(self._storage, record.mask, "spec.region.mask") if record.mask else None
         levels, spec = await self._masked(mask, caller, spec, decoded)
-        job = Job(
+        return Job(
             record.id,
             spec,
             decoded.picture,
-            max(0.0, record.deadline_at - time.time()),
+            max(0.0, record.deadline_at - self._storage.now()),
             result_size=_result_size(spec, decoded),
             mask=levels,
             decode_s=decoded.decode_s,
@@ -223,14 +250,11 @@ class Admission:
             priority=record.priority,
             one_shot=False,
             attempts=record.attempts,
-            first_sequence=record.sequence + SEQUENCE_STRIDE,
+            first_sequence=first_sequence,
             stored_bytes=record.stored_bytes,
+            lease=lease,
             trace=JobTrace(current_span(), attempts=record.attempts),
         )
-        async with self._storage.claiming:
-            if await self._storage.write(self._storage.database.renumber, record.id, job.sequence):
-                logs.get_logger().info("job_resumed", job_id=record.id, attempts=record.attempts)
-                self._scheduler.accept(job)
 
     async def _images(self, request: JobRequest, caller: Caller) -> tuple[Photo, Photo | None]:
         """Find photo and mask; if neither is stored, both are named."""
@@ -274,7 +298,7 @@ class Admission:
         named = {violation.field for violation in request.violations}
         found: tuple[Violation, ...] = ()
         try:
-            with self._scheduler.reserve(caller):
+            with self._intake.reserve(caller):
                 if "spec.upload" not in named:
                     found += await self._problems(self._photo(request, caller), "image", caller)
                 if "spec.region.upload" not in named:
@@ -350,11 +374,19 @@ class Admission:
             problem = f"{spec.encoder_set!r} is no longer loaded here: use one of {', '.join(known)}"
             raise invalid_spec(Violation("encoder_set", problem))
 
-    async def _store(self, job: Job, request: JobRequest, photo: Photo, mask: Photo | None, decoded: Decoded) -> None:
+    async def _store(
+        self,
+        job: Job,
+        request: JobRequest,
+        photo: Photo,
+        mask: Photo | None,
+        decoded: Decoded,
+        warnings: tuple[Warning, ...],
+    ) -> None:
         """Store a job; from here on it is all or nothing, also if the caller leaves meanwhile."""
         if self._scheduler.draining:
             raise draining_error()
-        now = time.time()
+        now = self._storage.now()
         record = Record(
             id=job.id,
             request_id=request.request_id or None,
@@ -373,19 +405,20 @@ class Admission:
             stored_bytes=job.stored_bytes,
             lease_owner=self._storage.owner,
             lease_until=now + job.remaining_s,
+            warnings=dump_warnings(warnings),
         )
-        writing = asyncio.ensure_future(self._storage.write(self._write, record, request, photo, mask, decoded))
+        work = partial(self._write, record, job.caller, request, photo, mask, decoded)
+        writing = asyncio.ensure_future(self._storage.write(work))
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:
             writing.add_done_callback(partial(self._caller_left, job))
             raise
 
-    def _write(self, record: Record, request: JobRequest, photo: Photo, mask: Photo | None, decoded: Decoded) -> None:
-        content = photo.store(self._storage)
-        mask_digest = mask.store(self._storage) if mask else None
-        for digest in filter(None, (content, mask_digest)):
-            self._storage.database.use_upload(record.tenant, digest, record.created_at)
+    def _write(
+        self, record: Record, caller: Caller, request: JobRequest, photo: Photo, mask: Photo | None, decoded: Decoded
+    ) -> None:
+        content, mask_digest = photo.name(), mask.name() if mask else None
         header = decoded.header
         known = {image_format.value: image_format for image_format in ImageFormat}
         metadata = ImageMetadata(known.get(header.format.lower()), header.width, header.height, photo.size, content)
@@ -396,15 +429,20 @@ class Admission:
             mask=mask_digest,
             content_metadata=dump_metadata(metadata),
         )
-        self._storage.database.create(described)
+        images = {content: photo} | ({mask_digest: mask} if mask and mask_digest else {})
+        with self._storage.database.holding(*images):
+            for digest, image in images.items():
+                image.store(self._storage, digest)
+                self._storage.database.use_upload(record.tenant, digest, record.created_at)
+            self._intake.create(described, caller)
 
     def _caller_left(self, job: Job, writing: asyncio.Future[None]) -> None:
         """Nothing waits for a job that was just stored: a durable one runs, one that belongs to a call does not."""
         if writing.cancelled() or writing.exception():
             return
-        self._scheduler.accept(job)
+        self._intake.accept(job)
         if job.one_shot:
-            self._scheduler.cancel(job, CancelReason.CALLER_LEFT)
+            self._intake.cancel(job, CancelReason.CALLER_LEFT)
 
     def _limits_of(self, caller: Caller) -> SpecLimits:
         """Return the limits of a caller's specs: its tenant's where they are stricter than the server's."""

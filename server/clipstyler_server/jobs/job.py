@@ -22,8 +22,6 @@ from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.records import SOURCES, State
 from clipstyler_server.workers.engine import Task
 
-# When a server resumes a job, its events are numbered from this far after those of the earlier run.
-SEQUENCE_STRIDE = 10_000_000
 _NOBODY = Caller()
 
 
@@ -58,6 +56,8 @@ class Job:
         Number after which its events begin.
     stored_bytes
         Of its photo and its mask.
+    lease
+        Under which it was claimed; empty if this server has its jobs for itself.
     trace
         Its spans.
     log_context
@@ -99,6 +99,7 @@ class Job:
         attempts: int = 0,
         first_sequence: int = 0,
         stored_bytes: int = 0,
+        lease: str = "",
         trace: JobTrace | None = None,
         log_context: Mapping[str, Any] | None = None,
     ) -> None:
@@ -121,12 +122,15 @@ class Job:
         self.cancelled: float | None = None
         self.attempts = attempts
         self.stored_bytes = stored_bytes
+        self.lease = lease
         self.trace = trace or JobTrace(NoSpan())
         self.log_context = log_context or {}
         self.position = -1
         self.end: StoredEnd | None = None
         self.ended = asyncio.Event()
-        self._first_sequence = self.sequence = first_sequence
+        self.sequence = first_sequence
+        # Of a job that was claimed while it waited nothing is lost.
+        self._log_begins = first_sequence if attempts or not lease else 0
         self._subscriptions: set[Subscription] = set()
         self._log: list[JobEvent] = []
         self._numbers: dict[type, list[int]] = {kind: [] for kind in LATEST_ONLY}
@@ -158,13 +162,17 @@ class Job:
         """Number of subscriptions."""
         return len(self._subscriptions)
 
+    def claim(self, lease: str, first_sequence: int) -> None:
+        """Make a job that waited elsewhere one of this server; the database knows whether it belongs to a call."""
+        self.lease, self.sequence, self.one_shot = lease, first_sequence, False
+
     def task(self) -> Task:
         """Return what the engine runs, with the time that is left."""
         return Task(self.id, self.spec, self.picture, self.remaining_s, self.result_size, self.log_context, self.mask)
 
     def subscribe(self, heartbeat_s: float, after: int = 0) -> Subscription:
         """Open a subscription to what is stored after a sequence number and everything from now on."""
-        subscription = Subscription(heartbeat_s, passed=after, log_expired=after < self._first_sequence)
+        subscription = Subscription(heartbeat_s, passed=after, log_expired=after < self._log_begins)
         for event in sorted((*self._log, *self._latest.values()), key=lambda event: event.sequence):
             if event.sequence > after or event.payload is self.end:
                 numbers = self._numbers.get(type(event.payload), [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +31,12 @@ class Photo:
     digest: str = ""
     field: str = ""
 
-    def store(self, storage: Storage) -> str:
-        """Store it unless it is, inside of `Storage.write`; returns its digest.
+    def name(self) -> str:
+        """Return its digest; computing it takes a moment."""
+        return hashlib.sha256(self.source).hexdigest() if isinstance(self.source, bytes) else self.digest
+
+    def store(self, storage: Storage, digest: str) -> None:
+        """Store it under its digest unless it is, inside of `Storage.write`.
 
         Raises
         ------
@@ -39,10 +44,9 @@ class Photo:
             It was stored and is gone.
         """
         if isinstance(self.source, bytes):
-            return storage.blobs.put(self.source)
-        if not storage.blobs.touch(self.digest):
+            storage.blobs.put(self.source, digest)
+        elif not storage.blobs.touch(digest):
             raise gone(self.field)
-        return self.digest
 
 
 async def stored_photo(storage: Storage, digest: str, field: str, scope: str | None = None) -> Photo:

@@ -111,6 +111,9 @@ class Metrics:
             "outcome",
         )
         self._storage_failures = self._counter("storage_failures", "Failed reads and writes.", "reason")
+        self._fronts = self._gauge("fronts", "Servers that share the database, this one included; 0 if none does.")
+        self._takeovers = self._counter("jobs_taken_over", "Jobs that a server which is gone left behind.")
+        self._lost_leases = self._counter("leases_lost", "Leases that this server could not renew in time.")
         self._restarts = self._counter("worker_restarts", "Worker processes that exited unexpectedly.", "worker")
         # A rate sees the first event only if there was a zero before.
         for counter, labels in (
@@ -240,6 +243,18 @@ class Metrics:
     def storage_failed(self, reason: str) -> None:
         """Count a failed read or write."""
         self._storage_failures.labels(reason).inc()
+
+    def fronts_seen(self, count: int) -> None:
+        """Record how many servers share the database."""
+        self._fronts.set(count)
+
+    def job_taken_over(self) -> None:
+        """Count a job whose server is gone, and which this one returned to the queue or ended."""
+        self._takeovers.inc()
+
+    def lease_lost(self) -> None:
+        """Count a lease that ended before it was renewed."""
+        self._lost_leases.inc()
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Return all metrics in the format that a reader accepts, OpenMetrics or else Prometheus', and its type."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Generator, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.torch_encoders import TorchEncoders
 from clipstyler.evaluation.direction_cache import DirectionCache, guidance_of
+from clipstyler.frame_pairs import FramePair
 from clipstyler.imaging import Picture, fit
 from clipstyler.interruption import Check, StopPoints, never
 from clipstyler.options import ConfigError
@@ -21,11 +23,28 @@ from clipstyler.stylizer import RunState, step
 MAX_PHOTOS = 16
 
 
+@dataclass(frozen=True)
+class Temporal:
+    """What keeps a style steady on videos while it is fitted to frames of one.
+
+    Attributes
+    ----------
+    before
+        The frame before each of those that it is fitted to.
+    weight
+        Of the temporal loss, above 0.
+    """
+
+    before: Sequence[Picture]
+    weight: float
+
+
 def fit_style(
     photos: Sequence[Picture],
     spec: StylizationSpec,
     encoders: EncoderSet,
     *,
+    temporal: Temporal | None = None,
     directions: DirectionCache | None = None,
     check: Check = never,
 ) -> Generator[int, None, Style]:
@@ -42,6 +61,8 @@ def fit_style(
         What is asked for, resolved.
     encoders
         The encoder set that the specification names.
+    temporal
+        If the photos are frames of a video: what comes before them there.
     directions
         Cache of what the texts contribute.
     check
@@ -74,10 +95,13 @@ def fit_style(
     stops = StopPoints(check, states[0].net, encoders.clip, encoders.content)
     for _ in stops.within(states[0].prepare()):
         pass
+    pairs = [FramePair(*pair) for pair in zip(states, temporal.before, strict=True)] if temporal else []
     yield 0
-    for completed, state in enumerate(itertools.islice(itertools.cycle(states), config.steps), 1):
+    for completed, turn in enumerate(itertools.islice(itertools.cycle(range(len(states))), config.steps), 1):
         with stops:
-            step([state], stops.check)
+            if temporal:
+                pairs[turn].backpropagate(temporal.weight)  # the step adds its own gradients
+            step([states[turn]], stops.check)
         yield completed
     with stops, torch.no_grad():
         states[0].render()

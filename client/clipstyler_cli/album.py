@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from clipstyler.output_files import Output
+from clipstyler.sampling import evenly
 from clipstyler_cli.apply import Format, OutDirectory, OutputSize, PreserveColor, Quiet, Strength, deliver, outputs_of
 from clipstyler_cli.artifacts import sheet_of
 from clipstyler_cli.errors import EXIT_FAILED, UsageError, clear_errors
@@ -68,13 +69,6 @@ def command(
         delivery.finish()
         if failed:
             raise typer.Exit(EXIT_FAILED)
-
-
-def evenly(photos: list[Path], count: int) -> list[Path]:
-    """Return so many of some photos, evenly spaced; all if there are not more."""
-    if len(photos) <= count:
-        return photos
-    return [photos[(2 * index + 1) * len(photos) // (2 * count)] for index in range(count)]
 
 
 def _fitted(photos: list[Path], text: str, options: dict[str, Any], quiet: bool) -> bytes:

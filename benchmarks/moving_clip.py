@@ -122,7 +122,9 @@ def _write_tone(container: Any, stream: Any, seconds: float) -> None:
     samples = 0.2 * np.sin(np.arange(round(seconds * 48000), dtype=np.float32) * 2 * np.pi * 440 / 48000)
     resampler = av.AudioResampler(format=stream.codec_context.format, layout="stereo", rate=48000, frame_size=1024)
     for start in range(0, len(samples) - 1023, 1024):
-        frame = av.AudioFrame.from_ndarray(np.tile(samples[start : start + 1024], (2, 1)), format="fltp", layout="stereo")
+        frame = av.AudioFrame.from_ndarray(
+            np.tile(samples[start : start + 1024], (2, 1)), format="fltp", layout="stereo"
+        )
         frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
         for part in resampler.resample(frame):
             container.mux(stream.encode(part))

@@ -14,7 +14,7 @@ from clipstyler.blending import blend, mixed
 from clipstyler.config import Border
 from clipstyler.events import Rendering
 from clipstyler.imaging import Picture, fit
-from clipstyler.input_noise import positional_octaves
+from clipstyler.input_noise import NoiseField, PositionalNoise
 from clipstyler.interruption import Check, StopPoints, never
 from clipstyler.pixels import SMALLEST_SIDE, padded, to_pixels
 from clipstyler.render import FittedStyle, fix_style, render
@@ -106,7 +106,9 @@ def fixed_to(style: LoadedStyle, photos: Sequence[Picture], check: Check = never
     image = torch.cat([_canvas(thumbnail) for thumbnail in thumbnails], dim=-1)
     return fix_style(
         style.net,
-        _with_noise(image, described).to(next(style.net.parameters()).device),
+        _with_noise(image, described.input_noise, PositionalNoise(described.seed, described.noise_octaves)).to(
+            next(style.net.parameters()).device
+        ),
         size if len(photos) == 1 else (size[0], image.shape[-1]),
         input_noise=described.input_noise,
         noise_octaves=described.noise_octaves,
@@ -125,7 +127,7 @@ def drawn_with(
     """
     thumbnail = fit(photo, described.size)
     with StopPoints(check, fixed.net):
-        image = fixed.stylize(_with_noise(_canvas(thumbnail), described))
+        image = fixed.stylize(_with_noise(_canvas(thumbnail), fixed.input_noise, fixed.noise))
     pixels = to_pixels(image)[: thumbnail.height, : thumbnail.width]
     return (yield from _enlarged(replace(fixed, optimized=pixels), described, photo, check))
 
@@ -148,12 +150,11 @@ def _canvas(thumbnail: Picture) -> Tensor:
     return padded(thumbnail, tuple(max(side, SMALLEST_SIDE) for side in (thumbnail.height, thumbnail.width)))
 
 
-def _with_noise(image: Tensor, described: StyleDescription) -> Tensor:
-    if not described.input_noise:
+def _with_noise(image: Tensor, deviation: float, noise: NoiseField) -> Tensor:
+    if not deviation:
         return image
     height, width = image.shape[-2:]
-    noise = positional_octaves(described.seed, described.noise_octaves, slice(0, height), slice(0, width))
-    return image + described.input_noise * torch.from_numpy(noise)
+    return image + deviation * torch.from_numpy(noise.part((height, width), slice(0, height), slice(0, width)))
 
 
 def _tensor(array: NDArray[np.generic]) -> Tensor:

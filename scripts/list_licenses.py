@@ -51,9 +51,9 @@ packages declare; what only development needs is left out. Exact versions are in
 
 NVIDIA's packages, which PyTorch's wheels for Linux need, are proprietary: read their terms before you pass an image on.
 
-No image contains the extra `video`. Besides FFmpeg (LGPL), the wheels of PyAV (`av`) contain the libraries x264 and x265,
-which are under the GPL: respect it before you pass an installation with them on. A PyAV that is built without them works
-too, and then writes MPEG-4 instead of H.264.
+No image contains the extra `video`. Besides FFmpeg (LGPL), the wheels of PyAV (`av`) contain the libraries x264 and
+x265, which are under the GPL: read it before you pass an installation with them on. A PyAV that is built without them
+works too, and then writes MPEG-4 instead of H.264.
 """
 
 

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -106,7 +105,8 @@ class VideoReport:
             ("frame difference", steady.frame_difference, steady.source_frame_difference, steady.difference_ratio),
         )
         return "\n".join(
-            f"{name}: {value:.6f}, the source's own {own:.6f}" + ("" if ratio is None else f": {ratio:.2f} times as much")
+            f"{name}: {value:.6f}, the source's own {own:.6f}"
+            + ("" if ratio is None else f": {ratio:.2f} times as much")
             for name, value, own, ratio in rows
         )
 
@@ -191,7 +191,9 @@ class _Run:
         from clipstyler.video.shots import CutFinder, Shot
 
         count, side = self._request.key_frames, self._fitted_at()
-        cuts, firsts, times = CutFinder(), [], []
+        cuts = CutFinder()
+        firsts: list[int] = []
+        times: list[int] = []
         sample: EvenSample[tuple[Picture, Picture]] = EvenSample(count)
         before: Picture | None = None
         for number, (picture, time) in enumerate(self._frames()):
@@ -237,28 +239,24 @@ class _Run:
 
     def _draw(self, plan: Plan, work: Work, style: LoadedStyle) -> None:
         """Draw every frame that is not there yet."""
-        from clipstyler.video.shot_style import ShotStyle
-        from clipstyler.video.steadying import Steadier
+        from clipstyler.video.shot_drawing import ShotDrawing
 
         done, total = work.frames_done(), len(plan.times)
-        steadier = Steadier(self._request.steadiness)
-        numbers = {shot.first: number for number, shot in enumerate(plan.shots)}
-        shot, drawing = 0, None
+        numbers = {shot.first: number for number, shot in enumerate(plan.shots) if shot.end > done}
+        drawing: ShotDrawing | None = None
         self._progress.show("drawing", done, total)
         for number, (picture, _) in enumerate(self._frames() if done < total else ()):
             if number in numbers:
-                shot, drawing = numbers[number], None
-                steadier.begin_shot()
-            if number < done - 1:
+                key_frames = [frame for frame, _ in work.key_frames(numbers[number])]
+                steadiness = self._request.steadiness
+                drawing = ShotDrawing(style, key_frames, self._controls, steadiness, check=lambda: None)
+            if drawing is None:  # of a shot that is done
                 continue
             frame = self._at_size(picture)
-            if number == done - 1:
-                steadier.resume(frame, work.frame(number))
+            if number < done:
+                drawing.skip(frame, work.frame(number))
                 continue
-            if drawing is None:
-                key_frames = [frame for frame, _ in work.key_frames(shot)]
-                drawing = ShotStyle(style, key_frames, self._controls, check=lambda: None)
-            work.keep_frame(number, steadier.steady(frame, ended(drawing.draw(frame))))
+            work.keep_frame(number, ended(drawing.draw(frame)))
             self._progress.show("drawing", number + 1, total)
 
     def _write(self, plan: Plan, work: Work) -> None:
@@ -270,7 +268,7 @@ class _Run:
             for number, time in enumerate(plan.times):
                 yield TimedFrame(work.frame(number), time)
 
-        for count in write_video(self._request.out, self.info, drawn(), self._request.source):
+        for count in write_video(self._request.out, self.info, self._size, drawn(), self._request.source):
             self._progress.show("writing", count, len(plan.times))
 
     def _measure(self, plan: Plan) -> Steadiness:

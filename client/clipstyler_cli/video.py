@@ -37,10 +37,8 @@ def command(
     steadiness: Annotated[
         float,
         typer.Option(min=0, max=0.95, help="Share of the frame before that is carried along the motion; 0: none."),
-    ] = 0.8,
-    output_size: Annotated[
-        int, typer.Option(min=0, help="Longest side of the result in pixels; 0: as the video.")
-    ] = 0,
+    ] = 0.9,
+    output_size: Annotated[int, typer.Option(min=0, help="Longest side of the result in pixels; 0: as the video.")] = 0,
     key_frames: Annotated[
         int, typer.Option(min=1, max=8, help="Frames that stand for a shot.", rich_help_panel=_FITTING)
     ] = 3,

@@ -47,9 +47,9 @@ class Work:
         self.folder = folder
 
     @property
-    def seed(self) -> int | None:
+    def seed(self) -> int:
         """The seed that was drawn for the run."""
-        found: int | None = self._json("run.json")["seed"]
+        found: int = self._json("run.json")["seed"]
         return found
 
     def plan(self) -> Plan | None:
@@ -153,8 +153,8 @@ def _check_request(work: Work, request: Mapping[str, Any], seed: int, restart: b
         names = [name for name, value in request.items() if found["request"].get(name) != value]
         if names:
             raise UsageError(
-                f"OUT: {work.folder} has an unfinished run with other settings ({', '.join(names)}): repeat that command "
-                "to go on with it, or discard it with --restart"
+                f"OUT: {work.folder} has an unfinished run with other settings ({', '.join(names)}): repeat that "
+                "command to go on with it, or discard it with --restart"
             )
         return
     for path in work.folder.iterdir():

@@ -40,7 +40,7 @@ class CutFinder:
 
     def begins_shot(self, rgb: Pixels) -> bool:
         """Take the next frame, (H, W, 3); returns whether a shot begins with it, as with the first one."""
-        seen = np.asarray(Image.fromarray(rgb).resize(_SEEN, Image.Resampling.BOX), np.float32) / 255
+        seen = np.asarray(Image.fromarray(rgb).resize(_SEEN, Image.Resampling.BOX), np.float32) / np.float32(255)
         before, self._before = self._before, seen
         if before is not None:
             change = float(np.abs(seen - before).mean())

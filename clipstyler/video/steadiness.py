@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipstyler.imaging import Picture, fit, resized
-from clipstyler.video.motion import flow_between, is_visible_in_both, moved
+from clipstyler.video.motion import Motion, moved
 
 Floats = NDArray[np.float32]
-Mask = NDArray[np.bool_]
 
 _SIDE = 512  # px, longest, at which is measured
 
@@ -64,25 +63,25 @@ class SteadinessMeter:
         before, self._before = self._before, (frame, shown)
         if before is None or begins_shot:
             return
-        flow = flow_between(frame, before[0])
-        is_seen = is_visible_in_both(flow, flow_between(before[0], frame))
+        motion = Motion.between(frame, before[0])
         pairs = [(shown, before[1]), (frame, before[0])]
-        errors = [warping_error(now, past, flow, is_seen) for now, past in pairs]
+        errors = [warping_error(now, past, motion) for now, past in pairs]
         differences = [float(np.abs(_values(now) - _values(past)).mean()) for now, past in pairs]
         self._sums += [*errors, *differences]
         self._pairs += 1
 
     def result(self) -> Steadiness:
         """Return the averages."""
-        return Steadiness(*(self._sums / max(1, self._pairs)).tolist(), pairs=self._pairs)
+        error, source_error, difference, source_difference = (self._sums / max(1, self._pairs)).tolist()
+        return Steadiness(error, source_error, difference, source_difference, self._pairs)
 
 
-def warping_error(frame: Picture, before: Picture, flow: Floats, is_seen: Mask) -> float:
-    """Return the mean squared difference, of 1, of a frame and the one before moved by a flow, where both are seen."""
-    if not is_seen.any():
+def warping_error(frame: Picture, before: Picture, motion: Motion) -> float:
+    """Return the mean squared difference, of 1, of a frame and the one before moved, where both show the same."""
+    if not motion.is_seen.any():
         return 0.0
-    return float(np.square(_values(frame) - moved(_values(before), flow))[is_seen].mean())
+    return float(np.square(_values(frame) - moved(_values(before), motion.flow))[motion.is_seen].mean())
 
 
 def _values(picture: Picture) -> Floats:
-    return picture.rgb.astype(np.float32) / 255
+    return picture.rgb.astype(np.float32) / np.float32(255)

@@ -50,13 +50,16 @@ def left_out(source: Path, path: Path) -> list[str]:
     """Return short sentences on the streams of a source that a file of this suffix cannot hold."""
     with opened(source) as container, _scratch(path) as output:
         return [
-            f"the {stream.type} stream {stream.index} ({_codec(stream)}) cannot be stored in {path.suffix}: it is left out"
+            f"the {stream.type} stream {stream.index} ({_codec(stream)}) cannot be stored in {path.suffix}: "
+            "it is left out"
             for stream in _others(container)
             if _copied(output, stream) is None
         ]
 
 
-def write_video(path: Path, info: VideoInfo, frames: Iterator[TimedFrame], source: Path) -> Iterator[int]:
+def write_video(
+    path: Path, info: VideoInfo, size: tuple[int, int], frames: Iterator[TimedFrame], source: Path
+) -> Iterator[int]:
     """Encode frames and copy the other streams of their source, interleaved by time.
 
     The same frames give the same bytes on the same machine.
@@ -67,8 +70,10 @@ def write_video(path: Path, info: VideoInfo, frames: Iterator[TimedFrame], sourc
         Where it appears once it is complete; its suffix decides how it is written.
     info
         Of the source.
+    size
+        Width and height of the frames, both even.
     frames
-        Of one even size.
+        At least one.
     source
         Sound, subtitles and metadata are copied from it.
 
@@ -84,18 +89,15 @@ def write_video(path: Path, info: VideoInfo, frames: Iterator[TimedFrame], sourc
     part = path.with_name(f".clipstyler-{secrets.token_hex(8)}.part")
     try:
         with opened(source) as container, _output(part, path) as output:
-            video, packets = None, None
+            video = _video(output, path, info, size)
+            packets = _CopiedPackets(container, output)
+            output.metadata.update(_kept_metadata(container))
             for count, (picture, time) in enumerate(frames, 1):
-                if video is None:
-                    video = _video(output, path, info, (picture.width, picture.height))
-                    packets = _CopiedPackets(container, output)
-                    output.metadata.update(_kept_metadata(container))
                 packets.write_until(float(time * info.time_base))
                 output.mux(video.encode(_encodable(picture, time, info)))
                 yield count
-            if video is not None:
-                output.mux(video.encode(None))
-                packets.write_until(float("inf"))
+            output.mux(video.encode(None))
+            packets.write_until(float("inf"))
         part.replace(os.path.realpath(path))
     finally:
         with suppress(OSError):
@@ -131,7 +133,8 @@ def _output(part: Path, path: Path) -> OutputContainer:
 
     options = {"movflags": "+faststart"} if ENCODINGS[path.suffix.lower()].container in {"mp4", "mov"} else {}
     output = av.open(str(part), "w", format=ENCODINGS[path.suffix.lower()].container, container_options=options)
-    output.flags |= Flags.bitexact.value  # no random identifiers, no version
+    bitexact: Any = Flags.bitexact  # no random identifiers, no version
+    output.flags |= bitexact.value
     return output
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from clipstyler.sampling import EvenSample, evenly
@@ -24,7 +26,7 @@ def test_a_sample_of_a_stream_is_spread_and_small(length: int) -> None:
     assert len(chosen) == min(4, length)
     assert chosen == sorted(set(chosen))
     if length >= 8:
-        gaps = [after - before for before, after in zip(chosen, chosen[1:], strict=False)]
+        gaps = [after - before for before, after in itertools.pairwise(chosen)]
         assert max(gaps) <= 2 * min(gaps)
         assert chosen[0] < length / 4
         assert chosen[-1] >= length / 2

@@ -38,7 +38,8 @@ def written(path: Path, source: Path, frames: list[Picture] | None = None) -> Pa
     read = list(read_frames(source, info))
     if frames is not None:
         read = [TimedFrame(picture, frame.time) for picture, frame in zip(frames, read, strict=True)]
-    assert list(write_video(path, info, iter(read), source)) == list(range(1, len(read) + 1))
+    size = even((info.width, info.height))
+    assert list(write_video(path, info, size, iter(read), source)) == list(range(1, len(read) + 1))
     return path
 
 
@@ -94,12 +95,17 @@ def test_frames_come_in_order_with_their_times(clip: Path, frames: list[Picture]
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
 def test_a_video_that_is_written_has_frames_times_and_sound(clip: Path, tmp_path: Path, suffix: str) -> None:
     tone = {".webm": "libopus"}.get(suffix)
-    source = write_clip(tmp_path / "source.mkv", [f.picture for f in read_frames(clip, read_info(clip))], tone=tone) if tone else clip
+    source = (
+        write_clip(tmp_path / "source.mkv", [f.picture for f in read_frames(clip, read_info(clip))], tone=tone)
+        if tone
+        else clip
+    )
     out = written(tmp_path / f"out{suffix}", source)
     info, was = read_info(out), read_info(source)
     assert (info.width, info.height) == (was.width, was.height)
     times, before = (
-        np.array([float(f.time * i.time_base) for f in read_frames(path, i)]) for path, i in ((out, info), (source, was))
+        np.array([float(f.time * i.time_base) for f in read_frames(path, i)])
+        for path, i in ((out, info), (source, was))
     )
     assert np.abs(np.diff(times) - np.diff(before)).max() < 0.002
     assert abs(delay_of_sound(out) - delay_of_sound(source)) < 0.002
@@ -136,7 +142,7 @@ def test_sound_that_a_container_cannot_hold_is_left_out_with_a_warning(clip: Pat
         assert sum(1 for _ in container.decode(video=0)) == 12
 
 
-# Luma and color differences of a red, by matrix (1: BT.709, 5: BT.601) and range (1: limited, 2: full); ITU-R BT.601 and BT.709.
+# Luma and color differences of a red, by matrix (1: BT.709, 5: BT.601) and range (1: limited, 2: full).
 @pytest.mark.parametrize(
     ("planes", "colorspace", "color_range"),
     [
@@ -269,5 +275,5 @@ def test_a_file_that_cannot_be_finished_leaves_nothing(clip: Path, tmp_path: Pat
         raise RuntimeError("in the middle")
 
     with pytest.raises(RuntimeError):
-        list(write_video(tmp_path / "out.mp4", info, failing(), clip))
+        list(write_video(tmp_path / "out.mp4", info, (48, 32), failing(), clip))
     assert list(tmp_path.iterdir()) == []

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from benchmarks.moving_clip import Camera
 from clipstyler.imaging import Picture, decode
-from clipstyler.video.motion import flow_between, is_visible_in_both, moved
+from clipstyler.video.motion import Motion, flow_between, moved
+from clipstyler.video.moving_noise import MovingNoise
 from clipstyler.video.steadiness import SteadinessMeter, warping_error
-from clipstyler.video.steadying import Steadier
+from clipstyler.video.steadying import steadied
 from tests.unit.video_pictures import PHOTO
 
 
@@ -21,6 +23,13 @@ def camera() -> Camera:
 @pytest.fixture(scope="module")
 def frames(camera: Camera) -> list[Picture]:
     return list(camera.film())
+
+
+def inner(camera: Camera) -> NDArray[np.bool_]:
+    """Where the exact motion leads to places in the frame."""
+    seen = np.zeros((camera.height, camera.width), np.bool_)
+    seen[8:-8, 8:-8] = True
+    return seen
 
 
 def test_the_flow_of_a_pan_is_found(camera: Camera, frames: list[Picture]) -> None:
@@ -39,8 +48,7 @@ def test_a_moved_frame_is_the_next_one(camera: Camera, frames: list[Picture]) ->
 
 def test_what_comes_into_view_is_not_visible_in_both(frames: list[Picture]) -> None:
     left, right = (Picture(np.ascontiguousarray(frames[0].rgb[:, part])) for part in (slice(0, 112), slice(16, 128)))
-    flow, back = flow_between(right, left), flow_between(left, right)
-    seen = is_visible_in_both(flow, back)
+    seen = Motion.between(right, left).is_seen
     assert seen[10:-10, 10:80].mean() > 0.9
     assert seen[:, -8:].mean() < 0.2
 
@@ -91,15 +99,17 @@ def test_a_source_that_stands_still_has_no_ratio(frames: list[Picture]) -> None:
 
 
 def test_an_error_counts_only_where_both_are_seen(frames: list[Picture]) -> None:
-    flow = np.zeros((*frames[0].rgb.shape[:2], 2), np.float32)
-    seen = np.zeros(flow.shape[:2], np.bool_)
+    still = np.zeros((*frames[0].rgb.shape[:2], 2), np.float32)
     other = frames[0].rgb.copy()
     other[:10] = 255 - other[:10]
-    assert warping_error(Picture(other), frames[0], flow, seen) == 0
-    seen[20:] = True
-    assert warping_error(Picture(other), frames[0], flow, seen) == 0
-    seen[:] = True
-    assert warping_error(Picture(other), frames[0], flow, seen) > 0.01
+
+    def error(first_seen: int) -> float:
+        seen = np.zeros(still.shape[:2], np.bool_)
+        seen[first_seen:] = True
+        return warping_error(Picture(other), frames[0], Motion(still, seen))
+
+    assert error(96) == error(20) == 0
+    assert error(0) > 0.01
 
 
 def flickering(frames: list[Picture]) -> list[Picture]:
@@ -107,43 +117,85 @@ def flickering(frames: list[Picture]) -> list[Picture]:
     return [Picture(np.clip(f.rgb + rng.normal(0, 30, f.rgb.shape), 0, 255).astype(np.uint8)) for f in frames]
 
 
+def all_steadied(frames: list[Picture], drawn: list[Picture], share: float) -> list[Picture]:
+    results = drawn[:1]
+    for n in range(1, len(drawn)):
+        motion = Motion.between(frames[n], frames[n - 1])
+        results.append(steadied(n, frames[n], frames[n - 1], drawn[n], results[-1], motion, share))
+    return results
+
+
 def test_steadying_evens_out_what_flickers(camera: Camera, frames: list[Picture]) -> None:
     drawn = flickering(frames[:12])
-    steadier = Steadier(0.8)
-    results = [steadier.steady(*pair) for pair in zip(frames, drawn, strict=False)]
-    seen = np.zeros(frames[0].rgb.shape[:2], np.bool_)
-    seen[8:-8, 8:-8] = True
     errors = [
-        np.mean([warping_error(some[n], some[n - 1], camera.flow(n), seen) for n in range(6, 12)])
-        for some in (drawn, results)
+        np.mean([warping_error(some[n], some[n - 1], Motion(camera.flow(n), inner(camera))) for n in range(6, 12)])
+        for some in (drawn, all_steadied(frames, drawn, 0.9))
     ]
-    assert errors[1] < errors[0] / 5
-    assert (results[0].rgb == drawn[0].rgb).all()
+    assert errors[1] < errors[0] / 10
 
 
-def test_nothing_is_carried_into_another_shot_or_without_a_share(frames: list[Picture]) -> None:
-    drawn = flickering(frames[:2])
-    steadier = Steadier(0.8)
-    steadier.steady(frames[0], drawn[0])
-    steadier.begin_shot()
-    assert (steadier.steady(frames[1], drawn[1]).rgb == drawn[1].rgb).all()
-    off = Steadier(0)
-    off.steady(frames[0], drawn[0])
-    assert (off.steady(frames[1], drawn[1]).rgb == drawn[1].rgb).all()
+def test_without_a_share_a_frame_is_what_was_drawn(frames: list[Picture]) -> None:
+    drawn = flickering(frames[:3])
+    assert (all_steadied(frames, drawn, 0)[2].rgb == drawn[2].rgb).all()
 
 
 def test_nothing_is_carried_where_the_source_looks_otherwise(frames: list[Picture]) -> None:
     drawn = flickering(frames[:2])
-    steadier = Steadier(0.8)
-    steadier.steady(frames[0], drawn[0])
     dark = Picture(frames[1].rgb // 4)
-    assert np.abs(steadier.steady(dark, drawn[1]).rgb.astype(int) - drawn[1].rgb).mean() < 3
+    result = all_steadied([frames[0], dark], drawn, 0.9)[1]
+    assert np.abs(result.rgb.astype(int) - drawn[1].rgb).mean() < 3
 
 
-def test_a_run_goes_on_as_if_it_had_not_stopped(frames: list[Picture]) -> None:
-    drawn = flickering(frames[:4])
-    whole = Steadier(0.8)
-    results = [whole.steady(*pair) for pair in zip(frames, drawn, strict=False)]
-    resumed = Steadier(0.8)
-    resumed.resume(frames[1], results[1])
-    assert (resumed.steady(frames[2], drawn[2]).rgb == results[2].rgb).all()
+def test_nothing_is_carried_to_what_comes_into_view(frames: list[Picture]) -> None:
+    parts = [Picture(np.ascontiguousarray(frames[0].rgb[:, start : start + 112])) for start in (0, 16)]
+    drawn = flickering(parts)
+    result = all_steadied(parts, drawn, 0.9)[1]
+    change = np.abs(result.rgb.astype(int) - drawn[1].rgb).mean(axis=(0, 2))
+    assert change[-8:].mean() < change[20:80].mean() / 3
+
+
+def test_small_differences_fade_too() -> None:
+    frame = Picture(np.full((32, 32, 3), 100, np.uint8))
+    off, target = Picture(frame.rgb + np.uint8(3)), frame
+    results = all_steadied([frame] * 60, [off, *[target] * 59], 0.9)
+    assert abs(results[-1].rgb.mean() - 100) < 0.1
+
+
+def test_motion_has_a_size(frames: list[Picture]) -> None:
+    motion = Motion.between(frames[20], frames[19])
+    double = motion.at(256, 192)
+    assert double.flow.shape == (192, 256, 2)
+    assert np.abs(double.flow[::2, ::2] - 2 * motion.flow).mean() < 0.2
+    assert motion.at(128, 96) is motion
+
+
+def test_noise_goes_with_the_motion(camera: Camera) -> None:
+    noise = MovingNoise(3, 6, 128, 96)
+    whole = (96, 128), slice(0, 96), slice(0, 128)
+    before = noise.part(*whole)
+    shift = np.zeros((96, 128, 2), np.float32)
+    shift[..., 0] = 5  # what is here was 5 px to the right
+    for _ in range(3):
+        noise.follow(Motion(shift, inner(camera)))
+    assert (noise.part(*whole)[..., :100] == before[..., 15:115]).all()
+    fresh = noise.part(*whole)[..., -15:]
+    assert np.abs(np.diff(fresh, axis=-1)).mean() > 0.3 * np.abs(np.diff(before, axis=-1)).mean()
+
+
+def test_moved_noise_does_not_fade(camera: Camera) -> None:
+    noise = MovingNoise(3, 6, 128, 96)
+    whole = (96, 128), slice(0, 96), slice(0, 128)
+    before = noise.part(*whole).std()
+    for number in range(1, camera.frames):
+        noise.follow(Motion(camera.flow(number), inner(camera)))
+    assert noise.part(*whole).std() == pytest.approx(before, rel=0.15)
+
+
+def test_noise_of_a_larger_picture_is_as_fine_as_its_pixels_and_the_same_in_parts(camera: Camera) -> None:
+    noise = MovingNoise(3, 6, 128, 96)
+    noise.follow(Motion(camera.flow(20), inner(camera)))
+    size = (300, 400)
+    whole = noise.part(size, slice(0, 304), slice(0, 400))  # beyond the picture too
+    assert whole.shape == (3, 304, 400)
+    assert (noise.part(size, slice(64, 128), slice(200, 400)) == whole[:, 64:128, 200:400]).all()
+    assert len(np.unique(whole[0, 100])) > 300

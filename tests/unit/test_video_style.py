@@ -8,14 +8,15 @@ import torch
 from torch.nn import functional as F
 
 from clipstyler.frame_pairs import FramePair
-from clipstyler.imaging import Picture
+from clipstyler.imaging import Picture, resized
 from clipstyler.losses import frame_difference_loss
 from clipstyler.style import dump_style
 from clipstyler.style_applying import LoadedStyle, apply_style
 from clipstyler.style_controls import StyleControls
 from clipstyler.style_fitting import Temporal, fit_style
 from clipstyler.stylizer import RunState
-from clipstyler.video.shot_style import ShotStyle
+from clipstyler.video.shot_drawing import ShotDrawing
+from clipstyler.video.steadiness import SteadinessMeter
 from tests.running import text_direction
 from tests.tiny_encoders import tiny_encoders
 from tests.unit.test_styles import ended, fitted, photo, spec
@@ -27,7 +28,18 @@ def style() -> LoadedStyle:
 
 
 def drawn(style: LoadedStyle, key_frames: list[Picture], frame: Picture, **controls: float) -> Picture:
-    return ended(ShotStyle(style, key_frames, StyleControls(**controls)).draw(frame))
+    return ended(ShotDrawing(style, key_frames, StyleControls(**controls), 0).draw(frame))
+
+
+def all_drawn(style: LoadedStyle, frames: list[Picture], steadiness: float) -> list[Picture]:
+    drawing = ShotDrawing(style, frames[:1], StyleControls(), steadiness)
+    return [ended(drawing.draw(frame)) for frame in frames]
+
+
+def panned(count: int) -> list[Picture]:
+    """Frames of a camera that moves by a pixel and a half per frame."""
+    wide = photo(160, 64)
+    return [Picture(np.ascontiguousarray(resized(wide, (240, 96)).rgb[:64, 3 * n : 3 * n + 96])) for n in range(count)]
 
 
 def with_a_patch(picture: Picture) -> Picture:
@@ -49,8 +61,38 @@ def test_what_comes_into_a_frame_does_not_change_the_rest(style: LoadedStyle) ->
     before = drawn(style, [frame], frame).rgb[:, far].astype(int)
     after = drawn(style, [frame], with_a_patch(frame)).rgb[:, far]
     assert np.abs(after - before).max() <= 1
-    alone = [ended(apply_style(style, f, StyleControls())).rgb[:, far].astype(int) for f in (frame, with_a_patch(frame))]
-    assert np.abs(alone[1] - alone[0]).max() > 1
+    alone, alone_after = (
+        ended(apply_style(style, picture, StyleControls())).rgb[:, far].astype(int)
+        for picture in (frame, with_a_patch(frame))
+    )
+    assert np.abs(alone_after - alone).max() > 1
+
+
+@pytest.mark.parametrize("steadiness", [0, 0.9])
+def test_frames_that_are_there_already_are_skipped(style: LoadedStyle, steadiness: float) -> None:
+    frames = panned(5)
+    whole = all_drawn(style, frames, steadiness)
+    resumed = ShotDrawing(style, frames[:1], StyleControls(), steadiness)
+    for pair in zip(frames[:3], whole[:3], strict=True):
+        resumed.skip(*pair)
+    assert (ended(resumed.draw(frames[3])).rgb == whole[3].rgb).all()
+    assert (ended(resumed.draw(frames[4])).rgb == whole[4].rgb).all()
+
+
+def test_a_steady_shot_changes_less_along_its_motion(style: LoadedStyle) -> None:
+    frames = panned(8)
+    ratios = []
+    for steadiness in (0, 0.9):
+        meter = SteadinessMeter()
+        for pair in zip(frames, all_drawn(style, frames, steadiness), strict=True):
+            meter.add(*pair)
+        ratios.append(meter.result().warping_error)
+    assert ratios[1] < ratios[0] / 2
+
+
+def test_the_first_frame_is_drawn_as_it_is(style: LoadedStyle) -> None:
+    frames = panned(1)
+    assert (all_drawn(style, frames, 0.9)[0].rgb == all_drawn(style, frames, 0)[0].rgb).all()
 
 
 def test_all_key_frames_have_a_say(style: LoadedStyle) -> None:
@@ -108,7 +150,8 @@ def test_a_style_that_is_fitted_to_pairs_changes_less() -> None:
     for temporal in (None, Temporal(before, 1e6)):
         fitted_style = ended(fit_style(frames, spec(steps=6, input_noise=0.0), tiny_encoders(), temporal=temporal))
         net = LoadedStyle.of(fitted_style)
-        now, past = (ended(apply_style(net, picture, StyleControls())).rgb.astype(float) for picture in (*frames, *before))
+        pictures = (ended(apply_style(net, picture, StyleControls())) for picture in (*frames, *before))
+        now, past = (picture.rgb.astype(float) for picture in pictures)
         changes.append(np.square(now - past - (frames[0].rgb.astype(float) - before[0].rgb)).mean())
     assert changes[1] < 0.9 * changes[0]
 

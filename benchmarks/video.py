@@ -8,6 +8,7 @@ Examples
 --------
     python -m benchmarks.video                                    # two styles: some minutes on two cores
     python -m benchmarks.video --styles fire --json video.json --sheet video.jpg
+    python -m benchmarks.video --clip clip.mp4 && clipstyler video clip.mp4 fire.mp4 --style fire
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks import figures
-from benchmarks.moving_clip import Camera
+from benchmarks.moving_clip import Camera, write_clip
 from benchmarks.step import PHOTO
 from clipstyler.imaging import Picture, decode
 from clipstyler.openmp import spin_briefly
@@ -144,9 +145,12 @@ def main() -> None:
     parser.add_argument("--styles", nargs="+", choices=names, default=["fire", "watercolor-painting"])
     parser.add_argument("--photo", type=Path, default=PHOTO, help="what the camera films (default: an example)")
     parser.add_argument("--seconds", type=float, default=5, help="of the clip (default: %(default)s)")
-    parser.add_argument("--rate", type=int, default=24, help="frames per second (default: %(default)s)")
+    parser.add_argument("--rate", type=int, default=12, help="frames per second (default: %(default)s)")
     parser.add_argument("--width", type=int, default=256, help="of a frame, 4:3 (default: %(default)s)")
     parser.add_argument("--share", type=float, default=0.9, help="of the frame before (default: %(default)s)")
+    parser.add_argument(
+        "--clip", type=Path, help="only write the clip, with a tone, to this .mp4: for `clipstyler video`"
+    )
     parser.add_argument("--sheet", type=Path, help="write neighboring frames of the first style here")
     parser.add_argument("--threads", type=int, default=2, help="of torch (default: %(default)s)")
     figures.add_option(parser)
@@ -156,6 +160,9 @@ def main() -> None:
     count = round(options.seconds * options.rate)
     camera = Camera(decode(options.photo.read_bytes()), options.width, options.width * 3 // 4, count)
     frames = list(camera.film())
+    if options.clip:
+        write_clip(options.clip, frames, options.rate, tone="aac")
+        return
     styles = {style.name: style for style in bundled_styles()}
     rows: list[Row] = []
     shown = {"source": frames[count // 2 :: 2][:_SHOWN]}

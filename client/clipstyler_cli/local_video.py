@@ -78,8 +78,8 @@ class VideoReport:
     ----------
     width, height, frames, shots
         Of the result.
-    steadiness
-        Beside the source.
+    drawn, written
+        How steady the frames are beside the source, as they were drawn, and as they are in the file.
     style
         SHA-256 of the style.
     """
@@ -88,27 +88,29 @@ class VideoReport:
     height: int
     frames: int
     shots: int
-    steadiness: Steadiness
+    drawn: Steadiness
+    written: Steadiness
     style: str
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON has it."""
-        steady = self.steadiness
-        ratios = {"warping_ratio": steady.warping_ratio, "difference_ratio": steady.difference_ratio}
-        return asdict(self) | {"steadiness": asdict(steady) | ratios}
+        found = {"drawn": self.drawn, "written": self.written}
+        return asdict(self) | {
+            name: asdict(steady) | {"warping_ratio": steady.warping_ratio, "difference_ratio": steady.difference_ratio}
+            for name, steady in found.items()
+        }
 
     def summary(self) -> str:
         """Return it as lines."""
-        steady = self.steadiness
+        drawn, written = self.drawn, self.written
         rows = (
-            ("warping error", steady.warping_error, steady.source_warping_error, steady.warping_ratio),
-            ("frame difference", steady.frame_difference, steady.source_frame_difference, steady.difference_ratio),
+            ("warping error as drawn", drawn.warping_error, drawn.source_warping_error, drawn.warping_ratio),
+            ("warping error as written", written.warping_error, written.source_warping_error, written.warping_ratio),
+            ("frame difference", written.frame_difference, written.source_frame_difference, written.difference_ratio),
         )
-        return "\n".join(
-            f"{name}: {value:.6f}, the source's own {own:.6f}"
-            + ("" if ratio is None else f": {ratio:.2f} times as much")
-            for name, value, own, ratio in rows
-        )
+        lines = [f"{name}: {value:.6f}, the source's own {own:.6f}" for name, value, own, _ in rows]
+        ratios = ["" if ratio is None else f": {ratio:.2f} times as much" for *_, ratio in rows]
+        return "\n".join(map(str.__add__, lines, ratios))
 
 
 class PausedError(KeyboardInterrupt):
@@ -181,7 +183,8 @@ class _Run:
         data = self._request.style or work.style() or self._fit(plan, work)
         self._draw(plan, work, self._given or loaded(data, LoadedStyle.of))
         self._write(plan, work)
-        return VideoReport(*self._size, len(plan.times), len(plan.shots), self._measure(plan), digest_of(data))
+        measured = self._measure(plan, work)
+        return VideoReport(*self._size, len(plan.times), len(plan.shots), *measured, digest_of(data))
 
     def _look_through(self, work: Work) -> Plan:
         """Find the shots of the video, and keep the key frames of each."""
@@ -271,17 +274,19 @@ class _Run:
         for count in write_video(self._request.out, self.info, self._size, drawn(), self._request.source):
             self._progress.show("writing", count, len(plan.times))
 
-    def _measure(self, plan: Plan) -> Steadiness:
-        """Measure the result as a player shows it, beside the source."""
+    def _measure(self, plan: Plan, work: Work) -> tuple[Steadiness, Steadiness]:
+        """Measure the drawn frames, and those of the file as a player shows them, beside the source."""
         from clipstyler.video.reading import read_frames, read_info
         from clipstyler.video.steadiness import SteadinessMeter
 
-        meter, firsts = SteadinessMeter(), {shot.first for shot in plan.shots}
+        drawn, written, firsts = SteadinessMeter(), SteadinessMeter(), {shot.first for shot in plan.shots}
         results = read_frames(self._request.out, read_info(self._request.out))
         for number, ((picture, _), (result, _)) in enumerate(zip(self._frames(), results, strict=True)):
-            meter.add(self._at_size(picture), result, begins_shot=number in firsts)
+            frame = self._at_size(picture)
+            drawn.add(frame, work.frame(number), begins_shot=number in firsts)
+            written.add(frame, result, begins_shot=number in firsts)
             self._progress.show("measuring", number + 1, len(plan.times))
-        return meter.result()
+        return drawn.result(), written.result()
 
     def _frames(self) -> Iterator[TimedFrame]:
         from clipstyler.video.reading import read_frames

@@ -186,6 +186,21 @@ def video_stream(container: InputContainer) -> VideoStream:
     return streams[0]
 
 
+def chroma_interpolation() -> int:
+    """Return how colors of half the resolution are resampled: smoothly. FFmpeg's default repeats and drops pixels.
+
+    That would be most of the warping error of a saturated style.
+    """
+    from av.video.reformatter import Interpolation
+
+    return int(
+        Interpolation.BILINEAR
+        | Interpolation.FULL_CHR_H_INP
+        | Interpolation.FULL_CHR_H_INT
+        | Interpolation.ACCURATE_RND
+    )
+
+
 def _errors() -> tuple[type[Exception], ...]:
     from av.error import FFmpegError
 
@@ -229,7 +244,9 @@ def _picture(frame: VideoFrame, turns: int) -> Picture:
     matrix = frame.colorspace
     if matrix == _UNSPECIFIED and not frame.format.is_rgb:
         matrix = _BT709 if frame.height >= _HD_HEIGHT else _BT601
-    pixels = frame.to_ndarray(format="rgb24", src_colorspace=matrix, src_color_range=frame.color_range)
+    pixels = frame.to_ndarray(
+        format="rgb24", src_colorspace=matrix, src_color_range=frame.color_range, interpolation=chroma_interpolation()
+    )
     return Picture(np.ascontiguousarray(np.rot90(pixels, turns)).astype(np.uint8, copy=False))
 
 

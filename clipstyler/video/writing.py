@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from clipstyler.video.containers import ENCODINGS, OPTIONS
-from clipstyler.video.reading import TimedFrame, VideoError, VideoInfo, opened
+from clipstyler.video.reading import TimedFrame, VideoError, VideoInfo, chroma_interpolation, opened
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
@@ -165,7 +165,9 @@ def _encodable(picture: Any, time: int, info: VideoInfo) -> VideoFrame:
     from av.video.frame import VideoFrame
 
     frame = VideoFrame.from_ndarray(picture.rgb, format="rgb24")
-    frame = frame.reformat(format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED)
+    frame = frame.reformat(
+        format="yuv420p", dst_colorspace=_BT709, dst_color_range=_LIMITED, interpolation=chroma_interpolation()
+    )
     frame.pts, frame.time_base = time, info.time_base
     return frame
 

@@ -56,8 +56,8 @@ def test_a_style_is_applied_to_every_frame(clip: Path, style: Path, tmp_path: Pa
     with av.open(str(out)) as container:
         assert container.streams.audio[0].codec_context.name == "aac"
     found = json.loads(report.read_text())
-    assert (found["frames"], found["shots"], found["steadiness"]["pairs"]) == (FRAMES, 2, FRAMES - 2)
-    assert found["steadiness"]["warping_ratio"] > 0
+    assert (found["frames"], found["shots"], found["drawn"]["pairs"]) == (FRAMES, 2, FRAMES - 2)
+    assert found["written"]["warping_ratio"] > found["drawn"]["warping_ratio"] > 0
     assert "warping error" in outcome.stdout
     assert "times as much" in outcome.stdout
     assert f"{FRAMES} frames in 2 shot(s)" in outcome.stderr
@@ -101,13 +101,13 @@ def interrupted_after(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Work, "keep_frame", keep_frame)
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_an_interrupted_run_goes_on_and_gives_the_same_bytes(
     clip: Path, style: Path, tmp_path: Path, suffix: str
 ) -> None:
     whole, out = tmp_path / f"whole{suffix}", tmp_path / f"out{suffix}"
     assert run(clip, whole, "--style", style, "-q").exit_code == 0
-    for count in (1, 3, 4):
+    for count in (2, 6):  # in the first shot, and in the second
         with pytest.MonkeyPatch.context() as monkeypatch:
             interrupted_after(count, monkeypatch)
             outcome = run(clip, out, "--style", style, "-q")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Generic, TypeVar
 
 ItemT = TypeVar("ItemT")
 
 
-def evenly(items: list[ItemT], count: int) -> list[ItemT]:
+def evenly(items: Sequence[ItemT], count: int) -> list[ItemT]:
     """Return so many of some items, evenly spaced; all if there are not more."""
     if len(items) <= count:
-        return items
+        return list(items)
     return [items[(2 * index + 1) * len(items) // (2 * count)] for index in range(count)]
 
 

@@ -47,7 +47,18 @@ def command(
         str | None, typer.Option(help="Encoder sets to load, separated by commas; the first is the default.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of a CPU optimizer. Default: all CPUs.")] = None,
+    devices: Annotated[
+        str | None, typer.Option(help="Several devices, such as cuda:0,cuda:1 or cpu*2, with an optimizer each.")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="local, or ray for the devices of a Ray cluster. Default: local.")
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="HOST:PORT of the head of the Ray cluster. Default: this machine's.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of a CPU optimizer. Default: all CPUs, shared by all optimizers.")
+    ] = None,
     data_dir: Annotated[
         str | None, typer.Option(help="Directory of jobs and images. Default: the user's data directory.")
     ] = None,
@@ -72,6 +83,10 @@ def command(
 
       clipstyler serve --port 50052 --log-format console
 
+      clipstyler serve --devices cuda:0,cuda:1
+
+      clipstyler serve --engine ray --ray-address head:6379 --devices cuda*8
+
       clipstyler serve --host 0.0.0.0 --tls-cert server.pem --tls-key server.key --tokens tokens
 
       CLIPSTYLER_QUEUE_CAPACITY=4 clipstyler serve --encoder-sets pocket,vit-b-32
@@ -89,6 +104,9 @@ def command(
         "insecure": insecure,
         "encoder_sets": encoder_sets,
         "device": device,
+        "devices": devices,
+        "engine": engine,
+        "ray_address": ray_address,
         "threads": threads,
         "data_dir": data_dir,
         "drain_delay_s": drain_delay,

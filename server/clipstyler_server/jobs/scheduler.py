@@ -1,10 +1,10 @@
-"""Accepts jobs, runs them on the engine one at a time, and publishes what happens to them."""
+"""Accepts jobs, runs them on the engine, one per device at a time, and publishes what happens to them."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ from clipstyler.events import Optimized, Preparing, Preview, Progress, Rendering
 from clipstyler.imaging import ImageFile
 from clipstyler_server.errors import ServiceError, internal
 from clipstyler_server.jobs.chunks import chunks_of
-from clipstyler_server.jobs.estimator import Estimator
+from clipstyler_server.jobs.estimator import Estimator, Expected
 from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, End, Failed, Queued
 from clipstyler_server.jobs.job import Job
 from clipstyler_server.jobs.job_errors import (
@@ -29,13 +29,16 @@ from clipstyler_server.jobs.job_errors import (
     unreachable_error,
 )
 from clipstyler_server.jobs.persister import JobPersister
-from clipstyler_server.jobs.queue import JobQueue, QueueFullError
+from clipstyler_server.jobs.queue import JobQueue
 from clipstyler_server.observability import logs
+from clipstyler_server.observability.changes import ChangeSignal
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.observability.traces import enter_span
 from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.records import State
+from clipstyler_server.turns import QueueFullError
 from clipstyler_server.workers.engine import (
+    Devices,
     Engine,
     EngineEvent,
     EngineLost,
@@ -48,6 +51,7 @@ from clipstyler_server.workers.engine import (
 _LONGEST_RETRY_S = 600.0
 _STOP_WAIT_S = 5.0  # for the last step of a job that outlasts its grace period
 _MAX_LOST_STARTS = 3  # then the job itself is to blame
+_MAX_LOST_RUNS = 2  # of a job whose machine was lost, its first one included
 _CERTAINTY = 0.8  # share of the estimated time that must fit before a deadline
 
 
@@ -60,47 +64,64 @@ class Scheduler:
         Holds waiting jobs.
     engine
         Runs jobs.
+    devices
+        What it runs them on; `wake` is called when one of them changes.
     persister
         Stores their states.
     metrics
         Counts steps, jobs and cancellations.
+    claims
+        Whether it is given jobs that it claimed from a queue elsewhere, one per free device: then none waits here.
 
     Attributes
     ----------
     jobs
         Jobs that wait, run or are being stored, by id.
     running
-        The job that the engine has; None while it is free.
+        Those that the engine has, by id, in the order of their starts: at most one per device.
     draining
         Whether the server is shutting down.
+    freed
+        Notified when a device may be free.
     """
 
-    def __init__(self, queue: JobQueue, engine: Engine, persister: JobPersister, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        queue: JobQueue[Job],
+        engine: Engine,
+        devices: Devices,
+        persister: JobPersister,
+        metrics: Metrics,
+        claims: bool = False,
+    ) -> None:
         self.queue = queue
         self.engine = engine
+        self.devices = devices
         self.jobs: dict[str, Job] = {}
-        self.running: Job | None = None
+        self.running: dict[str, Job] = {}
         self.draining = False
+        self.freed = ChangeSignal()
         self._persister = persister
         self._metrics = metrics
+        self._claims = claims
         self._estimator = Estimator()
-        self._arrived = asyncio.Event()
+        self._changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._run: asyncio.Task[None] | None = None
+        self._runs: set[asyncio.Task[None]] = set()
         self._endings: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def problems(self) -> list[str]:
-        """Return why the engine takes no jobs; empty if it does. A full queue is not a problem."""
-        return [] if self.engine.state is WorkerState.READY else [f"the worker {self.engine.state.in_words}"]
+        """Return why no device takes jobs; empty if one does. A full queue is not a problem."""
+        return [] if self.devices.state is WorkerState.READY else [f"the worker {self.devices.state.in_words}"]
 
     def check_open(self) -> None:
         """Raise `ServiceError` DRAINING or WORKER_NOT_READY unless jobs are taken."""
         if self.draining:
             raise draining_error()
-        if self.engine.state is not WorkerState.READY:
-            raise not_ready_error(self.engine.state.in_words)
+        if self.devices.state is not WorkerState.READY:
+            raise not_ready_error(self.devices.state.in_words)
 
     @contextmanager
     def reserve(self, caller: Caller) -> Iterator[None]:
@@ -113,14 +134,14 @@ class Scheduler:
         """
         self.check_open()
         try:
-            with self.queue.reserve(self.running_count(), caller.account, caller.limits.queue_share):
+            with self.queue.reserve(self._free_count(), caller.account, caller.limits.queue_share):
                 yield
         except QueueFullError as full:
             raise queue_full_error(full.places, full.of_caller, self._retry_delay_s()) from None
 
     def check_deadline(self, job: Job) -> None:
         """Raise `ServiceError` DEADLINE_UNREACHABLE if a job, queued now, would not finish in time."""
-        ends_s = self._estimator.starts(self.running, [*self.queue.before(job), job])[-1]
+        ends_s = self._expect([*self.queue.before(job), job])[-1].end_s
         if ends_s is not None and _CERTAINTY * ends_s > job.remaining_s:
             raise unreachable_error(ends_s, job.remaining_s)
 
@@ -133,35 +154,56 @@ class Scheduler:
             job.publish(warning)
         loop = asyncio.get_running_loop()
         self._timers[job.id] = loop.call_later(max(0.0, job.remaining_s), self._expire, job)
-        job.trace.enter("queue")
-        logs.get_logger().info("job_queued", job_id=job.id, position=job.position, steps=job.spec.config.steps)
-        logs.get_logger().debug("job_texts", job_id=job.id, style_text=job.spec.style_text)
-        self._arrived.set()
+        if not self._claims:  # else it has waited already
+            job.trace.enter("queue")
+            logs.get_logger().info("job_queued", job_id=job.id, position=job.position, steps=job.spec.config.steps)
+            logs.get_logger().debug("job_texts", job_id=job.id, style_text=job.spec.style_text)
+        self.wake()
+
+    def wake(self) -> None:
+        """Look whether a job can start: one has arrived, or a device has become free or ready."""
+        self._changed.set()
+        self.freed.notify()
 
     async def run(self) -> None:
-        """Run jobs one after the other, until cancelled."""
+        """Start a job whenever one waits and a device is free, until cancelled."""
         while True:
-            await self.engine.wait_ready()
-            await self._arrived.wait()
-            # The engine may have crashed while nothing waited.
-            if self.engine.state is WorkerState.READY and (job := self._start_next()):
-                self._run = asyncio.create_task(self._process(job), name=f"job-{job.id}")
-                await asyncio.wait({self._run})
+            await self._changed.wait()
+            self._changed.clear()
+            while self._free_count() and (job := self._start_next()):
+                run = asyncio.create_task(self._process(job), name=f"job-{job.id}")
+                self._runs.add(run)
+                run.add_done_callback(self._runs.discard)
 
     def queue_estimates(self) -> dict[str, Queued]:
         """Return for each waiting job, in order, how many are before it, and when it may start and end."""
         waiting, now = self.queue.order(), datetime.now(UTC)
-        first = self.running_count()
-        starts = self._estimator.starts(self.running, waiting)
-        moments = [None if wait_s is None else now + timedelta(seconds=wait_s) for wait_s in starts]
+        expected = self._expect(waiting)
         return {
-            job.id: Queued(position, job.spec.seed, start, end)
-            for position, (job, start, end) in enumerate(zip(waiting, moments, moments[1:], strict=False), start=first)
+            job.id: Queued(position, job.spec.seed, _moment(now, span.start_s), _moment(now, span.end_s))
+            for position, (job, span) in enumerate(zip(waiting, expected, strict=True), start=self.running_count())
         }
 
     def running_count(self) -> int:
         """Return the number of running jobs."""
-        return int(self.running is not None)
+        return len(self.running)
+
+    def job_count(self) -> int:
+        """Return the number of jobs that run or wait."""
+        return len(self.running) + len(self.queue)
+
+    def _free_count(self) -> int:
+        """Return the number of jobs that would start at once."""
+        return max(0, self.devices.ready_count - len(self.running))
+
+    def _expect(self, waiting: list[Job]) -> list[Expected]:
+        """Estimate when waiting jobs run, on the devices that work now; if none does, they are back soon."""
+        count = self.devices.ready_count or len(self.devices.statuses())
+        return self._estimator.expect(list(self.running.values()), waiting, count)
+
+    def free_devices(self) -> int:
+        """Return how many jobs more could start now."""
+        return 0 if self.draining else max(0, self._free_count() - len(self.queue))
 
     def watchers(self) -> int:
         """Return the number of calls that follow a job."""
@@ -171,7 +213,7 @@ class Scheduler:
         """Cancel a job wherever it is; a finished one is left alone."""
         if self.queue.remove(job.id):
             self._end(job, State.CANCELLED, Cancelled(0, reason))
-        elif job is self.running:
+        elif job.id in self.running:
             self._cancel_at_work(job, reason)
 
     def close(self) -> None:
@@ -179,7 +221,7 @@ class Scheduler:
         self.draining = True
 
     async def drain(self, grace_s: float) -> None:
-        """End waiting calls and give the running job its grace period; call `close` first. Durable jobs stay queued."""
+        """End waiting calls and give running jobs their grace period; call `close` first. Durable jobs stay queued."""
         while job := self.queue.pop():
             if job.one_shot:
                 self._end(job, State.CANCELLED, Cancelled(0, CancelReason.DRAINING))
@@ -187,18 +229,25 @@ class Scheduler:
                 self._release(job)
         if not await self._is_idle_within(grace_s):
             self.cancel_running()
-            if not await self._is_idle_within(_STOP_WAIT_S) and self._run:
-                self._run.cancel()
-                await asyncio.wait({self._run})
+            if not await self._is_idle_within(_STOP_WAIT_S) and (runs := set(self._runs)):
+                for run in runs:
+                    run.cancel()
+                await asyncio.wait(runs)
         if self._endings:
             await asyncio.wait(set(self._endings), timeout=_STOP_WAIT_S)
         for job in list(self.jobs.values()):
             job.disconnect(draining_error())
 
     def cancel_running(self) -> None:
-        """Stop the running job because the server exits, without waiting for the end of its grace period."""
-        if self.running:
-            self._cancel_at_work(self.running, CancelReason.DRAINING)
+        """Stop running jobs because the server exits, without waiting for the end of their grace period."""
+        for job in self.running.values():
+            self._cancel_at_work(job, CancelReason.DRAINING)
+
+    def let_go(self) -> None:
+        """Stop and release every job, because others may run them soon."""
+        while job := self.queue.pop():
+            self._release(job)
+        self.cancel_running()
 
     def _cancel_at_work(self, job: Job, reason: CancelReason) -> None:
         job.cancel_reason = job.cancel_reason or reason
@@ -221,11 +270,10 @@ class Scheduler:
             job.enter(State.RUNNING)
             job.trace.enter("prepare")
             self._metrics.job_started(job.queued_s, job.trace.exemplar)
-            self.running = job
+            self.running[job.id] = job
             self._idle.clear()
             self._publish_positions()
             return job
-        self._arrived.clear()
         return None
 
     async def _process(self, job: Job) -> None:
@@ -236,7 +284,7 @@ class Scheduler:
         state: State = State.FAILED
         end: End | None = None
         try:
-            async with aclosing(self.engine.run(job.task())) as events:
+            async with aclosing(self._begun(job)) as events:
                 async for event in events:
                     if isinstance(event, Result):
                         state, end = State.SUCCEEDED, self._completed(job, event)
@@ -248,7 +296,7 @@ class Scheduler:
             error = failure(failed, job.id) if isinstance(failed, TaskFailed) else failed
             end = Failed(error.details)
         except EngineLost as lost:
-            if not job.begun and job.attempts < _MAX_LOST_STARTS:
+            if _may_run_again(job, lost):
                 self._try_again(job)
                 return
             end = Failed(crash_error(lost.problem).details)
@@ -265,24 +313,32 @@ class Scheduler:
         else:
             self._end(job, state, end)
 
+    def _begun(self, job: Job) -> AsyncGenerator[EngineEvent, Any]:
+        """Have the engine begin a job, unless it was cancelled before the engine knew of it."""
+        if job.cancel_reason:
+            raise TaskStopped(StopCause.CANCELLED, 0)
+        return self.engine.run(job.task())
+
     def _try_again(self, job: Job) -> None:
-        """Put a job back whose engine was lost before it began: it waits for the next engine."""
+        """Put a job back whose engine was lost: it waits for the next one."""
         self._leave_engine(job)
         self._in_background(self._persister.requeue(job))
-        if self.draining:
+        if self.draining or self._claims:
             self._release(job)
             return
         job.enter(State.QUEUED)
         job.trace.enter("queue")
-        job.position = -1
+        job.begin_again()
         self.queue.put_back(job)
         self._publish_positions()
-        self._arrived.set()
+        self.wake()
         logs.get_logger().info("job_waits_again", job_id=job.id, attempts=job.attempts)
 
     def _leave_engine(self, job: Job) -> None:
-        self.running = None
-        self._idle.set()
+        del self.running[job.id]
+        if not self.running:
+            self._idle.set()
+        self.wake()
         if job.cancelled is not None:
             self._metrics.job_cancelled(time.monotonic() - job.cancelled, job.trace.exemplar)
 
@@ -301,7 +357,8 @@ class Scheduler:
                 job.step = event.step
                 job.publish(event)
             case Preview():
-                self._metrics.preview_made(job.id, job.age_s, job.trace.exemplar)
+                if job.preview is None:
+                    self._metrics.first_preview_made(job.age_s, job.trace.exemplar)
                 job.trace.event("preview", step=event.step)
                 job.publish(event)
             case Optimized():
@@ -359,6 +416,9 @@ class Scheduler:
         job.trace.enter("store")
         parts = [job.next_event(part) for part in _parts(end)]
         stored = await self._persister.store_end(job, state, job.next_event(end), end)
+        if stored is None:
+            self._release(job)
+            return
         job.enter(stored.state)
         self._metrics.job_finished(stored.state, job.age_s, job.trace.exemplar)
         self._metrics.tenants.job_finished(job.caller.tenant, stored.state)
@@ -395,14 +455,24 @@ class Scheduler:
         task.add_done_callback(_log_failure)
 
     def _retry_delay_s(self) -> float:
-        """Estimate when a place becomes free: when the running job ends."""
-        rest_s = self._estimator.seconds(self.running.spec, self.running.step) if self.running else None
-        return min(max(1.0, self._estimator.typical_job_s if rest_s is None else rest_s), _LONGEST_RETRY_S)
+        """Estimate when a place becomes free: when the first of the running jobs ends."""
+        rests_s = [self._estimator.seconds(job.spec, job.step) for job in self.running.values()]
+        known_s = [rest_s for rest_s in rests_s if rest_s is not None]
+        return min(max(1.0, min(known_s, default=self._estimator.typical_job_s)), _LONGEST_RETRY_S)
+
+
+def _may_run_again(job: Job, lost: EngineLost) -> bool:
+    """Whether a job runs once more whose engine was lost: it had not begun, or its machine is to blame."""
+    return job.attempts < (_MAX_LOST_RUNS if lost.again else _MAX_LOST_STARTS) and (lost.again or not job.begun)
 
 
 def _ends_preparation(event: EngineEvent) -> bool:
     """Whether the first step begins with an event, or it is the first sign of a step."""
     return isinstance(event, Preview | Progress) or (isinstance(event, Preparing) and event.step == event.steps)
+
+
+def _moment(now: datetime, seconds: float | None) -> datetime | None:
+    return None if seconds is None else now + timedelta(seconds=seconds)
 
 
 def _parts(end: End) -> list[Chunk]:

@@ -25,7 +25,8 @@ from clipstyler_server.storage.storage import full_error, unavailable_error
 from clipstyler_server.workers.decoder.client import ImageDecoder
 from clipstyler_server.workers.engine import EngineLost, FailureKind, StopCause, TaskFailed, TaskStopped
 from clipstyler_server.workers.optimizer.applications import StyleFile
-from clipstyler_server.workers.optimizer.client import OptimizerClient
+from clipstyler_server.workers.optimizer.pool import OptimizerPool
+from clipstyler_server.workers.turns import see_through
 
 # Photos that are decoded, drawn or sent at the same time: each has two files in the spool.
 _PLACES = 4
@@ -50,8 +51,8 @@ class StyleLane:
         Limits and deadlines.
     scheduler
         Knows whether the server takes work.
-    engine
-        Applies styles.
+    optimizers
+        Apply styles.
     decoder
         Decodes photos.
     spool
@@ -64,14 +65,14 @@ class StyleLane:
         self,
         settings: Settings,
         scheduler: Scheduler,
-        engine: OptimizerClient,
+        optimizers: OptimizerPool,
         decoder: ImageDecoder,
         spool: Spool,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._scheduler = scheduler
-        self._engine = engine
+        self._optimizers = optimizers
         self._decoder = decoder
         self._spool = spool
         self._metrics = metrics
@@ -129,16 +130,12 @@ class StyleLane:
         pixels_at, result_at = files
         most = caller.limits.output_limit(self._settings.max_output_size)
         size = min(application.controls.output_size or most, most)
-        decoding = asyncio.create_task(self._decoder.extract(photo.source, caller.account, size, False, pixels_at))
         try:
-            pixels = await asyncio.shield(decoding)
-        except asyncio.CancelledError:
-            await asyncio.wait([decoding])
-            raise
+            pixels = await see_through(self._decoder.extract(photo.source, caller.account, size, False, pixels_at))
         except ImageError as problem:
             raise invalid(Violation("photo", str(problem))) from problem
         try:
-            return await self._engine.apply(
+            return await self._optimizers.for_style().apply(
                 application.style,
                 application.second,
                 replace(application.controls, output_size=0),

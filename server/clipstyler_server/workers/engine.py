@@ -1,8 +1,8 @@
-"""The engine: an interface that runs tasks and streams their events, whatever computes behind it."""
+"""The engine: an interface that runs tasks and streams their events, whatever devices compute behind it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from clipstyler.encoders.description import EncoderDescription
 from clipstyler.events import Optimized, Preparing, Preview, Progress, Rendering, Result, Started, Warning
 from clipstyler.imaging import EncodedImage, ImageFile, Picture
+from clipstyler.masking import Levels
 from clipstyler.options import Violation
 from clipstyler.spec import StylizationSpec
 
@@ -37,6 +38,8 @@ class Task:
         Width and height of the result in pixels.
     log_context
         What log lines about it have.
+    mask
+        Light of the region's mask at the size of the picture; None if it has none.
     """
 
     job_id: str
@@ -45,11 +48,13 @@ class Task:
     timeout_s: float
     result_size: tuple[int, int]
     log_context: Mapping[str, Any] = field(default_factory=dict)
+    mask: Levels | None = None
 
     @property
-    def is_enlarged(self) -> bool:
-        """Whether the result is larger than the picture, so that the photo is needed at its size."""
-        return max(self.result_size) > max(self.picture.width, self.picture.height)
+    def needs_original(self) -> bool:
+        """Whether photo and mask are needed at the size of the result: it is larger, or has a region and differs."""
+        own = (self.picture.width, self.picture.height)
+        return max(self.result_size) > max(own) or (self.spec.region is not None and self.result_size != own)
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ class EngineInfo:
     threads: int
     versions: dict[str, str]
     accelerations: tuple[str, ...] = ()
+    host: str = ""
 
 
 class WorkerState(StrEnum):
@@ -75,6 +81,29 @@ class WorkerState(StrEnum):
     def in_words(self) -> str:
         """The state as the rest of a sentence about the worker."""
         return "crashed and is being restarted" if self is WorkerState.CRASHED else f"is {self.value}"
+
+
+@dataclass(frozen=True)
+class DeviceStatus:
+    """How a device is at a moment.
+
+    Attributes
+    ----------
+    name
+        Among the devices of the server.
+    info
+        What its engine is; None until it was ready once.
+    restarts
+        Times that its process was restarted.
+    is_busy
+        Whether it runs a task.
+    """
+
+    name: str
+    state: WorkerState
+    info: EngineInfo | None
+    restarts: int
+    is_busy: bool
 
 
 class StopCause(StrEnum):
@@ -116,38 +145,46 @@ class TaskFailed(Exception):  # noqa: N818 - an ending, as TaskStopped
 
 
 class EngineLost(Exception):  # noqa: N818 - an ending, as TaskStopped
-    """The process exited unexpectedly, and with it the task."""
+    """The process exited unexpectedly, and with it the task.
 
-    def __init__(self, problem: str) -> None:
-        super().__init__(problem)
+    `again` says that the task is not to blame, since a machine or a connection was lost: it may run once more.
+    """
+
+    def __init__(self, problem: str, again: bool = False) -> None:
+        super().__init__(problem, again)
         self.problem = problem
+        self.again = again
 
 
 class StartupError(Exception):
     """A worker cannot start; the message says why. Another try helps if `startup.is_transient`."""
 
 
-class Engine(Protocol):
-    """Runs tasks, one at a time."""
+class Devices(Protocol):
+    """The devices behind an engine. Each runs one task at a time."""
 
     @property
     def state(self) -> WorkerState:
-        """Present state."""
+        """READY if one device is; otherwise how they are."""
         ...
 
     @property
     def info(self) -> EngineInfo | None:
-        """What the engine is; None until it was ready once."""
+        """What the engine is, by the first device that was ready once; None until then."""
         ...
 
     @property
-    def restarts(self) -> int:
-        """Times that its process was restarted."""
+    def ready_count(self) -> int:
+        """Number of devices that are ready, whether or not they run a task."""
         ...
 
-    async def wait_ready(self) -> None:
-        """Wait until it takes tasks."""
+    def statuses(self) -> Sequence[DeviceStatus]:
+        """Return how each device is."""
         ...
+
+
+class Engine(Protocol):
+    """Runs as many tasks at a time as devices are ready."""
 
     def run(self, task: Task) -> AsyncGenerator[EngineEvent, Any]:
         """Run a task and stream its events, the result last. Closing the stream early cancels the task.
@@ -155,7 +192,7 @@ class Engine(Protocol):
         Raises
         ------
         TaskStopped, TaskFailed, EngineLost
-            The task ended without a result.
+            The task ended without a result. EngineLost also if no device is free.
         """
         ...
 

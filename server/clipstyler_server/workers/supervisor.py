@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.changes import ChangeSignal
 from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.workers.child import Child, MakeChild
 from clipstyler_server.workers.engine import StartupError, WorkerState
 from clipstyler_server.workers.messages import CannotStart
-from clipstyler_server.workers.process import ChildProcess
 
 # Whatever prevents a start, work goes on this soon after its end.
 _LONGEST_DELAY_S = 1.0
@@ -38,8 +37,10 @@ class ProcessSupervisor(ABC):
     ----------
     kind
         For `ps`, logs and metrics, such as "optimizer".
-    target, arguments
-        What the process runs.
+    place
+        Which of several of its kind it is, for logs and problems: "" for the only one, else such as "on cuda:1".
+    make_child
+        Makes the process.
     timeouts
         When it counts as hung, and how soon it is restarted.
     metrics
@@ -58,22 +59,23 @@ class ProcessSupervisor(ABC):
     def __init__(
         self,
         kind: str,
-        target: Callable[..., None],
-        arguments: tuple[Any, ...],
+        make_child: MakeChild,
         timeouts: SupervisionTimeouts,
         metrics: Metrics,
         changes: ChangeSignal,
+        place: str = "",
     ) -> None:
         self.state = WorkerState.STARTING
         self.restarts = 0
         self._kind = kind
-        self._target = target
-        self._arguments = arguments
+        self._place = place
+        self._make_child = make_child
         self._timeouts = timeouts
         self._metrics = metrics
         self._changes = changes
-        self._child: ChildProcess | None = None
+        self._child: Child | None = None
         self._ready = asyncio.Event()
+        self._tried = asyncio.Event()
         self._was_ready = False
         self._last_sign = 0.0
         self._cannot_start: CannotStart | None = None
@@ -86,11 +88,15 @@ class ProcessSupervisor(ABC):
 
     def problems(self) -> list[str]:
         """Return why the process takes no work; empty if it does."""
-        return [] if self.state is WorkerState.READY else [f"the {self._kind} {self.state.in_words}"]
+        return [] if self.state is WorkerState.READY else [f"the {self._title} {self.state.in_words}"]
 
     async def wait_ready(self) -> None:
         """Wait until the process takes work."""
         await self._ready.wait()
+
+    async def wait_tried(self) -> None:
+        """Wait until the process was ready or lost for the first time."""
+        await self._tried.wait()
 
     async def supervise(self) -> None:
         """Keep the process alive until `stop`.
@@ -128,6 +134,10 @@ class ProcessSupervisor(ABC):
         if self._child:
             self._child.kill()
 
+    @property
+    def _title(self) -> str:
+        return f"{self._kind} {self._place}" if self._place else self._kind
+
     @abstractmethod
     def _is_busy(self) -> bool:
         """Return whether the process has work, so that silence means trouble."""
@@ -147,8 +157,9 @@ class ProcessSupervisor(ABC):
         self._cannot_start = None
         self._last_sign = loop.time()
         try:
-            child = self._child = ChildProcess(f"clipstyler-{self._kind}", self._target, self._arguments, self._receive)
+            child = self._child = self._make_child(self._receive)
             await child.start()
+            self._last_sign = loop.time()
         except (OSError, RuntimeError) as error:  # no descriptor, no memory, no thread is free
             return f"could not be started ({getattr(error, 'strerror', None) or error})"
         hung = ""
@@ -182,7 +193,7 @@ class ProcessSupervisor(ABC):
         self._set_state(WorkerState.READY)
 
     def _lost(self, problem: str, delay_s: float) -> None:
-        logs.get_logger().error("worker_lost", kind=self._kind, problem=problem, restart_in_s=delay_s)
+        logs.get_logger().error("worker_lost", kind=self._title, problem=problem, restart_in_s=delay_s)
         self._metrics.worker_lost(self._kind)
         self._set_state(WorkerState.CRASHED)
         self._drop(problem)
@@ -191,6 +202,8 @@ class ProcessSupervisor(ABC):
         if state is not self.state:
             self.state = state
             self._changes.notify()
+        if state is not WorkerState.STARTING:
+            self._tried.set()
         if state is WorkerState.READY:
             self._ready.set()
         else:

@@ -1,0 +1,199 @@
+"""Several jobs in shared steps beside the same jobs one after another: images a minute, and how far results differ.
+
+Examples
+--------
+    python -m benchmarks.shared_steps                              # 4 jobs of `pocket` at 128 and 256 px: some minutes
+    python -m benchmarks.shared_steps --jobs 8 --sizes 128 --steps 10
+    python -m benchmarks.shared_steps --device cuda --json shared-steps.json
+
+Both ways take the same steps of the same jobs in turns in one process, so that background load affects both alike.
+In shared steps CLIP sees the views of all jobs in one batch; everything else is computed job by job. Afterwards, jobs
+of as many steps are run both ways from the start, and their results are compared: levels of 255, and the loss.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import figures
+from clipstyler.acceleration_choice import choose
+from clipstyler.config import Preset, resolve
+from clipstyler.encoders.base import EncoderSet
+from clipstyler.encoders.registry import load
+from clipstyler.encoders.torch_encoders import TorchEncoders
+from clipstyler.evaluation.text_directions import text_guidance
+from clipstyler.imaging import Picture, decode, fit
+from clipstyler.openmp import spin_briefly
+from clipstyler.stylizer import RunState, step
+
+PHOTO = Path(__file__).parents[1] / "examples" / "astronaut.jpg"
+TEXTS = ("fire", "watercolor painting", "starry night", "a mosaic of glass")
+LEAST_GAIN = 1.15
+"""Shared steps are a default only where they are at least so many times as fast."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One size.
+
+    Attributes
+    ----------
+    alone_per_minute, shared_per_minute
+        Jobs of the draft's number of steps that end per minute, by their steps.
+    gain
+        Median over the turns of how many times as fast shared steps are.
+    largest_difference, mean_difference
+        Between the results of both ways, in levels of 255.
+    loss_difference
+        The largest relative difference of the last step's loss.
+    same_bytes
+        Whether the results agree byte for byte.
+    """
+
+    size: int
+    jobs: int
+    alone_per_minute: float
+    shared_per_minute: float
+    gain: float
+    largest_difference: int
+    mean_difference: float
+    loss_difference: float
+    same_bytes: bool
+
+
+def states(encoders: EncoderSet, photo: Picture, size: int, jobs: int) -> list[RunState]:
+    """Return prepared jobs, each with its text and its seed."""
+    config = resolve(encoders.calibration, Preset.DRAFT, size=size)
+    found = []
+    for seed in range(jobs):
+        text = TEXTS[seed % len(TEXTS)]
+        source = encoders.calibration.source_text
+        guidance = text_guidance(TorchEncoders(encoders), text, source, config.template_set)
+        direction, style = (torch.tensor(row, device=encoders.device) for row in (guidance.direction, guidance.style))
+        state = RunState(fit(photo, size), direction, encoders, config, seed, style if config.text_share else None)
+        for _ in state.prepare():
+            pass
+        found.append(state)
+    return found
+
+
+def shared(jobs: list[RunState]) -> list[float]:
+    """Complete a step of every job, all in one; returns the losses."""
+    return [report.losses.total for report in step(jobs)]
+
+
+def one_by_one(jobs: list[RunState]) -> list[float]:
+    """Complete a step of every job, one after another; returns the losses."""
+    return [step([job])[0].losses.total for job in jobs]
+
+
+def seconds(action: Callable[[], object], device: torch.device) -> float:
+    """Return how long an action takes."""
+    begun = time.perf_counter()
+    action()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begun
+
+
+def measure(encoders: EncoderSet, photo: Picture, size: int, jobs: int, steps: int) -> Row:
+    """Measure one size: both ways in turns, then results of both ways."""
+    both = states(encoders, photo, size, jobs), states(encoders, photo, size, jobs)
+    alone_s, shared_s = [], []
+    for turn in range(1 + steps):
+        alone = seconds(lambda: one_by_one(both[0]), encoders.device)
+        together = seconds(lambda: shared(both[1]), encoders.device)
+        if turn:
+            alone_s.append(alone)
+            shared_s.append(together)
+    # Both have taken the same steps: their results are those of the same jobs.
+    losses = np.array(one_by_one(both[0])), np.array(shared(both[1]))
+    with torch.no_grad():
+        for state in (*both[0], *both[1]):
+            state.render()
+    images = [np.stack([state.picture().rgb for state in way]).astype(int) for way in both]
+    apart = np.abs(images[0] - images[1])
+    whole = resolve(encoders.calibration, Preset.DRAFT).steps
+    return Row(
+        size=size,
+        jobs=jobs,
+        alone_per_minute=60 * jobs / (whole * statistics.median(alone_s)),
+        shared_per_minute=60 * jobs / (whole * statistics.median(shared_s)),
+        gain=statistics.median(a / b for a, b in zip(alone_s, shared_s, strict=True)),
+        largest_difference=int(apart.max()),
+        mean_difference=float(apart.mean()),
+        loss_difference=float(np.max(np.abs(losses[0] - losses[1]) / np.abs(losses[0]))),
+        same_bytes=not apart.any(),
+    )
+
+
+def measure_all(device_name: str, sizes: list[int], jobs: int, steps: int) -> tuple[str, list[Row]]:
+    """Measure every size in a process that computes as an optimizer does; returns its accelerations too."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    device = torch.device(device_name)
+    accelerations = choose("auto", device, own_process=True).accelerations
+    encoders, photo = load("pocket", device, accelerations=accelerations), decode(PHOTO.read_bytes())
+    return str(accelerations), [measure(encoders, photo, size, jobs, steps) for size in sizes]
+
+
+def print_table(rows: list[Row], jobs: int, steps: int) -> None:
+    """Print the rows; a gain that makes shared steps a default is green."""
+    table = Table(title=f"{jobs} jobs of `pocket`, draft; differences after {steps + 2} steps")
+    for heading in (
+        "size",
+        "one after another",
+        "shared",
+        "times as fast",
+        "levels apart",
+        "mean",
+        "loss",
+        "same bytes",
+    ):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        color = "green" if row.gain >= LEAST_GAIN else "red"
+        table.add_row(
+            f"{row.size} px",
+            f"{row.alone_per_minute:.2f} images/min",
+            f"{row.shared_per_minute:.2f} images/min",
+            f"[{color}]{row.gain:.3f}[/{color}]",
+            str(row.largest_difference),
+            f"{row.mean_difference:.4f}",
+            f"{row.loss_difference:.1e}",
+            str(row.same_bytes),
+        )
+    Console().print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=4, help="that share a step; default: 4")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256], help="default: 128 256")
+    parser.add_argument("--steps", type=int, default=20, help="measured steps of each, after one more; default: 20")
+    parser.add_argument("--device", default="cpu", help="default: cpu")
+    figures.add_option(parser)
+    arguments = parser.parse_args()
+    spin_briefly()  # for the process that measures
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        accelerations, rows = pool.apply(
+            measure_all, (arguments.device, arguments.sizes, arguments.jobs, arguments.steps)
+        )
+    print_table(rows, arguments.jobs, arguments.steps)
+    measured = {"device": arguments.device, "accelerations": accelerations, "steps": arguments.steps}
+    figures.write(arguments.json, measured | {"rows": [asdict(row) for row in rows]}, os.cpu_count())
+
+
+if __name__ == "__main__":
+    main()

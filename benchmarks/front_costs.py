@@ -229,7 +229,7 @@ def print_tables(costs: FrontCosts, queues: list[Positions]) -> None:
     """Print the measurements."""
     table = Table("cost", "measured", title="The front process and the database")
     for name, value in asdict(costs).items():
-        shown = f"{1000 * value:.3f} ms" if name.endswith("_s") else f"{value:,.1f}"
+        shown = f"{1000 * value:.3f} ms" if name.endswith(("cpu_s", "write_s")) else f"{value:,.1f}"
         table.add_row(name, shown)
     Console().print(table)
     table = Table("waiting jobs", "accounts", "all positions", title="What a queue needs for every change")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.fleet.costs import Assumptions, FrontCosts, Work, front_repair_s
 from benchmarks.fleet.demand import DAY_S, Demand, JobClass, arrivals
@@ -129,7 +130,11 @@ def run(case: Case, costs: FrontCosts, assumed: Assumptions, seed: int) -> Figur
         mean_used=float(running.mean()),
         peak_used=float(running.max()),
         cost_per_image=24 * per_hour / (jobs_per_day * outcome.succeeded / outcome.arrived),
-        waits=[_class_waits(kind, np.array(found)) for kind, found in sorted(outcome.waits.items())],
+        waits=[
+            _class_waits(kind.name, np.array(outcome.waits[kind.name]))
+            for kind in case.demand.classes
+            if outcome.waits[kind.name]
+        ],
         hours=list(_hour_waits(outcome)),
         usage=usage(peak_load(case.demand), fleet, costs, assumed, jobs_per_day),
     )
@@ -157,7 +162,7 @@ def p95_at_loads(case: Case, loads: list[float], seed: int) -> dict[float, dict[
     return found
 
 
-def _class_waits(kind: str, waits: np.ndarray[tuple[int, int], np.dtype[np.float64]]) -> ClassWaits:
+def _class_waits(kind: str, waits: NDArray[np.float64]) -> ClassWaits:
     p50_s, p95_s, p99_s = np.percentile(waits[:, 1], [50, 95, 99]).tolist()
     return ClassWaits(kind, len(waits), p50_s, p95_s, p99_s)
 

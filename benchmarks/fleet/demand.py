@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 DAY_S = 86_400.0
 _SLICE_S = 60.0  # within which the rate is constant
@@ -123,7 +124,7 @@ def _bursts(demand: Demand, begin_s: float, end_s: float, rng: np.random.Generat
             yield Arrival(at_s, kind.name, kind.priority, f"burst {number}", kind.service_s)
 
 
-def _weights(accounts: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _weights(accounts: int) -> NDArray[np.float64]:
     """Return the cumulative shares of accounts by number."""
-    weights = np.cumsum(np.arange(1, accounts + 1) ** -0.5)
-    return weights / weights[-1]
+    weights: NDArray[np.float64] = np.cumsum(np.arange(1, accounts + 1) ** -0.5)
+    return weights / float(weights[-1])

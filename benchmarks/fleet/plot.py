@@ -17,8 +17,12 @@ def draw(path: Path, cases: list[Figures], loads: dict[str, dict[float, dict[str
     """Write the picture: waits over the day, waits by load, and where each resource is used up."""
     chart = {
         "hconcat": [_day(cases), _by_load(loads), _limits(cases)],
-        "resolve": {"scale": {"color": "independent", "strokeDash": "shared"}},
-        "config": {"font": "sans-serif", "view": {"stroke": "transparent"}},
+        "resolve": {"scale": {"color": "independent", "strokeDash": "independent"}},
+        "config": {
+            "font": "sans-serif",
+            "view": {"stroke": "transparent"},
+            "legend": {"orient": "bottom", "columns": 1},
+        },
     }
     path.write_bytes(vl_convert.vegalite_to_png(chart, scale=2))
 
@@ -31,7 +35,7 @@ def _day(cases: list[Figures]) -> dict[str, Any]:
         if case.name.startswith("CPU")
     ]
     return _panel("p95 of the wait over a day", values) | {
-        "mark": {"type": "line", "interpolate": "monotone"},
+        "mark": "line",
         "encoding": {
             "x": {"field": "hour", "type": "quantitative", "title": "hour of the day", "scale": {"domain": [0, 24]}},
             "y": {"field": "wait", "type": "quantitative", "scale": {"type": "log"}, "title": "seconds (0.01: none)"},
@@ -49,7 +53,7 @@ def _by_load(loads: dict[str, dict[float, dict[str, float]]]) -> dict[str, Any]:
         for kind, wait_s in waits.items()
     ]
     return _panel("p95 of the wait by load, peak hour", values) | {
-        "mark": {"type": "line", "point": True},
+        "mark": "line",
         "encoding": {
             "x": {
                 "field": "load",
@@ -73,10 +77,9 @@ def _limits(cases: list[Figures]) -> dict[str, Any]:
         if not case.one_queue
     ]
     return _panel("Jobs per day at which a resource is used up", values) | {
-        "mark": "bar",
+        "mark": {"type": "point", "filled": True, "size": 120},
         "encoding": {
-            "y": {"field": "resource", "type": "nominal", "sort": "x", "title": None},
-            "yOffset": {"field": "fleet", "type": "nominal"},
+            "y": {"field": "resource", "type": "nominal", "sort": "x", "title": None, "axis": {"grid": True}},
             "x": {
                 "field": "jobs",
                 "type": "quantitative",

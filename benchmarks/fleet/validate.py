@@ -94,9 +94,10 @@ def plan(jobs: int, service_s: float, devices: int, load: float, seed: int) -> l
 
 async def create_job(stub: Any, kind: str, client: str) -> str:
     """Create a job of a client; returns its name."""
-    request = create(f"step={STEP_S}", STEPS)
+    request: Any = create(f"step={STEP_S}", STEPS)
     request.priority = CLASSES[kind][0]  # the numbers of the contract
-    return (await stub.CreateStylization(request, metadata=[("x-clipstyler-client", client)])).stylization.name
+    job = (await stub.CreateStylization(request, metadata=[("x-clipstyler-client", client)])).stylization
+    return str(job.name)
 
 
 async def ended(stub: Any, name: str) -> Any:

@@ -263,9 +263,8 @@ class _Simulation:
 
     def _stop(self, device: _Device, by_front: bool) -> None:
         """End what a lost device was doing."""
-        line, ticket = device.front.line, device.ticket
-        if line.idle.pop(device, None) is None:
-            line.wake()  # it may have been the one that was to look
+        device.front.line.idle.pop(device, None)
+        ticket = device.ticket
         if ticket is None:
             return
         self._leave(device)

@@ -118,12 +118,12 @@ class _Ticket:
 
 
 class _Line:
-    """A queue, and the devices that wait for its jobs."""
+    """A queue, the devices that wait for its jobs, and how many are ready and run one."""
 
     def __init__(self, capacity: int) -> None:
         self.queue = JobQueue(capacity)
         self.idle: dict[_Device, simpy.Event] = {}
-        self.running = 0
+        self.ready = self.running = 0
 
     def wake(self) -> None:
         """Let a free device look for a job, if there is one of each."""
@@ -171,6 +171,7 @@ class _Simulation:
         self._devices = [_Device(self._fronts[number % fleet.fronts]) for number in range(fleet.devices)]
         for device in self._devices:
             device.front.devices.append(device)
+            device.front.line.ready += 1
             device.process = env.process(self._live(device))
         env.process(self._arrive(iter(arriving)))
         env.process(self._sample())
@@ -200,7 +201,7 @@ class _Simulation:
             self._outcome.rejected += 1
             return
         try:
-            with line.queue.reserve(line.running, ticket.caller.account):
+            with line.queue.reserve(max(0, line.ready - line.running), ticket.caller.account):
                 self._open += 1
                 self._put(line, ticket)
         except QueueFullError:
@@ -227,6 +228,7 @@ class _Simulation:
                 while not device.front.is_up:
                     yield device.front.back
                 device.is_up = True
+                device.front.line.ready += 1
 
     def _run_jobs(self, device: _Device) -> _Process:
         line = device.front.line
@@ -312,6 +314,7 @@ class _Simulation:
 
     def _lose(self, device: _Device, cause: _Device | _Front) -> None:
         device.is_up = False
+        device.front.line.ready -= 1
         assert device.process is not None
         device.process.interrupt(cause)
 

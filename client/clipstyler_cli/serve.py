@@ -47,7 +47,12 @@ def command(
         str | None, typer.Option(help="Encoder sets to load, separated by commas; the first is the default.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads of a CPU optimizer. Default: all CPUs.")] = None,
+    devices: Annotated[
+        str | None, typer.Option(help="Several devices, such as cuda:0,cuda:1 or cpu*2, with an optimizer each.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(help="Threads of a CPU optimizer. Default: all CPUs, shared by all optimizers.")
+    ] = None,
     data_dir: Annotated[
         str | None, typer.Option(help="Directory of jobs and images. Default: the user's data directory.")
     ] = None,
@@ -72,6 +77,8 @@ def command(
 
       clipstyler serve --port 50052 --log-format console
 
+      clipstyler serve --devices cuda:0,cuda:1
+
       clipstyler serve --host 0.0.0.0 --tls-cert server.pem --tls-key server.key --tokens tokens
 
       CLIPSTYLER_QUEUE_CAPACITY=4 clipstyler serve --encoder-sets pocket,vit-b-32
@@ -89,6 +96,7 @@ def command(
         "insecure": insecure,
         "encoder_sets": encoder_sets,
         "device": device,
+        "devices": devices,
         "threads": threads,
         "data_dir": data_dir,
         "drain_delay_s": drain_delay,

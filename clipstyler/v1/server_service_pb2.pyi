@@ -327,6 +327,7 @@ class ServerInfo(google.protobuf.message.Message):
         STATE_FIELD_NUMBER: builtins.int
         RESTART_COUNT_FIELD_NUMBER: builtins.int
         ACCELERATIONS_FIELD_NUMBER: builtins.int
+        NAME_FIELD_NUMBER: builtins.int
         device: builtins.str
         """Device, for instance "cpu" or "cuda:0"."""
         provider: builtins.str
@@ -337,6 +338,8 @@ class ServerInfo(google.protobuf.message.Message):
         """Current state."""
         restart_count: builtins.int
         """Restarts after a crash."""
+        name: builtins.str
+        """Name among the workers of the server: "cuda:1", or "cpu/0" if several share a device; "auto" until a device was chosen."""
         @property
         def accelerations(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
             """Accelerations in use, chosen by a measurement at the start or by the operator: "memory", "bf16", "channels_last". New
@@ -352,8 +355,9 @@ class ServerInfo(google.protobuf.message.Message):
             state: Global___ServerInfo.Worker.State.ValueType = ...,
             restart_count: builtins.int = ...,
             accelerations: collections.abc.Iterable[builtins.str] | None = ...,
+            name: builtins.str = ...,
         ) -> None: ...
-        def ClearField(self, field_name: typing.Literal["accelerations", b"accelerations", "device", b"device", "provider", b"provider", "restart_count", b"restart_count", "state", b"state", "thread_count", b"thread_count"]) -> None: ...
+        def ClearField(self, field_name: typing.Literal["accelerations", b"accelerations", "device", b"device", "name", b"name", "provider", b"provider", "restart_count", b"restart_count", "state", b"state", "thread_count", b"thread_count"]) -> None: ...
 
     @typing.final
     class Evaluator(google.protobuf.message.Message):

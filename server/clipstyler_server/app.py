@@ -64,6 +64,7 @@ from clipstyler_server.workers.evaluator.client import EvaluatorClient
 from clipstyler_server.workers.measured_engine import MeasuredEngine
 from clipstyler_server.workers.optimizer.client import OptimizerClient
 from clipstyler_server.workers.optimizer.default import torch_workload
+from clipstyler_server.workers.optimizer.pool import OptimizerPool
 from clipstyler_server.workers.optimizer.workload import WorkloadFactory
 
 _STORAGE_CHECK_S = 1.0
@@ -107,9 +108,7 @@ class App:
         except (IdentityError, TracesUnavailableError, StorageUnusableError) as error:
             raise ServerStartError(str(error)) from error
         timeouts = supervision_timeouts(settings)
-        self.optimizer = OptimizerClient(
-            optimizer_options(settings), make_workload, timeouts, self.metrics, self.changes
-        )
+        self.optimizers = OptimizerPool(self._optimizers(make_workload))
         self.evaluator = (
             EvaluatorClient(evaluator_options(settings), timeouts, self.metrics, self.changes)
             if settings.evaluator
@@ -126,18 +125,19 @@ class App:
         )
         self.queue = JobQueue(settings.queue_capacity, settings.caller_share)
         self.persister = JobPersister(self.storage)
-        self.scheduler = Scheduler(self.queue, self._engine(), self.persister, self.metrics)
+        self.scheduler = Scheduler(self.queue, self._engine(), self.optimizers, self.persister, self.metrics)
+        self.changes.follow(self.scheduler.wake)
         self.room = Room(self.storage, settings.retention_bytes, settings.caller_share)
         self.admission = Admission(settings, self.scheduler, self.decoder, self.storage, self.room, self.metrics)
         self.catalog = Catalog(self.storage, self.scheduler)
         self.uploads = UploadStore(self.storage, self.room, settings.upload_retention_s)
         self.styles = StyleStore(self.storage, self.room, self.decoder)
         spool = Spool(settings.spool_path)
-        self.lane = StyleLane(settings, self.scheduler, self.optimizer, self.decoder, spool, self.metrics)
+        self.lane = StyleLane(settings, self.scheduler, self.optimizers, self.decoder, spool, self.metrics)
         self.recovery = Recovery(self.storage, self.admission, settings.on_restart == "requeue", self.tracer)
         self.retention = Retention(self.storage, self.room, settings.retention_s, settings.retention_interval_s)
         self.health_service = HealthService()
-        self.health = Health(self._health_checks(), self.changes, self.health_service.set)
+        self.health = Health(self._health_checks(), self.changes, self.health_service.set, self.optimizers.lost)
         self.pages = HttpPages(self.metrics, self.health, self.identity, settings.http_auth)
         self.api = self._api()
         self.grpc_address = self.http_address = ""
@@ -147,16 +147,37 @@ class App:
         self._tasks: list[asyncio.Task[None]] = []
         self.gauges = Gauges(self.metrics, self.scheduler, self.storage, self.api.bounds, self._process_ids)
 
+    def _optimizers(self, make_workload: WorkloadFactory) -> list[OptimizerClient]:
+        devices = self.settings.optimizer_devices
+        return [
+            OptimizerClient(
+                device.name,
+                optimizer_options(self.settings, device),
+                make_workload,
+                supervision_timeouts(self.settings),
+                self.metrics,
+                self.changes,
+                is_one_of_several=len(devices) > 1,
+            )
+            for device in devices
+        ]
+
     def _engine(self) -> Engine:
-        engine = FullSizeEngine(self.optimizer, self.decoder, self.storage, Spool(self.settings.spool_path))
+        engine = FullSizeEngine(self.optimizers, self.decoder, self.storage, Spool(self.settings.spool_path))
         if self.evaluator is None:
             return engine
         return MeasuredEngine(engine, self.evaluator, self.settings.report_timeout_s)
 
     def _process_ids(self) -> dict[str, int | None]:
         pids = {f"decoder {number}": decoder.pid for number, decoder in enumerate(self.decoder.processes)}
-        pids |= {"front": os.getpid(), "optimizer": self.optimizer.pid}
+        pids |= self._optimizer_ids() | {"front": os.getpid()}
         return pids | ({"evaluator": self.evaluator.pid} if self.evaluator else {})
+
+    def _optimizer_ids(self) -> dict[str, int | None]:
+        workers = self.optimizers.workers
+        if len(workers) == 1:
+            return {"optimizer": workers[0].pid}
+        return {f"optimizer {worker.name}": worker.pid for worker in workers}
 
     def _health_checks(self) -> dict[str, Any]:
         checks = {
@@ -208,7 +229,7 @@ class App:
             raise ServerStartError(str(error)) from error
         await self.api.start()
         self._run_in_background(
-            optimizer=self.optimizer.supervise(),
+            optimizers=self.optimizers.supervise(),
             decoder=self.decoder.supervise(),
             evaluator=self._evaluate(),
             scheduler=self.scheduler.run(),
@@ -271,7 +292,7 @@ class App:
         self.scheduler.close()
         await self.scheduler.drain(0 if self._hurry.is_set() else grace_s)
         await self.api.stop()
-        await self.optimizer.stop()
+        await self.optimizers.stop()
         if self.evaluator:
             await self.evaluator.stop()
         await self.decoder.stop()
@@ -287,7 +308,7 @@ class App:
         self._tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()]
 
     async def _workers_ready(self) -> None:
-        await self.optimizer.wait_ready()
+        await self.optimizers.wait_ready()
         await self.decoder.wait_ready()
 
     async def _recover(self) -> None:
@@ -323,8 +344,8 @@ class App:
                     logs.get_logger().info("identity_reloaded", files=names)
 
     async def _evaluate(self) -> None:
-        """Keep the evaluator alive; it starts after the optimizer, so that it does not delay that."""
-        await self.optimizer.wait_ready()
+        """Keep the evaluator alive; it starts after the first optimizer, so that it does not delay that."""
+        await self.optimizers.wait_ready()
         if self.evaluator:
             await self.evaluator.supervise()
 

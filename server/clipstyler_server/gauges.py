@@ -13,6 +13,7 @@ from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.observability.watchdog import resident_bytes
 from clipstyler_server.storage.storage import Storage
+from clipstyler_server.workers.engine import WorkerState
 
 _COUNT_S = 10.0
 _PRIORITIES = {number: word_of(Stylization.Priority.DESCRIPTOR, number) for number in (1, 2, 3)}
@@ -46,6 +47,14 @@ class Gauges:
         metrics.watch_each("stored_jobs", "Jobs in the database, by state.", "state", lambda: self._stored)
         metrics.watch("watchers", "Calls following a job.", scheduler.watchers)
         metrics.watch("jobs_running", "Jobs running.", scheduler.running_count)
+        metrics.watch_each("device_ready", "1 while an optimizer takes jobs.", "device", self._ready_devices)
+        metrics.watch_each("device_busy", "1 while an optimizer runs a job.", "device", self._busy_devices)
+        metrics.watch_all(
+            "optimizer_provider",
+            "1 for the device and backend of an optimizer.",
+            ("device", "provider"),
+            self._providers,
+        )
         metrics.watch_each("open_calls", "Calls now, by method.", "method", bounds.open_calls)
         metrics.watch_each(
             "bytes_in_flight", "Bytes of requests, images and responses on their way.", "kind", bounds.in_flight
@@ -64,6 +73,16 @@ class Gauges:
         while True:
             self._stored = {state.value: count for state, count in (await self._storage.job_counts()).items()}
             await asyncio.sleep(_COUNT_S)
+
+    def _ready_devices(self) -> dict[str, int]:
+        return {device.name: device.state is WorkerState.READY for device in self._scheduler.devices.statuses()}
+
+    def _busy_devices(self) -> dict[str, int]:
+        return {device.name: device.is_busy for device in self._scheduler.devices.statuses()}
+
+    def _providers(self) -> dict[tuple[str, ...], int]:
+        infos = [device.info for device in self._scheduler.devices.statuses()]
+        return {(info.device, info.provider): 1 for info in infos if info}
 
     def _queue_depth(self) -> dict[str, int]:
         waiting = Counter(job.priority for job in self._scheduler.queue.order())

@@ -17,6 +17,7 @@ from clipstyler.home import cache_directory
 from clipstyler.imaging import Limits
 from clipstyler.input_files import MAX_FILE_BYTES
 from clipstyler.prompts import MAX_CHARACTERS
+from clipstyler_server.devices import Device, parse_devices
 from clipstyler_server.identity.files import IdentityPaths
 
 MIB = 2**20
@@ -86,7 +87,17 @@ class Settings(BaseSettings):
         pattern=r"^(auto|cpu|cuda(:\d+)?)$",
         description="Device of the optimizer; auto uses CUDA if available.",
     )
-    threads: int = Field(default=0, ge=0, le=1024, description="Threads of a CPU optimizer; 0: one per available CPU.")
+    devices: str = Field(
+        default="",
+        description="Devices of several optimizers, instead of `device`, separated by commas: cuda:0,cuda:1, or cuda*2 "
+        "for the first two GPUs, or cpu*2 for two optimizers on the processor.",
+    )
+    threads: int = Field(
+        default=0,
+        ge=0,
+        le=1024,
+        description="Threads of a CPU optimizer; 0: the available CPUs, shared by all optimizers.",
+    )
     accelerations: str = Field(
         default=AUTO,
         description="Accelerations of a CPU optimizer: auto (those that a measurement at the start finds faster), "
@@ -267,6 +278,13 @@ class Settings(BaseSettings):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
 
+    @field_validator("devices")
+    @classmethod
+    def _check_devices(cls, value: str) -> str:
+        if value:
+            parse_devices(value)
+        return value
+
     @field_validator("accelerations")
     @classmethod
     def _check_accelerations(cls, value: str) -> str:
@@ -311,8 +329,13 @@ class Settings(BaseSettings):
 
     @property
     def optimizer_threads(self) -> int:
-        """Threads of a CPU optimizer, explicit."""
-        return self.threads or _available_cpus()
+        """Threads of a CPU optimizer, explicit: several optimizers divide the CPUs among them."""
+        return self.threads or max(1, _available_cpus() // len(self.optimizer_devices))
+
+    @property
+    def optimizer_devices(self) -> tuple[Device, ...]:
+        """The device of each optimizer."""
+        return parse_devices(self.devices or self.device)
 
 
 def _path(text: str) -> Path | None:

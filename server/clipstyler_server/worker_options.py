@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from clipstyler_server.devices import Device
 from clipstyler_server.settings import Settings
 from clipstyler_server.spool import Spool
 from clipstyler_server.workers.evaluator.messages import EvaluatorOptions
@@ -9,11 +10,11 @@ from clipstyler_server.workers.optimizer.workload import OptimizerOptions
 from clipstyler_server.workers.supervisor import SupervisionTimeouts
 
 
-def optimizer_options(settings: Settings) -> OptimizerOptions:
-    """Return the options of the optimizer process."""
+def optimizer_options(settings: Settings, device: Device) -> OptimizerOptions:
+    """Return the options of the optimizer process of a device."""
     return OptimizerOptions(
         encoder_sets=settings.encoder_sets,
-        device=settings.device,
+        device=device.device,
         threads=settings.optimizer_threads,
         nice=settings.nice,
         cache=settings.cache_path,

@@ -76,7 +76,7 @@ async def server(shared_server: Harness) -> AsyncIterator[Harness]:
     """The module's server, idle, its metrics counted from here."""
     shared_server.count_from_here()
     yield shared_server
-    await eventually(lambda: shared_server.app.scheduler.running is None and not shared_server.app.queue)
+    await eventually(lambda: not shared_server.app.scheduler.running and not shared_server.app.queue)
 
 
 @pytest_asyncio.fixture(loop_scope="module")

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import grpc
 from clipstyler_server.app import App
+from clipstyler_server.jobs.job import Job
 from clipstyler_server.settings import Settings
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -196,6 +197,11 @@ class Harness(Caller):
         self._before: dict = {}
         self.stub = stylization_service_pb2_grpc.StylizationServiceStub(channel)
         self.info_stub = server_service_pb2_grpc.ServerServiceStub(channel)
+
+    @property
+    def running(self) -> Job | None:
+        """The job that was started first of those that run."""
+        return next(iter(self.app.scheduler.running.values()), None)
 
     async def info(self) -> server_service_pb2.ServerInfo:
         return (await self.info_stub.GetServerInfo(server_service_pb2.GetServerInfoRequest())).server_info

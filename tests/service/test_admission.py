@@ -145,7 +145,7 @@ async def test_a_corrupted_photo_is_decoded_or_refused_and_nothing_else(server, 
         outcome = await server.stylize(asked)
         assert outcome.status is None or fields(outcome.status) == ["spec.image"]
 
-    assert server.app.optimizer.restarts == 0
+    assert server.app.optimizers.workers[0].restarts == 0
 
 
 async def test_unknown_encoders_are_answered_with_the_available_ones(server):

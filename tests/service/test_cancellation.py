@@ -124,7 +124,7 @@ async def test_a_deadline_stops_the_work(serve, tmp_path):
     assert outcome.status.code == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
     await eventually(lambda: "closed" in trace.read_text())
     assert steps_begun(trace) < LONG
-    await eventually(lambda: server.app.scheduler.running is None)
+    await eventually(lambda: not server.app.scheduler.running)
 
 
 async def test_the_servers_own_deadline_ends_a_call_that_names_none(serve, tmp_path):
@@ -208,7 +208,7 @@ async def test_a_storm_of_callers_who_leave_at_random_leaves_an_idle_server(serv
             assert (await task).status is None
 
     await asyncio.gather(*(caller(number) for number in range(50)))
-    await eventually(lambda: server.app.scheduler.running is None and not server.app.queue)
+    await eventually(lambda: not server.app.scheduler.running and not server.app.queue)
     assert server.metric("steps_after_cancel_sum") <= server.metric("steps_after_cancel_count")
     assert server.app.scheduler._timers == {}
     assert server.app.queue.reserved == 0

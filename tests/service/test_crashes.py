@@ -39,7 +39,7 @@ async def test_a_killed_worker_fails_its_job_and_the_queued_one_completes(serve,
     _, queued_events, queued = server.begin(request("another look"))
     await eventually(lambda: queued_events)
 
-    psutil.Process(server.app.optimizer.pid).kill()
+    psutil.Process(server.app.optimizers.workers[0].pid).kill()
     failed = await running
     assert failed.status.code == grpc.StatusCode.UNAVAILABLE.value[0]
     assert reason(failed.status) == "WORKER_CRASHED"
@@ -58,7 +58,7 @@ async def test_a_killed_worker_fails_its_job_and_the_queued_one_completes(serve,
 
 async def test_new_calls_are_unavailable_until_the_worker_is_back(serve):
     server = await serve(restart_delay_s=1)
-    psutil.Process(server.app.optimizer.pid).kill()
+    psutil.Process(server.app.optimizers.workers[0].pid).kill()
     await eventually(server.app.scheduler.problems)
 
     refused = await server.stylize(request())
@@ -77,7 +77,7 @@ async def test_a_worker_that_crashes_again_and_again_is_started_again_each_time_
         _, events, running = server.begin(request(f"hold={gate} x"))
         # Before that it would be a lost start, and the job would run again.
         await eventually(lambda events=events: any(event.WhichOneof("event") == "progress" for event in events))
-        psutil.Process(server.app.optimizer.pid).kill()
+        psutil.Process(server.app.optimizers.workers[0].pid).kill()
         assert reason((await running).status) == "WORKER_CRASHED"
         await eventually(lambda: not server.app.scheduler.problems())
 
@@ -163,7 +163,7 @@ async def test_a_worker_that_lacks_something_at_its_first_start_is_started_again
     assert (await server.stylize(request())).status is None
     lost = [line["problem"] for line in log if line["event"] == "worker_lost"]
     assert lost == ["could not start: the encoders cannot be read"] * 2
-    assert server.app.optimizer.restarts == 2
+    assert server.app.optimizers.workers[0].restarts == 2
 
 
 async def test_a_decoder_without_a_free_descriptor_does_not_blame_the_photo(serve):

@@ -313,7 +313,7 @@ async def test_a_worker_that_dies_while_its_result_is_measured_costs_nothing(
     evaluating: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = evaluating.app
-    ask, take = app.evaluator.ask, app.optimizer._take
+    ask, take = app.evaluator.ask, app.optimizers.workers[0]._take
     measuring, finished, may_go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def slow(task: object) -> object:
@@ -327,13 +327,13 @@ async def test_a_worker_that_dies_while_its_result_is_measured_costs_nothing(
             finished.set()
 
     monkeypatch.setattr(app.evaluator, "ask", slow)
-    monkeypatch.setattr(app.optimizer, "_take", watched)
+    monkeypatch.setattr(app.optimizers.workers[0], "_take", watched)
     _, _, running = evaluating.begin(request())
     _, _, waiting = evaluating.begin(request("another look"))
     await measuring.wait()
     await finished.wait()  # the result is drawn while its quality is measured
-    psutil.Process(app.optimizer.pid).kill()
-    await eventually(lambda: app.optimizer.restarts)
+    psutil.Process(app.optimizers.workers[0].pid).kill()
+    await eventually(lambda: app.optimizers.workers[0].restarts)
     may_go_on.set()
     for outcome in await asyncio.gather(running, waiting):
         assert outcome.kinds()[-1] == "result"

@@ -139,7 +139,7 @@ async def test_a_cancel_ends_the_wait_for_the_photo(server, monkeypatch):
     monkeypatch.setattr(ImageDecoder, "extract", never)
     job = await server.create(order("tiles=1 x"))
     await asyncio.wait_for(extracting.wait(), 30)
-    await eventually(lambda: server.app.scheduler.running and server.app.scheduler.running.step == 3)
+    await eventually(lambda: server.running and server.running.step == 3)
     await server.cancel(job.name)
     assert (await server.watch(job.name)).kinds()[-1] == "cancelled"
 
@@ -156,7 +156,7 @@ async def test_a_photo_that_cannot_be_decoded_again_fails_its_job_by_its_field(s
 async def test_the_photo_is_fetched_while_the_steps_are_made(server, gate):
     job = await server.create(order(f"hold={gate} tiles=1 x", image=photo(301, 200)))
     await eventually(lambda: [path.stat().st_size for path in spooled(server)] == [3 * 301 * 200])
-    assert server.app.scheduler.running.step < 3
+    assert server.running.step < 3
     gate.touch()
     assert (await server.watch(job.name)).kinds()[-1] == "result"
     await nothing_is_spooled(server)

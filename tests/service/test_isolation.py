@@ -86,7 +86,7 @@ async def test_previews_do_not_change_the_result(server):
 async def test_a_worker_that_was_started_again_gives_the_same_bytes(server):
     asked = request("fire")
     before = (await server.stylize(asked)).result.image_data
-    psutil.Process(server.app.optimizer.pid).kill()
+    psutil.Process(server.app.optimizers.workers[0].pid).kill()
     await eventually(server.app.scheduler.problems)
     await eventually(lambda: not server.app.scheduler.problems(), timeout_s=90)
 

@@ -83,7 +83,7 @@ async def test_the_probes_follow_the_worker(server):
 
 async def test_a_starting_worker_is_live_but_not_ready(serve):
     server = await serve(restart_delay_s=30)
-    server.app.optimizer._child.kill()
+    server.app.optimizers.workers[0]._child.kill()
     await eventually(server.app.scheduler.problems)
 
     assert (await page(server, "/livez"))[0] == 200
@@ -173,7 +173,9 @@ async def test_what_the_optimizer_computes_with_and_its_memory_are_reported(serv
     body = (await page(server, "/metrics"))[1]
     assert 'clipstyler_optimizer_provider{device="cpu",provider="scripted"} 1.0' in body
     for kind, size in (("used", 2), ("peak", 1), ("total", 4)):
-        assert f'clipstyler_device_memory_bytes{{kind="{kind}"}} {size}.0' in body
+        assert f'clipstyler_device_memory_bytes{{device="cpu",kind="{kind}"}} {size}.0' in body
+    assert 'clipstyler_device_ready{device="cpu"} 1.0' in body
+    assert 'clipstyler_device_busy{device="cpu"} 0.0' in body
     assert f'version="{__version__}"' in body
 
 

@@ -41,7 +41,7 @@ async def test_a_server_that_starts_describes_itself_and_asks_for_patience(start
 
 
 async def test_a_start_that_takes_too_long_is_tried_again(starting):
-    await eventually(lambda: starting.app.optimizer.restarts >= 2)
+    await eventually(lambda: starting.app.optimizers.workers[0].restarts >= 2)
 
 
 def test_settings_come_from_the_environment(monkeypatch):

@@ -80,7 +80,7 @@ async def test_a_locked_database_delays_the_end_and_loses_nothing(server, gate):
         assert reason(status) == "STORAGE_UNAVAILABLE"
         gate.touch()
         job_id = created.name.split("/")[1]
-        await eventually(lambda: server.app.scheduler.running is None)
+        await eventually(lambda: not server.app.scheduler.running)
         assert (await server.get(created.name)).state == Stylization.STATE_RUNNING  # reading goes on
         assert job_id in server.app.scheduler.jobs
         other.rollback()

@@ -329,11 +329,11 @@ async def test_a_call_that_ends_stops_its_photo_and_leaves_nothing(server):
     style = await uploaded(server, "busy=1 a look")
     call = stub(server).ApplyStyle(iter(asked(style, photo(90, 60))), timeout=PATIENCE_S)
     reading = asyncio.create_task(call.read())
-    await eventually(lambda: server.app.lane.in_work == 1 and server.app.optimizer._applying)
+    await eventually(lambda: server.app.lane.in_work == 1 and server.app.optimizers.workers[0]._applying)
     call.cancel()
     await asyncio.wait([reading])
     await eventually(lambda: server.app.lane.in_work == 0)
-    assert not server.app.optimizer._applying
+    assert not server.app.optimizers.workers[0]._applying
     spool = server.app.settings.spool_path
     assert not [path for path in spool.iterdir() if path.name.startswith("style")]
     assert await applied(server, iter(asked(await uploaded(server), photo())))  # the lane is free again
@@ -358,7 +358,7 @@ async def test_a_failure_ends_the_call_and_not_the_worker(server):
             await rendered(server, **fields)
         status = await refusal(_raised(error.value))
         assert reason(status) == expected
-    assert server.app.optimizer.restarts == 0
+    assert server.app.optimizers.workers[0].restarts == 0
 
 
 async def test_a_crash_fails_the_photo_and_the_next_call_works(serve):
@@ -396,7 +396,7 @@ async def test_a_worker_that_was_idle_for_long_is_not_taken_for_hung(serve):
     style = await uploaded(server, "tiles=3 step=0.05 a look")
     await asyncio.sleep(0.5)
     assert await applied(server, iter(asked(style, photo())))
-    assert server.app.optimizer.restarts == 0
+    assert server.app.optimizers.workers[0].restarts == 0
 
 
 async def test_a_style_survives_a_restart(serve):

@@ -96,7 +96,7 @@ async def test_a_damaged_database_is_reported_as_such(serve):
 @pytest.mark.parametrize("kind", ["optimizer", "decoder"])
 async def test_readiness_knows_every_process_that_jobs_need(serve, kind):
     server = await serve()
-    processes = server.app.decoder.processes if kind == "decoder" else [server.app.optimizer]
+    processes = server.app.decoder.processes if kind == "decoder" else [server.app.optimizers.workers[0]]
     for process in processes:
         process.kill()
     assert IN_WORDS[kind] in (await until_ready(server, 503, 2))[0]
@@ -120,7 +120,7 @@ async def test_a_process_that_cannot_be_started_for_a_while_is_started_later(ser
 
     monkeypatch.setattr(ChildProcess, "start", fail)
     monkeypatch.setattr(decoder_client, "_START_WAIT_S", 0.5)
-    for process in server.app.decoder.processes if kind == "decoder" else [server.app.optimizer]:
+    for process in server.app.decoder.processes if kind == "decoder" else [server.app.optimizers.workers[0]]:
         process.kill()
     await eventually(lambda: failures >= 4)
     assert IN_WORDS[kind] in (await until_ready(server, 503, 2))[0]

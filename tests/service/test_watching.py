@@ -37,7 +37,7 @@ async def test_a_late_watcher_learns_what_was_skipped(server, gate):
     _, early, first = server.begin_watch(created.name)
     await eventually(lambda: any(event.progress.step == 5 for event in early))  # a preview may follow
     late = asyncio.create_task(server.watch(created.name))
-    await eventually(lambda: server.app.scheduler.running and len(server.app.scheduler.running._subscriptions) == 2)
+    await eventually(lambda: server.running and len(server.running._subscriptions) == 2)
     gate.touch()
     outcome = await late
     await first
@@ -61,7 +61,7 @@ async def test_leaving_a_watch_cancels_nothing(server, gate):
     call.cancel()
     task.cancel()
     assert (await server.get(created.name)).state == Stylization.STATE_RUNNING
-    running = server.app.scheduler.running
+    running = server.running
     await eventually(lambda: not running._subscriptions)
     gate.touch()
     assert (await server.watch(created.name)).kinds()[-1] == "result"

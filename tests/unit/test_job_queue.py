@@ -128,10 +128,10 @@ def test_one_caller_never_has_the_last_place(capacity, share, places):
     queue, begun = JobQueue(capacity, share), ExitStack()
     with begun:
         for _ in range(places + 1):
-            begun.enter_context(queue.reserve(0, "greedy"))
+            begun.enter_context(queue.reserve(1, "greedy"))
         with pytest.raises(QueueFullError) as full:
-            begun.enter_context(queue.reserve(0, "greedy"))
+            begun.enter_context(queue.reserve(1, "greedy"))
         if capacity > places:
             assert (full.value.places, full.value.of_caller) == (places, True)
-            begun.enter_context(queue.reserve(0, "other"))
+            begun.enter_context(queue.reserve(1, "other"))
     assert queue.reserved == 0

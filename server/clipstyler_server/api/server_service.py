@@ -74,19 +74,18 @@ class ServerService(ServerServiceServicer):
     ) -> pb.GetServerInfoResponse:
         """Return version, limits, encoder sets, devices and the queue, with what holds for this caller."""
         caller = current_caller()
-        engine, queue = self._scheduler.engine, self._scheduler.queue
-        is_busy = self._scheduler.running is not None
+        devices, queue = self._scheduler.devices, self._scheduler.queue
         info = pb.ServerInfo(
             version=__version__,
             limits=self._limits(caller),
-            encoder_sets=[encoder_set_message(encoders) for encoders in engine.info.encoder_sets]
-            if engine.info
+            encoder_sets=[encoder_set_message(encoders) for encoders in devices.info.encoder_sets]
+            if devices.info
             else [],
             presets=preset_messages(),
-            workers=[worker_message(engine, is_busy)],
+            workers=[worker_message(device) for device in devices.statuses()],
             queue=pb.ServerInfo.Queue(
                 waiting_count=len(queue),
-                running_count=int(is_busy),
+                running_count=self._scheduler.running_count(),
                 capacity=queue.capacity,
                 capacity_per_caller=queue.capacity_of(caller.limits.queue_share),
             ),

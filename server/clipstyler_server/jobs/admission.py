@@ -217,7 +217,7 @@ class Admission:
 
     async def _resolved(self, request: JobRequest, caller: Caller) -> StylizationSpec:
         """Resolve a request; if fields are bad, the photo's header is checked too, so that all are named at once."""
-        info = self._scheduler.engine.info
+        info = self._scheduler.devices.info
         assert info is not None  # an engine that is ready has described itself
         calibrations = {encoders.name: encoders.calibration for encoders in info.encoder_sets}
         violations = list(request.violations)
@@ -252,7 +252,7 @@ class Admission:
 
     def _check_footprint(self, spec: StylizationSpec, decoded: Decoded) -> None:
         """Raise `ServiceError` INVALID_FIELD for a stylization that would take too much memory."""
-        info, limit = self._scheduler.engine.info, self._settings.max_job_memory_bytes
+        info, limit = self._scheduler.devices.info, self._settings.max_job_memory_bytes
         known = {encoders.name: encoders.view_bytes for encoders in info.encoder_sets} if info else {}
         picture, config = decoded.picture, spec.config
         needed = footprint(
@@ -272,7 +272,7 @@ class Admission:
             raise invalid_spec(Violation(needed.option, problem))
 
     def _check_encoders(self, spec: StylizationSpec) -> None:
-        info = self._scheduler.engine.info
+        info = self._scheduler.devices.info
         known = [encoders.name for encoders in info.encoder_sets] if info else []
         if spec.encoder_set not in known:
             problem = f"{spec.encoder_set!r} is no longer loaded here: use one of {', '.join(known)}"

@@ -215,7 +215,7 @@ class Catalog:
             if job is None:
                 await self._cancel_stored(job_id, scope)
         if job:
-            runs = job is self._scheduler.running
+            runs = job.id in self._scheduler.running
             self._scheduler.cancel(job, CancelReason.REQUESTED)
             if not runs:
                 await job.ended.wait()

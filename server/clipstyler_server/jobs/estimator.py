@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import heapq
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from clipstyler.events import Timings
 from clipstyler.spec import StylizationSpec
@@ -13,6 +16,13 @@ _JOB_WEIGHT = 0.3  # of a new job
 _FIRST_GUESS_S = 10.0  # length of a job before one was measured
 
 _Kind = tuple[str, int, int, int] | None
+
+
+class Expected(NamedTuple):
+    """In how many seconds a job starts and ends; None if unknown."""
+
+    start_s: float | None
+    end_s: float | None
 
 
 class Estimator:
@@ -46,15 +56,26 @@ class Estimator:
         after_s = self._after_s.get(kind, self._after_s.get(None, 0.0))
         return before_s + step_s * max(0, spec.config.steps - completed) + after_s
 
-    def starts(self, running: Job | None, waiting: Iterable[Job]) -> list[float | None]:
-        """Estimate in how many seconds each waiting job, and one more after them, starts; None if unknown."""
-        clock = self.seconds(running.spec, running.step) if running else 0.0
-        found = [clock]
+    def expect(self, running: Sequence[Job], waiting: Iterable[Job], devices: int) -> list[Expected]:
+        """Estimate when each waiting job starts and ends, if they run in this order on so many devices."""
+        free_in_s = [_or_never(self.seconds(job.spec, job.step)) for job in running[:devices]]
+        free_in_s += [0.0] * (devices - len(free_in_s))
+        heapq.heapify(free_in_s)
+        found = []
         for job in waiting:
-            own_s = self.seconds(job.spec)
-            clock = None if clock is None or own_s is None else clock + own_s
-            found.append(clock)
+            start_s = free_in_s[0]
+            end_s = start_s + _or_never(self.seconds(job.spec))
+            heapq.heapreplace(free_in_s, end_s)
+            found.append(Expected(_or_unknown(start_s), _or_unknown(end_s)))
         return found
+
+
+def _or_never(seconds: float | None) -> float:
+    return math.inf if seconds is None else seconds
+
+
+def _or_unknown(seconds: float) -> float | None:
+    return None if math.isinf(seconds) else seconds
 
 
 def _learn(means: dict[_Kind, float], spec: StylizationSpec, measured_s: float, weight: float) -> None:

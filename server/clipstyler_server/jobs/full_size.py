@@ -16,8 +16,8 @@ from clipstyler_server.observability.traces import traced
 from clipstyler_server.spool import Spool, remove
 from clipstyler_server.storage.storage import Storage
 from clipstyler_server.workers.decoder.client import ImageDecoder
-from clipstyler_server.workers.engine import EngineEvent, EngineInfo, Task, TaskFailed, WorkerState
-from clipstyler_server.workers.optimizer.client import OptimizerClient
+from clipstyler_server.workers.engine import EngineEvent, Task, TaskFailed
+from clipstyler_server.workers.optimizer.pool import OptimizerPool
 
 
 class FullSizeEngine:
@@ -33,32 +33,13 @@ class FullSizeEngine:
         Where their pixels are kept until the task has ended.
     """
 
-    def __init__(self, engine: OptimizerClient, decoder: ImageDecoder, storage: Storage, spool: Spool) -> None:
+    def __init__(self, engine: OptimizerPool, decoder: ImageDecoder, storage: Storage, spool: Spool) -> None:
         self._engine = engine
         self._decoder = decoder
         self._storage = storage
         self._spool = spool
         self._numbers = itertools.count(1)
         self._cleaning: set[asyncio.Task[None]] = set()
-
-    @property
-    def state(self) -> WorkerState:
-        """State of the engine."""
-        return self._engine.state
-
-    @property
-    def info(self) -> EngineInfo | None:
-        """What the engine is."""
-        return self._engine.info
-
-    @property
-    def restarts(self) -> int:
-        """Times that the engine was restarted."""
-        return self._engine.restarts
-
-    async def wait_ready(self) -> None:
-        """Wait until the engine takes tasks."""
-        await self._engine.wait_ready()
 
     def cancel(self, job_id: str) -> None:
         """Stop a task within one step or one tile."""

@@ -35,7 +35,7 @@ class JobQueue:
     Parameters
     ----------
     capacity
-        Maximum number of waiting jobs, besides the running one.
+        Maximum number of waiting jobs, besides the running ones.
     share
         Largest fraction of the places that one account may have; unless it is 1, one place is kept for others.
     """
@@ -58,13 +58,13 @@ class JobQueue:
         return capacity if share >= 1 else max(min(capacity, 1), int(min(capacity - 1, share * capacity)))
 
     @contextmanager
-    def reserve(self, running: int, account: str = "", share: float | None = None) -> Iterator[None]:
+    def reserve(self, free: int, account: str = "", share: float | None = None) -> Iterator[None]:
         """Reserve a place for a job whose photo is still being decoded, so that admission is bounded.
 
         Parameters
         ----------
-        running
-            Jobs running now.
+        free
+            Jobs that would start at once.
         account, share
             Of the caller; None for the share of every caller.
 
@@ -73,9 +73,9 @@ class JobQueue:
         QueueFullError
             Every place is taken.
         """
-        if running + len(self._jobs) + self.reserved > self.capacity:
+        if len(self._jobs) + self.reserved >= self.capacity + free:
             raise QueueFullError(self.capacity, of_caller=False)
-        if running + self._turns.waiting(account) + self._reserved[account] > (places := self.capacity_of(share)):
+        if self._turns.waiting(account) + self._reserved[account] >= (places := self.capacity_of(share)) + free:
             raise QueueFullError(places, of_caller=True)
         self._reserved[account] += 1
         try:

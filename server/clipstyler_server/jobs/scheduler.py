@@ -1,10 +1,10 @@
-"""Accepts jobs, runs them on the engine one at a time, and publishes what happens to them."""
+"""Accepts jobs, runs them on the engine, one per device at a time, and publishes what happens to them."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,7 +16,7 @@ from clipstyler.events import Optimized, Preparing, Preview, Progress, Rendering
 from clipstyler.imaging import ImageFile
 from clipstyler_server.errors import ServiceError, internal
 from clipstyler_server.jobs.chunks import chunks_of
-from clipstyler_server.jobs.estimator import Estimator
+from clipstyler_server.jobs.estimator import Estimator, Expected
 from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, End, Failed, Queued
 from clipstyler_server.jobs.job import Job
 from clipstyler_server.jobs.job_errors import (
@@ -36,6 +36,7 @@ from clipstyler_server.observability.traces import enter_span
 from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.records import State
 from clipstyler_server.workers.engine import (
+    Devices,
     Engine,
     EngineEvent,
     EngineLost,
@@ -60,6 +61,8 @@ class Scheduler:
         Holds waiting jobs.
     engine
         Runs jobs.
+    devices
+        What it runs them on; `wake` is called when one of them changes.
     persister
         Stores their states.
     metrics
@@ -70,37 +73,40 @@ class Scheduler:
     jobs
         Jobs that wait, run or are being stored, by id.
     running
-        The job that the engine has; None while it is free.
+        Those that the engine has, by id, in the order of their starts: at most one per device.
     draining
         Whether the server is shutting down.
     """
 
-    def __init__(self, queue: JobQueue, engine: Engine, persister: JobPersister, metrics: Metrics) -> None:
+    def __init__(
+        self, queue: JobQueue, engine: Engine, devices: Devices, persister: JobPersister, metrics: Metrics
+    ) -> None:
         self.queue = queue
         self.engine = engine
+        self.devices = devices
         self.jobs: dict[str, Job] = {}
-        self.running: Job | None = None
+        self.running: dict[str, Job] = {}
         self.draining = False
         self._persister = persister
         self._metrics = metrics
         self._estimator = Estimator()
-        self._arrived = asyncio.Event()
+        self._changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._run: asyncio.Task[None] | None = None
+        self._runs: set[asyncio.Task[None]] = set()
         self._endings: set[asyncio.Task[None]] = set()
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def problems(self) -> list[str]:
-        """Return why the engine takes no jobs; empty if it does. A full queue is not a problem."""
-        return [] if self.engine.state is WorkerState.READY else [f"the worker {self.engine.state.in_words}"]
+        """Return why no device takes jobs; empty if one does. A full queue is not a problem."""
+        return [] if self.devices.state is WorkerState.READY else [f"the worker {self.devices.state.in_words}"]
 
     def check_open(self) -> None:
         """Raise `ServiceError` DRAINING or WORKER_NOT_READY unless jobs are taken."""
         if self.draining:
             raise draining_error()
-        if self.engine.state is not WorkerState.READY:
-            raise not_ready_error(self.engine.state.in_words)
+        if self.devices.state is not WorkerState.READY:
+            raise not_ready_error(self.devices.state.in_words)
 
     @contextmanager
     def reserve(self, caller: Caller) -> Iterator[None]:
@@ -113,14 +119,14 @@ class Scheduler:
         """
         self.check_open()
         try:
-            with self.queue.reserve(self.running_count(), caller.account, caller.limits.queue_share):
+            with self.queue.reserve(self._free_count(), caller.account, caller.limits.queue_share):
                 yield
         except QueueFullError as full:
             raise queue_full_error(full.places, full.of_caller, self._retry_delay_s()) from None
 
     def check_deadline(self, job: Job) -> None:
         """Raise `ServiceError` DEADLINE_UNREACHABLE if a job, queued now, would not finish in time."""
-        ends_s = self._estimator.starts(self.running, [*self.queue.before(job), job])[-1]
+        ends_s = self._expect([*self.queue.before(job), job])[-1].end_s
         if ends_s is not None and _CERTAINTY * ends_s > job.remaining_s:
             raise unreachable_error(ends_s, job.remaining_s)
 
@@ -136,32 +142,43 @@ class Scheduler:
         job.trace.enter("queue")
         logs.get_logger().info("job_queued", job_id=job.id, position=job.position, steps=job.spec.config.steps)
         logs.get_logger().debug("job_texts", job_id=job.id, style_text=job.spec.style_text)
-        self._arrived.set()
+        self.wake()
+
+    def wake(self) -> None:
+        """Look whether a job can start: one has arrived, or a device has become free or ready."""
+        self._changed.set()
 
     async def run(self) -> None:
-        """Run jobs one after the other, until cancelled."""
+        """Start a job whenever one waits and a device is free, until cancelled."""
         while True:
-            await self.engine.wait_ready()
-            await self._arrived.wait()
-            # The engine may have crashed while nothing waited.
-            if self.engine.state is WorkerState.READY and (job := self._start_next()):
-                self._run = asyncio.create_task(self._process(job), name=f"job-{job.id}")
-                await asyncio.wait({self._run})
+            await self._changed.wait()
+            self._changed.clear()
+            while self._free_count() and (job := self._start_next()):
+                run = asyncio.create_task(self._process(job), name=f"job-{job.id}")
+                self._runs.add(run)
+                run.add_done_callback(self._runs.discard)
 
     def queue_estimates(self) -> dict[str, Queued]:
         """Return for each waiting job, in order, how many are before it, and when it may start and end."""
         waiting, now = self.queue.order(), datetime.now(UTC)
-        first = self.running_count()
-        starts = self._estimator.starts(self.running, waiting)
-        moments = [None if wait_s is None else now + timedelta(seconds=wait_s) for wait_s in starts]
+        expected = self._expect(waiting)
         return {
-            job.id: Queued(position, job.spec.seed, start, end)
-            for position, (job, start, end) in enumerate(zip(waiting, moments, moments[1:], strict=False), start=first)
+            job.id: Queued(position, job.spec.seed, _moment(now, span.start_s), _moment(now, span.end_s))
+            for position, (job, span) in enumerate(zip(waiting, expected, strict=True), start=self.running_count())
         }
 
     def running_count(self) -> int:
         """Return the number of running jobs."""
-        return int(self.running is not None)
+        return len(self.running)
+
+    def _free_count(self) -> int:
+        """Return the number of jobs that would start at once."""
+        return max(0, self.devices.ready_count - len(self.running))
+
+    def _expect(self, waiting: list[Job]) -> list[Expected]:
+        """Estimate when waiting jobs run, on the devices that work now; if none does, they are back soon."""
+        count = self.devices.ready_count or len(self.devices.statuses())
+        return self._estimator.expect(list(self.running.values()), waiting, count)
 
     def watchers(self) -> int:
         """Return the number of calls that follow a job."""
@@ -171,7 +188,7 @@ class Scheduler:
         """Cancel a job wherever it is; a finished one is left alone."""
         if self.queue.remove(job.id):
             self._end(job, State.CANCELLED, Cancelled(0, reason))
-        elif job is self.running:
+        elif job.id in self.running:
             self._cancel_at_work(job, reason)
 
     def close(self) -> None:
@@ -179,7 +196,7 @@ class Scheduler:
         self.draining = True
 
     async def drain(self, grace_s: float) -> None:
-        """End waiting calls and give the running job its grace period; call `close` first. Durable jobs stay queued."""
+        """End waiting calls and give running jobs their grace period; call `close` first. Durable jobs stay queued."""
         while job := self.queue.pop():
             if job.one_shot:
                 self._end(job, State.CANCELLED, Cancelled(0, CancelReason.DRAINING))
@@ -187,18 +204,19 @@ class Scheduler:
                 self._release(job)
         if not await self._is_idle_within(grace_s):
             self.cancel_running()
-            if not await self._is_idle_within(_STOP_WAIT_S) and self._run:
-                self._run.cancel()
-                await asyncio.wait({self._run})
+            if not await self._is_idle_within(_STOP_WAIT_S) and (runs := set(self._runs)):
+                for run in runs:
+                    run.cancel()
+                await asyncio.wait(runs)
         if self._endings:
             await asyncio.wait(set(self._endings), timeout=_STOP_WAIT_S)
         for job in list(self.jobs.values()):
             job.disconnect(draining_error())
 
     def cancel_running(self) -> None:
-        """Stop the running job because the server exits, without waiting for the end of its grace period."""
-        if self.running:
-            self._cancel_at_work(self.running, CancelReason.DRAINING)
+        """Stop running jobs because the server exits, without waiting for the end of their grace period."""
+        for job in self.running.values():
+            self._cancel_at_work(job, CancelReason.DRAINING)
 
     def _cancel_at_work(self, job: Job, reason: CancelReason) -> None:
         job.cancel_reason = job.cancel_reason or reason
@@ -221,11 +239,10 @@ class Scheduler:
             job.enter(State.RUNNING)
             job.trace.enter("prepare")
             self._metrics.job_started(job.queued_s, job.trace.exemplar)
-            self.running = job
+            self.running[job.id] = job
             self._idle.clear()
             self._publish_positions()
             return job
-        self._arrived.clear()
         return None
 
     async def _process(self, job: Job) -> None:
@@ -236,7 +253,7 @@ class Scheduler:
         state: State = State.FAILED
         end: End | None = None
         try:
-            async with aclosing(self.engine.run(job.task())) as events:
+            async with aclosing(self._begun(job)) as events:
                 async for event in events:
                     if isinstance(event, Result):
                         state, end = State.SUCCEEDED, self._completed(job, event)
@@ -265,6 +282,12 @@ class Scheduler:
         else:
             self._end(job, state, end)
 
+    def _begun(self, job: Job) -> AsyncGenerator[EngineEvent, Any]:
+        """Have the engine begin a job, unless it was cancelled before the engine knew of it."""
+        if job.cancel_reason:
+            raise TaskStopped(StopCause.CANCELLED, 0)
+        return self.engine.run(job.task())
+
     def _try_again(self, job: Job) -> None:
         """Put a job back whose engine was lost before it began: it waits for the next engine."""
         self._leave_engine(job)
@@ -277,12 +300,14 @@ class Scheduler:
         job.position = -1
         self.queue.put_back(job)
         self._publish_positions()
-        self._arrived.set()
+        self.wake()
         logs.get_logger().info("job_waits_again", job_id=job.id, attempts=job.attempts)
 
     def _leave_engine(self, job: Job) -> None:
-        self.running = None
-        self._idle.set()
+        del self.running[job.id]
+        if not self.running:
+            self._idle.set()
+        self.wake()
         if job.cancelled is not None:
             self._metrics.job_cancelled(time.monotonic() - job.cancelled, job.trace.exemplar)
 
@@ -301,7 +326,8 @@ class Scheduler:
                 job.step = event.step
                 job.publish(event)
             case Preview():
-                self._metrics.preview_made(job.id, job.age_s, job.trace.exemplar)
+                if job.preview is None:
+                    self._metrics.first_preview_made(job.age_s, job.trace.exemplar)
                 job.trace.event("preview", step=event.step)
                 job.publish(event)
             case Optimized():
@@ -395,14 +421,19 @@ class Scheduler:
         task.add_done_callback(_log_failure)
 
     def _retry_delay_s(self) -> float:
-        """Estimate when a place becomes free: when the running job ends."""
-        rest_s = self._estimator.seconds(self.running.spec, self.running.step) if self.running else None
-        return min(max(1.0, self._estimator.typical_job_s if rest_s is None else rest_s), _LONGEST_RETRY_S)
+        """Estimate when a place becomes free: when the first of the running jobs ends."""
+        rests_s = [self._estimator.seconds(job.spec, job.step) for job in self.running.values()]
+        known_s = [rest_s for rest_s in rests_s if rest_s is not None]
+        return min(max(1.0, min(known_s, default=self._estimator.typical_job_s)), _LONGEST_RETRY_S)
 
 
 def _ends_preparation(event: EngineEvent) -> bool:
     """Whether the first step begins with an event, or it is the first sign of a step."""
     return isinstance(event, Preview | Progress) or (isinstance(event, Preparing) and event.step == event.steps)
+
+
+def _moment(now: datetime, seconds: float | None) -> datetime | None:
+    return None if seconds is None else now + timedelta(seconds=seconds)
 
 
 def _parts(end: End) -> list[Chunk]:

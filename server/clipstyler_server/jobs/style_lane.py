@@ -25,7 +25,7 @@ from clipstyler_server.storage.storage import full_error, unavailable_error
 from clipstyler_server.workers.decoder.client import ImageDecoder
 from clipstyler_server.workers.engine import EngineLost, FailureKind, StopCause, TaskFailed, TaskStopped
 from clipstyler_server.workers.optimizer.applications import StyleFile
-from clipstyler_server.workers.optimizer.client import OptimizerClient
+from clipstyler_server.workers.optimizer.pool import OptimizerPool
 
 # Photos that are decoded, drawn or sent at the same time: each has two files in the spool.
 _PLACES = 4
@@ -50,8 +50,8 @@ class StyleLane:
         Limits and deadlines.
     scheduler
         Knows whether the server takes work.
-    engine
-        Applies styles.
+    optimizers
+        Apply styles.
     decoder
         Decodes photos.
     spool
@@ -64,14 +64,14 @@ class StyleLane:
         self,
         settings: Settings,
         scheduler: Scheduler,
-        engine: OptimizerClient,
+        optimizers: OptimizerPool,
         decoder: ImageDecoder,
         spool: Spool,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._scheduler = scheduler
-        self._engine = engine
+        self._optimizers = optimizers
         self._decoder = decoder
         self._spool = spool
         self._metrics = metrics
@@ -138,7 +138,7 @@ class StyleLane:
         except ImageError as problem:
             raise invalid(Violation("photo", str(problem))) from problem
         try:
-            return await self._engine.apply(
+            return await self._optimizers.for_style().apply(
                 application.style,
                 application.second,
                 replace(application.controls, output_size=0),

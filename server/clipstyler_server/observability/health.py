@@ -30,16 +30,25 @@ class Health:
         Notified when a check may have changed.
     publish
         Receives the name of a service and its status.
+    lost
+        Returns what does not work though the server does.
 
     Attributes
     ----------
+    lost
+        As given.
     has_started
         Whether the server was ready once.
     """
 
     def __init__(
-        self, checks: Mapping[str, Problems], changes: ChangeSignal, publish: Callable[[str, Any], Awaitable[None]]
+        self,
+        checks: Mapping[str, Problems],
+        changes: ChangeSignal,
+        publish: Callable[[str, Any], Awaitable[None]],
+        lost: Problems,
     ) -> None:
+        self.lost = lost
         self._publish = publish
         self._checks = checks
         self._changes = changes

@@ -90,7 +90,7 @@ class HttpPages:
     async def _show_readiness(self, request: web.Request) -> web.Response:
         """Whoever balances calls needs no token to learn whether there is any sense in it, and none of the reasons."""
         problems = self._health.problems()
-        reasons = {"problems": problems} if self._may_read(request) else {}
+        reasons = {"problems": problems, "lost": self._health.lost()} if self._may_read(request) else {}
         return web.json_response({"ready": not problems, **reasons}, status=503 if problems else 200)
 
     def _may_read(self, request: web.Request) -> bool:

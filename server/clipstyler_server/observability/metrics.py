@@ -30,20 +30,24 @@ _PAUSE_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
 _STEP_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 
 
+Labelled = Callable[[], Mapping[tuple[str, ...], float]]
+"""Returns the values of a gauge by its labels."""
+
+
 class _Labelled(Collector):
     """A gauge whose labels and values are read on collection."""
 
-    def __init__(self, name: str, description: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
+    def __init__(self, name: str, description: str, labels: tuple[str, ...], read: Labelled) -> None:
         self._name = name
         self._description = description
-        self._label = label
+        self._labels = labels
         self._read = read
 
     def collect(self) -> Iterator[Metric]:
         """Read the values."""
-        family = GaugeMetricFamily(self._name, self._description, labels=[self._label])
-        for label, value in self._read().items():
-            family.add_metric([label], value)
+        family = GaugeMetricFamily(self._name, self._description, labels=self._labels)
+        for labels, value in self._read().items():
+            family.add_metric(labels, value)
         yield family
 
 
@@ -68,7 +72,6 @@ class Metrics:
         self.tenants = TenantMetrics(self.registry, with_tenants)
         versions = {"version": __version__, "python": platform.python_version(), "grpc": grpc.__version__}
         Info("clipstyler_build", "Versions of this server.", registry=self.registry).info(versions)
-        self._with_preview: str | None = None
         self._calls_started = Counter(
             "grpc_server_call_started", "Calls that began.", ["grpc_method"], registry=self.registry
         )
@@ -128,10 +131,7 @@ class Metrics:
             field: self._gauge(f"text_direction_cache_{name}", f"Directions in the evaluator's memory: {name}.")
             for field, name in zip(CacheStats._fields, ("entries", "bytes", "evictions", "refused"), strict=True)
         }
-        self._optimizer_provider = self._gauge(
-            "optimizer_provider", "1 for the device and backend of the optimizer.", "device", "provider"
-        )
-        self._device_memory = self._gauge("device_memory_bytes", "Memory of the optimizer's device.", "kind")
+        self._device_memory = self._gauge("device_memory_bytes", "Memory of an optimizer's device.", "device", "kind")
         self._provider = self._gauge(
             "evaluator_provider", "1 for the active execution backend of an encoder set.", "encoder_set", "backend"
         )
@@ -143,7 +143,11 @@ class Metrics:
 
     def watch_each(self, name: str, description: str, label: str, read: Callable[[], Mapping[str, float]]) -> None:
         """Register a gauge with one label that is read on collection: values by label."""
-        self.registry.register(_Labelled(f"clipstyler_{name}", description, label, read))
+        self.watch_all(name, description, (label,), lambda: {(key,): value for key, value in read().items()})
+
+    def watch_all(self, name: str, description: str, labels: tuple[str, ...], read: Labelled) -> None:
+        """Register a gauge with several labels that is read on collection."""
+        self.registry.register(_Labelled(f"clipstyler_{name}", description, labels, read))
 
     def loop_paused(self, seconds: float) -> None:
         """Record how long the event loop did not come round."""
@@ -185,11 +189,9 @@ class Metrics:
         if not is_watched:
             self._unwatched_steps.inc()
 
-    def preview_made(self, job_id: str, age_s: float, trace: str = "") -> None:
-        """Record the time to a job's first preview; jobs run one at a time."""
-        if self._with_preview != job_id:
-            self._with_preview = job_id
-            self._first_preview.observe(age_s, _exemplar(trace))
+    def first_preview_made(self, age_s: float, trace: str = "") -> None:
+        """Record the time to a job's first preview."""
+        self._first_preview.observe(age_s, _exemplar(trace))
 
     def steps_after_cancel(self, steps: int) -> None:
         """Count the steps that a cancelled job completed after the cancellation."""
@@ -224,15 +226,10 @@ class Metrics:
         for field, value in (stats._asdict() if stats else {}).items():
             self._direction_cache[field].set(value)
 
-    def optimizer_ready(self, device: str, provider: str) -> None:
-        """Record what the optimizer computes with."""
-        self._optimizer_provider.clear()
-        self._optimizer_provider.labels(device, provider).set(1)
-
-    def device_memory(self, sizes: Mapping[str, int]) -> None:
-        """Record the memory of the optimizer's device, by kind."""
+    def device_memory(self, device: str, sizes: Mapping[str, int]) -> None:
+        """Record the memory of an optimizer's device, by kind."""
         for kind, size in sizes.items():
-            self._device_memory.labels(kind).set(size)
+            self._device_memory.labels(device, kind).set(size)
 
     def evaluator_ready(self, backends: Mapping[str, str]) -> None:
         """Record the active backend of each of the evaluator's encoder sets."""

@@ -1,8 +1,8 @@
-"""The engine: an interface that runs tasks and streams their events, whatever computes behind it."""
+"""The engine: an interface that runs tasks and streams their events, whatever devices compute behind it."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -77,6 +77,29 @@ class WorkerState(StrEnum):
         return "crashed and is being restarted" if self is WorkerState.CRASHED else f"is {self.value}"
 
 
+@dataclass(frozen=True)
+class DeviceStatus:
+    """How a device is at a moment.
+
+    Attributes
+    ----------
+    name
+        Among the devices of the server.
+    info
+        What its engine is; None until it was ready once.
+    restarts
+        Times that its process was restarted.
+    is_busy
+        Whether it runs a task.
+    """
+
+    name: str
+    state: WorkerState
+    info: EngineInfo | None
+    restarts: int
+    is_busy: bool
+
+
 class StopCause(StrEnum):
     """Why a task was stopped before its end."""
 
@@ -127,27 +150,31 @@ class StartupError(Exception):
     """A worker cannot start; the message says why. Another try helps if `startup.is_transient`."""
 
 
-class Engine(Protocol):
-    """Runs tasks, one at a time."""
+class Devices(Protocol):
+    """The devices behind an engine. Each runs one task at a time."""
 
     @property
     def state(self) -> WorkerState:
-        """Present state."""
+        """READY if one device is; otherwise how they are."""
         ...
 
     @property
     def info(self) -> EngineInfo | None:
-        """What the engine is; None until it was ready once."""
+        """What the engine is, by the first device that was ready once; None until then."""
         ...
 
     @property
-    def restarts(self) -> int:
-        """Times that its process was restarted."""
+    def ready_count(self) -> int:
+        """Number of devices that are ready, whether or not they run a task."""
         ...
 
-    async def wait_ready(self) -> None:
-        """Wait until it takes tasks."""
+    def statuses(self) -> Sequence[DeviceStatus]:
+        """Return how each device is."""
         ...
+
+
+class Engine(Protocol):
+    """Runs as many tasks at a time as devices are ready."""
 
     def run(self, task: Task) -> AsyncGenerator[EngineEvent, Any]:
         """Run a task and stream its events, the result last. Closing the stream early cancels the task.
@@ -155,7 +182,7 @@ class Engine(Protocol):
         Raises
         ------
         TaskStopped, TaskFailed, EngineLost
-            The task ended without a result.
+            The task ended without a result. EngineLost also if no device is free.
         """
         ...
 

@@ -13,7 +13,7 @@ from clipstyler.imaging import Picture
 from clipstyler_server.errors import ServiceError
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.traces import traced
-from clipstyler_server.workers.engine import Engine, EngineEvent, EngineInfo, Task, WorkerState
+from clipstyler_server.workers.engine import Engine, EngineEvent, Task
 from clipstyler_server.workers.evaluator.client import EvaluatorClient
 from clipstyler_server.workers.evaluator.messages import Measure
 
@@ -37,25 +37,6 @@ class MeasuredEngine:
         self._engine = engine
         self._evaluator = evaluator
         self._timeout_s = timeout_s
-
-    @property
-    def state(self) -> WorkerState:
-        """State of the engine."""
-        return self._engine.state
-
-    @property
-    def info(self) -> EngineInfo | None:
-        """What the engine is."""
-        return self._engine.info
-
-    @property
-    def restarts(self) -> int:
-        """Times that the engine was restarted."""
-        return self._engine.restarts
-
-    async def wait_ready(self) -> None:
-        """Wait until the engine takes tasks."""
-        await self._engine.wait_ready()
 
     def cancel(self, job_id: str) -> None:
         """Stop a task soon, also within a step; one whose result is being measured has finished."""

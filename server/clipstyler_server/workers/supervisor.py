@@ -38,6 +38,8 @@ class ProcessSupervisor(ABC):
     ----------
     kind
         For `ps`, logs and metrics, such as "optimizer".
+    place
+        Which of several of its kind it is, for logs and problems: "" for the only one, else such as "on cuda:1".
     target, arguments
         What the process runs.
     timeouts
@@ -63,10 +65,12 @@ class ProcessSupervisor(ABC):
         timeouts: SupervisionTimeouts,
         metrics: Metrics,
         changes: ChangeSignal,
+        place: str = "",
     ) -> None:
         self.state = WorkerState.STARTING
         self.restarts = 0
         self._kind = kind
+        self._place = place
         self._target = target
         self._arguments = arguments
         self._timeouts = timeouts
@@ -74,6 +78,7 @@ class ProcessSupervisor(ABC):
         self._changes = changes
         self._child: ChildProcess | None = None
         self._ready = asyncio.Event()
+        self._tried = asyncio.Event()
         self._was_ready = False
         self._last_sign = 0.0
         self._cannot_start: CannotStart | None = None
@@ -86,11 +91,15 @@ class ProcessSupervisor(ABC):
 
     def problems(self) -> list[str]:
         """Return why the process takes no work; empty if it does."""
-        return [] if self.state is WorkerState.READY else [f"the {self._kind} {self.state.in_words}"]
+        return [] if self.state is WorkerState.READY else [f"the {self._title} {self.state.in_words}"]
 
     async def wait_ready(self) -> None:
         """Wait until the process takes work."""
         await self._ready.wait()
+
+    async def wait_tried(self) -> None:
+        """Wait until the process was ready or lost for the first time."""
+        await self._tried.wait()
 
     async def supervise(self) -> None:
         """Keep the process alive until `stop`.
@@ -127,6 +136,10 @@ class ProcessSupervisor(ABC):
         """Kill the process; it is restarted."""
         if self._child:
             self._child.kill()
+
+    @property
+    def _title(self) -> str:
+        return f"{self._kind} {self._place}" if self._place else self._kind
 
     @abstractmethod
     def _is_busy(self) -> bool:
@@ -182,7 +195,7 @@ class ProcessSupervisor(ABC):
         self._set_state(WorkerState.READY)
 
     def _lost(self, problem: str, delay_s: float) -> None:
-        logs.get_logger().error("worker_lost", kind=self._kind, problem=problem, restart_in_s=delay_s)
+        logs.get_logger().error("worker_lost", kind=self._title, problem=problem, restart_in_s=delay_s)
         self._metrics.worker_lost(self._kind)
         self._set_state(WorkerState.CRASHED)
         self._drop(problem)
@@ -191,6 +204,8 @@ class ProcessSupervisor(ABC):
         if state is not self.state:
             self.state = state
             self._changes.notify()
+        if state is not WorkerState.STARTING:
+            self._tried.set()
         if state is WorkerState.READY:
             self._ready.set()
         else:

@@ -10,7 +10,7 @@ from clipstyler.v1.server_service_pb2 import EncoderSet, ServerInfo
 from clipstyler_server.api.codec.spec import options_message
 from clipstyler_server.api.codec.stylization import models_message
 from clipstyler_server.identity.roles import Principal
-from clipstyler_server.workers.engine import Engine, WorkerState
+from clipstyler_server.workers.engine import DeviceStatus, WorkerState
 from clipstyler_server.workers.evaluator.client import EvaluatorClient
 
 _STATES = {
@@ -44,18 +44,19 @@ def preset_messages() -> list[ServerInfo.PresetInfo]:
     ]
 
 
-def worker_message(engine: Engine, is_busy: bool) -> ServerInfo.Worker:
-    """Translate the state of the engine."""
-    is_working = is_busy and engine.state is WorkerState.READY
+def worker_message(device: DeviceStatus) -> ServerInfo.Worker:
+    """Translate the state of an optimizer."""
+    is_working = device.is_busy and device.state is WorkerState.READY
     worker = ServerInfo.Worker(
-        state=ServerInfo.Worker.STATE_BUSY if is_working else _STATES[engine.state],
-        restart_count=engine.restarts,
+        name=device.name,
+        state=ServerInfo.Worker.STATE_BUSY if is_working else _STATES[device.state],
+        restart_count=device.restarts,
     )
-    if engine.info:
-        worker.device = engine.info.device
-        worker.provider = engine.info.provider
-        worker.thread_count = engine.info.threads
-        worker.accelerations.extend(engine.info.accelerations)
+    if device.info:
+        worker.device = device.info.device
+        worker.provider = device.info.provider
+        worker.thread_count = device.info.threads
+        worker.accelerations.extend(device.info.accelerations)
     return worker
 
 

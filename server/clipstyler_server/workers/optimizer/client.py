@@ -1,4 +1,4 @@
-"""The optimizer process as an engine: tasks go in, their events come back as a stream."""
+"""An optimizer process seen from the front: tasks go in, their events come back as a stream."""
 
 from __future__ import annotations
 
@@ -11,11 +11,20 @@ from clipstyler.events import Result
 from clipstyler.image_format import ImageFormat
 from clipstyler.imaging import ImageFile
 from clipstyler.style_controls import StyleControls
+from clipstyler_server.devices import AUTO
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.changes import ChangeSignal
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.spool import PixelFile
-from clipstyler_server.workers.engine import EngineEvent, EngineInfo, EngineLost, Task, TaskFailed, TaskStopped
+from clipstyler_server.workers.engine import (
+    DeviceStatus,
+    EngineEvent,
+    EngineInfo,
+    EngineLost,
+    Task,
+    TaskFailed,
+    TaskStopped,
+)
 from clipstyler_server.workers.messages import Cancel, DeviceMemory, PhotoReady, TaskEvent, WorkerReady
 from clipstyler_server.workers.optimizer import process
 from clipstyler_server.workers.optimizer.applications import Applied, Apply, Applying, CancelApply, StyleFile
@@ -26,10 +35,12 @@ _Ending = TaskStopped | TaskFailed | EngineLost
 
 
 class OptimizerClient(ProcessSupervisor):
-    """The engine as the front process sees it; see `workers.engine.Engine`.
+    """One device of the engine; see `workers.engine.Engine`.
 
     Parameters
     ----------
+    name
+        Of the device.
     options, make_workload
         What the process runs.
     timeouts
@@ -38,22 +49,43 @@ class OptimizerClient(ProcessSupervisor):
         Counts lost processes.
     changes
         Notified when `state` changes.
+    is_one_of_several
+        Whether there are others, so that problems name the device.
     """
 
     def __init__(
         self,
+        name: str,
         options: OptimizerOptions,
         make_workload: WorkloadFactory,
         timeouts: SupervisionTimeouts,
         metrics: Metrics,
         changes: ChangeSignal,
+        is_one_of_several: bool = False,
     ) -> None:
-        super().__init__("optimizer", process.main, (options, make_workload), timeouts, metrics, changes)
+        place = f"on {name}" if is_one_of_several else ""
+        super().__init__("optimizer", process.main, (options, make_workload), timeouts, metrics, changes, place)
+        self._name = name
         self.info: EngineInfo | None = None
         self._job_id: str | None = None
         self._events: asyncio.Queue[EngineEvent | _Ending] = asyncio.Queue()
         self._numbers = itertools.count(1)
         self._applying: dict[int, asyncio.Future[ImageFile | _Ending]] = {}
+
+    @property
+    def name(self) -> str:
+        """Name of the device: of the one that was chosen, if that was left to the process."""
+        return self.info.device if self.info and self._name == AUTO else self._name
+
+    @property
+    def status(self) -> DeviceStatus:
+        """How the device is now."""
+        return DeviceStatus(self.name, self.state, self.info, self.restarts, self._job_id is not None)
+
+    @property
+    def applications(self) -> int:
+        """Number of photos that it applies styles to, or that wait for that."""
+        return len(self._applying)
 
     async def run(self, task: Task) -> AsyncGenerator[EngineEvent, None]:
         """Run a task and stream its events, the result last."""
@@ -117,13 +149,12 @@ class OptimizerClient(ProcessSupervisor):
 
     def _take(self, message: WorkerReady | DeviceMemory | TaskEvent | Applying | Applied) -> None:
         if isinstance(message, DeviceMemory):
-            self._metrics.device_memory(message.sizes)
+            self._metrics.device_memory(self.name, message.sizes)
         elif isinstance(message, WorkerReady):
             self.info = message.info
             self._enter_ready()
-            self._metrics.optimizer_ready(message.info.device, message.info.provider)
             logs.get_logger().info(
-                "worker_ready", pid=self.pid, device=message.info.device, threads=message.info.threads
+                "worker_ready", pid=self.pid, name=self.name, device=message.info.device, threads=message.info.threads
             )
         elif isinstance(message, Applied):
             if (waiting := self._applying.get(message.number)) and not waiting.done():
@@ -133,6 +164,7 @@ class OptimizerClient(ProcessSupervisor):
             self._events.put_nowait(message.event)
 
     def _drop(self, problem: str) -> None:
+        problem = f"{self._place} {problem}".lstrip()
         if self._job_id is not None:
             logs.get_logger().error("job_lost", job_id=self._job_id)
             self._events.put_nowait(EngineLost(problem))

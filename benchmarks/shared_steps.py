@@ -7,8 +7,9 @@ Examples
     python -m benchmarks.shared_steps --device cuda --json shared-steps.json
 
 Both ways take the same steps of the same jobs in turns in one process, so that background load affects both alike.
-In shared steps CLIP sees the views of all jobs in one batch; everything else is computed job by job. Afterwards, jobs
-of as many steps are run both ways from the start, and their results are compared: levels of 255, and the loss.
+In shared steps CLIP sees the views of all jobs in one batch; everything else is computed job by job. The results of
+both ways are compared after the first step and after the last, in levels of 255. How far one thread fewer moves the
+first job's result says what a difference in rounding comes to that nobody would call another result.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -54,10 +56,14 @@ class Row:
         Jobs of the draft's number of steps that end per minute, by their steps.
     gain
         Median over the turns of how many times as fast shared steps are.
-    largest_difference, mean_difference
-        Between the results of both ways, in levels of 255.
+    first_difference
+        Largest difference between both ways after one step, in levels of 255.
+    mean_difference
+        Between the results of both ways after the last step, in levels of 255.
+    thread_difference
+        The same between the first job alone and the same with one thread fewer.
     loss_difference
-        The largest relative difference of the last step's loss.
+        The largest relative difference between the losses of both ways, averaged over the second half of the steps.
     same_bytes
         Whether the results agree byte for byte.
     """
@@ -67,8 +73,9 @@ class Row:
     alone_per_minute: float
     shared_per_minute: float
     gain: float
-    largest_difference: int
+    first_difference: float
     mean_difference: float
+    thread_difference: float
     loss_difference: float
     same_bytes: bool
 
@@ -110,21 +117,17 @@ def seconds(action: Callable[[], object], device: torch.device) -> float:
 
 def measure(encoders: EncoderSet, photo: Picture, size: int, jobs: int, steps: int) -> Row:
     """Measure one size: both ways in turns, then results of both ways."""
-    both = states(encoders, photo, size, jobs), states(encoders, photo, size, jobs)
-    alone_s, shared_s = [], []
+    alone, together = states(encoders, photo, size, jobs), states(encoders, photo, size, jobs)
+    alone_s, shared_s, first_difference = [], [], 0.0
+    losses: tuple[list[list[float]], list[list[float]]] = [], []
     for turn in range(1 + steps):
-        alone = seconds(lambda: one_by_one(both[0]), encoders.device)
-        together = seconds(lambda: shared(both[1]), encoders.device)
-        if turn:
-            alone_s.append(alone)
-            shared_s.append(together)
-    # Both have taken the same steps: their results are those of the same jobs.
-    losses = np.array(one_by_one(both[0])), np.array(shared(both[1]))
-    with torch.no_grad():
-        for state in (*both[0], *both[1]):
-            state.render()
-    images = [np.stack([state.picture().rgb for state in way]).astype(int) for way in both]
-    apart = np.abs(images[0] - images[1])
+        alone_s.append(seconds(lambda: losses[0].append(one_by_one(alone)), encoders.device))
+        shared_s.append(seconds(lambda: losses[1].append(shared(together)), encoders.device))
+        if turn == 0:
+            first_difference = float(np.abs(levels(alone) - levels(together)).max())
+    alone_s, shared_s = alone_s[1:], shared_s[1:]
+    late = [np.array(rows)[-steps // 2 :].mean(axis=0) for rows in losses]
+    apart = np.abs(levels(alone) - levels(together))
     whole = resolve(encoders.calibration, Preset.DRAFT).steps
     return Row(
         size=size,
@@ -132,11 +135,32 @@ def measure(encoders: EncoderSet, photo: Picture, size: int, jobs: int, steps: i
         alone_per_minute=60 * jobs / (whole * statistics.median(alone_s)),
         shared_per_minute=60 * jobs / (whole * statistics.median(shared_s)),
         gain=statistics.median(a / b for a, b in zip(alone_s, shared_s, strict=True)),
-        largest_difference=int(apart.max()),
+        first_difference=first_difference,
         mean_difference=float(apart.mean()),
-        loss_difference=float(np.max(np.abs(losses[0] - losses[1]) / np.abs(losses[0]))),
+        thread_difference=float(
+            np.abs(levels(alone[:1]) - with_fewer_threads(encoders, photo, size, 1 + steps)).mean()
+        ),
+        loss_difference=float(np.max(np.abs(late[0] - late[1]) / np.abs(late[0]))),
         same_bytes=not apart.any(),
     )
+
+
+def levels(jobs: list[RunState]) -> NDArray[np.float64]:
+    """Return what the networks show now, in levels of 255 that are not rounded."""
+    with torch.no_grad():
+        return np.stack([255 * state.render().cpu().double().numpy() for state in jobs])
+
+
+def with_fewer_threads(encoders: EncoderSet, photo: Picture, size: int, steps: int) -> NDArray[np.float64]:
+    """Return what the network of the first job shows after so many steps with one thread fewer."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - 1))
+    job = states(encoders, photo, size, 1)
+    for _ in range(steps):
+        one_by_one(job)
+    found = levels(job)
+    torch.set_num_threads(threads)
+    return found
 
 
 def measure_all(device_name: str, sizes: list[int], jobs: int, steps: int) -> tuple[str, list[Row]]:
@@ -150,7 +174,7 @@ def measure_all(device_name: str, sizes: list[int], jobs: int, steps: int) -> tu
 
 def print_table(rows: list[Row], jobs: int, steps: int) -> None:
     """Print the rows; a gain that makes shared steps a default is green."""
-    table = Table(title=f"{jobs} jobs of `pocket`, draft; differences after {steps + 2} steps")
+    table = Table(title=f"{jobs} jobs of `pocket`, draft; differences after the first and after {steps + 1} steps")
     for heading in (
         "size",
         "one after another",
@@ -166,11 +190,12 @@ def print_table(rows: list[Row], jobs: int, steps: int) -> None:
         color = "green" if row.gain >= LEAST_GAIN else "red"
         table.add_row(
             f"{row.size} px",
-            f"{row.alone_per_minute:.2f} images/min",
-            f"{row.shared_per_minute:.2f} images/min",
+            f"{row.alone_per_minute:.2f} /min",
+            f"{row.shared_per_minute:.2f} /min",
             f"[{color}]{row.gain:.3f}[/{color}]",
-            str(row.largest_difference),
+            f"{row.first_difference:.4f}",
             f"{row.mean_difference:.4f}",
+            f"{row.thread_difference:.4f}",
             f"{row.loss_difference:.1e}",
             str(row.same_bytes),
         )

@@ -5,12 +5,14 @@ from __future__ import annotations
 import heapq
 import math
 import random
+import re
 import statistics
 from dataclasses import replace
 from itertools import accumulate, pairwise
 
 import pytest
 
+from benchmarks.fleet import report
 from benchmarks.fleet.cases import Case, classes, run
 from benchmarks.fleet.costs import Assumptions, FrontCosts, Work, works
 from benchmarks.fleet.demand import DAY_S, Arrival, Demand, JobClass, arrivals
@@ -213,3 +215,14 @@ def test_a_device_does_what_was_measured():
     assert not gpu.is_measured
     assert gpu.step_s == pytest.approx(0.01)
     assert gpu.jobs_per_hour == pytest.approx(3600 / (200 * 0.01 + 1.0))
+
+
+def test_the_page_shows_the_committed_figures():
+    text = report.PAGE.read_text()
+    assert report.page(text) == text
+    assert "| --- |" in report.page(re.sub(r"\|.*\n", "", text))
+
+
+def test_a_table_without_a_place_is_an_error():
+    with pytest.raises(ValueError, match="waits"):
+        report.page(report.PAGE.read_text().replace("figures: waits", "figures: costs"))

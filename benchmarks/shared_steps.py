@@ -175,16 +175,8 @@ def measure_all(device_name: str, sizes: list[int], jobs: int, steps: int) -> tu
 def print_table(rows: list[Row], jobs: int, steps: int) -> None:
     """Print the rows; a gain that makes shared steps a default is green."""
     table = Table(title=f"{jobs} jobs of `pocket`, draft; differences after the first and after {steps + 1} steps")
-    for heading in (
-        "size",
-        "one after another",
-        "shared",
-        "times as fast",
-        "levels apart",
-        "mean",
-        "loss",
-        "same bytes",
-    ):
+    differences = ("first, largest", "last, mean", "a thread fewer", "loss", "same bytes")
+    for heading in ("size", "one after another", "shared", "times as fast", *differences):
         table.add_column(heading, justify="right")
     for row in rows:
         color = "green" if row.gain >= LEAST_GAIN else "red"

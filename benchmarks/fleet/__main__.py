@@ -27,7 +27,7 @@ from benchmarks.fleet.cases import Figures, p95_at_loads, run, standard_cases
 from benchmarks.fleet.costs import Assumptions, Work, front_costs, works
 from benchmarks.fleet.plot import draw
 
-LOADS = [0.7, 0.8, 0.9, 0.95, 1.0, 1.05]
+LOADS = [0.8, 0.9, 1.0, 1.1]
 
 
 def tables(found: list[Work], cases: list[Figures]) -> Iterator[Table]:

@@ -81,15 +81,17 @@ class Figures:
 
 
 def standard_cases(works: list[Work], assumed: Assumptions, jobs_per_day: float, devices: int) -> Iterator[Case]:
-    """Return the fleet of processors at a million jobs a day with a queue per front and with one, then that of GPUs."""
+    """Return the fleet of processors, with a queue per front for a day and with one for its peak, then that of GPUs."""
     by_name = {(work.name, work.device): work for work in works}
     draft, paper = by_name["pocket, draft", "2 CPU cores"], by_name["pocket, paper", "2 CPU cores"]
     fleet = _with_faults(Fleet(devices=devices, fronts=max(1, devices // 50), capacity=2000))
     demand = Demand(jobs_per_day, classes(draft, draft, paper))
     yield Case("CPU, a queue per front", fleet, demand, assumed.cpu_price)
-    yield Case("CPU, one queue", replace(fleet, one_queue=True, capacity=10_000), demand, assumed.cpu_price)
+    # Two hours of the peak: the turns of one queue for all callers take long to compute.
+    shared = replace(fleet, one_queue=True, capacity=10_000)
+    yield Case("CPU, one queue", shared, demand, assumed.cpu_price, DAY_S / 2 - HOUR_S, DAY_S / 2 + HOUR_S)
     gpu = by_name["vit-b-32, paper", "1 GPU"]
-    # As many jobs as keep as many GPUs as busy at the peak, for ten minutes of it.
+    # As many jobs as keep as many GPUs as busy, for ten minutes of the peak.
     scale = demand.service_s / gpu.seconds
     faster = Demand(jobs_per_day * scale, classes(gpu, gpu, gpu))
     yield Case("GPU (assumed), a queue per front", fleet, faster, assumed.gpu_price, DAY_S / 2 - 300, DAY_S / 2 + 300)
@@ -141,17 +143,17 @@ def run(case: Case, costs: FrontCosts, assumed: Assumptions, seed: int) -> Figur
 
 
 def p95_at_loads(case: Case, loads: list[float], seed: int) -> dict[float, dict[str, float]]:
-    """Return the 95th percentile of the wait by class, at the peak hour, with fewer and fewer devices.
+    """Return the 95th percentile of the wait by class, in half an hour of the peak, with fewer and fewer devices.
 
     Parameters
     ----------
     case
         Whose number of devices does not count.
     loads
-        Shares of the devices that are busy on average in that hour.
+        Shares of the devices that are busy on average then.
     """
     found = {}
-    begin_s, end_s = DAY_S / 2 - HOUR_S / 2, DAY_S / 2 + HOUR_S / 2
+    begin_s, end_s = DAY_S / 2 - HOUR_S / 4, DAY_S / 2 + HOUR_S / 4
     work = peak_load(case.demand).running
     for load in loads:
         fleet = replace(case.fleet, devices=round(work / load))

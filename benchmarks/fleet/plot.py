@@ -52,7 +52,7 @@ def _by_load(loads: dict[str, dict[float, dict[str, float]]]) -> dict[str, Any]:
         for load, waits in rows.items()
         for kind, wait_s in waits.items()
     ]
-    return _panel("p95 of the wait by load, peak hour", values) | {
+    return _panel("p95 of the wait by load, at the peak", values) | {
         "mark": "line",
         "encoding": {
             "x": {

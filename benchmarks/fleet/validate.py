@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
+from benchmarks.devices import all_ready
 from benchmarks.fleet.demand import Arrival
 from benchmarks.fleet.simulation import Fleet, simulate
 from benchmarks.load import create
@@ -142,8 +143,9 @@ async def replay(stub: Any, arrivals: Iterable[Arrival]) -> list[Replayed]:
     ]
 
 
-async def measure(target: str, arrivals: Iterable[Arrival]) -> list[Replayed]:
-    """Replay arrivals on a server."""
+async def measure(target: str, devices: int, arrivals: Iterable[Arrival]) -> list[Replayed]:
+    """Replay arrivals on a server once all its optimizers are ready."""
+    await all_ready(target, devices)
     async with grpc.aio.insecure_channel(target) as channel:
         stub: Any = StylizationServiceStub(channel)
         await ended(stub, await create_job(stub, "normal", "warm-up"))
@@ -186,10 +188,9 @@ def run(devices: int, jobs: int, load: float, seed: int) -> Run:
     """Replay arrivals on a server with so many optimizers, and simulate them."""
     settings: dict[str, Any] = {"encoder_sets": "scripted", "evaluator": False, "threads": 1, "nice": 0}
     settings |= {"queue_capacity": 1000, "caller_share": 1, "drain_grace_s": 0}
-    if devices > 1:
-        settings["devices"] = f"cpu*{devices}"
+    settings["devices"] = f"cpu*{devices}"
     with serving("tests.service.serve_scripted", **settings) as (target, _):
-        replayed = asyncio.run(measure(target, plan(jobs, devices, load, seed)))
+        replayed = asyncio.run(measure(target, devices, plan(jobs, devices, load, seed)))
     return Run(devices, jobs, load, statistics.mean(job.service_s for job in replayed), compare(replayed, devices))
 
 

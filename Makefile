@@ -53,7 +53,7 @@ test-light: $(UV) ## run the client, the command and the reading of photos in li
 	  python -m pytest -q -p no:cacheprovider $(PHOTO_TESTS)
 
 test-oldest: $(UV) ## run the server's tests with the oldest supported versions of everything: gigabytes, and minutes
-	$(OLDEST) --with-editable '.[server,postgres,otel]' --with 'cryptography>=46' --with 'hypothesis>=6.130' \
+	$(OLDEST) --with-editable '.[server,postgres,otel]' --with 'hypothesis>=6.130' \
 	  --with 'pgserver>=0.1.4' --with 'psutil>=7.0' --with 'pyyaml>=6.0' \
 	  python -m pytest -q -p no:cacheprovider tests/service
 
@@ -92,9 +92,9 @@ web: $(NODE_MODULES) ## rewrite the live page that the Python package contains f
 
 lock: $(UV) ## resolve the dependencies again, keeping the pinned versions (UPGRADE=1 takes the newest)
 	$(COMPILE) $(if $(UPGRADE),--upgrade) \
-	  --extra server --extra postgres --extra otel --extra training --group dev pyproject.toml --output-file requirements/dev.lock
+	  --extra server --extra postgres --extra otel --extra ray --extra training --group dev pyproject.toml --output-file requirements/dev.lock
 	# What images install: the versions that were tested.
-	$(COMPILE) --constraint requirements/dev.lock --extra server --extra postgres --extra otel pyproject.toml --output-file requirements/server.lock
+	$(COMPILE) --constraint requirements/dev.lock --extra server --extra postgres --extra otel --extra ray pyproject.toml --output-file requirements/server.lock
 	$(COMPILE) --constraint requirements/dev.lock --extra gateway pyproject.toml --output-file requirements/gateway.lock
 	$(COMPILE) --constraint requirements/dev.lock --group build --output-file requirements/build.lock
 

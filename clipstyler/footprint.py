@@ -50,7 +50,12 @@ class Footprint(NamedTuple):
 
 
 def footprint(
-    config: StylizeConfig, width: int, height: int, view_bytes: int, result_size: tuple[int, int] = (0, 0)
+    config: StylizeConfig,
+    width: int,
+    height: int,
+    view_bytes: int,
+    result_size: tuple[int, int] = (0, 0),
+    runs: int = 1,
 ) -> Footprint:
     """Estimate the memory of a stylization besides its encoders' weights.
 
@@ -64,6 +69,8 @@ def footprint(
         Activations of the CLIP encoder for one view.
     result_size
         Width and height of the result, pixels.
+    runs
+        2 if a region has a text of its own: they share the patches.
     """
     pixels = width * height
     image = max(
@@ -73,9 +80,10 @@ def footprint(
     )
     if config.border is Border.MIRROR:
         image = round(image * _MIRRORED)
+    image *= runs
     warp = _BYTES_PER_CROP_PIXEL * config.crop_side(width, height) ** 2
     patches = config.patches * (view_bytes + warp) if config.weight_patch else 0
-    result = _result_bytes((width, height), result_size)
+    result = _result_bytes((width, height), result_size) + (runs - 1) * 3 * result_size[0] * result_size[1]
     if result > image + patches:
         option = "output_size"
     elif image >= patches:

@@ -26,6 +26,7 @@ from clipstyler.config import (
 from clipstyler.image_format import ImageFormat
 from clipstyler.options import Bounds, Source, option, options_of
 from clipstyler.prompts import MAX_CHARACTERS, check_texts
+from clipstyler.region import Region, RegionRequest, resolve_region
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,12 @@ class StylizationSpec:
     config: StylizeConfig
     previews: PreviewPolicy = PreviewPolicy()
     result_format: ImageFormat = ImageFormat.PNG
+    region: Region | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What the result should look like: the style text, and that of a region that has one."""
+        return (self.style_text, self.region.text) if self.region and self.region.text else (self.style_text,)
 
 
 OPTIONS = {**options_of(StylizationSpec), **CONFIG_OPTIONS}
@@ -97,6 +104,8 @@ class SpecRequest:
         By option; enums as their words.
     result_format
         "png", "jpeg" or "webp"; None for the default.
+    region
+        What stays, or follows a text of its own; None if everything follows the style text.
     """
 
     style_text: str
@@ -104,6 +113,7 @@ class SpecRequest:
     options: Mapping[str, Any] | None = None
     previews: Mapping[str, Any] | None = None
     result_format: str | None = None
+    region: RegionRequest | None = None
 
 
 def resolve_spec(request: SpecRequest, encoder_sets: Mapping[str, Calibration], limits: SpecLimits) -> StylizationSpec:
@@ -122,7 +132,7 @@ def resolve_spec(request: SpecRequest, encoder_sets: Mapping[str, Calibration], 
     ------
     ConfigError
         Values that cannot be used: all of them in one error. Fields are named by option, `previews.*`, `style_text`,
-        `source_text` or `result_format`.
+        `source_text`, `result_format` or `region.*`.
     """
     violations: list[Violation] = []
     asked = {name: value for name, value in (request.options or {}).items() if value is not None}
@@ -142,6 +152,7 @@ def resolve_spec(request: SpecRequest, encoder_sets: Mapping[str, Calibration], 
         texts = collect(lambda: check_texts(request.style_text, source, limits.text_characters))
         previews = collect(lambda: _previews(request.previews or {}, limits.previews or {}))
         result_format = collect(lambda: _result_format(request.result_format))
+        region = collect(lambda: resolve_region(request.region, request.style_text, source, limits.text_characters))
         config = collect(lambda: resolve(calibration, preset or DEFAULT_PRESET, limits=limits.options, **asked))
     style_text, source_text = texts
     return StylizationSpec(
@@ -153,6 +164,7 @@ def resolve_spec(request: SpecRequest, encoder_sets: Mapping[str, Calibration], 
         config=config,
         previews=previews,
         result_format=result_format,
+        region=region,
     )
 
 

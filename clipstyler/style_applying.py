@@ -43,10 +43,12 @@ class LoadedStyle:
 
     @classmethod
     def of(cls, style: Style, device: torch.device | str = "cpu") -> LoadedStyle:
-        """Load a style onto a device."""
-        net = StyleNet(mirrored=style.description.border == Border.MIRROR)
+        """Load a style onto a device. A processor draws faster with interleaved channels."""
+        interleaved = torch.device(device).type == "cpu"
+        net = StyleNet(channels_last=interleaved, mirrored=style.description.border == Border.MIRROR)
         net.load_state_dict({name: _tensor(array) for name, array in style.weights.items()})
-        return cls(style.description, net.to(device).requires_grad_(False).eval())
+        layout = torch.channels_last if interleaved else torch.contiguous_format
+        return cls(style.description, net.to(device).to(memory_format=layout).requires_grad_(False).eval())
 
 
 def apply_style(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -17,6 +18,7 @@ from clipstyler_cli.style_files import SUFFIX, slug
 from clipstyler_cli.terminal import Terminal, complain, say
 
 _LARGEST_SAMPLE = 16
+T = TypeVar("T")
 
 
 def command(
@@ -70,10 +72,10 @@ def command(
             raise typer.Exit(EXIT_FAILED)
 
 
-def evenly(photos: list[Path], count: int) -> list[Path]:
+def evenly(photos: Sequence[T], count: int) -> list[T]:
     """Return so many of some photos, evenly spaced; all if there are not more."""
     if len(photos) <= count:
-        return photos
+        return list(photos)
     return [photos[(2 * index + 1) * len(photos) // (2 * count)] for index in range(count)]
 
 

@@ -22,6 +22,12 @@ _FLAGS = {
     "style_text": "TEXT",
     "previews.every_steps": "--preview-every",
     "timeout_s": "--timeout",
+    "region": "--keep",
+    "region.mask": "--keep",
+    "region.upload": "--keep",
+    "region.boxes": "--keep-box",
+    "region.text": "--region-text",
+    "region.feather": "--feather",
 }
 _EXTRAS = {
     "local": {"filelock", "ftfy", "httpx2", "numpy", "onnx", "onnxruntime", "open_clip", "platformdirs", "regex"}
@@ -58,6 +64,8 @@ def flag_of(field: str, arguments: Mapping[str, str]) -> str:
     flags = {**_FLAGS, **arguments}
     if name in flags:
         return flags[name]
+    if name.startswith("region.boxes"):
+        return name.replace("region.boxes", "--keep-box")
     if name.startswith("labels"):
         return name.upper()
     return "--" + name.replace("_", "-")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from clipstyler_client import Client, Event, Preview, PreviewOptions, Result, StylizeOptions
+from clipstyler_client import Client, Event, Preview, PreviewOptions, Region, Result, StylizeOptions
 
 from clipstyler.output_files import Output, check_outputs
 from clipstyler_cli.artifacts import PREVIEW_NAME, Artifacts
@@ -37,6 +37,7 @@ class Run:
     text: str
     out: Path
     source_text: str | None = None
+    region: Region | None = None
     options: StylizeOptions = field(default_factory=StylizeOptions)
     previews: PreviewOptions = field(default_factory=PreviewOptions)
     timeout_s: float | None = None
@@ -87,6 +88,7 @@ def stylize(
         raise UsageError("--timeout: limits a call to a server: name one with --server")
     out, previews, sheet, animation = _checked(run, keep)
     photo = read_photo(run.photo, "PHOTO")
+    run = _with_mask(run)
     artifacts = Artifacts(delivery, previews)
     with ExitStack() as stack:
         events = _open(run, photo, IMAGE_SUFFIXES[run.out.suffix.lower()], server, stack)
@@ -106,6 +108,13 @@ def describe(result: Result, out: Path) -> dict[str, Any]:
     return {"output": str(out), **asdict(result.spec), **values, "models": [m._asdict() for m in result.models]}
 
 
+def _with_mask(run: Run) -> Run:
+    """Read the mask of the region."""
+    if run.region is None or not isinstance(run.region.mask, Path):
+        return run
+    return replace(run, region=replace(run.region, mask=read_photo(run.region.mask, "--keep")))
+
+
 def _checked(run: Run, keep: Keep) -> tuple[Output, Output | None, Output | None, Output | None]:
     """Check every output, and create the directory of previews."""
     out = Output("out", run.out, IMAGE_SUFFIXES)
@@ -113,13 +122,18 @@ def _checked(run: Run, keep: Keep) -> tuple[Output, Output | None, Output | None
     sheet = Output("contact_sheet", keep.contact_sheet, SHEET_SUFFIXES) if keep.contact_sheet else None
     animation = Output("animation", keep.animation, ANIMATION_SUFFIXES) if keep.animation else None
     files = [output for output in (out, sheet, animation) if output]
-    check_outputs(files, directories=[previews] if previews else [], inputs=[run.photo])
+    check_outputs(files, directories=[previews] if previews else [], inputs=_inputs(run))
     if previews:
         previews.path.mkdir(parents=True, exist_ok=True)
-        for path in (run.photo, *(output.path for output in files)):
+        for path in (*_inputs(run), *(output.path for output in files)):
             if PREVIEW_NAME.fullmatch(path.name) and path.parent.exists() and path.parent.samefile(previews.path):
                 raise UsageError(f"--previews: a preview may overwrite {path}; name another directory")
     return out, previews, sheet, animation
+
+
+def _inputs(run: Run) -> list[Path]:
+    mask = run.region.mask if run.region else None
+    return [run.photo, mask] if isinstance(mask, Path) else [run.photo]
 
 
 def _open(run: Run, photo: bytes, result_format: str, server: Target | None, stack: ExitStack) -> Events:
@@ -129,6 +143,7 @@ def _open(run: Run, photo: bytes, result_format: str, server: Target | None, sta
             photo,
             run.text,
             source_text=run.source_text,
+            region=run.region,
             options=run.options,
             previews=run.previews,
             result_format=result_format,
@@ -148,6 +163,7 @@ def _call(client: Client, run: Run, photo: bytes, result_format: str) -> Events:
         photo,
         run.text,
         source_text=run.source_text,
+        region=run.region,
         previews=run.previews,
         result_format=result_format,
         timeout_s=run.timeout_s,
@@ -160,6 +176,7 @@ def _job(client: Client, run: Run, photo: bytes, result_format: str, stack: Exit
         photo,
         run.text,
         source_text=run.source_text,
+        region=run.region,
         previews=run.previews,
         result_format=result_format,
         timeout_s=run.timeout_s,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from clipstyler_client import Client, Style
@@ -16,8 +16,12 @@ from clipstyler_cli.command_group import App
 from clipstyler_cli.connection import DEFAULT, Target, with_connection_flags
 from clipstyler_cli.errors import UsageError, clear_errors
 from clipstyler_cli.files import Delivery
+from clipstyler_cli.local import library_errors
 from clipstyler_cli.style_files import SUFFIX, name_on_server, read_style, slug
 from clipstyler_cli.terminal import Terminal, print_json, say, table
+
+if TYPE_CHECKING:
+    from clipstyler.style import Style as StyleHere
 
 app = App(no_args_is_help=True, help="List, show, keep, download and upload styles.")
 
@@ -125,6 +129,43 @@ def download(
 
 
 @app.command()
+def export(
+    style: _Name,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write: .onnx.", show_default=False)],
+    as_json: _AsJson = False,
+) -> None:
+    """Write a style as an ONNX file, and compare it with PyTorch.
+
+    The style is bundled or in a file. The graph draws photos of any size and needs nothing of this program.
+
+    Examples
+    --------
+      clipstyler styles export stained-glass -o stained-glass.onnx
+
+      clipstyler styles export fire.style -o fire.onnx --json
+    """
+    with clear_errors(), library_errors():
+        output, delivery = Output("out", out, {".onnx"}), Delivery()
+        check_outputs([output])
+        data = read_style(style)
+        from clipstyler.style import digest_of  # heavy, and only used here
+        from clipstyler.style_export import TOLERANCE, export_style, largest_difference
+
+        loaded = _loaded(data)
+        model = export_style(loaded, digest_of(data))
+        difference = largest_difference(loaded, model)
+        if not difference <= TOLERANCE:
+            raise UsageError(f"the export differs from PyTorch by {difference:.2g}, at most {TOLERANCE:g} is allowed")
+        path = delivery.write(output, model)
+        if as_json:
+            found = {"file": str(path), "style": f"styles/{digest_of(data)}", "size_bytes": len(model)}
+            print_json(found | {"difference": difference, "tolerance": TOLERANCE})
+        else:
+            say(f"{path} differs from PyTorch by {difference:.2g} at most")
+        delivery.finish()
+
+
+@app.command()
 @with_connection_flags
 def upload(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file of a style.", show_default=False)],
@@ -204,16 +245,22 @@ def _details(server: Target, name: str) -> tuple[dict[str, Any], bytes]:
 
 
 def _details_here(name: str) -> tuple[dict[str, Any], bytes]:
-    from clipstyler.style import StyleError, digest_of, load_style
+    from clipstyler.style import digest_of
 
     data = read_style(name)
-    try:
-        description = load_style(data).description
-    except StyleError as error:
-        raise UsageError(f"STYLE: {error}") from error
+    description = _loaded(data).description
     values = {key: value for key, value in asdict(description).items() if key != "thumbnail"}
     values["models"] = [model._asdict() for model in description.models]
     return {"name": f"styles/{digest_of(data)}"} | values | {"size_bytes": len(data)}, description.thumbnail
+
+
+def _loaded(data: bytes) -> StyleHere:
+    from clipstyler.style import StyleError, load_style
+
+    try:
+        return load_style(data)
+    except StyleError as error:
+        raise UsageError(f"STYLE: {error}") from error
 
 
 def _readable(value: Any) -> str:

@@ -10,11 +10,12 @@ from clipstyler_client._credentials import is_loopback
 DEFAULT_TARGET = "127.0.0.1:50051"
 _MIB = 2**20
 _PROXY = "grpc_proxy"  # an environment variable of gRPC
+_SERVICES = ("Stylization", "Style", "Encoder", "Server")
 # UNAVAILABLE is the only status that invites a plain retry (AIP-194). A stream is retried until its first message.
 _SERVICE_CONFIG = {
     "methodConfig": [
         {
-            "name": [{"service": f"clipstyler.v1.{name}Service"} for name in ("Stylization", "Encoder", "Server")],
+            "name": [{"service": f"clipstyler.v1.{name}Service"} for name in _SERVICES],
             "retryPolicy": {
                 "maxAttempts": 5,
                 "initialBackoff": "0.2s",

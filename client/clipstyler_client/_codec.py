@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from clipstyler.v1 import event_pb2, image_pb2, options_pb2, stylization_pb2
+from clipstyler.v1 import event_pb2, image_pb2, options_pb2, region_pb2, stylization_pb2
 from clipstyler.v1.names import word_of
 from clipstyler_client import _events as events
 from clipstyler_client._errors import (
@@ -53,6 +53,7 @@ def spec_message(
     previews: PreviewOptions | None,
     result_format: str | None,
     upload: str = "",
+    region: region_pb2.Region | None = None,
 ) -> stylization_pb2.StylizationSpec:
     """Build a spec; the photo is either bytes or the name of an upload.
 
@@ -67,6 +68,7 @@ def spec_message(
         options=fill(options_pb2.StylizationOptions(), options),
         previews=fill(options_pb2.PreviewOptions(), previews or {}),
         result_format=format_number(result_format),
+        region=region,
     )
     if upload:
         message.upload = upload
@@ -89,7 +91,15 @@ def spec(message: stylization_pb2.StylizationSpec) -> events.Spec:
     """Translate a resolved spec."""
     options: Any = present(message.options)
     previews: Any = present(message.previews)
-    return events.Spec(message.style_text, message.source_text, options, previews, format_word(message.result_format))
+    region = _region(message.region) if message.HasField("region") else None
+    result_format = format_word(message.result_format)
+    return events.Spec(message.style_text, message.source_text, options, previews, result_format, region)
+
+
+def _region(message: region_pb2.Region) -> events.RegionSpec:
+    boxes = tuple(events.Box(box.x, box.y, box.relative_width, box.relative_height) for box in message.boxes)
+    text = message.text if message.HasField("text") else None
+    return events.RegionSpec(boxes, text, message.feather, message.mask_digest)
 
 
 def quality(message: stylization_pb2.QualityReport) -> events.QualityReport:

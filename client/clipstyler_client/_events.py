@@ -16,15 +16,47 @@ class EncoderModel(NamedTuple):
     digest: str
 
 
+class Box(NamedTuple):
+    """A rectangle in fractions of the photo's width and height, from its upper left corner."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class RegionSpec:
+    """A region, resolved.
+
+    Attributes
+    ----------
+    boxes
+        Rectangles that belong to it.
+    text
+        What it should look like; None if it stays as it is.
+    feather
+        Width of the transition, as a fraction of the longest side.
+    mask_digest
+        SHA-256 of the mask's file in hexadecimal; "" if there is none.
+    """
+
+    boxes: tuple[Box, ...]
+    text: str | None
+    feather: float
+    mask_digest: str
+
+
 @dataclass(frozen=True)
 class Spec:
-    """What was asked for, resolved: every default is filled in."""
+    """What was asked for, resolved: every default is filled in. `region` is None if there is none."""
 
     style_text: str
     source_text: str
     options: StylizeOptions
     previews: PreviewOptions
     result_format: str
+    region: RegionSpec | None = None
 
 
 @dataclass(frozen=True)

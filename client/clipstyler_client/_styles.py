@@ -11,6 +11,7 @@ from typing import NamedTuple, TypedDict
 
 from clipstyler.v1 import style_pb2
 from clipstyler.v1 import style_service_pb2 as pb
+from clipstyler.v1.image_pb2 import ImageMetadata
 from clipstyler_client._codec import Photo, format_number, format_word, photo_bytes
 from clipstyler_client._errors import BrokenResultError, StylizeError, from_message
 from clipstyler_client._events import EncoderModel
@@ -148,7 +149,7 @@ class StyledAssembly:
     """Joins the parts of the photos of a call."""
 
     def __init__(self) -> None:
-        self._metadata = pb.RenderStyleResponse().metadata
+        self._metadata: ImageMetadata | None = None
         self._data = bytearray()
 
     def add(self, part: pb.ApplyStyleResponse) -> StyledPhoto | None:
@@ -172,12 +173,19 @@ class StyledAssembly:
             return None
         self._data += part.data
         metadata = self._metadata
+        if metadata is None:
+            raise broken_image()
         if len(self._data) < metadata.size_bytes:
             return None
-        data = bytes(self._data)
+        data, self._metadata = bytes(self._data), None
         if len(data) != metadata.size_bytes or hashlib.sha256(data).digest() != metadata.sha256:
             raise broken_image()
         return JobImage(data, format_word(metadata.format), metadata.width_px, metadata.height_px)
+
+    def end(self) -> None:
+        """Check that no image is incomplete when no more parts come; raises as `add`."""
+        if self._metadata is not None:
+            raise broken_image()
 
 
 def broken_image() -> BrokenResultError:

@@ -328,6 +328,7 @@ class ServerInfo(google.protobuf.message.Message):
         RESTART_COUNT_FIELD_NUMBER: builtins.int
         ACCELERATIONS_FIELD_NUMBER: builtins.int
         NAME_FIELD_NUMBER: builtins.int
+        HOST_FIELD_NUMBER: builtins.int
         device: builtins.str
         """Device, for instance "cpu" or "cuda:0"."""
         provider: builtins.str
@@ -340,6 +341,8 @@ class ServerInfo(google.protobuf.message.Message):
         """Restarts after a crash."""
         name: builtins.str
         """Name among the workers of the server: "cuda:1", or "cpu/0" if several share a device; "auto" until a device was chosen."""
+        host: builtins.str
+        """Name of the host that it runs on; empty for that of the server."""
         @property
         def accelerations(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
             """Accelerations in use, chosen by a measurement at the start or by the operator: "memory", "bf16", "channels_last". New
@@ -356,8 +359,9 @@ class ServerInfo(google.protobuf.message.Message):
             restart_count: builtins.int = ...,
             accelerations: collections.abc.Iterable[builtins.str] | None = ...,
             name: builtins.str = ...,
+            host: builtins.str = ...,
         ) -> None: ...
-        def ClearField(self, field_name: typing.Literal["accelerations", b"accelerations", "device", b"device", "name", b"name", "provider", b"provider", "restart_count", b"restart_count", "state", b"state", "thread_count", b"thread_count"]) -> None: ...
+        def ClearField(self, field_name: typing.Literal["accelerations", b"accelerations", "device", b"device", "host", b"host", "name", b"name", "provider", b"provider", "restart_count", b"restart_count", "state", b"state", "thread_count", b"thread_count"]) -> None: ...
 
     @typing.final
     class Evaluator(google.protobuf.message.Message):

@@ -25,11 +25,12 @@ _sym_db = _symbol_database.Default()
 from clipstyler.v1 import error_pb2 as clipstyler_dot_v1_dot_error__pb2
 from clipstyler.v1 import image_pb2 as clipstyler_dot_v1_dot_image__pb2
 from clipstyler.v1 import options_pb2 as clipstyler_dot_v1_dot_options__pb2
+from clipstyler.v1 import region_pb2 as clipstyler_dot_v1_dot_region__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63lipstyler/v1/stylization.proto\x12\rclipstyler.v1\x1a\x19\x63lipstyler/v1/error.proto\x1a\x19\x63lipstyler/v1/image.proto\x1a\x1b\x63lipstyler/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x93\x02\n\x0fStylizationSpec\x12\x0f\n\x05image\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06upload\x18\x02 \x01(\tH\x00\x12\x12\n\nstyle_text\x18\x03 \x01(\t\x12\x18\n\x0bsource_text\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x32\n\x07options\x18\x05 \x01(\x0b\x32!.clipstyler.v1.StylizationOptions\x12/\n\x08previews\x18\x06 \x01(\x0b\x32\x1d.clipstyler.v1.PreviewOptions\x12\x31\n\rresult_format\x18\x07 \x01(\x0e\x32\x1a.clipstyler.v1.ImageFormatB\x07\n\x05photoB\x0e\n\x0c_source_text\",\n\x0c\x45ncoderModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"\xa6\x01\n\rQualityReport\x12\x18\n\x10patch_clip_score\x18\x01 \x01(\x01\x12\x19\n\x11global_similarity\x18\x02 \x01(\x01\x12\x18\n\x10patch_similarity\x18\x03 \x01(\x01\x12\x18\n\x10\x63ontent_distance\x18\x04 \x01(\x01\x12\x0c\n\x04ssim\x18\x05 \x01(\x01\x12\x0c\n\x04seed\x18\x06 \x01(\x03\x12\x10\n\x08protocol\x18\x07 \x01(\x05\"\xfa\x07\n\x11StylizationResult\x12+\n\x05image\x18\x01 \x01(\x0b\x32\x1c.clipstyler.v1.ImageMetadata\x12+\n\x06models\x18\x02 \x03(\x0b\x32\x1b.clipstyler.v1.EncoderModel\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x14\n\x0cthread_count\x18\x05 \x01(\x05\x12@\n\x08versions\x18\x06 \x03(\x0b\x32..clipstyler.v1.StylizationResult.VersionsEntry\x12\x37\n\x06losses\x18\x07 \x01(\x0b\x32\'.clipstyler.v1.StylizationResult.Losses\x12\x39\n\x07timings\x18\x08 \x01(\x0b\x32(.clipstyler.v1.StylizationResult.Timings\x12-\n\x07quality\x18\t \x01(\x0b\x32\x1c.clipstyler.v1.QualityReport\x12\x12\n\nstep_count\x18\x14 \x01(\x05\x12@\n\x0bstop_reason\x18\x15 \x01(\x0e\x32+.clipstyler.v1.StylizationResult.StopReason\x1a\x63\n\x06Losses\x12\r\n\x05total\x18\x01 \x01(\x01\x12\x11\n\tdirection\x18\x02 \x01(\x01\x12\r\n\x05patch\x18\x03 \x01(\x01\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\x01\x12\x17\n\x0ftotal_variation\x18\x05 \x01(\x01\x1a\x8e\x02\n\x07Timings\x12)\n\x06queued\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x64\x65\x63ode\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07prepare\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08optimize\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x65ncode\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06render\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"q\n\nStopReason\x12\x1b\n\x17STOP_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11STOP_REASON_STEPS\x10\x01\x12\x16\n\x12STOP_REASON_TARGET\x10\x02\x12\x17\n\x13STOP_REASON_PLATEAU\x10\x03\"\xc3\t\n\x0bStylization\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x04spec\x18\x02 \x01(\x0b\x32\x1e.clipstyler.v1.StylizationSpec\x12\x35\n\x08priority\x18\x03 \x01(\x0e\x32#.clipstyler.v1.Stylization.Priority\x12/\n\x05state\x18\x04 \x01(\x0e\x32 .clipstyler.v1.Stylization.State\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdeadline_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0equeue_position\x18\n \x01(\x05\x12\x38\n\x14\x65stimated_start_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04step\x18\x0c \x01(\x05\x12\x15\n\rattempt_count\x18\r \x01(\x05\x12\x30\n\x06result\x18\x0e \x01(\x0b\x32 .clipstyler.v1.StylizationResult\x12#\n\x05\x65rror\x18\x0f \x01(\x0b\x32\x14.clipstyler.v1.Error\x12>\n\rcancel_reason\x18\x10 \x01(\x0e\x32\'.clipstyler.v1.Stylization.CancelReason\x12\x36\n\x12\x65stimated_end_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x7f\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_QUEUED\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05\"^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cPRIORITY_LOW\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_HIGH\x10\x03\"\x85\x01\n\x0c\x43\x61ncelReason\x12\x1d\n\x19\x43\x41NCEL_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x41NCEL_REASON_REQUESTED\x10\x01\x12\x1d\n\x19\x43\x41NCEL_REASON_CALLER_LEFT\x10\x02\x12\x1a\n\x16\x43\x41NCEL_REASON_DRAINING\x10\x03\"n\n\tImageKind\x12\x1a\n\x16IMAGE_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12IMAGE_KIND_CONTENT\x10\x01\x12\x16\n\x12IMAGE_KIND_PREVIEW\x10\x02\x12\x15\n\x11IMAGE_KIND_RESULT\x10\x03\x42I\n\x11\x64\x65v.clipstyler.v1P\x01Z2clipstyler.dev/client/go/clipstylerv1;clipstylerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1f\x63lipstyler/v1/stylization.proto\x12\rclipstyler.v1\x1a\x19\x63lipstyler/v1/error.proto\x1a\x19\x63lipstyler/v1/image.proto\x1a\x1b\x63lipstyler/v1/options.proto\x1a\x1a\x63lipstyler/v1/region.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xba\x02\n\x0fStylizationSpec\x12\x0f\n\x05image\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06upload\x18\x02 \x01(\tH\x00\x12\x12\n\nstyle_text\x18\x03 \x01(\t\x12\x18\n\x0bsource_text\x18\x04 \x01(\tH\x01\x88\x01\x01\x12\x32\n\x07options\x18\x05 \x01(\x0b\x32!.clipstyler.v1.StylizationOptions\x12/\n\x08previews\x18\x06 \x01(\x0b\x32\x1d.clipstyler.v1.PreviewOptions\x12\x31\n\rresult_format\x18\x07 \x01(\x0e\x32\x1a.clipstyler.v1.ImageFormat\x12%\n\x06region\x18\x08 \x01(\x0b\x32\x15.clipstyler.v1.RegionB\x07\n\x05photoB\x0e\n\x0c_source_text\",\n\x0c\x45ncoderModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\t\"\xa6\x01\n\rQualityReport\x12\x18\n\x10patch_clip_score\x18\x01 \x01(\x01\x12\x19\n\x11global_similarity\x18\x02 \x01(\x01\x12\x18\n\x10patch_similarity\x18\x03 \x01(\x01\x12\x18\n\x10\x63ontent_distance\x18\x04 \x01(\x01\x12\x0c\n\x04ssim\x18\x05 \x01(\x01\x12\x0c\n\x04seed\x18\x06 \x01(\x03\x12\x10\n\x08protocol\x18\x07 \x01(\x05\"\xfa\x07\n\x11StylizationResult\x12+\n\x05image\x18\x01 \x01(\x0b\x32\x1c.clipstyler.v1.ImageMetadata\x12+\n\x06models\x18\x02 \x03(\x0b\x32\x1b.clipstyler.v1.EncoderModel\x12\x0e\n\x06\x64\x65vice\x18\x03 \x01(\t\x12\x10\n\x08provider\x18\x04 \x01(\t\x12\x14\n\x0cthread_count\x18\x05 \x01(\x05\x12@\n\x08versions\x18\x06 \x03(\x0b\x32..clipstyler.v1.StylizationResult.VersionsEntry\x12\x37\n\x06losses\x18\x07 \x01(\x0b\x32\'.clipstyler.v1.StylizationResult.Losses\x12\x39\n\x07timings\x18\x08 \x01(\x0b\x32(.clipstyler.v1.StylizationResult.Timings\x12-\n\x07quality\x18\t \x01(\x0b\x32\x1c.clipstyler.v1.QualityReport\x12\x12\n\nstep_count\x18\x14 \x01(\x05\x12@\n\x0bstop_reason\x18\x15 \x01(\x0e\x32+.clipstyler.v1.StylizationResult.StopReason\x1a\x63\n\x06Losses\x12\r\n\x05total\x18\x01 \x01(\x01\x12\x11\n\tdirection\x18\x02 \x01(\x01\x12\r\n\x05patch\x18\x03 \x01(\x01\x12\x0f\n\x07\x63ontent\x18\x04 \x01(\x01\x12\x17\n\x0ftotal_variation\x18\x05 \x01(\x01\x1a\x8e\x02\n\x07Timings\x12)\n\x06queued\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x64\x65\x63ode\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12*\n\x07prepare\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12+\n\x08optimize\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06\x65ncode\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06render\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a/\n\rVersionsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"q\n\nStopReason\x12\x1b\n\x17STOP_REASON_UNSPECIFIED\x10\x00\x12\x15\n\x11STOP_REASON_STEPS\x10\x01\x12\x16\n\x12STOP_REASON_TARGET\x10\x02\x12\x17\n\x13STOP_REASON_PLATEAU\x10\x03\"\xc3\t\n\x0bStylization\x12\x0c\n\x04name\x18\x01 \x01(\t\x12,\n\x04spec\x18\x02 \x01(\x0b\x32\x1e.clipstyler.v1.StylizationSpec\x12\x35\n\x08priority\x18\x03 \x01(\x0e\x32#.clipstyler.v1.Stylization.Priority\x12/\n\x05state\x18\x04 \x01(\x0e\x32 .clipstyler.v1.Stylization.State\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x31\n\rdeadline_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x16\n\x0equeue_position\x18\n \x01(\x05\x12\x38\n\x14\x65stimated_start_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04step\x18\x0c \x01(\x05\x12\x15\n\rattempt_count\x18\r \x01(\x05\x12\x30\n\x06result\x18\x0e \x01(\x0b\x32 .clipstyler.v1.StylizationResult\x12#\n\x05\x65rror\x18\x0f \x01(\x0b\x32\x14.clipstyler.v1.Error\x12>\n\rcancel_reason\x18\x10 \x01(\x0e\x32\'.clipstyler.v1.Stylization.CancelReason\x12\x36\n\x12\x65stimated_end_time\x18\x14 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\x7f\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n\x0cSTATE_QUEUED\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x03\x12\x10\n\x0cSTATE_FAILED\x10\x04\x12\x13\n\x0fSTATE_CANCELLED\x10\x05\"^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cPRIORITY_LOW\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_HIGH\x10\x03\"\x85\x01\n\x0c\x43\x61ncelReason\x12\x1d\n\x19\x43\x41NCEL_REASON_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x43\x41NCEL_REASON_REQUESTED\x10\x01\x12\x1d\n\x19\x43\x41NCEL_REASON_CALLER_LEFT\x10\x02\x12\x1a\n\x16\x43\x41NCEL_REASON_DRAINING\x10\x03\"n\n\tImageKind\x12\x1a\n\x16IMAGE_KIND_UNSPECIFIED\x10\x00\x12\x16\n\x12IMAGE_KIND_CONTENT\x10\x01\x12\x16\n\x12IMAGE_KIND_PREVIEW\x10\x02\x12\x15\n\x11IMAGE_KIND_RESULT\x10\x03\x42I\n\x11\x64\x65v.clipstyler.v1P\x01Z2clipstyler.dev/client/go/clipstylerv1;clipstylerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -39,30 +40,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\021dev.clipstyler.v1P\001Z2clipstyler.dev/client/go/clipstylerv1;clipstylerv1'
   _globals['_STYLIZATIONRESULT_VERSIONSENTRY']._loaded_options = None
   _globals['_STYLIZATIONRESULT_VERSIONSENTRY']._serialized_options = b'8\001'
-  _globals['_STYLIZATIONSPEC']._serialized_start=199
-  _globals['_STYLIZATIONSPEC']._serialized_end=474
-  _globals['_ENCODERMODEL']._serialized_start=476
-  _globals['_ENCODERMODEL']._serialized_end=520
-  _globals['_QUALITYREPORT']._serialized_start=523
-  _globals['_QUALITYREPORT']._serialized_end=689
-  _globals['_STYLIZATIONRESULT']._serialized_start=692
-  _globals['_STYLIZATIONRESULT']._serialized_end=1710
-  _globals['_STYLIZATIONRESULT_LOSSES']._serialized_start=1174
-  _globals['_STYLIZATIONRESULT_LOSSES']._serialized_end=1273
-  _globals['_STYLIZATIONRESULT_TIMINGS']._serialized_start=1276
-  _globals['_STYLIZATIONRESULT_TIMINGS']._serialized_end=1546
-  _globals['_STYLIZATIONRESULT_VERSIONSENTRY']._serialized_start=1548
-  _globals['_STYLIZATIONRESULT_VERSIONSENTRY']._serialized_end=1595
-  _globals['_STYLIZATIONRESULT_STOPREASON']._serialized_start=1597
-  _globals['_STYLIZATIONRESULT_STOPREASON']._serialized_end=1710
-  _globals['_STYLIZATION']._serialized_start=1713
-  _globals['_STYLIZATION']._serialized_end=2932
-  _globals['_STYLIZATION_STATE']._serialized_start=2461
-  _globals['_STYLIZATION_STATE']._serialized_end=2588
-  _globals['_STYLIZATION_PRIORITY']._serialized_start=2590
-  _globals['_STYLIZATION_PRIORITY']._serialized_end=2684
-  _globals['_STYLIZATION_CANCELREASON']._serialized_start=2687
-  _globals['_STYLIZATION_CANCELREASON']._serialized_end=2820
-  _globals['_STYLIZATION_IMAGEKIND']._serialized_start=2822
-  _globals['_STYLIZATION_IMAGEKIND']._serialized_end=2932
+  _globals['_STYLIZATIONSPEC']._serialized_start=227
+  _globals['_STYLIZATIONSPEC']._serialized_end=541
+  _globals['_ENCODERMODEL']._serialized_start=543
+  _globals['_ENCODERMODEL']._serialized_end=587
+  _globals['_QUALITYREPORT']._serialized_start=590
+  _globals['_QUALITYREPORT']._serialized_end=756
+  _globals['_STYLIZATIONRESULT']._serialized_start=759
+  _globals['_STYLIZATIONRESULT']._serialized_end=1777
+  _globals['_STYLIZATIONRESULT_LOSSES']._serialized_start=1241
+  _globals['_STYLIZATIONRESULT_LOSSES']._serialized_end=1340
+  _globals['_STYLIZATIONRESULT_TIMINGS']._serialized_start=1343
+  _globals['_STYLIZATIONRESULT_TIMINGS']._serialized_end=1613
+  _globals['_STYLIZATIONRESULT_VERSIONSENTRY']._serialized_start=1615
+  _globals['_STYLIZATIONRESULT_VERSIONSENTRY']._serialized_end=1662
+  _globals['_STYLIZATIONRESULT_STOPREASON']._serialized_start=1664
+  _globals['_STYLIZATIONRESULT_STOPREASON']._serialized_end=1777
+  _globals['_STYLIZATION']._serialized_start=1780
+  _globals['_STYLIZATION']._serialized_end=2999
+  _globals['_STYLIZATION_STATE']._serialized_start=2528
+  _globals['_STYLIZATION_STATE']._serialized_end=2655
+  _globals['_STYLIZATION_PRIORITY']._serialized_start=2657
+  _globals['_STYLIZATION_PRIORITY']._serialized_end=2751
+  _globals['_STYLIZATION_CANCELREASON']._serialized_start=2754
+  _globals['_STYLIZATION_CANCELREASON']._serialized_end=2887
+  _globals['_STYLIZATION_IMAGEKIND']._serialized_start=2889
+  _globals['_STYLIZATION_IMAGEKIND']._serialized_end=2999
 # @@protoc_insertion_point(module_scope)

@@ -7,6 +7,7 @@ import builtins
 import clipstyler.v1.error_pb2
 import clipstyler.v1.image_pb2
 import clipstyler.v1.options_pb2
+import clipstyler.v1.region_pb2
 import collections.abc
 import google.protobuf.descriptor
 import google.protobuf.duration_pb2
@@ -39,6 +40,7 @@ class StylizationSpec(google.protobuf.message.Message):
     OPTIONS_FIELD_NUMBER: builtins.int
     PREVIEWS_FIELD_NUMBER: builtins.int
     RESULT_FORMAT_FIELD_NUMBER: builtins.int
+    REGION_FIELD_NUMBER: builtins.int
     image: builtins.bytes
     """Bytes of an image file: JPEG, PNG, WebP, TIFF, BMP, GIF (its first frame) or AVIF. Orientation, color profile and alpha
     are respected. Limits: GetServerInfo.
@@ -61,6 +63,10 @@ class StylizationSpec(google.protobuf.message.Message):
     def previews(self) -> clipstyler.v1.options_pb2.PreviewOptions:
         """Which previews are sent."""
 
+    @property
+    def region(self) -> clipstyler.v1.region_pb2.Region:
+        """A part of the photo that stays as it is, or follows a text of its own. Default: everything follows the style text."""
+
     def __init__(
         self,
         *,
@@ -71,9 +77,10 @@ class StylizationSpec(google.protobuf.message.Message):
         options: clipstyler.v1.options_pb2.StylizationOptions | None = ...,
         previews: clipstyler.v1.options_pb2.PreviewOptions | None = ...,
         result_format: clipstyler.v1.image_pb2.ImageFormat.ValueType = ...,
+        region: clipstyler.v1.region_pb2.Region | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_source_text", b"_source_text", "image", b"image", "options", b"options", "photo", b"photo", "previews", b"previews", "source_text", b"source_text", "upload", b"upload"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_source_text", b"_source_text", "image", b"image", "options", b"options", "photo", b"photo", "previews", b"previews", "result_format", b"result_format", "source_text", b"source_text", "style_text", b"style_text", "upload", b"upload"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_source_text", b"_source_text", "image", b"image", "options", b"options", "photo", b"photo", "previews", b"previews", "region", b"region", "source_text", b"source_text", "upload", b"upload"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_source_text", b"_source_text", "image", b"image", "options", b"options", "photo", b"photo", "previews", b"previews", "region", b"region", "result_format", b"result_format", "source_text", b"source_text", "style_text", b"style_text", "upload", b"upload"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_source_text", b"_source_text"]) -> typing.Literal["source_text"] | None: ...
     @typing.overload

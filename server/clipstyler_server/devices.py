@@ -9,7 +9,7 @@ from dataclasses import dataclass
 MAX_DEVICES = 64
 """Optimizers of one server."""
 
-AUTO = "auto"
+ANY = "auto"
 """The first GPU, or else the processor."""
 
 _ENTRY = re.compile(r"(?P<device>auto|cpu|cuda(?::\d{1,3})?)(?:\*(?P<count>\d{1,3}))?")
@@ -30,6 +30,11 @@ class Device:
     name: str
     device: str
 
+    @property
+    def is_gpu(self) -> bool:
+        """Whether it is a GPU, as far as that is known."""
+        return self.device.startswith("cuda")
+
 
 def parse_devices(text: str) -> tuple[Device, ...]:
     """Read a list of devices.
@@ -44,7 +49,7 @@ def parse_devices(text: str) -> tuple[Device, ...]:
     """
     entries = [entry.strip() for entry in text.split(",")]
     problems = [problem for entry in entries if (problem := _problem(entry))]
-    if not problems and AUTO in entries and len(entries) > 1:
+    if not problems and ANY in entries and len(entries) > 1:
         problems = ["'auto' stands alone: name each device"]
     devices = [] if problems else [device for entry in entries for device in _expanded(entry)]
     if len(devices) > MAX_DEVICES:
@@ -59,7 +64,7 @@ def _problem(entry: str) -> str:
     match = _ENTRY.fullmatch(entry)
     if match is None:
         return f"{entry!r} is no device: use auto, cpu, cuda or cuda:N, with *COUNT for several optimizers"
-    if match["count"] and match["device"] == AUTO:
+    if match["count"] and match["device"] == ANY:
         return f"{entry!r}: name the device of which there are several"
     return f"{entry!r}: there must be at least one" if match["count"] and int(match["count"]) < 1 else ""
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from clipstyler.v1.names import word_of
 from clipstyler.v1.stylization_pb2 import Stylization
 from clipstyler_server.api.bounds import CallBounds
+from clipstyler_server.identity.files import IdentityFiles
+from clipstyler_server.jobs.queue import JobQueue
 from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.observability.watchdog import resident_bytes
@@ -26,7 +29,7 @@ class Gauges:
     ----------
     metrics
         Where they are registered.
-    scheduler, storage, bounds
+    scheduler, backlog, storage, bounds, identity
         What they are read from.
     process_ids
         Returns the ids of the processes by name.
@@ -36,12 +39,16 @@ class Gauges:
         self,
         metrics: Metrics,
         scheduler: Scheduler,
+        backlog: JobQueue[Any],
         storage: Storage,
         bounds: CallBounds,
+        identity: IdentityFiles,
         process_ids: Callable[[], Mapping[str, int | None]],
     ) -> None:
         self._scheduler = scheduler
+        self._backlog = backlog
         self._storage = storage
+        self._identity = identity
         self._stored: Mapping[str, int] = {}
         metrics.watch_each("queue_depth", "Jobs waiting, by priority.", "priority", self._queue_depth)
         metrics.watch_each("stored_jobs", "Jobs in the database, by state.", "state", lambda: self._stored)
@@ -65,6 +72,9 @@ class Gauges:
             lambda: bounds.evaluations.used,
         )
         metrics.watch_each(
+            "certificate_expiry_timestamp_seconds", "When it expires.", "certificate", self._certificate_expiry
+        )
+        metrics.watch_each(
             "resident_bytes", "Resident memory, by process.", "process", lambda: resident_bytes(process_ids())
         )
 
@@ -73,6 +83,10 @@ class Gauges:
         while True:
             self._stored = {state.value: count for state, count in (await self._storage.job_counts()).items()}
             await asyncio.sleep(_COUNT_S)
+
+    def _certificate_expiry(self) -> dict[str, float]:
+        served = self._identity.certificates
+        return {"server": served.expires_at.timestamp()} if served else {}
 
     def _ready_devices(self) -> dict[str, int]:
         return {device.name: device.state is WorkerState.READY for device in self._scheduler.devices.statuses()}
@@ -85,5 +99,5 @@ class Gauges:
         return {(info.device, info.provider): 1 for info in infos if info}
 
     def _queue_depth(self) -> dict[str, int]:
-        waiting = Counter(job.priority for job in self._scheduler.queue.order())
+        waiting = Counter(job.priority for job in self._backlog.order())
         return {name: waiting[number] for number, name in _PRIORITIES.items()}

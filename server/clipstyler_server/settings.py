@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from platformdirs import user_data_path
-from pydantic import Field, IPvAnyNetwork, field_validator
+from pydantic import Field, IPvAnyNetwork, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from clipstyler.acceleration import AUTO, parse
@@ -17,7 +17,7 @@ from clipstyler.home import cache_directory
 from clipstyler.imaging import Limits
 from clipstyler.input_files import MAX_FILE_BYTES
 from clipstyler.prompts import MAX_CHARACTERS
-from clipstyler_server.devices import Device, parse_devices
+from clipstyler_server.devices import ANY, Device, parse_devices
 from clipstyler_server.identity.files import IdentityPaths
 
 MIB = 2**20
@@ -92,11 +92,25 @@ class Settings(BaseSettings):
         description="Devices of several optimizers, instead of `device`, separated by commas: cuda:0,cuda:1, or cuda*2 "
         "for the first two GPUs, or cpu*2 for two optimizers on the processor.",
     )
+    engine: Literal["local", "ray"] = Field(
+        default="local", description="Where optimizers run: processes of this machine, or actors of a Ray cluster."
+    )
+    ray_address: str = Field(
+        default="auto",
+        min_length=1,
+        description="Address of the Ray cluster, HOST:PORT of its head; auto: the one that this machine belongs to.",
+    )
+    ray_lease_s: float = Field(
+        default=10,
+        ge=0.5,
+        le=600,
+        description="Seconds after which the jobs of a Ray cluster stop if this server is not heard of.",
+    )
     threads: int = Field(
         default=0,
         ge=0,
         le=1024,
-        description="Threads of a CPU optimizer; 0: the available CPUs, shared by all optimizers.",
+        description="Threads of a CPU optimizer; 0: the available CPUs, shared by all optimizers, and with Ray 1.",
     )
     accelerations: str = Field(
         default=AUTO,
@@ -207,6 +221,31 @@ class Settings(BaseSettings):
     database_url: str = Field(
         default="", description="SQLAlchemy URL of a PostgreSQL database; empty: SQLite in the data directory."
     )
+    shared_dir: str = Field(
+        default="",
+        description="Directory of images that all servers of a PostgreSQL database use: they then share its jobs. "
+        "Empty: this server has jobs and images of its own.",
+    )
+    advertise: str = Field(
+        default="",
+        description="Address, HOST:PORT, at which servers that share jobs reach this one's gRPC; empty: where "
+        "it listens.",
+    )
+    lease_s: float = Field(
+        default=12,
+        ge=1,
+        le=30,
+        description="Seconds after which the jobs of a server that is gone are taken over, if servers share them.",
+    )
+    peer_ca: str = Field(
+        default="",
+        description="File of the authorities of the certificates of servers that share jobs, in PEM; empty: those that "
+        "gRPC trusts.",
+    )
+    peer_name: str = Field(
+        default="",
+        description="Name in these certificates; empty: the host by which a server is reached.",
+    )
     retention_s: float = Field(
         default=604_800, gt=0, description="Seconds that a finished job and its images are kept; default a week."
     )
@@ -285,6 +324,12 @@ class Settings(BaseSettings):
             parse_devices(value)
         return value
 
+    @model_validator(mode="after")
+    def _check_engine(self) -> Settings:
+        if self.engine == "ray" and self.optimizer_devices[0].device == ANY:
+            raise ValueError("the engine ray needs `devices`: cuda*8 for eight GPUs of the cluster, or cpu*4")
+        return self
+
     @field_validator("accelerations")
     @classmethod
     def _check_accelerations(cls, value: str) -> str:
@@ -329,7 +374,9 @@ class Settings(BaseSettings):
 
     @property
     def optimizer_threads(self) -> int:
-        """Threads of a CPU optimizer, explicit: several optimizers divide the CPUs among them."""
+        """Threads of a CPU optimizer, explicit: several optimizers divide the CPUs of this machine among them."""
+        if self.engine == "ray":
+            return self.threads or 1
         return self.threads or max(1, _available_cpus() // len(self.optimizer_devices))
 
     @property

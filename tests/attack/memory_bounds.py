@@ -10,7 +10,7 @@ from clipstyler_server.settings import Settings
 from tests.attack.sampling import FRONT, children, resident_bytes
 
 _MIB = 2**20
-FRONT_BYTES = 400 * _MIB
+FRONT_BYTES = 400_000_000
 EVALUATOR_BYTES = 512 * _MIB
 """For texts, images and a report, besides the encoders."""
 

@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from clipstyler_client import Client
 
 
@@ -41,3 +43,11 @@ class Server:
     def end(self, how: signal.Signals = signal.SIGTERM) -> None:
         self.process.send_signal(how)
         self.process.wait(30)
+
+
+@pytest.fixture(scope="module")
+def module_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for the tests of one module, which names it with `server = module_server`."""
+    running = Server(tmp_path_factory.mktemp("store"))
+    yield running
+    running.end()

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from PIL import Image
 
-from tests.clients.server_process import Server
+from tests.clients.server_process import Server, module_server
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PHOTO = str(EXAMPLES / "cat.jpg")
@@ -28,11 +27,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("store"))
-    yield server
-    server.end()
+server = module_server
 
 
 def test_every_example_is_run_here() -> None:

@@ -31,18 +31,14 @@ from clipstyler_client import (
 from clipstyler_client._resume import Resume
 from typer.testing import CliRunner
 
-from tests.clients.server_process import Server
+from tests.clients.server_process import Server, module_server
 from tests.service.harness import noise_photo, photo
 
 SMALL = StylizeOptions(size=64, steps=3, patches=2, seed=1)
 SLOW = StylizeOptions(size=64, steps=20, patches=2, seed=1)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    running = Server(tmp_path_factory.mktemp("store"))
-    yield running
-    running.end()
+server = module_server
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,7 +21,7 @@ from clipstyler_client import AsyncClient, Client
 from PIL import Image
 
 from tests.clients.scripted_server import picture
-from tests.clients.server_process import Server
+from tests.clients.server_process import Server, module_server
 
 PIPELINE = Path(__file__).parents[2] / "examples" / "pipeline"
 OPTIONS = {"size": 64, "steps": 3, "seed": 1}
@@ -30,11 +29,7 @@ FLAGS = ("--size", "64", "--steps", "3", "--seed", "1", "--interval", "0.05")
 EVERYTHING = ["write_result", "record", "put_away"]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    running = Server(tmp_path_factory.mktemp("store"))
-    yield running
-    running.end()
+server = module_server
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from clipstyler_server.settings import Settings
 from typer.testing import CliRunner
 
 from tests.clients.scripted_server import picture
-from tests.clients.server_process import Server
+from tests.clients.server_process import Server, module_server
 from tests.languages import snippets
 
 ROOT = Path(__file__).parents[2]
@@ -32,11 +31,7 @@ def beside_a_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    running = Server(tmp_path_factory.mktemp("store"))
-    yield running
-    running.end()
+server = module_server
 
 
 @pytest.mark.parametrize("code", blocks("python"))

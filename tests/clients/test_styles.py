@@ -21,16 +21,11 @@ from typer.testing import CliRunner
 
 from clipstyler.style_library import bundled_styles
 from clipstyler.v1 import style_service_pb2 as pb
-from tests.clients.server_process import Server
+from tests.clients.server_process import Server, module_server
 from tests.service.harness import noise_photo, photo
 from tests.service.styles import style_file
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    running = Server(tmp_path_factory.mktemp("store"))
-    yield running
-    running.end()
+server = module_server
 
 
 @pytest.fixture
@@ -129,7 +124,14 @@ def test_an_image_that_arrives_broken_is_refused() -> None:
     part.metadata.size_bytes, part.metadata.sha256 = 3, hashlib.sha256(b"abc").digest()
     assert assembly.add(part) is None
     with pytest.raises(BrokenResultError):
+        assembly.end()
+    with pytest.raises(BrokenResultError):
         assembly.add(pb.ApplyStyleResponse(data=b"xyz"))
+    with pytest.raises(BrokenResultError):
+        assembly.add(pb.ApplyStyleResponse(data=b"no metadata before it"))
+    assert assembly.add(part) is None
+    assert assembly.add(pb.ApplyStyleResponse(data=b"abc")).image.data == b"abc"
+    assembly.end()
     with pytest.raises(BrokenResultError):
         checked_file(f"styles/{'0' * 64}", b"other bytes")
 

@@ -19,6 +19,7 @@ from clipstyler.v1.error_pb2 import Error
 from tests.conformance.player import Control, Outcome, Player, run
 
 STYLIZATION = "clipstyler.v1.StylizationService"
+STYLE = "clipstyler.v1.StyleService"
 _LARGE_LINE = 2**23
 
 
@@ -132,6 +133,47 @@ class JsonPlayer(Player):
             "ready": any(worker["state"] in {"STATE_IDLE", "STATE_BUSY"} for worker in info["workers"]),
         }
 
+    async def _style_create(self, step: Mapping[str, Any], outcome: Outcome) -> None:
+        outcome |= _style(await self._call(f"{STYLE}/CreateStyle", {"stylization": step["job"]}))
+
+    async def _style_get(self, step: Mapping[str, Any], outcome: Outcome) -> None:
+        outcome |= _style(await self._call(f"{STYLE}/GetStyle", {"name": step["style"]}))
+
+    async def _style_list(self, _: Mapping[str, Any], outcome: Outcome) -> None:
+        styles: list[dict[str, Any]] = []
+        token = ""
+        while True:
+            page = await self._call(f"{STYLE}/ListStyles", {"page_token": token})
+            styles += page.get("styles", [])
+            if not (token := page.get("nextPageToken", "")):
+                break
+        outcome |= {
+            "styles": [style["name"] for style in styles],
+            "first": styles[0]["name"],
+            "first_is_bundled": styles[0].get("bundled", False),
+        }
+
+    async def _style_delete(self, step: Mapping[str, Any], _: Outcome) -> None:
+        await self._call(f"{STYLE}/DeleteStyle", {"name": step["style"]})
+
+    async def _style_download(self, step: Mapping[str, Any], outcome: Outcome) -> None:
+        parts = [line["data"] async for line in self._lines(f"{STYLE}/DownloadStyle", {"name": step["style"]})]
+        data = b"".join(map(base64.b64decode, parts))
+        outcome |= {"bytes": len(data), "style": f"styles/{hashlib.sha256(data).hexdigest()}"}
+
+    async def _style_upload(self, step: Mapping[str, Any], outcome: Outcome) -> None:
+        file = await self.control.get(f"styles/{step['file']}")
+        outcome |= _style(await self._call(f"{STYLE}/UploadStyle", {"data": base64.b64encode(file).decode()}))
+
+    async def _style_render(self, step: Mapping[str, Any], outcome: Outcome) -> None:
+        how = {key: step[key] for key in ("style", "second_style", "controls", "result_format") if key in step}
+        request: dict[str, Any] = {"application": how, "stylization": step.get("job", "")}
+        if "photo" in step:
+            photo = await self.control.get(f"photos/{step['photo']}")
+            request["photo"] = {"image": base64.b64encode(photo).decode()}
+        parts = [line async for line in self._lines(f"{STYLE}/RenderStyle", request)]
+        outcome |= _image(parts[0]["metadata"], b"".join(base64.b64decode(part["data"]) for part in parts[1:]))
+
     async def _encode_text(self, step: Mapping[str, Any], _: Outcome) -> None:
         await self._call("clipstyler.v1.EncoderService/EncodeText", {"texts": step["texts"]})
 
@@ -205,6 +247,19 @@ def _job(response: Mapping[str, Any]) -> Outcome:
         "style_text": job["spec"].get("styleText", ""),
         "seed": int(job["spec"]["options"].get("seed", 0)),
         "error_reason": job.get("error", {}).get("reason", ""),
+    }
+
+
+def _style(response: Mapping[str, Any]) -> Outcome:
+    style = response["style"]
+    return {
+        "style": style["name"],
+        "style_text": style["styleText"],
+        "steps": style.get("stepCount", 0),
+        "photos": style.get("photoCount", 0),
+        "size_bytes": int(style["sizeBytes"]),
+        "bundled": style.get("bundled", False),
+        "thumbnail": "thumbnail" in style,
     }
 
 

@@ -1,10 +1,11 @@
-"""Photos that the cases name."""
+"""Photos, and files of styles, that the cases name."""
 
 from __future__ import annotations
 
 from functools import cache
 
 from tests.service.harness import noise_photo, photo
+from tests.service.styles import style_file
 
 # Random pixels do not compress: 3 bytes each.
 _LARGE_SIDE = 2290
@@ -16,3 +17,11 @@ def photo_named(name: str) -> bytes:
     return {"small": photo, "large": lambda: noise_photo(_LARGE_SIDE, _LARGE_SIDE), "broken": lambda: b"no photo"}[
         name
     ]()
+
+
+@cache
+def style_named(name: str) -> bytes:
+    """Return the file of a style: `look`, `other` or `damaged`, with one flipped bit; `KeyError` for another name."""
+    look = style_file("a look")
+    damaged = bytes([*look[:-1], look[-1] ^ 1])
+    return {"look": look, "other": style_file("another look"), "damaged": damaged}[name]

@@ -18,6 +18,8 @@ from clipstyler_client import (
     JobImage,
     Preview,
     Result,
+    Style,
+    StyledPhoto,
     StylizeError,
     Upload,
     Warning,
@@ -105,6 +107,48 @@ class ClientPlayer(Player):
             "ready": info.is_ready,
         }
 
+    async def _style_create(self, step: Mapping[str, Any], outcome: Outcome) -> None:
+        outcome |= _style(await self._client.styles.create(step["job"]))
+
+    async def _style_get(self, step: Mapping[str, Any], outcome: Outcome) -> None:
+        outcome |= _style(await self._client.styles.get(step["style"]))
+
+    async def _style_list(self, _: Mapping[str, Any], outcome: Outcome) -> None:
+        styles = [style async for style in self._client.styles.list()]
+        outcome |= {
+            "styles": [style.name for style in styles],
+            "first": styles[0].name,
+            "first_is_bundled": styles[0].bundled,
+        }
+
+    async def _style_delete(self, step: Mapping[str, Any], _: Outcome) -> None:
+        await self._client.styles.delete(step["style"])
+
+    async def _style_download(self, step: Mapping[str, Any], outcome: Outcome) -> None:
+        data = await self._client.styles.download(step["style"])
+        outcome |= {"bytes": len(data), "style": f"styles/{hashlib.sha256(data).hexdigest()}"}
+
+    async def _style_upload(self, step: Mapping[str, Any], outcome: Outcome) -> None:
+        outcome |= _style(await self._client.styles.upload(await self.control.get(f"styles/{step['file']}")))
+
+    async def _style_apply(self, step: Mapping[str, Any], outcome: Outcome) -> None:
+        photos = [await self.control.get(f"photos/{name}") for name in step["photos"]]
+        styled: list[StyledPhoto] = []
+        try:
+            async for photo in self._client.styles.apply(step["style"], photos, **_controls(step)):
+                styled.append(photo)
+                if len(styled) == step.get("stop_after"):
+                    break
+        finally:
+            outcome |= _styled(styled)
+
+    async def _style_render(self, step: Mapping[str, Any], outcome: Outcome) -> None:
+        photo = await self._photo(step) if "photo" in step else None
+        image = await self._client.styles.render(
+            photo, style=step.get("style", ""), job=step.get("job", ""), **_controls(step)
+        )
+        outcome |= _image(image, image.data)
+
     async def _encode_text(self, step: Mapping[str, Any], _: Outcome) -> None:
         await self._client.encoders.encode_text(step["texts"])
 
@@ -122,6 +166,14 @@ def _arguments(step: Mapping[str, Any]) -> dict[str, Any]:
     if "timeout_s" in step:
         arguments["timeout_s"] = step["timeout_s"]
     return arguments
+
+
+def _controls(step: Mapping[str, Any]) -> dict[str, Any]:
+    """The keywords of `styles.apply` and `styles.render`."""
+    controls = {"second_style": step.get("second_style", "")} | step.get("controls", {})
+    if "result_format" in step:
+        controls["result_format"] = _word("IMAGE_FORMAT_", step["result_format"])
+    return controls
 
 
 def _word(prefix: str, name: str) -> str:
@@ -181,6 +233,29 @@ def _job(job: Job) -> Outcome:
         "style_text": job.spec.style_text,
         "seed": job.spec.options.get("seed"),
         "error_reason": job.error.reason if job.error else "",
+    }
+
+
+def _style(style: Style) -> Outcome:
+    return {
+        "style": style.name,
+        "style_text": style.style_text,
+        "steps": style.steps,
+        "photos": style.photos,
+        "size_bytes": style.size_bytes,
+        "bundled": style.bundled,
+        "thumbnail": bool(style.thumbnail),
+    }
+
+
+def _styled(photos: list[StyledPhoto]) -> Outcome:
+    images = [photo.image for photo in photos]
+    return {
+        "indexes": [photo.index for photo in photos],
+        "sizes": [f"{image.width}x{image.height}" if image else "" for image in images],
+        "digests": [hashlib.sha256(image.data).hexdigest() if image else "" for image in images],
+        "reasons": [photo.error.reason if photo.error else "" for photo in photos],
+        "bytes": sum(len(image.data) for image in images if image),
     }
 
 

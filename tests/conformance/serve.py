@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.conformance.photos import photo_named
+from tests.conformance.photos import photo_named, style_named
 from tests.conformance.servers import Servers
 
 CASES = Path(__file__).parent / "cases.json"
@@ -28,12 +28,14 @@ class Handler(BaseHTTPRequestHandler):
     servers: Servers
 
     def do_GET(self) -> None:
-        """Serve the cases, a photo, or the addresses of a server."""
+        """Serve the cases, a photo, a style, or the addresses of a server."""
         match self.path.strip("/").split("/"):
             case ["cases"]:
                 self._reply(CASES.read_bytes())
             case ["photos", name]:
                 self._reply(photo_named(name), "application/octet-stream")
+            case ["styles", name]:
+                self._reply(style_named(name), "application/octet-stream")
             case ["servers", name]:
                 self._reply_json({"grpc": self.servers.address(name)})
             case ["gateways", name]:

@@ -12,6 +12,8 @@ RUNNER = (sys.executable, "-m", "tests.conformance.json_runner")
 NEEDS_A_CLIENT = {
     "upload": "an upload streams to the server",
     "upload-large": "an upload streams to the server",
+    "style-apply": "photos stream to the server",
+    "style-apply-unknown": "photos stream to the server",
     "restart": "a client resumes",
     "killed": "a client resumes",
     "reset-watch": "a client resumes",

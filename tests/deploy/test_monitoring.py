@@ -104,6 +104,12 @@ CASES = {
         {"clipstyler_event_loop_pause_seconds_sum": "0+6x40"},
         "the front process of a:9464 serves no call for 50% of the time",
     ),
+    "ClipstylerCertificateExpires": Case(
+        {'clipstyler_certificate_expiry_timestamp_seconds{certificate="server"}': "520800x40"},
+        {'clipstyler_certificate_expiry_timestamp_seconds{certificate="server"}': "691200x40"},
+        "the certificate of a:9464 expires in 6d 0h 0m 0s",
+        SERVER | {"job": "clipstyler", "certificate": "server"},
+    ),
     "ClipstylerWorkersRestart": Case(
         {'clipstyler_worker_restarts_total{worker="decoder"}': "0+1x40"},
         {'clipstyler_worker_restarts_total{worker="decoder"}': "0x20 1x20"},
@@ -115,6 +121,16 @@ CASES = {
         {'clipstyler_storage_failures_total{reason="full"}': "3x40"},
         "the storage of a:9464 is full",
         SERVER | {"reason": "full"},
+    ),
+    "ClipstylerJobsTakenOver": Case(
+        {"clipstyler_jobs_taken_over_total": "0+1x40"},
+        {"clipstyler_jobs_taken_over_total": "0x20 1x20"},
+        "a:9464 took over jobs of other servers again and again",
+    ),
+    "ClipstylerLeaseLost": Case(
+        {"clipstyler_leases_lost_total": "0+1x40"},
+        {"clipstyler_leases_lost_total": "3x40"},
+        "a:9464 could not renew its lease in the database",
     ),
 }
 

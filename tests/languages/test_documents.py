@@ -7,13 +7,12 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.clients.scripted_server import picture
-from tests.clients.server_process import Server
+from tests.clients.server_process import Server, module_server
 from tests.contract.toolchains import ROOT, java_folder, require, run
 from tests.languages.builds import JAVA, JAVA_BUILD, java_classpath
 from tests.languages.snippets import RUN, addressed, blocks
@@ -25,15 +24,11 @@ READMES = {"js": ("node", "stylize.mjs"), "go": ("go", "main.go")}
 # What a checkout does not have.
 BUILT = ("node_modules", "dist", "build", "*.tgz")
 PAGE = ROOT / "docs" / "clients.md"
-STYLIZE, JOB, ERRORS = range(3)
+STYLIZE, JOB, STYLE, ERRORS = range(4)
 PNG = b"\x89PNG"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    running = Server(tmp_path_factory.mktemp("store"))
-    yield running
-    running.end()
+server = module_server
 
 
 @pytest.fixture
@@ -51,7 +46,7 @@ def test_the_readme_of_a_client_works_as_written(language: str, folder: Path, se
     require(name, *{"node": ("node", "npm"), "go": ("go",)}[name])
     page = ROOT / "client" / name / "README.md"
     shutil.copytree(page.parent, folder.parent / "clipstyler" / "client" / name, ignore=shutil.ignore_patterns(*BUILT))
-    (code,), (commands,) = blocks(page, language), blocks(page, "sh")
+    (code, _), (commands,) = blocks(page, language), blocks(page, "sh")
     assert f"`{file}` beside a `photo.jpg`" in page.read_text()
     (folder / file).write_text(addressed(code, server.target))
     assert "step 60" in run("bash", "-euc", commands, cwd=folder)
@@ -67,6 +62,13 @@ def test_the_commands_of_the_java_readme_work_as_written(folder: Path, server: S
     script = f"{checkout.partition('=')[0]}={JAVA}\n{command}"
     assert "step 60" in run("bash", "-euc", script, cwd=folder)
     assert (folder / "glass.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.parametrize(("language", "name"), {"js": "node", "go": "go", "java": "java"}.items())
+def test_the_readme_of_a_client_applies_a_style(language: str, name: str, folder: Path, server: Server) -> None:
+    code = blocks(ROOT / "client" / name / "README.md", language)[1]
+    RUN[language](addressed(code, server.target), folder)
+    assert (folder / "styled-0.png").read_bytes().startswith(PNG)
 
 
 @pytest.mark.parametrize("language", RUN)
@@ -85,6 +87,15 @@ def test_the_page_resumes_in_every_language(language: str, folder: Path, server:
 
 
 @pytest.mark.parametrize("language", RUN)
+def test_the_page_applies_a_style_in_every_language(language: str, folder: Path, server: Server) -> None:
+    (folder / "other.jpg").write_bytes(b"no photo")
+    output = RUN[language](addressed(blocks(PAGE, language)[STYLE], server.target), folder)
+    assert "photo 1: INVALID_FIELD" in output
+    assert (folder / "styled-0.png").read_bytes().startswith(PNG)
+    assert not (folder / "styled-1.png").exists()
+
+
+@pytest.mark.parametrize("language", RUN)
 def test_the_page_decodes_errors_in_every_language(language: str, folder: Path, server: Server) -> None:
     output = RUN[language](addressed(blocks(PAGE, language)[ERRORS], server.target), folder)
     assert "INVALID_FIELD" in output
@@ -93,7 +104,7 @@ def test_the_page_decodes_errors_in_every_language(language: str, folder: Path, 
 
 
 def test_the_page_has_the_same_tasks_in_every_language() -> None:
-    assert {language: len(blocks(PAGE, language)) for language in RUN} == dict.fromkeys(RUN, 3)
+    assert {language: len(blocks(PAGE, language)) for language in RUN} == dict.fromkeys(RUN, 4)
 
 
 def test_the_command_for_other_languages_generates(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ busy=1       the step `at` takes until the work is stopped within it
 parts=N      prepare in N parts
 warning=CODE warn with CODE before the first step
 side=N       the result is N x N px of noise
-tiles=N      the result is the negative of the photo at the size of the result, drawn in N tiles of `step` seconds
+tiles=N      the result is the negative of the photo at the size of the result, drawn in N tiles of `step` seconds;
+             a region keeps the photo, or is black if it has a text
 trace=PATH   append "step N" for every step begun and "closed" at the end
 times=PATH   append the monotonic time of every step begun, in seconds
 
@@ -52,6 +53,7 @@ from clipstyler.events import (
     Warning,
 )
 from clipstyler.imaging import Picture
+from clipstyler.masking import join
 from clipstyler.original import Original
 from clipstyler.style import load_style
 from tests.service.styles import style_file
@@ -137,7 +139,7 @@ class Script:
         if side := int(words.get("side", 0)):
             result = _noise(rng, side, side)
         if "tiles" in words:
-            result = yield from _negative(original, int(words["tiles"]), trace, step_s)
+            result = yield from _negative(task, original, int(words["tiles"]), trace, step_s)
         yield Result(
             image=result,
             spec=spec,
@@ -157,16 +159,21 @@ def _words(text: str) -> dict[str, str]:
 
 
 def _negative(
-    original: Original, tiles: int, trace: Path | None, tile_s: float
+    task: Task, original: Original, tiles: int, trace: Path | None, tile_s: float
 ) -> Generator[LibraryEvent, None, Picture]:
-    """The original with inverted colors, drawn in so many tiles."""
-    picture = original.load()
+    """The original with inverted colors, joined with the region, drawn in so many tiles."""
+    region, is_other_size = task.spec.region, task.needs_original or task.spec.region is None
+    picture = original.load() if is_other_size else task.picture
     yield Rendering(0, tiles)
     for tile in range(1, tiles + 1):
         _note(trace, f"tile {tile}")
         time.sleep(tile_s)
         yield Rendering(tile, tiles)
-    return Picture(255 - picture.rgb, picture.alpha)
+    if region is None:
+        return Picture(255 - picture.rgb, picture.alpha)
+    mask = original.load_mask() if is_other_size else task.mask
+    inside = picture.rgb if region.is_kept else np.zeros_like(picture.rgb)
+    return Picture(join(region, mask, inside, 255 - picture.rgb), picture.alpha)
 
 
 def _happen(words: dict[str, str], check: Check) -> None:

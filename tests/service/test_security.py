@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import ssl
+import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import aiohttp
 import grpc
 import pytest
 import pytest_asyncio
+import structlog
 from clipstyler_server.app import App, ServerStartError
 from clipstyler_server.identity import tokens
 from clipstyler_server.identity.roles import Role
@@ -602,15 +604,30 @@ class TestTls:
         async with http(secured) as session, session.get("/livez") as response:  # the HTTP port follows too
             assert response.status == 200
 
-    async def test_an_expired_certificate_of_the_server_is_not_believed(self, secured):
-        before = secured.app.identity.certificates
-        secured.authority.issue_server(valid=-DAY).write(secured.folder, "server")
+    async def test_a_certificate_that_expires_while_it_is_served_is_not_believed(self, secured):
+        secured.authority.issue_server(valid=timedelta(seconds=4)).write(secured.folder, "server")
         secured.app.identity.refresh()
+        expires_at = secured.app.identity.certificates.expires_at.timestamp()
+        metric = "clipstyler_certificate_expiry_timestamp_seconds"
+        registry = secured.app.metrics.registry
+        assert registry.get_sample_value(metric, {"certificate": "server"}) == expires_at
+        await asyncio.sleep(expires_at + 0.5 - time.time())
         failed = await secured.caller("studio").refused()
         assert "CERTIFICATE_VERIFY_FAILED" in failed.details()
         secured.authority.issue_server().write(secured.folder, "server")
         secured.app.identity.refresh()
-        assert secured.app.identity.certificates is not before
+        await secured.caller("studio").info()
+
+    async def test_a_renewal_that_has_expired_is_not_taken(self, secured):
+        before = secured.app.identity.certificates
+        secured.authority.issue_server(valid=-DAY).write(secured.folder, "server")
+        with structlog.testing.capture_logs() as lines:
+            await eventually(lambda: any(line["event"] == "identity_not_reloaded" for line in lines))
+        assert all(str(secured.folder / "server") in line["problem"] and "expired" in line["problem"] for line in lines)
+        assert secured.app.identity.certificates is before
+        await secured.caller("studio").info()
+        secured.authority.issue_server().write(secured.folder, "server")
+        await eventually(lambda: secured.app.identity.certificates is not before)
         await secured.caller("studio").info()
 
 

@@ -22,7 +22,7 @@ from clipstyler_server.identity.rates import CallRates
 from clipstyler_server.identity.roles import UNKNOWN, UNRESTRICTED, Limits, Principal, Role
 from clipstyler_server.identity.tenants import CertificateOwner, Tenants, read_tenants
 
-from tests.service.certificates import Authority
+from tests.service.certificates import DAY, Authority
 
 SOON = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
 PAST = SOON - timedelta(days=2)
@@ -426,6 +426,22 @@ class TestFiles:
         key.chmod(0o644)
         with pytest.raises(IdentityError, match=r"server\.key has mode 0644"):
             IdentityFiles(IdentityPaths(tls_cert=chain, tls_key=key))
+
+    def test_an_expired_certificate_is_refused_and_a_renewal_that_has_expired_is_not_taken(self, tmp_path, authority):
+        chain, key = authority.issue_server(valid=-DAY).write(tmp_path, "server")
+        paths = IdentityPaths(tls_cert=chain, tls_key=key)
+        with pytest.raises(IdentityError, match=rf"{chain} expired at "):
+            IdentityFiles(paths)
+        authority.issue_server().write(tmp_path, "server")
+        identity = IdentityFiles(paths)
+        before = identity.certificates
+        authority.issue_server(valid=-DAY).write(tmp_path, "server")
+        (reload,) = identity.refresh()
+        assert "expired" in reload.problem
+        assert identity.certificates is before
+        authority.issue_server(valid=2 * DAY).write(tmp_path, "server")
+        assert [reload.problem for reload in identity.refresh()] == [None]
+        assert identity.certificates.expires_at > before.expires_at
 
     @pytest.mark.parametrize(
         ("given", "problem"),

@@ -114,6 +114,7 @@ class AsyncStyles:
             async for part in call:
                 if styled := assembly.add(part):
                     yield styled
+            assembly.end()
         except grpc.RpcError as error:
             raise from_rpc_error(error) from error
         finally:

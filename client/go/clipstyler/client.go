@@ -25,6 +25,8 @@ var ready = []pb.ServerInfo_Worker_State{pb.ServerInfo_Worker_STATE_IDLE, pb.Ser
 type Client struct {
 	// Jobs has the calls on durable jobs.
 	Jobs *Jobs
+	// Styles has the calls on styles: fitted once, applied to any number of photos.
+	Styles *Styles
 	// Encoders are the encoders themselves: embeddings, text directions, classification, evaluation.
 	Encoders *Encoders
 
@@ -43,6 +45,7 @@ func Connect(target string, options ...grpc.DialOption) (*Client, error) {
 	stylizations := pb.NewStylizationServiceClient(connection)
 	return &Client{
 		Jobs:         &Jobs{stub: stylizations},
+		Styles:       &Styles{stub: pb.NewStyleServiceClient(connection)},
 		Encoders:     &Encoders{stub: pb.NewEncoderServiceClient(connection)},
 		connection:   connection,
 		stylizations: stylizations,

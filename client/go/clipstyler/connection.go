@@ -21,6 +21,7 @@ const (
 	"methodConfig": [{
 		"name": [
 			{"service": "clipstyler.v1.StylizationService"},
+			{"service": "clipstyler.v1.StyleService"},
 			{"service": "clipstyler.v1.EncoderService"},
 			{"service": "clipstyler.v1.ServerService"}
 		],

@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"strings"
 
@@ -20,12 +18,6 @@ const uploadChunkSize = 1 << 20
 // whose context has no deadline takes at most a minute, a watch as long as its job.
 type Jobs struct {
 	stub pb.StylizationServiceClient
-}
-
-// Image is an image of a job: its encoded bytes, complete and checked against their digest.
-type Image struct {
-	Data     []byte
-	Metadata *pb.ImageMetadata
 }
 
 // Create creates a job. Retries create it once: the call is idempotent by its request id, which is drawn if the
@@ -48,24 +40,12 @@ func (j *Jobs) Get(ctx context.Context, name string) (*pb.Stylization, error) {
 // List iterates over all jobs from the page that the request asks for, newest first. An error is the last thing that
 // it gives.
 func (j *Jobs) List(ctx context.Context, request *pb.ListStylizationsRequest) iter.Seq2[*pb.Stylization, error] {
-	return func(yield func(*pb.Stylization, error) bool) {
+	return items(request.GetPageToken(), func(token string) ([]*pb.Stylization, string, error) {
 		request := proto.CloneOf(request)
-		for {
-			page, err := j.Page(ctx, request)
-			if err != nil {
-				yield(nil, err)
-				return
-			}
-			for _, job := range page.GetStylizations() {
-				if !yield(job, nil) {
-					return
-				}
-			}
-			if request.PageToken = page.GetNextPageToken(); request.PageToken == "" {
-				return
-			}
-		}
-	}
+		request.PageToken = token
+		page, err := j.Page(ctx, request)
+		return page.GetStylizations(), page.GetNextPageToken(), err
+	})
 }
 
 // Page returns one page of jobs, newest first.
@@ -103,24 +83,7 @@ func (j *Jobs) Download(ctx context.Context, name string, kind pb.Stylization_Im
 	if err != nil {
 		return nil, asError(err)
 	}
-	image := &Image{}
-	for {
-		part, err := call.Recv()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, asError(err)
-		}
-		if metadata := part.GetMetadata(); metadata != nil {
-			image.Metadata = metadata
-		}
-		image.Data = append(image.Data, part.GetData()...)
-	}
-	if err := checkImage(image.Data, image.Metadata); err != nil {
-		return nil, err
-	}
-	return image, nil
+	return receiveImage(call.Recv)
 }
 
 // Upload sends a large photo in parts; Create takes the name of the upload.

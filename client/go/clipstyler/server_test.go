@@ -81,12 +81,18 @@ func (s *server) UploadImage(call grpc.ClientStreamingServer[pb.UploadImageReque
 // serve runs the server for the duration of a test and returns a client of it.
 func (s *server) serve(t *testing.T) *clipstyler.Client {
 	t.Helper()
+	return serve(t, func(running *grpc.Server) { pb.RegisterStylizationServiceServer(running, s) })
+}
+
+// serve runs a server of what is registered for the duration of a test and returns a client of it.
+func serve(t *testing.T, register func(*grpc.Server)) *clipstyler.Client {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	running := grpc.NewServer()
-	pb.RegisterStylizationServiceServer(running, s)
+	register(running)
 	go running.Serve(listener)
 	client, err := clipstyler.Connect(listener.Addr().String())
 	if err != nil {

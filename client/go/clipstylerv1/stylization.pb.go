@@ -337,7 +337,9 @@ type StylizationSpec struct {
 	// Which previews are sent.
 	Previews *PreviewOptions `protobuf:"bytes,6,opt,name=previews,proto3" json:"previews,omitempty"`
 	// Encoding of the result. Default: PNG.
-	ResultFormat  ImageFormat `protobuf:"varint,7,opt,name=result_format,json=resultFormat,proto3,enum=clipstyler.v1.ImageFormat" json:"result_format,omitempty"`
+	ResultFormat ImageFormat `protobuf:"varint,7,opt,name=result_format,json=resultFormat,proto3,enum=clipstyler.v1.ImageFormat" json:"result_format,omitempty"`
+	// A part of the photo that stays as it is, or follows a text of its own. Default: everything follows the style text.
+	Region        *Region `protobuf:"bytes,8,opt,name=region,proto3" json:"region,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -430,6 +432,13 @@ func (x *StylizationSpec) GetResultFormat() ImageFormat {
 		return x.ResultFormat
 	}
 	return ImageFormat_IMAGE_FORMAT_UNSPECIFIED
+}
+
+func (x *StylizationSpec) GetRegion() *Region {
+	if x != nil {
+		return x.Region
+	}
+	return nil
 }
 
 type isStylizationSpec_Photo interface {
@@ -1111,7 +1120,7 @@ var File_clipstyler_v1_stylization_proto protoreflect.FileDescriptor
 
 const file_clipstyler_v1_stylization_proto_rawDesc = "" +
 	"\n" +
-	"\x1fclipstyler/v1/stylization.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/error.proto\x1a\x19clipstyler/v1/image.proto\x1a\x1bclipstyler/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xda\x02\n" +
+	"\x1fclipstyler/v1/stylization.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/error.proto\x1a\x19clipstyler/v1/image.proto\x1a\x1bclipstyler/v1/options.proto\x1a\x1aclipstyler/v1/region.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x03\n" +
 	"\x0fStylizationSpec\x12\x16\n" +
 	"\x05image\x18\x01 \x01(\fH\x00R\x05image\x12\x18\n" +
 	"\x06upload\x18\x02 \x01(\tH\x00R\x06upload\x12\x1d\n" +
@@ -1121,7 +1130,8 @@ const file_clipstyler_v1_stylization_proto_rawDesc = "" +
 	"sourceText\x88\x01\x01\x12;\n" +
 	"\aoptions\x18\x05 \x01(\v2!.clipstyler.v1.StylizationOptionsR\aoptions\x129\n" +
 	"\bpreviews\x18\x06 \x01(\v2\x1d.clipstyler.v1.PreviewOptionsR\bpreviews\x12?\n" +
-	"\rresult_format\x18\a \x01(\x0e2\x1a.clipstyler.v1.ImageFormatR\fresultFormatB\a\n" +
+	"\rresult_format\x18\a \x01(\x0e2\x1a.clipstyler.v1.ImageFormatR\fresultFormat\x12-\n" +
+	"\x06region\x18\b \x01(\v2\x15.clipstyler.v1.RegionR\x06regionB\a\n" +
 	"\x05photoB\x0e\n" +
 	"\f_source_text\":\n" +
 	"\fEncoderModel\x12\x12\n" +
@@ -1248,46 +1258,48 @@ var file_clipstyler_v1_stylization_proto_goTypes = []any{
 	(*StylizationOptions)(nil),        // 13: clipstyler.v1.StylizationOptions
 	(*PreviewOptions)(nil),            // 14: clipstyler.v1.PreviewOptions
 	(ImageFormat)(0),                  // 15: clipstyler.v1.ImageFormat
-	(*ImageMetadata)(nil),             // 16: clipstyler.v1.ImageMetadata
-	(*timestamppb.Timestamp)(nil),     // 17: google.protobuf.Timestamp
-	(*Error)(nil),                     // 18: clipstyler.v1.Error
-	(*durationpb.Duration)(nil),       // 19: google.protobuf.Duration
+	(*Region)(nil),                    // 16: clipstyler.v1.Region
+	(*ImageMetadata)(nil),             // 17: clipstyler.v1.ImageMetadata
+	(*timestamppb.Timestamp)(nil),     // 18: google.protobuf.Timestamp
+	(*Error)(nil),                     // 19: clipstyler.v1.Error
+	(*durationpb.Duration)(nil),       // 20: google.protobuf.Duration
 }
 var file_clipstyler_v1_stylization_proto_depIdxs = []int32{
 	13, // 0: clipstyler.v1.StylizationSpec.options:type_name -> clipstyler.v1.StylizationOptions
 	14, // 1: clipstyler.v1.StylizationSpec.previews:type_name -> clipstyler.v1.PreviewOptions
 	15, // 2: clipstyler.v1.StylizationSpec.result_format:type_name -> clipstyler.v1.ImageFormat
-	16, // 3: clipstyler.v1.StylizationResult.image:type_name -> clipstyler.v1.ImageMetadata
-	6,  // 4: clipstyler.v1.StylizationResult.models:type_name -> clipstyler.v1.EncoderModel
-	12, // 5: clipstyler.v1.StylizationResult.versions:type_name -> clipstyler.v1.StylizationResult.VersionsEntry
-	10, // 6: clipstyler.v1.StylizationResult.losses:type_name -> clipstyler.v1.StylizationResult.Losses
-	11, // 7: clipstyler.v1.StylizationResult.timings:type_name -> clipstyler.v1.StylizationResult.Timings
-	7,  // 8: clipstyler.v1.StylizationResult.quality:type_name -> clipstyler.v1.QualityReport
-	0,  // 9: clipstyler.v1.StylizationResult.stop_reason:type_name -> clipstyler.v1.StylizationResult.StopReason
-	5,  // 10: clipstyler.v1.Stylization.spec:type_name -> clipstyler.v1.StylizationSpec
-	2,  // 11: clipstyler.v1.Stylization.priority:type_name -> clipstyler.v1.Stylization.Priority
-	1,  // 12: clipstyler.v1.Stylization.state:type_name -> clipstyler.v1.Stylization.State
-	17, // 13: clipstyler.v1.Stylization.create_time:type_name -> google.protobuf.Timestamp
-	17, // 14: clipstyler.v1.Stylization.start_time:type_name -> google.protobuf.Timestamp
-	17, // 15: clipstyler.v1.Stylization.end_time:type_name -> google.protobuf.Timestamp
-	17, // 16: clipstyler.v1.Stylization.deadline_time:type_name -> google.protobuf.Timestamp
-	17, // 17: clipstyler.v1.Stylization.expire_time:type_name -> google.protobuf.Timestamp
-	17, // 18: clipstyler.v1.Stylization.estimated_start_time:type_name -> google.protobuf.Timestamp
-	8,  // 19: clipstyler.v1.Stylization.result:type_name -> clipstyler.v1.StylizationResult
-	18, // 20: clipstyler.v1.Stylization.error:type_name -> clipstyler.v1.Error
-	3,  // 21: clipstyler.v1.Stylization.cancel_reason:type_name -> clipstyler.v1.Stylization.CancelReason
-	17, // 22: clipstyler.v1.Stylization.estimated_end_time:type_name -> google.protobuf.Timestamp
-	19, // 23: clipstyler.v1.StylizationResult.Timings.queued:type_name -> google.protobuf.Duration
-	19, // 24: clipstyler.v1.StylizationResult.Timings.decode:type_name -> google.protobuf.Duration
-	19, // 25: clipstyler.v1.StylizationResult.Timings.prepare:type_name -> google.protobuf.Duration
-	19, // 26: clipstyler.v1.StylizationResult.Timings.optimize:type_name -> google.protobuf.Duration
-	19, // 27: clipstyler.v1.StylizationResult.Timings.encode:type_name -> google.protobuf.Duration
-	19, // 28: clipstyler.v1.StylizationResult.Timings.render:type_name -> google.protobuf.Duration
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	16, // 3: clipstyler.v1.StylizationSpec.region:type_name -> clipstyler.v1.Region
+	17, // 4: clipstyler.v1.StylizationResult.image:type_name -> clipstyler.v1.ImageMetadata
+	6,  // 5: clipstyler.v1.StylizationResult.models:type_name -> clipstyler.v1.EncoderModel
+	12, // 6: clipstyler.v1.StylizationResult.versions:type_name -> clipstyler.v1.StylizationResult.VersionsEntry
+	10, // 7: clipstyler.v1.StylizationResult.losses:type_name -> clipstyler.v1.StylizationResult.Losses
+	11, // 8: clipstyler.v1.StylizationResult.timings:type_name -> clipstyler.v1.StylizationResult.Timings
+	7,  // 9: clipstyler.v1.StylizationResult.quality:type_name -> clipstyler.v1.QualityReport
+	0,  // 10: clipstyler.v1.StylizationResult.stop_reason:type_name -> clipstyler.v1.StylizationResult.StopReason
+	5,  // 11: clipstyler.v1.Stylization.spec:type_name -> clipstyler.v1.StylizationSpec
+	2,  // 12: clipstyler.v1.Stylization.priority:type_name -> clipstyler.v1.Stylization.Priority
+	1,  // 13: clipstyler.v1.Stylization.state:type_name -> clipstyler.v1.Stylization.State
+	18, // 14: clipstyler.v1.Stylization.create_time:type_name -> google.protobuf.Timestamp
+	18, // 15: clipstyler.v1.Stylization.start_time:type_name -> google.protobuf.Timestamp
+	18, // 16: clipstyler.v1.Stylization.end_time:type_name -> google.protobuf.Timestamp
+	18, // 17: clipstyler.v1.Stylization.deadline_time:type_name -> google.protobuf.Timestamp
+	18, // 18: clipstyler.v1.Stylization.expire_time:type_name -> google.protobuf.Timestamp
+	18, // 19: clipstyler.v1.Stylization.estimated_start_time:type_name -> google.protobuf.Timestamp
+	8,  // 20: clipstyler.v1.Stylization.result:type_name -> clipstyler.v1.StylizationResult
+	19, // 21: clipstyler.v1.Stylization.error:type_name -> clipstyler.v1.Error
+	3,  // 22: clipstyler.v1.Stylization.cancel_reason:type_name -> clipstyler.v1.Stylization.CancelReason
+	18, // 23: clipstyler.v1.Stylization.estimated_end_time:type_name -> google.protobuf.Timestamp
+	20, // 24: clipstyler.v1.StylizationResult.Timings.queued:type_name -> google.protobuf.Duration
+	20, // 25: clipstyler.v1.StylizationResult.Timings.decode:type_name -> google.protobuf.Duration
+	20, // 26: clipstyler.v1.StylizationResult.Timings.prepare:type_name -> google.protobuf.Duration
+	20, // 27: clipstyler.v1.StylizationResult.Timings.optimize:type_name -> google.protobuf.Duration
+	20, // 28: clipstyler.v1.StylizationResult.Timings.encode:type_name -> google.protobuf.Duration
+	20, // 29: clipstyler.v1.StylizationResult.Timings.render:type_name -> google.protobuf.Duration
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_clipstyler_v1_stylization_proto_init() }
@@ -1298,6 +1310,7 @@ func file_clipstyler_v1_stylization_proto_init() {
 	file_clipstyler_v1_error_proto_init()
 	file_clipstyler_v1_image_proto_init()
 	file_clipstyler_v1_options_proto_init()
+	file_clipstyler_v1_region_proto_init()
 	file_clipstyler_v1_stylization_proto_msgTypes[0].OneofWrappers = []any{
 		(*StylizationSpec_Image)(nil),
 		(*StylizationSpec_Upload)(nil),

@@ -14,6 +14,7 @@ import { Jobs } from "./jobs.js";
 import { callWithRetries, Deadline, RETRY_POLICY, type CallLimits, type RetryPolicy } from "./retry.js";
 import { specOf, type SpecInit } from "./spec.js";
 import { StylizationStream, type ResumesAfter } from "./stream.js";
+import { Styles } from "./styles.js";
 
 const INFO_TIMEOUT_MS = 10_000;
 const POLL_MS = 100;
@@ -28,6 +29,8 @@ export interface StylizeInit extends SpecInit {
 export class Client {
   /** Durable jobs: create, watch, list, cancel, download, ... */
   readonly jobs: Jobs;
+  /** Styles: fitted once, applied to any number of photos. */
+  readonly styles: Styles;
   /** Embeddings, text directions, classification, evaluation. */
   readonly encoders: Encoders;
   readonly #policy: RetryPolicy;
@@ -44,6 +47,7 @@ export class Client {
     this.#stylizations = createClient(StylizationService, transport);
     this.#server = createClient(ServerService, transport);
     this.jobs = new Jobs(this.#stylizations, policy);
+    this.styles = new Styles(transport, policy);
     this.encoders = new Encoders(transport, policy);
   }
 

@@ -2,14 +2,24 @@ export { Code, ConnectError, type Interceptor } from "@connectrpc/connect";
 export { Client, type ClientSettings, type StylizeInit } from "./client.js";
 export { Encoders } from "./encoders.js";
 export { StylizeError, type ErrorDetails, type FieldViolation } from "./errors.js";
-export { CALL_TIMEOUT_MS, Jobs, type CreateInit, type JobImage, type ListInit, type WatchInit } from "./jobs.js";
+export { type JobImage } from "./images.js";
+export { CALL_TIMEOUT_MS, Jobs, type CreateInit, type ListInit, type WatchInit } from "./jobs.js";
 export { RETRY_POLICY, type CallLimits, type RetryPolicy } from "./retry.js";
 export { type Photo, type SpecInit } from "./spec.js";
 export { RESUME_TIMEOUT_MS, StylizationStream, type ResumesAfter } from "./stream.js";
+export {
+  Styles,
+  type ListStylesInit,
+  type RenderInit,
+  type StyledPhoto,
+  type StyleInit,
+  type StylePhotos,
+} from "./styles.js";
 export * from "./gen/clipstyler/v1/encoder_service_pb.js";
 export * from "./gen/clipstyler/v1/event_pb.js";
 export * from "./gen/clipstyler/v1/image_pb.js";
 export * from "./gen/clipstyler/v1/options_pb.js";
+export * from "./gen/clipstyler/v1/region_pb.js";
 export * from "./gen/clipstyler/v1/server_service_pb.js";
 export * from "./gen/clipstyler/v1/style_pb.js";
 export * from "./gen/clipstyler/v1/style_service_pb.js";

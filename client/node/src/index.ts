@@ -7,6 +7,8 @@ export * from "./core.js";
 /** Where a server listens by default. */
 export const DEFAULT_TARGET = "127.0.0.1:50051";
 const KEEPALIVE_MS = 60_000;
+// Node.js resets a stream whose response begins while more than this waits to be sent: by default 10 MB, less than a photo.
+const MAX_SESSION_MEMORY_MB = 256;
 
 /**
  * Options of the transport, for instance `nodeOptions: { ca, cert, key }` for TLS with a certificate authority, and a
@@ -20,7 +22,8 @@ export type ConnectOptions = Omit<GrpcTransportOptions, "baseUrl" | "sessionMana
  */
 export function connect(target: string = DEFAULT_TARGET, { nodeOptions, token, ...options }: ConnectOptions = {}): Client {
   const baseUrl = target.includes("://") ? target : `http://${target}`;
-  const sessionManager = new Http2SessionManager(baseUrl, { pingIntervalMs: KEEPALIVE_MS, ...options }, nodeOptions);
+  const sessionOptions = { maxSessionMemory: MAX_SESSION_MEMORY_MB, ...nodeOptions };
+  const sessionManager = new Http2SessionManager(baseUrl, { pingIntervalMs: KEEPALIVE_MS, ...options }, sessionOptions);
   const interceptors = [...(options.interceptors ?? []), ...bearer(token, baseUrl)];
   const transport = createGrpcTransport({ ...options, interceptors, baseUrl, sessionManager });
   return new Client(transport, { close: () => sessionManager.abort() });

@@ -2,8 +2,6 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import { type CallOptions, type Client as Stub } from "@connectrpc/connect";
 import { brokenResult } from "./errors.js";
-import { checkImage, joined, sha256 } from "./events.js";
-import { ImageMetadataSchema, type ImageMetadata } from "./gen/clipstyler/v1/image_pb.js";
 import {
   Stylization_ImageKind,
   type Stylization,
@@ -12,12 +10,12 @@ import {
 } from "./gen/clipstyler/v1/stylization_pb.js";
 import {
   UploadImageRequestSchema,
-  type GetStylizationImageResponse,
   type ListStylizationsResponse,
   type StylizationService,
   type UploadImageRequest,
   type UploadImageResponse,
 } from "./gen/clipstyler/v1/stylization_service_pb.js";
+import { readImage, sha256, type JobImage } from "./images.js";
 import { callWithRetries, Deadline, type CallLimits, type RetryPolicy } from "./retry.js";
 import { specOf, type SpecInit } from "./spec.js";
 import { StylizationStream } from "./stream.js";
@@ -49,12 +47,6 @@ export interface WatchInit extends CallLimits {
   readonly afterSequence?: bigint;
   /** Milliseconds without any message from the server after which the watch fails. */
   readonly resumeTimeoutMs?: number;
-}
-
-/** An image of a job: its encoded bytes, complete and checked against their digest. */
-export interface JobImage {
-  readonly data: Uint8Array;
-  readonly metadata: ImageMetadata;
 }
 
 /** Durable jobs: they survive this process, the connection and restarts of the server. Every call throws `StylizeError`. */
@@ -129,7 +121,7 @@ export class Jobs {
   /** Download an image of a job: its result, its latest preview, or the photo. */
   async download(name: string, kind = Stylization_ImageKind.RESULT, limits?: CallLimits): Promise<JobImage> {
     const request = { name: fullName(name), kind };
-    return this.#call((options) => assembled(this.#stub.getStylizationImage(request, options)), limits);
+    return this.#call((options) => readImage(this.#stub.getStylizationImage(request, options)), limits);
   }
 
   /** Send a large photo in parts, for `create`. Not possible in browsers, which send a photo in one message. */
@@ -153,25 +145,13 @@ async function* uploadMessages(photo: Uint8Array, header: Header): AsyncGenerato
   }
 }
 
-async function assembled(parts: AsyncIterable<GetStylizationImageResponse>): Promise<JobImage> {
-  let metadata = create(ImageMetadataSchema);
-  const chunks: Uint8Array[] = [];
-  for await (const { part } of parts) {
-    if (part.case === "metadata") metadata = part.value;
-    if (part.case === "data") chunks.push(part.value);
-  }
-  const data = joined(chunks);
-  await checkImage(data, metadata);
-  return { data, metadata };
-}
-
 function whole(stylization: Stylization | undefined): Stylization {
   if (!stylization) throw brokenResult("the response has no job");
   return stylization;
 }
 
 /** Complete a bare UUID to a resource name. */
-function fullName(name: string): string {
+export function fullName(name: string): string {
   return name.includes("/") ? name : `stylizations/${name}`;
 }
 

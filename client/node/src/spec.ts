@@ -35,7 +35,8 @@ export async function specOf(init: SpecInit): Promise<MessageInitShape<typeof St
   };
 }
 
-async function photoField(photo: Photo): Promise<{ case: "image"; value: Uint8Array } | { case: "upload"; value: string }> {
+/** Name a photo in a message. */
+export async function photoField(photo: Photo): Promise<{ case: "image"; value: Uint8Array } | { case: "upload"; value: string }> {
   if (photo instanceof Uint8Array) return { case: "image", value: photo };
   if (photo instanceof Blob) return { case: "image", value: new Uint8Array(await photo.arrayBuffer()) };
   return { case: "upload", value: photo.upload };

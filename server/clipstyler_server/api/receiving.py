@@ -94,7 +94,9 @@ class Requests:
                 raise
             if request is None:
                 return
-            yield request
+            handed_over = [request]
+            del request  # nothing here holds its bytes while they are used
+            yield handed_over.pop()
             is_first = False
 
     def release(self) -> None:

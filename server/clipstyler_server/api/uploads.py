@@ -30,7 +30,10 @@ async def receive(
             header = _header(await anext(parts, None), max_bytes)
             async with uploads.begin(caller, header.size_bytes) as upload:
                 async for part in parts:
-                    await upload.add(_data(part, header.size_bytes - upload.size, header.size_bytes))
+                    data = _data(part, header.size_bytes - upload.size, header.size_bytes)
+                    del part  # each access of its data makes a copy
+                    await upload.add(data)
+                    del data
                 _check(upload, header)
                 return await upload.keep(caller, uploads.kept_s)
     except TimeoutError:
@@ -55,11 +58,12 @@ def _header(first: UploadImageRequest | None, max_bytes: int) -> UploadImageRequ
 def _data(part: UploadImageRequest, missing: int, announced: int) -> bytes:
     if part.HasField("header"):
         raise invalid(Violation("header", "must come in the first message only"))
-    if len(part.data) > MAX_MESSAGE_BYTES:
-        raise invalid(Violation("data", f"has {len(part.data)} bytes, at most {MAX_MESSAGE_BYTES} go into one message"))
-    if len(part.data) > missing:
+    data = part.data
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise invalid(Violation("data", f"has {len(data)} bytes, at most {MAX_MESSAGE_BYTES} go into one message"))
+    if len(data) > missing:
         raise invalid(Violation("data", f"exceeds the {announced} bytes that were announced"))
-    return part.data
+    return data
 
 
 def _check(upload: Upload, header: UploadImageRequest.Header) -> None:

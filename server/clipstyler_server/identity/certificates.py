@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
+
+from cryptography import x509
 
 from clipstyler_server.identity.private_files import IdentityError, read_private
 
@@ -17,12 +20,15 @@ class Certificates:
     ----------
     chain, key
         The server's certificate, followed by intermediate ones, and its private key.
+    expires_at
+        When the first certificate of the chain expires.
     client_ca
         Certificates of authorities whose client certificates are accepted; None if clients need none.
     """
 
     chain: bytes
     key: bytes
+    expires_at: datetime
     client_ca: bytes | None = None
 
 
@@ -51,13 +57,17 @@ class CertificateFiles:
         Raises
         ------
         IdentityError
-            One cannot be read, others may read the key, or key and certificate do not belong together.
+            One cannot be read, others may read the key, key and certificate do not belong together, or a certificate
+            has expired.
         """
         key = read_private(self.key)
         chain = _read(self.chain)
         client_ca = _read(self.client_ca) if self.client_ca else None
         self.context()
-        return Certificates(chain, key, client_ca)
+        expires_at = min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(chain))
+        if expires_at <= datetime.now(UTC):
+            raise IdentityError(f"{self.chain} expired at {expires_at.isoformat()}: no client would believe it")
+        return Certificates(chain, key, expires_at, client_ca)
 
     def context(self) -> ssl.SSLContext:
         """Return a context of these files for servers of the standard library. Raises `IdentityError`."""

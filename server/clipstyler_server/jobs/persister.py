@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from functools import partial
@@ -56,26 +55,17 @@ class JobPersister:
     def record_start(self, job: Job) -> None:
         """Record in the background that a run of a job begins."""
         job.attempts += 1
-        changes: dict[str, object] = {"started_at": time.time(), "attempts": job.attempts}
+        changes: dict[str, object] = {"started_at": self._storage.now(), "attempts": job.attempts}
         self._in_background(self._try(job, State.RUNNING, changes))
 
     async def requeue(self, job: Job) -> None:
         """Return a running job to the queue, of this server or of the next one."""
         await self._try(job, State.QUEUED, {"started_at": None})
 
-    async def store_end(self, job: Job, state: State, event: JobEvent, end: End) -> StoredEvent:
-        """Store the end of a job; one that cannot be stored becomes a failure."""
-        changes: dict[str, object] = {}
+    async def store_end(self, job: Job, state: State, event: JobEvent, end: End) -> StoredEvent | None:
+        """Store the end of a job; one that cannot be stored becomes a failure. None if another server has the job."""
         try:
-            if isinstance(end, Result):
-                image = end.image.metadata
-                await self._storage.write(self._storage.blobs.adopt, end.image.path, image.sha256)
-                changes |= {
-                    "result": image.sha256,
-                    "stored_bytes": job.stored_bytes + image.size_bytes + len(end.style),
-                }
-                if end.style:
-                    changes["style"] = await self._storage.write(self._storage.blobs.put, end.style)
+            changes = await self._store_files(job, end)
             await self._persist(job, state, event, end, changes)
         except ServiceError as error:
             failed = Failed(error.details)
@@ -83,6 +73,20 @@ class JobPersister:
             storing = self._in_background(self._persist_eventually(job, event, failed))
             return StoredEvent(State.FAILED, event, storing)
         return StoredEvent(state, replace(event, payload=without_bytes(end)))
+
+    async def _store_files(self, job: Job, end: End) -> dict[str, object]:
+        """Store the image and the style of a result; returns what its row says of them."""
+        if not isinstance(end, Result):
+            return {}
+        image = end.image.metadata
+        await self._storage.write(self._storage.blobs.adopt, end.image.path, image.sha256)
+        changes: dict[str, object] = {
+            "result": image.sha256,
+            "stored_bytes": job.stored_bytes + image.size_bytes + len(end.style),
+        }
+        if end.style:
+            changes["style"] = await self._storage.write(self._storage.blobs.put, end.style)
+        return changes
 
     async def settle(self) -> None:
         """Wait for background writes, except those that cannot succeed now."""

@@ -29,12 +29,14 @@ from clipstyler_server.jobs.job_errors import (
     unreachable_error,
 )
 from clipstyler_server.jobs.persister import JobPersister
-from clipstyler_server.jobs.queue import JobQueue, QueueFullError
+from clipstyler_server.jobs.queue import JobQueue
 from clipstyler_server.observability import logs
+from clipstyler_server.observability.changes import ChangeSignal
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.observability.traces import enter_span
 from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.records import State
+from clipstyler_server.turns import QueueFullError
 from clipstyler_server.workers.engine import (
     Devices,
     Engine,
@@ -49,6 +51,7 @@ from clipstyler_server.workers.engine import (
 _LONGEST_RETRY_S = 600.0
 _STOP_WAIT_S = 5.0  # for the last step of a job that outlasts its grace period
 _MAX_LOST_STARTS = 3  # then the job itself is to blame
+_MAX_LOST_RUNS = 2  # of a job whose machine was lost, its first one included
 _CERTAINTY = 0.8  # share of the estimated time that must fit before a deadline
 
 
@@ -67,6 +70,8 @@ class Scheduler:
         Stores their states.
     metrics
         Counts steps, jobs and cancellations.
+    claims
+        Whether it is given jobs that it claimed from a queue elsewhere, one per free device: then none waits here.
 
     Attributes
     ----------
@@ -76,10 +81,18 @@ class Scheduler:
         Those that the engine has, by id, in the order of their starts: at most one per device.
     draining
         Whether the server is shutting down.
+    freed
+        Notified when a device may be free.
     """
 
     def __init__(
-        self, queue: JobQueue, engine: Engine, devices: Devices, persister: JobPersister, metrics: Metrics
+        self,
+        queue: JobQueue[Job],
+        engine: Engine,
+        devices: Devices,
+        persister: JobPersister,
+        metrics: Metrics,
+        claims: bool = False,
     ) -> None:
         self.queue = queue
         self.engine = engine
@@ -87,8 +100,10 @@ class Scheduler:
         self.jobs: dict[str, Job] = {}
         self.running: dict[str, Job] = {}
         self.draining = False
+        self.freed = ChangeSignal()
         self._persister = persister
         self._metrics = metrics
+        self._claims = claims
         self._estimator = Estimator()
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
@@ -139,14 +154,16 @@ class Scheduler:
             job.publish(warning)
         loop = asyncio.get_running_loop()
         self._timers[job.id] = loop.call_later(max(0.0, job.remaining_s), self._expire, job)
-        job.trace.enter("queue")
-        logs.get_logger().info("job_queued", job_id=job.id, position=job.position, steps=job.spec.config.steps)
-        logs.get_logger().debug("job_texts", job_id=job.id, style_text=job.spec.style_text)
+        if not self._claims:  # else it has waited already
+            job.trace.enter("queue")
+            logs.get_logger().info("job_queued", job_id=job.id, position=job.position, steps=job.spec.config.steps)
+            logs.get_logger().debug("job_texts", job_id=job.id, style_text=job.spec.style_text)
         self.wake()
 
     def wake(self) -> None:
         """Look whether a job can start: one has arrived, or a device has become free or ready."""
         self._changed.set()
+        self.freed.notify()
 
     async def run(self) -> None:
         """Start a job whenever one waits and a device is free, until cancelled."""
@@ -171,6 +188,10 @@ class Scheduler:
         """Return the number of running jobs."""
         return len(self.running)
 
+    def job_count(self) -> int:
+        """Return the number of jobs that run or wait."""
+        return len(self.running) + len(self.queue)
+
     def _free_count(self) -> int:
         """Return the number of jobs that would start at once."""
         return max(0, self.devices.ready_count - len(self.running))
@@ -179,6 +200,10 @@ class Scheduler:
         """Estimate when waiting jobs run, on the devices that work now; if none does, they are back soon."""
         count = self.devices.ready_count or len(self.devices.statuses())
         return self._estimator.expect(list(self.running.values()), waiting, count)
+
+    def free_devices(self) -> int:
+        """Return how many jobs more could start now."""
+        return 0 if self.draining else max(0, self._free_count() - len(self.queue))
 
     def watchers(self) -> int:
         """Return the number of calls that follow a job."""
@@ -217,6 +242,12 @@ class Scheduler:
         """Stop running jobs because the server exits, without waiting for the end of their grace period."""
         for job in self.running.values():
             self._cancel_at_work(job, CancelReason.DRAINING)
+
+    def let_go(self) -> None:
+        """Stop and release every job, because others may run them soon."""
+        while job := self.queue.pop():
+            self._release(job)
+        self.cancel_running()
 
     def _cancel_at_work(self, job: Job, reason: CancelReason) -> None:
         job.cancel_reason = job.cancel_reason or reason
@@ -265,7 +296,7 @@ class Scheduler:
             error = failure(failed, job.id) if isinstance(failed, TaskFailed) else failed
             end = Failed(error.details)
         except EngineLost as lost:
-            if not job.begun and job.attempts < _MAX_LOST_STARTS:
+            if _may_run_again(job, lost):
                 self._try_again(job)
                 return
             end = Failed(crash_error(lost.problem).details)
@@ -289,15 +320,15 @@ class Scheduler:
         return self.engine.run(job.task())
 
     def _try_again(self, job: Job) -> None:
-        """Put a job back whose engine was lost before it began: it waits for the next engine."""
+        """Put a job back whose engine was lost: it waits for the next one."""
         self._leave_engine(job)
         self._in_background(self._persister.requeue(job))
-        if self.draining:
+        if self.draining or self._claims:
             self._release(job)
             return
         job.enter(State.QUEUED)
         job.trace.enter("queue")
-        job.position = -1
+        job.begin_again()
         self.queue.put_back(job)
         self._publish_positions()
         self.wake()
@@ -385,6 +416,9 @@ class Scheduler:
         job.trace.enter("store")
         parts = [job.next_event(part) for part in _parts(end)]
         stored = await self._persister.store_end(job, state, job.next_event(end), end)
+        if stored is None:
+            self._release(job)
+            return
         job.enter(stored.state)
         self._metrics.job_finished(stored.state, job.age_s, job.trace.exemplar)
         self._metrics.tenants.job_finished(job.caller.tenant, stored.state)
@@ -425,6 +459,11 @@ class Scheduler:
         rests_s = [self._estimator.seconds(job.spec, job.step) for job in self.running.values()]
         known_s = [rest_s for rest_s in rests_s if rest_s is not None]
         return min(max(1.0, min(known_s, default=self._estimator.typical_job_s)), _LONGEST_RETRY_S)
+
+
+def _may_run_again(job: Job, lost: EngineLost) -> bool:
+    """Whether a job runs once more whose engine was lost: it had not begun, or its machine is to blame."""
+    return job.attempts < (_MAX_LOST_RUNS if lost.again else _MAX_LOST_STARTS) and (lost.again or not job.begun)
 
 
 def _ends_preparation(event: EngineEvent) -> bool:

@@ -26,6 +26,7 @@ from clipstyler_server.workers.decoder.client import ImageDecoder
 from clipstyler_server.workers.engine import EngineLost, FailureKind, StopCause, TaskFailed, TaskStopped
 from clipstyler_server.workers.optimizer.applications import StyleFile
 from clipstyler_server.workers.optimizer.pool import OptimizerPool
+from clipstyler_server.workers.turns import see_through
 
 # Photos that are decoded, drawn or sent at the same time: each has two files in the spool.
 _PLACES = 4
@@ -129,12 +130,8 @@ class StyleLane:
         pixels_at, result_at = files
         most = caller.limits.output_limit(self._settings.max_output_size)
         size = min(application.controls.output_size or most, most)
-        decoding = asyncio.create_task(self._decoder.extract(photo.source, caller.account, size, False, pixels_at))
         try:
-            pixels = await asyncio.shield(decoding)
-        except asyncio.CancelledError:
-            await asyncio.wait([decoding])
-            raise
+            pixels = await see_through(self._decoder.extract(photo.source, caller.account, size, False, pixels_at))
         except ImageError as problem:
             raise invalid(Violation("photo", str(problem))) from problem
         try:

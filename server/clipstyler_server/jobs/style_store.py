@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +134,7 @@ class StyleStore:
         if bundled := self._bundled.get(digest):
             return StyleFile(bundled.path, digest)
         record = await self._record(digest, scope)
-        await self._storage.write(self._storage.database.use_style, record.tenant, digest, time.time())
+        await self._storage.write(self._storage.database.use_style, record.tenant, digest, self._storage.now())
         return StyleFile(await self._path(digest), digest)
 
     async def kept_file(self, job_id: str, scope: str | None) -> StyleFile:
@@ -172,7 +171,7 @@ class StyleStore:
             raise invalid(Violation("data", str(problem))) from problem
         if bundled := self._bundled.get(digest):
             return _of_bundle(bundled)
-        now = time.time()
+        now = self._storage.now()
         text = dump_description(description)
         record = StyleRecord(caller.tenant, digest, caller.account, now, now, size, text)
         async with self._room.hold(caller, size):
@@ -180,11 +179,12 @@ class StyleStore:
         return _stored(await self._record(digest, caller.tenant))
 
     def _write(self, record: StyleRecord, source: bytes | Path) -> None:
-        if isinstance(source, bytes):
-            self._storage.blobs.put(source)
-        elif not self._storage.blobs.touch(record.digest):
-            raise _not_found(record.digest)
-        self._storage.database.keep_style(record)
+        with self._storage.database.holding(record.digest):
+            if isinstance(source, bytes):
+                self._storage.blobs.put(source)
+            elif not self._storage.blobs.touch(record.digest):
+                raise _not_found(record.digest)
+            self._storage.database.keep_style(record)
 
     def _newest(self, limit: int, after: tuple[float, str] | None, scope: str | None) -> list[StoredStyle]:
         """Read styles, inside of `Storage.read`: their descriptions are too long for the event loop."""

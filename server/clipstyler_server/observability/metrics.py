@@ -30,14 +30,14 @@ _PAUSE_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
 _STEP_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
 
 
-Labelled = Callable[[], Mapping[tuple[str, ...], float]]
+Labeled = Callable[[], Mapping[tuple[str, ...], float]]
 """Returns the values of a gauge by its labels."""
 
 
-class _Labelled(Collector):
+class _Labeled(Collector):
     """A gauge whose labels and values are read on collection."""
 
-    def __init__(self, name: str, description: str, labels: tuple[str, ...], read: Labelled) -> None:
+    def __init__(self, name: str, description: str, labels: tuple[str, ...], read: Labeled) -> None:
         self._name = name
         self._description = description
         self._labels = labels
@@ -111,6 +111,9 @@ class Metrics:
             "outcome",
         )
         self._storage_failures = self._counter("storage_failures", "Failed reads and writes.", "reason")
+        self._fronts = self._gauge("fronts", "Servers that share the database, this one included; 0 if none does.")
+        self._takeovers = self._counter("jobs_taken_over", "Jobs that a server which is gone left behind.")
+        self._lost_leases = self._counter("leases_lost", "Leases that this server could not renew in time.")
         self._restarts = self._counter("worker_restarts", "Worker processes that exited unexpectedly.", "worker")
         # A rate sees the first event only if there was a zero before.
         for counter, labels in (
@@ -145,9 +148,9 @@ class Metrics:
         """Register a gauge with one label that is read on collection: values by label."""
         self.watch_all(name, description, (label,), lambda: {(key,): value for key, value in read().items()})
 
-    def watch_all(self, name: str, description: str, labels: tuple[str, ...], read: Labelled) -> None:
+    def watch_all(self, name: str, description: str, labels: tuple[str, ...], read: Labeled) -> None:
         """Register a gauge with several labels that is read on collection."""
-        self.registry.register(_Labelled(f"clipstyler_{name}", description, labels, read))
+        self.registry.register(_Labeled(f"clipstyler_{name}", description, labels, read))
 
     def loop_paused(self, seconds: float) -> None:
         """Record how long the event loop did not come round."""
@@ -240,6 +243,18 @@ class Metrics:
     def storage_failed(self, reason: str) -> None:
         """Count a failed read or write."""
         self._storage_failures.labels(reason).inc()
+
+    def fronts_seen(self, count: int) -> None:
+        """Record how many servers share the database."""
+        self._fronts.set(count)
+
+    def job_taken_over(self) -> None:
+        """Count a job whose server is gone, and which this one returned to the queue or ended."""
+        self._takeovers.inc()
+
+    def lease_lost(self) -> None:
+        """Count a lease that ended before it was renewed."""
+        self._lost_leases.inc()
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Return all metrics in the format that a reader accepts, OpenMetrics or else Prometheus', and its type."""

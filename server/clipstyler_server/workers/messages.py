@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clipstyler_server.spool import PixelFile
-from clipstyler_server.workers.engine import EngineEvent, EngineInfo, TaskFailed, TaskStopped
+from clipstyler_server.spool import MaskFile, PixelFile
+from clipstyler_server.workers.engine import EngineEvent, EngineInfo, EngineLost, TaskFailed, TaskStopped
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,11 @@ class Cancel:
 
 @dataclass(frozen=True)
 class PhotoReady:
-    """To the optimizer: the photo of a job at the size of its result, or why there is none."""
+    """To the optimizer: the photo of a job at the size of its result, or why there is none; the mask if it has one."""
 
     job_id: str
     photo: PixelFile | str
+    mask: MaskFile | None = None
 
 
 @dataclass(frozen=True)
@@ -65,4 +66,4 @@ class TaskEvent:
     """From the optimizer: something happened to a job, or ended it."""
 
     job_id: str
-    event: EngineEvent | TaskStopped | TaskFailed
+    event: EngineEvent | TaskStopped | TaskFailed | EngineLost

@@ -34,6 +34,8 @@ class ChildProcess:
     ----------
     ended
         Set when the process has exited and was reaped.
+    lost_with_machine
+        Never: this process would have ended too.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class ChildProcess:
         on_message: Callable[[Any], None],
     ) -> None:
         self.ended = asyncio.Event()
+        self.lost_with_machine = False
         self._on_message = on_message
         self._loop = asyncio.get_running_loop()
         self._connection, self._their_end = _CONTEXT.Pipe(duplex=True)

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.changes import ChangeSignal
 from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.workers.child import Child, MakeChild
 from clipstyler_server.workers.engine import StartupError, WorkerState
 from clipstyler_server.workers.messages import CannotStart
-from clipstyler_server.workers.process import ChildProcess
 
 # Whatever prevents a start, work goes on this soon after its end.
 _LONGEST_DELAY_S = 1.0
@@ -40,8 +39,8 @@ class ProcessSupervisor(ABC):
         For `ps`, logs and metrics, such as "optimizer".
     place
         Which of several of its kind it is, for logs and problems: "" for the only one, else such as "on cuda:1".
-    target, arguments
-        What the process runs.
+    make_child
+        Makes the process.
     timeouts
         When it counts as hung, and how soon it is restarted.
     metrics
@@ -60,8 +59,7 @@ class ProcessSupervisor(ABC):
     def __init__(
         self,
         kind: str,
-        target: Callable[..., None],
-        arguments: tuple[Any, ...],
+        make_child: MakeChild,
         timeouts: SupervisionTimeouts,
         metrics: Metrics,
         changes: ChangeSignal,
@@ -71,12 +69,11 @@ class ProcessSupervisor(ABC):
         self.restarts = 0
         self._kind = kind
         self._place = place
-        self._target = target
-        self._arguments = arguments
+        self._make_child = make_child
         self._timeouts = timeouts
         self._metrics = metrics
         self._changes = changes
-        self._child: ChildProcess | None = None
+        self._child: Child | None = None
         self._ready = asyncio.Event()
         self._tried = asyncio.Event()
         self._was_ready = False
@@ -160,8 +157,9 @@ class ProcessSupervisor(ABC):
         self._cannot_start = None
         self._last_sign = loop.time()
         try:
-            child = self._child = ChildProcess(f"clipstyler-{self._kind}", self._target, self._arguments, self._receive)
+            child = self._child = self._make_child(self._receive)
             await child.start()
+            self._last_sign = loop.time()
         except (OSError, RuntimeError) as error:  # no descriptor, no memory, no thread is free
             return f"could not be started ({getattr(error, 'strerror', None) or error})"
         hung = ""

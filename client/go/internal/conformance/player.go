@@ -43,6 +43,13 @@ type step struct {
 	State         string
 	Kind          string
 	Texts         []string
+	Style         string
+	SecondStyle   string `json:"second_style"`
+	File          string
+	Photos        []string
+	Controls      json.RawMessage
+	ResultFormat  string `json:"result_format"`
+	StopAfter     int    `json:"stop_after"`
 	At            struct {
 		Event   string
 		Stop    bool
@@ -165,7 +172,7 @@ func (p *player) call(ctx context.Context, step step, into outcome) error {
 		_, err := p.client.Encoders.EncodeText(ctx, &pb.EncodeTextRequest{Texts: step.Texts})
 		return err
 	default:
-		return fmt.Errorf("unknown call")
+		return p.styleCall(ctx, step, into)
 	}
 }
 

@@ -5,6 +5,7 @@ import {
   Code,
   ImageFormatSchema,
   ServerInfo_Worker_State,
+  StyleApplicationSchema,
   Stylization_CancelReasonSchema,
   Stylization_ImageKindSchema,
   Stylization_PrioritySchema,
@@ -13,8 +14,11 @@ import {
   StylizeError,
   type Client,
   type ImageMetadata,
+  type JobImage,
   type Photo,
   type SpecInit,
+  type Style,
+  type StyledPhoto,
   type Stylization,
   type StylizationEvent,
   type StylizationStream,
@@ -38,6 +42,13 @@ export interface Step {
   readonly state?: string;
   readonly kind?: string;
   readonly texts?: string[];
+  readonly style?: string;
+  readonly second_style?: string;
+  readonly file?: string;
+  readonly photos?: string[];
+  readonly controls?: JsonObject;
+  readonly result_format?: string;
+  readonly stop_after?: number;
   readonly at?: { readonly event: string; readonly stop?: boolean; readonly control?: string };
   readonly parallel?: number;
   readonly eventually?: boolean;
@@ -169,6 +180,45 @@ class Player {
         await this.client.encoders.encodeText({ texts: step.texts ?? [] });
         return;
       default:
+        return this.#styleCall(step, outcome);
+    }
+  }
+
+  async #styleCall(step: Step, outcome: Outcome): Promise<void> {
+    const { styles } = this.client;
+    const style = step.style ?? "";
+    switch (step.call) {
+      case "style_create":
+        return void Object.assign(outcome, styleOutcome(await styles.create(step.job ?? "")));
+      case "style_get":
+        return void Object.assign(outcome, styleOutcome(await styles.get(style)));
+      case "style_list": {
+        const all: Style[] = [];
+        for await (const one of styles.list()) all.push(one);
+        outcome.styles = all.map(({ name }) => name);
+        outcome.first = all[0]?.name;
+        outcome.first_is_bundled = all[0]?.bundled;
+        return;
+      }
+      case "style_delete":
+        return styles.delete(style);
+      case "style_download": {
+        const file = await styles.download(style);
+        outcome.bytes = file.length;
+        outcome.style = `styles/${await hexDigest(file)}`;
+        return;
+      }
+      case "style_upload": {
+        const response = await this.control.get(`styles/${step.file}`);
+        return void Object.assign(outcome, styleOutcome(await styles.upload(await response.blob())));
+      }
+      case "style_apply":
+        return this.#apply(step, outcome);
+      case "style_render": {
+        const { data, metadata } = await this.#render(step);
+        return void Object.assign(outcome, await imageOutcome(data, metadata));
+      }
+      default:
         throw new Error(`unknown call: ${step.call}`);
     }
   }
@@ -220,6 +270,26 @@ class Player {
     }
   }
 
+  async #apply(step: Step, outcome: Outcome): Promise<void> {
+    const photos = await Promise.all((step.photos ?? []).map((photo) => this.#photoBytes({ photo })));
+    const done: StyledPhoto[] = [];
+    try {
+      for await (const styled of this.client.styles.apply({ style: step.style ?? "", ...controlsOf(step) }, photos)) {
+        done.push(styled);
+        if (done.length === step.stop_after) break;
+      }
+    } finally {
+      Object.assign(outcome, await styledOutcome(done));
+    }
+  }
+
+  async #render(step: Step): Promise<JobImage> {
+    const photo = step.photo === undefined ? undefined : await this.#photoBytes(step);
+    const { styles } = this.client;
+    if (photo === undefined) return styles.render({ job: step.job ?? "", ...controlsOf(step) });
+    return styles.render({ style: step.style ?? "", photo, ...controlsOf(step) });
+  }
+
   async #info(outcome: Outcome): Promise<void> {
     const info = await this.client.serverInfo();
     const ready = [ServerInfo_Worker_State.IDLE, ServerInfo_Worker_State.BUSY];
@@ -229,6 +299,14 @@ class Player {
     outcome.running = info.queue?.runningCount;
     outcome.ready = info.workers.some(({ state }) => ready.includes(state));
   }
+}
+
+/** What `styles.apply` and `styles.render` take besides a style and photos. */
+function controlsOf(step: Step) {
+  const { controls = {}, result_format: resultFormat, second_style: secondStyle = "" } = step;
+  const json = { controls, ...optional("resultFormat", resultFormat) };
+  const how = fromJson(StyleApplicationSchema, json);
+  return { secondStyle, controls: how.controls ?? {}, resultFormat: how.resultFormat };
 }
 
 function optional<K extends string, V>(key: K, value: V | undefined): { [P in K]?: V } {
@@ -276,13 +354,40 @@ async function eventsOutcome(events: readonly StylizationEvent[]): Promise<Outco
 }
 
 async function imageOutcome(data: Uint8Array, metadata: ImageMetadata | undefined): Promise<Outcome> {
-  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", data as Uint8Array<ArrayBuffer>));
   return {
     width: metadata?.widthPx,
     height: metadata?.heightPx,
     format: nameOf(ImageFormatSchema, metadata?.format ?? 0),
     bytes: data.length,
-    sha256: Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join(""),
+    sha256: await hexDigest(data),
+  };
+}
+
+async function hexDigest(data: Uint8Array): Promise<string> {
+  const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", data as Uint8Array<ArrayBuffer>));
+  return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+function styleOutcome(style: Style): Outcome {
+  return {
+    style: style.name,
+    style_text: style.styleText,
+    steps: style.stepCount,
+    photos: style.photoCount,
+    size_bytes: Number(style.sizeBytes),
+    bundled: style.bundled,
+    thumbnail: style.thumbnail.length > 0,
+  };
+}
+
+async function styledOutcome(photos: readonly StyledPhoto[]): Promise<Outcome> {
+  const images = photos.map(({ image }) => image);
+  return {
+    indexes: photos.map(({ index }) => index),
+    sizes: images.map((image) => (image ? `${image.metadata.widthPx}x${image.metadata.heightPx}` : "")),
+    digests: await Promise.all(images.map((image) => (image ? hexDigest(image.data) : ""))),
+    reasons: photos.map(({ error }) => error?.reason ?? ""),
+    bytes: images.reduce((sum, image) => sum + (image?.data.length ?? 0), 0),
   };
 }
 

@@ -59,11 +59,24 @@ def _job_request(
     timeout_s: float | None = None,
     request_id: str = "",
 ) -> JobRequest:
+    region = spec.region
     upload = read_upload(spec.upload, "spec.upload", violations) if spec.WhichOneof("photo") == "upload" else ""
+    is_uploaded = region.WhichOneof("source") == "upload"
+    mask_upload = read_upload(region.upload, "spec.region.upload", violations) if is_uploaded else ""
     priority = priority or Stylization.PRIORITY_NORMAL
     if priority not in Stylization.Priority.values():
         violations.append(Violation("priority", f"{priority} is unknown to this server"))
-    return JobRequest(read_spec(spec), spec.image, upload, int(priority), timeout_s, request_id, tuple(violations))
+    return JobRequest(
+        read_spec(spec),
+        spec.image,
+        upload,
+        int(priority),
+        timeout_s,
+        request_id,
+        tuple(violations),
+        mask=region.mask,
+        mask_upload=mask_upload,
+    )
 
 
 def _timeout(timeout: Duration, violations: list[Violation]) -> float:

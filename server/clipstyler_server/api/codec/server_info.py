@@ -54,6 +54,7 @@ def worker_message(device: DeviceStatus) -> ServerInfo.Worker:
     )
     if device.info:
         worker.device = device.info.device
+        worker.host = device.info.host
         worker.provider = device.info.provider
         worker.thread_count = device.info.threads
         worker.accelerations.extend(device.info.accelerations)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from functools import partial
 from typing import Any
 
 from clipstyler_server.errors import Reason, ServiceError, error, internal, invalid
@@ -21,6 +22,7 @@ from clipstyler_server.workers.evaluator.messages import (
     Request,
     Task,
 )
+from clipstyler_server.workers.process import ChildProcess
 from clipstyler_server.workers.supervisor import ProcessSupervisor, SupervisionTimeouts
 
 _MAX_WAITING = 128
@@ -57,7 +59,8 @@ class EvaluatorClient(ProcessSupervisor):
     def __init__(
         self, options: EvaluatorOptions, timeouts: SupervisionTimeouts, metrics: Metrics, changes: ChangeSignal
     ) -> None:
-        super().__init__("evaluator", _run, (options,), timeouts, metrics, changes)
+        make_child = partial(ChildProcess, "clipstyler-evaluator", _run, (options,))
+        super().__init__("evaluator", make_child, timeouts, metrics, changes)
         self.facts: dict[str, EncoderFacts] = {}
         self._numbers = itertools.count(1)
         # A task stays here until it is answered, also when its caller has left: that is how silence is noticed.

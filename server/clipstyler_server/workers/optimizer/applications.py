@@ -5,8 +5,10 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from clipstyler.allocator import return_unused_memory
 from clipstyler.image_format import ImageFormat
@@ -16,7 +18,6 @@ from clipstyler.style import StyleError
 from clipstyler.style_controls import StyleControls
 from clipstyler_server.observability import logs
 from clipstyler_server.spool import PixelFile
-from clipstyler_server.workers.channel import Channel
 from clipstyler_server.workers.engine import FailureKind, StopCause, TaskFailed, TaskStopped
 from clipstyler_server.workers.optimizer.image_files import write_image
 from clipstyler_server.workers.optimizer.workload import Workload
@@ -83,13 +84,13 @@ class StyleThread:
     ----------
     workload
         What is run.
-    channel
-        Receives the answers.
+    send
+        Sends the answers.
     """
 
-    def __init__(self, workload: Workload, channel: Channel) -> None:
+    def __init__(self, workload: Workload, send: Callable[[Any], None]) -> None:
         self._workload = workload
-        self._channel = channel
+        self._send = send
         self._waiting: queue.SimpleQueue[Apply] = queue.SimpleQueue()
         self._cancelled: set[int] = set()
         self._answered = 0
@@ -110,7 +111,7 @@ class StyleThread:
             end = self._end(order)
             self._answered = order.number
             self._cancelled.discard(order.number)
-            self._channel.send(Applied(order.number, end))
+            self._send(Applied(order.number, end))
             return_unused_memory()
 
     def _end(self, order: Apply) -> ImageFile | TaskStopped | TaskFailed:
@@ -142,7 +143,7 @@ class StyleThread:
             except StopIteration as end:
                 picture: Picture = end.value
                 return write_image(picture, order.result_format, order.target, check)
-            self._channel.send(Applying())
+            self._send(Applying())
 
 
 def _kind(error: Exception) -> FailureKind:

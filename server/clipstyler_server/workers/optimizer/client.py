@@ -11,11 +11,12 @@ from clipstyler.events import Result
 from clipstyler.image_format import ImageFormat
 from clipstyler.imaging import ImageFile
 from clipstyler.style_controls import StyleControls
-from clipstyler_server.devices import AUTO
+from clipstyler_server.devices import ANY
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.changes import ChangeSignal
 from clipstyler_server.observability.metrics import Metrics
-from clipstyler_server.spool import PixelFile
+from clipstyler_server.spool import MaskFile, PixelFile
+from clipstyler_server.workers.child import MakeChild
 from clipstyler_server.workers.engine import (
     DeviceStatus,
     EngineEvent,
@@ -26,9 +27,7 @@ from clipstyler_server.workers.engine import (
     TaskStopped,
 )
 from clipstyler_server.workers.messages import Cancel, DeviceMemory, PhotoReady, TaskEvent, WorkerReady
-from clipstyler_server.workers.optimizer import process
 from clipstyler_server.workers.optimizer.applications import Applied, Apply, Applying, CancelApply, StyleFile
-from clipstyler_server.workers.optimizer.workload import OptimizerOptions, WorkloadFactory
 from clipstyler_server.workers.supervisor import ProcessSupervisor, SupervisionTimeouts
 
 _Ending = TaskStopped | TaskFailed | EngineLost
@@ -41,8 +40,8 @@ class OptimizerClient(ProcessSupervisor):
     ----------
     name
         Of the device.
-    options, make_workload
-        What the process runs.
+    make_child
+        Makes the process.
     timeouts
         When it counts as hung, and how soon it is restarted.
     metrics
@@ -56,15 +55,14 @@ class OptimizerClient(ProcessSupervisor):
     def __init__(
         self,
         name: str,
-        options: OptimizerOptions,
-        make_workload: WorkloadFactory,
+        make_child: MakeChild,
         timeouts: SupervisionTimeouts,
         metrics: Metrics,
         changes: ChangeSignal,
         is_one_of_several: bool = False,
     ) -> None:
         place = f"on {name}" if is_one_of_several else ""
-        super().__init__("optimizer", process.main, (options, make_workload), timeouts, metrics, changes, place)
+        super().__init__("optimizer", make_child, timeouts, metrics, changes, place)
         self._name = name
         self.info: EngineInfo | None = None
         self._job_id: str | None = None
@@ -75,7 +73,7 @@ class OptimizerClient(ProcessSupervisor):
     @property
     def name(self) -> str:
         """Name of the device: of the one that was chosen, if that was left to the process."""
-        return self.info.device if self.info and self._name == AUTO else self._name
+        return self.info.device if self.info and self._name == ANY else self._name
 
     @property
     def status(self) -> DeviceStatus:
@@ -108,9 +106,9 @@ class OptimizerClient(ProcessSupervisor):
         """Stop a task soon, also within a step."""
         self._send(Cancel(job_id))
 
-    def provide(self, job_id: str, photo: PixelFile | str) -> None:
-        """Hand over the photo of a running task at the size of its result, or say why there is none."""
-        self._send(PhotoReady(job_id, photo))
+    def provide(self, job_id: str, photo: PixelFile | str, mask: MaskFile | None = None) -> None:
+        """Hand over photo and mask of a running task at the size of its result, or say why there is no photo."""
+        self._send(PhotoReady(job_id, photo, mask))
 
     async def apply(
         self,
@@ -164,10 +162,12 @@ class OptimizerClient(ProcessSupervisor):
             self._events.put_nowait(message.event)
 
     def _drop(self, problem: str) -> None:
-        problem = f"{self._place} {problem}".lstrip()
+        lost = EngineLost(
+            f"{self._place} {problem}".lstrip(), again=bool(self._child and self._child.lost_with_machine)
+        )
         if self._job_id is not None:
             logs.get_logger().error("job_lost", job_id=self._job_id)
-            self._events.put_nowait(EngineLost(problem))
+            self._events.put_nowait(lost)
         for waiting in self._applying.values():
             if not waiting.done():
-                waiting.set_result(EngineLost(problem))
+                waiting.set_result(lost)

@@ -95,6 +95,7 @@ class TorchWorkload:
                 task.spec,
                 encoders,
                 original=original,
+                mask=task.mask,
                 directions=self._directions,
                 photos=self._photos,
                 check=check,

@@ -57,6 +57,11 @@ public final class Client implements AutoCloseable {
     return new Jobs(connection, timeout);
   }
 
+  /** Styles: fitted once, applied to any number of photos. */
+  public Styles styles() {
+    return new Styles(connection, timeout);
+  }
+
   /** Embeddings, text directions, classification, evaluation. */
   public Encoders encoders() {
     return new Encoders(connection, timeout);

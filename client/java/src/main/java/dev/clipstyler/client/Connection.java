@@ -4,6 +4,9 @@ import dev.clipstyler.v1.EncoderServiceGrpc;
 import dev.clipstyler.v1.EncoderServiceGrpc.EncoderServiceBlockingStub;
 import dev.clipstyler.v1.ServerServiceGrpc;
 import dev.clipstyler.v1.ServerServiceGrpc.ServerServiceBlockingStub;
+import dev.clipstyler.v1.StyleServiceGrpc;
+import dev.clipstyler.v1.StyleServiceGrpc.StyleServiceBlockingStub;
+import dev.clipstyler.v1.StyleServiceGrpc.StyleServiceBlockingV2Stub;
 import dev.clipstyler.v1.StylizationServiceGrpc;
 import dev.clipstyler.v1.StylizationServiceGrpc.StylizationServiceBlockingStub;
 import dev.clipstyler.v1.StylizationServiceGrpc.StylizationServiceStub;
@@ -27,6 +30,7 @@ record Connection(ManagedChannel channel) {
       "methodConfig", List.of(Map.of(
           "name", List.of(
               Map.of("service", StylizationServiceGrpc.SERVICE_NAME),
+              Map.of("service", StyleServiceGrpc.SERVICE_NAME),
               Map.of("service", EncoderServiceGrpc.SERVICE_NAME),
               Map.of("service", ServerServiceGrpc.SERVICE_NAME)),
           "retryPolicy", Map.of(
@@ -52,6 +56,14 @@ record Connection(ManagedChannel channel) {
 
   StylizationServiceStub stylizationsLater(Deadline deadline) {
     return StylizationServiceGrpc.newStub(channel).withDeadline(deadline);
+  }
+
+  StyleServiceBlockingStub styles(Deadline deadline) {
+    return StyleServiceGrpc.newBlockingStub(channel).withDeadline(deadline);
+  }
+
+  StyleServiceBlockingV2Stub stylesByStream(Deadline deadline) {
+    return StyleServiceGrpc.newBlockingV2Stub(channel).withDeadline(deadline);
   }
 
   EncoderServiceBlockingStub encoders(Deadline deadline) {

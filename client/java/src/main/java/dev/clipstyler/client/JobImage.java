@@ -4,7 +4,7 @@ import com.google.protobuf.ByteString;
 import dev.clipstyler.v1.ImageMetadata;
 
 /**
- * An image of a job.
+ * An image of a job, or of a style.
  *
  * @param data its encoded bytes, complete and checked against their digest
  * @param metadata its format, size and digest

@@ -6,7 +6,6 @@ import dev.clipstyler.v1.CreateStylizationRequest;
 import dev.clipstyler.v1.DeleteStylizationRequest;
 import dev.clipstyler.v1.GetStylizationImageRequest;
 import dev.clipstyler.v1.GetStylizationRequest;
-import dev.clipstyler.v1.ImageMetadata;
 import dev.clipstyler.v1.ListStylizationsRequest;
 import dev.clipstyler.v1.ListStylizationsResponse;
 import dev.clipstyler.v1.Stylization;
@@ -53,13 +52,11 @@ public final class Jobs {
 
   /** All jobs from the page that the request asks for, newest first; pages are requested as the stream is read. */
   public Stream<Stylization> list(ListStylizationsRequest request) {
-    return Stream.iterate(
-            page(request),
-            page -> page != null,
-            page -> page.getNextPageToken().isEmpty()
-                ? null
-                : page(request.toBuilder().setPageToken(page.getNextPageToken()).build()))
-        .flatMap(page -> page.getStylizationsList().stream());
+    return Pages.items(
+        page(request),
+        ListStylizationsResponse::getNextPageToken,
+        token -> page(request.toBuilder().setPageToken(token).build()),
+        ListStylizationsResponse::getStylizationsList);
   }
 
   /** Gets one page of jobs, newest first. */
@@ -104,9 +101,7 @@ public final class Jobs {
   /** Downloads an image of a job: its result, its latest preview, or the photo. */
   public JobImage download(String name, ImageKind kind) {
     var request = GetStylizationImageRequest.newBuilder().setName(fullName(name)).setKind(kind).build();
-    var image = Calls.unary(timeout, deadline -> assembled(request, deadline));
-    Images.check(image.data(), image.metadata());
-    return image;
+    return Calls.unary(timeout, deadline -> image(request, deadline));
   }
 
   /** Sends a large photo in parts; a spec takes the name of the upload. */
@@ -114,20 +109,13 @@ public final class Jobs {
     return Calls.unary(timeout, deadline -> new Upload(photo).send(connection.stylizationsLater(deadline)));
   }
 
-  private JobImage assembled(GetStylizationImageRequest request, Deadline deadline) {
-    var metadata = ImageMetadata.getDefaultInstance();
-    var data = ByteString.EMPTY;
-    var parts = connection.stylizations(deadline).getStylizationImage(request);
-    while (parts.hasNext()) {
-      var part = parts.next();
-      metadata = part.hasMetadata() ? part.getMetadata() : metadata;
-      data = data.concat(part.getData());
-    }
-    return new JobImage(data, metadata);
+  private JobImage image(GetStylizationImageRequest request, Deadline deadline) {
+    var responses = connection.stylizations(deadline).getStylizationImage(request);
+    return Images.read(responses, part -> part.hasMetadata() ? part.getMetadata() : null, part -> part.getData());
   }
 
   /** Completes a bare UUID to a resource name. */
-  private static String fullName(String name) {
+  static String fullName(String name) {
     return name.contains("/") ? name : "stylizations/" + name;
   }
 }

@@ -7,6 +7,7 @@ import com.google.rpc.ErrorInfo;
 import com.google.rpc.RetryInfo;
 import dev.clipstyler.v1.Error;
 import io.grpc.Status;
+import io.grpc.StatusException;
 import io.grpc.StatusRuntimeException;
 import io.grpc.protobuf.StatusProto;
 import java.time.Duration;
@@ -68,6 +69,11 @@ public final class StylizeException extends RuntimeException {
     var status = failure.getStatus();
     var message = status.getDescription() == null ? status.getCode().name() : status.getDescription();
     return new StylizeException(status.getCode(), message, Details.of(failure), failure);
+  }
+
+  /** Translates what a call threw that is read and written by turns. */
+  static StylizeException of(StatusException failure) {
+    return of(failure.getStatus().asRuntimeException(failure.getTrailers()));
   }
 
   static StylizeException of(Status.Code code, String reason, String message) {

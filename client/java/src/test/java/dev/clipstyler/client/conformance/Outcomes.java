@@ -8,8 +8,11 @@ import com.google.gson.JsonObject;
 import com.google.gson.JsonPrimitive;
 import com.google.protobuf.ByteString;
 import dev.clipstyler.client.FieldViolation;
+import dev.clipstyler.client.JobImage;
+import dev.clipstyler.client.StyledPhoto;
 import dev.clipstyler.client.StylizeException;
 import dev.clipstyler.v1.ImageMetadata;
+import dev.clipstyler.v1.Style;
 import dev.clipstyler.v1.Stylization;
 import dev.clipstyler.v1.StylizationEvent;
 import java.security.MessageDigest;
@@ -48,6 +51,33 @@ final class Outcomes {
     outcome.addProperty("style_text", job.getSpec().getStyleText());
     outcome.addProperty("seed", job.getSpec().getOptions().getSeed());
     outcome.addProperty("error_reason", job.getError().getReason());
+  }
+
+  static void add(JsonObject outcome, Style style) {
+    outcome.addProperty("style", style.getName());
+    outcome.addProperty("style_text", style.getStyleText());
+    outcome.addProperty("steps", style.getStepCount());
+    outcome.addProperty("photos", style.getPhotoCount());
+    outcome.addProperty("size_bytes", style.getSizeBytes());
+    outcome.addProperty("bundled", style.getBundled());
+    outcome.addProperty("thumbnail", !style.getThumbnail().isEmpty());
+  }
+
+  static void addStyled(JsonObject outcome, List<StyledPhoto> photos) {
+    var indexes = new JsonArray();
+    photos.forEach(photo -> indexes.add(photo.index()));
+    outcome.add("indexes", indexes);
+    outcome.add("sizes", strings(photos.stream().map(photo -> photo.image().map(Outcomes::size).orElse(""))));
+    outcome.add(
+        "digests", strings(photos.stream().map(photo -> photo.image().map(image -> sha256(image.data())).orElse(""))));
+    outcome.add(
+        "reasons", strings(photos.stream().map(photo -> photo.error().map(StylizeException::reason).orElse(""))));
+    outcome.addProperty(
+        "bytes", photos.stream().mapToInt(photo -> photo.image().map(image -> image.data().size()).orElse(0)).sum());
+  }
+
+  private static String size(JobImage image) {
+    return image.metadata().getWidthPx() + "x" + image.metadata().getHeightPx();
   }
 
   static void add(JsonObject outcome, ByteString data, ImageMetadata metadata) {
@@ -93,7 +123,7 @@ final class Outcomes {
     return events.stream().filter(predicate).count();
   }
 
-  private static String sha256(ByteString data) {
+  static String sha256(ByteString data) {
     try {
       return HexFormat.of().formatHex(MessageDigest.getInstance("SHA-256").digest(data.toByteArray()));
     } catch (NoSuchAlgorithmException impossible) {

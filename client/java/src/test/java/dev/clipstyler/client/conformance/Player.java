@@ -134,7 +134,7 @@ final class Player {
         step.getAsJsonArray("texts").forEach(text -> request.addTexts(text.getAsString()));
         client.encoders().encodeText(request.build());
       }
-      default -> throw new IllegalArgumentException("unknown call: " + step);
+      default -> new StyleCalls(control, client).call(step, outcome);
     }
   }
 
@@ -229,7 +229,7 @@ final class Player {
         whole.replaceAll(found -> Matcher.quoteReplacement(variables.get(found.group(1)).getAsString())));
   }
 
-  private static String text(JsonObject object, String key) {
+  static String text(JsonObject object, String key) {
     return object.has(key) ? object.get(key).getAsString() : "";
   }
 }

@@ -1,0 +1,148 @@
+"""How much photos of an album differ in one look, beside photos that are fitted separately.
+
+One style is fitted to a sample of the photos, as `clipstyler album` does, and one to each photo. Besides what its
+`--score` prints, every photo is drawn in every style: what a single style leaves is the photos' own difference, and how
+much one photo differs between all styles is the difference that separate fits add.
+
+Examples
+--------
+    python -m training fetch --out data
+    python -m benchmarks.album --data data                        # two texts, twenty photos: some ten minutes
+    python -m benchmarks.album --data data --texts fire --steps 60 --json album.json
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+import torch
+from clipstyler_cli.album import evenly
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+import clipstyler
+from benchmarks import figures
+from benchmarks.style_verdicts import unseen
+from clipstyler.encoders.base import EncoderSet
+from clipstyler.evaluation.consistency import Spread, spread
+from clipstyler.imaging import Picture, decode, fit
+from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
+from clipstyler.style import Style
+from clipstyler.style_fitting import fit_style
+from training.styles import drawn
+
+_SAMPLE = 4
+
+
+@dataclass(frozen=True)
+class Row:
+    """Spreads of one text: root mean square distances from the mean.
+
+    Attributes
+    ----------
+    separate
+        Each photo in the style that was fitted to it.
+    album
+        All photos in the style that was fitted to a sample.
+    one_fit
+        All photos in the style of one of them; the mean over the styles.
+    one_photo
+        One photo in the styles of all; the mean over the photos.
+    """
+
+    text: str
+    separate: Spread
+    album: Spread
+    one_fit: Spread
+    one_photo: Spread
+
+
+def fitted(photos: Sequence[Picture], text: str, encoders: EncoderSet, size: int, steps: int, seed: int) -> Style:
+    """Fit a style."""
+    request = SpecRequest(text, options={"size": size, "steps": steps, "seed": seed})
+    spec = resolve_spec(request, {encoders.name: encoders.calibration}, SpecLimits())
+    fitting = fit_style(photos, spec, encoders)
+    while True:
+        try:
+            next(fitting)
+        except StopIteration as end:
+            style: Style = end.value
+            return style
+
+
+def measure(photos: Sequence[Picture], text: str, encoders: EncoderSet, size: int, steps: int, seed: int) -> Row:
+    """Fit, draw and measure one text."""
+    album = fitted(evenly(photos, _SAMPLE), text, encoders, size, steps, seed)
+    seeds = range(seed, seed + len(photos))  # fits that know nothing of each other
+    own = [
+        fitted([photo], text, encoders, size, steps, own_seed)
+        for own_seed, photo in track(list(zip(seeds, photos, strict=True)), f"fitting {text}")
+    ]
+    grid = [[drawn(style, photo) for style in own] for photo in track(photos, f"drawing {text}")]
+    columns = [[row[number] for row in grid] for number in range(len(own))]
+    return Row(
+        text=text,
+        separate=spread([row[number] for number, row in enumerate(grid)], photos, encoders),
+        album=spread([drawn(album, photo) for photo in photos], photos, encoders),
+        one_fit=_mean([spread(column, photos, encoders) for column in columns]),
+        one_photo=_mean([spread(row, [photo] * len(row), encoders) for photo, row in zip(photos, grid, strict=True)]),
+    )
+
+
+def _mean(spreads: Sequence[Spread]) -> Spread:
+    return Spread(*(mean(values) for values in zip(*spreads, strict=True)))
+
+
+def print_table(rows: Sequence[Row]) -> None:
+    """Print the rows for people."""
+    table = Table(
+        "text", "spread of", "separate fits", "album", "album / separate", "any one fit", "one photo, all fits"
+    )
+    for row in rows:
+        for name in Spread._fields:
+            separate, album, fit_, photo = (
+                getattr(found, name) for found in (row.separate, row.album, row.one_fit, row.one_photo)
+            )
+            ratio = f"{album / separate:.2f}"
+            table.add_row(row.text, name, f"{separate:.4f}", f"{album:.4f}", ratio, f"{fit_:.4f}", f"{photo:.4f}")
+    Console().print(table)
+
+
+def main() -> None:
+    """Run the command line."""
+    purpose, _, examples = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.album", None, purpose, examples, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, required=True, help="folder that `python -m training fetch` filled")
+    parser.add_argument("--texts", nargs="+", default=["stained glass", "watercolor painting"])
+    parser.add_argument("--photos", type=int, default=20, help="test photos (default: %(default)s)")
+    parser.add_argument("--size", type=int, default=256, help="longest side of the photos (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=20, help="of each fit (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=2, help="of torch (default: %(default)s)")
+    figures.add_option(parser)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    encoders = clipstyler.load_encoders("pocket")
+    photos = [fit(decode(path.read_bytes()), options.size) for path in unseen(options.data, options.photos)]
+    rows: list[Row] = []
+    for text in options.texts:
+        rows.append(measure(photos, text, encoders, options.size, options.steps, options.seed))
+        work = {"photos": len(photos), "sample": _SAMPLE, "size": options.size, "steps": options.steps}
+        found = {"texts": [_plain(row) for row in rows]}
+        figures.write(options.json, work | {"seed": options.seed} | found, threads=options.threads)
+    print_table(rows)
+
+
+def _plain(row: Row) -> dict[str, object]:
+    return {name: value._asdict() if isinstance(value, Spread) else value for name, value in vars(row).items()}
+
+
+if __name__ == "__main__":
+    main()

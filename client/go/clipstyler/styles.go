@@ -1,0 +1,222 @@
+package clipstyler
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"iter"
+	"os"
+	"strings"
+
+	pb "clipstyler.dev/client/go/clipstylerv1"
+	"google.golang.org/protobuf/proto"
+)
+
+// Styles has the calls on styles: fitted once, applied to any number of photos. Names may be bare SHA-256 digests. A
+// call whose context has no deadline takes at most a minute, Apply as long as its photos.
+type Styles struct {
+	stub pb.StyleServiceClient
+}
+
+// StyledPhoto is what became of one photo of a call.
+type StyledPhoto struct {
+	// Index is the number of the photo, from 0 in the order in which they were sent.
+	Index int
+	// Image is what the style makes of it; nil if there is an error.
+	Image *Image
+	// Err is the [*Error] why there is no image; nil if there is one.
+	Err error
+}
+
+// Create makes a style of a finished job that was created with the option keep_style.
+func (s *Styles) Create(ctx context.Context, job string) (*pb.Style, error) {
+	response, err := unary(ctx, s.stub.CreateStyle, &pb.CreateStyleRequest{Stylization: fullName(job)})
+	return response.GetStyle(), err
+}
+
+// Get returns a style, with its thumbnail.
+func (s *Styles) Get(ctx context.Context, name string) (*pb.Style, error) {
+	response, err := unary(ctx, s.stub.GetStyle, &pb.GetStyleRequest{Name: styleName(name)})
+	return response.GetStyle(), err
+}
+
+// List iterates over all styles from the page that the request asks for: the bundled ones, then others, newest first.
+// An error is the last thing that it gives.
+func (s *Styles) List(ctx context.Context, request *pb.ListStylesRequest) iter.Seq2[*pb.Style, error] {
+	return items(request.GetPageToken(), func(token string) ([]*pb.Style, string, error) {
+		request := proto.CloneOf(request)
+		request.PageToken = token
+		page, err := s.Page(ctx, request)
+		return page.GetStyles(), page.GetNextPageToken(), err
+	})
+}
+
+// Page returns one page of styles.
+func (s *Styles) Page(ctx context.Context, request *pb.ListStylesRequest) (*pb.ListStylesResponse, error) {
+	return unary(ctx, s.stub.ListStyles, request)
+}
+
+// Delete deletes a style that is not bundled.
+func (s *Styles) Delete(ctx context.Context, name string) error {
+	_, err := unary(ctx, s.stub.DeleteStyle, &pb.DeleteStyleRequest{Name: styleName(name)})
+	return err
+}
+
+// Download returns the file of a style, checked against its name.
+func (s *Styles) Download(ctx context.Context, name string) ([]byte, error) {
+	ctx, cancel := withDefaultTimeout(ctx, callTimeout)
+	defer cancel()
+	call, err := s.stub.DownloadStyle(ctx, &pb.DownloadStyleRequest{Name: styleName(name)})
+	if err != nil {
+		return nil, asError(err)
+	}
+	var file []byte
+	for {
+		part, err := call.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, asError(err)
+		}
+		file = append(file, part.GetData()...)
+	}
+	if digest := sha256.Sum256(file); styleName(hex.EncodeToString(digest[:])) != styleName(name) {
+		return nil, broken("a file with the digest %x arrived for %s", digest, styleName(name))
+	}
+	return file, nil
+}
+
+// Upload stores the file of a style.
+func (s *Styles) Upload(ctx context.Context, file []byte) (*pb.Style, error) {
+	response, err := unary(ctx, s.stub.UploadStyle, &pb.UploadStyleRequest{Data: file})
+	return response.GetStyle(), err
+}
+
+// Apply applies a style to photos and iterates over what becomes of each, as it is done. Leaving the range ends the call.
+//
+// Photos are taken from their source in another goroutine, as fast as the server takes them, and results wait at the
+// server until they are received. A photo that cannot be used has an error of its own, and the others go on. An error
+// of the call is the last thing that it gives: an [*Error], or what the source gave.
+func (s *Styles) Apply(
+	ctx context.Context, application *pb.StyleApplication, photos iter.Seq2[*pb.StylePhoto, error],
+) iter.Seq2[StyledPhoto, error] {
+	return func(yield func(StyledPhoto, error) bool) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		call, err := s.stub.ApplyStyle(ctx)
+		if err != nil {
+			yield(StyledPhoto{}, asError(err))
+			return
+		}
+		broke := make(chan error, 1)
+		go func() {
+			if err := sendPhotos(call, application, photos); err != nil {
+				broke <- err
+				cancel()
+			}
+		}()
+		isLeft, err := receivePhotos(call, yield)
+		select {
+		case err = <-broke:
+		default:
+		}
+		if err != nil && !isLeft {
+			yield(StyledPhoto{}, err)
+		}
+	}
+}
+
+// Render draws one photo in a style, or in that of a finished job which kept it; without a photo, that of the job.
+func (s *Styles) Render(ctx context.Context, request *pb.RenderStyleRequest) (*Image, error) {
+	ctx, cancel := withDefaultTimeout(ctx, callTimeout)
+	defer cancel()
+	request = proto.CloneOf(request)
+	request.Application = completed(request.GetApplication())
+	if request.GetStylization() != "" {
+		request.Stylization = fullName(request.GetStylization())
+	}
+	call, err := s.stub.RenderStyle(ctx, request)
+	if err != nil {
+		return nil, asError(err)
+	}
+	return receiveImage(call.Recv)
+}
+
+// PhotoFiles gives the photos in files to [Styles.Apply]; each is read when it is due.
+func PhotoFiles(paths ...string) iter.Seq2[*pb.StylePhoto, error] {
+	return func(yield func(*pb.StylePhoto, error) bool) {
+		for _, path := range paths {
+			data, err := os.ReadFile(path)
+			if !yield(&pb.StylePhoto{Photo: &pb.StylePhoto_Image{Image: data}}, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// sendPhotos sends what is to be done, and the photos. It returns an error of their source only: receiving has those of
+// the call.
+func sendPhotos(
+	call pb.StyleService_ApplyStyleClient, application *pb.StyleApplication, photos iter.Seq2[*pb.StylePhoto, error],
+) error {
+	part := &pb.ApplyStyleRequest_Application{Application: completed(application)}
+	if call.Send(&pb.ApplyStyleRequest{Part: part}) != nil {
+		return nil
+	}
+	for photo, err := range photos {
+		if err != nil {
+			return err
+		}
+		if call.Send(&pb.ApplyStyleRequest{Part: &pb.ApplyStyleRequest_Photo{Photo: photo}}) != nil {
+			return nil
+		}
+	}
+	call.CloseSend()
+	return nil
+}
+
+// receivePhotos gives what arrives, to the end or until the caller leaves.
+func receivePhotos(call pb.StyleService_ApplyStyleClient, yield func(StyledPhoto, error) bool) (isLeft bool, err error) {
+	var parts imageParts
+	for {
+		part, err := call.Recv()
+		if errors.Is(err, io.EOF) {
+			return false, parts.end()
+		}
+		if err != nil {
+			return false, asError(err)
+		}
+		styled := StyledPhoto{Index: int(part.GetPhotoIndex())}
+		if problem := part.GetError(); problem != nil {
+			styled.Err = ErrorOf(problem)
+		} else if image, failed := parts.add(part); failed != nil {
+			return false, failed
+		} else if styled.Image = image; image == nil {
+			continue
+		}
+		if !yield(styled, nil) {
+			return true, nil
+		}
+	}
+}
+
+// completed returns a copy whose names of styles are complete.
+func completed(application *pb.StyleApplication) *pb.StyleApplication {
+	if application == nil {
+		return nil
+	}
+	application = proto.CloneOf(application)
+	application.Style, application.SecondStyle = styleName(application.GetStyle()), styleName(application.GetSecondStyle())
+	return application
+}
+
+// styleName completes a bare SHA-256 to a resource name.
+func styleName(name string) string {
+	if name == "" || strings.Contains(name, "/") {
+		return name
+	}
+	return "styles/" + name
+}

@@ -1,0 +1,136 @@
+package dev.clipstyler.client;
+
+import dev.clipstyler.v1.ApplyStyleRequest;
+import dev.clipstyler.v1.ApplyStyleResponse;
+import dev.clipstyler.v1.StyleApplication;
+import dev.clipstyler.v1.StylePhoto;
+import io.grpc.Status;
+import io.grpc.StatusException;
+import io.grpc.stub.BlockingClientCall;
+import java.util.Iterator;
+import java.util.NoSuchElementException;
+
+/**
+ * What becomes of the photos of a call, each as it is done.
+ *
+ * <p>Iterate over it once, in one thread. Another thread takes the photos from their source, as fast as the server takes
+ * them, and results wait at the server until they are read. {@link #close} ends the call. A photo that cannot be used
+ * has an error of its own, and the others go on; iterating throws {@link StylizeException} if the call failed, and what
+ * the source of the photos threw.
+ */
+public final class StyledPhotos implements Iterable<StyledPhoto>, AutoCloseable {
+  private final BlockingClientCall<ApplyStyleRequest, ApplyStyleResponse> call;
+  private final ImageParts parts = new ImageParts();
+  private final Iterator<StyledPhoto> photos = new Photos();
+  private volatile RuntimeException sourceFailure;
+  private volatile boolean isClosed;
+
+  private StyledPhotos(BlockingClientCall<ApplyStyleRequest, ApplyStyleResponse> call) {
+    this.call = call;
+  }
+
+  /** Begins to send what is to be done, and the photos. */
+  static StyledPhotos of(
+      BlockingClientCall<ApplyStyleRequest, ApplyStyleResponse> call,
+      StyleApplication application,
+      Iterable<StylePhoto> photos) {
+    var styled = new StyledPhotos(call);
+    var sender = new Thread(() -> styled.send(application, photos), "clipstyler-photos");
+    sender.setDaemon(true);
+    sender.start();
+    return styled;
+  }
+
+  @Override
+  public Iterator<StyledPhoto> iterator() {
+    return photos;
+  }
+
+  /** Ends the call. */
+  @Override
+  public void close() {
+    isClosed = true;
+    call.cancel("the caller ended the call", null);
+  }
+
+  private void send(StyleApplication application, Iterable<StylePhoto> source) {
+    try {
+      call.write(ApplyStyleRequest.newBuilder().setApplication(application).build());
+      for (var photo : source) {
+        if (!call.write(ApplyStyleRequest.newBuilder().setPhoto(photo).build())) {
+          return; // the server ended the call
+        }
+      }
+      call.halfClose();
+    } catch (StatusException ended) {
+      // reading reports it
+    } catch (InterruptedException interrupted) {
+      call.cancel("interrupted", interrupted);
+    } catch (RuntimeException failure) {
+      sourceFailure = failure;
+      call.cancel("the source of the photos failed", failure);
+    }
+  }
+
+  /** The next photo; null at the end. */
+  private StyledPhoto read() {
+    try {
+      for (var part = call.read(); part != null; part = call.read()) {
+        var styled = styled(part);
+        if (styled != null) {
+          return styled;
+        }
+      }
+    } catch (StatusException failure) {
+      if (isClosed) {
+        return null;
+      }
+      throw sourceFailure == null ? StylizeException.of(failure) : sourceFailure;
+    } catch (InterruptedException interrupted) {
+      Thread.currentThread().interrupt();
+      close();
+      throw StylizeException.of(Status.Code.CANCELLED, "", "the thread was interrupted");
+    }
+    parts.end();
+    return null;
+  }
+
+  /** The photo that a part completes; null if more parts come. */
+  private StyledPhoto styled(ApplyStyleResponse part) {
+    switch (part.getPartCase()) {
+      case ERROR:
+        return StyledPhoto.of(part.getPhotoIndex(), StylizeException.of(part.getError()));
+      case METADATA:
+        parts.begin(part.getMetadata());
+        return null;
+      case DATA:
+        return parts.add(part.getData()).map(image -> StyledPhoto.of(part.getPhotoIndex(), image)).orElse(null);
+      default:
+        return null; // a kind that a newer server sends
+    }
+  }
+
+  private final class Photos implements Iterator<StyledPhoto> {
+    private StyledPhoto next;
+    private boolean isAtEnd;
+
+    @Override
+    public boolean hasNext() {
+      if (next == null && !isAtEnd) {
+        next = read();
+        isAtEnd = next == null;
+      }
+      return next != null;
+    }
+
+    @Override
+    public StyledPhoto next() {
+      if (!hasNext()) {
+        throw new NoSuchElementException();
+      }
+      var photo = next;
+      next = null;
+      return photo;
+    }
+  }
+}

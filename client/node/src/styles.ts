@@ -1,0 +1,217 @@
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { createClient, type CallOptions, type Client as Stub, type Transport } from "@connectrpc/connect";
+import { brokenResult, StylizeError } from "./errors.js";
+import { type ImageFormat } from "./gen/clipstyler/v1/image_pb.js";
+import { type Style, type StyleControlsSchema } from "./gen/clipstyler/v1/style_pb.js";
+import {
+  ApplyStyleRequestSchema,
+  StyleService,
+  type ApplyStyleRequest,
+  type ApplyStyleResponse,
+  type ListStylesResponse,
+  type StyleApplicationSchema,
+} from "./gen/clipstyler/v1/style_service_pb.js";
+import { ImageParts, joined, readImage, sha256, type JobImage } from "./images.js";
+import { CALL_TIMEOUT_MS, fullName } from "./jobs.js";
+import { callWithRetries, Deadline, type CallLimits, type RetryPolicy } from "./retry.js";
+import { photoField, type Photo } from "./spec.js";
+
+/** How photos are stylized. Everything that is left out has a default: the server's. */
+export interface StyleInit {
+  /** Name of a style, or its bare SHA-256. */
+  readonly style: string;
+  /** A style that is mixed in. */
+  readonly secondStyle?: string;
+  /** `strength`, `preserveColor`, `mix`, `outputSize`. */
+  readonly controls?: MessageInitShape<typeof StyleControlsSchema>;
+  /** Encoding of the results. Default: PNG. */
+  readonly resultFormat?: ImageFormat;
+}
+
+/** What `render` takes: a style and a photo, or a finished job that kept its style; a photo is optional then. */
+export type RenderInit =
+  | (StyleInit & { readonly photo: Photo; readonly job?: undefined })
+  | (Omit<StyleInit, "style"> & { readonly style?: undefined; readonly job: string; readonly photo?: Photo });
+
+/** In which portions styles are listed. */
+export interface ListStylesInit {
+  readonly pageSize?: number;
+  readonly pageToken?: string;
+}
+
+/** Photos of a call, each taken from here when it is due. */
+export type StylePhotos = Iterable<Photo> | AsyncIterable<Photo>;
+
+/** One photo of a call, by its number from 0: its image, or the error why there is none. */
+export type StyledPhoto = { readonly index: number } & (
+  | { readonly image: JobImage; readonly error?: undefined }
+  | { readonly image?: undefined; readonly error: StylizeError }
+);
+
+/** Styles: fitted once, applied to any number of photos. Every call throws `StylizeError`. */
+export class Styles {
+  readonly #stub: Stub<typeof StyleService>;
+  readonly #policy: RetryPolicy;
+
+  constructor(transport: Transport, policy: RetryPolicy) {
+    this.#stub = createClient(StyleService, transport);
+    this.#policy = policy;
+  }
+
+  /** Make a style of a finished job that was created with the option `keepStyle`. */
+  async create(job: string, limits?: CallLimits): Promise<Style> {
+    const request = { stylization: fullName(job) };
+    return whole((await this.#call((options) => this.#stub.createStyle(request, options), limits)).style);
+  }
+
+  /** Get a style, with its thumbnail, by its name or bare SHA-256. */
+  async get(name: string, limits?: CallLimits): Promise<Style> {
+    const request = { name: styleName(name) };
+    return whole((await this.#call((options) => this.#stub.getStyle(request, options), limits)).style);
+  }
+
+  /** Iterate over all styles: the bundled ones, then others, newest first. */
+  async *list(init: ListStylesInit = {}, limits?: CallLimits): AsyncGenerator<Style, void, undefined> {
+    let { pageToken = "" } = init;
+    do {
+      const page = await this.page({ ...init, pageToken }, limits);
+      yield* page.styles;
+      pageToken = page.nextPageToken;
+    } while (pageToken);
+  }
+
+  /** Get one page of styles. */
+  async page(init: ListStylesInit = {}, limits?: CallLimits): Promise<ListStylesResponse> {
+    return this.#call((options) => this.#stub.listStyles(init, options), limits);
+  }
+
+  /** Delete a style that is not bundled. */
+  async delete(name: string, limits?: CallLimits): Promise<void> {
+    const request = { name: styleName(name) };
+    await this.#call((options) => this.#stub.deleteStyle(request, options), limits);
+  }
+
+  /** Download the file of a style, checked against its name. */
+  async download(name: string, limits?: CallLimits): Promise<Uint8Array> {
+    const request = { name: styleName(name) };
+    return this.#call(async (options) => {
+      const chunks: Uint8Array[] = [];
+      for await (const { data } of this.#stub.downloadStyle(request, options)) chunks.push(data);
+      return checkedFile(request.name, joined(chunks));
+    }, limits);
+  }
+
+  /** Store the file of a style. */
+  async upload(file: Uint8Array | Blob, limits?: CallLimits): Promise<Style> {
+    const data = file instanceof Blob ? new Uint8Array(await file.arrayBuffer()) : file;
+    return whole((await this.#call((options) => this.#stub.uploadStyle({ data }, options), limits)).style);
+  }
+
+  /**
+   * Apply a style to photos: iterate over what becomes of each, as it is done. Leaving the loop ends the call.
+   *
+   * Photos are taken from their source as fast as the server takes them, and results wait at the server until they are
+   * read. A photo that cannot be used has an `error`, and the others go on; an error of the source is thrown as it is. Not
+   * possible in browsers, which cannot stream photos to a server: `render` draws one.
+   */
+  async *apply(init: StyleInit, photos: StylePhotos, limits: CallLimits = {}): AsyncGenerator<StyledPhoto, void, undefined> {
+    const leaving = new AbortController();
+    const signal = limits.signal ? AbortSignal.any([limits.signal, leaving.signal]) : leaving.signal;
+    const deadline = new Deadline({ ...limits, signal });
+    const source = new PhotoSource(photos);
+    try {
+      yield* styledPhotos(this.#stub.applyStyle(source.requests(init), deadline.callOptions()));
+    } catch (thrown) {
+      if (source.failure) throw source.failure.thrown;
+      throw deadline.translate(thrown);
+    } finally {
+      leaving.abort();
+    }
+  }
+
+  /** Draw one photo in a style, or in that of a finished job which kept it; without a photo, that of the job. */
+  async render(init: RenderInit, limits?: CallLimits): Promise<JobImage> {
+    const { job, photo } = init;
+    const request = {
+      application: application(init),
+      stylization: job === undefined ? "" : fullName(job),
+      ...(photo !== undefined && { photo: { photo: await photoField(photo) } }),
+    };
+    return this.#call((options) => readImage(this.#stub.renderStyle(request, options)), limits);
+  }
+
+  #call<T>(attempt: (options: CallOptions) => Promise<T>, limits: CallLimits = {}): Promise<T> {
+    return callWithRetries(attempt, new Deadline(limits, CALL_TIMEOUT_MS), this.#policy);
+  }
+}
+
+/** Makes messages of photos, and remembers what their source threw: the transport would report something else. */
+class PhotoSource {
+  failure: { readonly thrown: unknown } | undefined;
+  readonly #photos: Iterator<Photo> | AsyncIterator<Photo>;
+
+  constructor(photos: StylePhotos) {
+    this.#photos = Symbol.asyncIterator in photos ? photos[Symbol.asyncIterator]() : photos[Symbol.iterator]();
+  }
+
+  async *requests(init: StyleInit): AsyncGenerator<ApplyStyleRequest, void, undefined> {
+    yield create(ApplyStyleRequestSchema, { part: { case: "application", value: application(init) } });
+    try {
+      for (let photo = await this.#next(); photo; photo = await this.#next()) {
+        yield create(ApplyStyleRequestSchema, { part: { case: "photo", value: { photo } } });
+      }
+    } finally {
+      await this.#photos.return?.();
+    }
+  }
+
+  async #next(): Promise<Awaited<ReturnType<typeof photoField>> | undefined> {
+    try {
+      const { done, value } = await this.#photos.next();
+      return done ? undefined : await photoField(value);
+    } catch (thrown) {
+      this.failure = { thrown };
+      throw thrown;
+    }
+  }
+}
+
+async function* styledPhotos(responses: AsyncIterable<ApplyStyleResponse>): AsyncGenerator<StyledPhoto, void, undefined> {
+  const parts = new ImageParts();
+  for await (const { photoIndex: index, part } of responses) {
+    if (part.case === "error") yield { index, error: StylizeError.fromMessage(part.value) };
+    if (part.case !== "metadata" && part.case !== "data") continue;
+    const image = await parts.add(part);
+    if (image) yield { index, image };
+  }
+  if (parts.isIncomplete) throw brokenResult("the response ended within an image");
+}
+
+function application(init: Omit<StyleInit, "style"> & { readonly style?: string | undefined }): Application {
+  const { style, secondStyle, controls = {}, resultFormat } = init;
+  return {
+    style: styleName(style ?? ""),
+    secondStyle: styleName(secondStyle ?? ""),
+    controls,
+    ...(resultFormat !== undefined && { resultFormat }),
+  };
+}
+
+type Application = MessageInitShape<typeof StyleApplicationSchema>;
+
+async function checkedFile(name: string, data: Uint8Array): Promise<Uint8Array> {
+  const digest = await sha256(data);
+  const hex = digest && Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  if (hex !== undefined && styleName(hex) !== name) throw brokenResult(`a file with the digest ${hex} arrived for ${name}`);
+  return data;
+}
+
+function whole(style: Style | undefined): Style {
+  if (!style) throw brokenResult("the response has no style");
+  return style;
+}
+
+/** Complete a bare SHA-256 to a resource name. */
+function styleName(name: string): string {
+  return name === "" || name.includes("/") ? name : `styles/${name}`;
+}

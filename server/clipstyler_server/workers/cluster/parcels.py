@@ -1,0 +1,94 @@
+"""Files on their way between machines: a message that names some travels with their contents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from clipstyler.events import Result
+from clipstyler.imaging import ImageFile
+from clipstyler_server.spool import PixelFile, create, remove
+from clipstyler_server.workers.messages import PhotoReady, TaskEvent
+from clipstyler_server.workers.optimizer.applications import Applied, Apply
+
+# Fields of commands that name files.
+_FILES = ("photo", "mask", "style", "second")
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """A message, and the contents of the files that it names, by field."""
+
+    message: Any
+    contents: Mapping[str, bytes]
+
+
+def pack_command(command: Any) -> Any:
+    """Return a command with the contents of its files, if it names any.
+
+    Raises
+    ------
+    OSError
+        A file cannot be read.
+    """
+    match command:
+        case PhotoReady(_, PixelFile()) | Apply():
+            return _packed(command)
+    return command
+
+
+def unpack_command(parcel: Any, directory: Path) -> Any:
+    """Write the files of a command into a directory of this machine; raises `OSError`."""
+    match parcel:
+        case Parcel(PhotoReady(job_id) as command, contents):
+            return _unpacked(command, contents, files_in(directory, job_id))
+        case Parcel(Apply(number) as command, contents):
+            paths = {name: directory / f"style-{number}.{name}" for name in contents}
+            return replace(_unpacked(command, contents, paths), target=directory / f"style-{number}.result")
+    return parcel
+
+
+def files_in(directory: Path, job_id: str) -> dict[str, Path]:
+    """Return where the photo and the mask of a job are written."""
+    return {name: directory / f"{job_id}.{name}" for name in ("photo", "mask")}
+
+
+def pack_message(message: Any) -> Any:
+    """Return a message with the contents of its image, which is deleted here."""
+    match message:
+        case TaskEvent(_, Result(image=ImageFile() as image)) | Applied(_, ImageFile() as image):
+            parcel = Parcel(message, {"image": image.path.read_bytes()})
+            remove(image.path)
+            return parcel
+    return message
+
+
+def unpack_message(parcel: Parcel, target: Path) -> Any:
+    """Write the image of a message to its target in the front's spool; raises `OSError`."""
+    _write(target, parcel.contents["image"])
+    message = parcel.message
+    if isinstance(message, Applied):
+        return replace(message, end=_moved(message.end, target))
+    return replace(message, event=replace(message.event, image=_moved(message.event.image, target)))
+
+
+def _packed(command: PhotoReady | Apply) -> Parcel:
+    files = {name: getattr(command, name, None) for name in _FILES}
+    return Parcel(command, {name: file.path.read_bytes() for name, file in files.items() if file})
+
+
+def _unpacked(message: Any, contents: Mapping[str, bytes], paths: Mapping[str, Path]) -> Any:
+    for name, data in contents.items():
+        _write(paths[name], data)
+    return replace(message, **{name: _moved(getattr(message, name), paths[name]) for name in contents})
+
+
+def _moved(file: Any, path: Path) -> Any:
+    return replace(file, path=path)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with create(path) as file:
+        file.write(data)

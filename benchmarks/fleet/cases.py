@@ -14,6 +14,7 @@ from benchmarks.fleet.resources import Usage, peak_load, usage
 from benchmarks.fleet.simulation import Fleet, Outcome, simulate
 
 HOUR_S = 3600.0
+FAILING = "CPU, a queue per front, failing"
 _MTBF_S = 1000 * HOUR_S  # assumed, of a device and of a front
 
 
@@ -81,7 +82,7 @@ class Figures:
 
 
 def standard_cases(works: list[Work], assumed: Assumptions, jobs_per_day: float, devices: int) -> Iterator[Case]:
-    """Return the fleet of processors, with a queue per front for a day and with one for its peak, then that of GPUs."""
+    """Return the fleet of processors, for a day, with one queue and with many failures at the peak, then that of GPUs."""
     by_name = {(work.name, work.device): work for work in works}
     draft, paper = by_name["pocket, draft", "2 CPU cores"], by_name["pocket, paper", "2 CPU cores"]
     fleet = _with_faults(Fleet(devices=devices, fronts=max(1, devices // 50), capacity=2000))
@@ -90,6 +91,9 @@ def standard_cases(works: list[Work], assumed: Assumptions, jobs_per_day: float,
     # Two hours of the peak: the turns of one queue for all callers take long to compute.
     shared = replace(fleet, one_queue=True, capacity=10_000)
     yield Case("CPU, one queue", shared, demand, assumed.cpu_price, DAY_S / 2 - HOUR_S, DAY_S / 2 + HOUR_S)
+    hour = (DAY_S / 2 - HOUR_S / 2, DAY_S / 2 + HOUR_S / 2)
+    failing = replace(fleet, device_mtbf_s=50 * HOUR_S, front_mtbf_s=2 * HOUR_S)
+    yield Case(FAILING, failing, demand, assumed.cpu_price, *hour)
     gpu = by_name["vit-b-32, paper", "1 GPU"]
     # As many jobs as keep as many GPUs as busy, for ten minutes of the peak.
     scale = demand.service_s / gpu.seconds

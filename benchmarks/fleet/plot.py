@@ -7,7 +7,7 @@ from typing import Any
 
 import vl_convert
 
-from benchmarks.fleet.cases import Figures
+from benchmarks.fleet.cases import FAILING, Figures
 
 _WIDTH, _HEIGHT = 340, 260
 _CLASSES = {"sort": ["high", "normal", "low"], "title": "priority"}
@@ -32,7 +32,7 @@ def _day(cases: list[Figures]) -> dict[str, Any]:
         {"fleet": case.name, "priority": row.kind, "hour": row.hour + 0.5, "wait": max(row.p95_s, 0.01)}
         for case in cases
         for row in case.hours
-        if case.name.startswith("CPU")
+        if case.name.startswith("CPU") and case.name != FAILING
     ]
     return _panel("p95 of the wait over a day", values) | {
         "mark": "line",
@@ -74,7 +74,7 @@ def _limits(cases: list[Figures]) -> dict[str, Any]:
         {"fleet": case.name.partition(",")[0], "resource": row.resource, "jobs": row.jobs_per_day}
         for case in cases
         for row in case.usage
-        if not case.one_queue
+        if not case.one_queue and case.name != FAILING
     ]
     return _panel("Jobs per day at which a resource is used up", values) | {
         "mark": {"type": "point", "filled": True, "size": 120},

@@ -206,13 +206,13 @@ def print_table(rows: list[Row], devices: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=150, help="for one device, of each run; default: 150")
+    parser.add_argument("--jobs", type=int, default=200, help="of each run; default: 200")
     parser.add_argument("--devices", type=int, nargs="+", default=[1], help="optimizers of the server; default: 1")
     parser.add_argument("--load", type=float, default=0.8, help="share of the time that they are busy; default: 0.8")
     parser.add_argument("--seed", type=int, default=0, help="of the arrivals; default: 0")
     figures.add_option(parser)
     arguments = parser.parse_args()
-    runs = [run(devices, arguments.jobs * devices, arguments.load, arguments.seed) for devices in arguments.devices]
+    runs = [run(devices, arguments.jobs, arguments.load, arguments.seed) for devices in arguments.devices]
     for done in runs:
         print_table(done.rows, done.devices)
     written = [

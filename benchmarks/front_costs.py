@@ -189,7 +189,7 @@ async def message_bytes(target: str, steps: int) -> dict[str, float]:
 
 def positions(waiting: int, accounts: int) -> Positions:
     """Measure how long a queue needs for the order of all that wait."""
-    queue = JobQueue(10 * waiting)
+    queue: JobQueue[Any] = JobQueue(10 * waiting)
     for number in range(waiting):
         ticket: Any = SimpleNamespace(id=str(number), priority=2, caller=Caller(str(number % accounts)))
         queue.put(ticket)

@@ -82,7 +82,7 @@ class Figures:
 
 
 def standard_cases(works: list[Work], assumed: Assumptions, jobs_per_day: float, devices: int) -> Iterator[Case]:
-    """Return the fleet of processors, for a day, with one queue and with many failures at the peak, then that of GPUs."""
+    """Return a fleet of processors for a day, with one queue, and with many failures; then one of GPUs."""
     by_name = {(work.name, work.device): work for work in works}
     draft, paper = by_name["pocket, draft", "2 CPU cores"], by_name["pocket, paper", "2 CPU cores"]
     fleet = _with_faults(Fleet(devices=devices, fronts=max(1, devices // 50), capacity=2000))

@@ -78,7 +78,7 @@ def assumptions() -> str:
     }
     assumed = read("fleet")["assumptions"]
     return table(
-        ("flag", "value", "meaning"), [(_flag(name), f"{assumed[name]:,g}", unit) for name, unit in units.items()]
+        ("flag", "value", "meaning"), [(_flag(name), f"{assumed[name]:,.10g}", unit) for name, unit in units.items()]
     )
 
 

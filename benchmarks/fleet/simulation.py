@@ -14,12 +14,12 @@ import zlib
 from collections import defaultdict
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import simpy
-from clipstyler_server.jobs.job import Job
-from clipstyler_server.jobs.queue import JobQueue, QueueFullError
+from clipstyler_server.jobs.queue import JobQueue
 from clipstyler_server.sharing import Caller
+from clipstyler_server.turns import QueueFullError
 
 from benchmarks.fleet.demand import Arrival
 
@@ -121,7 +121,7 @@ class _Line:
     """A queue, the devices that wait for its jobs, and how many are ready and run one."""
 
     def __init__(self, capacity: int) -> None:
-        self.queue = JobQueue(capacity)
+        self.queue = JobQueue[_Ticket](capacity)
         self.idle: dict[_Device, simpy.Event] = {}
         self.ready = self.running = 0
 
@@ -214,7 +214,7 @@ class _Simulation:
         return next((front.line for front in turned if front.is_up), None)
 
     def _put(self, line: _Line, ticket: _Ticket) -> None:
-        line.queue.put(cast("Job", ticket))  # the queue reads only what both have
+        line.queue.put(ticket)
         line.wake()
 
     def _live(self, device: _Device) -> _Process:
@@ -249,8 +249,7 @@ class _Simulation:
 
     def _take(self, line: _Line) -> _Ticket | None:
         """Take the next job whose deadline has not passed."""
-        while job := line.queue.pop():
-            ticket = cast("_Ticket", job)
+        while ticket := line.queue.pop():
             if self._env.now - ticket.arrival.at_s <= self._fleet.deadline_s:
                 ticket.attempts += 1
                 return ticket
@@ -308,8 +307,8 @@ class _Simulation:
                 for device in front.devices:
                     if device.is_up:
                         self._lose(device, cause=front)
-                while not self._fleet.one_queue and (job := front.line.queue.pop()):
-                    self._env.process(self._resume(cast("_Ticket", job)))
+                while not self._fleet.one_queue and (ticket := front.line.queue.pop()):
+                    self._env.process(self._resume(ticket))
                 self._env.process(self._restart(front))
 
     def _lose(self, device: _Device, cause: _Device | _Front) -> None:

@@ -4,11 +4,13 @@ Examples
 --------
     python -m benchmarks.rolling_restart                       # 10,000 calls, some minutes on two cores
     python -m benchmarks.rolling_restart --calls 500           # a quick look
+    python -m benchmarks.rolling_restart --shared              # servers that share their jobs
     python -m benchmarks.rolling_restart --json rolling.json
 
-The servers run a scripted optimizer, share a PostgreSQL database and have a data directory each. Clients with default
-settings call through the gateway: one-shot stylizations, durable jobs (half of them sent twice with the same request
-id), single jobs, lists and server information. Meanwhile each server gets SIGTERM, drains, and is started again.
+The servers run a scripted optimizer and use a PostgreSQL database, each for jobs of its own or all for the same ones.
+Clients with default settings call through the gateway: one-shot stylizations, durable jobs (half of them sent twice
+with the same request id), single jobs, lists and server information. Meanwhile each server gets SIGTERM, drains, and is
+started again.
 """
 
 from __future__ import annotations
@@ -210,7 +212,7 @@ def quantile(values: list[float], share: float) -> float:
 
 
 @contextmanager
-def site(folder: Path) -> Iterator[tuple[str, list[Server]]]:
+def site(folder: Path, shared: bool) -> Iterator[tuple[str, list[Server]]]:
     """Run PostgreSQL, the servers and the gateway; yields the gateway's address and the servers."""
     database = get_server(folder / "postgres")
     servers: list[Server] = []
@@ -228,6 +230,7 @@ def site(folder: Path) -> Iterator[tuple[str, list[Server]]]:
                     caller_share=1,
                     drain_delay_s=DRAIN_DELAY_S,
                     drain_grace_s=30,
+                    shared_dir=folder / "shared" if shared else "",
                     database_url=database.get_uri().replace("postgresql://", "postgresql+psycopg://"),
                 )
             )
@@ -240,9 +243,9 @@ def site(folder: Path) -> Iterator[tuple[str, list[Server]]]:
         database.cleanup()
 
 
-def run(calls: int, callers: int) -> Outcome:
-    """Start everything, measure, and end everything."""
-    with TemporaryDirectory(prefix="clipstyler-") as folder, site(Path(folder)) as (target, servers):
+def run(calls: int, callers: int, shared: bool = False) -> Outcome:
+    """Start everything, measure, and end everything; `shared`: the servers share their jobs."""
+    with TemporaryDirectory(prefix="clipstyler-") as folder, site(Path(folder), shared) as (target, servers):
         return asyncio.run(measure(target, servers, calls, callers, Path(folder)))
 
 
@@ -265,9 +268,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calls", type=int, default=10_000, help="at least so many; default: 10,000")
     parser.add_argument("--callers", type=int, default=24, help="that call at the same time; default: 24")
+    parser.add_argument("--shared", action="store_true", help="share the jobs between the servers")
     figures.add_option(parser)
     arguments = parser.parse_args()
-    outcome = run(arguments.calls, arguments.callers)
+    outcome = run(arguments.calls, arguments.callers, arguments.shared)
     print_tables(outcome)
     figures.write(arguments.json, asdict(outcome))
     raise SystemExit(not outcome.is_clean)

@@ -13,15 +13,16 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from clipstyler.front_door import Stylization, available_encoders, load_encoders, stylize
+    from clipstyler.front_door import Region, Stylization, available_encoders, load_encoders, stylize
     from clipstyler.imaging import Picture
 
-__all__ = ["Picture", "Stylization", "__version__", "available_encoders", "load_encoders", "stylize"]
+__all__ = ["Picture", "Region", "Stylization", "__version__", "available_encoders", "load_encoders", "stylize"]
 
 __version__ = version("clipstyler")
 
 _HOMES = {
     "Picture": "clipstyler.imaging",
+    "Region": "clipstyler.front_door",
     "Stylization": "clipstyler.front_door",
     "available_encoders": "clipstyler.front_door",
     "load_encoders": "clipstyler.front_door",

@@ -7,6 +7,7 @@ everything once. No PyTorch here: the server's front process uses this module to
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -90,7 +91,7 @@ PRESETS = {Preset.DRAFT: Work(256, 60, 16), Preset.PAPER: Work(512, 200, 64)}
 DEFAULT_PRESET = Preset.DRAFT
 LARGEST_SEED = 2**63 - 1
 _DRAWN_SEED_BITS = 53  # JSON numbers in JavaScript keep so many
-_SMALLEST_CROP = 8
+SMALLEST_CROP = 8
 _WEIGHT = Bounds(0, 1e7)
 _CALIBRATION_BOUNDS = {
     "crop_fraction": Bounds(0, 1, above=True),
@@ -221,7 +222,7 @@ class StylizeConfig(CalibratedOptions):
     crop_size: int | None = option(
         "Side of a crop in pixels of the fitted image; smaller gives finer texture.",
         source=Source.CALIBRATION,
-        bounds=Bounds(_SMALLEST_CROP, 4096),
+        bounds=Bounds(SMALLEST_CROP, 4096),
         default=None,
     )
     output_size: int = option(
@@ -267,32 +268,41 @@ class StylizeConfig(CalibratedOptions):
         if violations:
             raise ConfigError.of(violations)
 
-    def crop_side(self, width: int, height: int) -> int:
+    def crop_side(self, width: int, height: int, part: int | None = None) -> int:
         """Return the side in pixels of a crop of a fitted image.
+
+        Parameters
+        ----------
+        width, height
+            Of the image.
+        part
+            Pixels of the part of it that crops are to show: none is larger than that. None for all of it.
 
         Raises
         ------
         ConfigError
-            An explicit `crop_size` is larger than the image's shorter side.
+            An explicit `crop_size` is larger than the image's shorter side, or than the part.
         """
         shorter = min(width, height)
+        most = shorter if part is None else min(shorter, math.isqrt(part))
         if self.crop_size is None:
-            return min(max(_SMALLEST_CROP, round(self.crop_fraction * max(width, height))), shorter)
-        if self.crop_size > shorter:
+            return min(max(SMALLEST_CROP, round(self.crop_fraction * max(width, height))), most)
+        if self.crop_size > most:
+            what = "image" if most == shorter else f"rest beside the region, {part} px, of the image"
             raise ConfigError(
                 "crop_size",
-                f"a crop of {self.crop_size} px is larger than the image, which is optimized at {width} x {height} px: "
-                f"use at most {shorter}",
+                f"a crop of {self.crop_size} px is larger than the {what}, "
+                f"which is optimized at {width} x {height} px: use at most {most}",
             )
         return self.crop_size
 
-    def fitted(self, width: int, height: int) -> StylizeConfig:
-        """Return this configuration with the crop size for a fitted image filled in; raises as `crop_side`.
+    def fitted(self, width: int, height: int, part: int | None = None) -> StylizeConfig:
+        """Return this configuration with the crop size for a fitted image filled in; parameters as of `crop_side`.
 
         An image with a side under 8 px keeps None, which is worked out anew.
         """
-        side = self.crop_side(width, height)
-        return replace(self, crop_size=side) if side >= _SMALLEST_CROP else self
+        side = self.crop_side(width, height, part)
+        return replace(self, crop_size=side) if side >= SMALLEST_CROP else self
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, for JSON and logs."""

@@ -27,7 +27,8 @@ def unfamiliar_text(encoder_set: str, style_text: str, confidence: TextConfidenc
 
 def cut_texts(encoders: InferenceEncoders, spec: StylizationSpec) -> Iterator[Warning]:
     """Warn about texts of which the encoders read only the beginning."""
-    for name, text in (("style text", spec.style_text), ("source text", spec.source_text)):
+    named = [*zip(("style text", "region's text"), spec.texts, strict=False), ("source text", spec.source_text)]
+    for name, text in named:
         if ignored := ignored_part(encoders.tokens, text, spec.config.template_set):
             yield Warning(
                 "TEXT_CUT",

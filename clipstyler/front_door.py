@@ -5,21 +5,23 @@ Everything heavy is imported when the work begins.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from clipstyler.acceleration import OFF, parse
 from clipstyler.image_format import ImageFormat
-from clipstyler.imaging import Picture, decode_fitted, encode, fitted_size
+from clipstyler.imaging import Picture, encode
 from clipstyler.input_files import read_whole
+from clipstyler.inputs import read_inputs
 from clipstyler.options import ConfigError, Violation
-from clipstyler.original import Original
 from clipstyler.output_files import Output, check_outputs, write_whole
+from clipstyler.region import RegionRequest
 from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_spec
 
 if TYPE_CHECKING:
-    from clipstyler.config import Calibration, StylizeConfig
+    from clipstyler.config import Calibration
     from clipstyler.encoders.base import EncoderSet
     from clipstyler.evaluation.direction_cache import DirectionCache
     from clipstyler.events import Result
@@ -76,6 +78,33 @@ class Options(TypedDict, total=False):
     keep_style: bool
 
 
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """A part of the photo that stays as it is, or follows a text of its own: what a mask and boxes cover together.
+
+    Attributes
+    ----------
+    mask
+        An image of the photo's shape, as the photo is displayed: white is the region, black the rest.
+    boxes
+        Rectangles as (x, y, width, height), in fractions of the photo's width and height from its upper left corner.
+    text
+        What the region should look like. Default: it stays as it is.
+    feather
+        Width of the transition, which lies outside the region, as a fraction of the longest side, 0 to 0.1.
+        Default: 0.01.
+    """
+
+    mask: Photo | None = None
+    boxes: Sequence[Sequence[float]] = ()
+    text: str | None = None
+    feather: float | None = None
+
+    def request(self) -> RegionRequest:
+        """Return what is asked for, without the mask."""
+        return RegionRequest(self.mask is not None, self.boxes, self.text, self.feather)
+
+
 class Stylization:
     """A stylization that begins when it is iterated over, or when its result is asked for.
 
@@ -90,6 +119,7 @@ class Stylization:
     def __init__(
         self,
         photo: Photo,
+        mask: Photo | None,
         spec: StylizationSpec,
         encoders: EncoderSet | _Named,
         directions: DirectionCache | None,
@@ -97,6 +127,7 @@ class Stylization:
     ) -> None:
         self.spec = spec
         self._photo = photo
+        self._mask = mask
         self._encoders = encoders
         self._directions = directions
         self._photos = photos
@@ -112,12 +143,17 @@ class Stylization:
         from clipstyler.events import Result  # light, and needed here only
         from clipstyler.optimization import optimize  # loads PyTorch
 
-        config = self.spec.config
-        picture, original = _loaded(self._photo, config)
-        config.fitted(*fitted_size(picture.width, picture.height, config.size, config.enlarge))
+        mask = None if self._mask is None else _content(self._mask)
+        inputs = read_inputs(_content(self._photo), mask, self.spec)
         encoders = self._encoders.load() if isinstance(self._encoders, _Named) else self._encoders
         for event in optimize(
-            picture, self.spec, encoders, original=original, directions=self._directions, photos=self._photos
+            inputs.picture,
+            inputs.spec,
+            encoders,
+            original=inputs.original,
+            mask=inputs.mask,
+            directions=self._directions,
+            photos=self._photos,
         ):
             if isinstance(event, Result):
                 self._result = event
@@ -154,17 +190,18 @@ class Stylization:
             Writing failed after the work; `result` still returns the result.
         """
         target = Path(path)
-        inputs = [self._photo] if isinstance(self._photo, str | Path) else []
+        inputs = [file for file in (self._photo, self._mask) if isinstance(file, str | Path)]
         check_outputs([Output("path", target, SUFFIXES)], inputs=inputs)
         write_whole(target, encode(self.result().image, SUFFIXES[target.suffix.lower()]))
         return target
 
 
-def stylize(
+def stylize(  # noqa: PLR0913 - one per fact, all but two by name
     photo: Photo,
     style_text: str,
     *,
     source_text: str | None = None,
+    region: Region | None = None,
     encoders: str | EncoderSet = "pocket",
     device: str = "cpu",
     accelerations: str = OFF,
@@ -183,6 +220,8 @@ def stylize(
         What the result should look like.
     source_text
         What the photo shows. Default: the encoders' ("a Photo" in the paper's code).
+    region
+        A part of the photo that stays as it is, or follows a text of its own.
     encoders
         Name of an encoder set (`available_encoders` lists some), or what `load_encoders` returned.
     device
@@ -208,9 +247,16 @@ def stylize(
         Parameters and options that cannot be used, a missing photo among them: all in one error.
     """
     request = SpecRequest(
-        style_text, source_text, options=dict(options), previews={"every_steps": preview_every, "max_size": 4096}
+        style_text,
+        source_text,
+        options=dict(options),
+        previews={"every_steps": preview_every, "max_size": 4096},
+        region=None if region is None else region.request(),
     )
-    violations = _photo_violations(photo)
+    mask = region.mask if region else None
+    violations = _file_violations("photo", photo)
+    if mask is not None:
+        violations += _file_violations("region.mask", mask)
     loaded: EncoderSet | _Named | None = None
     try:
         loaded = _Named(encoders, device, accelerations) if isinstance(encoders, str) else encoders
@@ -224,7 +270,7 @@ def stylize(
         violations += [Violation(_PARAMETERS.get(name, name), problem) for name, problem in error.violations]
     if violations or loaded is None:
         raise ConfigError.of(violations)
-    return Stylization(photo, spec, loaded, directions, photos)
+    return Stylization(photo, mask, spec, loaded, directions, photos)
 
 
 def available_encoders() -> list[str]:
@@ -283,17 +329,13 @@ class _Named:
         return load_encoders(self.name, self._device, self._accelerations)
 
 
-def _loaded(photo: Photo, config: StylizeConfig) -> tuple[Picture, Original | None]:
-    """Return the photo at the size of the optimization, and what a larger result is rendered from."""
-    if isinstance(photo, Picture):
-        return photo, None
-    data = photo if isinstance(photo, bytes) else read_whole(Path(photo))
-    return decode_fitted(data, config.size, config.enlarge), Original.of_file(data, config)
+def _content(file: Photo) -> bytes | Picture:
+    return file if isinstance(file, bytes | Picture) else read_whole(Path(file))
 
 
-def _photo_violations(photo: Photo) -> list[Violation]:
-    if not isinstance(photo, str | Path | bytes | Picture):
-        return [Violation("photo", f"must be a path, bytes or a Picture, got {type(photo).__name__}")]
-    if isinstance(photo, str | Path) and not Path(photo).is_file():
-        return [Violation("photo", f"{str(photo)!r} is no file: name an image")]
+def _file_violations(field: str, file: Photo) -> list[Violation]:
+    if not isinstance(file, str | Path | bytes | Picture):
+        return [Violation(field, f"must be a path, bytes or a Picture, got {type(file).__name__}")]
+    if isinstance(file, str | Path) and not Path(file).is_file():
+        return [Violation(field, f"{str(file)!r} is no file: name an image")]
     return []

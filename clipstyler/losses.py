@@ -70,6 +70,19 @@ def content_loss(features: Sequence[Tensor], targets: Sequence[Tensor]) -> Tenso
     return torch.stack([F.mse_loss(f, t) for f, t in zip(features, targets, strict=True)]).sum()
 
 
+def protection_loss(image: Tensor, photo: Tensor, kept: Tensor) -> Tensor:
+    """Mean squared difference of an image from the photo, where that is to stay; not in the paper.
+
+    Parameters
+    ----------
+    image, photo
+        (1, 3, H, W).
+    kept
+        1 for pixels that stay, else 0: (1, 1, H, W), not all 0.
+    """
+    return ((image - photo).square() * kept).sum() / (kept.sum() * image.shape[1])
+
+
 def total_variation(image: Tensor, form: TvForm) -> Tensor:
     """Total variation over horizontal, vertical and both diagonal neighbors of (1, C, H, W).
 

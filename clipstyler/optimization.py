@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 
+from clipstyler.composition import Composition, Guide
 from clipstyler.diagnostics import cut_texts, unfamiliar_text, weak_result
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.torch_encoders import TorchEncoders
@@ -25,17 +27,17 @@ from clipstyler.events import (
     Timings,
     Warning,
 )
-from clipstyler.imaging import Picture, fit, resized
+from clipstyler.imaging import Picture, fit
 from clipstyler.interruption import Check, StopPoints, never
+from clipstyler.masking import Levels
 from clipstyler.original import Original
 from clipstyler.photo_cache import PhotoCache
 from clipstyler.provenance import library_versions, provider, threads
-from clipstyler.render import render
 from clipstyler.spec import StylizationSpec
 from clipstyler.stopping import StopRule
 from clipstyler.style import dump_style
 from clipstyler.style_making import style_of
-from clipstyler.stylizer import RunState, preparation_parts, step
+from clipstyler.stylizer import preparation_parts
 
 Event = Started | Preparing | Progress | Preview[Picture] | Optimized[Picture] | Rendering | Warning | Result[Picture]
 
@@ -46,6 +48,8 @@ def optimize(
     encoders: EncoderSet,
     *,
     original: Original | None = None,
+    mask: Levels | None = None,
+    others: Sequence[Picture] = (),
     directions: DirectionCache | None = None,
     photos: PhotoCache | None = None,
     check: Check = never,
@@ -64,7 +68,11 @@ def optimize(
     encoders
         The encoder set that the specification names.
     original
-        What the result is rendered from. Default: the picture.
+        What the result is rendered from. Default: the picture, with the mask.
+    mask
+        Light of the region's mask, at any size of the picture's shape; None if it has none.
+    others
+        Further photos that the network is fitted to; there is no region then.
     directions
         Cache of what the texts contribute. Results do not depend on it.
     photos
@@ -84,9 +92,9 @@ def optimize(
     Raises
     ------
     ConfigError
-        The texts mean the same to the encoders, or the crops do not fit into the photo.
+        The texts mean the same to the encoders, or the region or the crops do not fit the photo.
     ImageError
-        The original cannot be loaded.
+        The original or its mask cannot be loaded.
     FloatingPointError
         The optimization diverged.
     """
@@ -94,39 +102,47 @@ def optimize(
     config = spec.config
     photo = fit(picture, config.size, config.enlarge)
     config.crop_side(photo.width, photo.height)
-    original = original or Original.of_picture(picture, config)
+    original = original or replace(Original.of_picture(picture, config), load_mask=lambda: mask)
     yield Started(config.steps, original.width, original.height, str(encoders.device))
     for problem in picture.warnings:
         yield Warning("PHOTO_DAMAGED", problem)
     measuring = TorchEncoders(encoders)
     yield from cut_texts(measuring, spec)
-    parts = preparation_parts(config)
+    parts = preparation_parts(config, len(spec.texts)) + len(others)
     yield Preparing(0, parts)
     stops = StopPoints(check, encoders.clip, encoders.content)
-    with stops:
-        guidance = guidance_of(measuring, spec.style_text, spec.source_text, config.template_set, directions).guidance
-    yield from unfamiliar_text(encoders.name, spec.style_text, guidance.confidence)
+    guides = []
+    for words in spec.texts:
+        with stops:
+            guidance = guidance_of(measuring, words, spec.source_text, config.template_set, directions).guidance
+        yield from unfamiliar_text(encoders.name, words, guidance.confidence)
+        direction, text = (torch.tensor(row, device=encoders.device) for row in (guidance.direction, guidance.style))
+        guides.append(Guide(direction, text if config.text_share else None))
     yield Preparing(1, parts)
-    direction, text = (torch.tensor(row, device=encoders.device) for row in (guidance.direction, guidance.style))
     with stops:
-        state = RunState(photo, direction, encoders, config, spec.seed, text if config.text_share else None, photos)
+        composition = Composition(photo, guides, encoders, spec, mask, photos)
     yield Preparing(2, parts)
-    stops = StopPoints(check, state.net, encoders.clip, encoders.content)
-    for completed, _ in enumerate(stops.within(state.prepare()), 3):
+    for completed, other in enumerate(others, 3):
+        with stops:
+            composition.add(fit(other, config.size, config.enlarge))
+        yield Preparing(completed, parts)
+    stops = StopPoints(check, *composition.nets, encoders.clip, encoders.content)
+    for completed, _ in enumerate(stops.within(composition.prepare()), 3 + len(others)):
         yield Preparing(completed, parts)
     if spec.previews.wants(0):
-        yield Preview(0, state.picture())
+        yield Preview(0, composition.picture())
     prepared = time.monotonic()
-    last = yield from _steps(state, spec, stops, prepared)
-    with stops, torch.no_grad():
-        state.render()
+    last = yield from _steps(composition, spec, stops, prepared)
+    with stops:
+        composition.render()
     optimized = time.monotonic()
-    yield Optimized(state.picture())
+    yield Optimized(composition.picture())
     yield from weak_result(encoders.calibration, config, last.losses)
-    stylized = yield from _resized(state, original, check)
+    stylized = yield from composition.drawn(original, check)
     style = b""
     if config.keep_style:
-        style = dump_style(style_of(state.net, 1, state.picture(), spec, encoders.models, last.step))
+        (net, *_), photo_count = composition.nets, 1 + len(others)
+        style = dump_style(style_of(net, photo_count, composition.picture(), spec, encoders.models, last.step))
     yield Result(
         image=stylized,
         spec=spec,
@@ -153,18 +169,20 @@ class _Last(NamedTuple):
     reason: StopReason
 
 
-def _steps(state: RunState, spec: StylizationSpec, stops: StopPoints, prepared: float) -> Generator[Event, None, _Last]:
+def _steps(
+    composition: Composition, spec: StylizationSpec, stops: StopPoints, prepared: float
+) -> Generator[Event, None, _Last]:
     """Complete every step, or those until the run is done."""
     total, rule = spec.config.steps, StopRule(spec.config)
     completed, before_s = 0, 0.0
     while True:
         completed += 1
         with stops:
-            (report,) = step([state], stops.check)
+            report = composition.step(stops.check)
         elapsed_s = time.monotonic() - prepared
         reason = rule.add(report.losses)
         if spec.previews.wants(completed):
-            yield Preview(completed, state.picture())
+            yield Preview(completed, composition.picture())
         yield Progress(
             step=completed,
             steps=total,
@@ -177,12 +195,3 @@ def _steps(state: RunState, spec: StylizationSpec, stops: StopPoints, prepared: 
         before_s = elapsed_s
         if reason:
             return _Last(completed, report.losses, reason)
-
-
-def _resized(state: RunState, original: Original, check: Check) -> Generator[Event, None, Picture]:
-    """Return the image of the latest forward pass at the size of the original: rendered anew if that is larger."""
-    picture, size = state.picture(), (original.width, original.height)
-    if max(size) <= max(picture.width, picture.height):
-        return resized(picture, size)
-    style = state.style(check)
-    return (yield from StopPoints(check, style.net).within(render(style, original.load())))

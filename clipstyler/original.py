@@ -8,6 +8,7 @@ from functools import partial
 
 from clipstyler.config import StylizeConfig
 from clipstyler.imaging import Limits, Picture, decode_fitted, fit, fitted_size, read_header
+from clipstyler.masking import Levels
 
 
 def result_size(config: StylizeConfig, width: int, height: int) -> tuple[int, int]:
@@ -23,6 +24,10 @@ def _longest(config: StylizeConfig, width: int, height: int) -> int:
     return config.output_size or (max(own, config.size) if config.enlarge else own)
 
 
+def _no_mask() -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class Original:
     """A photo at the size of its result.
@@ -33,11 +38,14 @@ class Original:
         Of the result, pixels.
     load
         Reads it when it is needed: after the last step. Raises `ImageError` if that is impossible.
+    load_mask
+        Reads in the same way the light of the region's mask at this size; returns None if it has none.
     """
 
     width: int
     height: int
     load: Callable[[], Picture]
+    load_mask: Callable[[], Levels | None] = _no_mask
 
     @classmethod
     def of_picture(cls, picture: Picture, config: StylizeConfig) -> Original:

@@ -6,6 +6,7 @@ not change when defaults do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,11 +27,16 @@ from clipstyler.config import (
 from clipstyler.image_format import ImageFormat
 from clipstyler.options import Bounds, Source, option, options_of
 from clipstyler.prompts import MAX_CHARACTERS, check_texts
+from clipstyler.region import Region, RegionRequest, resolve_region
+
+AUTO_DRAFT = "auto"
+"""A draft in the bundled style that is nearest to the text, if one is near enough."""
+_STYLE_NAME = re.compile(r"styles/[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewPolicy:
-    """Which previews are made."""
+    """Which previews are made, and whether a draft comes before them."""
 
     every_steps: int = option(
         "Steps between previews, the first of which shows the start; 0 sends none.",
@@ -42,6 +48,11 @@ class PreviewPolicy:
         "Longest side of a preview in pixels.", source=Source.FIXED, bounds=Bounds(16, 4096), default=256
     )
     format: ImageFormat = option("Encoding of previews.", source=Source.FIXED, default=ImageFormat.JPEG)
+    draft: str = option(
+        "Picture in a style at hand before the first preview: auto (the nearest bundled style), or styles/{sha256}.",
+        source=Source.FIXED,
+        default="",
+    )
 
     def wants(self, step: int) -> bool:
         """Return whether a preview is due after so many steps; 0 is the start."""
@@ -62,6 +73,12 @@ class StylizationSpec:
     config: StylizeConfig
     previews: PreviewPolicy = PreviewPolicy()
     result_format: ImageFormat = ImageFormat.PNG
+    region: Region | None = None
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What the result should look like: the style text, and that of a region that has one."""
+        return (self.style_text, self.region.text) if self.region and self.region.text else (self.style_text,)
 
 
 OPTIONS = {**options_of(StylizationSpec), **CONFIG_OPTIONS}
@@ -97,6 +114,8 @@ class SpecRequest:
         By option; enums as their words.
     result_format
         "png", "jpeg" or "webp"; None for the default.
+    region
+        What stays, or follows a text of its own; None if everything follows the style text.
     """
 
     style_text: str
@@ -104,6 +123,7 @@ class SpecRequest:
     options: Mapping[str, Any] | None = None
     previews: Mapping[str, Any] | None = None
     result_format: str | None = None
+    region: RegionRequest | None = None
 
 
 def resolve_spec(request: SpecRequest, encoder_sets: Mapping[str, Calibration], limits: SpecLimits) -> StylizationSpec:
@@ -122,7 +142,7 @@ def resolve_spec(request: SpecRequest, encoder_sets: Mapping[str, Calibration], 
     ------
     ConfigError
         Values that cannot be used: all of them in one error. Fields are named by option, `previews.*`, `style_text`,
-        `source_text` or `result_format`.
+        `source_text`, `result_format` or `region.*`.
     """
     violations: list[Violation] = []
     asked = {name: value for name, value in (request.options or {}).items() if value is not None}
@@ -142,6 +162,7 @@ def resolve_spec(request: SpecRequest, encoder_sets: Mapping[str, Calibration], 
         texts = collect(lambda: check_texts(request.style_text, source, limits.text_characters))
         previews = collect(lambda: _previews(request.previews or {}, limits.previews or {}))
         result_format = collect(lambda: _result_format(request.result_format))
+        region = collect(lambda: resolve_region(request.region, request.style_text, source, limits.text_characters))
         config = collect(lambda: resolve(calibration, preset or DEFAULT_PRESET, limits=limits.options, **asked))
     style_text, source_text = texts
     return StylizationSpec(
@@ -153,6 +174,7 @@ def resolve_spec(request: SpecRequest, encoder_sets: Mapping[str, Calibration], 
         config=config,
         previews=previews,
         result_format=result_format,
+        region=region,
     )
 
 
@@ -193,6 +215,9 @@ def _previews(asked: Mapping[str, Any], limits: Mapping[str, float]) -> PreviewP
             values[name] = declared.parse(value)
         except ConfigError as error:
             violations.append(Violation(f"previews.{name}", error.problem))
+    if (draft := values.get("draft")) and draft != AUTO_DRAFT and not _STYLE_NAME.fullmatch(draft):
+        problem = f"must be {AUTO_DRAFT!r} or the name of a style, styles/{{sha256}}, got {draft[:80]!r}"
+        violations.append(Violation("previews.draft", problem))
     if violations:
         raise ConfigError.of(violations)
     if "max_size" in limits:

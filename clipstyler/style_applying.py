@@ -48,7 +48,7 @@ class LoadedStyle:
         net = StyleNet(channels_last=interleaved, mirrored=style.description.border == Border.MIRROR)
         net.load_state_dict({name: _tensor(array) for name, array in style.weights.items()})
         layout = torch.channels_last if interleaved else torch.contiguous_format
-        return cls(style.description, net.to(device, memory_format=layout).requires_grad_(False).eval())
+        return cls(style.description, net.to(device).to(memory_format=layout).requires_grad_(False).eval())
 
 
 def apply_style(

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from clipstyler import patches
 from clipstyler.config import Border, Start, StylizeConfig
+from clipstyler.crop_places import CropPlaces
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.events import (
     Losses,
@@ -29,12 +30,14 @@ from clipstyler.losses import (
     content_loss,
     directional_loss,
     patch_clip_loss,
+    protection_loss,
     text_loss,
     threshold_rejection,
     total_variation,
 )
+from clipstyler.masking import Selected
 from clipstyler.photo_cache import PhotoCache
-from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, padded, to_pixels
+from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, mirrored, padded, to_pixels
 from clipstyler.render import FittedStyle, fix_style
 from clipstyler.seen_photo import SeenPhoto
 from clipstyler.starting import show
@@ -44,6 +47,7 @@ from clipstyler.tints import tints
 SHORTLIST = 5  # tints that go through all losses, of those with the best global views
 WARM_UP_RATE = 2e-3  # of Adam; the photo is learned in a dozen steps at a rate too high for styles
 HALVING_PERIOD = 100  # steps after which the learning rate is halved
+WEIGHT_PROTECTION = 1000.0  # of the protection term: a few percent of the loss of `pocket`
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,21 @@ class Fit(NamedTuple):
     schedule: torch.optim.lr_scheduler.LRScheduler
 
 
+class Part(NamedTuple):
+    """What of a photo a run is about.
+
+    Attributes
+    ----------
+    shown
+        Pixels that its crops show: bool (H, W).
+    kept
+        Pixels that should stay as they are; None if there are none.
+    """
+
+    shown: Selected
+    kept: Selected | None = None
+
+
 class RunState:
     """One stylization in progress: its photo, targets, network, optimizer and generators, shared with no other.
 
@@ -91,6 +110,8 @@ class RunState:
         Cache of what encoders see in photos. Nothing depends on it.
     partner
         Another run, whose network and optimizer this one shares: both fit one network to two photos.
+    part
+        What of the photo it is about. Default: all of it.
 
     Raises
     ------
@@ -108,6 +129,7 @@ class RunState:
         text: Tensor | None = None,
         photos: PhotoCache | None = None,
         partner: RunState | None = None,
+        part: Part | None = None,
     ) -> None:
         self.encoders = encoders
         self.config = config
@@ -126,6 +148,8 @@ class RunState:
         image = padded(photo, self.canvas)
         self.photo = image.to(encoders.device)
         self.input = self._with_noise(image).to(encoders.device)
+        self.places = self._places_of(part) if part else None
+        self.kept = self._kept_of(part) if part else None
         self.output: Tensor | None = None  # of the latest forward pass
         self.updates = 0
         self.seen = SeenPhoto(photo, self._on_canvas(self.photo), encoders, photos)
@@ -145,6 +169,23 @@ class RunState:
         optimizer = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
         schedule = torch.optim.lr_scheduler.StepLR(optimizer, HALVING_PERIOD, gamma=0.5)
         return Fit(net, optimizer, schedule)
+
+    def _places_of(self, part: Part) -> CropPlaces:
+        overhang = self._overhang()
+        return CropPlaces(self._canvas_of(part.shown), self.crop_side, overhang, mirrored=self.mirrored)
+
+    def _kept_of(self, part: Part) -> Tensor | None:
+        if part.kept is None or not part.kept.any():
+            return None
+        return torch.from_numpy(self._canvas_of(part.kept)).float()[None, None].to(self.encoders.device)
+
+    def _canvas_of(self, selected: Selected) -> Selected:
+        """Mirror what is selected of a photo as the photo itself is mirrored on its canvas."""
+        rows, columns = (mirrored(size, side)[:side] for size, side in zip(self.size, self.canvas, strict=True))
+        return selected[np.ix_(rows, columns)]
+
+    def _overhang(self) -> int:
+        return round(self.config.crop_overhang * self.crop_side)
 
     def _seen_features(self) -> list[Tensor]:
         return self.seen.features(mirrored=self.mirrored)
@@ -187,10 +228,12 @@ class RunState:
     def _patches(self, image: Tensor, view_size: int) -> Tensor:
         config, side = self.config, self.crop_side
         height, width = self.canvas
-        overhang = round(config.crop_overhang * side)
-        origins = patches.sample_origins(
-            config.patches, side, height, width, self.generator, overhang, mirrored=self.mirrored
-        )
+        if self.places:
+            origins = self.places.draw(config.patches, self.generator)
+        else:
+            origins = patches.sample_origins(
+                config.patches, side, height, width, self.generator, self._overhang(), mirrored=self.mirrored
+            )
         if not config.augmentation:
             return patches.crop(image, origins, side, view_size)
         quadrilaterals = patches.sample_quadrilaterals(config.patches, side, self.generator)
@@ -224,8 +267,14 @@ class RunState:
         """Return the total variation term of an image, before its weight."""
         return total_variation(image, self.config.tv_form) if self.config.weight_tv else image.new_zeros(())
 
+    def protection_term(self, image: Tensor) -> Tensor:
+        """Return the protection term of an image, before its weight: 0 if nothing is to stay."""
+        return (
+            image.new_zeros(()) if self.kept is None else protection_loss(image, self._on_canvas(self.photo), self.kept)
+        )
+
     def total(self, clip: ClipTerms, content: Tensor, variation: Tensor) -> Tensor:
-        """Return the weighted sum of all terms."""
+        """Return the weighted sum of all terms of the paper."""
         return self.weighted(clip) + self.config.weight_content * content + self.config.weight_tv * variation
 
     def weighted(self, clip: ClipTerms) -> Tensor:
@@ -328,14 +377,14 @@ class RunState:
         return Picture(to_pixels(adjust_contrast(self.output, self.config.contrast))[:height, :width], self.alpha)
 
 
-def preparation_parts(config: StylizeConfig) -> int:
-    """Return how many parts the preparation has.
+def preparation_parts(config: StylizeConfig, runs: int = 1) -> int:
+    """Return how many parts the preparation of so many runs has.
 
-    They are the texts, the photo, and those of `RunState.prepare`: the search for a tint, the warm-up steps, and the
-    start picture.
+    They are the texts, the photo, and of each run those of `RunState.prepare`: the search for a tint, the warm-up
+    steps, and the start picture.
     """
     search = 1 + SHORTLIST if _needs_tint(config) else 0
-    return 2 + search + config.warm_up + 1
+    return 2 + runs * (search + config.warm_up + 1)
 
 
 def _needs_tint(config: StylizeConfig) -> bool:
@@ -392,8 +441,10 @@ def _content_stage(state: RunState, leaf: Tensor, clip: ClipTerms) -> Tensor:
     _differentiate(state.config.weight_content * content)
     variation = state.variation_term(leaf)
     _differentiate(state.config.weight_tv * variation)
+    protection = WEIGHT_PROTECTION * state.protection_term(leaf)
+    _differentiate(protection)
     content, variation = content.detach(), variation.detach()
-    total = state.total(clip, content, variation)
+    total = state.total(clip, content, variation) + protection.detach()
     return torch.stack([total, clip.direction, clip.patch, content, variation, clip.rejected])
 
 

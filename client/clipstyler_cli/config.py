@@ -60,12 +60,14 @@ def check(config: _File = None) -> None:
       clipstyler config check --config server.toml
     """
     with clear_errors():
-        from clipstyler_server.app import identity_of
+        from clipstyler_server.app import ServerStartError, check_sharing, identity_of
         from clipstyler_server.configuration import ConfigurationError, load
         from clipstyler_server.identity.private_files import IdentityError
 
         try:
-            identity_of(load(None if config is None else str(config)))
-        except (ConfigurationError, IdentityError) as error:
+            settings = load(None if config is None else str(config))
+            identity_of(settings)
+            check_sharing(settings)
+        except (ConfigurationError, IdentityError, ServerStartError) as error:
             raise UsageError(str(error)) from error
         say("the settings can be used")

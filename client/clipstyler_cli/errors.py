@@ -21,7 +21,14 @@ _FLAGS = {
     "image": "PHOTO",
     "style_text": "TEXT",
     "previews.every_steps": "--preview-every",
+    "previews.draft": "--draft",
     "timeout_s": "--timeout",
+    "region": "--keep",
+    "region.mask": "--keep",
+    "region.upload": "--keep",
+    "region.boxes": "--keep-box",
+    "region.text": "--region-text",
+    "region.feather": "--feather",
 }
 _EXTRAS = {
     "local": {"filelock", "ftfy", "httpx2", "numpy", "onnx", "onnxruntime", "open_clip", "platformdirs", "regex"}
@@ -54,12 +61,16 @@ def flag_of(field: str, arguments: Mapping[str, str]) -> str:
 
     `arguments` has the fields that are positional arguments of this command.
     """
-    name = field.removeprefix("spec.").removeprefix("options.")
+    name = field.removeprefix("fit.").removeprefix("spec.").removeprefix("options.")
     flags = {**_FLAGS, **arguments}
     if name in flags:
         return flags[name]
+    if name.startswith("region.boxes"):
+        return name.replace("region.boxes", "--keep-box")
     if name.startswith("labels"):
         return name.upper()
+    if name.startswith("photos["):
+        return "--photos" + name.removeprefix("photos").partition(".")[0]
     return "--" + name.replace("_", "-")
 
 

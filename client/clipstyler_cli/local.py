@@ -26,6 +26,7 @@ def stylize_here(
     style_text: str,
     *,
     source_text: str | None,
+    region: client.Region | None,
     options: StylizeOptions,
     previews: PreviewOptions,
     result_format: str,
@@ -44,7 +45,7 @@ def stylize_here(
         The encoders cannot be loaded, or the optimization diverged.
     """
     with library_errors():
-        yield from _run(photo, style_text, source_text, options, previews, result_format, device, accelerations)
+        yield from _run(photo, style_text, source_text, region, options, previews, result_format, device, accelerations)
 
 
 @contextmanager
@@ -91,6 +92,7 @@ def _run(
     photo: bytes,
     style_text: str,
     source_text: str | None,
+    region: client.Region | None,
     options: StylizeOptions,
     previews: PreviewOptions,
     result_format: str,
@@ -100,20 +102,22 @@ def _run(
     with ending_at_once():
         from platformdirs import user_cache_path
 
-        from clipstyler import events, imaging, optimization
+        from clipstyler import events, optimization
         from clipstyler.acceleration import RECORD
         from clipstyler.acceleration_choice import choose, retain_memory_for
         from clipstyler.encoders import registry
-        from clipstyler.original import Original
+        from clipstyler.inputs import read_inputs
+        from clipstyler.region import RegionRequest
         from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
 
     name = options.get("encoder_set") or registry.BUNDLED
-    request = SpecRequest(style_text, source_text, dict(options), dict(previews), result_format)
+    asked = None
+    if region is not None:
+        asked = RegionRequest(region.mask is not None, region.boxes, region.text, region.feather)
+    request = SpecRequest(style_text, source_text, dict(options), dict(previews), result_format, asked)
     spec = resolve_spec(request, {name: registry.spec(name).calibration}, SpecLimits())
     begun = time.monotonic()
-    picture = imaging.decode_fitted(photo, spec.config.size, spec.config.enlarge)
-    original = Original.of_file(photo, spec.config)
-    fitted = spec.config.fitted(picture.width, picture.height)
+    picture, mask, spec, fitted, original = read_inputs(photo, cast("bytes | None", region and region.mask), spec)
     spec = replace(spec, config=replace(fitted, output_size=max(original.width, original.height)))
     decode_s = time.monotonic() - begun
     yield client.Queued(position=0, seed=spec.seed)
@@ -125,7 +129,7 @@ def _run(
         retain_memory_for(picture.width, picture.height)
     optimized = picture
     # The check does nothing, but lets Ctrl-C in where it is called: within a step too.
-    for event in optimization.optimize(picture, spec, encoders, original=original, check=lambda: None):
+    for event in optimization.optimize(picture, spec, encoders, original=original, mask=mask, check=lambda: None):
         if isinstance(event, events.Optimized):
             optimized = event.image
         elif isinstance(event, events.Result):
@@ -202,7 +206,16 @@ def _spec(spec: StylizationSpec) -> client.Spec:
         cast("StylizeOptions", options),
         cast("PreviewOptions", dict(vars(spec.previews))),
         spec.result_format,
+        _region(spec),
     )
+
+
+def _region(spec: StylizationSpec) -> client.RegionSpec | None:
+    region = spec.region
+    if region is None:
+        return None
+    boxes = tuple(client.Box(*box) for box in region.boxes)
+    return client.RegionSpec(boxes, region.text, region.feather, region.mask_digest)
 
 
 def _decoded(data: bytes, field: str) -> Picture:

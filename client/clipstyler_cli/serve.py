@@ -50,6 +50,12 @@ def command(
     devices: Annotated[
         str | None, typer.Option(help="Several devices, such as cuda:0,cuda:1 or cpu*2, with an optimizer each.")
     ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="local, or ray for the devices of a Ray cluster. Default: local.")
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="HOST:PORT of the head of the Ray cluster. Default: this machine's.")
+    ] = None,
     threads: Annotated[
         int | None, typer.Option(help="Threads of a CPU optimizer. Default: all CPUs, shared by all optimizers.")
     ] = None,
@@ -79,6 +85,8 @@ def command(
 
       clipstyler serve --devices cuda:0,cuda:1
 
+      clipstyler serve --engine ray --ray-address head:6379 --devices cuda*8
+
       clipstyler serve --host 0.0.0.0 --tls-cert server.pem --tls-key server.key --tokens tokens
 
       CLIPSTYLER_QUEUE_CAPACITY=4 clipstyler serve --encoder-sets pocket,vit-b-32
@@ -97,6 +105,8 @@ def command(
         "encoder_sets": encoder_sets,
         "device": device,
         "devices": devices,
+        "engine": engine,
+        "ray_address": ray_address,
         "threads": threads,
         "data_dir": data_dir,
         "drain_delay_s": drain_delay,

@@ -25,6 +25,8 @@ from clipstyler_client._errors import (
     StylizeError,
 )
 from clipstyler_client._events import (
+    Box,
+    Draft,
     EncoderModel,
     Event,
     Gap,
@@ -35,6 +37,7 @@ from clipstyler_client._events import (
     Progress,
     QualityReport,
     Queued,
+    RegionSpec,
     Rendering,
     Result,
     Spec,
@@ -43,6 +46,7 @@ from clipstyler_client._events import (
 )
 from clipstyler_client._jobs import Job, JobImage, JobPage, Upload
 from clipstyler_client._options import OptionError, PreviewOptions, StylizeOptions
+from clipstyler_client._regions import Region
 from clipstyler_client._server_info import EncoderSet, Evaluator, Identity, PresetInfo, ServerInfo, Worker
 from clipstyler_client._styles import Style, StyleControls, StyledPhoto, StylePage
 from clipstyler_client._sync.client import Client
@@ -59,9 +63,11 @@ __all__ = [
     "AsyncJobs",
     "AsyncStyles",
     "AsyncStylizationStream",
+    "Box",
     "BrokenResultError",
     "Client",
     "DeadlineExceededError",
+    "Draft",
     "Embeddings",
     "EncoderModel",
     "EncoderSet",
@@ -87,6 +93,8 @@ __all__ = [
     "Progress",
     "QualityReport",
     "Queued",
+    "Region",
+    "RegionSpec",
     "Rendering",
     "Result",
     "ServerBusyError",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from clipstyler.v1 import event_pb2, image_pb2, options_pb2, stylization_pb2
+from clipstyler.v1 import event_pb2, image_pb2, options_pb2, region_pb2, stylization_pb2
 from clipstyler.v1.names import word_of
 from clipstyler_client import _events as events
 from clipstyler_client._errors import (
@@ -46,15 +46,16 @@ def photo_bytes(photo: Photo) -> bytes:
 
 
 def spec_message(
-    image: bytes,
+    image: bytes | None,
     style_text: str,
     source_text: str | None,
     options: Mapping[str, Any],
     previews: PreviewOptions | None,
     result_format: str | None,
     upload: str = "",
+    region: region_pb2.Region | None = None,
 ) -> stylization_pb2.StylizationSpec:
-    """Build a spec; the photo is either bytes or the name of an upload.
+    """Build a spec; the photo is bytes, or the name of an upload, or elsewhere in the request.
 
     Raises
     ------
@@ -67,10 +68,11 @@ def spec_message(
         options=fill(options_pb2.StylizationOptions(), options),
         previews=fill(options_pb2.PreviewOptions(), previews or {}),
         result_format=format_number(result_format),
+        region=region,
     )
     if upload:
         message.upload = upload
-    else:
+    elif image is not None:
         message.image = image
     return message
 
@@ -89,7 +91,15 @@ def spec(message: stylization_pb2.StylizationSpec) -> events.Spec:
     """Translate a resolved spec."""
     options: Any = present(message.options)
     previews: Any = present(message.previews)
-    return events.Spec(message.style_text, message.source_text, options, previews, format_word(message.result_format))
+    region = _region(message.region) if message.HasField("region") else None
+    result_format = format_word(message.result_format)
+    return events.Spec(message.style_text, message.source_text, options, previews, result_format, region)
+
+
+def _region(message: region_pb2.Region) -> events.RegionSpec:
+    boxes = tuple(events.Box(box.x, box.y, box.relative_width, box.relative_height) for box in message.boxes)
+    text = message.text if message.HasField("text") else None
+    return events.RegionSpec(boxes, text, message.feather, message.mask_digest)
 
 
 def quality(message: stylization_pb2.QualityReport) -> events.QualityReport:
@@ -154,6 +164,7 @@ class EventReader:
             quality=quality(result.quality) if result.HasField("quality") else None,
             steps=result.step_count,
             stop_reason=word_of(_STOP_REASONS, result.stop_reason),
+            style=result.style,
         )
 
 
@@ -211,6 +222,19 @@ def _preview(body: event_pb2.StylizationEvent.Preview, header: dict[str, Any]) -
     )
 
 
+def _draft(body: event_pb2.StylizationEvent.Draft, header: dict[str, Any]) -> events.Event:
+    return events.Draft(
+        **header,
+        style=body.style,
+        style_text=body.style_text,
+        similarity=body.similarity if body.HasField("similarity") else None,
+        image=body.image_data,
+        format=format_word(body.image.format),
+        width=body.image.width_px,
+        height=body.image.height_px,
+    )
+
+
 def _rendering(body: event_pb2.StylizationEvent.Rendering, header: dict[str, Any]) -> events.Event:
     return events.Rendering(**header, tile=body.tile, tiles=body.tiles)
 
@@ -238,6 +262,7 @@ _READERS: dict[str, Callable[[Any, dict[str, Any]], events.Event]] = {
     "preparing": _preparing,
     "progress": _progress,
     "preview": _preview,
+    "draft": _draft,
     "rendering": _rendering,
     "warning": _warning,
     "gap": _gap,

@@ -42,6 +42,10 @@ class Worker:
     ----------
     accelerations
         Those in use, such as "bf16".
+    name
+        Among the workers of the server, such as "cuda:1"; empty from a server that names none.
+    host
+        That it runs on; empty for that of the server.
     """
 
     device: str
@@ -50,6 +54,8 @@ class Worker:
     state: str
     restarts: int
     accelerations: tuple[str, ...] = ()
+    name: str = ""
+    host: str = ""
 
 
 @dataclass(frozen=True)
@@ -168,6 +174,8 @@ def _worker(worker: pb.ServerInfo.Worker) -> Worker:
         _state(worker.state),
         worker.restart_count,
         tuple(worker.accelerations),
+        worker.name,
+        worker.host,
     )
 
 

@@ -429,7 +429,7 @@ class UploadImageResponse(google.protobuf.message.Message):
     UPLOAD_FIELD_NUMBER: builtins.int
     EXPIRE_TIME_FIELD_NUMBER: builtins.int
     upload: builtins.str
-    """Name for `StylizationSpec.upload`."""
+    """Name for `StylizationSpec.upload` or `Region.upload`."""
     @property
     def expire_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """When it is deleted if no job uses it."""

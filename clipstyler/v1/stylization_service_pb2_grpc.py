@@ -167,7 +167,7 @@ class StylizationServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def UploadImage(self, request_iterator, context):
-        """Uploads a large photo in parts, to be named in `StylizationSpec.upload`. The first message announces size and SHA-256;
+        """Uploads a large photo or mask in parts, to be named in `StylizationSpec.upload` or `Region.upload`. The first message announces size and SHA-256;
         the bytes that follow must match both.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -303,7 +303,7 @@ class StylizationServiceStub(typing.Generic[_StylizationServiceStylizeType, _Sty
     """
 
     UploadImage: _StylizationServiceUploadImageType
-    """Uploads a large photo in parts, to be named in `StylizationSpec.upload`. The first message announces size and SHA-256;
+    """Uploads a large photo or mask in parts, to be named in `StylizationSpec.upload` or `Region.upload`. The first message announces size and SHA-256;
     the bytes that follow must match both.
     """
 
@@ -445,7 +445,7 @@ class StylizationServiceServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[clipstyler.v1.stylization_service_pb2.UploadImageRequest],
         context: _ServicerContext,
     ) -> typing.Union[clipstyler.v1.stylization_service_pb2.UploadImageResponse, collections.abc.Awaitable[clipstyler.v1.stylization_service_pb2.UploadImageResponse]]:
-        """Uploads a large photo in parts, to be named in `StylizationSpec.upload`. The first message announces size and SHA-256;
+        """Uploads a large photo or mask in parts, to be named in `StylizationSpec.upload` or `Region.upload`. The first message announces size and SHA-256;
         the bytes that follow must match both.
         """
 

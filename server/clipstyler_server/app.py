@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import resource
 import signal
+import time
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 from clipstyler.allocator import keep_little_memory
@@ -27,15 +30,13 @@ from clipstyler_server.gauges import Gauges
 from clipstyler_server.identity.exposure import check_exposure
 from clipstyler_server.identity.files import IdentityFiles
 from clipstyler_server.identity.private_files import IdentityError
+from clipstyler_server.job_parts import JobParts, OwnJobs, SharedJobs
 from clipstyler_server.jobs.admission import Admission
-from clipstyler_server.jobs.catalog import Catalog
 from clipstyler_server.jobs.directions import DirectionLookup
+from clipstyler_server.jobs.drafts import Drafts
 from clipstyler_server.jobs.full_size import FullSizeEngine
-from clipstyler_server.jobs.persister import JobPersister
-from clipstyler_server.jobs.queue import JobQueue
-from clipstyler_server.jobs.recovery import Recovery
-from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.jobs.style_lane import StyleLane
+from clipstyler_server.jobs.style_matching import StyleMatcher
 from clipstyler_server.jobs.style_store import StyleStore
 from clipstyler_server.jobs.upload_store import UploadStore
 from clipstyler_server.observability import logs
@@ -100,13 +101,14 @@ class App:
     def __init__(
         self, settings: Settings, make_workload: WorkloadFactory = torch_workload, tracer: Tracer | None = None
     ) -> None:
+        check_sharing(settings)
         self.settings = settings
         self.metrics = Metrics(settings.metrics_tenants)
         self.changes = ChangeSignal()
         try:
             self.identity = identity_of(settings)
             self.tracer = tracer or tracer_for(settings.traces)
-            self.storage = Storage(settings.data_path, settings.database_url, self.metrics)
+            self.storage = Storage(settings.data_path, settings.database_url, self.metrics, settings.shared_dir)
             self.cluster = ClusterConnection(settings.ray_address) if settings.engine == "ray" else None
         except (IdentityError, TracesUnavailableError, StorageUnusableError, StartupError) as error:
             raise ServerStartError(str(error)) from error
@@ -126,18 +128,23 @@ class App:
             self.metrics,
             self.changes,
         )
-        self.queue = JobQueue(settings.queue_capacity, settings.caller_share)
-        self.persister = JobPersister(self.storage)
-        self.scheduler = Scheduler(self.queue, self._engine(), self.optimizers, self.persister, self.metrics)
+        self.jobs = self._job_parts()
+        self.scheduler, self.persister, self.catalog = self.jobs.scheduler, self.jobs.persister, self.jobs.catalog
+        self.queue = self.scheduler.queue
         self.changes.follow(self.scheduler.wake)
         self.room = Room(self.storage, settings.retention_bytes, settings.caller_share)
-        self.admission = Admission(settings, self.scheduler, self.decoder, self.storage, self.room, self.metrics)
-        self.catalog = Catalog(self.storage, self.scheduler)
         self.uploads = UploadStore(self.storage, self.room, settings.upload_retention_s)
         self.styles = StyleStore(self.storage, self.room, self.decoder)
         spool = Spool(settings.spool_path)
         self.lane = StyleLane(settings, self.scheduler, self.optimizers, self.decoder, spool, self.metrics)
-        self.recovery = Recovery(self.storage, self.admission, settings.on_restart == "requeue", self.tracer)
+        self.directions = (
+            DirectionLookup(self.evaluator, settings.direction_cache_bytes, self.metrics) if self.evaluator else None
+        )
+        self.drafts = Drafts(self.styles, StyleMatcher(self.styles, self.directions), self.lane, self.scheduler)
+        self.scheduler.on_accepted = self.drafts.begin
+        self.admission = Admission(
+            settings, self.scheduler, self.jobs.intake, self.drafts, self.decoder, self.storage, self.room, self.metrics
+        )
         self.retention = Retention(self.storage, self.room, settings.retention_s, settings.retention_interval_s)
         self.health_service = HealthService()
         self.health = Health(self._health_checks(), self.changes, self.health_service.set, self.optimizers.lost)
@@ -149,8 +156,20 @@ class App:
         self._hurry = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.gauges = Gauges(
-            self.metrics, self.scheduler, self.storage, self.api.bounds, self.identity, self._process_ids
+            self.metrics,
+            self.scheduler,
+            self.jobs.backlog,
+            self.storage,
+            self.api.bounds,
+            self.identity,
+            self._process_ids,
         )
+
+    def _job_parts(self) -> JobParts:
+        engine, common = self._engine(), (self.optimizers, self.metrics, self.tracer)
+        if self.settings.shared_dir:
+            return SharedJobs(self.settings, self.storage, engine, *common, self.identity)
+        return OwnJobs(self.settings, self.storage, engine, *common)
 
     def _place(self, make_workload: WorkloadFactory) -> Place:
         if self.cluster:
@@ -198,7 +217,8 @@ class App:
         return checks | ({ENCODER_SERVICE: self._encoder_problems} if self.evaluator else {})
 
     def _problems(self) -> list[str]:
-        return [*self._leaving(), *self.scheduler.problems(), *self.decoder.problems(), *self.storage.problems]
+        parts = (self._leaving(), self.scheduler.problems(), self.decoder.problems(), self.jobs.problems())
+        return [*itertools.chain(*parts), *self.storage.problems]
 
     def _encoder_problems(self) -> list[str]:
         evaluator = self.evaluator.problems() if self.evaluator else []
@@ -208,13 +228,12 @@ class App:
         return ["the server is shutting down"] if self._is_leaving else []
 
     def _api(self) -> ApiServer:
-        api = ApiServer(self.settings, self.metrics, self.identity, self.tracer)
-        api.add_stylization(self.admission, self.scheduler, self.catalog, self.uploads)
-        api.add_styles(self.styles, self.lane, self.catalog, self.storage)
-        api.add_server(self.scheduler, self.evaluator, self.room, self.begin_drain)
-        if self.evaluator:
-            directions = DirectionLookup(self.evaluator, self.settings.direction_cache_bytes, self.metrics)
-            api.add_encoders(self.evaluator, self.decoder, directions)
+        api = ApiServer(self.settings, self.metrics, self.identity, self.tracer, self.jobs.peer_key)
+        api.add_stylization(self.admission, self.jobs.intake, self.catalog, self.jobs.follower, self.uploads)
+        api.add_styles(self.styles, self.lane, self.admission, self.catalog, self.storage)
+        api.add_server(self.scheduler, self.jobs.backlog, self.evaluator, self.room, self.begin_drain)
+        if self.evaluator and self.directions:
+            api.add_encoders(self.evaluator, self.decoder, self.directions)
         api.add_health(self.health_service)
         return api
 
@@ -233,7 +252,7 @@ class App:
             await self.storage.open()
             await self.styles.open()
             await asyncio.to_thread(Spool(settings.spool_path).clear)
-            await self.recovery.settle()
+            await self.jobs.open(self.admission, settings.advertise or self.grpc_address)
         except (OSError, StorageUnusableError, ServiceError) as error:
             raise ServerStartError(str(error)) from error
         await self.api.start()
@@ -250,6 +269,7 @@ class App:
             gauges=self.gauges.count_jobs(),
             identity=self._watch_identity(),
             demand=self._request_devices(),
+            **self.jobs.background(),
         )
 
     async def ready(self) -> None:
@@ -300,7 +320,10 @@ class App:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._hurry.wait(), delay_s)
         self.scheduler.close()
+        begun = time.monotonic()
         await self.scheduler.drain(0 if self._hurry.is_set() else grace_s)
+        await self.drafts.close()
+        await self.jobs.follower.close(0 if self._hurry.is_set() else begun + grace_s - time.monotonic())
         await self.api.stop()
         await self.optimizers.stop()
         if self.evaluator:
@@ -311,6 +334,7 @@ class App:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.pages.stop()
         await self.persister.settle()
+        await self.jobs.close()
         await asyncio.to_thread(self.storage.close)
         await asyncio.to_thread(self.tracer.close)
 
@@ -331,7 +355,7 @@ class App:
             tls=self.identity.certificates is not None,
             credentials=self.identity.authenticator is not None,
         )
-        await self.recovery.resume()
+        await self.jobs.resume()
 
     async def _watch_storage(self) -> None:
         """Look at the storage every second: health must not wait for a caller to find out."""
@@ -394,6 +418,34 @@ def identity_of(settings: Settings) -> IdentityFiles:
     if settings.http_auth and not settings.tokens:
         raise IdentityError("http_auth needs tokens: set the file of tokens too")
     return identity
+
+
+def check_sharing(settings: Settings) -> None:
+    """Refuse settings with which servers cannot share jobs.
+
+    Raises
+    ------
+    ServerStartError
+        They do not go together.
+    """
+    if not settings.shared_dir:
+        return
+    if not settings.database_url.startswith("postgresql"):
+        raise ServerStartError("shared_dir needs a database that servers can share: set database_url to PostgreSQL's")
+    if _is_unspecified(settings.host) and not settings.advertise:
+        raise ServerStartError(
+            f"other servers cannot call {settings.host}: set advertise to an address, HOST:PORT, at which they reach "
+            "this one"
+        )
+    if settings.peer_ca:
+        try:
+            Path(settings.peer_ca).read_bytes()
+        except OSError as error:
+            raise ServerStartError(f"peer_ca {settings.peer_ca} cannot be read: {error.strerror}") from error
+
+
+def _is_unspecified(host: str) -> bool:
+    return host.strip("[]") in {"", "0.0.0.0", "::"}
 
 
 def _always_healthy() -> list[str]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from clipstyler.v1.names import word_of
 from clipstyler.v1.stylization_pb2 import Stylization
 from clipstyler_server.api.bounds import CallBounds
 from clipstyler_server.identity.files import IdentityFiles
+from clipstyler_server.jobs.queue import JobQueue
 from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.observability.watchdog import resident_bytes
@@ -27,7 +29,7 @@ class Gauges:
     ----------
     metrics
         Where they are registered.
-    scheduler, storage, bounds, identity
+    scheduler, backlog, storage, bounds, identity
         What they are read from.
     process_ids
         Returns the ids of the processes by name.
@@ -37,12 +39,14 @@ class Gauges:
         self,
         metrics: Metrics,
         scheduler: Scheduler,
+        backlog: JobQueue[Any],
         storage: Storage,
         bounds: CallBounds,
         identity: IdentityFiles,
         process_ids: Callable[[], Mapping[str, int | None]],
     ) -> None:
         self._scheduler = scheduler
+        self._backlog = backlog
         self._storage = storage
         self._identity = identity
         self._stored: Mapping[str, int] = {}
@@ -95,5 +99,5 @@ class Gauges:
         return {(info.device, info.provider): 1 for info in infos if info}
 
     def _queue_depth(self) -> dict[str, int]:
-        waiting = Counter(job.priority for job in self._scheduler.queue.order())
+        waiting = Counter(job.priority for job in self._backlog.order())
         return {name: waiting[number] for number, name in _PRIORITIES.items()}

@@ -221,6 +221,31 @@ class Settings(BaseSettings):
     database_url: str = Field(
         default="", description="SQLAlchemy URL of a PostgreSQL database; empty: SQLite in the data directory."
     )
+    shared_dir: str = Field(
+        default="",
+        description="Directory of images that all servers of a PostgreSQL database use: they then share its jobs. "
+        "Empty: this server has jobs and images of its own.",
+    )
+    advertise: str = Field(
+        default="",
+        description="Address, HOST:PORT, at which servers that share jobs reach this one's gRPC; empty: where "
+        "it listens.",
+    )
+    lease_s: float = Field(
+        default=12,
+        ge=1,
+        le=30,
+        description="Seconds after which the jobs of a server that is gone are taken over, if servers share them.",
+    )
+    peer_ca: str = Field(
+        default="",
+        description="File of the authorities of the certificates of servers that share jobs, in PEM; empty: those that "
+        "gRPC trusts.",
+    )
+    peer_name: str = Field(
+        default="",
+        description="Name in these certificates; empty: the host by which a server is reached.",
+    )
     retention_s: float = Field(
         default=604_800, gt=0, description="Seconds that a finished job and its images are kept; default a week."
     )

@@ -27,11 +27,14 @@ class Caller:
         What the caller calls itself: distinguishes users of one account, and only there.
     principal
         Who it is, if the server asks for credentials.
+    is_peer
+        Whether it is another server of the same database.
     """
 
     address: str = ""
     name: str = ""
     principal: Principal = UNRESTRICTED
+    is_peer: bool = False
 
     @property
     def account(self) -> str:

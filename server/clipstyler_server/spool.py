@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from clipstyler.imaging import Picture
+from clipstyler.masking import Levels
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """Errors of a full disk."""
@@ -41,6 +42,19 @@ class PixelFile:
 
 
 @dataclass(frozen=True)
+class MaskFile:
+    """The light of a mask in a file, 8 bits a pixel by rows."""
+
+    path: Path
+    width: int
+    height: int
+
+    def load(self) -> Levels:
+        """Map the file: its pixels are read as they are used."""
+        return np.asarray(np.memmap(self.path, np.uint8, "r")).reshape(self.height, self.width)
+
+
+@dataclass(frozen=True)
 class Spool:
     """A directory of such files, on the file system of the stored images; readable by its owner only."""
 
@@ -49,6 +63,10 @@ class Spool:
     def photo(self, job_id: str, number: int) -> Path:
         """Return where the photo of a job is written, by the number of the run."""
         return self.directory / f"{job_id}-{number}.photo"
+
+    def mask(self, job_id: str, number: int) -> Path:
+        """Return where the mask of a job is written, by the number of the run."""
+        return self.directory / f"{job_id}-{number}.mask"
 
     def result(self, job_id: str) -> Path:
         """Return where the result of a job is written."""
@@ -85,12 +103,22 @@ def write_pixels(picture: Picture, path: Path) -> PixelFile:
     OSError
         They cannot be written; nothing is left behind.
     """
+    _write(path, picture.rgb, picture.alpha)
+    return PixelFile(path, picture.width, picture.height, picture.alpha is not None)
+
+
+def write_mask(levels: Levels, path: Path) -> MaskFile:
+    """Write the light of a mask; raises as `write_pixels`."""
+    _write(path, np.ascontiguousarray(levels))
+    return MaskFile(path, levels.shape[1], levels.shape[0])
+
+
+def _write(path: Path, *planes: Levels | None) -> None:
     try:
         with create(path) as file:
-            file.write(picture.rgb.data)
-            if picture.alpha is not None:
-                file.write(picture.alpha.data)
+            for plane in planes:
+                if plane is not None:
+                    file.write(plane.data)
     except OSError:
         remove(path)
         raise
-    return PixelFile(path, picture.width, picture.height, picture.alpha is not None)

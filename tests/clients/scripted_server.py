@@ -158,7 +158,13 @@ class ScriptedServer(
             ],
             workers=[
                 info.Worker(
-                    device="cpu", provider="torch-cpu", thread_count=1, state=self.worker_state, accelerations=["bf16"]
+                    name="cpu/0",
+                    host="node-1",
+                    device="cpu",
+                    provider="torch-cpu",
+                    thread_count=1,
+                    state=self.worker_state,
+                    accelerations=["bf16"],
                 )
             ],
             queue=info.Queue(waiting_count=1, running_count=1, capacity=16, capacity_per_caller=4),

@@ -271,6 +271,7 @@ def test_the_server_describes_itself() -> None:
     assert (info.limits["max_image_bytes"], info.limits["max_job_memory_bytes"]) == (1000, 0)
     assert info.encoder_sets[0].calibration == {"threshold": 0.25}
     assert (info.workers[0].state, info.workers[0].accelerations) == ("idle", ("bf16",))
+    assert (info.workers[0].name, info.workers[0].host) == ("cpu/0", "node-1")
 
 
 def fill_each_field(message: Message, numbers: Iterator[int]) -> list[str]:

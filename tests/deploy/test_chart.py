@@ -73,6 +73,42 @@ def test_all_is_there_if_it_is_asked_for(small: list[Resource], everything: list
     assert sorted(resource["kind"] for resource in everything) == sorted([*always, *extra])
 
 
+@pytest.fixture(scope="module")
+def sharing() -> list[Resource]:
+    return render(EVERYTHING | {"sharing": {"claimName": "images", "certificateName": "studio"}})
+
+
+def test_replicas_that_share_a_claim_share_their_jobs(
+    sharing: list[Resource], everything: list[Resource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for resource in sharing:
+        validate(resource)
+    for name, value in environment(sharing).items():
+        monkeypatch.setenv(name, value)
+    settings = Settings()
+    assert settings.shared_dir in {mount["mountPath"] for mount in container(sharing)["volumeMounts"]}
+    assert settings.advertise == "$(POD_NAME).clipstyler-replicas:50051"  # which Kubernetes fills in
+    assert container(sharing)["env"][0]["name"] == "POD_NAME"
+    assert (settings.peer_ca, settings.peer_name) == ("/run/secrets/clipstyler/tls/ca.crt", "studio")
+    volumes = only(sharing, "StatefulSet")["spec"]["template"]["spec"]["volumes"]
+    assert {"name": "shared", "persistentVolumeClaim": {"claimName": "images"}} in volumes
+    # A caller may go anywhere, and replicas call each other.
+    services = [resource["spec"] for resource in sharing if resource["kind"] == "Service"]
+    assert not any("sessionAffinity" in service for service in services)
+    assert "loadBalancer" not in only(sharing, "BackendTrafficPolicy")["spec"]
+    own = only(sharing, "StatefulSet")["spec"]["selector"]
+    policy = only(sharing, "NetworkPolicy")["spec"]
+    assert {"to": [{"podSelector": own}], "ports": [{"port": 50051, "protocol": "TCP"}]} in policy["egress"]
+    assert {"from": [{"podSelector": own}], "ports": [{"port": "grpc", "protocol": "TCP"}]} in policy["ingress"]
+    assert "max by (priority)" in only(sharing, "ScaledObject")["spec"]["triggers"][0]["metadata"]["query"]
+    assert "CLIPSTYLER_SHARED_DIR" not in environment(everything)
+
+
+def test_sharing_needs_a_database() -> None:
+    with pytest.raises(RenderError, match=r"sharing needs database\.secretName"):
+        render(SMALL | {"sharing": {"claimName": "images"}})
+
+
 def test_a_release_needs_tls_or_insecure() -> None:
     with pytest.raises(RenderError, match=r"set tls\.secretName, or insecure=true"):
         render({})
@@ -130,6 +166,13 @@ def test_a_gpu_is_asked_for_as_kubernetes_wants_it(small: list[Resource], everyt
     assert "nvidia.com/gpu" not in container(small)["resources"]["limits"]
     images = [container(resources)["image"].rpartition("-")[2] for resources in (small, everything)]
     assert images == ["cpu", "cuda"]
+
+
+def test_every_gpu_of_a_pod_has_an_optimizer(small: list[Resource], everything: list[Resource]) -> None:
+    assert environment(everything)["CLIPSTYLER_DEVICES"] == "cuda*2"
+    assert "CLIPSTYLER_DEVICES" not in environment(small)
+    one = render(SMALL | {"gpu": {"enabled": True}})
+    assert (environment(one)["CLIPSTYLER_DEVICE"], "CLIPSTYLER_DEVICES" in environment(one)) == ("cuda", False)
 
 
 def test_probes_ask_the_pages_by_the_servers_scheme(small: list[Resource], everything: list[Resource]) -> None:

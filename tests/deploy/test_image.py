@@ -100,7 +100,7 @@ def test_the_settings_of_the_images_and_of_compose_exist() -> None:
     assert {name.removeprefix("CLIPSTYLER_").lower() for name in names} <= set(Settings.model_fields)
 
 
-@pytest.mark.parametrize("name", ["compose.yaml", "compose.cuda.yaml"])
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.cuda.yaml", "compose.shared.yaml"])
 def test_the_compose_file_follows_its_schema(name: str) -> None:
     command = [BIN / "check-jsonschema", "--builtin-schema", "vendor.compose-spec", COMPOSE / name]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)

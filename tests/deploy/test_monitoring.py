@@ -122,6 +122,16 @@ CASES = {
         "the storage of a:9464 is full",
         SERVER | {"reason": "full"},
     ),
+    "ClipstylerJobsTakenOver": Case(
+        {"clipstyler_jobs_taken_over_total": "0+1x40"},
+        {"clipstyler_jobs_taken_over_total": "0x20 1x20"},
+        "a:9464 took over jobs of other servers again and again",
+    ),
+    "ClipstylerLeaseLost": Case(
+        {"clipstyler_leases_lost_total": "0+1x40"},
+        {"clipstyler_leases_lost_total": "3x40"},
+        "a:9464 could not renew its lease in the database",
+    ),
 }
 
 

@@ -16,6 +16,7 @@ from tests.service.process import ServerProcess, launching
 
 ROOT = Path(__file__).parents[2]
 CPUS_PER_NODE = 2
+_STARTS = 3
 
 
 @pytest.fixture(scope="session")
@@ -29,13 +30,24 @@ def cluster() -> Iterator[Any]:
         patch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-        started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        started = Cluster()
+        add_node(started, num_cpus=0, include_dashboard=False)
         for _ in range(2):
-            started.add_node(wait=False, num_cpus=CPUS_PER_NODE)
-        started.wait_for_nodes()
+            add_node(started, num_cpus=CPUS_PER_NODE)
         yield started
         ray.shutdown()
         started.shutdown()
+
+
+def add_node(cluster: Any, **arguments: object) -> Any:
+    """Add a node. Ray gives one 30 s to start, which a busy machine may need more than once."""
+    for _ in range(_STARTS - 1):
+        try:
+            return cluster.add_node(**arguments)
+        except Exception as error:
+            if "timed out" not in str(error):
+                raise
+    return cluster.add_node(**arguments)
 
 
 @pytest.fixture(scope="session")

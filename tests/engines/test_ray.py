@@ -12,14 +12,11 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from clipstyler_server.settings import Settings
-from clipstyler_server.workers.cluster import connection as connections
 from clipstyler_server.workers.cluster.connection import ClusterConnection
-from clipstyler_server.workers.engine import StartupError
-from pydantic import ValidationError
 
 from clipstyler.v1.options_pb2 import StylizationOptions
 from clipstyler.v1.stylization_pb2 import Stylization
+from tests.engines.conftest import CPUS_PER_NODE, add_node
 from tests.service import scripted
 from tests.service.conftest import start
 from tests.service.harness import Harness, eventually, order
@@ -143,7 +140,7 @@ async def test_a_lost_node_has_its_job_run_once_more_and_leaves_the_other_alone(
     lost_job, kept_job = jobs if on_lost else reversed(jobs)
     cluster.remove_node(next(node for node in cluster.worker_nodes if node.node_id == lost), allow_graceful=False)
     await eventually(lambda: server.app.optimizers.ready_count == 1, LOST_NODE_S)
-    cluster.add_node(num_cpus=2)
+    add_node(cluster, num_cpus=CPUS_PER_NODE)
     await eventually(lambda: lost_job.name.removeprefix("stylizations/") in runs, LOST_NODE_S)
     gate.touch()
 
@@ -153,15 +150,3 @@ async def test_a_lost_node_has_its_job_run_once_more_and_leaves_the_other_alone(
     attempts = [(await server.get(job.name)).attempt_count for job in (lost_job, kept_job)]
     assert attempts == [2, 1]
     assert server.metric("stylization_duration_seconds_count", outcome="succeeded") == 2
-
-
-def test_without_ray_the_start_says_what_to_install(monkeypatch):
-    monkeypatch.setattr(connections.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(StartupError, match=r"clipstyler\[ray\]"):
-        ClusterConnection("auto")
-
-
-def test_the_engine_ray_needs_devices_by_name():
-    with pytest.raises(ValidationError, match="the engine ray needs `devices`"):
-        Settings(engine="ray")
-    assert Settings(engine="ray", devices="cuda*8").optimizer_threads == 1

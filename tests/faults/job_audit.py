@@ -14,6 +14,7 @@ import grpc
 
 from clipstyler.v1.stylization_pb2 import Stylization
 from clipstyler.v1.stylization_service_pb2 import CreateStylizationRequest
+from tests.service.databases import rows
 from tests.service.harness import Caller, eventually
 from tests.service.process import ServerProcess
 
@@ -28,11 +29,14 @@ class JobAudit:
     Parameters
     ----------
     data_dir
-        Of the server.
+        Of the server, or the directory that several servers share.
+    database_url
+        Of PostgreSQL; empty for SQLite in the directory.
     """
 
-    def __init__(self, data_dir: str) -> None:
+    def __init__(self, data_dir: str, database_url: str = "") -> None:
         self.data_dir = Path(data_dir)
+        self._url = database_url
         self.accepted: dict[str, str] = {}
         self._ends: dict[str, Stylization] = {}
         self._images: dict[str, str] = {}
@@ -94,9 +98,8 @@ class JobAudit:
 
     def _twice(self) -> set[str]:
         """Request ids that have more than one job; one-shot calls have none."""
-        with sqlite3.connect(self.data_dir / "jobs.sqlite3") as database:
-            rows = database.execute("SELECT request_id FROM stylizations WHERE request_id IS NOT NULL").fetchall()
-        return {request_id for (request_id,), count in Counter(rows).items() if count > 1}
+        found = self._rows("SELECT request_id FROM stylizations WHERE request_id IS NOT NULL")
+        return {request_id for (request_id,), count in Counter(found).items() if count > 1}
 
     async def _all(self, server: Caller) -> list[Stylization]:
         jobs: list[Stylization] = []
@@ -109,9 +112,15 @@ class JobAudit:
                 return jobs
 
     def _files(self) -> list[Path]:
-        return [path for path in (self.data_dir / "images").rglob("*") if path.is_file()]
+        return [path for path in (self.data_dir / "images").glob("*/*") if path.is_file()]
 
     def _referred(self) -> set[str]:
+        found = self._rows("SELECT content, result, style, other_photos FROM stylizations")
+        found += self._rows("SELECT digest FROM styles")
+        return {digest for row in found for digests in row if digests for digest in digests.split()}
+
+    def _rows(self, query: str) -> list[tuple]:
+        if self._url:
+            return rows(self._url, query)
         with sqlite3.connect(self.data_dir / "jobs.sqlite3") as database:
-            rows = database.execute("SELECT content, result FROM stylizations").fetchall()
-        return {digest for row in rows for digest in row if digest}
+            return database.execute(query).fetchall()

@@ -15,7 +15,8 @@ busy=1       the step `at` takes until the work is stopped within it
 parts=N      prepare in N parts
 warning=CODE warn with CODE before the first step
 side=N       the result is N x N px of noise
-tiles=N      the result is the negative of the photo at the size of the result, drawn in N tiles of `step` seconds
+tiles=N      the result is the negative of the photo at the size of the result, drawn in N tiles of `step` seconds;
+             a region keeps the photo, or is black if it has a text
 trace=PATH   append "step N" for every step begun and "closed" at the end
 times=PATH   append the monotonic time of every step begun, in seconds
 
@@ -29,7 +30,7 @@ import errno
 import os
 import time
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,8 @@ from clipstyler.events import (
     Timings,
     Warning,
 )
-from clipstyler.imaging import Picture
+from clipstyler.imaging import Picture, fit
+from clipstyler.masking import join
 from clipstyler.original import Original
 from clipstyler.style import load_style
 from tests.service.styles import style_file
@@ -79,10 +81,14 @@ class Script:
     def device_memory(self) -> dict[str, int]:
         return {"used": 2, "peak": 1, "total": 4}
 
-    def stylize(self, task: Task, original: Original, check: Check) -> Iterator[LibraryEvent]:
+    def stylize(
+        self, task: Task, original: Original, others: Sequence[Picture], check: Check
+    ) -> Iterator[LibraryEvent]:
         words = _words(task.spec.style_text)
         trace = Path(words["trace"]) if "trace" in words else None
         try:
+            for other in others:
+                _note(trace, f"other {other.width} x {other.height}")
             yield from self._steps(task, original, words, trace, check)
         finally:
             _note(trace, "closed")
@@ -98,8 +104,12 @@ class Script:
             time.sleep(float(words.get("step", 0)))
         _happen(words, check)
         yield Rendering(tiles, tiles)
-        picture = order.photo.load()
+        photo = order.photo.load()
+        picture = fit(photo, order.controls.output_size or max(photo.width, photo.height))
         return Picture(255 - picture.rgb, picture.alpha)
+
+    def _style(self, task: Task) -> bytes:
+        return style_file(task.spec.style_text, task.spec.seed, photos=1 + task.other_photos)
 
     def _steps(
         self, task: Task, original: Original, words: dict[str, str], trace: Path | None, check: Check
@@ -137,7 +147,7 @@ class Script:
         if side := int(words.get("side", 0)):
             result = _noise(rng, side, side)
         if "tiles" in words:
-            result = yield from _negative(original, int(words["tiles"]), trace, step_s)
+            result = yield from _negative(task, original, int(words["tiles"]), trace, step_s)
         yield Result(
             image=result,
             spec=spec,
@@ -148,7 +158,7 @@ class Script:
             versions=VERSIONS,
             losses=LOSSES,
             timings=Timings(optimize_s=time.monotonic() - begun),
-            style=style_file(spec.style_text, spec.seed) if spec.config.keep_style else b"",
+            style=self._style(task) if spec.config.keep_style else b"",
         )
 
 
@@ -157,16 +167,21 @@ def _words(text: str) -> dict[str, str]:
 
 
 def _negative(
-    original: Original, tiles: int, trace: Path | None, tile_s: float
+    task: Task, original: Original, tiles: int, trace: Path | None, tile_s: float
 ) -> Generator[LibraryEvent, None, Picture]:
-    """The original with inverted colors, drawn in so many tiles."""
-    picture = original.load()
+    """The original with inverted colors, joined with the region, drawn in so many tiles."""
+    region, is_other_size = task.spec.region, task.needs_original or task.spec.region is None
+    picture = original.load() if is_other_size else task.picture
     yield Rendering(0, tiles)
     for tile in range(1, tiles + 1):
         _note(trace, f"tile {tile}")
         time.sleep(tile_s)
         yield Rendering(tile, tiles)
-    return Picture(255 - picture.rgb, picture.alpha)
+    if region is None:
+        return Picture(255 - picture.rgb, picture.alpha)
+    mask = original.load_mask() if is_other_size else task.mask
+    inside = picture.rgb if region.is_kept else np.zeros_like(picture.rgb)
+    return Picture(join(region, mask, inside, 255 - picture.rgb), picture.alpha)
 
 
 def _happen(words: dict[str, str], check: Check) -> None:

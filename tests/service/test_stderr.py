@@ -57,4 +57,4 @@ async def test_failed_handshakes_are_logged_as_json(launch, tmp_path: Path, sche
     await eventually(lambda: server.line("server_stopped"))
     assert server.raw_lines == []
     if scheme == "plain":
-        assert "Handshake failed" in foreign(server, "front")[0]
+        assert any("Handshake failed" in line for line in foreign(server, "front"))

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 from clipstyler_server.jobs.estimator import Estimator, Expected
 
 
-def job(steps: int, completed: int = 0):
+def job(steps: int, completed: int = 0, texts: tuple[str, ...] = ("fire",)):
     config = SimpleNamespace(size=64, steps=steps, patches=2, output_size=0)
-    return SimpleNamespace(spec=SimpleNamespace(encoder_set="pocket", config=config), step=completed)
+    return SimpleNamespace(spec=SimpleNamespace(encoder_set="pocket", config=config, texts=texts), step=completed)
 
 
 def estimator(step_s: float) -> Estimator:
@@ -27,6 +27,13 @@ def test_without_a_measured_step_only_a_free_device_is_known():
 def test_on_one_device_each_job_starts_when_the_one_before_it_ends():
     expected = estimator(0.5).expect([job(10, completed=4)], [job(4), job(2), job(6)], 1)
     assert expected == [Expected(3.0, 5.0), Expected(5.0, 6.0), Expected(6.0, 9.0)]
+
+
+def test_a_region_with_a_text_has_step_times_of_its_own():
+    estimates = estimator(0.5)
+    estimates.add_step(job(1, texts=("fire", "gold")).spec, 2.0)
+    assert estimates.seconds(job(10).spec) == 5.0
+    assert estimates.seconds(job(10, texts=("fire", "gold")).spec) == 20.0
 
 
 def test_on_several_devices_each_job_starts_on_the_one_that_is_free_first():

@@ -7,8 +7,9 @@ from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
-from clipstyler_server.jobs.queue import MAX_SKIPS, JobQueue, QueueFullError
+from clipstyler_server.jobs.queue import JobQueue
 from clipstyler_server.sharing import Caller
+from clipstyler_server.turns import MAX_SKIPS, QueueFullError
 from hypothesis import given
 from hypothesis import strategies as st
 

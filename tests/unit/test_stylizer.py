@@ -499,7 +499,7 @@ def test_the_expected_end_never_moves_away_while_steps_do_not_get_slower(
         clock.now += next(durations)
         return step(*given)
 
-    monkeypatch.setattr("clipstyler.optimization.step", slow_step)
+    monkeypatch.setattr("clipstyler.composition.step", slow_step)
     ends, left = [], []
     for event in stylize(photo(), "fire", encoders, quick(encoders, steps=10, warm_up=4), seed=1):
         if isinstance(event, Preparing):

@@ -17,6 +17,7 @@ from clipstyler_client._codec import Photo, photo_bytes, spec_message
 from clipstyler_client._errors import from_rpc_error
 from clipstyler_client._jobs import Job, JobImage, JobPage, Upload
 from clipstyler_client._options import PreviewOptions, StylizeOptions
+from clipstyler_client._regions import Region, region_message
 from clipstyler_client._resume import RESUME_TIMEOUT_S, Resume, check_timeout
 
 
@@ -33,6 +34,7 @@ class AsyncJobs:
         style_text: str,
         *,
         source_text: str | None = None,
+        region: Region | None = None,
         previews: PreviewOptions | None = None,
         result_format: str | None = None,
         request_id: str | None = None,
@@ -46,7 +48,7 @@ class AsyncJobs:
         ----------
         photo
             Bytes of an image file, or its path, or what `upload` returned.
-        style_text, source_text, previews, result_format, **options
+        style_text, source_text, region, previews, result_format, **options
             As in `stylize`.
         request_id
             A UUID4; the same id with the same arguments returns the same job. Default: a fresh one.
@@ -73,6 +75,7 @@ class AsyncJobs:
                 previews,
                 result_format,
                 upload=photo.name if isinstance(photo, Upload) else "",
+                region=region_message(region),
             ),
             request_id=request_id or str(uuid.uuid4()),
             priority=values.priority_number(priority),
@@ -163,6 +166,6 @@ class AsyncJobs:
         return assembly.finish()
 
     async def upload(self, photo: Photo, *, timeout_s: float = CALL_TIMEOUT_S) -> Upload:
-        """Send a large photo in parts, for `create`; raises `StylizeError`."""
+        """Send a large photo or mask in parts, for `create`; raises `StylizeError`."""
         messages = values.upload_messages(photo)
         return Upload((await self._connection.call(self._stub.UploadImage, messages, timeout_s)).upload)

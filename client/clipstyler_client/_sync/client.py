@@ -20,6 +20,7 @@ from clipstyler_client._codec import Photo, photo_bytes, spec_message
 from clipstyler_client._errors import ServerUnavailableError, StylizeError
 from clipstyler_client._jobs import priority_number
 from clipstyler_client._options import PreviewOptions, StylizeOptions
+from clipstyler_client._regions import Region, region_message
 from clipstyler_client._resume import Allowance, Resume
 from clipstyler_client._server_info import ServerInfo, server_info
 
@@ -64,7 +65,7 @@ class Client:
         self.target = target
         self._connection = Connection(target, credentials, token)
         self.jobs = Jobs(self._connection)
-        self.styles = Styles(self._connection)
+        self.styles = Styles(self._connection, self.jobs)
         self.encoders = Encoders(self._connection)
 
     def stylize(
@@ -73,6 +74,7 @@ class Client:
         style_text: str,
         *,
         source_text: str | None = None,
+        region: Region | None = None,
         previews: PreviewOptions | None = None,
         result_format: str | None = None,
         priority: str = "normal",
@@ -92,6 +94,8 @@ class Client:
             What the result should look like.
         source_text
             What the photo shows. Default: the encoders' source text.
+        region
+            A part of the photo that stays as it is, or follows a text of its own.
         previews
             Which previews are sent: `{"every_steps": 5, "max_size": 256, "format": "jpeg"}`. Default: the server's.
         result_format
@@ -115,7 +119,15 @@ class Client:
             An option is unknown or does not fit.
         """
         request = pb.StylizeRequest(
-            spec=spec_message(photo_bytes(photo), style_text, source_text, options, previews, result_format),
+            spec=spec_message(
+                photo_bytes(photo),
+                style_text,
+                source_text,
+                options,
+                previews,
+                result_format,
+                region=region_message(region),
+            ),
             priority=priority_number(priority),
         )
         allowance = Allowance(timeout_s)

@@ -833,7 +833,9 @@ type ServerInfo_Worker struct {
 	// names may be added.
 	Accelerations []string `protobuf:"bytes,6,rep,name=accelerations,proto3" json:"accelerations,omitempty"`
 	// Name among the workers of the server: "cuda:1", or "cpu/0" if several share a device; "auto" until a device was chosen.
-	Name          string `protobuf:"bytes,7,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,7,opt,name=name,proto3" json:"name,omitempty"`
+	// Name of the host that it runs on; empty for that of the server.
+	Host          string `protobuf:"bytes,8,opt,name=host,proto3" json:"host,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -913,6 +915,13 @@ func (x *ServerInfo_Worker) GetAccelerations() []string {
 func (x *ServerInfo_Worker) GetName() string {
 	if x != nil {
 		return x.Name
+	}
+	return ""
+}
+
+func (x *ServerInfo_Worker) GetHost() string {
+	if x != nil {
+		return x.Host
 	}
 	return ""
 }
@@ -1145,7 +1154,7 @@ const file_clipstyler_v1_server_service_proto_rawDesc = "" +
 	"\x06models\x18\x03 \x03(\v2\x1b.clipstyler.v1.EncoderModelR\x06models\x12C\n" +
 	"\vcalibration\x18\x04 \x01(\v2!.clipstyler.v1.StylizationOptionsR\vcalibration\x12\x1f\n" +
 	"\vsource_text\x18\x05 \x01(\tR\n" +
-	"sourceText\"\xca\x12\n" +
+	"sourceText\"\xde\x12\n" +
 	"\n" +
 	"ServerInfo\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x129\n" +
@@ -1194,7 +1203,7 @@ const file_clipstyler_v1_server_service_proto_rawDesc = "" +
 	"\x06preset\x18\x01 \x01(\x0e2\x15.clipstyler.v1.PresetR\x06preset\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x05R\x04size\x12\x14\n" +
 	"\x05steps\x18\x03 \x01(\x05R\x05steps\x12\x18\n" +
-	"\apatches\x18\x04 \x01(\x05R\apatches\x1a\xe3\x02\n" +
+	"\apatches\x18\x04 \x01(\x05R\apatches\x1a\xf7\x02\n" +
 	"\x06Worker\x12\x16\n" +
 	"\x06device\x18\x01 \x01(\tR\x06device\x12\x1a\n" +
 	"\bprovider\x18\x02 \x01(\tR\bprovider\x12!\n" +
@@ -1202,7 +1211,8 @@ const file_clipstyler_v1_server_service_proto_rawDesc = "" +
 	"\x05state\x18\x04 \x01(\x0e2&.clipstyler.v1.ServerInfo.Worker.StateR\x05state\x12#\n" +
 	"\rrestart_count\x18\x05 \x01(\x05R\frestartCount\x12$\n" +
 	"\raccelerations\x18\x06 \x03(\tR\raccelerations\x12\x12\n" +
-	"\x04name\x18\a \x01(\tR\x04name\"e\n" +
+	"\x04name\x18\a \x01(\tR\x04name\x12\x12\n" +
+	"\x04host\x18\b \x01(\tR\x04host\"e\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eSTATE_STARTING\x10\x01\x12\x0e\n" +

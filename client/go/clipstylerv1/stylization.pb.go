@@ -337,7 +337,9 @@ type StylizationSpec struct {
 	// Which previews are sent.
 	Previews *PreviewOptions `protobuf:"bytes,6,opt,name=previews,proto3" json:"previews,omitempty"`
 	// Encoding of the result. Default: PNG.
-	ResultFormat  ImageFormat `protobuf:"varint,7,opt,name=result_format,json=resultFormat,proto3,enum=clipstyler.v1.ImageFormat" json:"result_format,omitempty"`
+	ResultFormat ImageFormat `protobuf:"varint,7,opt,name=result_format,json=resultFormat,proto3,enum=clipstyler.v1.ImageFormat" json:"result_format,omitempty"`
+	// A part of the photo that stays as it is, or follows a text of its own. Default: everything follows the style text.
+	Region        *Region `protobuf:"bytes,8,opt,name=region,proto3" json:"region,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -430,6 +432,13 @@ func (x *StylizationSpec) GetResultFormat() ImageFormat {
 		return x.ResultFormat
 	}
 	return ImageFormat_IMAGE_FORMAT_UNSPECIFIED
+}
+
+func (x *StylizationSpec) GetRegion() *Region {
+	if x != nil {
+		return x.Region
+	}
+	return nil
 }
 
 type isStylizationSpec_Photo interface {
@@ -631,7 +640,9 @@ type StylizationResult struct {
 	// Optimizer steps completed: fewer than asked for if the run ended early; 0 if not recorded.
 	StepCount int32 `protobuf:"varint,20,opt,name=step_count,json=stepCount,proto3" json:"step_count,omitempty"`
 	// Why there were no more.
-	StopReason    StylizationResult_StopReason `protobuf:"varint,21,opt,name=stop_reason,json=stopReason,proto3,enum=clipstyler.v1.StylizationResult_StopReason" json:"stop_reason,omitempty"`
+	StopReason StylizationResult_StopReason `protobuf:"varint,21,opt,name=stop_reason,json=stopReason,proto3,enum=clipstyler.v1.StylizationResult_StopReason" json:"stop_reason,omitempty"`
+	// Resource name of the style that was fitted, `styles/{sha256}`; empty unless CreateStyle created the job.
+	Style         string `protobuf:"bytes,40,opt,name=style,proto3" json:"style,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -743,6 +754,13 @@ func (x *StylizationResult) GetStopReason() StylizationResult_StopReason {
 	return StylizationResult_STOP_REASON_UNSPECIFIED
 }
 
+func (x *StylizationResult) GetStyle() string {
+	if x != nil {
+		return x.Style
+	}
+	return ""
+}
+
 // A stylization job.
 type Stylization struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -781,6 +799,8 @@ type Stylization struct {
 	CancelReason Stylization_CancelReason `protobuf:"varint,16,opt,name=cancel_reason,json=cancelReason,proto3,enum=clipstyler.v1.Stylization_CancelReason" json:"cancel_reason,omitempty"`
 	// When it is expected to end at the latest, while it waits; absent until a step time was measured.
 	EstimatedEndTime *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=estimated_end_time,json=estimatedEndTime,proto3" json:"estimated_end_time,omitempty"`
+	// Photos that a style is fitted to; 0 unless CreateStyle created the job.
+	FittedPhotoCount int32 `protobuf:"varint,40,opt,name=fitted_photo_count,json=fittedPhotoCount,proto3" json:"fitted_photo_count,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -932,6 +952,13 @@ func (x *Stylization) GetEstimatedEndTime() *timestamppb.Timestamp {
 		return x.EstimatedEndTime
 	}
 	return nil
+}
+
+func (x *Stylization) GetFittedPhotoCount() int32 {
+	if x != nil {
+		return x.FittedPhotoCount
+	}
+	return 0
 }
 
 // The loss terms of one step, each before its weight (0 if switched off), and their weighted sum.
@@ -1111,7 +1138,7 @@ var File_clipstyler_v1_stylization_proto protoreflect.FileDescriptor
 
 const file_clipstyler_v1_stylization_proto_rawDesc = "" +
 	"\n" +
-	"\x1fclipstyler/v1/stylization.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/error.proto\x1a\x19clipstyler/v1/image.proto\x1a\x1bclipstyler/v1/options.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xda\x02\n" +
+	"\x1fclipstyler/v1/stylization.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/error.proto\x1a\x19clipstyler/v1/image.proto\x1a\x1bclipstyler/v1/options.proto\x1a\x1aclipstyler/v1/region.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x89\x03\n" +
 	"\x0fStylizationSpec\x12\x16\n" +
 	"\x05image\x18\x01 \x01(\fH\x00R\x05image\x12\x18\n" +
 	"\x06upload\x18\x02 \x01(\tH\x00R\x06upload\x12\x1d\n" +
@@ -1121,7 +1148,8 @@ const file_clipstyler_v1_stylization_proto_rawDesc = "" +
 	"sourceText\x88\x01\x01\x12;\n" +
 	"\aoptions\x18\x05 \x01(\v2!.clipstyler.v1.StylizationOptionsR\aoptions\x129\n" +
 	"\bpreviews\x18\x06 \x01(\v2\x1d.clipstyler.v1.PreviewOptionsR\bpreviews\x12?\n" +
-	"\rresult_format\x18\a \x01(\x0e2\x1a.clipstyler.v1.ImageFormatR\fresultFormatB\a\n" +
+	"\rresult_format\x18\a \x01(\x0e2\x1a.clipstyler.v1.ImageFormatR\fresultFormat\x12-\n" +
+	"\x06region\x18\b \x01(\v2\x15.clipstyler.v1.RegionR\x06regionB\a\n" +
 	"\x05photoB\x0e\n" +
 	"\f_source_text\":\n" +
 	"\fEncoderModel\x12\x12\n" +
@@ -1134,7 +1162,7 @@ const file_clipstyler_v1_stylization_proto_rawDesc = "" +
 	"\x10content_distance\x18\x04 \x01(\x01R\x0fcontentDistance\x12\x12\n" +
 	"\x04ssim\x18\x05 \x01(\x01R\x04ssim\x12\x12\n" +
 	"\x04seed\x18\x06 \x01(\x03R\x04seed\x12\x1a\n" +
-	"\bprotocol\x18\a \x01(\x05R\bprotocol\"\xd5\t\n" +
+	"\bprotocol\x18\a \x01(\x05R\bprotocol\"\xeb\t\n" +
 	"\x11StylizationResult\x122\n" +
 	"\x05image\x18\x01 \x01(\v2\x1c.clipstyler.v1.ImageMetadataR\x05image\x123\n" +
 	"\x06models\x18\x02 \x03(\v2\x1b.clipstyler.v1.EncoderModelR\x06models\x12\x16\n" +
@@ -1148,7 +1176,8 @@ const file_clipstyler_v1_stylization_proto_rawDesc = "" +
 	"\n" +
 	"step_count\x18\x14 \x01(\x05R\tstepCount\x12L\n" +
 	"\vstop_reason\x18\x15 \x01(\x0e2+.clipstyler.v1.StylizationResult.StopReasonR\n" +
-	"stopReason\x1a\x95\x01\n" +
+	"stopReason\x12\x14\n" +
+	"\x05style\x18( \x01(\tR\x05style\x1a\x95\x01\n" +
 	"\x06Losses\x12\x14\n" +
 	"\x05total\x18\x01 \x01(\x01R\x05total\x12\x1c\n" +
 	"\tdirection\x18\x02 \x01(\x01R\tdirection\x12\x14\n" +
@@ -1170,7 +1199,7 @@ const file_clipstyler_v1_stylization_proto_rawDesc = "" +
 	"\x17STOP_REASON_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11STOP_REASON_STEPS\x10\x01\x12\x16\n" +
 	"\x12STOP_REASON_TARGET\x10\x02\x12\x17\n" +
-	"\x13STOP_REASON_PLATEAU\x10\x03\"\x80\v\n" +
+	"\x13STOP_REASON_PLATEAU\x10\x03\"\xae\v\n" +
 	"\vStylization\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\x04spec\x18\x02 \x01(\v2\x1e.clipstyler.v1.StylizationSpecR\x04spec\x12?\n" +
@@ -1192,7 +1221,8 @@ const file_clipstyler_v1_stylization_proto_rawDesc = "" +
 	"\x06result\x18\x0e \x01(\v2 .clipstyler.v1.StylizationResultR\x06result\x12*\n" +
 	"\x05error\x18\x0f \x01(\v2\x14.clipstyler.v1.ErrorR\x05error\x12L\n" +
 	"\rcancel_reason\x18\x10 \x01(\x0e2'.clipstyler.v1.Stylization.CancelReasonR\fcancelReason\x12H\n" +
-	"\x12estimated_end_time\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\x10estimatedEndTime\"\x7f\n" +
+	"\x12estimated_end_time\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\x10estimatedEndTime\x12,\n" +
+	"\x12fitted_photo_count\x18( \x01(\x05R\x10fittedPhotoCount\"\x7f\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_QUEUED\x10\x01\x12\x11\n" +
@@ -1248,46 +1278,48 @@ var file_clipstyler_v1_stylization_proto_goTypes = []any{
 	(*StylizationOptions)(nil),        // 13: clipstyler.v1.StylizationOptions
 	(*PreviewOptions)(nil),            // 14: clipstyler.v1.PreviewOptions
 	(ImageFormat)(0),                  // 15: clipstyler.v1.ImageFormat
-	(*ImageMetadata)(nil),             // 16: clipstyler.v1.ImageMetadata
-	(*timestamppb.Timestamp)(nil),     // 17: google.protobuf.Timestamp
-	(*Error)(nil),                     // 18: clipstyler.v1.Error
-	(*durationpb.Duration)(nil),       // 19: google.protobuf.Duration
+	(*Region)(nil),                    // 16: clipstyler.v1.Region
+	(*ImageMetadata)(nil),             // 17: clipstyler.v1.ImageMetadata
+	(*timestamppb.Timestamp)(nil),     // 18: google.protobuf.Timestamp
+	(*Error)(nil),                     // 19: clipstyler.v1.Error
+	(*durationpb.Duration)(nil),       // 20: google.protobuf.Duration
 }
 var file_clipstyler_v1_stylization_proto_depIdxs = []int32{
 	13, // 0: clipstyler.v1.StylizationSpec.options:type_name -> clipstyler.v1.StylizationOptions
 	14, // 1: clipstyler.v1.StylizationSpec.previews:type_name -> clipstyler.v1.PreviewOptions
 	15, // 2: clipstyler.v1.StylizationSpec.result_format:type_name -> clipstyler.v1.ImageFormat
-	16, // 3: clipstyler.v1.StylizationResult.image:type_name -> clipstyler.v1.ImageMetadata
-	6,  // 4: clipstyler.v1.StylizationResult.models:type_name -> clipstyler.v1.EncoderModel
-	12, // 5: clipstyler.v1.StylizationResult.versions:type_name -> clipstyler.v1.StylizationResult.VersionsEntry
-	10, // 6: clipstyler.v1.StylizationResult.losses:type_name -> clipstyler.v1.StylizationResult.Losses
-	11, // 7: clipstyler.v1.StylizationResult.timings:type_name -> clipstyler.v1.StylizationResult.Timings
-	7,  // 8: clipstyler.v1.StylizationResult.quality:type_name -> clipstyler.v1.QualityReport
-	0,  // 9: clipstyler.v1.StylizationResult.stop_reason:type_name -> clipstyler.v1.StylizationResult.StopReason
-	5,  // 10: clipstyler.v1.Stylization.spec:type_name -> clipstyler.v1.StylizationSpec
-	2,  // 11: clipstyler.v1.Stylization.priority:type_name -> clipstyler.v1.Stylization.Priority
-	1,  // 12: clipstyler.v1.Stylization.state:type_name -> clipstyler.v1.Stylization.State
-	17, // 13: clipstyler.v1.Stylization.create_time:type_name -> google.protobuf.Timestamp
-	17, // 14: clipstyler.v1.Stylization.start_time:type_name -> google.protobuf.Timestamp
-	17, // 15: clipstyler.v1.Stylization.end_time:type_name -> google.protobuf.Timestamp
-	17, // 16: clipstyler.v1.Stylization.deadline_time:type_name -> google.protobuf.Timestamp
-	17, // 17: clipstyler.v1.Stylization.expire_time:type_name -> google.protobuf.Timestamp
-	17, // 18: clipstyler.v1.Stylization.estimated_start_time:type_name -> google.protobuf.Timestamp
-	8,  // 19: clipstyler.v1.Stylization.result:type_name -> clipstyler.v1.StylizationResult
-	18, // 20: clipstyler.v1.Stylization.error:type_name -> clipstyler.v1.Error
-	3,  // 21: clipstyler.v1.Stylization.cancel_reason:type_name -> clipstyler.v1.Stylization.CancelReason
-	17, // 22: clipstyler.v1.Stylization.estimated_end_time:type_name -> google.protobuf.Timestamp
-	19, // 23: clipstyler.v1.StylizationResult.Timings.queued:type_name -> google.protobuf.Duration
-	19, // 24: clipstyler.v1.StylizationResult.Timings.decode:type_name -> google.protobuf.Duration
-	19, // 25: clipstyler.v1.StylizationResult.Timings.prepare:type_name -> google.protobuf.Duration
-	19, // 26: clipstyler.v1.StylizationResult.Timings.optimize:type_name -> google.protobuf.Duration
-	19, // 27: clipstyler.v1.StylizationResult.Timings.encode:type_name -> google.protobuf.Duration
-	19, // 28: clipstyler.v1.StylizationResult.Timings.render:type_name -> google.protobuf.Duration
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	16, // 3: clipstyler.v1.StylizationSpec.region:type_name -> clipstyler.v1.Region
+	17, // 4: clipstyler.v1.StylizationResult.image:type_name -> clipstyler.v1.ImageMetadata
+	6,  // 5: clipstyler.v1.StylizationResult.models:type_name -> clipstyler.v1.EncoderModel
+	12, // 6: clipstyler.v1.StylizationResult.versions:type_name -> clipstyler.v1.StylizationResult.VersionsEntry
+	10, // 7: clipstyler.v1.StylizationResult.losses:type_name -> clipstyler.v1.StylizationResult.Losses
+	11, // 8: clipstyler.v1.StylizationResult.timings:type_name -> clipstyler.v1.StylizationResult.Timings
+	7,  // 9: clipstyler.v1.StylizationResult.quality:type_name -> clipstyler.v1.QualityReport
+	0,  // 10: clipstyler.v1.StylizationResult.stop_reason:type_name -> clipstyler.v1.StylizationResult.StopReason
+	5,  // 11: clipstyler.v1.Stylization.spec:type_name -> clipstyler.v1.StylizationSpec
+	2,  // 12: clipstyler.v1.Stylization.priority:type_name -> clipstyler.v1.Stylization.Priority
+	1,  // 13: clipstyler.v1.Stylization.state:type_name -> clipstyler.v1.Stylization.State
+	18, // 14: clipstyler.v1.Stylization.create_time:type_name -> google.protobuf.Timestamp
+	18, // 15: clipstyler.v1.Stylization.start_time:type_name -> google.protobuf.Timestamp
+	18, // 16: clipstyler.v1.Stylization.end_time:type_name -> google.protobuf.Timestamp
+	18, // 17: clipstyler.v1.Stylization.deadline_time:type_name -> google.protobuf.Timestamp
+	18, // 18: clipstyler.v1.Stylization.expire_time:type_name -> google.protobuf.Timestamp
+	18, // 19: clipstyler.v1.Stylization.estimated_start_time:type_name -> google.protobuf.Timestamp
+	8,  // 20: clipstyler.v1.Stylization.result:type_name -> clipstyler.v1.StylizationResult
+	19, // 21: clipstyler.v1.Stylization.error:type_name -> clipstyler.v1.Error
+	3,  // 22: clipstyler.v1.Stylization.cancel_reason:type_name -> clipstyler.v1.Stylization.CancelReason
+	18, // 23: clipstyler.v1.Stylization.estimated_end_time:type_name -> google.protobuf.Timestamp
+	20, // 24: clipstyler.v1.StylizationResult.Timings.queued:type_name -> google.protobuf.Duration
+	20, // 25: clipstyler.v1.StylizationResult.Timings.decode:type_name -> google.protobuf.Duration
+	20, // 26: clipstyler.v1.StylizationResult.Timings.prepare:type_name -> google.protobuf.Duration
+	20, // 27: clipstyler.v1.StylizationResult.Timings.optimize:type_name -> google.protobuf.Duration
+	20, // 28: clipstyler.v1.StylizationResult.Timings.encode:type_name -> google.protobuf.Duration
+	20, // 29: clipstyler.v1.StylizationResult.Timings.render:type_name -> google.protobuf.Duration
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_clipstyler_v1_stylization_proto_init() }
@@ -1298,6 +1330,7 @@ func file_clipstyler_v1_stylization_proto_init() {
 	file_clipstyler_v1_error_proto_init()
 	file_clipstyler_v1_image_proto_init()
 	file_clipstyler_v1_options_proto_init()
+	file_clipstyler_v1_region_proto_init()
 	file_clipstyler_v1_stylization_proto_msgTypes[0].OneofWrappers = []any{
 		(*StylizationSpec_Image)(nil),
 		(*StylizationSpec_Upload)(nil),

@@ -962,7 +962,7 @@ func (*UploadImageRequest_Data) isUploadImageRequest_Part() {}
 // Response of UploadImage.
 type UploadImageResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name for `StylizationSpec.upload`.
+	// Name for `StylizationSpec.upload` or `Region.upload`.
 	Upload string `protobuf:"bytes,1,opt,name=upload,proto3" json:"upload,omitempty"`
 	// When it is deleted if no job uses it.
 	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`

@@ -72,7 +72,7 @@ type StylizationServiceClient interface {
 	// Streams an image of a job: its metadata first, then its bytes. NOT_FOUND with the reason IMAGE_NOT_FOUND if there is
 	// none yet.
 	GetStylizationImage(ctx context.Context, in *GetStylizationImageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[GetStylizationImageResponse], error)
-	// Uploads a large photo in parts, to be named in `StylizationSpec.upload`. The first message announces size and SHA-256;
+	// Uploads a large photo or mask in parts, to be named in `StylizationSpec.upload` or `Region.upload`. The first message announces size and SHA-256;
 	// the bytes that follow must match both.
 	UploadImage(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[UploadImageRequest, UploadImageResponse], error)
 }
@@ -247,7 +247,7 @@ type StylizationServiceServer interface {
 	// Streams an image of a job: its metadata first, then its bytes. NOT_FOUND with the reason IMAGE_NOT_FOUND if there is
 	// none yet.
 	GetStylizationImage(*GetStylizationImageRequest, grpc.ServerStreamingServer[GetStylizationImageResponse]) error
-	// Uploads a large photo in parts, to be named in `StylizationSpec.upload`. The first message announces size and SHA-256;
+	// Uploads a large photo or mask in parts, to be named in `StylizationSpec.upload` or `Region.upload`. The first message announces size and SHA-256;
 	// the bytes that follow must match both.
 	UploadImage(grpc.ClientStreamingServer[UploadImageRequest, UploadImageResponse]) error
 	mustEmbedUnimplementedStylizationServiceServer()

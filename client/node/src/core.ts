@@ -19,6 +19,7 @@ export * from "./gen/clipstyler/v1/encoder_service_pb.js";
 export * from "./gen/clipstyler/v1/event_pb.js";
 export * from "./gen/clipstyler/v1/image_pb.js";
 export * from "./gen/clipstyler/v1/options_pb.js";
+export * from "./gen/clipstyler/v1/region_pb.js";
 export * from "./gen/clipstyler/v1/server_service_pb.js";
 export * from "./gen/clipstyler/v1/style_pb.js";
 export * from "./gen/clipstyler/v1/style_service_pb.js";

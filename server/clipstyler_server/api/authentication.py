@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hmac
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from clipstyler_server.api.callers import Callers
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 # Balancers and orchestrators that ask for health have no credentials; it says no more than /readyz.
 _OPEN_METHODS = "/grpc.health.v1.Health/"
 _HEADER = "authorization"
+PEER_HEADER = "x-clipstyler-peer"
+"""Metadata by which a server knows another one of its database."""
 # What gRPC has verified of a client's certificate. The common name counts only if there is no better name.
 _NAMES = ("peer_uri", "peer_dns", "peer_email")
 _COMMON_NAME = "x509_common_name"
@@ -49,9 +52,12 @@ class Gatekeeper:
         Whom the server trusts.
     callers
         Tells callers without credentials apart.
+    peer_key
+        Returns what other servers of the same database show; empty if there are none.
     """
 
-    def __init__(self, identity: IdentityFiles, callers: Callers) -> None:
+    def __init__(self, identity: IdentityFiles, callers: Callers, peer_key: Callable[[], str]) -> None:
+        self._peer_key = peer_key
         self._identity = identity
         self._callers = callers
         self._rates = CallRates()
@@ -66,6 +72,8 @@ class Gatekeeper:
         """
         if method.startswith(_OPEN_METHODS):
             return self._callers.of(context, UNKNOWN)
+        if self._is_peer(context):
+            return Caller(address="peer", is_peer=True)
         caller = self._callers.of(context, self._principal(context))
         if caller.principal.role is Role.PROBE:
             raise error(Reason.PERMISSION_DENIED, "the role {role} permits health and metrics only", role=Role.PROBE)
@@ -86,6 +94,10 @@ class Gatekeeper:
         authenticator = self._identity.authenticator
         if authenticator and not authenticator.still_knows(caller.principal):
             raise _not_authenticated(Refusal.INVALID)
+
+    def _is_peer(self, context: Context) -> bool:
+        shown, key = _first(context, PEER_HEADER), self._peer_key()
+        return bool(shown and key) and hmac.compare_digest(shown.encode(), key.encode())
 
     def _principal(self, context: Context) -> Principal:
         authenticator = self._identity.authenticator
@@ -109,6 +121,12 @@ def _authorization(context: Context) -> str | None:
         return None
     value = found[0]
     return value if len(found) == 1 and isinstance(value, str) else ""
+
+
+def _first(context: Context, header: str) -> str:
+    """Return the first value of a header; empty if there is none."""
+    found = (value for key, value in context.invocation_metadata() or () if key == header)
+    return next((value for value in found if isinstance(value, str)), "")
 
 
 def _certificate_names(context: Context) -> Iterable[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2_grpc
@@ -22,6 +23,7 @@ from clipstyler_server.api.bounds import CallBounds
 from clipstyler_server.api.callers import Callers
 from clipstyler_server.api.credentials import server_credentials
 from clipstyler_server.api.encoder_service import EncoderService
+from clipstyler_server.api.following import Follower
 from clipstyler_server.api.health_service import HealthService
 from clipstyler_server.api.interceptors import RpcGuard
 from clipstyler_server.api.reflection_service import add_reflection
@@ -32,6 +34,8 @@ from clipstyler_server.identity.files import IdentityFiles
 from clipstyler_server.jobs.admission import Admission
 from clipstyler_server.jobs.catalog import Catalog
 from clipstyler_server.jobs.directions import DirectionLookup
+from clipstyler_server.jobs.intake import Intake
+from clipstyler_server.jobs.queue import JobQueue
 from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.jobs.style_lane import StyleLane
 from clipstyler_server.jobs.style_store import StyleStore
@@ -51,7 +55,7 @@ ENCODER_SERVICE: str = encoder_service_pb2.DESCRIPTOR.services_by_name["EncoderS
 STYLE_SERVICE: str = style_service_pb2.DESCRIPTOR.services_by_name["StyleService"].full_name
 _PHOTO_METHODS = {
     STYLIZATION_SERVICE: ("Stylize", "CreateStylization", "UploadImage"),
-    STYLE_SERVICE: ("UploadStyle", "ApplyStyle", "RenderStyle"),
+    STYLE_SERVICE: ("CreateStyle", "UploadStyle", "ApplyStyle", "RenderStyle"),
     ENCODER_SERVICE: ("EncodeImage", "ClassifyImage", "EvaluateStylization"),
 }
 _WINDOW_BYTES = 64 * 1024
@@ -71,6 +75,8 @@ class ApiServer:
         Whom it trusts, and its certificate.
     tracer
         Traces calls.
+    peer_key
+        Returns what other servers of the same database show; empty if there are none.
 
     Attributes
     ----------
@@ -78,34 +84,48 @@ class ApiServer:
         Of all calls together.
     """
 
-    def __init__(self, settings: Settings, metrics: Metrics, identity: IdentityFiles, tracer: Tracer) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        metrics: Metrics,
+        identity: IdentityFiles,
+        tracer: Tracer,
+        peer_key: Callable[[], str] = str,
+    ) -> None:
         self._settings = settings
         self._metrics = metrics
         self._identity = identity
         self.bounds = CallBounds(settings)
-        gatekeeper = Gatekeeper(identity, Callers(settings.trusted_proxies))
+        gatekeeper = Gatekeeper(identity, Callers(settings.trusted_proxies), peer_key)
         guard = RpcGuard(metrics, self.bounds, gatekeeper, _photo_methods(), tracer)
         self._server = grpc.aio.server(interceptors=[guard], options=_options(settings))
         services = (STYLIZATION_SERVICE, STYLE_SERVICE, SERVER_SERVICE, ENCODER_SERVICE, health.SERVICE_NAME)
         add_reflection(self._server, services)
 
     def add_stylization(
-        self, admission: Admission, scheduler: Scheduler, catalog: Catalog, uploads: UploadStore
+        self, admission: Admission, intake: Intake, catalog: Catalog, follower: Follower, uploads: UploadStore
     ) -> None:
         """Add StylizationService."""
-        servicer = StylizationService(self._settings, admission, scheduler, catalog, uploads, self._metrics)
+        servicer = StylizationService(self._settings, admission, intake, catalog, follower, uploads, self._metrics)
         stylization_service_pb2_grpc.add_StylizationServiceServicer_to_server(servicer, self._server)
 
-    def add_styles(self, styles: StyleStore, lane: StyleLane, catalog: Catalog, storage: Storage) -> None:
+    def add_styles(
+        self, styles: StyleStore, lane: StyleLane, admission: Admission, catalog: Catalog, storage: Storage
+    ) -> None:
         """Add StyleService."""
-        servicer = StyleService(self._settings, styles, lane, catalog, storage)
+        servicer = StyleService(self._settings, styles, lane, admission, catalog, storage)
         style_service_pb2_grpc.add_StyleServiceServicer_to_server(servicer, self._server)
 
     def add_server(
-        self, scheduler: Scheduler, evaluator: EvaluatorClient | None, room: Room, drain: Callable[[], None]
+        self,
+        scheduler: Scheduler,
+        backlog: JobQueue[Any],
+        evaluator: EvaluatorClient | None,
+        room: Room,
+        drain: Callable[[], None],
     ) -> None:
         """Add ServerService."""
-        servicer = ServerService(self._settings, scheduler, evaluator, self.bounds, room, drain)
+        servicer = ServerService(self._settings, scheduler, backlog, evaluator, self.bounds, room, drain)
         server_service_pb2_grpc.add_ServerServiceServicer_to_server(servicer, self._server)
 
     def add_encoders(self, evaluator: EvaluatorClient, decoder: ImageDecoder, directions: DirectionLookup) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from clipstyler import __version__
 from clipstyler.evaluation.zero_shot import MAX_LABELS
@@ -22,6 +22,7 @@ from clipstyler_server.api.codec.server_info import (
 from clipstyler_server.errors import Reason, error
 from clipstyler_server.identity.rates import burst_of
 from clipstyler_server.identity.roles import Role
+from clipstyler_server.jobs.queue import JobQueue
 from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.observability import logs
 from clipstyler_server.settings import MAX_MESSAGE_BYTES, Settings
@@ -40,8 +41,8 @@ class ServerService(ServerServiceServicer):
     ----------
     settings
         Limits.
-    scheduler
-        Has the queue and the engine.
+    scheduler, backlog
+        Has the engine; what waits.
     evaluator
         None if the server runs without one.
     bounds, room
@@ -54,6 +55,7 @@ class ServerService(ServerServiceServicer):
         self,
         settings: Settings,
         scheduler: Scheduler,
+        backlog: JobQueue[Any],
         evaluator: EvaluatorClient | None,
         bounds: CallBounds,
         room: Room,
@@ -64,6 +66,7 @@ class ServerService(ServerServiceServicer):
         self._bounds = bounds
         self._room = room
         self._scheduler = scheduler
+        self._backlog = backlog
         self._evaluator = evaluator
         self._start = datetime.now(UTC)
 
@@ -74,7 +77,7 @@ class ServerService(ServerServiceServicer):
     ) -> pb.GetServerInfoResponse:
         """Return version, limits, encoder sets, devices and the queue, with what holds for this caller."""
         caller = current_caller()
-        devices, queue = self._scheduler.devices, self._scheduler.queue
+        devices, queue = self._scheduler.devices, self._backlog
         info = pb.ServerInfo(
             version=__version__,
             limits=self._limits(caller),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,6 +11,7 @@ from google.protobuf.message import Message
 
 from clipstyler.events import Preview, Progress, Result
 from clipstyler.v1 import stylization_service_pb2 as pb
+from clipstyler.v1.event_pb2 import StylizationEvent
 from clipstyler.v1.stylization_pb2 import Stylization
 from clipstyler.v1.stylization_service_pb2_grpc import StylizationServiceServicer
 from clipstyler_server.api.callers import current_caller
@@ -24,16 +26,17 @@ from clipstyler_server.api.codec.requests import (
 )
 from clipstyler_server.api.codec.stylization import stylization_message
 from clipstyler_server.api.codec.values import read_stylization_name, timestamp
+from clipstyler_server.api.following import Followed, Follower
 from clipstyler_server.api.sending import Deferred
 from clipstyler_server.api.uploads import receive
 from clipstyler_server.errors import ServiceError
 from clipstyler_server.jobs.admission import Admission
 from clipstyler_server.jobs.catalog import Catalog, JobImage
 from clipstyler_server.jobs.chunks import INLINE_BYTES, image_bytes
-from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Failed, Gap, JobEvent, Payload
+from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Draft, Failed, Gap, JobEvent, Payload
+from clipstyler_server.jobs.intake import Intake
 from clipstyler_server.jobs.job import Job
 from clipstyler_server.jobs.job_errors import cancelled_error, draining_error
-from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.jobs.upload_store import UploadStore
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.settings import Settings
@@ -52,12 +55,12 @@ class StylizationService(StylizationServiceServicer):
     ----------
     settings
         Heartbeats, retention and limits.
-    admission
-        Turns a request into a job, or refuses it.
-    scheduler
-        Has the unfinished jobs.
+    admission, intake
+        Turns a request into a job, or refuses it; takes the job.
     catalog
         Has all jobs.
+    follower
+        Streams their events.
     uploads
         Keeps uploaded photos.
     metrics
@@ -68,15 +71,17 @@ class StylizationService(StylizationServiceServicer):
         self,
         settings: Settings,
         admission: Admission,
-        scheduler: Scheduler,
+        intake: Intake,
         catalog: Catalog,
+        follower: Follower,
         uploads: UploadStore,
         metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._admission = admission
-        self._scheduler = scheduler
+        self._intake = intake
         self._catalog = catalog
+        self._follower = follower
         self._uploads = uploads
         self._metrics = metrics
 
@@ -91,15 +96,12 @@ class StylizationService(StylizationServiceServicer):
         job = await admitting
         # However the call ends (cancel, deadline, a broken connection), its job does not outlive it.
         context.add_done_callback(partial(self._call_ended, job))  # type: ignore[arg-type]
-        subscription = job.subscribe(self._settings.heartbeat_s)
-        try:
-            async for event in subscription.events():
+        async with aclosing(self._follower.of(job)) as events:
+            async for event in events:
                 yield self._response(pb.StylizeResponse, job.id, event)
-                self._count(event.payload)
-                if error := _call_error(event.payload):
+                self._count(event)
+                if isinstance(event, JobEvent) and (error := _call_error(event.payload)):
                     raise error
-        finally:
-            job.unsubscribe(subscription)
 
     async def CreateStylization(
         self, request: pb.CreateStylizationRequest, context: Context
@@ -144,24 +146,11 @@ class StylizationService(StylizationServiceServicer):
         context: Context,
     ) -> AsyncIterator[pb.WatchStylizationResponse | Deferred]:
         """Stream the events of a job."""
-        job_id, scope = read_stylization_name(request.name), current_caller().scope
-        while (job := self._catalog.live(job_id, scope)) is None:
-            if ending := await self._catalog.ending(job_id, scope, request.after_sequence):
-                for event in ending:
-                    yield self._response(pb.WatchStylizationResponse, job_id, event)
-                return
-            if self._scheduler.draining:
-                raise draining_error()
-            # Stored as waiting and not resumed yet: the server has just started.
-            event = await self._catalog.nap(request.after_sequence)
-            yield pb.WatchStylizationResponse(event=event_message(job_id, event))
-        subscription = job.subscribe(self._settings.heartbeat_s, request.after_sequence)
-        try:
-            async for event in subscription.events():
+        job_id = read_stylization_name(request.name)
+        async with aclosing(self._follower.events(job_id, current_caller(), request.after_sequence)) as events:
+            async for event in events:
                 yield self._response(pb.WatchStylizationResponse, job_id, event)
-                self._count(event.payload)
-        finally:
-            job.unsubscribe(subscription)
+                self._count(event)
 
     async def CancelStylization(
         self,
@@ -188,6 +177,10 @@ class StylizationService(StylizationServiceServicer):
         context: Context,
     ) -> AsyncIterator[pb.GetStylizationImageResponse]:
         """Stream an image of a job."""
+        if messages := await self._follower.image(request, current_caller()):
+            async for message in messages:
+                yield message
+            return
         image = await self._image(read_stylization_name(request.name), read_image_kind(request))
         async for message in image_messages(image):
             yield message
@@ -208,8 +201,10 @@ class StylizationService(StylizationServiceServicer):
         )
         return pb.UploadImageResponse(upload=UPLOADS + digest, expire_time=timestamp(expires_at))
 
-    def _response(self, kind: type[_EventResponse], job_id: str, event: JobEvent) -> _EventResponse | Deferred:
+    def _response(self, kind: type[_EventResponse], job_id: str, event: Followed) -> _EventResponse | Deferred:
         """Make the response that carries an event; one with an image is made when it is sent."""
+        if isinstance(event, StylizationEvent):
+            return kind(event=event)
 
         async def make() -> Message:
             return kind(event=event_message(job_id, await self._catalog.complete(event)))
@@ -232,20 +227,33 @@ class StylizationService(StylizationServiceServicer):
         return await self._catalog.result(job_id, scope)
 
     def _call_ended(self, job: Job, _: object) -> None:
-        self._scheduler.cancel(job, CancelReason.CALLER_LEFT)
+        self._intake.cancel(job, CancelReason.CALLER_LEFT)
 
-    def _count(self, payload: Payload) -> None:
+    def _count(self, event: Followed) -> None:
+        if isinstance(event, StylizationEvent):
+            self._count_passed_on(event)
+            return
+        payload = event.payload
         match payload:
             case Progress():
                 self._metrics.frame_sent("progress")
             case Preview():
                 self._metrics.frame_sent("preview", image_bytes(payload))
+            case Draft():
+                self._metrics.frame_sent("draft", image_bytes(payload))
             case Chunk():
                 self._metrics.frame_sent("chunk", image_bytes(payload))
             case Result():
                 self._metrics.frame_sent("result", image_bytes(payload))
             case Gap(skipped_progress=progress, skipped_previews=previews):
                 self._metrics.frames_skipped(progress, previews)
+
+    def _count_passed_on(self, event: StylizationEvent) -> None:
+        """Count a frame of another server; that one counts what its reader skipped."""
+        if event.HasField("progress"):
+            self._metrics.frame_sent("progress")
+        elif event.HasField("preview"):
+            self._metrics.frame_sent("preview", len(event.preview.image_data))
 
 
 def _call_error(payload: Payload) -> ServiceError | None:

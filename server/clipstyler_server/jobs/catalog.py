@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -14,11 +14,11 @@ from clipstyler.events import Result
 from clipstyler.imaging import ImageMetadata
 from clipstyler.spec import StylizationSpec
 from clipstyler_server.errors import Reason, error
-from clipstyler_server.jobs.admission import JobRequest
 from clipstyler_server.jobs.chunks import chunks_of, image_bytes
 from clipstyler_server.jobs.endings import end_stored
 from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Gap, Heartbeat, JobEvent, Queued, StoredEnd
 from clipstyler_server.jobs.job import Job
+from clipstyler_server.jobs.job_request import JobRequest
 from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.jobs.stored_forms import load_end, load_metadata, load_spec, with_bytes
 from clipstyler_server.sharing import Caller
@@ -144,7 +144,8 @@ class Catalog:
 
     async def describe(self, job_id: str, scope: str | None) -> JobDescription:
         """Describe a job, or raise `ServiceError` STYLIZATION_NOT_FOUND."""
-        return self._described(await self._record(job_id, scope), self._scheduler.queue_estimates().get(job_id))
+        record = await self.record(job_id, scope)
+        return self._described(record, self._estimates([record]).get(job_id))
 
     async def jobs(self, query: PageQuery) -> AsyncIterator[JobDescription]:
         """List jobs, newest first, read as they are asked for: a page and one more.
@@ -152,11 +153,11 @@ class Catalog:
         Lists take turns, so that however many are asked for at once, other calls come between two parts of them.
         """
         after, left = query.after, query.size + 1
-        estimates = self._scheduler.queue_estimates()
         while left > 0:
             size = min(left, _READ_AT_ONCE)
             async with self._list_turns:
                 found = await self._storage.read(self._storage.database.newest, size, query.state, after, query.scope)
+            estimates = self._estimates(found)
             for record in found:
                 yield self._described(record, estimates.get(record.id))
             if len(found) < size:
@@ -171,7 +172,11 @@ class Catalog:
         ServiceError
             STYLIZATION_NOT_FOUND.
         """
-        record = await self._record(job_id, scope)
+        return self.ending_of(await self.record(job_id, scope), after)
+
+    @staticmethod
+    def ending_of(record: Record, after: int) -> list[JobEvent] | None:
+        """Return what is stored of a finished job, as `ending` does."""
         if record.end is None or record.ended_at is None:
             return None
         end, when = load_end(record.end), datetime.fromtimestamp(record.ended_at, UTC)
@@ -228,7 +233,7 @@ class Catalog:
         ServiceError
             STYLIZATION_NOT_FOUND or STYLIZATION_NOT_FINISHED.
         """
-        record = await self._record(job_id, scope)
+        record = await self.record(job_id, scope)
         if not record.state.is_final or job_id in self._scheduler.jobs:
             raise error(
                 Reason.STYLIZATION_NOT_FINISHED,
@@ -240,13 +245,13 @@ class Catalog:
 
     async def content(self, job_id: str, scope: str | None) -> JobImage:
         """Return the photo of a job, or raise `ServiceError` STYLIZATION_NOT_FOUND."""
-        record = await self._record(job_id, scope)
+        record = await self.record(job_id, scope)
         metadata = load_metadata(record.content_metadata)
         return JobImage(metadata, self._parts(record.content, metadata.size_bytes))
 
     async def preview(self, job_id: str, scope: str | None) -> JobImage:
         """Return the latest preview of a running job, or raise `ServiceError`: not found."""
-        await self._record(job_id, scope)
+        await self.record(job_id, scope)
         job = self._scheduler.jobs.get(job_id)
         if job is None or job.preview is None:
             raise error(
@@ -256,7 +261,7 @@ class Catalog:
 
     async def result(self, job_id: str, scope: str | None) -> JobImage:
         """Return the result of a job, or raise `ServiceError`: not found."""
-        record = await self._record(job_id, scope)
+        record = await self.record(job_id, scope)
         end = load_end(record.end) if record.end else None
         if record.result is None or not isinstance(end, Result):
             raise error(
@@ -269,7 +274,7 @@ class Catalog:
 
     async def _cancel_stored(self, job_id: str, scope: str | None) -> None:
         """Cancel a job that was not resumed yet."""
-        record = await self._record(job_id, scope)
+        record = await self.record(job_id, scope)
         if not record.state.is_final:
             await end_stored(self._storage, record, Cancelled(0, CancelReason.REQUESTED))
 
@@ -283,9 +288,14 @@ class Catalog:
             record = replace(record, state=State.RUNNING)
         spec = load_spec(record.spec)
         is_waiting = record.state is State.QUEUED
-        return JobDescription(record, spec, end, queued if is_waiting else None, _step(spec, end, job))
+        return JobDescription(record, spec, end, queued if is_waiting else None, _step(record, spec, end, job))
 
-    async def _record(self, job_id: str, scope: str | None) -> Record:
+    def _estimates(self, records: list[Record]) -> Mapping[str, Queued]:  # noqa: ARG002 - the scheduler knows all
+        """Return the positions of those jobs that wait."""
+        return self._scheduler.queue_estimates()
+
+    async def record(self, job_id: str, scope: str | None) -> Record:
+        """Return what is stored of a job, or raise `ServiceError` STYLIZATION_NOT_FOUND."""
         record = await self._storage.read(self._storage.database.get, job_id)
         if record is None or scope not in {None, record.tenant}:
             raise error(Reason.STYLIZATION_NOT_FOUND, "there is no stylizations/{id}", id=job_id)
@@ -312,10 +322,12 @@ def _gap_before(first: int, after: int, when: datetime) -> list[JobEvent]:
     return [] if after >= first - 1 else [JobEvent(first - 1, when, Gap(0, 0, log_expired=True))]
 
 
-def _step(spec: StylizationSpec, end: StoredEnd | None, job: Job | None) -> int:
+def _step(record: Record, spec: StylizationSpec, end: StoredEnd | None, job: Job | None) -> int:
     """Steps completed; 0 of a job that failed."""
     if isinstance(end, Result):
         return spec.config.steps
     if isinstance(end, Cancelled):
         return end.step
-    return job.step if job and end is None else 0
+    if end:
+        return 0
+    return job.step if job else record.step

@@ -15,7 +15,7 @@ _WEIGHT = 0.1  # of a new step time in the running mean
 _JOB_WEIGHT = 0.3  # of a new job
 _FIRST_GUESS_S = 10.0  # length of a job before one was measured
 
-_Kind = tuple[str, int, int, int] | None
+_Kind = tuple[str, int, int, int, int] | None
 
 
 class Expected(NamedTuple):
@@ -84,5 +84,6 @@ def _learn(means: dict[_Kind, float], spec: StylizationSpec, measured_s: float, 
         means[kind] = known + weight * (measured_s - known)
 
 
-def _kind(spec: StylizationSpec) -> tuple[str, int, int, int]:
-    return (spec.encoder_set, spec.config.size, spec.config.patches, spec.config.output_size)
+def _kind(spec: StylizationSpec) -> tuple[str, int, int, int, int]:
+    config = spec.config
+    return (spec.encoder_set, config.size, config.patches, config.output_size, len(spec.texts))

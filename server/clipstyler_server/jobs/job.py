@@ -12,6 +12,7 @@ from typing import Any
 
 from clipstyler.events import Preview, Result
 from clipstyler.imaging import EncodedImage, Picture
+from clipstyler.masking import Levels
 from clipstyler.spec import StylizationSpec
 from clipstyler_server.errors import ServiceError
 from clipstyler_server.jobs.events import Cancelled, CancelReason, Failed, JobEvent, Payload, StoredEnd
@@ -21,8 +22,6 @@ from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.records import SOURCES, State
 from clipstyler_server.workers.engine import Task
 
-# When a server resumes a job, its events are numbered from this far after those of the earlier run.
-SEQUENCE_STRIDE = 10_000_000
 _NOBODY = Caller()
 
 
@@ -41,6 +40,8 @@ class Job:
         Seconds that it may wait and run.
     result_size
         Width and height of its result in pixels.
+    mask
+        Light of the region's mask at the size of the picture; None if it has none.
     decode_s
         Seconds that decoding the photo took.
     caller
@@ -54,7 +55,11 @@ class Job:
     first_sequence
         Number after which its events begin.
     stored_bytes
-        Of its photo.
+        Of its photos and its mask.
+    fitted_photos
+        Photos that it fits a style to, its own among them; 0 of a plain stylization.
+    lease
+        Under which it was claimed; empty if this server has its jobs for itself.
     trace
         Its spans.
     log_context
@@ -88,6 +93,7 @@ class Job:
         timeout_s: float,
         *,
         result_size: tuple[int, int],
+        mask: Levels | None = None,
         decode_s: float = 0.0,
         caller: Caller = _NOBODY,
         priority: int = 0,
@@ -95,6 +101,8 @@ class Job:
         attempts: int = 0,
         first_sequence: int = 0,
         stored_bytes: int = 0,
+        fitted_photos: int = 0,
+        lease: str = "",
         trace: JobTrace | None = None,
         log_context: Mapping[str, Any] | None = None,
     ) -> None:
@@ -102,6 +110,7 @@ class Job:
         self.spec = spec
         self.picture = picture
         self.result_size = result_size
+        self.mask = mask
         self.decode_s = decode_s
         self.caller = caller
         self.priority = priority
@@ -116,12 +125,16 @@ class Job:
         self.cancelled: float | None = None
         self.attempts = attempts
         self.stored_bytes = stored_bytes
+        self.fitted_photos = fitted_photos
+        self.lease = lease
         self.trace = trace or JobTrace(NoSpan())
         self.log_context = log_context or {}
         self.position = -1
         self.end: StoredEnd | None = None
         self.ended = asyncio.Event()
-        self._first_sequence = self.sequence = first_sequence
+        self.sequence = first_sequence
+        # Of a job that was claimed while it waited nothing is lost.
+        self._log_begins = first_sequence if attempts or not lease else 0
         self._subscriptions: set[Subscription] = set()
         self._log: list[JobEvent] = []
         self._numbers: dict[type, list[int]] = {kind: [] for kind in LATEST_ONLY}
@@ -153,13 +166,26 @@ class Job:
         """Number of subscriptions."""
         return len(self._subscriptions)
 
+    def claim(self, lease: str, first_sequence: int) -> None:
+        """Make a job that waited elsewhere one of this server; the database knows whether it belongs to a call."""
+        self.lease, self.sequence, self.one_shot = lease, first_sequence, False
+
     def task(self) -> Task:
         """Return what the engine runs, with the time that is left."""
-        return Task(self.id, self.spec, self.picture, self.remaining_s, self.result_size, self.log_context)
+        return Task(
+            self.id,
+            self.spec,
+            self.picture,
+            self.remaining_s,
+            self.result_size,
+            self.log_context,
+            self.mask,
+            max(0, self.fitted_photos - 1),
+        )
 
     def subscribe(self, heartbeat_s: float, after: int = 0) -> Subscription:
         """Open a subscription to what is stored after a sequence number and everything from now on."""
-        subscription = Subscription(heartbeat_s, passed=after, log_expired=after < self._first_sequence)
+        subscription = Subscription(heartbeat_s, passed=after, log_expired=after < self._log_begins)
         for event in sorted((*self._log, *self._latest.values()), key=lambda event: event.sequence):
             if event.sequence > after or event.payload is self.end:
                 numbers = self._numbers.get(type(event.payload), [])

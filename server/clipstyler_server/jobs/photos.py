@@ -1,7 +1,8 @@
-"""The photo of a request, wherever it is: in the request, or stored here already."""
+"""The images of a request, wherever they are: in the request, or stored here already."""
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from clipstyler_server.storage.storage import Storage
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo.
+    """A photo, or the mask of a region.
 
     Attributes
     ----------
@@ -21,14 +22,21 @@ class Photo:
         In bytes.
     digest
         SHA-256 in hexadecimal of a stored one; empty if it came with the request.
+    field
+        Path of the field that named a stored one.
     """
 
     source: bytes | Path
     size: int
     digest: str = ""
+    field: str = ""
 
-    def store(self, storage: Storage) -> str:
-        """Store it unless it is, inside of `Storage.write`; returns its digest.
+    def name(self) -> str:
+        """Return its digest; computing it takes a moment."""
+        return hashlib.sha256(self.source).hexdigest() if isinstance(self.source, bytes) else self.digest
+
+    def store(self, storage: Storage, digest: str) -> None:
+        """Store it under its digest unless it is, inside of `Storage.write`.
 
         Raises
         ------
@@ -36,10 +44,9 @@ class Photo:
             It was stored and is gone.
         """
         if isinstance(self.source, bytes):
-            return storage.blobs.put(self.source)
-        if not storage.blobs.touch(self.digest):
-            raise gone("spec.upload")
-        return self.digest
+            storage.blobs.put(self.source, digest)
+        elif not storage.blobs.touch(digest):
+            raise gone(self.field)
 
 
 async def stored_photo(storage: Storage, digest: str, field: str, scope: str | None = None) -> Photo:
@@ -65,9 +72,9 @@ async def stored_photo(storage: Storage, digest: str, field: str, scope: str | N
     if found is None:
         raise gone(field)
     path, size = found
-    return Photo(path, size, digest)
+    return Photo(path, size, digest, field)
 
 
 def gone(field: str) -> ServiceError:
-    """Make the error of a photo that is not stored here."""
+    """Make the error of an image that is not stored here."""
     return invalid(Violation(field, "is not stored here, or no longer: upload it again"))

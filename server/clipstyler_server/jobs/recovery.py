@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from functools import partial
 
 from clipstyler_server.errors import Reason, ServiceError, internal
 from clipstyler_server.jobs.admission import Admission
-from clipstyler_server.jobs.endings import end_stored
-from clipstyler_server.jobs.events import Cancelled, CancelReason, Failed
-from clipstyler_server.jobs.job_errors import deadline_error, restart_error
+from clipstyler_server.jobs.endings import end_stored, verdict
+from clipstyler_server.jobs.events import Failed
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.traces import Tracer, enter_span
 from clipstyler_server.storage.records import Record, State
 from clipstyler_server.storage.storage import Storage
 
-_MAX_CRASHES = 1  # of servers; a job that was running at one more may be what kills them
 _PAUSE_S = 1.0
 _TRANSIENT = {Reason.STORAGE_FULL, Reason.STORAGE_UNAVAILABLE, Reason.WORKER_NOT_READY}
 
@@ -51,9 +48,10 @@ class Recovery:
         ServiceError
             The storage does not work.
         """
-        database = self._storage.database
-        for record in await self._storage.read(database.unfinished, self._storage.owner, time.time()):
-            if end := self._verdict(record):
+        database, now = self._storage.database, self._storage.now()
+        for record in await self._storage.read(database.unfinished, self._storage.owner, now):
+            # The call of a one-shot job broke when the server exited.
+            if end := verdict(record, now, record.one_shot, self._requeue):
                 await end_stored(self._storage, record, end)
                 continue
             if record.state is State.RUNNING:
@@ -69,17 +67,6 @@ class Recovery:
             while not await self._is_resumed(record):
                 await asyncio.sleep(_PAUSE_S)
             span.end()
-
-    def _verdict(self, record: Record) -> Failed | Cancelled | None:
-        """Return how a job has ended by now; None if it is to be run."""
-        if record.one_shot:
-            # Its call broke when the server exited.
-            return Cancelled(0, CancelReason.CALLER_LEFT)
-        if record.deadline_at <= time.time():
-            return Failed(deadline_error().details)
-        if record.state is State.RUNNING and not (self._requeue and record.crashes < _MAX_CRASHES):
-            return Failed(restart_error().details)
-        return None
 
     async def _is_resumed(self, record: Record) -> bool:
         """Resume a job, or end it if that is impossible. False if a transient problem prevents both."""

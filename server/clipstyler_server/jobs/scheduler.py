@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ from clipstyler.imaging import ImageFile
 from clipstyler_server.errors import ServiceError, internal
 from clipstyler_server.jobs.chunks import chunks_of
 from clipstyler_server.jobs.estimator import Estimator, Expected
-from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, End, Failed, Queued
+from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Draft, End, Failed, Queued
 from clipstyler_server.jobs.job import Job
 from clipstyler_server.jobs.job_errors import (
     crash_error,
@@ -29,12 +29,14 @@ from clipstyler_server.jobs.job_errors import (
     unreachable_error,
 )
 from clipstyler_server.jobs.persister import JobPersister
-from clipstyler_server.jobs.queue import JobQueue, QueueFullError
+from clipstyler_server.jobs.queue import JobQueue
 from clipstyler_server.observability import logs
+from clipstyler_server.observability.changes import ChangeSignal
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.observability.traces import enter_span
 from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.records import State
+from clipstyler_server.turns import QueueFullError
 from clipstyler_server.workers.engine import (
     Devices,
     Engine,
@@ -68,6 +70,8 @@ class Scheduler:
         Stores their states.
     metrics
         Counts steps, jobs and cancellations.
+    claims
+        Whether it is given jobs that it claimed from a queue elsewhere, one per free device: then none waits here.
 
     Attributes
     ----------
@@ -77,10 +81,20 @@ class Scheduler:
         Those that the engine has, by id, in the order of their starts: at most one per device.
     draining
         Whether the server is shutting down.
+    freed
+        Notified when a device may be free.
+    on_accepted
+        Called with each job that is put into the queue.
     """
 
     def __init__(
-        self, queue: JobQueue, engine: Engine, devices: Devices, persister: JobPersister, metrics: Metrics
+        self,
+        queue: JobQueue[Job],
+        engine: Engine,
+        devices: Devices,
+        persister: JobPersister,
+        metrics: Metrics,
+        claims: bool = False,
     ) -> None:
         self.queue = queue
         self.engine = engine
@@ -88,14 +102,18 @@ class Scheduler:
         self.jobs: dict[str, Job] = {}
         self.running: dict[str, Job] = {}
         self.draining = False
+        self.freed = ChangeSignal()
         self._persister = persister
         self._metrics = metrics
+        self._claims = claims
         self._estimator = Estimator()
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._runs: set[asyncio.Task[None]] = set()
         self._endings: set[asyncio.Task[None]] = set()
+        self.on_accepted: Callable[[Job], None] = _ignore
+        # Of jobs whose end is not being stored yet.
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def problems(self) -> list[str]:
@@ -140,14 +158,23 @@ class Scheduler:
             job.publish(warning)
         loop = asyncio.get_running_loop()
         self._timers[job.id] = loop.call_later(max(0.0, job.remaining_s), self._expire, job)
-        job.trace.enter("queue")
-        logs.get_logger().info("job_queued", job_id=job.id, position=job.position, steps=job.spec.config.steps)
-        logs.get_logger().debug("job_texts", job_id=job.id, style_text=job.spec.style_text)
+        if not self._claims:  # else it has waited already
+            job.trace.enter("queue")
+            logs.get_logger().info("job_queued", job_id=job.id, position=job.position, steps=job.spec.config.steps)
+            logs.get_logger().debug("job_texts", job_id=job.id, style_text=job.spec.style_text)
         self.wake()
+        self.on_accepted(job)
 
     def wake(self) -> None:
         """Look whether a job can start: one has arrived, or a device has become free or ready."""
         self._changed.set()
+        self.freed.notify()
+
+    def publish_draft(self, job: Job, draft: Draft) -> None:
+        """Publish the draft of a job that waits or runs, unless it comes after a preview: then it is of no use."""
+        if job.id in self._timers and job.preview is None:
+            job.trace.event("draft")
+            job.publish(draft)
 
     async def run(self) -> None:
         """Start a job whenever one waits and a device is free, until cancelled."""
@@ -184,6 +211,10 @@ class Scheduler:
         """Estimate when waiting jobs run, on the devices that work now; if none does, they are back soon."""
         count = self.devices.ready_count or len(self.devices.statuses())
         return self._estimator.expect(list(self.running.values()), waiting, count)
+
+    def free_devices(self) -> int:
+        """Return how many jobs more could start now."""
+        return 0 if self.draining else max(0, self._free_count() - len(self.queue))
 
     def watchers(self) -> int:
         """Return the number of calls that follow a job."""
@@ -222,6 +253,12 @@ class Scheduler:
         """Stop running jobs because the server exits, without waiting for the end of their grace period."""
         for job in self.running.values():
             self._cancel_at_work(job, CancelReason.DRAINING)
+
+    def let_go(self) -> None:
+        """Stop and release every job, because others may run them soon."""
+        while job := self.queue.pop():
+            self._release(job)
+        self.cancel_running()
 
     def _cancel_at_work(self, job: Job, reason: CancelReason) -> None:
         job.cancel_reason = job.cancel_reason or reason
@@ -297,7 +334,7 @@ class Scheduler:
         """Put a job back whose engine was lost: it waits for the next one."""
         self._leave_engine(job)
         self._in_background(self._persister.requeue(job))
-        if self.draining:
+        if self.draining or self._claims:
             self._release(job)
             return
         job.enter(State.QUEUED)
@@ -390,6 +427,9 @@ class Scheduler:
         job.trace.enter("store")
         parts = [job.next_event(part) for part in _parts(end)]
         stored = await self._persister.store_end(job, state, job.next_event(end), end)
+        if stored is None:
+            self._release(job)
+            return
         job.enter(stored.state)
         self._metrics.job_finished(stored.state, job.age_s, job.trace.exemplar)
         self._metrics.tenants.job_finished(job.caller.tenant, stored.state)
@@ -435,6 +475,10 @@ class Scheduler:
 def _may_run_again(job: Job, lost: EngineLost) -> bool:
     """Whether a job runs once more whose engine was lost: it had not begun, or its machine is to blame."""
     return job.attempts < (_MAX_LOST_RUNS if lost.again else _MAX_LOST_STARTS) and (lost.again or not job.begun)
+
+
+def _ignore(_: Job) -> None:
+    """Begin nothing beside a job."""
 
 
 def _ends_preparation(event: EngineEvent) -> bool:

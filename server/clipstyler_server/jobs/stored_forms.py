@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter
 
-from clipstyler.events import Result
+from clipstyler.events import Result, Warning
 from clipstyler.imaging import EncodedImage, ImageMetadata
 from clipstyler.spec import StylizationSpec
 from clipstyler_server.jobs.events import End, StoredEnd
@@ -15,6 +15,7 @@ from clipstyler_server.jobs.events import End, StoredEnd
 _SPEC: TypeAdapter[StylizationSpec] = TypeAdapter(StylizationSpec)
 _END: TypeAdapter[StoredEnd] = TypeAdapter(StoredEnd)
 _METADATA: TypeAdapter[ImageMetadata] = TypeAdapter(ImageMetadata)
+_WARNINGS: TypeAdapter[tuple[Warning, ...]] = TypeAdapter(tuple[Warning, ...])
 
 
 def dump_spec(spec: StylizationSpec) -> str:
@@ -45,6 +46,16 @@ def dump_metadata(metadata: ImageMetadata) -> str:
 def load_metadata(text: str) -> ImageMetadata:
     """Read the metadata of an image."""
     return _METADATA.validate_json(text)
+
+
+def dump_warnings(warnings: tuple[Warning, ...]) -> str | None:
+    """Return warnings as JSON; None if there are none."""
+    return _WARNINGS.dump_json(warnings).decode() if warnings else None
+
+
+def load_warnings(text: str | None) -> tuple[Warning, ...]:
+    """Read warnings."""
+    return _WARNINGS.validate_json(text) if text else ()
 
 
 def without_bytes(end: End) -> StoredEnd:

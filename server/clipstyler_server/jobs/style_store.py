@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from clipstyler.imaging import ImageError
-from clipstyler.style import StyleDescription, dump_description, load_description
+from clipstyler.style import StyleDescription, digest_of, dump_description, load_description, load_style
 from clipstyler.style_library import BundledStyle, bundled_styles
 from clipstyler_server.errors import Reason, ServiceError, Violation, error, invalid
 from clipstyler_server.sharing import Caller
@@ -102,6 +101,11 @@ class StyleStore:
         """
         return await self._keep(data, len(data), caller)
 
+    @property
+    def bundled(self) -> list[StoredStyle]:
+        """The styles that come with the server."""
+        return [_of_bundle(style) for style in self._bundled.values()]
+
     async def get(self, digest: str, scope: str | None) -> StoredStyle:
         """Describe a style, or raise `ServiceError` STYLE_NOT_FOUND."""
         if bundled := self._bundled.get(digest):
@@ -135,7 +139,7 @@ class StyleStore:
         if bundled := self._bundled.get(digest):
             return StyleFile(bundled.path, digest)
         record = await self._record(digest, scope)
-        await self._storage.write(self._storage.database.use_style, record.tenant, digest, time.time())
+        await self._storage.write(self._storage.database.use_style, record.tenant, digest, self._storage.now())
         return StyleFile(await self._path(digest), digest)
 
     async def kept_file(self, job_id: str, scope: str | None) -> StyleFile:
@@ -172,7 +176,7 @@ class StyleStore:
             raise invalid(Violation("data", str(problem))) from problem
         if bundled := self._bundled.get(digest):
             return _of_bundle(bundled)
-        now = time.time()
+        now = self._storage.now()
         text = dump_description(description)
         record = StyleRecord(caller.tenant, digest, caller.account, now, now, size, text)
         async with self._room.hold(caller, size):
@@ -180,11 +184,12 @@ class StyleStore:
         return _stored(await self._record(digest, caller.tenant))
 
     def _write(self, record: StyleRecord, source: bytes | Path) -> None:
-        if isinstance(source, bytes):
-            self._storage.blobs.put(source)
-        elif not self._storage.blobs.touch(record.digest):
-            raise _not_found(record.digest)
-        self._storage.database.keep_style(record)
+        with self._storage.database.holding(record.digest):
+            if isinstance(source, bytes):
+                self._storage.blobs.put(source)
+            elif not self._storage.blobs.touch(record.digest):
+                raise _not_found(record.digest)
+            self._storage.database.keep_style(record)
 
     def _newest(self, limit: int, after: tuple[float, str] | None, scope: str | None) -> list[StoredStyle]:
         """Read styles, inside of `Storage.read`: their descriptions are too long for the event loop."""
@@ -216,6 +221,13 @@ def _of_bundle(style: BundledStyle) -> StoredStyle:
 
 def _stored(record: StyleRecord) -> StoredStyle:
     return StoredStyle(record.digest, load_description(record.description), record.size_bytes, record.created_at)
+
+
+def made_style(caller: Caller, data: bytes, now: float) -> StyleRecord:
+    """Describe a style that a job of a caller has made, inside of `Storage.write`: it takes a moment."""
+    style = load_style(data)
+    text = dump_description(style.description)
+    return StyleRecord(caller.tenant, digest_of(data), caller.account, now, now, len(data), text)
 
 
 def _not_found(digest: str) -> ServiceError:

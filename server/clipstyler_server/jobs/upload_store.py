@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -46,7 +45,7 @@ class Upload:
 
     async def keep(self, caller: Caller, kept_s: float) -> tuple[str, float]:
         """Keep the photo for a caller; returns its digest in hexadecimal, and until when in seconds since 1970."""
-        digest, now = self._digest.hexdigest(), time.time()
+        digest, now = self._digest.hexdigest(), self._storage.now()
         await self._storage.write(self._keep, digest, caller, now, now + kept_s)
         return digest, now + kept_s
 
@@ -59,11 +58,12 @@ class Upload:
         self._digest.update(data)
 
     def _keep(self, digest: str, caller: Caller, now: float, expires_at: float) -> None:
-        if not self._storage.blobs.touch(digest):
-            self._storage.blobs.finish(self._part, digest)
-        self._storage.database.keep_upload(
-            caller.tenant, digest, caller.account, self.size, now=now, expires_at=expires_at
-        )
+        with self._storage.database.holding(digest):
+            if not self._storage.blobs.touch(digest):
+                self._storage.blobs.finish(self._part, digest)
+            self._storage.database.keep_upload(
+                caller.tenant, digest, caller.account, self.size, now=now, expires_at=expires_at
+            )
 
     def _drop(self) -> None:
         self._part.unlink(missing_ok=True)

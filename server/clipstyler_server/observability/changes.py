@@ -1,8 +1,9 @@
-"""A signal that something has changed, for whatever looks at it again."""
+"""Signals that something has changed: for whatever looks at it again, and for many tasks."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 
@@ -23,7 +24,24 @@ class ChangeSignal:
         for call in self._followers:
             call()
 
-    async def wait(self) -> None:
-        """Wait for a change since the last return."""
-        await self._changed.wait()
+    async def wait(self, timeout_s: float | None = None) -> None:
+        """Wait for a change since the last return, but no longer than so many seconds."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), timeout_s)
         self._changed.clear()
+
+
+class Broadcast:
+    """Wakes every waiting task."""
+
+    def __init__(self) -> None:
+        self._next = asyncio.Event()
+
+    def notify(self) -> None:
+        """Signal a change."""
+        self._next.set()
+        self._next = asyncio.Event()
+
+    def upcoming(self) -> asyncio.Event:
+        """Return what the next change sets: asked for before a look, it misses nothing after it."""
+        return self._next

@@ -98,7 +98,9 @@ class Metrics:
             "cancel_to_idle_seconds", "Time from a cancellation at work until the device was idle.", _CANCEL_SECONDS
         )
         self._unwatched_steps = self._counter("unwatched_steps", "Optimizer steps of jobs that no call followed.")
-        self._frames_sent = self._counter("frames_sent", "Progress events, previews, chunks and results sent.", "kind")
+        self._frames_sent = self._counter(
+            "frames_sent", "Progress events, drafts, previews, chunks and results sent.", "kind"
+        )
         self._frames_skipped = self._counter("frames_skipped", "Frames left out because a reader was slow.", "kind")
         self._sent_bytes = self._counter("sent_image_bytes", "Bytes of images sent.", "kind")
         self._photo_bytes = self._histogram(
@@ -111,6 +113,9 @@ class Metrics:
             "outcome",
         )
         self._storage_failures = self._counter("storage_failures", "Failed reads and writes.", "reason")
+        self._fronts = self._gauge("fronts", "Servers that share the database, this one included; 0 if none does.")
+        self._takeovers = self._counter("jobs_taken_over", "Jobs that a server which is gone left behind.")
+        self._lost_leases = self._counter("leases_lost", "Leases that this server could not renew in time.")
         self._restarts = self._counter("worker_restarts", "Worker processes that exited unexpectedly.", "worker")
         # A rate sees the first event only if there was a zero before.
         for counter, labels in (
@@ -198,7 +203,7 @@ class Metrics:
         self._steps_after_cancel.observe(steps)
 
     def frame_sent(self, kind: str, image_bytes: int = 0) -> None:
-        """Count a progress event, preview, chunk or result that was sent."""
+        """Count a progress event, draft, preview, chunk or result that was sent."""
         self._frames_sent.labels(kind).inc()
         if image_bytes:
             self._sent_bytes.labels(kind).inc(image_bytes)
@@ -240,6 +245,18 @@ class Metrics:
     def storage_failed(self, reason: str) -> None:
         """Count a failed read or write."""
         self._storage_failures.labels(reason).inc()
+
+    def fronts_seen(self, count: int) -> None:
+        """Record how many servers share the database."""
+        self._fronts.set(count)
+
+    def job_taken_over(self) -> None:
+        """Count a job whose server is gone, and which this one returned to the queue or ended."""
+        self._takeovers.inc()
+
+    def lease_lost(self) -> None:
+        """Count a lease that ended before it was renewed."""
+        self._lost_leases.inc()
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """Return all metrics in the format that a reader accepts, OpenMetrics or else Prometheus', and its type."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -21,10 +23,13 @@ class BlobStore:
     ----------
     directory
         Created if missing, also later.
+    owner
+        Whose incomplete files are deleted at its start, if several servers use the directory.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, owner: str = "") -> None:
         self._directory = directory
+        self._owner = owner
         self.restore()
 
     def restore(self) -> bool:
@@ -33,15 +38,15 @@ class BlobStore:
         self._directory.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
         return is_missing
 
-    def put(self, data: bytes) -> str:
-        """Store an image; returns its digest.
+    def put(self, data: bytes, digest: str = "") -> str:
+        """Store an image; returns its digest, which may be known.
 
         Raises
         ------
         OSError
             It cannot be written; nothing is left behind.
         """
-        digest = hashlib.sha256(data).hexdigest()
+        digest = digest or hashlib.sha256(data).hexdigest()
         if self.touch(digest):
             return digest
         part = self.begin()
@@ -56,7 +61,7 @@ class BlobStore:
     def begin(self) -> Path:
         """Begin an image whose bytes come in parts; returns its file."""
         self.restore()
-        handle, name = tempfile.mkstemp(dir=self._directory, suffix=_PART)
+        handle, name = tempfile.mkstemp(dir=self._directory, prefix=self._owner, suffix=_PART)
         os.close(handle)
         return Path(name)
 
@@ -76,7 +81,7 @@ class BlobStore:
         _sync(path.parent)
 
     def adopt(self, path: Path, digest: str) -> None:
-        """Store a file of the same file system as an image, by moving it.
+        """Store a file as an image, by moving it; from another file system by copying it.
 
         Raises
         ------
@@ -86,9 +91,22 @@ class BlobStore:
         try:
             if not self.touch(digest):
                 self.restore()
-                self.finish(path, digest)
+                self._move(path, digest)
         finally:
             path.unlink(missing_ok=True)
+
+    def _move(self, path: Path, digest: str) -> None:
+        try:
+            self.finish(path, digest)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            part = self.begin()
+            try:
+                shutil.copyfile(path, part)
+                self.finish(part, digest)
+            finally:
+                part.unlink(missing_ok=True)
 
     def touch(self, digest: str) -> bool:
         """Make an image young again: not an orphan before its job is stored. Returns whether there is one."""
@@ -123,17 +141,25 @@ class BlobStore:
 
     def sweep(self) -> None:
         """Delete files that an earlier run of the server left incomplete; nothing may be written meanwhile."""
-        for path in self._directory.glob(f"*{_PART}"):
+        for path in self._directory.glob(f"{self._owner}*{_PART}"):
             path.unlink(missing_ok=True)
 
     def older_than(self, age_s: float) -> list[str]:
         """List the digests of images last stored or referred to longer ago than this."""
-        limit = time.time() - age_s
+        limit = self._now() - age_s
         return [path.name for path in self._directory.glob("*/*") if self._is_older(path, limit)]
 
     def is_older_than(self, digest: str, age_s: float) -> bool:
         """Return whether an image exists and was last stored or referred to longer ago than this."""
-        return self._is_older(self._path(digest), time.time() - age_s)
+        return self._is_older(self._path(digest), self._now() - age_s)
+
+    def _now(self) -> float:
+        """Return the time by the clock that files are marked with: if the directory is shared, that of its machine."""
+        if not self._owner:
+            return time.time()
+        clock = self._directory / f"{self._owner}.clock"
+        clock.touch(mode=0o600)
+        return clock.stat().st_mtime
 
     @staticmethod
     def _is_older(path: Path, limit: float) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     Engine,
     Row,
     Select,
@@ -22,6 +25,7 @@ from sqlalchemy import (
     literal,
     or_,
     select,
+    text,
     union_all,
     update,
 )
@@ -35,10 +39,15 @@ _S = STYLES.c
 # A job counts with its images, and with what its row may take at most: texts are bounded.
 _ROW_BYTES = 8192
 _JOB_BYTES = _T.stored_bytes + _ROW_BYTES
+_IMAGES = (_T.content, _T.mask, _T.result, _T.style)
 _STYLE_BYTES = _S.size_bytes + _ROW_BYTES
 _FINAL = tuple(state for state in State if state.is_final)
 _OPEN = tuple(state for state in State if not state.is_final)
 _BUSY_S = 2  # seconds that SQLite waits for another process
+# A server that is lost in the middle of a transaction holds no lock for longer, and one whose network is cut finds out.
+_POSTGRES = {"connect_timeout": 5, "tcp_user_timeout": 10_000}
+_SESSION = ("SET idle_in_transaction_session_timeout = '5s'", "SET lock_timeout = '10s'")
+_MIGRATION = 0x636C6970  # of PostgreSQL's advisory locks; files have the beginnings of their digests, which are longer
 
 
 class Database:
@@ -64,8 +73,33 @@ class Database:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
         with self._engine.begin() as connection:
+            if self.is_shareable:
+                connection.execute(text("SET LOCAL lock_timeout = 0"))
+                connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION)))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+    @property
+    def is_shareable(self) -> bool:
+        """Whether several servers may use it at the same time."""
+        return self._engine.dialect.name == "postgresql"
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """Do several things, or none of them if an error is raised."""
+        with self._engine.begin() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def holding(self, *digests: str) -> Iterator[None]:
+        """Keep other servers from storing, referring to, or deleting files; within a server, writes do not overlap."""
+        if not self.is_shareable:
+            yield
+            return
+        with self._engine.begin() as connection:
+            for digest in sorted(digests):  # always in the same order: nobody waits for each other
+                connection.execute(select(func.pg_advisory_xact_lock(int(digest[:15], 16))))
+            yield
 
     def ping(self) -> None:
         """Read something, to find out whether the database answers."""
@@ -174,12 +208,33 @@ class Database:
         with self._engine.connect() as connection:
             return sum(int(connection.scalar(query) or 0) for query in queries)
 
-    def transition(self, job_id: str, to: State, **changes: object) -> bool:
-        """Enter a state if the present one allows it; returns whether it did."""
+    def transition(
+        self,
+        job_id: str,
+        to: State,
+        lease: str | None = None,
+        made: StyleRecord | None = None,
+        /,
+        **changes: object,
+    ) -> bool:
+        """Enter a state if the present one allows it, and if the named lease has the job; returns whether it did.
+
+        The style that the job has made is kept with it.
+        """
         allowed = and_(_T.id == job_id, _T.state.in_(SOURCES[to]))
+        if lease is not None:
+            allowed = and_(allowed, _T.lease_owner == lease)
         with self._engine.begin() as connection:
             outcome = connection.execute(update(STYLIZATIONS).where(allowed).values(state=to, **changes))
+            if outcome.rowcount and made:
+                _keep_style(connection, made)
             return bool(outcome.rowcount)
+
+    def describe_run(self, job_id: str, lease: str, **changes: object) -> bool:
+        """Change what is stored of a running job that a lease has; returns whether it has it."""
+        has_it = and_(_T.id == job_id, _T.state == State.RUNNING, _T.lease_owner == lease)
+        with self._engine.begin() as connection:
+            return bool(connection.execute(update(STYLIZATIONS).where(has_it).values(**changes)).rowcount)
 
     def renumber(self, job_id: str, sequence: int) -> bool:
         """Set the sequence number after which the events of a waiting job begin; returns whether it waits."""
@@ -227,9 +282,7 @@ class Database:
     def keep_style(self, style: StyleRecord) -> None:
         """Keep a style of a tenant, unless it has it: then it counts as used again."""
         with self._engine.begin() as connection:
-            used = update(STYLES).where(_is_style(style.tenant, style.digest)).values(used_at=style.used_at)
-            if not connection.execute(used).rowcount:
-                connection.execute(insert(STYLES).values(**dataclasses.asdict(style)))
+            _keep_style(connection, style)
 
     def find_style(self, digest: str, tenant: str | None = None) -> StyleRecord | None:
         """Find a style of a tenant, or of any."""
@@ -267,7 +320,8 @@ class Database:
         return self._refers(digest, tenant)
 
     def _refers(self, digest: str, tenant: str | None = None) -> bool:
-        by_job = select(_T.id).where(or_(_T.content == digest, _T.result == digest, _T.style == digest)).limit(1)
+        of_fit = and_(_T.fitted_photos > 1, _T.other_photos.contains(digest))
+        by_job = select(_T.id).where(or_(*(image == digest for image in _IMAGES), of_fit)).limit(1)
         by_upload = select(_U.digest).where(_U.digest == digest).limit(1)
         if tenant is not None:
             by_job, by_upload = by_job.where(_T.tenant == tenant), by_upload.where(_U.tenant == tenant)
@@ -284,7 +338,13 @@ class Database:
 
     def _all(self, query: Select[Any]) -> list[Record]:
         with self._engine.connect() as connection:
-            return [_record(row) for row in connection.execute(query)]
+            return [record_of(row) for row in connection.execute(query)]
+
+
+def _keep_style(connection: Connection, style: StyleRecord) -> None:
+    used = update(STYLES).where(_is_style(style.tenant, style.digest)).values(used_at=style.used_at)
+    if not connection.execute(used).rowcount:
+        connection.execute(insert(STYLES).values(**dataclasses.asdict(style)))
 
 
 def _is_upload(tenant: str, digest: str) -> ColumnElement[bool]:
@@ -295,15 +355,18 @@ def _is_style(tenant: str | None, digest: str) -> ColumnElement[bool]:
     return _S.digest == digest if tenant is None else and_(_S.tenant == tenant, _S.digest == digest)
 
 
-def _record(row: Row[Any]) -> Record:
+def record_of(row: Row[Any]) -> Record:
+    """Read a job from its row."""
     values = dict(row._mapping)
     return Record(**(values | {"state": State(values["state"])}))
 
 
 def _engine(url: str) -> Engine:
     """Connect to a database. Its errors do not quote what is stored: texts of users must not appear in logs."""
+    if url.startswith("postgresql"):
+        return _postgres_engine(url)
     if not url.startswith("sqlite"):
-        return create_engine(url, pool_pre_ping=True, hide_parameters=True)
+        return create_engine(url, hide_parameters=True)
     arguments = {"timeout": _BUSY_S, "check_same_thread": False}
     engine = create_engine(url, connect_args=arguments, hide_parameters=True)
 
@@ -312,5 +375,17 @@ def _engine(url: str) -> Engine:
         # FULL: an accepted job survives a power cut too.
         for pragma in ("journal_mode=WAL", "synchronous=FULL"):
             connection.execute(f"PRAGMA {pragma}")
+
+    return engine
+
+
+def _postgres_engine(url: str) -> Engine:
+    engine = create_engine(url, pool_pre_ping=True, connect_args=_POSTGRES, hide_parameters=True)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _: object) -> None:
+        for setting in _SESSION:
+            connection.execute(setting)
+        connection.commit()
 
     return engine

@@ -32,6 +32,10 @@ SOURCES: Mapping[State, frozenset[State]] = {
 }
 
 
+# When a server resumes a job, its events are numbered from this far after those of the earlier run.
+SEQUENCE_STRIDE = 10_000_000
+
+
 @dataclass(frozen=True)
 class Unused:
     """A finished job, an upload or a style, which may be deleted to make room.
@@ -73,8 +77,14 @@ class Record:
         What is run, resolved, as JSON.
     content, content_metadata
         Digest of the photo, and what describes it, as JSON.
+    mask
+        Digest of the mask of its region; None if there is none.
     style
         Digest of the fitted network that it keeps; None if it keeps none.
+    fitted_photos
+        Number of photos of a job that makes a style, `content` among them; 0 of a plain stylization.
+    other_photos
+        Digests of these photos besides `content`, in order, with spaces between them.
     end
         The last event without image bytes, as JSON; None until there is one.
     attempts, crashes
@@ -82,7 +92,17 @@ class Record:
     sequence
         Number of the last event; 0 until the job is finished.
     lease_owner, lease_until
-        The server that has the job, and until when.
+        The server that has the job, and until when. Of a job in a shared queue: the front that runs it, without a time.
+    arrival
+        Place in the order of arrival of a shared queue; None if the job is in none.
+    home
+        Front whose call a one-shot job of a shared queue belongs to.
+    cancel
+        Why a job that runs elsewhere is to be cancelled; None if it is not.
+    step
+        Steps completed, as of the latest renewal of its lease.
+    warnings
+        What was warned of when it was accepted, as JSON.
     """
 
     id: str
@@ -105,11 +125,19 @@ class Record:
     crashes: int = 0
     sequence: int = 0
     result: str | None = None
+    mask: str | None = None
     style: str | None = None
+    fitted_photos: int = 0
+    other_photos: str = ""
     end: str | None = None
     stored_bytes: int = 0
     lease_owner: str | None = None
     lease_until: float | None = None
+    arrival: int | None = None
+    home: str | None = None
+    cancel: str | None = None
+    step: int = 0
+    warnings: str | None = None
 
 
 @dataclass(frozen=True)

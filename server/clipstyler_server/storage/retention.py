@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Sequence
 from itertools import islice
 
 from clipstyler_server.errors import ServiceError
 from clipstyler_server.observability import logs
 from clipstyler_server.storage.room import Room
-from clipstyler_server.storage.storage import Storage
+from clipstyler_server.storage.storage import YOUNG_S, Storage
 
 _BATCH = 100  # deleted in one write, so that other writes come in between
-# A younger file may belong to a job that is being stored, by another server too.
-_YOUNG_S = 60.0
 
 
 class Retention:
@@ -55,11 +52,11 @@ class Retention:
             STORAGE_UNAVAILABLE.
         """
         jobs = files = 0
-        await self._storage.write(self._storage.database.delete_expired_uploads, time.time())
+        await self._storage.write(self._storage.database.delete_expired_uploads, self._storage.now())
         while deleted := await self._storage.write(self._delete_expired):
             jobs += deleted
         jobs += await self._storage.write(self._room.delete_excess)
-        candidates = iter(await self._storage.read(self._storage.blobs.older_than, _YOUNG_S))
+        candidates = iter(await self._storage.read(self._storage.blobs.older_than, YOUNG_S))
         while batch := list(islice(candidates, _BATCH)):
             files += await self._storage.write(self._delete_orphans, batch)
         if jobs or files:
@@ -67,17 +64,9 @@ class Retention:
 
     def _delete_expired(self) -> int:
         """Delete a batch of jobs; returns how many."""
-        expired = self._storage.database.expired(_BATCH, time.time() - self._max_age_s)
+        expired = self._storage.database.expired(_BATCH, self._storage.now() - self._max_age_s)
         return sum(self._storage.delete(record) for record in expired)
 
     def _delete_orphans(self, digests: Sequence[str]) -> int:
         """Delete unreferenced files; checks the age again, because one may have been referred to meanwhile."""
-        blobs = self._storage.blobs
-        orphans = [
-            digest
-            for digest in digests
-            if not self._storage.database.is_used(digest) and blobs.is_older_than(digest, _YOUNG_S)
-        ]
-        for digest in orphans:
-            blobs.remove(digest)
-        return len(orphans)
+        return sum(self._storage.delete_file(digest, YOUNG_S) for digest in digests)

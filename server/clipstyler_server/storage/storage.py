@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,8 @@ from clipstyler_server.storage.records import Record, State, Unused
 
 _RETRY_S = 5.0
 _FULL_RETRY_S = 60.0
+YOUNG_S = 60.0
+"""A younger file may belong to a job that is being stored, by another server too."""
 # What SQLite reports of a file that is broken, or none of its own.
 _DAMAGE = ("malformed", "not a database")
 _Value = TypeVar("_Value")
@@ -48,11 +51,15 @@ class Storage:
         Of the database; empty for SQLite in the directory.
     metrics
         Counts failures.
+    shared
+        Directory of images that several servers use; empty if this one has its own.
 
     Attributes
     ----------
     database, blobs
         To be used inside of `write` and `read` only.
+    now
+        Returns seconds since 1970, by the clock that stored times are compared with.
     owner
         Name of this server in leases; stays the same across restarts.
     problems
@@ -66,8 +73,10 @@ class Storage:
         The directory cannot be used, another server uses it, or the URL names no database.
     """
 
-    def __init__(self, directory: Path, url: str, metrics: Metrics) -> None:
+    def __init__(self, directory: Path, url: str, metrics: Metrics, shared: str = "") -> None:
         self._metrics = metrics
+        self.now: Callable[[], float] = time.time
+        self._min_age_s = YOUNG_S if shared else 0.0
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="storage-writer")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="storage-reader")
         self.claiming = asyncio.Lock()
@@ -76,8 +85,8 @@ class Storage:
         try:
             directory.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
             self._acquire()
-            self.blobs = BlobStore(directory / "images")
             self.owner = _identity(directory / "server-id")
+            self.blobs = BlobStore((Path(shared) if shared else directory) / "images", self.owner if shared else "")
             self.database = Database(url or f"sqlite:///{_private_file(directory / 'jobs.sqlite3')}")
         except Timeout:
             raise StorageUnusableError(
@@ -174,9 +183,10 @@ class Storage:
         """Delete a job and its unshared images, inside of `write`. Returns whether there was one."""
         deleted = self.database.delete(record.id)
         if deleted:
-            for digest in filter(None, (record.content, record.result, record.style)):
-                if not self.database.is_used(digest):
-                    self.blobs.remove(digest)
+            for digest in filter(
+                None, (record.content, record.mask, record.result, record.style, *record.other_photos.split())
+            ):
+                self.delete_file(digest)
         return deleted
 
     def delete_unused(self, entry: Unused) -> None:
@@ -190,14 +200,25 @@ class Storage:
             self.delete_style(entry.tenant, entry.style)
             return
         self.database.delete_upload(entry.tenant, entry.upload)
-        if not self.database.is_used(entry.upload):
-            self.blobs.remove(entry.upload)
+        self.delete_file(entry.upload)
 
     def delete_style(self, tenant: str, digest: str) -> None:
         """Delete a style and its unshared file, inside of `write`."""
         self.database.delete_style(tenant, digest)
-        if not self.database.is_used(digest):
+        self.delete_file(digest)
+
+    def delete_file(self, digest: str, min_age_s: float = 0) -> bool:
+        """Delete a file that nothing refers to, inside of `write`. Returns whether it was deleted.
+
+        A young one may belong to a result that another server is about to store: retention comes by later.
+        """
+        min_age_s = max(min_age_s, self._min_age_s)
+        with self.database.holding(digest):
+            is_young = min_age_s > 0 and not self.blobs.is_older_than(digest, min_age_s)
+            if is_young or self.database.is_used(digest):
+                return False
             self.blobs.remove(digest)
+            return True
 
     def close(self) -> None:
         """Finish pending work, then release the directory."""

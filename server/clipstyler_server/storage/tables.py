@@ -40,11 +40,19 @@ STYLIZATIONS = Table(
     Column("crashes", Integer, nullable=False, server_default="0"),
     Column("sequence", BigInteger, nullable=False),
     Column("result", String(64)),
+    Column("mask", String(64)),
     Column("style", String(64)),
+    Column("fitted_photos", Integer, nullable=False, server_default="0"),
+    Column("other_photos", Text, nullable=False, server_default=""),
     Column("end", Text),
     Column("stored_bytes", BigInteger, nullable=False),
     Column("lease_owner", String(36)),
     Column("lease_until", Double),
+    Column("arrival", BigInteger),
+    Column("home", String(36)),
+    Column("cancel", String(16)),
+    Column("step", Integer, nullable=False, server_default="0"),
+    Column("warnings", Text),
     UniqueConstraint("tenant", "request_id", name="stylizations_request"),
     Index("stylizations_newest", "created_at", "id"),
     Index("stylizations_newest_of_tenant", "tenant", "created_at", "id"),
@@ -52,7 +60,9 @@ STYLIZATIONS = Table(
     Index("stylizations_ended", "ended_at"),
     Index("stylizations_content", "content"),
     Index("stylizations_result", "result"),
+    Index("stylizations_mask", "mask"),
     Index("stylizations_style", "style"),
+    Index("stylizations_fitted_photos", "fitted_photos"),
     Index("stylizations_account", "account", "ended_at"),
 )
 UPLOADS = Table(
@@ -79,4 +89,22 @@ STYLES = Table(
     Index("styles_digest", "digest"),
     Index("styles_newest", "created_at", "digest"),
     Index("styles_account", "account", "used_at"),
+)
+# Servers of one database, and their queue: one row.
+FRONTS = Table(
+    "fronts",
+    METADATA,
+    Column("id", String(36), primary_key=True),
+    Column("server", String(36), nullable=False),
+    Column("address", String(300), nullable=False),
+    Column("key", String(64), nullable=False),
+    Column("devices", Integer, nullable=False),
+    Column("lease_until", Double, nullable=False),
+)
+QUEUE = Table(
+    "queue",
+    METADATA,
+    Column("id", Integer, primary_key=True),
+    Column("arrivals", BigInteger, nullable=False),
+    Column("turns", Text, nullable=False),
 )

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from clipstyler.encoders.description import EncoderDescription
 from clipstyler.events import Optimized, Preparing, Preview, Progress, Rendering, Result, Started, Warning
 from clipstyler.imaging import EncodedImage, ImageFile, Picture
+from clipstyler.masking import Levels
 from clipstyler.options import Violation
 from clipstyler.spec import StylizationSpec
 
@@ -37,6 +38,10 @@ class Task:
         Width and height of the result in pixels.
     log_context
         What log lines about it have.
+    mask
+        Light of the region's mask at the size of the picture; None if it has none.
+    other_photos
+        Number of further photos that a style is fitted to; they are provided at the size of the optimization.
     """
 
     job_id: str
@@ -45,11 +50,14 @@ class Task:
     timeout_s: float
     result_size: tuple[int, int]
     log_context: Mapping[str, Any] = field(default_factory=dict)
+    mask: Levels | None = None
+    other_photos: int = 0
 
     @property
-    def is_enlarged(self) -> bool:
-        """Whether the result is larger than the picture, so that the photo is needed at its size."""
-        return max(self.result_size) > max(self.picture.width, self.picture.height)
+    def needs_original(self) -> bool:
+        """Whether photo and mask are needed at the size of the result: it is larger, or has a region and differs."""
+        own = (self.picture.width, self.picture.height)
+        return max(self.result_size) > max(own) or (self.spec.region is not None and self.result_size != own)
 
 
 @dataclass(frozen=True)

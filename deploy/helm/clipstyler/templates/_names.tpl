@@ -31,12 +31,22 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- $_ := set $settings "drain_delay_s" .Values.drain.delaySeconds }}
 {{- $_ := set $settings "drain_grace_s" .Values.drain.graceSeconds }}
 {{- if .Values.gpu.enabled }}{{ $_ := set $settings "device" "cuda" }}{{ end }}
+{{- if and .Values.gpu.enabled (gt (int .Values.gpu.count) 1) (not .Values.settings.devices) }}{{ $_ := set $settings "devices" (printf "cuda*%d" (int .Values.gpu.count)) }}{{ end }}
 {{- if .Values.tls.secretName }}
 {{- $_ := set $settings "tls_cert" "/run/secrets/clipstyler/tls/tls.crt" }}
 {{- $_ := set $settings "tls_key" "/run/secrets/clipstyler/tls/tls.key" }}
 {{- if .Values.tls.clientCaKey }}{{ $_ := set $settings "tls_client_ca" (printf "/run/secrets/clipstyler/tls/%s" .Values.tls.clientCaKey) }}{{ end }}
 {{- else }}
 {{- $_ := set $settings "insecure" true }}
+{{- end }}
+{{- if .Values.sharing.claimName }}
+{{- if not .Values.database.secretName }}{{ fail "sharing needs database.secretName: replicas share a PostgreSQL database" }}{{ end }}
+{{- $_ := set $settings "shared_dir" "/srv/clipstyler" }}
+{{- $_ := set $settings "advertise" (printf "$(POD_NAME).%s-replicas:50051" (include "clipstyler.name" .)) }}
+{{- if .Values.tls.secretName }}
+{{- $_ := set $settings "peer_ca" (printf "/run/secrets/clipstyler/tls/%s" .Values.sharing.caKey) }}
+{{- if .Values.sharing.certificateName }}{{ $_ := set $settings "peer_name" .Values.sharing.certificateName }}{{ end }}
+{{- end }}
 {{- end }}
 {{- if .Values.tokens.secretName }}{{ $_ := set $settings "tokens" (printf "/run/secrets/clipstyler/tokens/%s" .Values.tokens.key) }}{{ end }}
 {{- if .Values.tenants.secretName }}{{ $_ := set $settings "tenants" (printf "/run/secrets/clipstyler/tenants/%s" .Values.tenants.key) }}{{ end }}

@@ -23,7 +23,7 @@ from clipstyler_server.observability import logs
 from clipstyler_server.spool import Spool, remove
 from clipstyler_server.workers.cluster.leases import Leases
 from clipstyler_server.workers.cluster.outbox import Numbered, Outbox
-from clipstyler_server.workers.cluster.parcels import pack_message, unpack_command
+from clipstyler_server.workers.cluster.parcels import files_in, pack_message, unpack_command
 from clipstyler_server.workers.engine import EngineLost, Task, TaskFailed, TaskStopped
 from clipstyler_server.workers.messages import CannotStart, TaskEvent
 from clipstyler_server.workers.optimizer.applications import Applied
@@ -105,13 +105,11 @@ class OptimizerActor:
     def _send(self, message: Any) -> None:
         self._outbox.put(pack_message(message))
         if isinstance(message, Applied):
-            self._remove(f"style-{message.number}.*")
+            for path in self._directory.glob(f"style-{message.number}.*"):
+                remove(path)
         elif isinstance(message, TaskEvent) and isinstance(
             message.event, Result | TaskStopped | TaskFailed | EngineLost
         ):
             self._leases.end(message.job_id)
-            self._remove(f"{message.job_id}.photo")
-
-    def _remove(self, pattern: str) -> None:
-        for path in self._directory.glob(pattern):
-            remove(path)
+            for path in files_in(self._directory, message.job_id):
+                remove(path)

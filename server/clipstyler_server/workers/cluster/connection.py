@@ -64,15 +64,15 @@ class ClusterConnection:
         """Create an actor; returns its handle."""
         import ray
 
-        actor_class = ray.remote(
+        actor_class: Any = ray.remote(_OnNode)
+        return actor_class.options(
             num_cpus=resources.get("CPU", 0),
             num_gpus=resources.get("GPU", 0),
             max_restarts=0,  # it is restarted by its supervisor, as a process is
             max_task_retries=0,
             max_concurrency=_CALLS,
             scheduling_strategy="SPREAD",
-        )(_OnNode)
-        return actor_class.remote(options, make_workload, lease_s, __version__)
+        ).remote(options, make_workload, lease_s, __version__)
 
     @property
     def is_connected(self) -> bool:

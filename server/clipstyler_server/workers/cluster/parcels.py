@@ -1,99 +1,95 @@
-"""Files on their way between machines: a message that names one carries its contents instead."""
+"""Files on their way between machines: a message that names some travels with their contents."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from clipstyler.events import Result
 from clipstyler.imaging import ImageFile
-from clipstyler_server.spool import PixelFile, create
+from clipstyler_server.spool import PixelFile, create, remove
 from clipstyler_server.workers.messages import PhotoReady, TaskEvent
-from clipstyler_server.workers.optimizer.applications import Applied, Apply, StyleFile
+from clipstyler_server.workers.optimizer.applications import Applied, Apply
 
-_File = PixelFile | StyleFile | ImageFile
+# Fields of commands that name files.
+_FILES = ("photo", "mask", "style", "second")
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """A file and its contents."""
+    """A message, and the contents of the files that it names, by field."""
 
-    file: _File
-    data: bytes
-
-    @classmethod
-    def of(cls, file: _File) -> Parcel:
-        """Read a file.
-
-        Raises
-        ------
-        OSError
-            It cannot be read.
-        """
-        return cls(file, file.path.read_bytes())
-
-    def unpacked(self, path: Path) -> Any:
-        """Write the file; returns what the message named, there.
-
-        Raises
-        ------
-        OSError
-            It cannot be written.
-        """
-        with create(path) as file:
-            file.write(self.data)
-        return replace(self.file, path=path)
+    message: Any
+    contents: Mapping[str, bytes]
 
 
 def pack_command(command: Any) -> Any:
-    """Return a command with the contents of its files; raises `OSError` if one cannot be read."""
+    """Return a command with the contents of its files, if it names any.
+
+    Raises
+    ------
+    OSError
+        A file cannot be read.
+    """
     match command:
-        case PhotoReady(_, PixelFile() as photo):
-            return replace(command, photo=Parcel.of(photo))
-        case Apply():
-            second = Parcel.of(command.second) if command.second else None
-            style, photo = Parcel.of(command.style), Parcel.of(command.photo)
-            return replace(command, style=style, second=second, photo=photo)
+        case PhotoReady(_, PixelFile()) | Apply():
+            return _packed(command)
     return command
 
 
-def unpack_command(command: Any, directory: Path) -> Any:
+def unpack_command(parcel: Any, directory: Path) -> Any:
     """Write the files of a command into a directory of this machine; raises `OSError`."""
-    match command:
-        case PhotoReady(job_id, Parcel() as photo):
-            return replace(command, photo=photo.unpacked(directory / f"{job_id}.photo"))
-        case Apply(number):
-            style, second, photo = (
-                parcel and parcel.unpacked(directory / f"style-{number}.{kind}")
-                for kind, parcel in (("first", command.style), ("second", command.second), ("photo", command.photo))
-            )
-            target = directory / f"style-{number}.result"
-            return replace(command, style=style, second=second, photo=photo, target=target)
-    return command
+    match parcel:
+        case Parcel(PhotoReady(job_id, number=number) as command, contents):
+            paths = {name: directory / f"{job_id}-{number}.{name}" for name in contents}
+            return _unpacked(command, contents, paths)
+        case Parcel(Apply(number) as command, contents):
+            paths = {name: directory / f"style-{number}.{name}" for name in contents}
+            return replace(_unpacked(command, contents, paths), target=directory / f"style-{number}.result")
+    return parcel
+
+
+def files_in(directory: Path, job_id: str) -> list[Path]:
+    """Return the photos and the mask of a job that were written."""
+    return list(directory.glob(f"{job_id}-*"))
 
 
 def pack_message(message: Any) -> Any:
-    """Return a message with the contents of its file, which is deleted here."""
+    """Return a message with the contents of its image, which is deleted here."""
     match message:
-        case TaskEvent(_, Result(image=ImageFile() as image) as result):
-            return replace(message, event=replace(result, image=_taken(image)))  # type: ignore[arg-type]
-        case Applied(_, ImageFile() as image):
-            return replace(message, end=_taken(image))  # type: ignore[arg-type]
+        case TaskEvent(_, Result(image=ImageFile() as image)) | Applied(_, ImageFile() as image):
+            parcel = Parcel(message, {"image": image.path.read_bytes()})
+            remove(image.path)
+            return parcel
     return message
 
 
-def unpack_message(message: Any, target: Path | None) -> Any:
-    """Write the file of a message to its target in the front's spool; raises `OSError`."""
-    match message:
-        case TaskEvent(_, Result(image=Parcel() as image) as result) if target:
-            return replace(message, event=replace(result, image=image.unpacked(target)))
-        case Applied(_, Parcel() as image) if target:
-            return replace(message, end=image.unpacked(target))
-    return message
+def unpack_message(parcel: Parcel, target: Path) -> Any:
+    """Write the image of a message to its target in the front's spool; raises `OSError`."""
+    _write(target, parcel.contents["image"])
+    message = parcel.message
+    if isinstance(message, Applied):
+        return replace(message, end=_moved(message.end, target))
+    return replace(message, event=replace(message.event, image=_moved(message.event.image, target)))
 
 
-def _taken(file: ImageFile) -> Parcel:
-    parcel = Parcel.of(file)
-    file.path.unlink(missing_ok=True)
-    return parcel
+def _packed(command: PhotoReady | Apply) -> Parcel:
+    files = {name: getattr(command, name, None) for name in _FILES}
+    return Parcel(command, {name: file.path.read_bytes() for name, file in files.items() if file})
+
+
+def _unpacked(message: Any, contents: Mapping[str, bytes], paths: Mapping[str, Path]) -> Any:
+    for name, data in contents.items():
+        _write(paths[name], data)
+    return replace(message, **{name: _moved(getattr(message, name), paths[name]) for name in contents})
+
+
+def _moved(file: Any, path: Path) -> Any:
+    return replace(file, path=path)
+
+
+def _write(path: Path, data: bytes) -> None:
+    with create(path) as file:
+        file.write(data)

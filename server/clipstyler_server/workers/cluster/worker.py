@@ -9,11 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from clipstyler.events import Result
 from clipstyler_server.observability import logs
 from clipstyler_server.workers.cluster.actor import Placed
 from clipstyler_server.workers.cluster.connection import ClusterConnection
-from clipstyler_server.workers.cluster.parcels import pack_command, unpack_message
+from clipstyler_server.workers.cluster.parcels import Parcel, pack_command, unpack_message
 from clipstyler_server.workers.engine import EngineLost, Task, TaskFailed, TaskStopped
 from clipstyler_server.workers.messages import CannotStart, TaskEvent, WorkerReady
 from clipstyler_server.workers.optimizer.applications import Applied, Apply
@@ -88,6 +87,7 @@ class ClusterWorker:
                 self._spawn(self._follow())
                 await self._is_placed_or_ended()
         except BaseException:
+            self.kill()  # one that waits for its place would go on waiting
             self.ended.set()
             raise
 
@@ -151,15 +151,17 @@ class ClusterWorker:
                 return
             case WorkerReady(info) if self._placed:
                 message = WorkerReady(replace(info, host=self._placed.host))
-            case TaskEvent(job_id, Result()):
+            case Parcel(TaskEvent(job_id)):
                 self._kept.discard(job_id)
                 message = await asyncio.to_thread(unpack_message, message, self._options.spool.result(job_id))
             case TaskEvent(job_id, TaskStopped() | TaskFailed() | EngineLost()):
                 self._kept.discard(job_id)
             case CannotStart():
                 self.kill()  # as a process exits then
+            case Parcel(Applied(number)):
+                message = await asyncio.to_thread(unpack_message, message, self._targets.pop(number))
             case Applied(number):
-                message = await asyncio.to_thread(unpack_message, message, self._targets.pop(number, None))
+                self._targets.pop(number)
         self._on_message(message)
 
     async def _deliver(self, number: int, message: Any) -> None:

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipstyler.imaging import Header, ImageError, Limits
+from clipstyler.masking import Levels
 from clipstyler.style import StyleDescription
 from clipstyler_server.errors import Reason, ServiceError, error
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.changes import ChangeSignal
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.sharing import FairBudget
-from clipstyler_server.spool import PixelFile
+from clipstyler_server.spool import MaskFile, PixelFile
 from clipstyler_server.workers.decoder import process
 from clipstyler_server.workers.decoder.messages import (
     Answer,
@@ -29,6 +30,9 @@ from clipstyler_server.workers.decoder.messages import (
     Extracted,
     Inspect,
     Inspected,
+    MaskExtracted,
+    MaskRead,
+    ReadMask,
     ReadStyle,
     Request,
     Source,
@@ -197,6 +201,21 @@ class ImageDecoder:
         """Decode an image, fit it to a size and write its pixels to a file; raises as `inspect`."""
         request = Extract(next(self._numbers), source, self._limits, size, enlarge, target)
         return cast("Extracted", await self._in_turn(request, account)).pixels
+
+    async def read_mask(
+        self, source: Source, account: str, photo: tuple[int, int], size: tuple[int, int]
+    ) -> tuple[Levels, str]:
+        """Decode a mask for a photo of a size, and resize it; returns its digest too. Raises as `inspect`."""
+        request = ReadMask(next(self._numbers), source, self._limits, photo, size)
+        answer = cast("MaskRead", await self._in_turn(request, account))
+        return answer.levels, answer.digest
+
+    async def extract_mask(
+        self, source: Source, account: str, photo: tuple[int, int], size: tuple[int, int], target: Path
+    ) -> MaskFile:
+        """Decode a mask as `read_mask` does, and write it to a file; raises as `inspect`."""
+        request = ReadMask(next(self._numbers), source, self._limits, photo, size, target)
+        return cast("MaskExtracted", await self._in_turn(request, account)).pixels
 
     async def view(self, source: Source, account: str, side: int) -> NDArray[np.float32]:
         """Decode an image to the view of an encoder, float32 (1, 3, side, side) in [0, 1]; raises as `inspect`."""

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from clipstyler.imaging import Header, Limits, Picture
+from clipstyler.masking import Levels
 from clipstyler.style import StyleDescription
-from clipstyler_server.spool import PixelFile
+from clipstyler_server.spool import MaskFile, PixelFile
 
 Source = bytes | Path
 """An image: its bytes, or the file that has them."""
@@ -51,6 +52,21 @@ class Extract:
     size: int
     enlarge: bool
     target: Path
+
+
+@dataclass(frozen=True)
+class ReadMask:
+    """Decode a mask for a photo of a width and height, and resize it. Answer: `MaskRead`.
+
+    With a target, its pixels are written to that file; answer: `MaskExtracted`.
+    """
+
+    number: int
+    source: Source
+    limits: Limits
+    photo: tuple[int, int]
+    size: tuple[int, int]
+    target: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -98,6 +114,23 @@ class Extracted:
 
 
 @dataclass(frozen=True)
+class MaskRead:
+    """The light of a mask, and the SHA-256 of its file in hexadecimal."""
+
+    number: int
+    levels: Levels
+    digest: str
+
+
+@dataclass(frozen=True)
+class MaskExtracted:
+    """The light of a mask in a file."""
+
+    number: int
+    pixels: MaskFile
+
+
+@dataclass(frozen=True)
 class Viewed:
     """A view, float32 (1, 3, side, side) in [0, 1]."""
 
@@ -130,5 +163,6 @@ class Unavailable:
     problem: str
 
 
-Request = Inspect | Decode | Extract | View | ReadStyle
-Answer = Inspected | Decoded | Extracted | Viewed | StyleRead | Undecodable | Unavailable
+Request = Inspect | Decode | Extract | ReadMask | View | ReadStyle
+Result = Inspected | Decoded | Extracted | MaskRead | MaskExtracted | Viewed | StyleRead
+Answer = Result | Undecodable | Unavailable

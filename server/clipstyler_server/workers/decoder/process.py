@@ -16,9 +16,10 @@ from clipstyler.allocator import return_unused_memory
 from clipstyler.encoders.inference import image_of
 from clipstyler.encoders.onnx.preprocess import views
 from clipstyler.imaging import ImageError, decode_fitted, read_header
+from clipstyler.masking import mask_digest, read_mask
 from clipstyler.style import StyleError, digest_of, load_style
 from clipstyler_server.observability import logs
-from clipstyler_server.spool import write_pixels
+from clipstyler_server.spool import write_mask, write_pixels
 from clipstyler_server.workers.decoder.messages import (
     Answer,
     Decode,
@@ -28,8 +29,12 @@ from clipstyler_server.workers.decoder.messages import (
     Extracted,
     Inspect,
     Inspected,
+    MaskExtracted,
+    MaskRead,
+    ReadMask,
     ReadStyle,
     Request,
+    Result,
     Source,
     StyleRead,
     Unavailable,
@@ -94,7 +99,7 @@ def _answer(request: Request) -> Answer:
         return Unavailable(request.number, error.strerror or str(error))
 
 
-def _done(request: Request) -> Inspected | Decoded | Extracted | Viewed | StyleRead:
+def _done(request: Request) -> Result:
     match request:
         case Inspect(number, source, limits):
             return Inspected(number, read_header(_bytes(source), limits))
@@ -103,6 +108,8 @@ def _done(request: Request) -> Inspected | Decoded | Extracted | Viewed | StyleR
         case Extract(number, source, limits, size, enlarge, target):
             picture = decode_fitted(_bytes(source), size, enlarge, limits)
             return Extracted(number, write_pixels(picture, target))
+        case ReadMask():
+            return _mask(request)
         case View(number, source, limits, side):
             picture = decode_fitted(_bytes(source), _LARGEST_SIDE, limits=limits)
             return Viewed(number, views(image_of(picture.rgb), side))
@@ -117,6 +124,14 @@ def _decoded(request: Decode) -> Decoded:
     header = read_header(data, request.limits)
     picture = decode_fitted(data, request.size, request.enlarge, request.limits)
     return Decoded(request.number, picture, header, time.monotonic() - begun)
+
+
+def _mask(request: ReadMask) -> MaskRead | MaskExtracted:
+    data = _bytes(request.source)
+    levels = read_mask(data, request.photo, request.size, request.limits)
+    if request.target is None:
+        return MaskRead(request.number, levels, mask_digest(data))
+    return MaskExtracted(request.number, write_mask(levels, request.target))
 
 
 def _bytes(source: Source) -> bytes:

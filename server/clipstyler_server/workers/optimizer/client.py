@@ -15,7 +15,7 @@ from clipstyler_server.devices import ANY
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.changes import ChangeSignal
 from clipstyler_server.observability.metrics import Metrics
-from clipstyler_server.spool import PixelFile
+from clipstyler_server.spool import MaskFile, PixelFile
 from clipstyler_server.workers.child import MakeChild
 from clipstyler_server.workers.engine import (
     DeviceStatus,
@@ -106,9 +106,9 @@ class OptimizerClient(ProcessSupervisor):
         """Stop a task soon, also within a step."""
         self._send(Cancel(job_id))
 
-    def provide(self, job_id: str, photo: PixelFile | str) -> None:
-        """Hand over the photo of a running task at the size of its result, or say why there is none."""
-        self._send(PhotoReady(job_id, photo))
+    def provide(self, job_id: str, photo: PixelFile | str, mask: MaskFile | None = None, number: int = 0) -> None:
+        """Hand over a photo of a running task, or say why there is none; see `PhotoReady`."""
+        self._send(PhotoReady(job_id, photo, mask, number))
 
     async def apply(
         self,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
-from clipstyler_server.spool import PixelFile
+from clipstyler_server.spool import MaskFile, PixelFile
 from clipstyler_server.workers.engine import (
     DeviceStatus,
     EngineEvent,
@@ -106,10 +106,10 @@ class OptimizerPool:
         if worker := self._runs.get(job_id):
             worker.cancel(job_id)
 
-    def provide(self, job_id: str, photo: PixelFile | str) -> None:
-        """Hand over the photo of a running task at the size of its result, or say why there is none."""
+    def provide(self, job_id: str, photo: PixelFile | str, mask: MaskFile | None = None, number: int = 0) -> None:
+        """Hand over a photo of a running task, or say why there is none; see `PhotoReady`."""
         if worker := self._runs.get(job_id):
-            worker.provide(job_id, photo)
+            worker.provide(job_id, photo, mask, number)
 
     def for_style(self) -> OptimizerClient:
         """Return the device that applies a style soonest: a free one if there is one.

@@ -16,10 +16,11 @@ from typing import Any, cast
 from clipstyler.allocator import return_unused_memory
 from clipstyler.events import Preview, Progress, Result
 from clipstyler.imaging import ImageError, ImageFile, Picture
+from clipstyler.masking import Levels
 from clipstyler.options import ConfigError, Violation
 from clipstyler.original import Original
 from clipstyler_server.observability import logs
-from clipstyler_server.spool import PixelFile, Spool
+from clipstyler_server.spool import Spool
 from clipstyler_server.workers.engine import (
     EngineLost,
     FailureKind,
@@ -97,9 +98,9 @@ class Inbox:
             case Abandon(job_id):
                 if found := self._runs.get(job_id):
                     found.abandon()
-            case PhotoReady(job_id, photo):
+            case PhotoReady(job_id):
                 if found := self._runs.get(job_id):
-                    found.photos.put(photo)
+                    found.photos.put(command)
             case Apply() if self.styles:
                 self.styles.apply(command)
             case CancelApply(number) if self.styles:
@@ -123,14 +124,14 @@ class Run:
     Attributes
     ----------
     photos
-        Receives the photo at the size of the result.
+        Receives the photo and the mask at the size of the result, and before them further photos of a fit.
     finished
         Whether it has ended, in whatever way.
     """
 
     def __init__(self, task: Task, spool: Spool) -> None:
         self.task = task
-        self.photos: queue.SimpleQueue[PixelFile | str] = queue.SimpleQueue()
+        self.photos: queue.SimpleQueue[PhotoReady] = queue.SimpleQueue()
         self.finished = False
         self._spool = spool
         self._deadline = time.monotonic() + task.timeout_s
@@ -138,6 +139,7 @@ class Run:
         self._cancelled = threading.Event()
         self._abandoned = False
         self._step_at_cancel = 0
+        self._provided: dict[int, PhotoReady] = {}
 
     def cancel(self) -> None:
         """Ask the run to stop; called on the reading thread."""
@@ -172,7 +174,9 @@ class Run:
 
     def _optimize(self, workload: Workload, previews: PreviewEncoder, send: Send) -> _End:
         job_id, spec = self.task.job_id, self.task.spec
-        events = workload.stylize(self.task, Original(*self.task.result_size, self._photo), self._check)
+        others = [self._photo(number) for number in range(1, self.task.other_photos + 1)]
+        original = Original(*self.task.result_size, self._photo, self._mask)
+        events = workload.stylize(self.task, original, others, self._check)
         while True:
             self._check()
             match next(events):
@@ -195,22 +199,32 @@ class Run:
         if time.monotonic() >= self._deadline:
             raise TaskStopped(StopCause.DEADLINE, self._step)
 
-    def _photo(self) -> Picture:
-        """Wait for the photo at the size of the result.
+    def _photo(self, number: int = 0) -> Picture:
+        """Wait for the photo at the size of the result, or for a further one.
 
         Raises
         ------
         ImageError
             There is none.
         """
-        while True:
-            self._check()
-            with suppress(queue.Empty):
-                photo = self.photos.get(timeout=_LOOK_S)
-                break
+        photo = self._wait(number).photo
         if isinstance(photo, str):
             raise ImageError(photo)
         return photo.load()
+
+    def _mask(self) -> Levels | None:
+        """Wait for the mask at the size of the result; raises as `_photo`."""
+        self._photo()
+        mask = self._wait(0).mask
+        return mask.load() if mask else None
+
+    def _wait(self, number: int) -> PhotoReady:
+        while number not in self._provided:
+            self._check()
+            with suppress(queue.Empty):
+                found = self.photos.get(timeout=_LOOK_S)
+                self._provided[found.number] = found
+        return self._provided[number]
 
     def _written(self, result: Result[Picture]) -> Result[ImageFile]:
         """Encode a result into a file."""

@@ -501,7 +501,7 @@ export const UploadImageRequest_HeaderSchema: GenMessage<UploadImageRequest_Head
  */
 export type UploadImageResponse = Message<"clipstyler.v1.UploadImageResponse"> & {
   /**
-   * Name for `StylizationSpec.upload`.
+   * Name for `StylizationSpec.upload` or `Region.upload`.
    *
    * @generated from field: string upload = 1;
    */
@@ -629,7 +629,7 @@ export const StylizationService: GenService<{
     output: typeof GetStylizationImageResponseSchema;
   },
   /**
-   * Uploads a large photo in parts, to be named in `StylizationSpec.upload`. The first message announces size and SHA-256;
+   * Uploads a large photo or mask in parts, to be named in `StylizationSpec.upload` or `Region.upload`. The first message announces size and SHA-256;
    * the bytes that follow must match both.
    *
    * @generated from rpc clipstyler.v1.StylizationService.UploadImage

@@ -1,0 +1,201 @@
+"""The runs of a stylization, and how their images become one: a region stays, or has a run and a text of its own.
+
+StyleNet sees no places: one network cannot look in two ways at the same thing. So a region with a text has a network of
+its own, and both are optimized side by side; each sees crops of its part, in proportion to the size of the part.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import astuple, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from clipstyler.config import SMALLEST_CROP, StylizeConfig
+from clipstyler.encoders.base import EncoderSet
+from clipstyler.events import Losses, Rendering
+from clipstyler.imaging import Picture, resized
+from clipstyler.interruption import Check, StopPoints
+from clipstyler.masking import Levels, join, pixels_left, select
+from clipstyler.original import Original
+from clipstyler.photo_cache import PhotoCache
+from clipstyler.region import Region
+from clipstyler.render import render
+from clipstyler.spec import StylizationSpec
+from clipstyler.stylenet import StyleNet
+from clipstyler.stylizer import Part, RunState, StepReport, step
+
+_SMALLEST_SHARE = 0.25  # of the crops of a step that either part has
+
+
+class Guide(NamedTuple):
+    """A text as a run needs it: its direction (D,), and its embedding (D,) if it is wanted."""
+
+    direction: Tensor
+    text: Tensor | None
+
+
+class _Plan(NamedTuple):
+    """One run: its part of the photo, and how many crops it has; the share of the photo that its losses stand for."""
+
+    part: Part | None
+    config: StylizeConfig
+    share: float
+
+
+class Composition:
+    """One run, or two if a region has a text of its own.
+
+    Parameters
+    ----------
+    photo
+        Fitted to its final size.
+    guides
+        Of the style text, and of the region's if it has one.
+    encoders
+        Guide the optimization.
+    spec
+        What is asked for.
+    mask
+        Light of the region's mask, at any size of the photo's shape; None if it has none.
+    photos
+        Cache of what encoders see in photos.
+
+    Raises
+    ------
+    ConfigError
+        The region or the crops do not fit the photo.
+    """
+
+    def __init__(
+        self,
+        photo: Picture,
+        guides: Sequence[Guide],
+        encoders: EncoderSet,
+        spec: StylizationSpec,
+        mask: Levels | None = None,
+        photos: PhotoCache | None = None,
+    ) -> None:
+        self._photo = photo
+        self._region = spec.region
+        self._mask = mask
+        plans = _plans(spec, (photo.width, photo.height), mask)
+        self._shares = [plan.share for plan in plans]
+        self._further: list[RunState] = []
+        self._steps = 0
+        self.runs = [
+            RunState(
+                photo, guide.direction, encoders, plan.config, spec.seed, guide.text, photos=photos, part=plan.part
+            )
+            for guide, plan in zip(guides, plans, strict=True)
+        ]
+
+    @property
+    def nets(self) -> list[StyleNet]:
+        """The networks: that of the style text, and that of the region's text if it has one."""
+        return [run.net for run in self.runs]
+
+    def prepare(self) -> Generator[None, None, None]:
+        """Bring every network to its start; yields as `RunState.prepare`."""
+        for run in self.runs:
+            yield from run.prepare()
+
+    def add(self, photo: Picture) -> None:
+        """Fit the network to a further photo too. Photos take turns: each step sees one, and no photo decides alone."""
+        first = self.runs[0]
+        run = RunState(photo, first.direction, first.encoders, first.config, first.seed, first.text, partner=first)
+        self._further.append(run)
+
+    def step(self, check: Check) -> StepReport:
+        """Complete one step of every run; the losses of two runs count by the sizes of their parts."""
+        reports = step(self._due(), check)
+        if len(reports) == 1:
+            return reports[0]
+        losses = [astuple(report.losses) for report in reports]
+        joint = (self._mean(values) for values in zip(*losses, strict=True))
+        return StepReport(Losses(*joint), self._mean([report.rejected for report in reports]))
+
+    def _due(self) -> list[RunState]:
+        """Return the runs of the next step: all of one photo, or the one of several photos whose turn it is."""
+        if not self._further:
+            return self.runs
+        turns = [*self.runs, *self._further]
+        self._steps += 1
+        return [turns[(self._steps - 1) % len(turns)]]
+
+    def _mean(self, values: Sequence[float]) -> float:
+        return sum(share * value for share, value in zip(self._shares, values, strict=True))
+
+    def render(self) -> None:
+        """Run every network, for `picture`."""
+        with torch.no_grad():
+            for run in self.runs:
+                run.render()
+
+    def picture(self) -> Picture:
+        """Return the image of the latest forward passes."""
+        pictures = [run.picture() for run in self.runs]
+        return pictures[0] if self._region is None else self._joined(self._region, pictures, self._photo, self._mask)
+
+    def drawn(self, original: Original, check: Check) -> Generator[Rendering, None, Picture]:
+        """Return the image of the latest forward passes at the size of the original: rendered anew if that is larger.
+
+        Raises
+        ------
+        ImageError
+            The original or the mask cannot be loaded.
+        """
+        size, own = (original.width, original.height), (self._photo.width, self._photo.height)
+        is_larger = max(size) > max(own)
+        needs_photo = is_larger or (self._region is not None and self._region.is_kept and size != own)
+        photo = original.load() if needs_photo else self._photo
+        pictures: list[Picture] = []
+        for run in self.runs:
+            if is_larger:
+                pictures.append((yield from self._rendered(run, photo, check, len(pictures))))
+            else:
+                pictures.append(resized(run.picture(), size))
+        if self._region is None:
+            return pictures[0]
+        return self._joined(self._region, pictures, photo, self._mask if size == own else original.load_mask())
+
+    def _rendered(
+        self, run: RunState, photo: Picture, check: Check, before: int
+    ) -> Generator[Rendering, None, Picture]:
+        """Render one run, after so many others; its tiles are numbered behind theirs."""
+        style = run.style(check)
+        rendering = StopPoints(check, style.net).within(render(style, photo))
+        while True:
+            try:
+                event = next(rendering)
+            except StopIteration as end:
+                stylized: Picture = end.value
+                return stylized
+            yield replace(event, tile=before * event.tiles + event.tile, tiles=len(self.runs) * event.tiles)
+
+    def _joined(self, region: Region, pictures: list[Picture], photo: Picture, mask: Levels | None) -> Picture:
+        """Join the photo and a picture, or two pictures, along the region."""
+        outside, inside = pictures[0], photo if region.is_kept else pictures[1]
+        return Picture(join(region, mask, inside.rgb, outside.rgb), inside.alpha)
+
+
+def _plans(spec: StylizationSpec, size: tuple[int, int], mask: Levels | None) -> list[_Plan]:
+    region, config = spec.region, spec.config
+    if region is None:
+        return [_Plan(None, config, 1.0)]
+    inside = select(region, mask, size)
+    config = config.fitted(*size, pixels_left(region, mask, size))
+    if region.is_kept:
+        return [_Plan(Part(~inside, kept=inside), config, 1.0)]
+    share = float(inside.mean())
+    side = min(config.crop_side(*size), math.isqrt(int(inside.sum())))
+    own = round(min(max(share, _SMALLEST_SHARE), 1 - _SMALLEST_SHARE) * config.patches)
+    own = min(max(own, 1), max(1, config.patches - 1))
+    rest = max(1, config.patches - own)
+    return [
+        _Plan(Part(~inside), replace(config, patches=rest), 1 - share),
+        _Plan(Part(inside), replace(config, patches=own, crop_size=side if side >= SMALLEST_CROP else None), share),
+    ]

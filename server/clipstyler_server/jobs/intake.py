@@ -1,0 +1,73 @@
+"""Where an admitted job goes: into this server's own queue, or into the one that it shares with others."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from clipstyler.events import Warning
+from clipstyler_server.jobs.events import CancelReason
+from clipstyler_server.jobs.job import Job
+from clipstyler_server.jobs.scheduler import Scheduler
+from clipstyler_server.sharing import Caller
+from clipstyler_server.storage.records import Record
+from clipstyler_server.storage.storage import Storage
+
+
+class Intake(Protocol):
+    """Takes jobs."""
+
+    def reserve(self, caller: Caller) -> AbstractContextManager[None]:
+        """Reserve a place in the queue for a caller while its request is being admitted.
+
+        Raises
+        ------
+        ServiceError
+            DRAINING, WORKER_NOT_READY or QUEUE_FULL.
+        """
+        ...
+
+    def check_deadline(self, job: Job) -> None:
+        """Raise `ServiceError` DEADLINE_UNREACHABLE if a job, queued now, would not finish in time."""
+        ...
+
+    def create(self, record: Record, caller: Caller) -> None:
+        """Store a job, inside of `Storage.write`.
+
+        Raises
+        ------
+        ServiceError
+            QUEUE_FULL.
+        sqlalchemy.exc.IntegrityError
+            There is a job of this tenant and request id.
+        """
+        ...
+
+    def accept(self, job: Job, warnings: tuple[Warning, ...] = ()) -> None:
+        """Take a job that was stored."""
+        ...
+
+    def cancel(self, job: Job, reason: CancelReason) -> None:
+        """Cancel a job that was taken, wherever it is by now."""
+        ...
+
+
+class OwnQueue:
+    """Takes jobs into the queue of this server's scheduler.
+
+    Parameters
+    ----------
+    scheduler, storage
+        Of this server.
+    """
+
+    def __init__(self, scheduler: Scheduler, storage: Storage) -> None:
+        self.reserve = scheduler.reserve
+        self.check_deadline = scheduler.check_deadline
+        self.accept = scheduler.accept
+        self.cancel = scheduler.cancel
+        self._storage = storage
+
+    def create(self, record: Record, caller: Caller) -> None:  # noqa: ARG002 - places were reserved
+        """Store a job, inside of `Storage.write`."""
+        self._storage.database.create(record)

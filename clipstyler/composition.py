@@ -84,6 +84,8 @@ class Composition:
         self._mask = mask
         plans = _plans(spec, (photo.width, photo.height), mask)
         self._shares = [plan.share for plan in plans]
+        self._further: list[RunState] = []
+        self._steps = 0
         self.runs = [
             RunState(
                 photo, guide.direction, encoders, plan.config, spec.seed, guide.text, photos=photos, part=plan.part
@@ -101,14 +103,28 @@ class Composition:
         for run in self.runs:
             yield from run.prepare()
 
+    def add(self, photo: Picture) -> None:
+        """Fit the network to a further photo too. Photos take turns: each step sees one, and no photo decides alone."""
+        first = self.runs[0]
+        run = RunState(photo, first.direction, first.encoders, first.config, first.seed, first.text, partner=first)
+        self._further.append(run)
+
     def step(self, check: Check) -> StepReport:
         """Complete one step of every run; the losses of two runs count by the sizes of their parts."""
-        reports = step(self.runs, check)
+        reports = step(self._due(), check)
         if len(reports) == 1:
             return reports[0]
         losses = [astuple(report.losses) for report in reports]
         joint = (self._mean(values) for values in zip(*losses, strict=True))
         return StepReport(Losses(*joint), self._mean([report.rejected for report in reports]))
+
+    def _due(self) -> list[RunState]:
+        """Return the runs of the next step: all of one photo, or the one of several photos whose turn it is."""
+        if not self._further:
+            return self.runs
+        turns = [*self.runs, *self._further]
+        self._steps += 1
+        return [turns[(self._steps - 1) % len(turns)]]
 
     def _mean(self, values: Sequence[float]) -> float:
         return sum(share * value for share, value in zip(self._shares, values, strict=True))

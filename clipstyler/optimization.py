@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -49,6 +49,7 @@ def optimize(
     *,
     original: Original | None = None,
     mask: Levels | None = None,
+    others: Sequence[Picture] = (),
     directions: DirectionCache | None = None,
     photos: PhotoCache | None = None,
     check: Check = never,
@@ -70,6 +71,8 @@ def optimize(
         What the result is rendered from. Default: the picture, with the mask.
     mask
         Light of the region's mask, at any size of the picture's shape; None if it has none.
+    others
+        Further photos that the network is fitted to; there is no region then.
     directions
         Cache of what the texts contribute. Results do not depend on it.
     photos
@@ -105,7 +108,7 @@ def optimize(
         yield Warning("PHOTO_DAMAGED", problem)
     measuring = TorchEncoders(encoders)
     yield from cut_texts(measuring, spec)
-    parts = preparation_parts(config, len(spec.texts))
+    parts = preparation_parts(config, len(spec.texts)) + len(others)
     yield Preparing(0, parts)
     stops = StopPoints(check, encoders.clip, encoders.content)
     guides = []
@@ -119,8 +122,12 @@ def optimize(
     with stops:
         composition = Composition(photo, guides, encoders, spec, mask, photos)
     yield Preparing(2, parts)
+    for completed, other in enumerate(others, 3):
+        with stops:
+            composition.add(fit(other, config.size, config.enlarge))
+        yield Preparing(completed, parts)
     stops = StopPoints(check, *composition.nets, encoders.clip, encoders.content)
-    for completed, _ in enumerate(stops.within(composition.prepare()), 3):
+    for completed, _ in enumerate(stops.within(composition.prepare()), 3 + len(others)):
         yield Preparing(completed, parts)
     if spec.previews.wants(0):
         yield Preview(0, composition.picture())
@@ -134,7 +141,8 @@ def optimize(
     stylized = yield from composition.drawn(original, check)
     style = b""
     if config.keep_style:
-        style = dump_style(style_of(composition.nets[0], 1, composition.picture(), spec, encoders.models, last.step))
+        (net, *_), photo_count = composition.nets, 1 + len(others)
+        style = dump_style(style_of(net, photo_count, composition.picture(), spec, encoders.models, last.step))
     yield Result(
         image=stylized,
         spec=spec,

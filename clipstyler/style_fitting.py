@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Generator, Sequence
-
-import torch
+from dataclasses import replace
 
 from clipstyler.encoders.base import EncoderSet
-from clipstyler.encoders.torch_encoders import TorchEncoders
-from clipstyler.evaluation.direction_cache import DirectionCache, guidance_of
+from clipstyler.evaluation.direction_cache import DirectionCache
+from clipstyler.events import Preparing, Progress, Result
 from clipstyler.imaging import Picture, fit
-from clipstyler.interruption import Check, StopPoints, never
+from clipstyler.interruption import Check, never
+from clipstyler.optimization import optimize
 from clipstyler.options import ConfigError
-from clipstyler.spec import StylizationSpec
-from clipstyler.style import Style
-from clipstyler.style_making import style_of
-from clipstyler.stylizer import RunState, step
-
-MAX_PHOTOS = 16
+from clipstyler.spec import PreviewPolicy, StylizationSpec
+from clipstyler.style import MAX_PHOTOS, Style, load_style
 
 
 def fit_style(
@@ -60,25 +55,15 @@ def fit_style(
     """
     if not 1 <= len(photos) <= MAX_PHOTOS:
         raise ConfigError("photos", f"must be 1 to {MAX_PHOTOS}, got {len(photos)}")
-    config = spec.config
-    measuring = TorchEncoders(encoders)
-    guidance = guidance_of(measuring, spec.style_text, spec.source_text, config.template_set, directions).guidance
-    direction, text = (torch.tensor(row, device=encoders.device) for row in (guidance.direction, guidance.style))
-    states: list[RunState] = []
-    for photo in photos:
-        fitted = fit(photo, config.size, config.enlarge)
-        partner = states[0] if states else None
-        states.append(
-            RunState(fitted, direction, encoders, config, spec.seed, text if config.text_share else None, None, partner)
-        )
-    stops = StopPoints(check, states[0].net, encoders.clip, encoders.content)
-    for _ in stops.within(states[0].prepare()):
-        pass
-    yield 0
-    for completed, state in enumerate(itertools.islice(itertools.cycle(states), config.steps), 1):
-        with stops:
-            step([state], stops.check)
-        yield completed
-    with stops, torch.no_grad():
-        states[0].render()
-        return style_of(states[0].net, len(states), states[0].picture(), spec, encoders.models, config.steps)
+    config = replace(spec.config, keep_style=True, output_size=0)
+    first = fit(photos[0], config.size, config.enlarge)  # nothing is drawn at the photo's own size
+    kept = replace(spec, config=config, previews=PreviewPolicy(every_steps=0))
+    for event in optimize(first, kept, encoders, others=photos[1:], directions=directions, check=check):
+        match event:
+            case Preparing(step, steps) if step == steps:
+                yield 0
+            case Progress(step):
+                yield step
+            case Result(style=style):
+                return load_style(style)
+    raise AssertionError("a run ends with its result")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +84,9 @@ class TorchWorkload:
         free, total = torch.cuda.mem_get_info(self._device)
         return {"used": total - free, "peak": torch.cuda.max_memory_reserved(self._device), "total": total}
 
-    def stylize(self, task: Task, original: Original, check: Check) -> Iterator[LibraryEvent]:
+    def stylize(
+        self, task: Task, original: Original, others: Sequence[Picture], check: Check
+    ) -> Iterator[LibraryEvent]:
         """Run a task with PyTorch."""
         encoders = self._encoders[task.spec.encoder_set]
         if self._retains_memory:
@@ -96,6 +98,7 @@ class TorchWorkload:
                 encoders,
                 original=original,
                 mask=task.mask,
+                others=others,
                 directions=self._directions,
                 photos=self._photos,
                 check=check,

@@ -6,6 +6,7 @@ its own, and both are optimized side by side; each sees crops of its part, in pr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Sequence
 from dataclasses import astuple, replace
 from typing import NamedTuple
@@ -13,12 +14,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clipstyler.config import StylizeConfig
+from clipstyler.config import SMALLEST_CROP, StylizeConfig
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.events import Losses, Rendering
 from clipstyler.imaging import Picture, resized
 from clipstyler.interruption import Check, StopPoints
-from clipstyler.masking import Levels, join, select, smallest_part
+from clipstyler.masking import Levels, join, pixels_left, select
 from clipstyler.original import Original
 from clipstyler.photo_cache import PhotoCache
 from clipstyler.region import Region
@@ -186,14 +187,15 @@ def _plans(spec: StylizationSpec, size: tuple[int, int], mask: Levels | None) ->
     if region is None:
         return [_Plan(None, config, 1.0)]
     inside = select(region, mask, size)
-    config = config.fitted(*size, smallest_part(region, mask, size))
+    config = config.fitted(*size, pixels_left(region, mask, size))
     if region.is_kept:
         return [_Plan(Part(~inside, kept=inside), config, 1.0)]
     share = float(inside.mean())
+    side = min(config.crop_side(*size), math.isqrt(int(inside.sum())))
     own = round(min(max(share, _SMALLEST_SHARE), 1 - _SMALLEST_SHARE) * config.patches)
     own = min(max(own, 1), max(1, config.patches - 1))
     rest = max(1, config.patches - own)
     return [
         _Plan(Part(~inside), replace(config, patches=rest), 1 - share),
-        _Plan(Part(inside), replace(config, patches=own), share),
+        _Plan(Part(inside), replace(config, patches=own, crop_size=side if side >= SMALLEST_CROP else None), share),
     ]

@@ -11,7 +11,7 @@ from clipstyler.events import Warning
 from clipstyler.footprint import footprint
 from clipstyler.image_format import ImageFormat
 from clipstyler.imaging import ImageError, ImageMetadata
-from clipstyler.masking import Levels, smallest_part
+from clipstyler.masking import Levels, pixels_left
 from clipstyler.options import ConfigError
 from clipstyler.original import result_size
 from clipstyler.spec import SpecLimits, StylizationSpec, resolve_spec
@@ -482,7 +482,7 @@ def _fitted(spec: StylizationSpec, decoded: Decoded, mask: Levels | None, output
     output_size = min(max(_result_size(spec, decoded)), output_limit)
     size = (decoded.picture.width, decoded.picture.height)
     try:
-        config = spec.config.fitted(*size, smallest_part(spec.region, mask, size))
+        config = spec.config.fitted(*size, pixels_left(spec.region, mask, size))
     except ConfigError as error:
         raise invalid_spec(*error.violations) from error
     return replace(spec, config=replace(config, output_size=output_size))

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from clipstyler.allocator import return_unused_memory
 from clipstyler.events import Rendering
 from clipstyler.imaging import Picture, resized
-from clipstyler.input_noise import positional_octaves
+from clipstyler.input_noise import NoiseField, PositionalNoise
 from clipstyler.interleaved_norm import NORM_EPSILON
 from clipstyler.interruption import Check, StopPoints, never
 from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, mean_gray, mirrored, to_pixels
@@ -43,6 +43,7 @@ LEVEL_RATIO = 2  # between the sides of a level and the one before, at most
 # resolution farther, and each change of resolution up to two.
 HALO = 80
 _STRIP_PIXELS = 2**19
+_CHANNELS_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -56,25 +57,22 @@ class FittedStyle:
         away.
     input_noise
         Standard deviation of the noise on its input.
-    noise_octaves
-        Octaves of that noise.
+    noise
+        That noise.
     contrast
         Factor of the final contrast step.
     gray
         Mean gray of the stylized thumbnail, which the contrast step blends with, (1, 1, 1, 1).
     optimized
         The stylized thumbnail: uint8, (H, W, 3).
-    seed
-        Of the noise.
     """
 
     net: StyleNet
     input_noise: float
-    noise_octaves: int
+    noise: NoiseField
     contrast: float
     gray: Tensor
     optimized: Pixels
-    seed: int
 
     @torch.no_grad()
     def stylize(self, tile: Tensor) -> Tensor:
@@ -117,7 +115,8 @@ def fix_style(
     canvas = output[..., : max(height, SMALLEST_SIDE), : max(width, SMALLEST_SIDE)]
     gray = mean_gray(canvas)
     optimized = to_pixels(adjust_contrast(canvas, contrast, gray))[:height, :width]
-    return FittedStyle(_folded(net, moments), input_noise, noise_octaves, contrast, gray, optimized, seed)
+    noise = PositionalNoise(seed, noise_octaves)
+    return FittedStyle(_folded(net, moments), input_noise, noise, contrast, gray, optimized)
 
 
 def render(style: FittedStyle, photo: Picture, tile_side: int = TILE_SIDE) -> Generator[Rendering, None, Picture]:
@@ -266,8 +265,7 @@ class Drawing:
         pixels = self._pixels[np.ix_(self._rows[rows], self._columns[columns])]
         image = pixels.transpose(2, 0, 1).astype(np.float32) / 255
         if self._style.input_noise:
-            noise = positional_octaves(self._style.seed, self._style.noise_octaves, rows, columns)
-            image += self._style.input_noise * noise
+            image += self._style.input_noise * self._style.noise.part(self._pixels.shape[:2], rows, columns)
         return torch.from_numpy(image)[None]
 
 
@@ -279,10 +277,7 @@ def _moments(net: StyleNet, thumbnail: Tensor) -> tuple[_Moments, Tensor]:
     seen: _Moments = {}
 
     def record(name: str, output: Tensor) -> None:
-        # One channel after the other, in float64: sums over whole images are inaccurate in float32.
-        planes = [torch.var_mean(plane.double(), correction=0) for plane in output[0]]
-        variances, means = zip(*planes, strict=True)
-        seen[name] = (torch.stack(variances), torch.stack(means))
+        seen[name] = _variances_and_means(output[0])
 
     hooks = [
         conv.register_forward_hook(lambda _module, _inputs, output, name=name: record(name, output))
@@ -294,6 +289,21 @@ def _moments(net: StyleNet, thumbnail: Tensor) -> tuple[_Moments, Tensor]:
         for hook in hooks:
             hook.remove()
     return seen, output
+
+
+def _variances_and_means(channels: Tensor) -> tuple[Tensor, Tensor]:
+    """Return variance and mean of each channel of (C, H, W).
+
+    A few channels at a time, in float64: sums over whole images are inaccurate in float32. `torch.var_mean` is several
+    times as slow.
+    """
+    variances, means = [], []
+    for part in channels.split(_CHANNELS_AT_ONCE):
+        values = part.flatten(1).double()
+        mean = values.mean(dim=1)
+        means.append(mean)
+        variances.append(values.sub_(mean[:, None]).square_().mean(dim=1))
+    return torch.cat(variances), torch.cat(means)
 
 
 def _folded(net: StyleNet, moments: _Moments) -> StyleNet:

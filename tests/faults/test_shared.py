@@ -27,8 +27,8 @@ LEASE_S = 4.0
 
 
 @pytest.fixture(scope="module")
-def create_database(tmp_path_factory) -> Iterator:
-    with postgres(tmp_path_factory.mktemp("postgres")) as create:
+def create_database() -> Iterator:
+    with postgres() as create:
         yield create
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import shutil
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +18,12 @@ _TRIES = 3
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[Callable[[], str]]:
-    """Run a server; gives a function that makes a database and returns SQLAlchemy's URL of it."""
+def postgres() -> Iterator[Callable[[], str]]:
+    """Run a server; gives a function that makes a database and returns SQLAlchemy's URL of it.
+
+    Its folder is none of pytest's: each run of pytest takes the rights to those away from PostgreSQL's user.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="postgres-"))
     server = _started(folder)
     numbers = itertools.count(1)
 
@@ -28,6 +34,7 @@ def postgres(folder: Path) -> Iterator[Callable[[], str]]:
 
     yield create
     server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _started(folder: Path) -> pgserver.PostgresServer:

@@ -53,7 +53,7 @@ def database(request, tmp_path_factory) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path_factory.mktemp('database') / 'jobs.sqlite3'}"
         return
-    with postgres(tmp_path_factory.mktemp("postgres")) as create:
+    with postgres() as create:
         yield create()
 
 

@@ -51,8 +51,8 @@ def front(number: int = 0) -> Front:
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory) -> Iterator[Database]:
-    with postgres(tmp_path_factory.mktemp("postgres")) as create:
+def database() -> Iterator[Database]:
+    with postgres() as create:
         database = Database(create())
         database.migrate()
         yield database

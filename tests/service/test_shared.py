@@ -111,17 +111,19 @@ async def test_a_watch_on_another_server_has_every_event_and_resumes(share, tmp_
     (other,) = {first, second} - {runs}
     _, events, watching = other.begin_watch(created.name)
 
-    async def follow(seen, until: int) -> None:
-        for step in range(1, until + 1):
+    async def follow(first_step: int, last_step: int, *watchers) -> None:
+        """Let every watcher see a step before the next one is made."""
+        for step in range(first_step, last_step + 1):
             turns.allow(step)
-            await eventually(lambda step=step: any(event.progress.step == step for event in seen))
+            for seen in watchers:
+                await eventually(lambda step=step, seen=seen: any(event.progress.step == step for event in seen))
 
-    await follow(events, 3)
+    await follow(1, 3, events)
     preview = await other.image(created.name, Stylization.IMAGE_KIND_PREVIEW)
     assert preview[0].width_px > 0
     passed = events[-1].sequence
     _, resumed, watching_again = other.begin_watch(created.name, after=passed)
-    await follow(events, 6)
+    await follow(4, 6, events, resumed)
     outcome, rest = await watching, await watching_again
 
     kinds = [kind for kind in outcome.kinds() if kind not in {"heartbeat", "preview"}]

@@ -7,7 +7,6 @@ import threading
 import uuid
 from collections.abc import Iterator
 
-import pgserver
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -20,6 +19,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
+
+from tests.service.databases import postgres
 
 FINAL = {State.SUCCEEDED, State.FAILED, State.CANCELLED}
 
@@ -52,9 +53,8 @@ def database(request, tmp_path_factory) -> Iterator[str]:
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path_factory.mktemp('database') / 'jobs.sqlite3'}"
         return
-    server = pgserver.get_server(tmp_path_factory.mktemp("postgres"))
-    yield server.get_uri().replace("postgresql://", "postgresql+psycopg://")
-    server.cleanup()
+    with postgres(tmp_path_factory.mktemp("postgres")) as create:
+        yield create()
 
 
 @pytest.fixture(scope="module")

@@ -6,19 +6,20 @@ its own, and both are optimized side by side; each sees crops of its part, in pr
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import astuple, replace
+import math
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import astuple, dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from clipstyler.config import StylizeConfig
+from clipstyler.config import SMALLEST_CROP, StylizeConfig
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.events import Losses, Rendering
 from clipstyler.imaging import Picture, resized
 from clipstyler.interruption import Check, StopPoints
-from clipstyler.masking import Levels, join, select, smallest_part
+from clipstyler.masking import Levels, join, pixels_left, select
 from clipstyler.original import Original
 from clipstyler.photo_cache import PhotoCache
 from clipstyler.region import Region
@@ -28,6 +29,25 @@ from clipstyler.stylenet import StyleNet
 from clipstyler.stylizer import Part, RunState, StepReport, step
 
 _SMALLEST_SHARE = 0.25  # of the crops of a step that either part has
+
+FurtherLoss = Callable[[int, RunState], None]
+
+
+@dataclass(frozen=True)
+class Further:
+    """What a network is fitted to besides a photo; there is no region then.
+
+    Attributes
+    ----------
+    photos
+        Take turns with the photo.
+    loss
+        Adds the gradients of a further loss to the weights before each step, by the number of the photo whose turn it
+        is, from 0, and its run; None if there is none.
+    """
+
+    photos: Sequence[Picture] = ()
+    loss: FurtherLoss | None = None
 
 
 class Guide(NamedTuple):
@@ -83,6 +103,8 @@ class Composition:
         self._mask = mask
         plans = _plans(spec, (photo.width, photo.height), mask)
         self._shares = [plan.share for plan in plans]
+        self._further: list[RunState] = []
+        self._steps = 0
         self.runs = [
             RunState(
                 photo, guide.direction, encoders, plan.config, spec.seed, guide.text, photos=photos, part=plan.part
@@ -100,14 +122,32 @@ class Composition:
         for run in self.runs:
             yield from run.prepare()
 
-    def step(self, check: Check) -> StepReport:
+    def add(self, photo: Picture) -> None:
+        """Fit the network to a further photo too. Photos take turns: each step sees one, and no photo decides alone."""
+        first = self.runs[0]
+        run = RunState(photo, first.direction, first.encoders, first.config, first.seed, first.text, partner=first)
+        self._further.append(run)
+
+    def step(self, check: Check, further_loss: FurtherLoss | None) -> StepReport:
         """Complete one step of every run; the losses of two runs count by the sizes of their parts."""
-        reports = step(self.runs, check)
+        turn, due = self._due()
+        if further_loss:
+            further_loss(turn, due[0])
+        reports = step(due, check)
         if len(reports) == 1:
             return reports[0]
         losses = [astuple(report.losses) for report in reports]
         joint = (self._mean(values) for values in zip(*losses, strict=True))
         return StepReport(Losses(*joint), self._mean([report.rejected for report in reports]))
+
+    def _due(self) -> tuple[int, list[RunState]]:
+        """Return the number of the photo whose turn it is, and its runs."""
+        if not self._further:
+            return 0, self.runs
+        turns = [*self.runs, *self._further]
+        turn = self._steps % len(turns)
+        self._steps += 1
+        return turn, [turns[turn]]
 
     def _mean(self, values: Sequence[float]) -> float:
         return sum(share * value for share, value in zip(self._shares, values, strict=True))
@@ -170,14 +210,15 @@ def _plans(spec: StylizationSpec, size: tuple[int, int], mask: Levels | None) ->
     if region is None:
         return [_Plan(None, config, 1.0)]
     inside = select(region, mask, size)
-    config = config.fitted(*size, smallest_part(region, mask, size))
+    config = config.fitted(*size, pixels_left(region, mask, size))
     if region.is_kept:
         return [_Plan(Part(~inside, kept=inside), config, 1.0)]
     share = float(inside.mean())
+    side = min(config.crop_side(*size), math.isqrt(int(inside.sum())))
     own = round(min(max(share, _SMALLEST_SHARE), 1 - _SMALLEST_SHARE) * config.patches)
     own = min(max(own, 1), max(1, config.patches - 1))
     rest = max(1, config.patches - own)
     return [
         _Plan(Part(~inside), replace(config, patches=rest), 1 - share),
-        _Plan(Part(inside), replace(config, patches=own), share),
+        _Plan(Part(inside), replace(config, patches=own, crop_size=side if side >= SMALLEST_CROP else None), share),
     ]

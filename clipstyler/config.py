@@ -91,7 +91,7 @@ PRESETS = {Preset.DRAFT: Work(256, 60, 16), Preset.PAPER: Work(512, 200, 64)}
 DEFAULT_PRESET = Preset.DRAFT
 LARGEST_SEED = 2**63 - 1
 _DRAWN_SEED_BITS = 53  # JSON numbers in JavaScript keep so many
-_SMALLEST_CROP = 8
+SMALLEST_CROP = 8
 _WEIGHT = Bounds(0, 1e7)
 _CALIBRATION_BOUNDS = {
     "crop_fraction": Bounds(0, 1, above=True),
@@ -222,7 +222,7 @@ class StylizeConfig(CalibratedOptions):
     crop_size: int | None = option(
         "Side of a crop in pixels of the fitted image; smaller gives finer texture.",
         source=Source.CALIBRATION,
-        bounds=Bounds(_SMALLEST_CROP, 4096),
+        bounds=Bounds(SMALLEST_CROP, 4096),
         default=None,
     )
     output_size: int = option(
@@ -276,7 +276,7 @@ class StylizeConfig(CalibratedOptions):
         width, height
             Of the image.
         part
-            Pixels of the smallest part of it that crops are to show: none is larger than that. None for all of it.
+            Pixels of the part of it that crops are to show: none is larger than that. None for all of it.
 
         Raises
         ------
@@ -286,9 +286,9 @@ class StylizeConfig(CalibratedOptions):
         shorter = min(width, height)
         most = shorter if part is None else min(shorter, math.isqrt(part))
         if self.crop_size is None:
-            return min(max(_SMALLEST_CROP, round(self.crop_fraction * max(width, height))), most)
+            return min(max(SMALLEST_CROP, round(self.crop_fraction * max(width, height))), most)
         if self.crop_size > most:
-            what = "image" if most == shorter else f"smallest part by the region, {part} px, of the image"
+            what = "image" if most == shorter else f"rest beside the region, {part} px, of the image"
             raise ConfigError(
                 "crop_size",
                 f"a crop of {self.crop_size} px is larger than the {what}, "
@@ -302,7 +302,7 @@ class StylizeConfig(CalibratedOptions):
         An image with a side under 8 px keeps None, which is worked out anew.
         """
         side = self.crop_side(width, height, part)
-        return replace(self, crop_size=side) if side >= _SMALLEST_CROP else self
+        return replace(self, crop_size=side) if side >= SMALLEST_CROP else self
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain values, for JSON and logs."""

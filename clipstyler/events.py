@@ -169,6 +169,8 @@ class Result(Generic[ImageT]):
         Why there were no more.
     style
         File of the style, if `keep_style` asks for it; else empty.
+    style_digest
+        SHA-256 of that file in hexadecimal, once a server has made a style of it that others can use; else empty.
     """
 
     image: ImageT
@@ -184,3 +186,4 @@ class Result(Generic[ImageT]):
     steps: int = 0
     stop_reason: StopReason = StopReason.STEPS
     style: bytes = field(default=b"", repr=False)
+    style_digest: str = ""

@@ -18,6 +18,8 @@ _BYTES_PER_PIXEL = 4600
 _BYTES_PER_RECOMPUTED_PIXEL = 2600
 _BYTES_PER_BANDED_PIXEL = 900
 _BYTES_PER_CROP_PIXEL = 70
+# Of each further photo of a fit: pixels, input and content features.
+_BYTES_PER_OTHER_PIXEL = 100
 # Padded copies of activations: 99 MiB more at 256 px, measured there only.
 _MIRRORED = 4 / 3
 
@@ -56,6 +58,7 @@ def footprint(
     view_bytes: int,
     result_size: tuple[int, int] = (0, 0),
     runs: int = 1,
+    others: int = 0,
 ) -> Footprint:
     """Estimate the memory of a stylization besides its encoders' weights.
 
@@ -71,6 +74,8 @@ def footprint(
         Width and height of the result, pixels.
     runs
         2 if a region has a text of its own: they share the patches.
+    others
+        Further photos that the network is fitted to.
     """
     pixels = width * height
     image = max(
@@ -81,6 +86,7 @@ def footprint(
     if config.border is Border.MIRROR:
         image = round(image * _MIRRORED)
     image *= runs
+    image += others * _BYTES_PER_OTHER_PIXEL * config.size**2
     warp = _BYTES_PER_CROP_PIXEL * config.crop_side(width, height) ** 2
     patches = config.patches * (view_bytes + warp) if config.weight_patch else 0
     result = _result_bytes((width, height), result_size) + (runs - 1) * 3 * result_size[0] * result_size[1]

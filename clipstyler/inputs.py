@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from clipstyler.config import StylizeConfig
 from clipstyler.imaging import ImageError, Picture, decode_fitted, fitted_size, read_header
-from clipstyler.masking import Levels, mask_digest, picture_mask, read_mask, smallest_part
+from clipstyler.masking import Levels, mask_digest, picture_mask, pixels_left, read_mask
 from clipstyler.options import ConfigError
 from clipstyler.original import Original
 from clipstyler.spec import StylizationSpec
@@ -60,7 +60,7 @@ def read_inputs(photo: bytes | Picture, mask: bytes | Picture | None, spec: Styl
         levels = load(own)
         original = replace(original, load_mask=partial(load, (original.width, original.height)))
         spec = replace(spec, region=replace(region, mask_digest=mask_digest(mask)))
-    return Inputs(picture, levels, spec, config.fitted(*own, smallest_part(region, levels, own)), original)
+    return Inputs(picture, levels, spec, config.fitted(*own, pixels_left(region, levels, own)), original)
 
 
 def _mask_levels(mask: bytes | Picture, photo: tuple[int, int], size: tuple[int, int]) -> Levels:

@@ -110,20 +110,20 @@ def _span(start: float, length: float, side: int) -> slice:
     return slice(first, max(first + 1, math.ceil((start + length) * side - _ROUNDING)))
 
 
-def smallest_part(region: Region | None, mask: Levels | None, size: tuple[int, int]) -> int | None:
-    """Return how many pixels the smallest part has that crops are to show: the rest, and a region with a text.
+def pixels_left(region: Region | None, mask: Levels | None, size: tuple[int, int]) -> int | None:
+    """Return how many pixels of an image a region leaves to the style text; None without a region.
 
     Parameters
     ----------
     region, mask
-        The region; None returns None: crops show everything.
+        The region.
     size
         Width and height of the image at which it is optimized.
 
     Raises
     ------
     ConfigError
-        The region has no pixels, or all; or a part is too small for crops.
+        The region has no pixels, or all; or it leaves too few for crops, or has too few for those of its own text.
     """
     if region is None:
         return None
@@ -142,7 +142,7 @@ def smallest_part(region: Region | None, mask: Levels | None, size: tuple[int, i
         raise ConfigError(
             field, f"{verb} only {least} of the photo's pixels at {sides}: change it, or use a larger size"
         )
-    return least
+    return outside
 
 
 def feathered(selected: Selected, width: int) -> Levels:

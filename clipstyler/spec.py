@@ -6,6 +6,7 @@ not change when defaults do.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -28,10 +29,14 @@ from clipstyler.options import Bounds, Source, option, options_of
 from clipstyler.prompts import MAX_CHARACTERS, check_texts
 from clipstyler.region import Region, RegionRequest, resolve_region
 
+AUTO_DRAFT = "auto"
+"""A draft in the bundled style that is nearest to the text, if one is near enough."""
+_STYLE_NAME = re.compile(r"styles/[0-9a-f]{64}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewPolicy:
-    """Which previews are made."""
+    """Which previews are made, and whether a draft comes before them."""
 
     every_steps: int = option(
         "Steps between previews, the first of which shows the start; 0 sends none.",
@@ -43,6 +48,11 @@ class PreviewPolicy:
         "Longest side of a preview in pixels.", source=Source.FIXED, bounds=Bounds(16, 4096), default=256
     )
     format: ImageFormat = option("Encoding of previews.", source=Source.FIXED, default=ImageFormat.JPEG)
+    draft: str = option(
+        "Picture in a style at hand before the first preview: auto (the nearest bundled style), or styles/{sha256}.",
+        source=Source.FIXED,
+        default="",
+    )
 
     def wants(self, step: int) -> bool:
         """Return whether a preview is due after so many steps; 0 is the start."""
@@ -205,6 +215,9 @@ def _previews(asked: Mapping[str, Any], limits: Mapping[str, float]) -> PreviewP
             values[name] = declared.parse(value)
         except ConfigError as error:
             violations.append(Violation(f"previews.{name}", error.problem))
+    if (draft := values.get("draft")) and draft != AUTO_DRAFT and not _STYLE_NAME.fullmatch(draft):
+        problem = f"must be {AUTO_DRAFT!r} or the name of a style, styles/{{sha256}}, got {draft[:80]!r}"
+        violations.append(Violation("previews.draft", problem))
     if violations:
         raise ConfigError.of(violations)
     if "max_size" in limits:

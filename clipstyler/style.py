@@ -26,6 +26,8 @@ from clipstyler.prompts import MAX_CHARACTERS
 FORMAT_VERSION = 1
 MAX_BYTES = 4 * 2**20
 """No style file is larger; one has 1.3 MB."""
+MAX_PHOTOS = 16
+"""That a style may be fitted to."""
 SUFFIX = ".style"
 THUMBNAIL_SIDE = 128
 

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import torch
-
+from clipstyler.composition import Further
 from clipstyler.encoders.base import EncoderSet
-from clipstyler.encoders.torch_encoders import TorchEncoders
-from clipstyler.evaluation.direction_cache import DirectionCache, guidance_of
+from clipstyler.evaluation.direction_cache import DirectionCache
+from clipstyler.events import Preparing, Progress, Result
 from clipstyler.frame_pairs import FramePair
 from clipstyler.imaging import Picture, fit
-from clipstyler.interruption import Check, StopPoints, never
+from clipstyler.interruption import Check, never
+from clipstyler.optimization import optimize
 from clipstyler.options import ConfigError
-from clipstyler.spec import StylizationSpec
-from clipstyler.style import Style
-from clipstyler.style_making import style_of
-from clipstyler.stylizer import RunState, step
-
-MAX_PHOTOS = 16
+from clipstyler.spec import PreviewPolicy, StylizationSpec
+from clipstyler.style import MAX_PHOTOS, Style, load_style
+from clipstyler.stylizer import RunState
 
 
 @dataclass(frozen=True)
@@ -81,28 +77,36 @@ def fit_style(
     """
     if not 1 <= len(photos) <= MAX_PHOTOS:
         raise ConfigError("photos", f"must be 1 to {MAX_PHOTOS}, got {len(photos)}")
-    config = spec.config
-    measuring = TorchEncoders(encoders)
-    guidance = guidance_of(measuring, spec.style_text, spec.source_text, config.template_set, directions).guidance
-    direction, text = (torch.tensor(row, device=encoders.device) for row in (guidance.direction, guidance.style))
-    states: list[RunState] = []
-    for photo in photos:
-        fitted = fit(photo, config.size, config.enlarge)
-        partner = states[0] if states else None
-        states.append(
-            RunState(fitted, direction, encoders, config, spec.seed, text if config.text_share else None, None, partner)
-        )
-    stops = StopPoints(check, states[0].net, encoders.clip, encoders.content)
-    for _ in stops.within(states[0].prepare()):
-        pass
-    pairs = [FramePair(*pair) for pair in zip(states, temporal.before, strict=True)] if temporal else []
-    yield 0
-    for completed, turn in enumerate(itertools.islice(itertools.cycle(range(len(states))), config.steps), 1):
-        with stops:
-            if temporal:
-                pairs[turn].backpropagate(temporal.weight)  # the step adds its own gradients
-            step([states[turn]], stops.check)
-        yield completed
-    with stops, torch.no_grad():
-        states[0].render()
-        return style_of(states[0].net, len(states), states[0].picture(), spec, encoders.models, config.steps)
+    config = replace(spec.config, keep_style=True, output_size=0)
+    first = fit(photos[0], config.size, config.enlarge)  # nothing is drawn at the photo's own size
+    kept = replace(spec, config=config, previews=PreviewPolicy(every_steps=0))
+    events = optimize(
+        first,
+        kept,
+        encoders,
+        further=Further(photos[1:], _TemporalLoss(temporal) if temporal else None),
+        directions=directions,
+        check=check,
+    )
+    for event in events:
+        match event:
+            case Preparing(step, steps) if step == steps:
+                yield 0
+            case Progress(step):
+                yield step
+            case Result(style=style):
+                return load_style(style)
+    raise AssertionError("a run ends with its result")
+
+
+class _TemporalLoss:
+    """The temporal loss of the frame whose turn it is."""
+
+    def __init__(self, temporal: Temporal) -> None:
+        self._temporal = temporal
+        self._pairs: dict[int, FramePair] = {}
+
+    def __call__(self, turn: int, state: RunState) -> None:
+        if turn not in self._pairs:
+            self._pairs[turn] = FramePair(state, self._temporal.before[turn])
+        self._pairs[turn].backpropagate(self._temporal.weight)

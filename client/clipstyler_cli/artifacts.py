@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 
-from clipstyler_client import Preview, Result
+from clipstyler_client import Draft, Preview, Result
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from clipstyler.output_files import Output, write_whole
@@ -28,9 +28,13 @@ PREVIEW_NAME = re.compile(r"step-\d+\.\w+")
 class Artifacts:
     """Collects the previews of one run and writes the requested artifacts."""
 
-    def __init__(self, delivery: Delivery, previews_directory: Output | None = None) -> None:
+    def __init__(
+        self, delivery: Delivery, previews_directory: Output | None = None, draft: Output | None = None
+    ) -> None:
         self._delivery = delivery
         self._directory = previews_directory
+        self._draft = draft
+        self._has_draft = False
         self.previews: list[Preview] = []
 
     def add(self, preview: Preview) -> None:
@@ -44,6 +48,16 @@ class Artifacts:
         except OSError as error:
             self._delivery.fail(self._directory, f"{error.strerror or error}; further previews are not written")
             self._directory = None
+
+    def write_draft(self, draft: Draft) -> None:
+        """Write the draft, if a file for it is asked for."""
+        if self._draft:
+            self._delivery.write(self._draft, draft.image)
+            self._has_draft = True
+
+    def lacks_draft(self) -> bool:
+        """Return whether a file for a draft is asked for, and there was none."""
+        return self._draft is not None and not self._has_draft
 
     def write_contact_sheet(self, output: Output, photo: bytes, result: Result) -> None:
         """Write the photo, evenly spaced previews and the result side by side, with the text as title."""

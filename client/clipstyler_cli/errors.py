@@ -21,6 +21,7 @@ _FLAGS = {
     "image": "PHOTO",
     "style_text": "TEXT",
     "previews.every_steps": "--preview-every",
+    "previews.draft": "--draft",
     "timeout_s": "--timeout",
     "region": "--keep",
     "region.mask": "--keep",
@@ -61,7 +62,7 @@ def flag_of(field: str, arguments: Mapping[str, str]) -> str:
 
     `arguments` has the fields that are positional arguments of this command.
     """
-    name = field.removeprefix("spec.").removeprefix("options.")
+    name = field.removeprefix("fit.").removeprefix("spec.").removeprefix("options.")
     flags = {**_FLAGS, **arguments}
     if name in flags:
         return flags[name]
@@ -69,6 +70,8 @@ def flag_of(field: str, arguments: Mapping[str, str]) -> str:
         return name.replace("region.boxes", "--keep-box")
     if name.startswith("labels"):
         return name.upper()
+    if name.startswith("photos["):
+        return "--photos" + name.removeprefix("photos").partition(".")[0]
     return "--" + name.replace("_", "-")
 
 

@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from clipstyler_client import Client, Job, Result
+from clipstyler_client import Client, Job
 
 from clipstyler.output_files import Output, check_outputs
 from clipstyler_cli.command_group import App
 from clipstyler_cli.connection import DEFAULT, Target, with_connection_flags
-from clipstyler_cli.errors import JobGoesOnError, UsageError, clear_errors
+from clipstyler_cli.errors import JobGoesOnError, clear_errors
 from clipstyler_cli.files import IMAGE_SUFFIXES, Delivery
 from clipstyler_cli.progress import Display
+from clipstyler_cli.runs import followed
 from clipstyler_cli.terminal import Terminal, print_json, say, styled, table
 
 STATES = "queued, running, succeeded, failed, cancelled"
@@ -94,7 +95,7 @@ def watch(
         if out:
             check_outputs([Output("out", out, IMAGE_SUFFIXES)])
         try:
-            result = _followed(client, name, Display(Terminal(stderr=True), quiet))
+            result = followed(client, name, Display(Terminal(stderr=True), quiet))
         except KeyboardInterrupt:
             raise JobGoesOnError(name, server.address) from None
         if out:
@@ -159,15 +160,6 @@ def delete(name: _Name, server: _Server = DEFAULT) -> None:
 def _connected(server: Target) -> Iterator[Client]:
     with clear_errors(name="NAME"), server.connect() as client:
         yield client
-
-
-def _followed(client: Client, name: str, display: Display) -> Result:
-    with display, client.jobs.watch(name) as events:
-        for event in events:
-            display.show(event)
-            if isinstance(event, Result):
-                return event
-    raise UsageError(f"{name}: the job ended without a result")
 
 
 def _show(job: Job, as_json: bool) -> None:

@@ -226,8 +226,8 @@ class _Run:
         """Fit a style to key frames of all shots."""
         from clipstyler.encoders import registry
         from clipstyler.sampling import evenly
-        from clipstyler.style import dump_style
-        from clipstyler.style_fitting import MAX_PHOTOS, Temporal, fit_style
+        from clipstyler.style import MAX_PHOTOS, dump_style
+        from clipstyler.style_fitting import Temporal, fit_style
 
         spec = replace(_known(self._spec), seed=work.seed)
         encoders = registry.load(spec.encoder_set, store=local_store())

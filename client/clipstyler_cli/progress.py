@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 from typing import Self
 
-from clipstyler_client import Event, Gap, Preparing, Preview, Progress, Queued, Rendering, Started, Warning
+from clipstyler_client import Draft, Event, Gap, Preparing, Preview, Progress, Queued, Rendering, Started, Warning
 from rich.progress import BarColumn, ProgressColumn, Task, TaskID, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
@@ -60,10 +60,8 @@ class Display:
             self._progress(event)
         elif isinstance(event, Rendering):
             self._rendering(event)
-        elif isinstance(event, Warning):
-            self._say(Text.assemble(styled("warning", "yellow"), f": {printable(event.message)}"))
-        elif isinstance(event, Gap):
-            self._say(_left_out(event))
+        elif isinstance(event, Draft | Warning | Gap):
+            self._say(_remark(event))
 
     def _progress(self, event: Progress) -> None:
         terms = event.losses
@@ -109,7 +107,12 @@ class TimeLeft(ProgressColumn):
         return Text("-:--" if left_s is None else f"{left_s // 60:.0f}:{left_s % 60:02.0f}", style="cyan")
 
 
-def _left_out(gap: Gap) -> str:
-    if gap.log_expired:
+def _remark(event: Draft | Warning | Gap) -> str | Text:
+    """Return the line about an event beside the progress."""
+    if isinstance(event, Warning):
+        return Text.assemble(styled("warning", "yellow"), f": {printable(event.message)}")
+    if isinstance(event, Draft):
+        return f"draft in the style {event.style_text!r} ({event.style[:19]}), not yet of this run"
+    if event.log_expired:
         return "earlier events are no longer stored"
-    return f"skipped {gap.skipped_progress} progress events and {gap.skipped_previews} previews: slow reader"
+    return f"skipped {event.skipped_progress} progress events and {event.skipped_previews} previews: slow reader"

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from clipstyler_client import Client, Event, Preview, PreviewOptions, Region, Result, StylizeOptions
+from clipstyler_client import Client, Draft, Event, Preview, PreviewOptions, Region, Result, StylizeOptions
 
 from clipstyler.output_files import Output, check_outputs
 from clipstyler_cli.artifacts import PREVIEW_NAME, Artifacts
@@ -17,6 +17,7 @@ from clipstyler_cli.errors import JobGoesOnError, UsageError
 from clipstyler_cli.files import ANIMATION_SUFFIXES, IMAGE_SUFFIXES, SHEET_SUFFIXES, Delivery, read_photo
 from clipstyler_cli.local import stylize_here
 from clipstyler_cli.progress import Display
+from clipstyler_cli.terminal import complain
 
 
 class Events(Protocol):
@@ -48,11 +49,22 @@ class Run:
 
 @dataclass(frozen=True)
 class Keep:
-    """Files that a run writes besides the result."""
+    """Files that a run writes besides the result; the draft only if there is one."""
 
     previews: Path | None = None
     animation: Path | None = None
     contact_sheet: Path | None = None
+    draft: Path | None = None
+
+
+class _Outputs(NamedTuple):
+    """What a run writes, checked."""
+
+    result: Output
+    previews: Output | None
+    sheet: Output | None
+    animation: Output | None
+    draft: Output | None
 
 
 def stylize(
@@ -86,20 +98,40 @@ def stylize(
         raise UsageError("--detach: a job needs a server: name one with --server")
     if run.timeout_s is not None and server is None:
         raise UsageError("--timeout: limits a call to a server: name one with --server")
-    out, previews, sheet, animation = _checked(run, keep)
+    if keep.draft and server is None:
+        raise UsageError("--draft: drafts come from a server: name one with --server")
+    outputs = _checked(run, keep)
     photo = read_photo(run.photo, "PHOTO")
     run = _with_mask(run)
-    artifacts = Artifacts(delivery, previews)
+    artifacts = Artifacts(delivery, outputs.previews, outputs.draft)
     with ExitStack() as stack:
         events = _open(run, photo, IMAGE_SUFFIXES[run.out.suffix.lower()], server, stack)
         stack.enter_context(display)
         result = _follow(events, display, artifacts)
-    written = delivery.write(out, result.image)
-    if sheet:
-        artifacts.write_contact_sheet(sheet, photo, result)
-    if animation:
-        artifacts.write_animation(animation, photo, result)
+    if artifacts.lacks_draft():
+        complain("no draft: no bundled style is near enough to the text, or a preview was faster")
+    written = delivery.write(outputs.result, result.image)
+    if outputs.sheet:
+        artifacts.write_contact_sheet(outputs.sheet, photo, result)
+    if outputs.animation:
+        artifacts.write_animation(outputs.animation, photo, result)
     return result, written
+
+
+def followed(client: Client, name: str, display: Display) -> Result:
+    """Watch a job of a server to its end.
+
+    Raises
+    ------
+    StylizeError
+        It ended without a result.
+    """
+    with display, client.jobs.watch(name) as events:
+        for event in events:
+            display.show(event)
+            if isinstance(event, Result):
+                return event
+    raise UsageError(f"{name}: the job ended without a result")
 
 
 def describe(result: Result, out: Path) -> dict[str, Any]:
@@ -115,20 +147,21 @@ def _with_mask(run: Run) -> Run:
     return replace(run, region=replace(run.region, mask=read_photo(run.region.mask, "--keep")))
 
 
-def _checked(run: Run, keep: Keep) -> tuple[Output, Output | None, Output | None, Output | None]:
+def _checked(run: Run, keep: Keep) -> _Outputs:
     """Check every output, and create the directory of previews."""
     out = Output("out", run.out, IMAGE_SUFFIXES)
     previews = Output("previews", keep.previews) if keep.previews else None
     sheet = Output("contact_sheet", keep.contact_sheet, SHEET_SUFFIXES) if keep.contact_sheet else None
     animation = Output("animation", keep.animation, ANIMATION_SUFFIXES) if keep.animation else None
-    files = [output for output in (out, sheet, animation) if output]
+    draft = Output("draft", keep.draft, IMAGE_SUFFIXES) if keep.draft else None
+    files = [output for output in (out, sheet, animation, draft) if output]
     check_outputs(files, directories=[previews] if previews else [], inputs=_inputs(run))
     if previews:
         previews.path.mkdir(parents=True, exist_ok=True)
         for path in (*_inputs(run), *(output.path for output in files)):
             if PREVIEW_NAME.fullmatch(path.name) and path.parent.exists() and path.parent.samefile(previews.path):
                 raise UsageError(f"--previews: a preview may overwrite {path}; name another directory")
-    return out, previews, sheet, animation
+    return _Outputs(out, previews, sheet, animation, draft)
 
 
 def _inputs(run: Run) -> list[Path]:
@@ -200,6 +233,8 @@ def _follow(events: Events, display: Display, artifacts: Artifacts) -> Result:
         display.show(event)
         if isinstance(event, Preview):
             artifacts.add(event)
+        elif isinstance(event, Draft):
+            artifacts.write_draft(event)
         elif isinstance(event, Result):
             return event
     raise RuntimeError("the events ended without a result")

@@ -6,17 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
-from clipstyler_client import Client, Style
+from clipstyler_client import Client, Style, StylizeOptions
 
 from clipstyler.output_files import Output, check_outputs
 from clipstyler_cli.command_group import App
 from clipstyler_cli.connection import DEFAULT, Target, with_connection_flags
-from clipstyler_cli.errors import UsageError, clear_errors
-from clipstyler_cli.files import Delivery
+from clipstyler_cli.errors import JobGoesOnError, UsageError, clear_errors
+from clipstyler_cli.files import Delivery, read_photo
 from clipstyler_cli.local import library_errors
+from clipstyler_cli.option_flags import with_option_flags
+from clipstyler_cli.progress import Display
+from clipstyler_cli.runs import followed
 from clipstyler_cli.style_files import SUFFIX, name_on_server, read_style, slug
 from clipstyler_cli.terminal import Terminal, print_json, say, table
 
@@ -94,18 +97,52 @@ def show(
 
 @app.command()
 @with_connection_flags
+@with_option_flags
 def create(
-    job: Annotated[str, typer.Argument(metavar="JOB", help="A finished job that was created with --keep-style.")],
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[JOB | PHOTOS...]", help="A finished job that was created with --keep-style; or more photos."
+        ),
+    ] = None,
     server: _Server = DEFAULT,
+    photos: Annotated[
+        list[Path] | None, typer.Option(help="Photos that the style is fitted to, at most 16. Default: the server's.")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="Fit a style to this text.")] = None,
+    source_text: Annotated[str | None, typer.Option(help="What the photos show. Default: the encoders'.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds that the fit may wait and take.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    **options: Any,
 ) -> None:
-    """Make a style of a finished job.
+    """Make a style of a finished job, or fit one to a text on photos.
+
+    A fit is a job in the server's queue: it keeps running after Ctrl-C.
 
     Examples
     --------
       clipstyler styles create 0dfd3ad8-61fd-4f9c-bd42-ca2aa9d54bf9
+
+      clipstyler styles create --text fire --photos a.jpg b.jpg c.jpg
+
+      clipstyler styles create --text "stained glass" --steps 100 --server localhost:50051
     """
     with _connected(server) as client:
-        say(client.styles.create(job).name)
+        files = [*(photos or []), *map(Path, sources or [])]
+        if text is None and photos:
+            raise UsageError("--text: say what the photos should look like")
+        if text is None:
+            if len(sources or []) != 1:
+                raise UsageError("JOB: name one finished job, or fit a style with --text")
+            say(client.styles.create((sources or [""])[0]).name)
+            return
+        asked = cast("StylizeOptions", {name: value for name, value in options.items() if value is not None})
+        read = [read_photo(path, "--photos") for path in files]
+        job = client.styles.fit(read, text, source_text=source_text, timeout_s=timeout, **asked)
+        try:
+            say(followed(client, job.name, Display(Terminal(stderr=True), quiet)).style)
+        except KeyboardInterrupt:
+            raise JobGoesOnError(job.name, server.address) from None
 
 
 @app.command()
@@ -198,7 +235,7 @@ def delete(style: _Name, server: _Server = DEFAULT) -> None:
 
 @contextmanager
 def _connected(server: Target) -> Iterator[Client]:
-    with clear_errors(stylization="JOB", data="FILE"), server.connect() as client:
+    with clear_errors(stylization="JOB", data="FILE", style_text="--text"), server.connect() as client:
         yield client
 
 

@@ -10,7 +10,7 @@ from clipstyler_client import PreviewOptions, Region, Result, StylizeOptions
 
 from clipstyler_cli.connection import Target, with_connection_flags
 from clipstyler_cli.errors import UsageError, clear_errors
-from clipstyler_cli.files import Delivery
+from clipstyler_cli.files import IMAGE_SUFFIXES, Delivery
 from clipstyler_cli.option_flags import with_option_flags
 from clipstyler_cli.progress import Display
 from clipstyler_cli.runs import Keep, Run, describe, stylize
@@ -76,6 +76,13 @@ def command(
     contact_sheet: Annotated[
         Path | None, typer.Option(help="Photo, previews and result side by side: .png.", rich_help_panel=_ARTIFACTS)
     ] = None,
+    draft: Annotated[
+        Path | None,
+        typer.Option(
+            help="With a server: the draft, a picture in a bundled style that is near: .jpg, .png or .webp.",
+            rich_help_panel=_ARTIFACTS,
+        ),
+    ] = None,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Print what is needed to reproduce the result.", rich_help_panel=_ARTIFACTS),
@@ -101,7 +108,11 @@ def command(
     """
     asked = cast("StylizeOptions", {name: value for name, value in options.items() if value is not None})
     preview_options = PreviewOptions(every_steps=preview_every, max_size=_PREVIEW_SIZE)
-    files = Keep(previews, animation, contact_sheet)
+    if server:
+        preview_options["draft"] = "auto"
+    if draft:
+        preview_options["format"] = IMAGE_SUFFIXES.get(draft.suffix.lower(), "jpeg")
+    files = Keep(previews, animation, contact_sheet, draft)
     with clear_errors():
         region = _region(keep, keep_box or [], region_text, feather)
         run = Run(photo, text, out, source_text, region, asked, preview_options, timeout, detach, device, accelerations)

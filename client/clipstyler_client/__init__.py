@@ -26,6 +26,7 @@ from clipstyler_client._errors import (
 )
 from clipstyler_client._events import (
     Box,
+    Draft,
     EncoderModel,
     Event,
     Gap,
@@ -66,6 +67,7 @@ __all__ = [
     "BrokenResultError",
     "Client",
     "DeadlineExceededError",
+    "Draft",
     "Embeddings",
     "EncoderModel",
     "EncoderSet",

@@ -46,7 +46,7 @@ def photo_bytes(photo: Photo) -> bytes:
 
 
 def spec_message(
-    image: bytes,
+    image: bytes | None,
     style_text: str,
     source_text: str | None,
     options: Mapping[str, Any],
@@ -55,7 +55,7 @@ def spec_message(
     upload: str = "",
     region: region_pb2.Region | None = None,
 ) -> stylization_pb2.StylizationSpec:
-    """Build a spec; the photo is either bytes or the name of an upload.
+    """Build a spec; the photo is bytes, or the name of an upload, or elsewhere in the request.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def spec_message(
     )
     if upload:
         message.upload = upload
-    else:
+    elif image is not None:
         message.image = image
     return message
 
@@ -164,6 +164,7 @@ class EventReader:
             quality=quality(result.quality) if result.HasField("quality") else None,
             steps=result.step_count,
             stop_reason=word_of(_STOP_REASONS, result.stop_reason),
+            style=result.style,
         )
 
 
@@ -221,6 +222,19 @@ def _preview(body: event_pb2.StylizationEvent.Preview, header: dict[str, Any]) -
     )
 
 
+def _draft(body: event_pb2.StylizationEvent.Draft, header: dict[str, Any]) -> events.Event:
+    return events.Draft(
+        **header,
+        style=body.style,
+        style_text=body.style_text,
+        similarity=body.similarity if body.HasField("similarity") else None,
+        image=body.image_data,
+        format=format_word(body.image.format),
+        width=body.image.width_px,
+        height=body.image.height_px,
+    )
+
+
 def _rendering(body: event_pb2.StylizationEvent.Rendering, header: dict[str, Any]) -> events.Event:
     return events.Rendering(**header, tile=body.tile, tiles=body.tiles)
 
@@ -248,6 +262,7 @@ _READERS: dict[str, Callable[[Any, dict[str, Any]], events.Event]] = {
     "preparing": _preparing,
     "progress": _progress,
     "preview": _preview,
+    "draft": _draft,
     "rendering": _rendering,
     "warning": _warning,
     "gap": _gap,

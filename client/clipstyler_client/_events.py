@@ -164,6 +164,29 @@ class Preview(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Draft(Event):
+    """The photo in a style that the server has at hand: something to look at until the first preview.
+
+    Attributes
+    ----------
+    style, style_text
+        Resource name of the style, and the text that it was fitted to.
+    similarity
+        How near that text is to the one asked for, at most 1; None if the style was named in `previews`.
+    image
+        The picture, encoded in `format`.
+    """
+
+    style: str
+    style_text: str
+    similarity: float | None
+    image: bytes = field(repr=False)
+    format: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rendering(Event):
     """All steps are completed; so many tiles of a result that is larger than `size` are drawn, of so many."""
 
@@ -213,6 +236,8 @@ class Result(Event):
         Optimizer steps completed: fewer than `options["steps"]` if the run ended early; 0 if it is not reported.
     stop_reason
         Why there were no more: "steps", "target" or "plateau"; "" if it is not reported.
+    style
+        Resource name of the style that `styles.fit` has fitted; "" for plain stylizations.
     """
 
     image: bytes = field(repr=False)
@@ -230,6 +255,7 @@ class Result(Event):
     quality: QualityReport | None = None
     steps: int = 0
     stop_reason: str = ""
+    style: str = ""
 
     @property
     def options(self) -> StylizeOptions:

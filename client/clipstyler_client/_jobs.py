@@ -49,6 +49,10 @@ class Job:
         "requested", "caller_left" or "draining", once it was cancelled.
     quality
         Of the result, once it succeeded and was measured.
+    fitted_photos
+        Photos that it fits a style to; 0 for plain stylizations.
+    style
+        Resource name of that style, once it succeeded.
     """
 
     name: str
@@ -68,6 +72,8 @@ class Job:
     error: StylizeError | None = None
     cancel_reason: str = ""
     quality: QualityReport | None = None
+    fitted_photos: int = 0
+    style: str = ""
 
     @property
     def is_finished(self) -> bool:
@@ -191,6 +197,8 @@ def job(message: stylization_pb2.Stylization) -> Job:
         error=from_message(message.error) if message.HasField("error") else None,
         cancel_reason=word_of(_Stylization.CancelReason.DESCRIPTOR, message.cancel_reason),
         quality=quality(message.result.quality) if message.result.HasField("quality") else None,
+        fitted_photos=message.fitted_photo_count,
+        style=message.result.style,
     )
 
 

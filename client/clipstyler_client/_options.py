@@ -48,11 +48,15 @@ class StylizeOptions(TypedDict, total=False):
 
 
 class PreviewOptions(TypedDict, total=False):
-    """Which previews: of the start and after every so many steps (0 for none), how large, "jpeg", "webp" or "png"."""
+    """Which previews: of the start and after every so many steps (0 for none), how large, "jpeg", "webp" or "png".
+
+    `draft` asks for a picture before them, in a style at hand: "auto", or the name of a style.
+    """
 
     every_steps: int
     max_size: int
     format: str
+    draft: str
 
 
 class OptionError(ValueError):

@@ -29,7 +29,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63lipstyler/v1/event.proto\x12\rclipstyler.v1\x1a\x19\x63lipstyler/v1/error.proto\x1a\x19\x63lipstyler/v1/image.proto\x1a\x1f\x63lipstyler/v1/stylization.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xcf\x0f\n\x10StylizationEvent\x12\x13\n\x0bstylization\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x06queued\x18\x04 \x01(\x0b\x32&.clipstyler.v1.StylizationEvent.QueuedH\x00\x12:\n\x07started\x18\x05 \x01(\x0b\x32\'.clipstyler.v1.StylizationEvent.StartedH\x00\x12<\n\x08progress\x18\x06 \x01(\x0b\x32(.clipstyler.v1.StylizationEvent.ProgressH\x00\x12:\n\x07preview\x18\x07 \x01(\x0b\x32\'.clipstyler.v1.StylizationEvent.PreviewH\x00\x12\x36\n\x05\x63hunk\x18\x08 \x01(\x0b\x32%.clipstyler.v1.StylizationEvent.ChunkH\x00\x12:\n\x07warning\x18\t \x01(\x0b\x32\'.clipstyler.v1.StylizationEvent.WarningH\x00\x12\x32\n\x03gap\x18\n \x01(\x0b\x32#.clipstyler.v1.StylizationEvent.GapH\x00\x12>\n\theartbeat\x18\x0b \x01(\x0b\x32).clipstyler.v1.StylizationEvent.HeartbeatH\x00\x12\x38\n\x06result\x18\x0c \x01(\x0b\x32&.clipstyler.v1.StylizationEvent.ResultH\x00\x12\x38\n\x06\x66\x61iled\x18\r \x01(\x0b\x32&.clipstyler.v1.StylizationEvent.FailedH\x00\x12>\n\tcancelled\x18\x0e \x01(\x0b\x32).clipstyler.v1.StylizationEvent.CancelledH\x00\x12>\n\trendering\x18\x0f \x01(\x0b\x32).clipstyler.v1.StylizationEvent.RenderingH\x00\x12>\n\tpreparing\x18\x14 \x01(\x0b\x32).clipstyler.v1.StylizationEvent.PreparingH\x00\x1a\x9a\x01\n\x06Queued\x12\x10\n\x08position\x18\x01 \x01(\x05\x12\x0c\n\x04seed\x18\x02 \x01(\x03\x12\x38\n\x14\x65stimated_start_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12\x65stimated_end_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1aM\n\x07Started\x12\r\n\x05steps\x18\x01 \x01(\x05\x12\x10\n\x08width_px\x18\x02 \x01(\x05\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x1aV\n\tPreparing\x12\x0c\n\x04part\x18\x01 \x01(\x05\x12\r\n\x05parts\x18\x02 \x01(\x05\x12,\n\tremaining\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a\xcc\x01\n\x08Progress\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\r\n\x05steps\x18\x02 \x01(\x05\x12\x37\n\x06losses\x18\x03 \x01(\x0b\x32\'.clipstyler.v1.StylizationResult.Losses\x12\x10\n\x08rejected\x18\x04 \x01(\x01\x12*\n\x07\x65lapsed\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tremaining\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x1aX\n\x07Preview\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12+\n\x05image\x18\x02 \x01(\x0b\x32\x1c.clipstyler.v1.ImageMetadata\x12\x12\n\nimage_data\x18\x03 \x01(\x0c\x1a(\n\tRendering\x12\x0c\n\x04tile\x18\x01 \x01(\x05\x12\r\n\x05tiles\x18\x02 \x01(\x05\x1a%\n\x05\x43hunk\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x1a(\n\x07Warning\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x1aY\n\x03Gap\x12\x1e\n\x16skipped_progress_count\x18\x01 \x01(\x05\x12\x1d\n\x15skipped_preview_count\x18\x02 \x01(\x05\x12\x13\n\x0blog_expired\x18\x03 \x01(\x08\x1a\x0b\n\tHeartbeat\x1a|\n\x06Result\x12,\n\x04spec\x18\x01 \x01(\x0b\x32\x1e.clipstyler.v1.StylizationSpec\x12\x30\n\x06result\x18\x02 \x01(\x0b\x32 .clipstyler.v1.StylizationResult\x12\x12\n\nimage_data\x18\x03 \x01(\x0c\x1a-\n\x06\x46\x61iled\x12#\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x14.clipstyler.v1.Error\x1aR\n\tCancelled\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x37\n\x06reason\x18\x02 \x01(\x0e\x32\'.clipstyler.v1.Stylization.CancelReasonB\x07\n\x05\x65ventBI\n\x11\x64\x65v.clipstyler.v1P\x01Z2clipstyler.dev/client/go/clipstylerv1;clipstylerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x63lipstyler/v1/event.proto\x12\rclipstyler.v1\x1a\x19\x63lipstyler/v1/error.proto\x1a\x19\x63lipstyler/v1/image.proto\x1a\x1f\x63lipstyler/v1/stylization.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9d\x11\n\x10StylizationEvent\x12\x13\n\x0bstylization\x18\x01 \x01(\t\x12\x10\n\x08sequence\x18\x02 \x01(\x03\x12.\n\nevent_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x38\n\x06queued\x18\x04 \x01(\x0b\x32&.clipstyler.v1.StylizationEvent.QueuedH\x00\x12:\n\x07started\x18\x05 \x01(\x0b\x32\'.clipstyler.v1.StylizationEvent.StartedH\x00\x12<\n\x08progress\x18\x06 \x01(\x0b\x32(.clipstyler.v1.StylizationEvent.ProgressH\x00\x12:\n\x07preview\x18\x07 \x01(\x0b\x32\'.clipstyler.v1.StylizationEvent.PreviewH\x00\x12\x36\n\x05\x63hunk\x18\x08 \x01(\x0b\x32%.clipstyler.v1.StylizationEvent.ChunkH\x00\x12:\n\x07warning\x18\t \x01(\x0b\x32\'.clipstyler.v1.StylizationEvent.WarningH\x00\x12\x32\n\x03gap\x18\n \x01(\x0b\x32#.clipstyler.v1.StylizationEvent.GapH\x00\x12>\n\theartbeat\x18\x0b \x01(\x0b\x32).clipstyler.v1.StylizationEvent.HeartbeatH\x00\x12\x38\n\x06result\x18\x0c \x01(\x0b\x32&.clipstyler.v1.StylizationEvent.ResultH\x00\x12\x38\n\x06\x66\x61iled\x18\r \x01(\x0b\x32&.clipstyler.v1.StylizationEvent.FailedH\x00\x12>\n\tcancelled\x18\x0e \x01(\x0b\x32).clipstyler.v1.StylizationEvent.CancelledH\x00\x12>\n\trendering\x18\x0f \x01(\x0b\x32).clipstyler.v1.StylizationEvent.RenderingH\x00\x12>\n\tpreparing\x18\x14 \x01(\x0b\x32).clipstyler.v1.StylizationEvent.PreparingH\x00\x12\x36\n\x05\x64raft\x18\x15 \x01(\x0b\x32%.clipstyler.v1.StylizationEvent.DraftH\x00\x1a\x9a\x01\n\x06Queued\x12\x10\n\x08position\x18\x01 \x01(\x05\x12\x0c\n\x04seed\x18\x02 \x01(\x03\x12\x38\n\x14\x65stimated_start_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12\x65stimated_end_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x1aM\n\x07Started\x12\r\n\x05steps\x18\x01 \x01(\x05\x12\x10\n\x08width_px\x18\x02 \x01(\x05\x12\x11\n\theight_px\x18\x03 \x01(\x05\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x1aV\n\tPreparing\x12\x0c\n\x04part\x18\x01 \x01(\x05\x12\r\n\x05parts\x18\x02 \x01(\x05\x12,\n\tremaining\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a\xcc\x01\n\x08Progress\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\r\n\x05steps\x18\x02 \x01(\x05\x12\x37\n\x06losses\x18\x03 \x01(\x0b\x32\'.clipstyler.v1.StylizationResult.Losses\x12\x10\n\x08rejected\x18\x04 \x01(\x01\x12*\n\x07\x65lapsed\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tremaining\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x1aX\n\x07Preview\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12+\n\x05image\x18\x02 \x01(\x0b\x32\x1c.clipstyler.v1.ImageMetadata\x12\x12\n\nimage_data\x18\x03 \x01(\x0c\x1a\x93\x01\n\x05\x44raft\x12\r\n\x05style\x18\x01 \x01(\t\x12\x12\n\nstyle_text\x18\x02 \x01(\t\x12\x17\n\nsimilarity\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12+\n\x05image\x18\x04 \x01(\x0b\x32\x1c.clipstyler.v1.ImageMetadata\x12\x12\n\nimage_data\x18\x05 \x01(\x0c\x42\r\n\x0b_similarity\x1a(\n\tRendering\x12\x0c\n\x04tile\x18\x01 \x01(\x05\x12\r\n\x05tiles\x18\x02 \x01(\x05\x1a%\n\x05\x43hunk\x12\x0e\n\x06offset\x18\x01 \x01(\x03\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x1a(\n\x07Warning\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\x1aY\n\x03Gap\x12\x1e\n\x16skipped_progress_count\x18\x01 \x01(\x05\x12\x1d\n\x15skipped_preview_count\x18\x02 \x01(\x05\x12\x13\n\x0blog_expired\x18\x03 \x01(\x08\x1a\x0b\n\tHeartbeat\x1a|\n\x06Result\x12,\n\x04spec\x18\x01 \x01(\x0b\x32\x1e.clipstyler.v1.StylizationSpec\x12\x30\n\x06result\x18\x02 \x01(\x0b\x32 .clipstyler.v1.StylizationResult\x12\x12\n\nimage_data\x18\x03 \x01(\x0c\x1a-\n\x06\x46\x61iled\x12#\n\x05\x65rror\x18\x01 \x01(\x0b\x32\x14.clipstyler.v1.Error\x1aR\n\tCancelled\x12\x0c\n\x04step\x18\x01 \x01(\x05\x12\x37\n\x06reason\x18\x02 \x01(\x0e\x32\'.clipstyler.v1.Stylization.CancelReasonB\x07\n\x05\x65ventBI\n\x11\x64\x65v.clipstyler.v1P\x01Z2clipstyler.dev/client/go/clipstylerv1;clipstylerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,31 +38,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\021dev.clipstyler.v1P\001Z2clipstyler.dev/client/go/clipstylerv1;clipstylerv1'
   _globals['_STYLIZATIONEVENT']._serialized_start=197
-  _globals['_STYLIZATIONEVENT']._serialized_end=2196
-  _globals['_STYLIZATIONEVENT_QUEUED']._serialized_start=1085
-  _globals['_STYLIZATIONEVENT_QUEUED']._serialized_end=1239
-  _globals['_STYLIZATIONEVENT_STARTED']._serialized_start=1241
-  _globals['_STYLIZATIONEVENT_STARTED']._serialized_end=1318
-  _globals['_STYLIZATIONEVENT_PREPARING']._serialized_start=1320
-  _globals['_STYLIZATIONEVENT_PREPARING']._serialized_end=1406
-  _globals['_STYLIZATIONEVENT_PROGRESS']._serialized_start=1409
-  _globals['_STYLIZATIONEVENT_PROGRESS']._serialized_end=1613
-  _globals['_STYLIZATIONEVENT_PREVIEW']._serialized_start=1615
-  _globals['_STYLIZATIONEVENT_PREVIEW']._serialized_end=1703
-  _globals['_STYLIZATIONEVENT_RENDERING']._serialized_start=1705
-  _globals['_STYLIZATIONEVENT_RENDERING']._serialized_end=1745
-  _globals['_STYLIZATIONEVENT_CHUNK']._serialized_start=1747
-  _globals['_STYLIZATIONEVENT_CHUNK']._serialized_end=1784
-  _globals['_STYLIZATIONEVENT_WARNING']._serialized_start=1786
-  _globals['_STYLIZATIONEVENT_WARNING']._serialized_end=1826
-  _globals['_STYLIZATIONEVENT_GAP']._serialized_start=1828
-  _globals['_STYLIZATIONEVENT_GAP']._serialized_end=1917
-  _globals['_STYLIZATIONEVENT_HEARTBEAT']._serialized_start=1919
-  _globals['_STYLIZATIONEVENT_HEARTBEAT']._serialized_end=1930
-  _globals['_STYLIZATIONEVENT_RESULT']._serialized_start=1932
-  _globals['_STYLIZATIONEVENT_RESULT']._serialized_end=2056
-  _globals['_STYLIZATIONEVENT_FAILED']._serialized_start=2058
-  _globals['_STYLIZATIONEVENT_FAILED']._serialized_end=2103
-  _globals['_STYLIZATIONEVENT_CANCELLED']._serialized_start=2105
-  _globals['_STYLIZATIONEVENT_CANCELLED']._serialized_end=2187
+  _globals['_STYLIZATIONEVENT']._serialized_end=2402
+  _globals['_STYLIZATIONEVENT_QUEUED']._serialized_start=1141
+  _globals['_STYLIZATIONEVENT_QUEUED']._serialized_end=1295
+  _globals['_STYLIZATIONEVENT_STARTED']._serialized_start=1297
+  _globals['_STYLIZATIONEVENT_STARTED']._serialized_end=1374
+  _globals['_STYLIZATIONEVENT_PREPARING']._serialized_start=1376
+  _globals['_STYLIZATIONEVENT_PREPARING']._serialized_end=1462
+  _globals['_STYLIZATIONEVENT_PROGRESS']._serialized_start=1465
+  _globals['_STYLIZATIONEVENT_PROGRESS']._serialized_end=1669
+  _globals['_STYLIZATIONEVENT_PREVIEW']._serialized_start=1671
+  _globals['_STYLIZATIONEVENT_PREVIEW']._serialized_end=1759
+  _globals['_STYLIZATIONEVENT_DRAFT']._serialized_start=1762
+  _globals['_STYLIZATIONEVENT_DRAFT']._serialized_end=1909
+  _globals['_STYLIZATIONEVENT_RENDERING']._serialized_start=1911
+  _globals['_STYLIZATIONEVENT_RENDERING']._serialized_end=1951
+  _globals['_STYLIZATIONEVENT_CHUNK']._serialized_start=1953
+  _globals['_STYLIZATIONEVENT_CHUNK']._serialized_end=1990
+  _globals['_STYLIZATIONEVENT_WARNING']._serialized_start=1992
+  _globals['_STYLIZATIONEVENT_WARNING']._serialized_end=2032
+  _globals['_STYLIZATIONEVENT_GAP']._serialized_start=2034
+  _globals['_STYLIZATIONEVENT_GAP']._serialized_end=2123
+  _globals['_STYLIZATIONEVENT_HEARTBEAT']._serialized_start=2125
+  _globals['_STYLIZATIONEVENT_HEARTBEAT']._serialized_end=2136
+  _globals['_STYLIZATIONEVENT_RESULT']._serialized_start=2138
+  _globals['_STYLIZATIONEVENT_RESULT']._serialized_end=2262
+  _globals['_STYLIZATIONEVENT_FAILED']._serialized_start=2264
+  _globals['_STYLIZATIONEVENT_FAILED']._serialized_end=2309
+  _globals['_STYLIZATIONEVENT_CANCELLED']._serialized_start=2311
+  _globals['_STYLIZATIONEVENT_CANCELLED']._serialized_end=2393
 # @@protoc_insertion_point(module_scope)

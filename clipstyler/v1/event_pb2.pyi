@@ -186,6 +186,47 @@ class StylizationEvent(google.protobuf.message.Message):
         def ClearField(self, field_name: typing.Literal["image", b"image", "image_data", b"image_data", "step", b"step"]) -> None: ...
 
     @typing.final
+    class Draft(google.protobuf.message.Message):
+        """A picture of the photo in a style that is at hand, drawn in one forward pass: something to look at until the first
+        preview. It comes at most once, before any preview, and only if `PreviewOptions.draft` asks for it. It is no step of
+        this stylization, whose result may look different.
+        """
+
+        DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+        STYLE_FIELD_NUMBER: builtins.int
+        STYLE_TEXT_FIELD_NUMBER: builtins.int
+        SIMILARITY_FIELD_NUMBER: builtins.int
+        IMAGE_FIELD_NUMBER: builtins.int
+        IMAGE_DATA_FIELD_NUMBER: builtins.int
+        style: builtins.str
+        """Resource name of the style, `styles/{sha256}`."""
+        style_text: builtins.str
+        """The text that the style was fitted to; not the text of this stylization."""
+        similarity: builtins.float
+        """How near that text is to the style text: the cosine of their directions, 1 for the same text. Absent if the caller
+        named the style.
+        """
+        image_data: builtins.bytes
+        """Bytes of the picture."""
+        @property
+        def image(self) -> clipstyler.v1.image_pb2.ImageMetadata:
+            """Describes the picture."""
+
+        def __init__(
+            self,
+            *,
+            style: builtins.str = ...,
+            style_text: builtins.str = ...,
+            similarity: builtins.float | None = ...,
+            image: clipstyler.v1.image_pb2.ImageMetadata | None = ...,
+            image_data: builtins.bytes = ...,
+        ) -> None: ...
+        def HasField(self, field_name: typing.Literal["_similarity", b"_similarity", "image", b"image", "similarity", b"similarity"]) -> builtins.bool: ...
+        def ClearField(self, field_name: typing.Literal["_similarity", b"_similarity", "image", b"image", "image_data", b"image_data", "similarity", b"similarity", "style", b"style", "style_text", b"style_text"]) -> None: ...
+        def WhichOneof(self, oneof_group: typing.Literal["_similarity", b"_similarity"]) -> typing.Literal["similarity"] | None: ...
+
+    @typing.final
     class Rendering(google.protobuf.message.Message):
         """All steps are completed, and the result is being drawn at its own size, which is larger than `size`."""
 
@@ -363,6 +404,7 @@ class StylizationEvent(google.protobuf.message.Message):
     CANCELLED_FIELD_NUMBER: builtins.int
     RENDERING_FIELD_NUMBER: builtins.int
     PREPARING_FIELD_NUMBER: builtins.int
+    DRAFT_FIELD_NUMBER: builtins.int
     stylization: builtins.str
     """Resource name of the job, `stylizations/{uuid}`."""
     sequence: builtins.int
@@ -425,6 +467,10 @@ class StylizationEvent(google.protobuf.message.Message):
     def preparing(self) -> Global___StylizationEvent.Preparing:
         """A part of the preparation was completed."""
 
+    @property
+    def draft(self) -> Global___StylizationEvent.Draft:
+        """A picture in a style at hand, before any preview."""
+
     def __init__(
         self,
         *,
@@ -444,9 +490,10 @@ class StylizationEvent(google.protobuf.message.Message):
         cancelled: Global___StylizationEvent.Cancelled | None = ...,
         rendering: Global___StylizationEvent.Rendering | None = ...,
         preparing: Global___StylizationEvent.Preparing | None = ...,
+        draft: Global___StylizationEvent.Draft | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["cancelled", b"cancelled", "chunk", b"chunk", "event", b"event", "event_time", b"event_time", "failed", b"failed", "gap", b"gap", "heartbeat", b"heartbeat", "preparing", b"preparing", "preview", b"preview", "progress", b"progress", "queued", b"queued", "rendering", b"rendering", "result", b"result", "started", b"started", "warning", b"warning"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cancelled", b"cancelled", "chunk", b"chunk", "event", b"event", "event_time", b"event_time", "failed", b"failed", "gap", b"gap", "heartbeat", b"heartbeat", "preparing", b"preparing", "preview", b"preview", "progress", b"progress", "queued", b"queued", "rendering", b"rendering", "result", b"result", "sequence", b"sequence", "started", b"started", "stylization", b"stylization", "warning", b"warning"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["queued", "started", "progress", "preview", "chunk", "warning", "gap", "heartbeat", "result", "failed", "cancelled", "rendering", "preparing"] | None: ...
+    def HasField(self, field_name: typing.Literal["cancelled", b"cancelled", "chunk", b"chunk", "draft", b"draft", "event", b"event", "event_time", b"event_time", "failed", b"failed", "gap", b"gap", "heartbeat", b"heartbeat", "preparing", b"preparing", "preview", b"preview", "progress", b"progress", "queued", b"queued", "rendering", b"rendering", "result", b"result", "started", b"started", "warning", b"warning"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cancelled", b"cancelled", "chunk", b"chunk", "draft", b"draft", "event", b"event", "event_time", b"event_time", "failed", b"failed", "gap", b"gap", "heartbeat", b"heartbeat", "preparing", b"preparing", "preview", b"preview", "progress", b"progress", "queued", b"queued", "rendering", b"rendering", "result", b"result", "sequence", b"sequence", "started", b"started", "stylization", b"stylization", "warning", b"warning"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["event", b"event"]) -> typing.Literal["queued", "started", "progress", "preview", "chunk", "warning", "gap", "heartbeat", "result", "failed", "cancelled", "rendering", "preparing", "draft"] | None: ...
 
 Global___StylizationEvent: typing_extensions.TypeAlias = StylizationEvent

@@ -372,21 +372,29 @@ class PreviewOptions(google.protobuf.message.Message):
     EVERY_STEPS_FIELD_NUMBER: builtins.int
     MAX_SIZE_FIELD_NUMBER: builtins.int
     FORMAT_FIELD_NUMBER: builtins.int
+    DRAFT_FIELD_NUMBER: builtins.int
     every_steps: builtins.int
     """A preview of the start (step 0), and one after every so many steps; 0 sends none. Default: 10."""
     max_size: builtins.int
     """Longest side of a preview in pixels, 16 to the server's limit; never larger than the optimized image. Default: 256."""
     format: clipstyler.v1.image_pb2.ImageFormat.ValueType
     """Encoding of previews. Default: JPEG."""
+    draft: builtins.str
+    """Whether a draft comes first, a picture in a style that is at hand: "auto" takes the bundled style of the same text, or
+    of the nearest one if that is near enough (a similarity of at least 0.8), and sends none otherwise; the resource name
+    of a style, `styles/{sha256}`, takes that one. The draft has the size and encoding of previews. Default: empty, no
+    draft.
+    """
     def __init__(
         self,
         *,
         every_steps: builtins.int | None = ...,
         max_size: builtins.int | None = ...,
         format: clipstyler.v1.image_pb2.ImageFormat.ValueType = ...,
+        draft: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_every_steps", b"_every_steps", "_max_size", b"_max_size", "every_steps", b"every_steps", "max_size", b"max_size"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_every_steps", b"_every_steps", "_max_size", b"_max_size", "every_steps", b"every_steps", "format", b"format", "max_size", b"max_size"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_every_steps", b"_every_steps", "_max_size", b"_max_size", "draft", b"draft", "every_steps", b"every_steps", "format", b"format", "max_size", b"max_size"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_every_steps", b"_every_steps"]) -> typing.Literal["every_steps"] | None: ...
     @typing.overload

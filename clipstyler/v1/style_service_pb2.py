@@ -25,9 +25,11 @@ _sym_db = _symbol_database.Default()
 from clipstyler.v1 import error_pb2 as clipstyler_dot_v1_dot_error__pb2
 from clipstyler.v1 import image_pb2 as clipstyler_dot_v1_dot_image__pb2
 from clipstyler.v1 import style_pb2 as clipstyler_dot_v1_dot_style__pb2
+from clipstyler.v1 import stylization_pb2 as clipstyler_dot_v1_dot_stylization__pb2
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!clipstyler/v1/style_service.proto\x12\rclipstyler.v1\x1a\x19\x63lipstyler/v1/error.proto\x1a\x19\x63lipstyler/v1/image.proto\x1a\x19\x63lipstyler/v1/style.proto\")\n\x12\x43reateStyleRequest\x12\x13\n\x0bstylization\x18\x01 \x01(\t\":\n\x13\x43reateStyleResponse\x12#\n\x05style\x18\x01 \x01(\x0b\x32\x14.clipstyler.v1.Style\"\x1f\n\x0fGetStyleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"7\n\x10GetStyleResponse\x12#\n\x05style\x18\x01 \x01(\x0b\x32\x14.clipstyler.v1.Style\":\n\x11ListStylesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"S\n\x12ListStylesResponse\x12$\n\x06styles\x18\x01 \x03(\x0b\x32\x14.clipstyler.v1.Style\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12\x44\x65leteStyleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteStyleResponse\"$\n\x14\x44ownloadStyleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"%\n\x15\x44ownloadStyleResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\"\n\x12UploadStyleRequest\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\":\n\x13UploadStyleResponse\x12#\n\x05style\x18\x01 \x01(\x0b\x32\x14.clipstyler.v1.Style\"\x9a\x01\n\x10StyleApplication\x12\r\n\x05style\x18\x01 \x01(\t\x12\x14\n\x0csecond_style\x18\x02 \x01(\t\x12.\n\x08\x63ontrols\x18\x03 \x01(\x0b\x32\x1c.clipstyler.v1.StyleControls\x12\x31\n\rresult_format\x18\x04 \x01(\x0e\x32\x1a.clipstyler.v1.ImageFormat\"8\n\nStylePhoto\x12\x0f\n\x05image\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06upload\x18\x02 \x01(\tH\x00\x42\x07\n\x05photo\"\x7f\n\x11\x41pplyStyleRequest\x12\x36\n\x0b\x61pplication\x18\x01 \x01(\x0b\x32\x1f.clipstyler.v1.StyleApplicationH\x00\x12*\n\x05photo\x18\x02 \x01(\x0b\x32\x19.clipstyler.v1.StylePhotoH\x00\x42\x06\n\x04part\"\x9a\x01\n\x12\x41pplyStyleResponse\x12\x13\n\x0bphoto_index\x18\x01 \x01(\x05\x12\x30\n\x08metadata\x18\x02 \x01(\x0b\x32\x1c.clipstyler.v1.ImageMetadataH\x00\x12\x0e\n\x04\x64\x61ta\x18\x03 \x01(\x0cH\x00\x12%\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x14.clipstyler.v1.ErrorH\x00\x42\x06\n\x04part\"\x89\x01\n\x12RenderStyleRequest\x12\x34\n\x0b\x61pplication\x18\x01 \x01(\x0b\x32\x1f.clipstyler.v1.StyleApplication\x12(\n\x05photo\x18\x02 \x01(\x0b\x32\x19.clipstyler.v1.StylePhoto\x12\x13\n\x0bstylization\x18\x03 \x01(\t\"_\n\x13RenderStyleResponse\x12\x30\n\x08metadata\x18\x01 \x01(\x0b\x32\x1c.clipstyler.v1.ImageMetadataH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part2\xbd\x05\n\x0cStyleService\x12T\n\x0b\x43reateStyle\x12!.clipstyler.v1.CreateStyleRequest\x1a\".clipstyler.v1.CreateStyleResponse\x12K\n\x08GetStyle\x12\x1e.clipstyler.v1.GetStyleRequest\x1a\x1f.clipstyler.v1.GetStyleResponse\x12Q\n\nListStyles\x12 .clipstyler.v1.ListStylesRequest\x1a!.clipstyler.v1.ListStylesResponse\x12T\n\x0b\x44\x65leteStyle\x12!.clipstyler.v1.DeleteStyleRequest\x1a\".clipstyler.v1.DeleteStyleResponse\x12\\\n\rDownloadStyle\x12#.clipstyler.v1.DownloadStyleRequest\x1a$.clipstyler.v1.DownloadStyleResponse0\x01\x12T\n\x0bUploadStyle\x12!.clipstyler.v1.UploadStyleRequest\x1a\".clipstyler.v1.UploadStyleResponse\x12U\n\nApplyStyle\x12 .clipstyler.v1.ApplyStyleRequest\x1a!.clipstyler.v1.ApplyStyleResponse(\x01\x30\x01\x12V\n\x0bRenderStyle\x12!.clipstyler.v1.RenderStyleRequest\x1a\".clipstyler.v1.RenderStyleResponse0\x01\x42I\n\x11\x64\x65v.clipstyler.v1P\x01Z2clipstyler.dev/client/go/clipstylerv1;clipstylerv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!clipstyler/v1/style_service.proto\x12\rclipstyler.v1\x1a\x19\x63lipstyler/v1/error.proto\x1a\x19\x63lipstyler/v1/image.proto\x1a\x19\x63lipstyler/v1/style.proto\x1a\x1f\x63lipstyler/v1/stylization.proto\x1a\x1egoogle/protobuf/duration.proto\"c\n\x08StyleFit\x12,\n\x04spec\x18\x01 \x01(\x0b\x32\x1e.clipstyler.v1.StylizationSpec\x12)\n\x06photos\x18\x02 \x03(\x0b\x32\x19.clipstyler.v1.StylePhoto\"\xc6\x01\n\x12\x43reateStyleRequest\x12\x13\n\x0bstylization\x18\x01 \x01(\t\x12$\n\x03\x66it\x18\x02 \x01(\x0b\x32\x17.clipstyler.v1.StyleFit\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x35\n\x08priority\x18\x04 \x01(\x0e\x32#.clipstyler.v1.Stylization.Priority\x12*\n\x07timeout\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\"k\n\x13\x43reateStyleResponse\x12#\n\x05style\x18\x01 \x01(\x0b\x32\x14.clipstyler.v1.Style\x12/\n\x0bstylization\x18\x02 \x01(\x0b\x32\x1a.clipstyler.v1.Stylization\"\x1f\n\x0fGetStyleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"7\n\x10GetStyleResponse\x12#\n\x05style\x18\x01 \x01(\x0b\x32\x14.clipstyler.v1.Style\":\n\x11ListStylesRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"S\n\x12ListStylesResponse\x12$\n\x06styles\x18\x01 \x03(\x0b\x32\x14.clipstyler.v1.Style\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12\x44\x65leteStyleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteStyleResponse\"$\n\x14\x44ownloadStyleRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"%\n\x15\x44ownloadStyleResponse\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"\"\n\x12UploadStyleRequest\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\":\n\x13UploadStyleResponse\x12#\n\x05style\x18\x01 \x01(\x0b\x32\x14.clipstyler.v1.Style\"\x9a\x01\n\x10StyleApplication\x12\r\n\x05style\x18\x01 \x01(\t\x12\x14\n\x0csecond_style\x18\x02 \x01(\t\x12.\n\x08\x63ontrols\x18\x03 \x01(\x0b\x32\x1c.clipstyler.v1.StyleControls\x12\x31\n\rresult_format\x18\x04 \x01(\x0e\x32\x1a.clipstyler.v1.ImageFormat\"8\n\nStylePhoto\x12\x0f\n\x05image\x18\x01 \x01(\x0cH\x00\x12\x10\n\x06upload\x18\x02 \x01(\tH\x00\x42\x07\n\x05photo\"\x7f\n\x11\x41pplyStyleRequest\x12\x36\n\x0b\x61pplication\x18\x01 \x01(\x0b\x32\x1f.clipstyler.v1.StyleApplicationH\x00\x12*\n\x05photo\x18\x02 \x01(\x0b\x32\x19.clipstyler.v1.StylePhotoH\x00\x42\x06\n\x04part\"\x9a\x01\n\x12\x41pplyStyleResponse\x12\x13\n\x0bphoto_index\x18\x01 \x01(\x05\x12\x30\n\x08metadata\x18\x02 \x01(\x0b\x32\x1c.clipstyler.v1.ImageMetadataH\x00\x12\x0e\n\x04\x64\x61ta\x18\x03 \x01(\x0cH\x00\x12%\n\x05\x65rror\x18\x04 \x01(\x0b\x32\x14.clipstyler.v1.ErrorH\x00\x42\x06\n\x04part\"\x89\x01\n\x12RenderStyleRequest\x12\x34\n\x0b\x61pplication\x18\x01 \x01(\x0b\x32\x1f.clipstyler.v1.StyleApplication\x12(\n\x05photo\x18\x02 \x01(\x0b\x32\x19.clipstyler.v1.StylePhoto\x12\x13\n\x0bstylization\x18\x03 \x01(\t\"_\n\x13RenderStyleResponse\x12\x30\n\x08metadata\x18\x01 \x01(\x0b\x32\x1c.clipstyler.v1.ImageMetadataH\x00\x12\x0e\n\x04\x64\x61ta\x18\x02 \x01(\x0cH\x00\x42\x06\n\x04part2\xbd\x05\n\x0cStyleService\x12T\n\x0b\x43reateStyle\x12!.clipstyler.v1.CreateStyleRequest\x1a\".clipstyler.v1.CreateStyleResponse\x12K\n\x08GetStyle\x12\x1e.clipstyler.v1.GetStyleRequest\x1a\x1f.clipstyler.v1.GetStyleResponse\x12Q\n\nListStyles\x12 .clipstyler.v1.ListStylesRequest\x1a!.clipstyler.v1.ListStylesResponse\x12T\n\x0b\x44\x65leteStyle\x12!.clipstyler.v1.DeleteStyleRequest\x1a\".clipstyler.v1.DeleteStyleResponse\x12\\\n\rDownloadStyle\x12#.clipstyler.v1.DownloadStyleRequest\x1a$.clipstyler.v1.DownloadStyleResponse0\x01\x12T\n\x0bUploadStyle\x12!.clipstyler.v1.UploadStyleRequest\x1a\".clipstyler.v1.UploadStyleResponse\x12U\n\nApplyStyle\x12 .clipstyler.v1.ApplyStyleRequest\x1a!.clipstyler.v1.ApplyStyleResponse(\x01\x30\x01\x12V\n\x0bRenderStyle\x12!.clipstyler.v1.RenderStyleRequest\x1a\".clipstyler.v1.RenderStyleResponse0\x01\x42I\n\x11\x64\x65v.clipstyler.v1P\x01Z2clipstyler.dev/client/go/clipstylerv1;clipstylerv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,42 +37,44 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'clipstyler.v1.style_service
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\021dev.clipstyler.v1P\001Z2clipstyler.dev/client/go/clipstylerv1;clipstylerv1'
-  _globals['_CREATESTYLEREQUEST']._serialized_start=133
-  _globals['_CREATESTYLEREQUEST']._serialized_end=174
-  _globals['_CREATESTYLERESPONSE']._serialized_start=176
-  _globals['_CREATESTYLERESPONSE']._serialized_end=234
-  _globals['_GETSTYLEREQUEST']._serialized_start=236
-  _globals['_GETSTYLEREQUEST']._serialized_end=267
-  _globals['_GETSTYLERESPONSE']._serialized_start=269
-  _globals['_GETSTYLERESPONSE']._serialized_end=324
-  _globals['_LISTSTYLESREQUEST']._serialized_start=326
-  _globals['_LISTSTYLESREQUEST']._serialized_end=384
-  _globals['_LISTSTYLESRESPONSE']._serialized_start=386
-  _globals['_LISTSTYLESRESPONSE']._serialized_end=469
-  _globals['_DELETESTYLEREQUEST']._serialized_start=471
-  _globals['_DELETESTYLEREQUEST']._serialized_end=505
-  _globals['_DELETESTYLERESPONSE']._serialized_start=507
-  _globals['_DELETESTYLERESPONSE']._serialized_end=528
-  _globals['_DOWNLOADSTYLEREQUEST']._serialized_start=530
-  _globals['_DOWNLOADSTYLEREQUEST']._serialized_end=566
-  _globals['_DOWNLOADSTYLERESPONSE']._serialized_start=568
-  _globals['_DOWNLOADSTYLERESPONSE']._serialized_end=605
-  _globals['_UPLOADSTYLEREQUEST']._serialized_start=607
-  _globals['_UPLOADSTYLEREQUEST']._serialized_end=641
-  _globals['_UPLOADSTYLERESPONSE']._serialized_start=643
-  _globals['_UPLOADSTYLERESPONSE']._serialized_end=701
-  _globals['_STYLEAPPLICATION']._serialized_start=704
-  _globals['_STYLEAPPLICATION']._serialized_end=858
-  _globals['_STYLEPHOTO']._serialized_start=860
-  _globals['_STYLEPHOTO']._serialized_end=916
-  _globals['_APPLYSTYLEREQUEST']._serialized_start=918
-  _globals['_APPLYSTYLEREQUEST']._serialized_end=1045
-  _globals['_APPLYSTYLERESPONSE']._serialized_start=1048
-  _globals['_APPLYSTYLERESPONSE']._serialized_end=1202
-  _globals['_RENDERSTYLEREQUEST']._serialized_start=1205
-  _globals['_RENDERSTYLEREQUEST']._serialized_end=1342
-  _globals['_RENDERSTYLERESPONSE']._serialized_start=1344
-  _globals['_RENDERSTYLERESPONSE']._serialized_end=1439
-  _globals['_STYLESERVICE']._serialized_start=1442
-  _globals['_STYLESERVICE']._serialized_end=2143
+  _globals['_STYLEFIT']._serialized_start=198
+  _globals['_STYLEFIT']._serialized_end=297
+  _globals['_CREATESTYLEREQUEST']._serialized_start=300
+  _globals['_CREATESTYLEREQUEST']._serialized_end=498
+  _globals['_CREATESTYLERESPONSE']._serialized_start=500
+  _globals['_CREATESTYLERESPONSE']._serialized_end=607
+  _globals['_GETSTYLEREQUEST']._serialized_start=609
+  _globals['_GETSTYLEREQUEST']._serialized_end=640
+  _globals['_GETSTYLERESPONSE']._serialized_start=642
+  _globals['_GETSTYLERESPONSE']._serialized_end=697
+  _globals['_LISTSTYLESREQUEST']._serialized_start=699
+  _globals['_LISTSTYLESREQUEST']._serialized_end=757
+  _globals['_LISTSTYLESRESPONSE']._serialized_start=759
+  _globals['_LISTSTYLESRESPONSE']._serialized_end=842
+  _globals['_DELETESTYLEREQUEST']._serialized_start=844
+  _globals['_DELETESTYLEREQUEST']._serialized_end=878
+  _globals['_DELETESTYLERESPONSE']._serialized_start=880
+  _globals['_DELETESTYLERESPONSE']._serialized_end=901
+  _globals['_DOWNLOADSTYLEREQUEST']._serialized_start=903
+  _globals['_DOWNLOADSTYLEREQUEST']._serialized_end=939
+  _globals['_DOWNLOADSTYLERESPONSE']._serialized_start=941
+  _globals['_DOWNLOADSTYLERESPONSE']._serialized_end=978
+  _globals['_UPLOADSTYLEREQUEST']._serialized_start=980
+  _globals['_UPLOADSTYLEREQUEST']._serialized_end=1014
+  _globals['_UPLOADSTYLERESPONSE']._serialized_start=1016
+  _globals['_UPLOADSTYLERESPONSE']._serialized_end=1074
+  _globals['_STYLEAPPLICATION']._serialized_start=1077
+  _globals['_STYLEAPPLICATION']._serialized_end=1231
+  _globals['_STYLEPHOTO']._serialized_start=1233
+  _globals['_STYLEPHOTO']._serialized_end=1289
+  _globals['_APPLYSTYLEREQUEST']._serialized_start=1291
+  _globals['_APPLYSTYLEREQUEST']._serialized_end=1418
+  _globals['_APPLYSTYLERESPONSE']._serialized_start=1421
+  _globals['_APPLYSTYLERESPONSE']._serialized_end=1575
+  _globals['_RENDERSTYLEREQUEST']._serialized_start=1578
+  _globals['_RENDERSTYLEREQUEST']._serialized_end=1715
+  _globals['_RENDERSTYLERESPONSE']._serialized_start=1717
+  _globals['_RENDERSTYLERESPONSE']._serialized_end=1812
+  _globals['_STYLESERVICE']._serialized_start=1815
+  _globals['_STYLESERVICE']._serialized_end=2516
 # @@protoc_insertion_point(module_scope)

@@ -7,8 +7,10 @@ import builtins
 import clipstyler.v1.error_pb2
 import clipstyler.v1.image_pb2
 import clipstyler.v1.style_pb2
+import clipstyler.v1.stylization_pb2
 import collections.abc
 import google.protobuf.descriptor
+import google.protobuf.duration_pb2
 import google.protobuf.internal.containers
 import google.protobuf.message
 import sys
@@ -22,20 +24,68 @@ else:
 DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
 @typing.final
+class StyleFit(google.protobuf.message.Message):
+    """A style that is fitted to photos, which take turns: each optimizer step sees one of them."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: builtins.int
+    PHOTOS_FIELD_NUMBER: builtins.int
+    @property
+    def spec(self) -> clipstyler.v1.stylization_pb2.StylizationSpec:
+        """The text, and how the fit is computed; its `photo` stays empty. `keep_style` is set in any case."""
+
+    @property
+    def photos(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[Global___StylePhoto]:
+        """The photos, at most 16. Default: a few that come with the server."""
+
+    def __init__(
+        self,
+        *,
+        spec: clipstyler.v1.stylization_pb2.StylizationSpec | None = ...,
+        photos: collections.abc.Iterable[Global___StylePhoto] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["spec", b"spec"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["photos", b"photos", "spec", b"spec"]) -> None: ...
+
+Global___StyleFit: typing_extensions.TypeAlias = StyleFit
+
+@typing.final
 class CreateStyleRequest(google.protobuf.message.Message):
-    """Request of CreateStyle."""
+    """Request of CreateStyle: a stylization, or a fit."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     STYLIZATION_FIELD_NUMBER: builtins.int
+    FIT_FIELD_NUMBER: builtins.int
+    REQUEST_ID_FIELD_NUMBER: builtins.int
+    PRIORITY_FIELD_NUMBER: builtins.int
+    TIMEOUT_FIELD_NUMBER: builtins.int
     stylization: builtins.str
     """Resource name of a finished stylization, `stylizations/{uuid}`."""
+    request_id: builtins.str
+    """Of a fit: a UUID4 drawn by the caller, which makes the call idempotent for its tenant. Optional, and recommended."""
+    priority: clipstyler.v1.stylization_pb2.Stylization.Priority.ValueType
+    """Of a fit: urgency in the queue. Default: normal."""
+    @property
+    def fit(self) -> Global___StyleFit:
+        """What is fitted."""
+
+    @property
+    def timeout(self) -> google.protobuf.duration_pb2.Duration:
+        """Of a fit: time for waiting and running; after that it fails with DEADLINE_EXCEEDED. Default and limit: the server's."""
+
     def __init__(
         self,
         *,
         stylization: builtins.str = ...,
+        fit: Global___StyleFit | None = ...,
+        request_id: builtins.str = ...,
+        priority: clipstyler.v1.stylization_pb2.Stylization.Priority.ValueType = ...,
+        timeout: google.protobuf.duration_pb2.Duration | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["stylization", b"stylization"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["fit", b"fit", "timeout", b"timeout"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["fit", b"fit", "priority", b"priority", "request_id", b"request_id", "stylization", b"stylization", "timeout", b"timeout"]) -> None: ...
 
 Global___CreateStyleRequest: typing_extensions.TypeAlias = CreateStyleRequest
 
@@ -46,17 +96,23 @@ class CreateStyleResponse(google.protobuf.message.Message):
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     STYLE_FIELD_NUMBER: builtins.int
+    STYLIZATION_FIELD_NUMBER: builtins.int
     @property
     def style(self) -> clipstyler.v1.style_pb2.Style:
-        """The style."""
+        """The style of a finished stylization."""
+
+    @property
+    def stylization(self) -> clipstyler.v1.stylization_pb2.Stylization:
+        """The job that fits a style, instead."""
 
     def __init__(
         self,
         *,
         style: clipstyler.v1.style_pb2.Style | None = ...,
+        stylization: clipstyler.v1.stylization_pb2.Stylization | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["style", b"style"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["style", b"style"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["style", b"style", "stylization", b"stylization"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["style", b"style", "stylization", b"stylization"]) -> None: ...
 
 Global___CreateStyleResponse: typing_extensions.TypeAlias = CreateStyleResponse
 

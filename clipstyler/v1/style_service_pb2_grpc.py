@@ -88,10 +88,13 @@ class StyleServiceServicer(object):
     """
 
     def CreateStyle(self, request, context):
-        """Makes a style of a finished stylization that was created with the option `keep_style`. Idempotent.
+        """Makes a style of a finished stylization that was created with the option `keep_style`, at once; or fits one to photos
+        and a text, as a durable job in the queue of stylizations: GetStylization, WatchStylization, CancelStylization and
+        DeleteStylization treat it like one, its result is the first photo in the style, and names the style. Idempotent: a
+        fit by its request id.
 
         Errors: STYLIZATION_NOT_FOUND; FAILED_PRECONDITION with the reason STYLE_NOT_KEPT if the stylization has none;
-        RESOURCE_EXHAUSTED with the reason STORAGE_FULL.
+        RESOURCE_EXHAUSTED with the reason STORAGE_FULL; of a fit as CreateStylization.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -233,10 +233,13 @@ class StyleServiceStub(typing.Generic[_StyleServiceCreateStyleType, _StyleServic
     ], channel: grpc.aio.Channel) -> None: ...
 
     CreateStyle: _StyleServiceCreateStyleType
-    """Makes a style of a finished stylization that was created with the option `keep_style`. Idempotent.
+    """Makes a style of a finished stylization that was created with the option `keep_style`, at once; or fits one to photos
+    and a text, as a durable job in the queue of stylizations: GetStylization, WatchStylization, CancelStylization and
+    DeleteStylization treat it like one, its result is the first photo in the style, and names the style. Idempotent: a
+    fit by its request id.
 
     Errors: STYLIZATION_NOT_FOUND; FAILED_PRECONDITION with the reason STYLE_NOT_KEPT if the stylization has none;
-    RESOURCE_EXHAUSTED with the reason STORAGE_FULL.
+    RESOURCE_EXHAUSTED with the reason STORAGE_FULL; of a fit as CreateStylization.
     """
 
     GetStyle: _StyleServiceGetStyleType
@@ -315,10 +318,13 @@ class StyleServiceServicer(metaclass=abc.ABCMeta):
         request: clipstyler.v1.style_service_pb2.CreateStyleRequest,
         context: _ServicerContext,
     ) -> typing.Union[clipstyler.v1.style_service_pb2.CreateStyleResponse, collections.abc.Awaitable[clipstyler.v1.style_service_pb2.CreateStyleResponse]]:
-        """Makes a style of a finished stylization that was created with the option `keep_style`. Idempotent.
+        """Makes a style of a finished stylization that was created with the option `keep_style`, at once; or fits one to photos
+        and a text, as a durable job in the queue of stylizations: GetStylization, WatchStylization, CancelStylization and
+        DeleteStylization treat it like one, its result is the first photo in the style, and names the style. Idempotent: a
+        fit by its request id.
 
         Errors: STYLIZATION_NOT_FOUND; FAILED_PRECONDITION with the reason STYLE_NOT_KEPT if the stylization has none;
-        RESOURCE_EXHAUSTED with the reason STORAGE_FULL.
+        RESOURCE_EXHAUSTED with the reason STORAGE_FULL; of a fit as CreateStylization.
         """
 
     @abc.abstractmethod

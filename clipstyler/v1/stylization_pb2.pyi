@@ -295,6 +295,7 @@ class StylizationResult(google.protobuf.message.Message):
     QUALITY_FIELD_NUMBER: builtins.int
     STEP_COUNT_FIELD_NUMBER: builtins.int
     STOP_REASON_FIELD_NUMBER: builtins.int
+    STYLE_FIELD_NUMBER: builtins.int
     device: builtins.str
     """Device that computed, for instance "cpu" or "cuda:0"."""
     provider: builtins.str
@@ -305,6 +306,8 @@ class StylizationResult(google.protobuf.message.Message):
     """Optimizer steps completed: fewer than asked for if the run ended early; 0 if not recorded."""
     stop_reason: Global___StylizationResult.StopReason.ValueType
     """Why there were no more."""
+    style: builtins.str
+    """Resource name of the style that was fitted, `styles/{sha256}`; empty unless CreateStyle created the job."""
     @property
     def image(self) -> clipstyler.v1.image_pb2.ImageMetadata:
         """The stylized image; GetStylizationImage returns its bytes."""
@@ -343,9 +346,10 @@ class StylizationResult(google.protobuf.message.Message):
         quality: Global___QualityReport | None = ...,
         step_count: builtins.int = ...,
         stop_reason: Global___StylizationResult.StopReason.ValueType = ...,
+        style: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["image", b"image", "losses", b"losses", "quality", b"quality", "timings", b"timings"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["device", b"device", "image", b"image", "losses", b"losses", "models", b"models", "provider", b"provider", "quality", b"quality", "step_count", b"step_count", "stop_reason", b"stop_reason", "thread_count", b"thread_count", "timings", b"timings", "versions", b"versions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["device", b"device", "image", b"image", "losses", b"losses", "models", b"models", "provider", b"provider", "quality", b"quality", "step_count", b"step_count", "stop_reason", b"stop_reason", "style", b"style", "thread_count", b"thread_count", "timings", b"timings", "versions", b"versions"]) -> None: ...
 
 Global___StylizationResult: typing_extensions.TypeAlias = StylizationResult
 
@@ -488,6 +492,7 @@ class Stylization(google.protobuf.message.Message):
     ERROR_FIELD_NUMBER: builtins.int
     CANCEL_REASON_FIELD_NUMBER: builtins.int
     ESTIMATED_END_TIME_FIELD_NUMBER: builtins.int
+    FITTED_PHOTO_COUNT_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Resource name, `stylizations/{uuid}`."""
     priority: Global___Stylization.Priority.ValueType
@@ -502,6 +507,8 @@ class Stylization(google.protobuf.message.Message):
     """Runs begun; more than 1 after a restart of the server."""
     cancel_reason: Global___Stylization.CancelReason.ValueType
     """Why it was cancelled, once it was."""
+    fitted_photo_count: builtins.int
+    """Photos that a style is fitted to; 0 unless CreateStyle created the job."""
     @property
     def spec(self) -> Global___StylizationSpec:
         """What was asked for, resolved: every default filled in, without the photo."""
@@ -564,8 +571,9 @@ class Stylization(google.protobuf.message.Message):
         error: clipstyler.v1.error_pb2.Error | None = ...,
         cancel_reason: Global___Stylization.CancelReason.ValueType = ...,
         estimated_end_time: google.protobuf.timestamp_pb2.Timestamp | None = ...,
+        fitted_photo_count: builtins.int = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "error", b"error", "estimated_end_time", b"estimated_end_time", "estimated_start_time", b"estimated_start_time", "expire_time", b"expire_time", "result", b"result", "spec", b"spec", "start_time", b"start_time"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["attempt_count", b"attempt_count", "cancel_reason", b"cancel_reason", "create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "error", b"error", "estimated_end_time", b"estimated_end_time", "estimated_start_time", b"estimated_start_time", "expire_time", b"expire_time", "name", b"name", "priority", b"priority", "queue_position", b"queue_position", "result", b"result", "spec", b"spec", "start_time", b"start_time", "state", b"state", "step", b"step"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["attempt_count", b"attempt_count", "cancel_reason", b"cancel_reason", "create_time", b"create_time", "deadline_time", b"deadline_time", "end_time", b"end_time", "error", b"error", "estimated_end_time", b"estimated_end_time", "estimated_start_time", b"estimated_start_time", "expire_time", b"expire_time", "fitted_photo_count", b"fitted_photo_count", "name", b"name", "priority", b"priority", "queue_position", b"queue_position", "result", b"result", "spec", b"spec", "start_time", b"start_time", "state", b"state", "step", b"step"]) -> None: ...
 
 Global___Stylization: typing_extensions.TypeAlias = Stylization

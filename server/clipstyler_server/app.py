@@ -33,8 +33,10 @@ from clipstyler_server.identity.private_files import IdentityError
 from clipstyler_server.job_parts import JobParts, OwnJobs, SharedJobs
 from clipstyler_server.jobs.admission import Admission
 from clipstyler_server.jobs.directions import DirectionLookup
+from clipstyler_server.jobs.drafts import Drafts
 from clipstyler_server.jobs.full_size import FullSizeEngine
 from clipstyler_server.jobs.style_lane import StyleLane
+from clipstyler_server.jobs.style_matching import StyleMatcher
 from clipstyler_server.jobs.style_store import StyleStore
 from clipstyler_server.jobs.upload_store import UploadStore
 from clipstyler_server.observability import logs
@@ -131,13 +133,18 @@ class App:
         self.queue = self.scheduler.queue
         self.changes.follow(self.scheduler.wake)
         self.room = Room(self.storage, settings.retention_bytes, settings.caller_share)
-        self.admission = Admission(
-            settings, self.scheduler, self.jobs.intake, self.decoder, self.storage, self.room, self.metrics
-        )
         self.uploads = UploadStore(self.storage, self.room, settings.upload_retention_s)
         self.styles = StyleStore(self.storage, self.room, self.decoder)
         spool = Spool(settings.spool_path)
         self.lane = StyleLane(settings, self.scheduler, self.optimizers, self.decoder, spool, self.metrics)
+        self.directions = (
+            DirectionLookup(self.evaluator, settings.direction_cache_bytes, self.metrics) if self.evaluator else None
+        )
+        self.drafts = Drafts(self.styles, StyleMatcher(self.styles, self.directions), self.lane, self.scheduler)
+        self.scheduler.on_accepted = self.drafts.begin
+        self.admission = Admission(
+            settings, self.scheduler, self.jobs.intake, self.drafts, self.decoder, self.storage, self.room, self.metrics
+        )
         self.retention = Retention(self.storage, self.room, settings.retention_s, settings.retention_interval_s)
         self.health_service = HealthService()
         self.health = Health(self._health_checks(), self.changes, self.health_service.set, self.optimizers.lost)
@@ -223,11 +230,10 @@ class App:
     def _api(self) -> ApiServer:
         api = ApiServer(self.settings, self.metrics, self.identity, self.tracer, self.jobs.peer_key)
         api.add_stylization(self.admission, self.jobs.intake, self.catalog, self.jobs.follower, self.uploads)
-        api.add_styles(self.styles, self.lane, self.catalog, self.storage)
+        api.add_styles(self.styles, self.lane, self.admission, self.catalog, self.storage)
         api.add_server(self.scheduler, self.jobs.backlog, self.evaluator, self.room, self.begin_drain)
-        if self.evaluator:
-            directions = DirectionLookup(self.evaluator, self.settings.direction_cache_bytes, self.metrics)
-            api.add_encoders(self.evaluator, self.decoder, directions)
+        if self.evaluator and self.directions:
+            api.add_encoders(self.evaluator, self.decoder, self.directions)
         api.add_health(self.health_service)
         return api
 
@@ -316,6 +322,7 @@ class App:
         self.scheduler.close()
         begun = time.monotonic()
         await self.scheduler.drain(0 if self._hurry.is_set() else grace_s)
+        await self.drafts.close()
         await self.jobs.follower.close(0 if self._hurry.is_set() else begun + grace_s - time.monotonic())
         await self.api.stop()
         await self.optimizers.stop()

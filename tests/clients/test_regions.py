@@ -141,7 +141,7 @@ def test_the_command_sends_a_second_text_to_a_server(photo: Path, mask: Path, tm
         (["--region-text", "gold"], "--region-text: there is no region"),
         (["--keep-box", "0,0,.5,1", "--region-text", "Fire"], "--region-text: is the same as the style text"),
         (["--keep-box", "0,0,.5,1", "--feather", "2"], "--feather: must be at least 0 and at most 0.1"),
-        (["--keep-box", "0,0,.9,1", "--crop-size", "40"], "--crop-size: a crop of 40 px is larger than the smallest"),
+        (["--keep-box", "0,0,.9,1", "--crop-size", "40"], "--crop-size: a crop of 40 px is larger than the rest"),
         (["--keep", "none.png"], "--keep: none.png: No such file"),
         (["--feather", "0"], "--keep: there is no region"),
     ],

@@ -79,6 +79,66 @@ def test_a_job_becomes_a_style(client: Client) -> None:
     assert (pixels(image.data) == 255 - pixels(photo())).all()
 
 
+LITTLE = {"size": 64, "steps": 2, "patches": 2}
+
+
+def test_a_style_is_fitted_and_waited_for(client: Client, photos: list[Path]) -> None:
+    style = client.styles.create(photos=[*photos, client.jobs.upload(photo(80, 80))], style_text="waited for", **LITTLE)
+    assert (style.style_text, style.photos, style.steps) == ("waited for", 3, 3)
+    assert client.styles.get(style.name) == style
+
+
+def test_a_fit_is_a_job(client: Client, photos: list[Path]) -> None:
+    job = client.styles.fit(photos, "watched", source_text="a cat", priority="high", timeout_s=60, seed=4, **LITTLE)
+    assert (job.fitted_photos, job.spec.source_text, job.priority) == (2, "a cat", "high")
+    result = client.jobs.watch(job.name).result()
+    assert (result.width, result.height) == (64, 43)
+    assert client.jobs.get(job.name).style == result.style == client.styles.get(result.style).name
+
+
+def test_the_asynchronous_client_fits_as_well(server: Server) -> None:
+    async def fitted() -> int:
+        async with AsyncClient(server.target) as client:
+            return (await client.styles.create(style_text="a text alone", **LITTLE)).photos
+
+    assert asyncio.run(fitted()) == 3
+
+
+def test_the_command_fits_a_style(server: Server, client: Client, photos: list[Path]) -> None:
+    asked = ("--text", "by command", "--steps", 2, "--size", 64, "--server", server.target)
+    outcome = run("styles", "create", "--photos", *photos, *asked)
+    assert outcome.exit_code == 0, outcome.output
+    style = client.styles.get(outcome.stdout.strip())
+    assert (style.style_text, style.photos) == ("by command", 2)
+    assert "2 steps" in outcome.stderr
+    assert client.styles.get(run("styles", "create", *asked, "--quiet").stdout.strip()).photos == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "JOB: name one finished job"),
+        (("a", "b"), "JOB: name one finished job"),
+        (("--photos", "a.png"), "--text: say what the photos should look like"),
+        (("--text", "x", "--photos", "nowhere.png"), "--photos: nowhere.png"),
+        (("--text", ""), "--text: "),
+        (("--text", "x", "--steps", "-1"), "--steps: "),
+    ],
+)
+def test_a_fit_that_cannot_be_is_explained(server: Server, words: tuple[str, ...], message: str) -> None:
+    outcome = run("styles", "create", *words, "--server", server.target)
+    assert (outcome.exit_code, message in outcome.stderr) == (2, True), outcome.stderr
+
+
+def test_a_photo_that_cannot_be_used_is_named_by_its_place(server: Server, photos: list[Path], tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    outcome = run("styles", "create", "--text", "x", "--photos", photos[0], bad, "--server", server.target)
+    assert (outcome.exit_code, "--photos[1]: " in outcome.stderr) == (2, True), outcome.stderr
+    many = run("styles", "create", "--text", "x", *[photos[0]] * 17, "--server", server.target)
+    assert "--photos: must be at most 16, got 17" in many.stderr
+
+
 def test_photos_are_yielded_as_they_are_done(client: Client, file: Path, photos: list[Path]) -> None:
     style = client.styles.upload(file)
     read: list[int] = []

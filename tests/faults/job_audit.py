@@ -115,7 +115,9 @@ class JobAudit:
         return [path for path in (self.data_dir / "images").glob("*/*") if path.is_file()]
 
     def _referred(self) -> set[str]:
-        return {digest for row in self._rows("SELECT content, result FROM stylizations") for digest in row if digest}
+        found = self._rows("SELECT content, result, style, other_photos FROM stylizations")
+        found += self._rows("SELECT digest FROM styles")
+        return {digest for row in found for digests in row if digests for digest in digests.split()}
 
     def _rows(self, query: str) -> list[tuple]:
         if self._url:

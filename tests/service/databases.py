@@ -31,11 +31,11 @@ def postgres(folder: Path) -> Iterator[Callable[[], str]]:
 
 
 def _started(folder: Path) -> pgserver.PostgresServer:
-    """Start a server; pgserver waits for ten seconds, which a busy machine may exceed."""
-    for _ in range(_TRIES):
+    """Start a server; pgserver waits for ten seconds, which a busy machine may exceed: then it gets a fresh folder."""
+    for number in range(_TRIES):
         with contextlib.suppress(subprocess.SubprocessError):
-            return pgserver.get_server(folder)
-    return pgserver.get_server(folder)
+            return pgserver.get_server(folder / str(number))
+    return pgserver.get_server(folder / str(_TRIES))
 
 
 def rows(url: str, query: str) -> list[tuple[object, ...]]:

@@ -54,6 +54,12 @@ class ServerProcess(Caller):
         self.stub = stylization_service_pb2_grpc.StylizationServiceStub(self._channel)
         return self
 
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """The connection to it, once it is ready."""
+        assert self._channel
+        return self._channel
+
     async def health(self) -> int:
         stub = health_pb2_grpc.HealthStub(self._channel)
         return (await stub.Check(health_pb2.HealthCheckRequest())).status

@@ -30,7 +30,7 @@ import errno
 import os
 import time
 import zlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +52,7 @@ from clipstyler.events import (
     Timings,
     Warning,
 )
-from clipstyler.imaging import Picture
+from clipstyler.imaging import Picture, fit
 from clipstyler.masking import join
 from clipstyler.original import Original
 from clipstyler.style import load_style
@@ -81,10 +81,14 @@ class Script:
     def device_memory(self) -> dict[str, int]:
         return {"used": 2, "peak": 1, "total": 4}
 
-    def stylize(self, task: Task, original: Original, check: Check) -> Iterator[LibraryEvent]:
+    def stylize(
+        self, task: Task, original: Original, others: Sequence[Picture], check: Check
+    ) -> Iterator[LibraryEvent]:
         words = _words(task.spec.style_text)
         trace = Path(words["trace"]) if "trace" in words else None
         try:
+            for other in others:
+                _note(trace, f"other {other.width} x {other.height}")
             yield from self._steps(task, original, words, trace, check)
         finally:
             _note(trace, "closed")
@@ -100,8 +104,12 @@ class Script:
             time.sleep(float(words.get("step", 0)))
         _happen(words, check)
         yield Rendering(tiles, tiles)
-        picture = order.photo.load()
+        photo = order.photo.load()
+        picture = fit(photo, order.controls.output_size or max(photo.width, photo.height))
         return Picture(255 - picture.rgb, picture.alpha)
+
+    def _style(self, task: Task) -> bytes:
+        return style_file(task.spec.style_text, task.spec.seed, photos=1 + task.other_photos)
 
     def _steps(
         self, task: Task, original: Original, words: dict[str, str], trace: Path | None, check: Check
@@ -150,7 +158,7 @@ class Script:
             versions=VERSIONS,
             losses=LOSSES,
             timings=Timings(optimize_s=time.monotonic() - begun),
-            style=style_file(spec.style_text, spec.seed) if spec.config.keep_style else b"",
+            style=self._style(task) if spec.config.keep_style else b"",
         )
 
 

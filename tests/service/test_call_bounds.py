@@ -11,7 +11,7 @@ import pytest
 from clipstyler_server.api import stylization_service
 from clipstyler_server.api.codec.requests import read_job
 from clipstyler_server.api.server import ENCODER_SERVICE, SERVER_SERVICE, STYLE_SERVICE, STYLIZATION_SERVICE
-from clipstyler_server.jobs.admission import JobRequest
+from clipstyler_server.jobs.job_request import PhotoRequest
 from google.protobuf import descriptor_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
@@ -100,7 +100,7 @@ async def test_a_refused_photo_is_not_held_until_the_next_garbage_collection(ser
         for _ in range(3):
             status = await refusal(server.create(order(image=photo().ljust(2_000_000, b"\0"))))
             assert reason(status) == "QUEUE_FULL"
-        held = [found for found in gc.get_objects() if isinstance(found, JobRequest) and len(found.image) > 1_000_000]
+        held = [found for found in gc.get_objects() if isinstance(found, PhotoRequest) and len(found.image) > 1_000_000]
         assert held == []
     finally:
         gc.enable()

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from clipstyler_server.jobs.admission import JobRequest
+from clipstyler_server.jobs.job_request import JobRequest, PhotoRequest
 from clipstyler_server.workers.decoder.client import ImageDecoder
 from PIL import Image
 
@@ -110,10 +110,12 @@ async def test_another_region_is_another_request(server, other):
 
 def test_a_request_without_a_region_has_the_digest_that_it_had_before_there_were_regions():
     spec = SpecRequest("fire", None, {"size": 64, "seed": 1}, {"every_steps": 5}, "png")
-    digest = JobRequest(spec, b"photo", "", 2, 5.0).digest()
+    digest = JobRequest(spec, PhotoRequest(b"photo", ""), 2, 5.0).digest()
     assert digest == "e1a69645157ed11cb76d6756c5a5827341ace24441a6c6fe0dc4efa87194dc59"
     with_region = SpecRequest("fire", None, {"size": 64, "seed": 1}, {"every_steps": 5}, "png", RegionRequest(True))
-    assert JobRequest(with_region, b"photo", "", 2, 5.0, mask=b"mask").digest() != digest
+    assert (
+        JobRequest(with_region, PhotoRequest(b"photo", ""), 2, 5.0, mask=PhotoRequest(b"mask", "")).digest() != digest
+    )
 
 
 async def test_every_bad_field_is_named_at_once_before_any_work(server):

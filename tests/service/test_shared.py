@@ -20,6 +20,9 @@ from tests.service.certificates import Authority
 from tests.service.databases import postgres, rows
 from tests.service.harness import eventually, order, photo, reason, refusal, request, settings
 from tests.service.test_security import As
+from tests.service.test_style_fits import create as create_fit
+from tests.service.test_style_fits import fit
+from tests.service.test_style_fits import get as get_style
 from tests.service.turns import Turns
 
 
@@ -325,3 +328,17 @@ async def test_only_the_key_of_a_server_makes_a_peer(share):
 async def test_settings_that_do_not_go_together_are_named(share, changes, problem):
     with pytest.raises(ServerStartError, match=problem):
         await share(1, **changes)
+
+
+async def test_a_style_is_fitted_by_whichever_server_is_free(share, gate):
+    servers = await share(2)
+    await servers[0].create(order(f"hold={gate} at=1 x"))
+    (busy,) = await eventually(lambda: at_work(*servers))
+    (free,) = (server for server in servers if server is not busy)
+    job = await create_fit(busy, fit("fitted elsewhere", [photo(), photo(80, 80)]))
+    outcome = await busy.watch(job.name)
+    assert at_work(*servers) == [busy]
+    style = outcome.result.result.style
+    for server in (free, busy):
+        assert (await get_style(server, style)).photo_count == 2
+    gate.touch()

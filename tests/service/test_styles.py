@@ -428,3 +428,38 @@ async def test_a_draining_server_takes_no_photos(serve):
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await applied(server, iter(asked(style, photo())))
     assert reason(await refusal(_raised(error.value))) == "DRAINING"
+
+
+async def test_a_style_of_a_newer_version_is_refused_by_its_number(server):
+    data = fresh()
+    newer = data.replace(rb"\"version\":1", rb"\"version\":2")
+    assert newer != data
+    status = await refusal(stub(server).UploadStyle(pb.UploadStyleRequest(data=newer)))
+    assert (reason(status), fields(status)) == ("INVALID_FIELD", ["data"])
+    assert "format version 2, and this program reads 1" in status.message
+
+
+async def test_a_style_of_other_encoders_needs_none_of_them(server):
+    data = fresh(encoder_set="not-loaded-here")
+    style = (await stub(server).UploadStyle(pb.UploadStyleRequest(data=data))).style
+    assert style.encoder_set == "not-loaded-here"
+    assert (pixels((await applied(server, iter(asked(style.name, photo()))))[0]) == negative(photo())).all()
+
+
+async def test_ten_thousand_photos_are_read_at_the_pace_of_the_drawing(server):
+    style, read = await uploaded(server), 0
+    how, one = asked(style, noise_photo(150, 100))
+
+    async def photos():
+        nonlocal read
+        yield how
+        for _ in range(10_000):
+            read += 1
+            yield one
+
+    call = stub(server).ApplyStyle(photos(), timeout=PATIENCE_S)
+    for _ in range(20):
+        assert [(await call.read()).WhichOneof("part") for _ in range(2)] == ["metadata", "data"]
+    assert read < 20 + 60  # what the connection holds of photos of 45 kB
+    call.cancel()
+    await eventually(lambda: server.app.lane.in_work == 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from clipstyler_server.jobs.events import Cancelled, Gap, JobEvent, Queued
+from clipstyler_server.jobs.events import Cancelled, Draft, Gap, JobEvent, Queued
 from clipstyler_server.jobs.subscription import Subscription
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,3 +66,15 @@ async def test_of_places_in_the_queue_only_the_latest_waits_and_that_is_no_gap()
         subscription.put(JobEvent(number, datetime.now(UTC), Queued(5 - number, 1)))
     assert subscription._next().payload.position == 0
     assert subscription._next() is None
+
+
+def test_a_slow_reader_gets_the_draft_and_the_latest_preview():
+    subscription = Subscription(heartbeat_s=60)
+    happened = [Draft("ab", "fire", 1.0, IMAGE), *(payload("preview", number) for number in range(2, 9))]
+    for number, event in enumerate(happened, start=1):
+        subscription.put(JobEvent(number, datetime.now(UTC), event))
+
+    got = [subscription._next() for _ in range(3)]
+    assert [type(event.payload) for event in got] == [Gap, Draft, Preview]
+    assert got[0].payload.skipped_previews == 6
+    assert got[2].payload.step == 8

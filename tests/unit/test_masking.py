@@ -10,7 +10,7 @@ from PIL import Image
 
 from clipstyler import masking
 from clipstyler.imaging import ImageError, Picture
-from clipstyler.masking import feathered, join, mask_digest, picture_mask, read_mask, select, smallest_part
+from clipstyler.masking import feathered, join, mask_digest, picture_mask, pixels_left, read_mask, select
 from clipstyler.options import ConfigError
 from clipstyler.region import Box, Region
 
@@ -186,12 +186,12 @@ def test_a_region_of_nothing_or_everything_is_refused(
 ) -> None:
     mask = None if level is None else np.full((20, 40), level, np.uint8)
     with pytest.raises(ConfigError, match=words) as caught:
-        smallest_part(region, mask, (40, 20))
+        pixels_left(region, mask, (40, 20))
     assert caught.value.field == field
 
 
-def test_the_smallest_part_is_the_rest_and_the_region_only_if_it_has_a_text() -> None:
+def test_what_is_left_to_the_style_text_is_the_rest() -> None:
     box = (Box(0, 0, 0.25, 1),)
-    assert smallest_part(Region(boxes=box), None, (40, 20)) == 600
-    assert smallest_part(Region(boxes=box, text="gold"), None, (40, 20)) == 200
-    assert smallest_part(None, None, (40, 20)) is None
+    assert pixels_left(Region(boxes=box), None, (40, 20)) == 600
+    assert pixels_left(Region(boxes=box, text="gold"), None, (40, 20)) == 600
+    assert pixels_left(None, None, (40, 20)) is None

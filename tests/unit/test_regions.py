@@ -245,7 +245,16 @@ def test_a_single_crop_is_enough_for_two_runs() -> None:
     assert result(photo(), replace(LEFT, text="gold"), patches=1, output_size=64).shape == (48, 64, 3)
 
 
-def test_crops_are_no_larger_than_the_smallest_part_unless_they_were_asked_for() -> None:
+def test_crops_of_a_small_region_are_small_and_those_of_the_rest_are_not() -> None:
+    encoders = tiny_encoders()
+    guide = Guide(text_direction(encoders, "fire", "a Photo", "plain"), None)
+    small = Region(boxes=(Box(0, 0, 0.2, 0.2),), text="gold")
+    spec = replace(spec_of("fire", encoders, config_of(encoders), seed=1), region=small)
+    outside, inside = Composition(photo(), [guide, guide], encoders, spec).runs
+    assert (outside.crop_side, inside.crop_side) == (16, 11)  # the region has 13 x 10 px
+
+
+def test_crops_are_no_larger_than_the_rest_unless_they_were_asked_for() -> None:
     narrow = Region(boxes=(Box(0, 0, 0.9, 1),), feather=0)  # leaves 6 x 48 px
     assert result(photo(), narrow, output_size=64).shape == (48, 64, 3)
     with pytest.raises(ConfigError, match="use at most 16") as caught:

@@ -36,7 +36,7 @@ def out_of_device_memory() -> None:
 @pytest.mark.parametrize("trouble", [out_of_device_memory, lambda: torch.empty(10**15)])
 def test_memory_that_is_not_there_is_a_memory_error_on_every_device(monkeypatch, trouble):
     with pytest.raises(MemoryError, match="ran out of memory"):
-        list(workload(monkeypatch, trouble).stylize(MagicMock(), MagicMock(), never))
+        list(workload(monkeypatch, trouble).stylize(MagicMock(), MagicMock(), [], never))
 
 
 def test_other_errors_stay_what_they_are(monkeypatch):
@@ -44,7 +44,7 @@ def test_other_errors_stay_what_they_are(monkeypatch):
         raise RuntimeError("something else")
 
     with pytest.raises(RuntimeError, match="something else"):
-        list(workload(monkeypatch, trouble).stylize(MagicMock(), MagicMock(), never))
+        list(workload(monkeypatch, trouble).stylize(MagicMock(), MagicMock(), [], never))
 
 
 @pytest.mark.parametrize(
@@ -62,5 +62,5 @@ def test_the_allocator_is_set_for_the_size_of_each_job(monkeypatch, retains, pix
     made = workload(monkeypatch, lambda: None)
     made._retains_memory = retains
     task = MagicMock(picture=Picture(np.zeros((1, pixels, 3), np.uint8)))
-    list(made.stylize(task, MagicMock(), never))
+    list(made.stylize(task, MagicMock(), [], never))
     assert called == expected

@@ -66,7 +66,7 @@ class AsyncClient:
         self.target = target
         self._connection = AsyncConnection(target, credentials, token)
         self.jobs = AsyncJobs(self._connection)
-        self.styles = AsyncStyles(self._connection)
+        self.styles = AsyncStyles(self._connection, self.jobs)
         self.encoders = AsyncEncoders(self._connection)
 
     def stylize(

@@ -65,7 +65,7 @@ class Client:
         self.target = target
         self._connection = Connection(target, credentials, token)
         self.jobs = Jobs(self._connection)
-        self.styles = Styles(self._connection)
+        self.styles = Styles(self._connection, self.jobs)
         self.encoders = Encoders(self._connection)
 
     def stylize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from typing import Unpack
 
 import grpc
@@ -10,23 +12,93 @@ import grpc
 from clipstyler.v1 import style_service_pb2 as pb
 from clipstyler_client import _styles as values
 from clipstyler_client._sync.connection import CALL_TIMEOUT_S, Connection
-from clipstyler_client._codec import Photo, photo_bytes
+from clipstyler_client._sync.jobs import Jobs
+from clipstyler_client._codec import Photo, photo_bytes, spec_message
 from clipstyler_client._errors import from_rpc_error
-from clipstyler_client._jobs import JobImage, Upload, full_name
+from clipstyler_client._jobs import Job, JobImage, Upload, full_name, job, priority_number
+from clipstyler_client._options import PreviewOptions, StylizeOptions
+from clipstyler_client._resume import check_timeout
 from clipstyler_client._styles import Photos, Style, StyleControls, StyledPhoto, StylePage
 
 
 class Styles:
     """The calls on styles; `client.styles`. Each raises `StylizeError`."""
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, jobs: Jobs) -> None:
         self._connection = connection
         self._stub = connection.styles
+        self._jobs = jobs
 
-    def create(self, job: str) -> Style:
-        """Make a style of a finished job that was created with `keep_style=True`."""
-        request = pb.CreateStyleRequest(stylization=full_name(job))
-        return values.style((self._connection.call(self._stub.CreateStyle, request)).style)
+    def create(
+        self,
+        job: str = "",
+        *,
+        photos: Sequence[Photo | Upload] = (),
+        style_text: str = "",
+        **options: Unpack[StylizeOptions],
+    ) -> Style:
+        """Make a style of a finished job that was created with `keep_style=True`, or fit one and wait for it.
+
+        Parameters
+        ----------
+        job
+            Name of the job, or its bare UUID; the other arguments are left out then.
+        photos, style_text, **options
+            As in `fit`, which also tells how far it is.
+        """
+        if job:
+            request = pb.CreateStyleRequest(stylization=full_name(job))
+            return values.style((self._connection.call(self._stub.CreateStyle, request)).style)
+        fit = self.fit(photos, style_text, **options)
+        return self.get((self._jobs.watch(fit.name).result()).style)
+
+    def fit(
+        self,
+        photos: Sequence[Photo | Upload],
+        style_text: str,
+        *,
+        source_text: str | None = None,
+        previews: PreviewOptions | None = None,
+        request_id: str | None = None,
+        priority: str = "normal",
+        timeout_s: float | None = None,
+        **options: Unpack[StylizeOptions],
+    ) -> Job:
+        """Create a job that fits a style to a text on photos, which take turns; `jobs` watches and cancels it.
+
+        Its result is the first photo in the style, and names the style. Photos are sent one by one before. Retries
+        create it once: the call is idempotent by its request id.
+
+        Parameters
+        ----------
+        photos
+            At most 16: bytes of image files, their paths, or what `jobs.upload` returned. None: a few of the server's.
+        style_text, source_text, previews, **options
+            As in `stylize`.
+        request_id, priority, timeout_s
+            As in `jobs.create`.
+
+        Raises
+        ------
+        OSError
+            A file cannot be read.
+        OptionError
+            An option is unknown or does not fit.
+        """
+        request = pb.CreateStyleRequest(
+            fit=pb.StyleFit(
+                spec=spec_message(None, style_text, source_text, options, previews, None),
+                photos=[pb.StylePhoto(upload=(self._sent(photo)).name) for photo in photos],
+            ),
+            request_id=request_id or str(uuid.uuid4()),
+            priority=priority_number(priority),
+        )
+        if timeout_s is not None:
+            request.timeout.FromTimedelta(timedelta(seconds=check_timeout(timeout_s)))
+        return job((self._connection.call(self._stub.CreateStyle, request)).stylization)
+
+    def _sent(self, photo: Photo | Upload) -> Upload:
+        return photo if isinstance(photo, Upload) else self._jobs.upload(photo)
 
     def get(self, name: str) -> Style:
         """Get a style, with its thumbnail, by its name or bare SHA-256."""

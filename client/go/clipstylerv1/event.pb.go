@@ -50,6 +50,7 @@ type StylizationEvent struct {
 	//	*StylizationEvent_Cancelled_
 	//	*StylizationEvent_Rendering_
 	//	*StylizationEvent_Preparing_
+	//	*StylizationEvent_Draft_
 	Event         isStylizationEvent_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -230,6 +231,15 @@ func (x *StylizationEvent) GetPreparing() *StylizationEvent_Preparing {
 	return nil
 }
 
+func (x *StylizationEvent) GetDraft() *StylizationEvent_Draft {
+	if x != nil {
+		if x, ok := x.Event.(*StylizationEvent_Draft_); ok {
+			return x.Draft
+		}
+	}
+	return nil
+}
+
 type isStylizationEvent_Event interface {
 	isStylizationEvent_Event()
 }
@@ -299,6 +309,11 @@ type StylizationEvent_Preparing_ struct {
 	Preparing *StylizationEvent_Preparing `protobuf:"bytes,20,opt,name=preparing,proto3,oneof"`
 }
 
+type StylizationEvent_Draft_ struct {
+	// A picture in a style at hand, before any preview.
+	Draft *StylizationEvent_Draft `protobuf:"bytes,21,opt,name=draft,proto3,oneof"`
+}
+
 func (*StylizationEvent_Queued_) isStylizationEvent_Event() {}
 
 func (*StylizationEvent_Started_) isStylizationEvent_Event() {}
@@ -324,6 +339,8 @@ func (*StylizationEvent_Cancelled_) isStylizationEvent_Event() {}
 func (*StylizationEvent_Rendering_) isStylizationEvent_Event() {}
 
 func (*StylizationEvent_Preparing_) isStylizationEvent_Event() {}
+
+func (*StylizationEvent_Draft_) isStylizationEvent_Event() {}
 
 // The job was accepted and waits. Sent again when its position changes.
 type StylizationEvent_Queued struct {
@@ -690,6 +707,91 @@ func (x *StylizationEvent_Preview) GetImageData() []byte {
 	return nil
 }
 
+// A picture of the photo in a style that is at hand, drawn in one forward pass: something to look at until the first
+// preview. It comes at most once, before any preview, and only if `PreviewOptions.draft` asks for it. It is no step of
+// this stylization, whose result may look different.
+type StylizationEvent_Draft struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Resource name of the style, `styles/{sha256}`.
+	Style string `protobuf:"bytes,1,opt,name=style,proto3" json:"style,omitempty"`
+	// The text that the style was fitted to; not the text of this stylization.
+	StyleText string `protobuf:"bytes,2,opt,name=style_text,json=styleText,proto3" json:"style_text,omitempty"`
+	// How near that text is to the style text: the cosine of their directions, 1 for the same text. Absent if the caller
+	// named the style.
+	Similarity *float64 `protobuf:"fixed64,3,opt,name=similarity,proto3,oneof" json:"similarity,omitempty"`
+	// Describes the picture.
+	Image *ImageMetadata `protobuf:"bytes,4,opt,name=image,proto3" json:"image,omitempty"`
+	// Bytes of the picture.
+	ImageData     []byte `protobuf:"bytes,5,opt,name=image_data,json=imageData,proto3" json:"image_data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StylizationEvent_Draft) Reset() {
+	*x = StylizationEvent_Draft{}
+	mi := &file_clipstyler_v1_event_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StylizationEvent_Draft) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StylizationEvent_Draft) ProtoMessage() {}
+
+func (x *StylizationEvent_Draft) ProtoReflect() protoreflect.Message {
+	mi := &file_clipstyler_v1_event_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StylizationEvent_Draft.ProtoReflect.Descriptor instead.
+func (*StylizationEvent_Draft) Descriptor() ([]byte, []int) {
+	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 5}
+}
+
+func (x *StylizationEvent_Draft) GetStyle() string {
+	if x != nil {
+		return x.Style
+	}
+	return ""
+}
+
+func (x *StylizationEvent_Draft) GetStyleText() string {
+	if x != nil {
+		return x.StyleText
+	}
+	return ""
+}
+
+func (x *StylizationEvent_Draft) GetSimilarity() float64 {
+	if x != nil && x.Similarity != nil {
+		return *x.Similarity
+	}
+	return 0
+}
+
+func (x *StylizationEvent_Draft) GetImage() *ImageMetadata {
+	if x != nil {
+		return x.Image
+	}
+	return nil
+}
+
+func (x *StylizationEvent_Draft) GetImageData() []byte {
+	if x != nil {
+		return x.ImageData
+	}
+	return nil
+}
+
 // All steps are completed, and the result is being drawn at its own size, which is larger than `size`.
 type StylizationEvent_Rendering struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -703,7 +805,7 @@ type StylizationEvent_Rendering struct {
 
 func (x *StylizationEvent_Rendering) Reset() {
 	*x = StylizationEvent_Rendering{}
-	mi := &file_clipstyler_v1_event_proto_msgTypes[6]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -715,7 +817,7 @@ func (x *StylizationEvent_Rendering) String() string {
 func (*StylizationEvent_Rendering) ProtoMessage() {}
 
 func (x *StylizationEvent_Rendering) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_event_proto_msgTypes[6]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -728,7 +830,7 @@ func (x *StylizationEvent_Rendering) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StylizationEvent_Rendering.ProtoReflect.Descriptor instead.
 func (*StylizationEvent_Rendering) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 5}
+	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 6}
 }
 
 func (x *StylizationEvent_Rendering) GetTile() int32 {
@@ -758,7 +860,7 @@ type StylizationEvent_Chunk struct {
 
 func (x *StylizationEvent_Chunk) Reset() {
 	*x = StylizationEvent_Chunk{}
-	mi := &file_clipstyler_v1_event_proto_msgTypes[7]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -770,7 +872,7 @@ func (x *StylizationEvent_Chunk) String() string {
 func (*StylizationEvent_Chunk) ProtoMessage() {}
 
 func (x *StylizationEvent_Chunk) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_event_proto_msgTypes[7]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -783,7 +885,7 @@ func (x *StylizationEvent_Chunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StylizationEvent_Chunk.ProtoReflect.Descriptor instead.
 func (*StylizationEvent_Chunk) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 6}
+	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 7}
 }
 
 func (x *StylizationEvent_Chunk) GetOffset() int64 {
@@ -813,7 +915,7 @@ type StylizationEvent_Warning struct {
 
 func (x *StylizationEvent_Warning) Reset() {
 	*x = StylizationEvent_Warning{}
-	mi := &file_clipstyler_v1_event_proto_msgTypes[8]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -825,7 +927,7 @@ func (x *StylizationEvent_Warning) String() string {
 func (*StylizationEvent_Warning) ProtoMessage() {}
 
 func (x *StylizationEvent_Warning) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_event_proto_msgTypes[8]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -838,7 +940,7 @@ func (x *StylizationEvent_Warning) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StylizationEvent_Warning.ProtoReflect.Descriptor instead.
 func (*StylizationEvent_Warning) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 7}
+	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 8}
 }
 
 func (x *StylizationEvent_Warning) GetCode() string {
@@ -870,7 +972,7 @@ type StylizationEvent_Gap struct {
 
 func (x *StylizationEvent_Gap) Reset() {
 	*x = StylizationEvent_Gap{}
-	mi := &file_clipstyler_v1_event_proto_msgTypes[9]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -882,7 +984,7 @@ func (x *StylizationEvent_Gap) String() string {
 func (*StylizationEvent_Gap) ProtoMessage() {}
 
 func (x *StylizationEvent_Gap) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_event_proto_msgTypes[9]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -895,7 +997,7 @@ func (x *StylizationEvent_Gap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StylizationEvent_Gap.ProtoReflect.Descriptor instead.
 func (*StylizationEvent_Gap) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 8}
+	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 9}
 }
 
 func (x *StylizationEvent_Gap) GetSkippedProgressCount() int32 {
@@ -928,7 +1030,7 @@ type StylizationEvent_Heartbeat struct {
 
 func (x *StylizationEvent_Heartbeat) Reset() {
 	*x = StylizationEvent_Heartbeat{}
-	mi := &file_clipstyler_v1_event_proto_msgTypes[10]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -940,7 +1042,7 @@ func (x *StylizationEvent_Heartbeat) String() string {
 func (*StylizationEvent_Heartbeat) ProtoMessage() {}
 
 func (x *StylizationEvent_Heartbeat) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_event_proto_msgTypes[10]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -953,7 +1055,7 @@ func (x *StylizationEvent_Heartbeat) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StylizationEvent_Heartbeat.ProtoReflect.Descriptor instead.
 func (*StylizationEvent_Heartbeat) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 9}
+	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 10}
 }
 
 // The stylization succeeded. The last event.
@@ -971,7 +1073,7 @@ type StylizationEvent_Result struct {
 
 func (x *StylizationEvent_Result) Reset() {
 	*x = StylizationEvent_Result{}
-	mi := &file_clipstyler_v1_event_proto_msgTypes[11]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -983,7 +1085,7 @@ func (x *StylizationEvent_Result) String() string {
 func (*StylizationEvent_Result) ProtoMessage() {}
 
 func (x *StylizationEvent_Result) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_event_proto_msgTypes[11]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -996,7 +1098,7 @@ func (x *StylizationEvent_Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StylizationEvent_Result.ProtoReflect.Descriptor instead.
 func (*StylizationEvent_Result) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 10}
+	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 11}
 }
 
 func (x *StylizationEvent_Result) GetSpec() *StylizationSpec {
@@ -1031,7 +1133,7 @@ type StylizationEvent_Failed struct {
 
 func (x *StylizationEvent_Failed) Reset() {
 	*x = StylizationEvent_Failed{}
-	mi := &file_clipstyler_v1_event_proto_msgTypes[12]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1043,7 +1145,7 @@ func (x *StylizationEvent_Failed) String() string {
 func (*StylizationEvent_Failed) ProtoMessage() {}
 
 func (x *StylizationEvent_Failed) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_event_proto_msgTypes[12]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1056,7 +1158,7 @@ func (x *StylizationEvent_Failed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StylizationEvent_Failed.ProtoReflect.Descriptor instead.
 func (*StylizationEvent_Failed) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 11}
+	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 12}
 }
 
 func (x *StylizationEvent_Failed) GetError() *Error {
@@ -1079,7 +1181,7 @@ type StylizationEvent_Cancelled struct {
 
 func (x *StylizationEvent_Cancelled) Reset() {
 	*x = StylizationEvent_Cancelled{}
-	mi := &file_clipstyler_v1_event_proto_msgTypes[13]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1193,7 @@ func (x *StylizationEvent_Cancelled) String() string {
 func (*StylizationEvent_Cancelled) ProtoMessage() {}
 
 func (x *StylizationEvent_Cancelled) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_event_proto_msgTypes[13]
+	mi := &file_clipstyler_v1_event_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1206,7 @@ func (x *StylizationEvent_Cancelled) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StylizationEvent_Cancelled.ProtoReflect.Descriptor instead.
 func (*StylizationEvent_Cancelled) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 12}
+	return file_clipstyler_v1_event_proto_rawDescGZIP(), []int{0, 13}
 }
 
 func (x *StylizationEvent_Cancelled) GetStep() int32 {
@@ -1125,7 +1227,7 @@ var File_clipstyler_v1_event_proto protoreflect.FileDescriptor
 
 const file_clipstyler_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x19clipstyler/v1/event.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/error.proto\x1a\x19clipstyler/v1/image.proto\x1a\x1fclipstyler/v1/stylization.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb2\x13\n" +
+	"\x19clipstyler/v1/event.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/error.proto\x1a\x19clipstyler/v1/image.proto\x1a\x1fclipstyler/v1/stylization.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb7\x15\n" +
 	"\x10StylizationEvent\x12 \n" +
 	"\vstylization\x18\x01 \x01(\tR\vstylization\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x03R\bsequence\x129\n" +
@@ -1144,7 +1246,8 @@ const file_clipstyler_v1_event_proto_rawDesc = "" +
 	"\x06failed\x18\r \x01(\v2&.clipstyler.v1.StylizationEvent.FailedH\x00R\x06failed\x12I\n" +
 	"\tcancelled\x18\x0e \x01(\v2).clipstyler.v1.StylizationEvent.CancelledH\x00R\tcancelled\x12I\n" +
 	"\trendering\x18\x0f \x01(\v2).clipstyler.v1.StylizationEvent.RenderingH\x00R\trendering\x12I\n" +
-	"\tpreparing\x18\x14 \x01(\v2).clipstyler.v1.StylizationEvent.PreparingH\x00R\tpreparing\x1a\xd0\x01\n" +
+	"\tpreparing\x18\x14 \x01(\v2).clipstyler.v1.StylizationEvent.PreparingH\x00R\tpreparing\x12=\n" +
+	"\x05draft\x18\x15 \x01(\v2%.clipstyler.v1.StylizationEvent.DraftH\x00R\x05draft\x1a\xd0\x01\n" +
 	"\x06Queued\x12\x1a\n" +
 	"\bposition\x18\x01 \x01(\x05R\bposition\x12\x12\n" +
 	"\x04seed\x18\x02 \x01(\x03R\x04seed\x12L\n" +
@@ -1170,7 +1273,18 @@ const file_clipstyler_v1_event_proto_rawDesc = "" +
 	"\x04step\x18\x01 \x01(\x05R\x04step\x122\n" +
 	"\x05image\x18\x02 \x01(\v2\x1c.clipstyler.v1.ImageMetadataR\x05image\x12\x1d\n" +
 	"\n" +
-	"image_data\x18\x03 \x01(\fR\timageData\x1a5\n" +
+	"image_data\x18\x03 \x01(\fR\timageData\x1a\xc3\x01\n" +
+	"\x05Draft\x12\x14\n" +
+	"\x05style\x18\x01 \x01(\tR\x05style\x12\x1d\n" +
+	"\n" +
+	"style_text\x18\x02 \x01(\tR\tstyleText\x12#\n" +
+	"\n" +
+	"similarity\x18\x03 \x01(\x01H\x00R\n" +
+	"similarity\x88\x01\x01\x122\n" +
+	"\x05image\x18\x04 \x01(\v2\x1c.clipstyler.v1.ImageMetadataR\x05image\x12\x1d\n" +
+	"\n" +
+	"image_data\x18\x05 \x01(\fR\timageDataB\r\n" +
+	"\v_similarity\x1a5\n" +
 	"\tRendering\x12\x12\n" +
 	"\x04tile\x18\x01 \x01(\x05R\x04tile\x12\x14\n" +
 	"\x05tiles\x18\x02 \x01(\x05R\x05tiles\x1a3\n" +
@@ -1211,7 +1325,7 @@ func file_clipstyler_v1_event_proto_rawDescGZIP() []byte {
 	return file_clipstyler_v1_event_proto_rawDescData
 }
 
-var file_clipstyler_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_clipstyler_v1_event_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_clipstyler_v1_event_proto_goTypes = []any{
 	(*StylizationEvent)(nil),           // 0: clipstyler.v1.StylizationEvent
 	(*StylizationEvent_Queued)(nil),    // 1: clipstyler.v1.StylizationEvent.Queued
@@ -1219,54 +1333,57 @@ var file_clipstyler_v1_event_proto_goTypes = []any{
 	(*StylizationEvent_Preparing)(nil), // 3: clipstyler.v1.StylizationEvent.Preparing
 	(*StylizationEvent_Progress)(nil),  // 4: clipstyler.v1.StylizationEvent.Progress
 	(*StylizationEvent_Preview)(nil),   // 5: clipstyler.v1.StylizationEvent.Preview
-	(*StylizationEvent_Rendering)(nil), // 6: clipstyler.v1.StylizationEvent.Rendering
-	(*StylizationEvent_Chunk)(nil),     // 7: clipstyler.v1.StylizationEvent.Chunk
-	(*StylizationEvent_Warning)(nil),   // 8: clipstyler.v1.StylizationEvent.Warning
-	(*StylizationEvent_Gap)(nil),       // 9: clipstyler.v1.StylizationEvent.Gap
-	(*StylizationEvent_Heartbeat)(nil), // 10: clipstyler.v1.StylizationEvent.Heartbeat
-	(*StylizationEvent_Result)(nil),    // 11: clipstyler.v1.StylizationEvent.Result
-	(*StylizationEvent_Failed)(nil),    // 12: clipstyler.v1.StylizationEvent.Failed
-	(*StylizationEvent_Cancelled)(nil), // 13: clipstyler.v1.StylizationEvent.Cancelled
-	(*timestamppb.Timestamp)(nil),      // 14: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),        // 15: google.protobuf.Duration
-	(*StylizationResult_Losses)(nil),   // 16: clipstyler.v1.StylizationResult.Losses
-	(*ImageMetadata)(nil),              // 17: clipstyler.v1.ImageMetadata
-	(*StylizationSpec)(nil),            // 18: clipstyler.v1.StylizationSpec
-	(*StylizationResult)(nil),          // 19: clipstyler.v1.StylizationResult
-	(*Error)(nil),                      // 20: clipstyler.v1.Error
-	(Stylization_CancelReason)(0),      // 21: clipstyler.v1.Stylization.CancelReason
+	(*StylizationEvent_Draft)(nil),     // 6: clipstyler.v1.StylizationEvent.Draft
+	(*StylizationEvent_Rendering)(nil), // 7: clipstyler.v1.StylizationEvent.Rendering
+	(*StylizationEvent_Chunk)(nil),     // 8: clipstyler.v1.StylizationEvent.Chunk
+	(*StylizationEvent_Warning)(nil),   // 9: clipstyler.v1.StylizationEvent.Warning
+	(*StylizationEvent_Gap)(nil),       // 10: clipstyler.v1.StylizationEvent.Gap
+	(*StylizationEvent_Heartbeat)(nil), // 11: clipstyler.v1.StylizationEvent.Heartbeat
+	(*StylizationEvent_Result)(nil),    // 12: clipstyler.v1.StylizationEvent.Result
+	(*StylizationEvent_Failed)(nil),    // 13: clipstyler.v1.StylizationEvent.Failed
+	(*StylizationEvent_Cancelled)(nil), // 14: clipstyler.v1.StylizationEvent.Cancelled
+	(*timestamppb.Timestamp)(nil),      // 15: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),        // 16: google.protobuf.Duration
+	(*StylizationResult_Losses)(nil),   // 17: clipstyler.v1.StylizationResult.Losses
+	(*ImageMetadata)(nil),              // 18: clipstyler.v1.ImageMetadata
+	(*StylizationSpec)(nil),            // 19: clipstyler.v1.StylizationSpec
+	(*StylizationResult)(nil),          // 20: clipstyler.v1.StylizationResult
+	(*Error)(nil),                      // 21: clipstyler.v1.Error
+	(Stylization_CancelReason)(0),      // 22: clipstyler.v1.Stylization.CancelReason
 }
 var file_clipstyler_v1_event_proto_depIdxs = []int32{
-	14, // 0: clipstyler.v1.StylizationEvent.event_time:type_name -> google.protobuf.Timestamp
+	15, // 0: clipstyler.v1.StylizationEvent.event_time:type_name -> google.protobuf.Timestamp
 	1,  // 1: clipstyler.v1.StylizationEvent.queued:type_name -> clipstyler.v1.StylizationEvent.Queued
 	2,  // 2: clipstyler.v1.StylizationEvent.started:type_name -> clipstyler.v1.StylizationEvent.Started
 	4,  // 3: clipstyler.v1.StylizationEvent.progress:type_name -> clipstyler.v1.StylizationEvent.Progress
 	5,  // 4: clipstyler.v1.StylizationEvent.preview:type_name -> clipstyler.v1.StylizationEvent.Preview
-	7,  // 5: clipstyler.v1.StylizationEvent.chunk:type_name -> clipstyler.v1.StylizationEvent.Chunk
-	8,  // 6: clipstyler.v1.StylizationEvent.warning:type_name -> clipstyler.v1.StylizationEvent.Warning
-	9,  // 7: clipstyler.v1.StylizationEvent.gap:type_name -> clipstyler.v1.StylizationEvent.Gap
-	10, // 8: clipstyler.v1.StylizationEvent.heartbeat:type_name -> clipstyler.v1.StylizationEvent.Heartbeat
-	11, // 9: clipstyler.v1.StylizationEvent.result:type_name -> clipstyler.v1.StylizationEvent.Result
-	12, // 10: clipstyler.v1.StylizationEvent.failed:type_name -> clipstyler.v1.StylizationEvent.Failed
-	13, // 11: clipstyler.v1.StylizationEvent.cancelled:type_name -> clipstyler.v1.StylizationEvent.Cancelled
-	6,  // 12: clipstyler.v1.StylizationEvent.rendering:type_name -> clipstyler.v1.StylizationEvent.Rendering
+	8,  // 5: clipstyler.v1.StylizationEvent.chunk:type_name -> clipstyler.v1.StylizationEvent.Chunk
+	9,  // 6: clipstyler.v1.StylizationEvent.warning:type_name -> clipstyler.v1.StylizationEvent.Warning
+	10, // 7: clipstyler.v1.StylizationEvent.gap:type_name -> clipstyler.v1.StylizationEvent.Gap
+	11, // 8: clipstyler.v1.StylizationEvent.heartbeat:type_name -> clipstyler.v1.StylizationEvent.Heartbeat
+	12, // 9: clipstyler.v1.StylizationEvent.result:type_name -> clipstyler.v1.StylizationEvent.Result
+	13, // 10: clipstyler.v1.StylizationEvent.failed:type_name -> clipstyler.v1.StylizationEvent.Failed
+	14, // 11: clipstyler.v1.StylizationEvent.cancelled:type_name -> clipstyler.v1.StylizationEvent.Cancelled
+	7,  // 12: clipstyler.v1.StylizationEvent.rendering:type_name -> clipstyler.v1.StylizationEvent.Rendering
 	3,  // 13: clipstyler.v1.StylizationEvent.preparing:type_name -> clipstyler.v1.StylizationEvent.Preparing
-	14, // 14: clipstyler.v1.StylizationEvent.Queued.estimated_start_time:type_name -> google.protobuf.Timestamp
-	14, // 15: clipstyler.v1.StylizationEvent.Queued.estimated_end_time:type_name -> google.protobuf.Timestamp
-	15, // 16: clipstyler.v1.StylizationEvent.Preparing.remaining:type_name -> google.protobuf.Duration
-	16, // 17: clipstyler.v1.StylizationEvent.Progress.losses:type_name -> clipstyler.v1.StylizationResult.Losses
-	15, // 18: clipstyler.v1.StylizationEvent.Progress.elapsed:type_name -> google.protobuf.Duration
-	15, // 19: clipstyler.v1.StylizationEvent.Progress.remaining:type_name -> google.protobuf.Duration
-	17, // 20: clipstyler.v1.StylizationEvent.Preview.image:type_name -> clipstyler.v1.ImageMetadata
-	18, // 21: clipstyler.v1.StylizationEvent.Result.spec:type_name -> clipstyler.v1.StylizationSpec
-	19, // 22: clipstyler.v1.StylizationEvent.Result.result:type_name -> clipstyler.v1.StylizationResult
-	20, // 23: clipstyler.v1.StylizationEvent.Failed.error:type_name -> clipstyler.v1.Error
-	21, // 24: clipstyler.v1.StylizationEvent.Cancelled.reason:type_name -> clipstyler.v1.Stylization.CancelReason
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	6,  // 14: clipstyler.v1.StylizationEvent.draft:type_name -> clipstyler.v1.StylizationEvent.Draft
+	15, // 15: clipstyler.v1.StylizationEvent.Queued.estimated_start_time:type_name -> google.protobuf.Timestamp
+	15, // 16: clipstyler.v1.StylizationEvent.Queued.estimated_end_time:type_name -> google.protobuf.Timestamp
+	16, // 17: clipstyler.v1.StylizationEvent.Preparing.remaining:type_name -> google.protobuf.Duration
+	17, // 18: clipstyler.v1.StylizationEvent.Progress.losses:type_name -> clipstyler.v1.StylizationResult.Losses
+	16, // 19: clipstyler.v1.StylizationEvent.Progress.elapsed:type_name -> google.protobuf.Duration
+	16, // 20: clipstyler.v1.StylizationEvent.Progress.remaining:type_name -> google.protobuf.Duration
+	18, // 21: clipstyler.v1.StylizationEvent.Preview.image:type_name -> clipstyler.v1.ImageMetadata
+	18, // 22: clipstyler.v1.StylizationEvent.Draft.image:type_name -> clipstyler.v1.ImageMetadata
+	19, // 23: clipstyler.v1.StylizationEvent.Result.spec:type_name -> clipstyler.v1.StylizationSpec
+	20, // 24: clipstyler.v1.StylizationEvent.Result.result:type_name -> clipstyler.v1.StylizationResult
+	21, // 25: clipstyler.v1.StylizationEvent.Failed.error:type_name -> clipstyler.v1.Error
+	22, // 26: clipstyler.v1.StylizationEvent.Cancelled.reason:type_name -> clipstyler.v1.Stylization.CancelReason
+	27, // [27:27] is the sub-list for method output_type
+	27, // [27:27] is the sub-list for method input_type
+	27, // [27:27] is the sub-list for extension type_name
+	27, // [27:27] is the sub-list for extension extendee
+	0,  // [0:27] is the sub-list for field type_name
 }
 
 func init() { file_clipstyler_v1_event_proto_init() }
@@ -1291,14 +1408,16 @@ func file_clipstyler_v1_event_proto_init() {
 		(*StylizationEvent_Cancelled_)(nil),
 		(*StylizationEvent_Rendering_)(nil),
 		(*StylizationEvent_Preparing_)(nil),
+		(*StylizationEvent_Draft_)(nil),
 	}
+	file_clipstyler_v1_event_proto_msgTypes[6].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clipstyler_v1_event_proto_rawDesc), len(file_clipstyler_v1_event_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

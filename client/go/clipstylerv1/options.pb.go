@@ -628,7 +628,12 @@ type PreviewOptions struct {
 	// Longest side of a preview in pixels, 16 to the server's limit; never larger than the optimized image. Default: 256.
 	MaxSize *int32 `protobuf:"varint,2,opt,name=max_size,json=maxSize,proto3,oneof" json:"max_size,omitempty"`
 	// Encoding of previews. Default: JPEG.
-	Format        ImageFormat `protobuf:"varint,3,opt,name=format,proto3,enum=clipstyler.v1.ImageFormat" json:"format,omitempty"`
+	Format ImageFormat `protobuf:"varint,3,opt,name=format,proto3,enum=clipstyler.v1.ImageFormat" json:"format,omitempty"`
+	// Whether a draft comes first, a picture in a style that is at hand: "auto" takes the bundled style of the same text, or
+	// of the nearest one if that is near enough (a similarity of at least 0.8), and sends none otherwise; the resource name
+	// of a style, `styles/{sha256}`, takes that one. The draft has the size and encoding of previews. Default: empty, no
+	// draft.
+	Draft         string `protobuf:"bytes,4,opt,name=draft,proto3" json:"draft,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -682,6 +687,13 @@ func (x *PreviewOptions) GetFormat() ImageFormat {
 		return x.Format
 	}
 	return ImageFormat_IMAGE_FORMAT_UNSPECIFIED
+}
+
+func (x *PreviewOptions) GetDraft() string {
+	if x != nil {
+		return x.Draft
+	}
+	return ""
 }
 
 var File_clipstyler_v1_options_proto protoreflect.FileDescriptor
@@ -758,12 +770,13 @@ const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\f_output_sizeB\x12\n" +
 	"\x10_stop_patch_lossB\x10\n" +
 	"\x0e_stop_patienceB\r\n" +
-	"\v_keep_style\"\xa7\x01\n" +
+	"\v_keep_style\"\xbd\x01\n" +
 	"\x0ePreviewOptions\x12$\n" +
 	"\vevery_steps\x18\x01 \x01(\x05H\x00R\n" +
 	"everySteps\x88\x01\x01\x12\x1e\n" +
 	"\bmax_size\x18\x02 \x01(\x05H\x01R\amaxSize\x88\x01\x01\x122\n" +
-	"\x06format\x18\x03 \x01(\x0e2\x1a.clipstyler.v1.ImageFormatR\x06formatB\x0e\n" +
+	"\x06format\x18\x03 \x01(\x0e2\x1a.clipstyler.v1.ImageFormatR\x06format\x12\x14\n" +
+	"\x05draft\x18\x04 \x01(\tR\x05draftB\x0e\n" +
 	"\f_every_stepsB\v\n" +
 	"\t_max_size*D\n" +
 	"\x06Preset\x12\x16\n" +

@@ -9,6 +9,7 @@ package clipstylerv1
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -21,18 +22,81 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Request of CreateStyle.
+// A style that is fitted to photos, which take turns: each optimizer step sees one of them.
+type StyleFit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The text, and how the fit is computed; its `photo` stays empty. `keep_style` is set in any case.
+	Spec *StylizationSpec `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
+	// The photos, at most 16. Default: a few that come with the server.
+	Photos        []*StylePhoto `protobuf:"bytes,2,rep,name=photos,proto3" json:"photos,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StyleFit) Reset() {
+	*x = StyleFit{}
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StyleFit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StyleFit) ProtoMessage() {}
+
+func (x *StyleFit) ProtoReflect() protoreflect.Message {
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StyleFit.ProtoReflect.Descriptor instead.
+func (*StyleFit) Descriptor() ([]byte, []int) {
+	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *StyleFit) GetSpec() *StylizationSpec {
+	if x != nil {
+		return x.Spec
+	}
+	return nil
+}
+
+func (x *StyleFit) GetPhotos() []*StylePhoto {
+	if x != nil {
+		return x.Photos
+	}
+	return nil
+}
+
+// Request of CreateStyle: a stylization, or a fit.
 type CreateStyleRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Resource name of a finished stylization, `stylizations/{uuid}`.
-	Stylization   string `protobuf:"bytes,1,opt,name=stylization,proto3" json:"stylization,omitempty"`
+	Stylization string `protobuf:"bytes,1,opt,name=stylization,proto3" json:"stylization,omitempty"`
+	// What is fitted.
+	Fit *StyleFit `protobuf:"bytes,2,opt,name=fit,proto3" json:"fit,omitempty"`
+	// Of a fit: a UUID4 drawn by the caller, which makes the call idempotent for its tenant. Optional, and recommended.
+	RequestId string `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Of a fit: urgency in the queue. Default: normal.
+	Priority Stylization_Priority `protobuf:"varint,4,opt,name=priority,proto3,enum=clipstyler.v1.Stylization_Priority" json:"priority,omitempty"`
+	// Of a fit: time for waiting and running; after that it fails with DEADLINE_EXCEEDED. Default and limit: the server's.
+	Timeout       *durationpb.Duration `protobuf:"bytes,5,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateStyleRequest) Reset() {
 	*x = CreateStyleRequest{}
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[0]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -44,7 +108,7 @@ func (x *CreateStyleRequest) String() string {
 func (*CreateStyleRequest) ProtoMessage() {}
 
 func (x *CreateStyleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[0]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -57,7 +121,7 @@ func (x *CreateStyleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStyleRequest.ProtoReflect.Descriptor instead.
 func (*CreateStyleRequest) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{0}
+	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *CreateStyleRequest) GetStylization() string {
@@ -67,18 +131,48 @@ func (x *CreateStyleRequest) GetStylization() string {
 	return ""
 }
 
+func (x *CreateStyleRequest) GetFit() *StyleFit {
+	if x != nil {
+		return x.Fit
+	}
+	return nil
+}
+
+func (x *CreateStyleRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *CreateStyleRequest) GetPriority() Stylization_Priority {
+	if x != nil {
+		return x.Priority
+	}
+	return Stylization_PRIORITY_UNSPECIFIED
+}
+
+func (x *CreateStyleRequest) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
+}
+
 // Response of CreateStyle.
 type CreateStyleResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The style.
-	Style         *Style `protobuf:"bytes,1,opt,name=style,proto3" json:"style,omitempty"`
+	// The style of a finished stylization.
+	Style *Style `protobuf:"bytes,1,opt,name=style,proto3" json:"style,omitempty"`
+	// The job that fits a style, instead.
+	Stylization   *Stylization `protobuf:"bytes,2,opt,name=stylization,proto3" json:"stylization,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CreateStyleResponse) Reset() {
 	*x = CreateStyleResponse{}
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[1]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -90,7 +184,7 @@ func (x *CreateStyleResponse) String() string {
 func (*CreateStyleResponse) ProtoMessage() {}
 
 func (x *CreateStyleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[1]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -103,12 +197,19 @@ func (x *CreateStyleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateStyleResponse.ProtoReflect.Descriptor instead.
 func (*CreateStyleResponse) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{1}
+	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *CreateStyleResponse) GetStyle() *Style {
 	if x != nil {
 		return x.Style
+	}
+	return nil
+}
+
+func (x *CreateStyleResponse) GetStylization() *Stylization {
+	if x != nil {
+		return x.Stylization
 	}
 	return nil
 }
@@ -124,7 +225,7 @@ type GetStyleRequest struct {
 
 func (x *GetStyleRequest) Reset() {
 	*x = GetStyleRequest{}
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[2]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -136,7 +237,7 @@ func (x *GetStyleRequest) String() string {
 func (*GetStyleRequest) ProtoMessage() {}
 
 func (x *GetStyleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[2]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -149,7 +250,7 @@ func (x *GetStyleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStyleRequest.ProtoReflect.Descriptor instead.
 func (*GetStyleRequest) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{2}
+	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *GetStyleRequest) GetName() string {
@@ -170,7 +271,7 @@ type GetStyleResponse struct {
 
 func (x *GetStyleResponse) Reset() {
 	*x = GetStyleResponse{}
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[3]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -182,7 +283,7 @@ func (x *GetStyleResponse) String() string {
 func (*GetStyleResponse) ProtoMessage() {}
 
 func (x *GetStyleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[3]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -195,7 +296,7 @@ func (x *GetStyleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStyleResponse.ProtoReflect.Descriptor instead.
 func (*GetStyleResponse) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{3}
+	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *GetStyleResponse) GetStyle() *Style {
@@ -218,7 +319,7 @@ type ListStylesRequest struct {
 
 func (x *ListStylesRequest) Reset() {
 	*x = ListStylesRequest{}
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[4]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -230,7 +331,7 @@ func (x *ListStylesRequest) String() string {
 func (*ListStylesRequest) ProtoMessage() {}
 
 func (x *ListStylesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[4]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -243,7 +344,7 @@ func (x *ListStylesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStylesRequest.ProtoReflect.Descriptor instead.
 func (*ListStylesRequest) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{4}
+	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListStylesRequest) GetPageSize() int32 {
@@ -273,7 +374,7 @@ type ListStylesResponse struct {
 
 func (x *ListStylesResponse) Reset() {
 	*x = ListStylesResponse{}
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[5]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -285,7 +386,7 @@ func (x *ListStylesResponse) String() string {
 func (*ListStylesResponse) ProtoMessage() {}
 
 func (x *ListStylesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[5]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -298,7 +399,7 @@ func (x *ListStylesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStylesResponse.ProtoReflect.Descriptor instead.
 func (*ListStylesResponse) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{5}
+	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListStylesResponse) GetStyles() []*Style {
@@ -326,7 +427,7 @@ type DeleteStyleRequest struct {
 
 func (x *DeleteStyleRequest) Reset() {
 	*x = DeleteStyleRequest{}
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[6]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -338,7 +439,7 @@ func (x *DeleteStyleRequest) String() string {
 func (*DeleteStyleRequest) ProtoMessage() {}
 
 func (x *DeleteStyleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[6]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -351,7 +452,7 @@ func (x *DeleteStyleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStyleRequest.ProtoReflect.Descriptor instead.
 func (*DeleteStyleRequest) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{6}
+	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DeleteStyleRequest) GetName() string {
@@ -370,7 +471,7 @@ type DeleteStyleResponse struct {
 
 func (x *DeleteStyleResponse) Reset() {
 	*x = DeleteStyleResponse{}
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[7]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -382,7 +483,7 @@ func (x *DeleteStyleResponse) String() string {
 func (*DeleteStyleResponse) ProtoMessage() {}
 
 func (x *DeleteStyleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[7]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -395,7 +496,7 @@ func (x *DeleteStyleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteStyleResponse.ProtoReflect.Descriptor instead.
 func (*DeleteStyleResponse) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{7}
+	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{8}
 }
 
 // Request of DownloadStyle.
@@ -409,7 +510,7 @@ type DownloadStyleRequest struct {
 
 func (x *DownloadStyleRequest) Reset() {
 	*x = DownloadStyleRequest{}
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[8]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -421,7 +522,7 @@ func (x *DownloadStyleRequest) String() string {
 func (*DownloadStyleRequest) ProtoMessage() {}
 
 func (x *DownloadStyleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[8]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -434,7 +535,7 @@ func (x *DownloadStyleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadStyleRequest.ProtoReflect.Descriptor instead.
 func (*DownloadStyleRequest) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{8}
+	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DownloadStyleRequest) GetName() string {
@@ -455,7 +556,7 @@ type DownloadStyleResponse struct {
 
 func (x *DownloadStyleResponse) Reset() {
 	*x = DownloadStyleResponse{}
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[9]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -467,7 +568,7 @@ func (x *DownloadStyleResponse) String() string {
 func (*DownloadStyleResponse) ProtoMessage() {}
 
 func (x *DownloadStyleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[9]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -480,7 +581,7 @@ func (x *DownloadStyleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DownloadStyleResponse.ProtoReflect.Descriptor instead.
 func (*DownloadStyleResponse) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{9}
+	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DownloadStyleResponse) GetData() []byte {
@@ -501,7 +602,7 @@ type UploadStyleRequest struct {
 
 func (x *UploadStyleRequest) Reset() {
 	*x = UploadStyleRequest{}
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[10]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -513,7 +614,7 @@ func (x *UploadStyleRequest) String() string {
 func (*UploadStyleRequest) ProtoMessage() {}
 
 func (x *UploadStyleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[10]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -526,7 +627,7 @@ func (x *UploadStyleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadStyleRequest.ProtoReflect.Descriptor instead.
 func (*UploadStyleRequest) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{10}
+	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *UploadStyleRequest) GetData() []byte {
@@ -547,7 +648,7 @@ type UploadStyleResponse struct {
 
 func (x *UploadStyleResponse) Reset() {
 	*x = UploadStyleResponse{}
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[11]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -559,7 +660,7 @@ func (x *UploadStyleResponse) String() string {
 func (*UploadStyleResponse) ProtoMessage() {}
 
 func (x *UploadStyleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[11]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -572,7 +673,7 @@ func (x *UploadStyleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UploadStyleResponse.ProtoReflect.Descriptor instead.
 func (*UploadStyleResponse) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{11}
+	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *UploadStyleResponse) GetStyle() *Style {
@@ -599,7 +700,7 @@ type StyleApplication struct {
 
 func (x *StyleApplication) Reset() {
 	*x = StyleApplication{}
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[12]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -611,7 +712,7 @@ func (x *StyleApplication) String() string {
 func (*StyleApplication) ProtoMessage() {}
 
 func (x *StyleApplication) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[12]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -624,7 +725,7 @@ func (x *StyleApplication) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StyleApplication.ProtoReflect.Descriptor instead.
 func (*StyleApplication) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{12}
+	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StyleApplication) GetStyle() string {
@@ -671,7 +772,7 @@ type StylePhoto struct {
 
 func (x *StylePhoto) Reset() {
 	*x = StylePhoto{}
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[13]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -683,7 +784,7 @@ func (x *StylePhoto) String() string {
 func (*StylePhoto) ProtoMessage() {}
 
 func (x *StylePhoto) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[13]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -696,7 +797,7 @@ func (x *StylePhoto) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StylePhoto.ProtoReflect.Descriptor instead.
 func (*StylePhoto) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{13}
+	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StylePhoto) GetPhoto() isStylePhoto_Photo {
@@ -758,7 +859,7 @@ type ApplyStyleRequest struct {
 
 func (x *ApplyStyleRequest) Reset() {
 	*x = ApplyStyleRequest{}
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[14]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -770,7 +871,7 @@ func (x *ApplyStyleRequest) String() string {
 func (*ApplyStyleRequest) ProtoMessage() {}
 
 func (x *ApplyStyleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[14]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -783,7 +884,7 @@ func (x *ApplyStyleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyStyleRequest.ProtoReflect.Descriptor instead.
 func (*ApplyStyleRequest) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{14}
+	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ApplyStyleRequest) GetPart() isApplyStyleRequest_Part {
@@ -848,7 +949,7 @@ type ApplyStyleResponse struct {
 
 func (x *ApplyStyleResponse) Reset() {
 	*x = ApplyStyleResponse{}
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[15]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -860,7 +961,7 @@ func (x *ApplyStyleResponse) String() string {
 func (*ApplyStyleResponse) ProtoMessage() {}
 
 func (x *ApplyStyleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[15]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -873,7 +974,7 @@ func (x *ApplyStyleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyStyleResponse.ProtoReflect.Descriptor instead.
 func (*ApplyStyleResponse) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{15}
+	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ApplyStyleResponse) GetPhotoIndex() int32 {
@@ -957,7 +1058,7 @@ type RenderStyleRequest struct {
 
 func (x *RenderStyleRequest) Reset() {
 	*x = RenderStyleRequest{}
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[16]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -969,7 +1070,7 @@ func (x *RenderStyleRequest) String() string {
 func (*RenderStyleRequest) ProtoMessage() {}
 
 func (x *RenderStyleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[16]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -982,7 +1083,7 @@ func (x *RenderStyleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderStyleRequest.ProtoReflect.Descriptor instead.
 func (*RenderStyleRequest) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{16}
+	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RenderStyleRequest) GetApplication() *StyleApplication {
@@ -1022,7 +1123,7 @@ type RenderStyleResponse struct {
 
 func (x *RenderStyleResponse) Reset() {
 	*x = RenderStyleResponse{}
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[17]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1034,7 +1135,7 @@ func (x *RenderStyleResponse) String() string {
 func (*RenderStyleResponse) ProtoMessage() {}
 
 func (x *RenderStyleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_clipstyler_v1_style_service_proto_msgTypes[17]
+	mi := &file_clipstyler_v1_style_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1047,7 +1148,7 @@ func (x *RenderStyleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenderStyleResponse.ProtoReflect.Descriptor instead.
 func (*RenderStyleResponse) Descriptor() ([]byte, []int) {
-	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{17}
+	return file_clipstyler_v1_style_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RenderStyleResponse) GetPart() isRenderStyleResponse_Part {
@@ -1097,11 +1198,20 @@ var File_clipstyler_v1_style_service_proto protoreflect.FileDescriptor
 
 const file_clipstyler_v1_style_service_proto_rawDesc = "" +
 	"\n" +
-	"!clipstyler/v1/style_service.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/error.proto\x1a\x19clipstyler/v1/image.proto\x1a\x19clipstyler/v1/style.proto\"6\n" +
+	"!clipstyler/v1/style_service.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/error.proto\x1a\x19clipstyler/v1/image.proto\x1a\x19clipstyler/v1/style.proto\x1a\x1fclipstyler/v1/stylization.proto\x1a\x1egoogle/protobuf/duration.proto\"q\n" +
+	"\bStyleFit\x122\n" +
+	"\x04spec\x18\x01 \x01(\v2\x1e.clipstyler.v1.StylizationSpecR\x04spec\x121\n" +
+	"\x06photos\x18\x02 \x03(\v2\x19.clipstyler.v1.StylePhotoR\x06photos\"\xf6\x01\n" +
 	"\x12CreateStyleRequest\x12 \n" +
-	"\vstylization\x18\x01 \x01(\tR\vstylization\"A\n" +
+	"\vstylization\x18\x01 \x01(\tR\vstylization\x12)\n" +
+	"\x03fit\x18\x02 \x01(\v2\x17.clipstyler.v1.StyleFitR\x03fit\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12?\n" +
+	"\bpriority\x18\x04 \x01(\x0e2#.clipstyler.v1.Stylization.PriorityR\bpriority\x123\n" +
+	"\atimeout\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\atimeout\"\x7f\n" +
 	"\x13CreateStyleResponse\x12*\n" +
-	"\x05style\x18\x01 \x01(\v2\x14.clipstyler.v1.StyleR\x05style\"%\n" +
+	"\x05style\x18\x01 \x01(\v2\x14.clipstyler.v1.StyleR\x05style\x12<\n" +
+	"\vstylization\x18\x02 \x01(\v2\x1a.clipstyler.v1.StylizationR\vstylization\"%\n" +
 	"\x0fGetStyleRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\">\n" +
 	"\x10GetStyleResponse\x12*\n" +
@@ -1178,67 +1288,78 @@ func file_clipstyler_v1_style_service_proto_rawDescGZIP() []byte {
 	return file_clipstyler_v1_style_service_proto_rawDescData
 }
 
-var file_clipstyler_v1_style_service_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_clipstyler_v1_style_service_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_clipstyler_v1_style_service_proto_goTypes = []any{
-	(*CreateStyleRequest)(nil),    // 0: clipstyler.v1.CreateStyleRequest
-	(*CreateStyleResponse)(nil),   // 1: clipstyler.v1.CreateStyleResponse
-	(*GetStyleRequest)(nil),       // 2: clipstyler.v1.GetStyleRequest
-	(*GetStyleResponse)(nil),      // 3: clipstyler.v1.GetStyleResponse
-	(*ListStylesRequest)(nil),     // 4: clipstyler.v1.ListStylesRequest
-	(*ListStylesResponse)(nil),    // 5: clipstyler.v1.ListStylesResponse
-	(*DeleteStyleRequest)(nil),    // 6: clipstyler.v1.DeleteStyleRequest
-	(*DeleteStyleResponse)(nil),   // 7: clipstyler.v1.DeleteStyleResponse
-	(*DownloadStyleRequest)(nil),  // 8: clipstyler.v1.DownloadStyleRequest
-	(*DownloadStyleResponse)(nil), // 9: clipstyler.v1.DownloadStyleResponse
-	(*UploadStyleRequest)(nil),    // 10: clipstyler.v1.UploadStyleRequest
-	(*UploadStyleResponse)(nil),   // 11: clipstyler.v1.UploadStyleResponse
-	(*StyleApplication)(nil),      // 12: clipstyler.v1.StyleApplication
-	(*StylePhoto)(nil),            // 13: clipstyler.v1.StylePhoto
-	(*ApplyStyleRequest)(nil),     // 14: clipstyler.v1.ApplyStyleRequest
-	(*ApplyStyleResponse)(nil),    // 15: clipstyler.v1.ApplyStyleResponse
-	(*RenderStyleRequest)(nil),    // 16: clipstyler.v1.RenderStyleRequest
-	(*RenderStyleResponse)(nil),   // 17: clipstyler.v1.RenderStyleResponse
-	(*Style)(nil),                 // 18: clipstyler.v1.Style
-	(*StyleControls)(nil),         // 19: clipstyler.v1.StyleControls
-	(ImageFormat)(0),              // 20: clipstyler.v1.ImageFormat
-	(*ImageMetadata)(nil),         // 21: clipstyler.v1.ImageMetadata
-	(*Error)(nil),                 // 22: clipstyler.v1.Error
+	(*StyleFit)(nil),              // 0: clipstyler.v1.StyleFit
+	(*CreateStyleRequest)(nil),    // 1: clipstyler.v1.CreateStyleRequest
+	(*CreateStyleResponse)(nil),   // 2: clipstyler.v1.CreateStyleResponse
+	(*GetStyleRequest)(nil),       // 3: clipstyler.v1.GetStyleRequest
+	(*GetStyleResponse)(nil),      // 4: clipstyler.v1.GetStyleResponse
+	(*ListStylesRequest)(nil),     // 5: clipstyler.v1.ListStylesRequest
+	(*ListStylesResponse)(nil),    // 6: clipstyler.v1.ListStylesResponse
+	(*DeleteStyleRequest)(nil),    // 7: clipstyler.v1.DeleteStyleRequest
+	(*DeleteStyleResponse)(nil),   // 8: clipstyler.v1.DeleteStyleResponse
+	(*DownloadStyleRequest)(nil),  // 9: clipstyler.v1.DownloadStyleRequest
+	(*DownloadStyleResponse)(nil), // 10: clipstyler.v1.DownloadStyleResponse
+	(*UploadStyleRequest)(nil),    // 11: clipstyler.v1.UploadStyleRequest
+	(*UploadStyleResponse)(nil),   // 12: clipstyler.v1.UploadStyleResponse
+	(*StyleApplication)(nil),      // 13: clipstyler.v1.StyleApplication
+	(*StylePhoto)(nil),            // 14: clipstyler.v1.StylePhoto
+	(*ApplyStyleRequest)(nil),     // 15: clipstyler.v1.ApplyStyleRequest
+	(*ApplyStyleResponse)(nil),    // 16: clipstyler.v1.ApplyStyleResponse
+	(*RenderStyleRequest)(nil),    // 17: clipstyler.v1.RenderStyleRequest
+	(*RenderStyleResponse)(nil),   // 18: clipstyler.v1.RenderStyleResponse
+	(*StylizationSpec)(nil),       // 19: clipstyler.v1.StylizationSpec
+	(Stylization_Priority)(0),     // 20: clipstyler.v1.Stylization.Priority
+	(*durationpb.Duration)(nil),   // 21: google.protobuf.Duration
+	(*Style)(nil),                 // 22: clipstyler.v1.Style
+	(*Stylization)(nil),           // 23: clipstyler.v1.Stylization
+	(*StyleControls)(nil),         // 24: clipstyler.v1.StyleControls
+	(ImageFormat)(0),              // 25: clipstyler.v1.ImageFormat
+	(*ImageMetadata)(nil),         // 26: clipstyler.v1.ImageMetadata
+	(*Error)(nil),                 // 27: clipstyler.v1.Error
 }
 var file_clipstyler_v1_style_service_proto_depIdxs = []int32{
-	18, // 0: clipstyler.v1.CreateStyleResponse.style:type_name -> clipstyler.v1.Style
-	18, // 1: clipstyler.v1.GetStyleResponse.style:type_name -> clipstyler.v1.Style
-	18, // 2: clipstyler.v1.ListStylesResponse.styles:type_name -> clipstyler.v1.Style
-	18, // 3: clipstyler.v1.UploadStyleResponse.style:type_name -> clipstyler.v1.Style
-	19, // 4: clipstyler.v1.StyleApplication.controls:type_name -> clipstyler.v1.StyleControls
-	20, // 5: clipstyler.v1.StyleApplication.result_format:type_name -> clipstyler.v1.ImageFormat
-	12, // 6: clipstyler.v1.ApplyStyleRequest.application:type_name -> clipstyler.v1.StyleApplication
-	13, // 7: clipstyler.v1.ApplyStyleRequest.photo:type_name -> clipstyler.v1.StylePhoto
-	21, // 8: clipstyler.v1.ApplyStyleResponse.metadata:type_name -> clipstyler.v1.ImageMetadata
-	22, // 9: clipstyler.v1.ApplyStyleResponse.error:type_name -> clipstyler.v1.Error
-	12, // 10: clipstyler.v1.RenderStyleRequest.application:type_name -> clipstyler.v1.StyleApplication
-	13, // 11: clipstyler.v1.RenderStyleRequest.photo:type_name -> clipstyler.v1.StylePhoto
-	21, // 12: clipstyler.v1.RenderStyleResponse.metadata:type_name -> clipstyler.v1.ImageMetadata
-	0,  // 13: clipstyler.v1.StyleService.CreateStyle:input_type -> clipstyler.v1.CreateStyleRequest
-	2,  // 14: clipstyler.v1.StyleService.GetStyle:input_type -> clipstyler.v1.GetStyleRequest
-	4,  // 15: clipstyler.v1.StyleService.ListStyles:input_type -> clipstyler.v1.ListStylesRequest
-	6,  // 16: clipstyler.v1.StyleService.DeleteStyle:input_type -> clipstyler.v1.DeleteStyleRequest
-	8,  // 17: clipstyler.v1.StyleService.DownloadStyle:input_type -> clipstyler.v1.DownloadStyleRequest
-	10, // 18: clipstyler.v1.StyleService.UploadStyle:input_type -> clipstyler.v1.UploadStyleRequest
-	14, // 19: clipstyler.v1.StyleService.ApplyStyle:input_type -> clipstyler.v1.ApplyStyleRequest
-	16, // 20: clipstyler.v1.StyleService.RenderStyle:input_type -> clipstyler.v1.RenderStyleRequest
-	1,  // 21: clipstyler.v1.StyleService.CreateStyle:output_type -> clipstyler.v1.CreateStyleResponse
-	3,  // 22: clipstyler.v1.StyleService.GetStyle:output_type -> clipstyler.v1.GetStyleResponse
-	5,  // 23: clipstyler.v1.StyleService.ListStyles:output_type -> clipstyler.v1.ListStylesResponse
-	7,  // 24: clipstyler.v1.StyleService.DeleteStyle:output_type -> clipstyler.v1.DeleteStyleResponse
-	9,  // 25: clipstyler.v1.StyleService.DownloadStyle:output_type -> clipstyler.v1.DownloadStyleResponse
-	11, // 26: clipstyler.v1.StyleService.UploadStyle:output_type -> clipstyler.v1.UploadStyleResponse
-	15, // 27: clipstyler.v1.StyleService.ApplyStyle:output_type -> clipstyler.v1.ApplyStyleResponse
-	17, // 28: clipstyler.v1.StyleService.RenderStyle:output_type -> clipstyler.v1.RenderStyleResponse
-	21, // [21:29] is the sub-list for method output_type
-	13, // [13:21] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	19, // 0: clipstyler.v1.StyleFit.spec:type_name -> clipstyler.v1.StylizationSpec
+	14, // 1: clipstyler.v1.StyleFit.photos:type_name -> clipstyler.v1.StylePhoto
+	0,  // 2: clipstyler.v1.CreateStyleRequest.fit:type_name -> clipstyler.v1.StyleFit
+	20, // 3: clipstyler.v1.CreateStyleRequest.priority:type_name -> clipstyler.v1.Stylization.Priority
+	21, // 4: clipstyler.v1.CreateStyleRequest.timeout:type_name -> google.protobuf.Duration
+	22, // 5: clipstyler.v1.CreateStyleResponse.style:type_name -> clipstyler.v1.Style
+	23, // 6: clipstyler.v1.CreateStyleResponse.stylization:type_name -> clipstyler.v1.Stylization
+	22, // 7: clipstyler.v1.GetStyleResponse.style:type_name -> clipstyler.v1.Style
+	22, // 8: clipstyler.v1.ListStylesResponse.styles:type_name -> clipstyler.v1.Style
+	22, // 9: clipstyler.v1.UploadStyleResponse.style:type_name -> clipstyler.v1.Style
+	24, // 10: clipstyler.v1.StyleApplication.controls:type_name -> clipstyler.v1.StyleControls
+	25, // 11: clipstyler.v1.StyleApplication.result_format:type_name -> clipstyler.v1.ImageFormat
+	13, // 12: clipstyler.v1.ApplyStyleRequest.application:type_name -> clipstyler.v1.StyleApplication
+	14, // 13: clipstyler.v1.ApplyStyleRequest.photo:type_name -> clipstyler.v1.StylePhoto
+	26, // 14: clipstyler.v1.ApplyStyleResponse.metadata:type_name -> clipstyler.v1.ImageMetadata
+	27, // 15: clipstyler.v1.ApplyStyleResponse.error:type_name -> clipstyler.v1.Error
+	13, // 16: clipstyler.v1.RenderStyleRequest.application:type_name -> clipstyler.v1.StyleApplication
+	14, // 17: clipstyler.v1.RenderStyleRequest.photo:type_name -> clipstyler.v1.StylePhoto
+	26, // 18: clipstyler.v1.RenderStyleResponse.metadata:type_name -> clipstyler.v1.ImageMetadata
+	1,  // 19: clipstyler.v1.StyleService.CreateStyle:input_type -> clipstyler.v1.CreateStyleRequest
+	3,  // 20: clipstyler.v1.StyleService.GetStyle:input_type -> clipstyler.v1.GetStyleRequest
+	5,  // 21: clipstyler.v1.StyleService.ListStyles:input_type -> clipstyler.v1.ListStylesRequest
+	7,  // 22: clipstyler.v1.StyleService.DeleteStyle:input_type -> clipstyler.v1.DeleteStyleRequest
+	9,  // 23: clipstyler.v1.StyleService.DownloadStyle:input_type -> clipstyler.v1.DownloadStyleRequest
+	11, // 24: clipstyler.v1.StyleService.UploadStyle:input_type -> clipstyler.v1.UploadStyleRequest
+	15, // 25: clipstyler.v1.StyleService.ApplyStyle:input_type -> clipstyler.v1.ApplyStyleRequest
+	17, // 26: clipstyler.v1.StyleService.RenderStyle:input_type -> clipstyler.v1.RenderStyleRequest
+	2,  // 27: clipstyler.v1.StyleService.CreateStyle:output_type -> clipstyler.v1.CreateStyleResponse
+	4,  // 28: clipstyler.v1.StyleService.GetStyle:output_type -> clipstyler.v1.GetStyleResponse
+	6,  // 29: clipstyler.v1.StyleService.ListStyles:output_type -> clipstyler.v1.ListStylesResponse
+	8,  // 30: clipstyler.v1.StyleService.DeleteStyle:output_type -> clipstyler.v1.DeleteStyleResponse
+	10, // 31: clipstyler.v1.StyleService.DownloadStyle:output_type -> clipstyler.v1.DownloadStyleResponse
+	12, // 32: clipstyler.v1.StyleService.UploadStyle:output_type -> clipstyler.v1.UploadStyleResponse
+	16, // 33: clipstyler.v1.StyleService.ApplyStyle:output_type -> clipstyler.v1.ApplyStyleResponse
+	18, // 34: clipstyler.v1.StyleService.RenderStyle:output_type -> clipstyler.v1.RenderStyleResponse
+	27, // [27:35] is the sub-list for method output_type
+	19, // [19:27] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_clipstyler_v1_style_service_proto_init() }
@@ -1249,20 +1370,21 @@ func file_clipstyler_v1_style_service_proto_init() {
 	file_clipstyler_v1_error_proto_init()
 	file_clipstyler_v1_image_proto_init()
 	file_clipstyler_v1_style_proto_init()
-	file_clipstyler_v1_style_service_proto_msgTypes[13].OneofWrappers = []any{
+	file_clipstyler_v1_stylization_proto_init()
+	file_clipstyler_v1_style_service_proto_msgTypes[14].OneofWrappers = []any{
 		(*StylePhoto_Image)(nil),
 		(*StylePhoto_Upload)(nil),
 	}
-	file_clipstyler_v1_style_service_proto_msgTypes[14].OneofWrappers = []any{
+	file_clipstyler_v1_style_service_proto_msgTypes[15].OneofWrappers = []any{
 		(*ApplyStyleRequest_Application)(nil),
 		(*ApplyStyleRequest_Photo)(nil),
 	}
-	file_clipstyler_v1_style_service_proto_msgTypes[15].OneofWrappers = []any{
+	file_clipstyler_v1_style_service_proto_msgTypes[16].OneofWrappers = []any{
 		(*ApplyStyleResponse_Metadata)(nil),
 		(*ApplyStyleResponse_Data)(nil),
 		(*ApplyStyleResponse_Error)(nil),
 	}
-	file_clipstyler_v1_style_service_proto_msgTypes[17].OneofWrappers = []any{
+	file_clipstyler_v1_style_service_proto_msgTypes[18].OneofWrappers = []any{
 		(*RenderStyleResponse_Metadata)(nil),
 		(*RenderStyleResponse_Data)(nil),
 	}
@@ -1272,7 +1394,7 @@ func file_clipstyler_v1_style_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_clipstyler_v1_style_service_proto_rawDesc), len(file_clipstyler_v1_style_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -38,10 +38,13 @@ const (
 // A style of another tenant does not exist for a caller. Styles do not expire; if the server's storage limit is reached,
 // what was unused longest goes first, be it a finished job, an upload or a style.
 type StyleServiceClient interface {
-	// Makes a style of a finished stylization that was created with the option `keep_style`. Idempotent.
+	// Makes a style of a finished stylization that was created with the option `keep_style`, at once; or fits one to photos
+	// and a text, as a durable job in the queue of stylizations: GetStylization, WatchStylization, CancelStylization and
+	// DeleteStylization treat it like one, its result is the first photo in the style, and names the style. Idempotent: a
+	// fit by its request id.
 	//
 	// Errors: STYLIZATION_NOT_FOUND; FAILED_PRECONDITION with the reason STYLE_NOT_KEPT if the stylization has none;
-	// RESOURCE_EXHAUSTED with the reason STORAGE_FULL.
+	// RESOURCE_EXHAUSTED with the reason STORAGE_FULL; of a fit as CreateStylization.
 	CreateStyle(ctx context.Context, in *CreateStyleRequest, opts ...grpc.CallOption) (*CreateStyleResponse, error)
 	// Gets a style. NOT_FOUND with the reason STYLE_NOT_FOUND if there is none of that name.
 	GetStyle(ctx context.Context, in *GetStyleRequest, opts ...grpc.CallOption) (*GetStyleResponse, error)
@@ -182,10 +185,13 @@ type StyleService_RenderStyleClient = grpc.ServerStreamingClient[RenderStyleResp
 // A style of another tenant does not exist for a caller. Styles do not expire; if the server's storage limit is reached,
 // what was unused longest goes first, be it a finished job, an upload or a style.
 type StyleServiceServer interface {
-	// Makes a style of a finished stylization that was created with the option `keep_style`. Idempotent.
+	// Makes a style of a finished stylization that was created with the option `keep_style`, at once; or fits one to photos
+	// and a text, as a durable job in the queue of stylizations: GetStylization, WatchStylization, CancelStylization and
+	// DeleteStylization treat it like one, its result is the first photo in the style, and names the style. Idempotent: a
+	// fit by its request id.
 	//
 	// Errors: STYLIZATION_NOT_FOUND; FAILED_PRECONDITION with the reason STYLE_NOT_KEPT if the stylization has none;
-	// RESOURCE_EXHAUSTED with the reason STORAGE_FULL.
+	// RESOURCE_EXHAUSTED with the reason STORAGE_FULL; of a fit as CreateStylization.
 	CreateStyle(context.Context, *CreateStyleRequest) (*CreateStyleResponse, error)
 	// Gets a style. NOT_FOUND with the reason STYLE_NOT_FOUND if there is none of that name.
 	GetStyle(context.Context, *GetStyleRequest) (*GetStyleResponse, error)

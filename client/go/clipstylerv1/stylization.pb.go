@@ -640,7 +640,9 @@ type StylizationResult struct {
 	// Optimizer steps completed: fewer than asked for if the run ended early; 0 if not recorded.
 	StepCount int32 `protobuf:"varint,20,opt,name=step_count,json=stepCount,proto3" json:"step_count,omitempty"`
 	// Why there were no more.
-	StopReason    StylizationResult_StopReason `protobuf:"varint,21,opt,name=stop_reason,json=stopReason,proto3,enum=clipstyler.v1.StylizationResult_StopReason" json:"stop_reason,omitempty"`
+	StopReason StylizationResult_StopReason `protobuf:"varint,21,opt,name=stop_reason,json=stopReason,proto3,enum=clipstyler.v1.StylizationResult_StopReason" json:"stop_reason,omitempty"`
+	// Resource name of the style that was fitted, `styles/{sha256}`; empty unless CreateStyle created the job.
+	Style         string `protobuf:"bytes,40,opt,name=style,proto3" json:"style,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -752,6 +754,13 @@ func (x *StylizationResult) GetStopReason() StylizationResult_StopReason {
 	return StylizationResult_STOP_REASON_UNSPECIFIED
 }
 
+func (x *StylizationResult) GetStyle() string {
+	if x != nil {
+		return x.Style
+	}
+	return ""
+}
+
 // A stylization job.
 type Stylization struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -790,6 +799,8 @@ type Stylization struct {
 	CancelReason Stylization_CancelReason `protobuf:"varint,16,opt,name=cancel_reason,json=cancelReason,proto3,enum=clipstyler.v1.Stylization_CancelReason" json:"cancel_reason,omitempty"`
 	// When it is expected to end at the latest, while it waits; absent until a step time was measured.
 	EstimatedEndTime *timestamppb.Timestamp `protobuf:"bytes,20,opt,name=estimated_end_time,json=estimatedEndTime,proto3" json:"estimated_end_time,omitempty"`
+	// Photos that a style is fitted to; 0 unless CreateStyle created the job.
+	FittedPhotoCount int32 `protobuf:"varint,40,opt,name=fitted_photo_count,json=fittedPhotoCount,proto3" json:"fitted_photo_count,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -941,6 +952,13 @@ func (x *Stylization) GetEstimatedEndTime() *timestamppb.Timestamp {
 		return x.EstimatedEndTime
 	}
 	return nil
+}
+
+func (x *Stylization) GetFittedPhotoCount() int32 {
+	if x != nil {
+		return x.FittedPhotoCount
+	}
+	return 0
 }
 
 // The loss terms of one step, each before its weight (0 if switched off), and their weighted sum.
@@ -1144,7 +1162,7 @@ const file_clipstyler_v1_stylization_proto_rawDesc = "" +
 	"\x10content_distance\x18\x04 \x01(\x01R\x0fcontentDistance\x12\x12\n" +
 	"\x04ssim\x18\x05 \x01(\x01R\x04ssim\x12\x12\n" +
 	"\x04seed\x18\x06 \x01(\x03R\x04seed\x12\x1a\n" +
-	"\bprotocol\x18\a \x01(\x05R\bprotocol\"\xd5\t\n" +
+	"\bprotocol\x18\a \x01(\x05R\bprotocol\"\xeb\t\n" +
 	"\x11StylizationResult\x122\n" +
 	"\x05image\x18\x01 \x01(\v2\x1c.clipstyler.v1.ImageMetadataR\x05image\x123\n" +
 	"\x06models\x18\x02 \x03(\v2\x1b.clipstyler.v1.EncoderModelR\x06models\x12\x16\n" +
@@ -1158,7 +1176,8 @@ const file_clipstyler_v1_stylization_proto_rawDesc = "" +
 	"\n" +
 	"step_count\x18\x14 \x01(\x05R\tstepCount\x12L\n" +
 	"\vstop_reason\x18\x15 \x01(\x0e2+.clipstyler.v1.StylizationResult.StopReasonR\n" +
-	"stopReason\x1a\x95\x01\n" +
+	"stopReason\x12\x14\n" +
+	"\x05style\x18( \x01(\tR\x05style\x1a\x95\x01\n" +
 	"\x06Losses\x12\x14\n" +
 	"\x05total\x18\x01 \x01(\x01R\x05total\x12\x1c\n" +
 	"\tdirection\x18\x02 \x01(\x01R\tdirection\x12\x14\n" +
@@ -1180,7 +1199,7 @@ const file_clipstyler_v1_stylization_proto_rawDesc = "" +
 	"\x17STOP_REASON_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11STOP_REASON_STEPS\x10\x01\x12\x16\n" +
 	"\x12STOP_REASON_TARGET\x10\x02\x12\x17\n" +
-	"\x13STOP_REASON_PLATEAU\x10\x03\"\x80\v\n" +
+	"\x13STOP_REASON_PLATEAU\x10\x03\"\xae\v\n" +
 	"\vStylization\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x122\n" +
 	"\x04spec\x18\x02 \x01(\v2\x1e.clipstyler.v1.StylizationSpecR\x04spec\x12?\n" +
@@ -1202,7 +1221,8 @@ const file_clipstyler_v1_stylization_proto_rawDesc = "" +
 	"\x06result\x18\x0e \x01(\v2 .clipstyler.v1.StylizationResultR\x06result\x12*\n" +
 	"\x05error\x18\x0f \x01(\v2\x14.clipstyler.v1.ErrorR\x05error\x12L\n" +
 	"\rcancel_reason\x18\x10 \x01(\x0e2'.clipstyler.v1.Stylization.CancelReasonR\fcancelReason\x12H\n" +
-	"\x12estimated_end_time\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\x10estimatedEndTime\"\x7f\n" +
+	"\x12estimated_end_time\x18\x14 \x01(\v2\x1a.google.protobuf.TimestampR\x10estimatedEndTime\x12,\n" +
+	"\x12fitted_photo_count\x18( \x01(\x05R\x10fittedPhotoCount\"\x7f\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_QUEUED\x10\x01\x12\x11\n" +

@@ -8,6 +8,7 @@ import {
   type Jobs,
   type Stylization,
   type StylizationEvent,
+  type StylizationEvent_Draft,
   type StylizationEvent_Preview,
   type StylizationEvent_Progress,
   type StylizationEvent_Rendering,
@@ -17,7 +18,7 @@ import {
 import { Eta } from "./eta";
 import { follow, type Follower } from "./follow";
 import { isDrawnLarger, repeating, type Settings } from "./settings";
-import { PHOTO, RESULT, THUMBNAIL, type JobRecord, type JobState, type LossPoint, type Store } from "./store";
+import { DRAFT, PHOTO, RESULT, THUMBNAIL, type JobRecord, type JobState, type LossPoint, type Store } from "./store";
 import { thumbnail } from "./photo";
 import { problemText } from "./words";
 
@@ -47,6 +48,7 @@ export class Run implements Follower {
 
   photo: Blob | undefined;
   result: Blob | undefined;
+  #draft: Blob | undefined;
   /** Jobs before this one while it waits. */
   position = 0;
   /** When it is expected to start while it waits, in milliseconds since 1970. */
@@ -75,6 +77,7 @@ export class Run implements Follower {
     const run = new Run(store, record);
     run.photo = await store.image(record.name, PHOTO);
     run.result = await store.image(record.name, RESULT);
+    run.#draft = await store.image(record.name, DRAFT);
     for (const { step, blob } of await store.previews(record.name)) run.#previews.set(step, blob);
     return run;
   }
@@ -95,6 +98,13 @@ export class Run implements Follower {
   get pictures(): Picture[] {
     const previews = [...this.#previews].map(([step, blob]) => ({ step, blob })).sort((a, b) => a.step - b.step);
     return this.result ? [...previews, { step: this.#record.steps, blob: this.result }] : previews;
+  }
+
+  /** A picture in another style, to look at until the first one of this job. */
+  get draft(): { readonly blob: Blob; readonly text: string } | undefined {
+    const text = this.#record.draftText;
+    const isOfUse = !this.isFinal && this.#previews.size === 0;
+    return isOfUse && this.#draft && text !== undefined ? { blob: this.#draft, text } : undefined;
   }
 
   /** The preview that was kept in place of a result. */
@@ -166,6 +176,10 @@ export class Run implements Follower {
         break;
       case "preview":
         this.#preview(event.value);
+        change = "preview";
+        break;
+      case "draft":
+        this.#keepDraft(event.value);
         change = "preview";
         break;
       case "warning":
@@ -244,6 +258,12 @@ export class Run implements Follower {
     this.#previews.set(step, blob);
     this.#update({ step: Math.max(step, this.#record.step) });
     this.#keepImages(this.#store.putImage({ job: this.name, step, blob }));
+  }
+
+  #keepDraft({ styleText, image, imageData }: StylizationEvent_Draft): void {
+    this.#draft = blobOf(imageData, image?.format);
+    this.#update({ draftText: styleText });
+    this.#keepImages(this.#store.putImage({ job: this.name, step: DRAFT, blob: this.#draft }));
   }
 
   #warn(code: string, message: string): void {

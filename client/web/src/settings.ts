@@ -66,7 +66,8 @@ export function specOf(settings: Settings, info: ServerInfo | undefined, photoPx
     ...(encoderSet !== undefined && { encoderSet }),
     ...weights(settings, info),
   };
-  const previews = { everySteps: previewInterval(settings, info), maxSize: previewSize(info) };
+  const draft = settings.previews ? "auto" : "";
+  const previews = { everySteps: previewInterval(settings, info), maxSize: previewSize(info), draft };
   return { styleText: settings.text, options, previews, ...(sourceText !== undefined && { sourceText }) };
 }
 

@@ -99,7 +99,7 @@ export class Stage {
     this.#scrub.max = String(Math.max(0, pictures.length - 1));
     if (this.#isLatest) this.#scrub.value = this.#scrub.max;
     const { picture } = this;
-    if (!picture) return showText(byId("badge"), "");
+    if (!picture) return this.#showDraft(run);
     this.#drop.hidden = true;
     byId("frame").hidden = false;
     const isResult = picture.blob === run.result;
@@ -108,6 +108,16 @@ export class Stage {
     this.#scrub.setAttribute("aria-valuetext", words);
     this.#frame.show(picture.blob, `The photo as ${run.record.settings.text}: ${words.toLowerCase()}`);
     showText(byId("badge"), isResult ? "" : `Preview · ${words.toLowerCase()}`);
+  }
+
+  /** Before the first picture of a job there may be one in another style. */
+  #showDraft({ draft, photo }: Run): void {
+    showText(byId("badge"), draft ? `Draft in the style “${draft.text}”` : "");
+    if (draft) {
+      this.#drop.hidden = true;
+      byId("frame").hidden = false;
+      this.#frame.show(draft.blob, `The photo in the style ${draft.text}, until there is a preview`);
+    } else if (photo) this.#frame.show(photo, "The photo");
   }
 
   #showStatus(): void {

@@ -28,6 +28,8 @@ export interface JobRecord {
   readonly warnings: readonly { code: string; message: string }[];
   /** Why it failed, in words. */
   readonly problem: string;
+  /** The text of the style that its draft is in; undefined without a draft. */
+  readonly draftText?: string;
   /** Whether its latest preview is to be kept in place of a result. */
   readonly isKept: boolean;
   /** Whether the result is drawn larger than it was optimized, which takes time of its own. */
@@ -42,6 +44,7 @@ export interface JobRecord {
 export const PHOTO = -1;
 export const RESULT = -2;
 export const THUMBNAIL = -3;
+export const DRAFT = -4;
 
 /** An image of a job. */
 export interface StoredImage {

@@ -31,6 +31,12 @@ const preview = (sequence: number, step: number) =>
     event: { case: "preview", value: { step, imageData: new Uint8Array([step]) } },
   });
 
+const draft = (sequence: number) =>
+  create(StylizationEventSchema, {
+    sequence: BigInt(sequence),
+    event: { case: "draft", value: { styleText: "fire", imageData: new Uint8Array([9]) } },
+  });
+
 const rendering = (sequence: number, tile: number) =>
   create(StylizationEventSchema, { sequence: BigInt(sequence), event: { case: "rendering", value: { tile, tiles: 10 } } });
 
@@ -47,6 +53,21 @@ test("a preview is stored before the record that counts it as received", async (
   run.event(preview(4, 3));
   await run.leave();
   expect(written.slice(0, 2)).toEqual(["image 3", "job queued 4"]);
+});
+
+test("a draft is no picture of the job, and there is none beside a preview or after the end", async () => {
+  const { run, written } = aRun();
+  run.event(draft(2));
+  expect(run.draft).toMatchObject({ text: "fire" });
+  expect(run.pictures).toEqual([]);
+  const cancelled = aRun().run;
+  cancelled.event(draft(2));
+  cancelled.ended(create(StylizationSchema, { ...JOB, state: Stylization_State.CANCELLED }));
+  expect(cancelled.draft).toBeUndefined();
+  run.event(preview(3, 0));
+  expect(run.draft).toBeUndefined();
+  await run.leave();
+  expect(written[0]).toBe("image -4");
 });
 
 test("after a restart of the server the curves begin anew and the pictures stay", () => {

@@ -40,9 +40,9 @@ test("strengths are factors of the calibrated weights, and previews come some tw
   const spec = specOf({ ...rest, previews: true }, INFO);
   expect(spec.options).toMatchObject({ preset: Preset.PAPER, size: 300, weightPatch: 13500, weightContent: 0 });
   expect(spec.options).not.toHaveProperty("seed");
-  expect(spec.previews).toEqual({ everySteps: 4, maxSize: 256 });
+  expect(spec.previews).toEqual({ everySteps: 4, maxSize: 256, draft: "auto" });
   expect(specOf({ ...DEFAULTS, preset: "paper" }, INFO).previews).toMatchObject({ everySteps: 10 });
-  expect(specOf(ALL, INFO).previews).toMatchObject({ everySteps: 0 });
+  expect(specOf(ALL, INFO).previews).toMatchObject({ everySteps: 0, draft: "" });
 });
 
 test("a result has the size of the photo, up to 2048 px and the limit of the server", () => {

@@ -55,7 +55,7 @@ ENCODER_SERVICE: str = encoder_service_pb2.DESCRIPTOR.services_by_name["EncoderS
 STYLE_SERVICE: str = style_service_pb2.DESCRIPTOR.services_by_name["StyleService"].full_name
 _PHOTO_METHODS = {
     STYLIZATION_SERVICE: ("Stylize", "CreateStylization", "UploadImage"),
-    STYLE_SERVICE: ("UploadStyle", "ApplyStyle", "RenderStyle"),
+    STYLE_SERVICE: ("CreateStyle", "UploadStyle", "ApplyStyle", "RenderStyle"),
     ENCODER_SERVICE: ("EncodeImage", "ClassifyImage", "EvaluateStylization"),
 }
 _WINDOW_BYTES = 64 * 1024
@@ -109,9 +109,11 @@ class ApiServer:
         servicer = StylizationService(self._settings, admission, intake, catalog, follower, uploads, self._metrics)
         stylization_service_pb2_grpc.add_StylizationServiceServicer_to_server(servicer, self._server)
 
-    def add_styles(self, styles: StyleStore, lane: StyleLane, catalog: Catalog, storage: Storage) -> None:
+    def add_styles(
+        self, styles: StyleStore, lane: StyleLane, admission: Admission, catalog: Catalog, storage: Storage
+    ) -> None:
         """Add StyleService."""
-        servicer = StyleService(self._settings, styles, lane, catalog, storage)
+        servicer = StyleService(self._settings, styles, lane, admission, catalog, storage)
         style_service_pb2_grpc.add_StyleServiceServicer_to_server(servicer, self._server)
 
     def add_server(

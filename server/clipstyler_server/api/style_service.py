@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from clipstyler.imaging import ImageFile
 from clipstyler.v1 import style_service_pb2 as pb
 from clipstyler.v1.style_service_pb2_grpc import StyleServiceServicer
+from clipstyler.v1.stylization_pb2 import Stylization
 from clipstyler_server.api.callers import current_caller
 from clipstyler_server.api.codec.images import metadata_message
+from clipstyler_server.api.codec.requests import read_fit
 from clipstyler_server.api.codec.styles import (
     ApplicationRequest,
-    PhotoRequest,
     read_application,
     read_style_name,
     read_style_photo,
@@ -20,11 +23,15 @@ from clipstyler_server.api.codec.styles import (
     style_message,
     styles_page_token,
 )
+from clipstyler_server.api.codec.stylization import stylization_message
 from clipstyler_server.api.codec.values import read_stylization_name
 from clipstyler_server.api.errors import error_message
 from clipstyler_server.errors import Reason, ServiceError, Violation, invalid
+from clipstyler_server.jobs.admission import Admission
+from clipstyler_server.jobs.bundled_photos import bundled_photos
 from clipstyler_server.jobs.catalog import Catalog
 from clipstyler_server.jobs.chunks import INLINE_BYTES
+from clipstyler_server.jobs.job_request import PhotoRequest
 from clipstyler_server.jobs.photos import Photo, stored_photo
 from clipstyler_server.jobs.style_lane import Application, StyleLane
 from clipstyler_server.jobs.style_store import StyleStore
@@ -53,6 +60,8 @@ class StyleService(StyleServiceServicer):
         Keeps them.
     lane
         Applies them.
+    admission
+        Creates jobs that fit some.
     catalog
         Has the jobs that styles come from.
     storage
@@ -60,16 +69,25 @@ class StyleService(StyleServiceServicer):
     """
 
     def __init__(
-        self, settings: Settings, styles: StyleStore, lane: StyleLane, catalog: Catalog, storage: Storage
+        self,
+        settings: Settings,
+        styles: StyleStore,
+        lane: StyleLane,
+        admission: Admission,
+        catalog: Catalog,
+        storage: Storage,
     ) -> None:
         self._settings = settings
         self._styles = styles
         self._lane = lane
+        self._admission = admission
         self._catalog = catalog
         self._storage = storage
 
     async def CreateStyle(self, request: pb.CreateStyleRequest, context: Context) -> pb.CreateStyleResponse:
-        """Make a style of a finished job."""
+        """Make a style of a finished job, or create a job that fits one."""
+        if request.HasField("fit"):
+            return pb.CreateStyleResponse(stylization=await self._fit(request))
         job_id = read_stylization_name(request.stylization, "stylization")
         style = await self._styles.create(job_id, current_caller())
         return pb.CreateStyleResponse(style=style_message(style, with_thumbnail=True))
@@ -150,6 +168,17 @@ class StyleService(StyleServiceServicer):
         async for part in self._drawn(application, photo, caller, context):
             yield pb.RenderStyleResponse(**part)
 
+    async def _fit(self, request: pb.CreateStyleRequest) -> Stylization:
+        asked = read_fit(request, [] if request.fit.photos else await asyncio.to_thread(bundled_photos))
+        request.Clear()
+        caller = current_caller()
+        create = partial(self._admission.admit, asked, caller, one_shot=False)
+        try:
+            job_id = await self._catalog.create_idempotent(asked, caller, create)
+        except ServiceError as problem:
+            raise _of_fit(problem) from problem
+        return stylization_message(await self._catalog.describe(job_id, caller.scope), self._settings.retention_s)
+
     def _output_limit(self, caller: Caller) -> int:
         return caller.limits.output_limit(self._settings.max_output_size)
 
@@ -181,6 +210,19 @@ class StyleService(StyleServiceServicer):
     async def _parts(self, image: ImageFile) -> AsyncIterator[bytes]:
         for offset in range(0, image.metadata.size_bytes, _PART_BYTES):
             yield await self._storage.read(_read, image, offset)
+
+
+def _of_fit(problem: ServiceError) -> ServiceError:
+    """Name the fields of a fit by their path in its request."""
+    details = problem.details
+    named = tuple(Violation(_path_in_fit(found.field), found.problem) for found in details.violations)
+    return invalid(*named) if details.reason is Reason.INVALID_FIELD else problem
+
+
+def _path_in_fit(field: str) -> str:
+    if field in {"spec.image", "spec.upload"}:
+        return f"fit.photos[0].{field.removeprefix('spec.')}"
+    return f"fit.{field}" if field.startswith(("spec.", "photos")) else field
 
 
 def _read(image: ImageFile, offset: int) -> bytes:

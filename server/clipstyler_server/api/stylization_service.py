@@ -33,7 +33,7 @@ from clipstyler_server.errors import ServiceError
 from clipstyler_server.jobs.admission import Admission
 from clipstyler_server.jobs.catalog import Catalog, JobImage
 from clipstyler_server.jobs.chunks import INLINE_BYTES, image_bytes
-from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Failed, Gap, JobEvent, Payload
+from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Draft, Failed, Gap, JobEvent, Payload
 from clipstyler_server.jobs.intake import Intake
 from clipstyler_server.jobs.job import Job
 from clipstyler_server.jobs.job_errors import cancelled_error, draining_error
@@ -239,6 +239,8 @@ class StylizationService(StylizationServiceServicer):
                 self._metrics.frame_sent("progress")
             case Preview():
                 self._metrics.frame_sent("preview", image_bytes(payload))
+            case Draft():
+                self._metrics.frame_sent("draft", image_bytes(payload))
             case Chunk():
                 self._metrics.frame_sent("chunk", image_bytes(payload))
             case Result():

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 from collections.abc import Awaitable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from clipstyler.events import Warning
 from clipstyler.footprint import footprint
 from clipstyler.image_format import ImageFormat
 from clipstyler.imaging import ImageError, ImageMetadata
-from clipstyler.masking import Levels, smallest_part
+from clipstyler.masking import Levels, pixels_left
 from clipstyler.options import ConfigError
 from clipstyler.original import result_size
-from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_spec
+from clipstyler.spec import SpecLimits, StylizationSpec, resolve_spec
 from clipstyler_server.errors import Reason, ServiceError, Violation, invalid
 from clipstyler_server.identity.roles import Principal, Role
+from clipstyler_server.jobs.drafts import Drafts
 from clipstyler_server.jobs.events import CancelReason
 from clipstyler_server.jobs.intake import Intake
 from clipstyler_server.jobs.job import Job
 from clipstyler_server.jobs.job_errors import draining_error, invalid_spec, spec_violations
+from clipstyler_server.jobs.job_request import JobRequest, PhotoRequest
 from clipstyler_server.jobs.photos import Photo, stored_photo
 from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.jobs.stored_forms import dump_metadata, dump_spec, dump_warnings, load_spec, load_warnings
@@ -39,58 +39,6 @@ from clipstyler_server.workers.decoder.client import Decoded, ImageDecoder
 _GB = 1e9
 
 
-@dataclass(frozen=True)
-class JobRequest:
-    """A request as the API read it.
-
-    Attributes
-    ----------
-    spec
-        What is asked for, unresolved.
-    image, upload
-        Bytes of the photo, or digest of an uploaded one; the other is empty.
-    priority
-        Class in the queue; larger runs first.
-    timeout_s
-        Seconds for waiting and running; None for the server's default.
-    request_id
-        The caller's; empty if there is none.
-    violations
-        What cannot be used in the fields around the spec.
-    mask, mask_upload
-        Bytes of the mask of the region, or digest of an uploaded one; both are empty if there is none.
-    """
-
-    spec: SpecRequest
-    image: bytes
-    upload: str
-    priority: int
-    timeout_s: float | None = None
-    request_id: str = ""
-    violations: tuple[Violation, ...] = ()
-    mask: bytes = b""
-    mask_upload: str = ""
-
-    @property
-    def has_mask(self) -> bool:
-        """Whether its region has a mask."""
-        return self.spec.region is not None and self.spec.region.has_mask
-
-    def digest(self, photo: str = "", mask: str = "") -> str:
-        """Digest what is asked for; neither the request id nor how photo and mask were sent counts.
-
-        The SHA-256 of the photo and of the mask may be known; computing them takes a moment.
-        """
-        photo = photo or self.upload or hashlib.sha256(self.image).hexdigest()
-        spec = asdict(self.spec)
-        payload = [photo, spec, self.priority, self.timeout_s]
-        if self.spec.region is None:
-            del spec["region"]  # so that requests without one have the digests that they had before there were regions
-        elif self.has_mask:
-            payload.append(mask or self.mask_upload or hashlib.sha256(self.mask).hexdigest())
-        return hashlib.sha256(json.dumps(payload, sort_keys=True).encode()).hexdigest()
-
-
 class Admission:
     """Turns a request into an accepted job.
 
@@ -102,6 +50,8 @@ class Admission:
         Has the engine.
     intake
         Takes the job.
+    drafts
+        Know whether a draft can be drawn as asked for.
     decoder
         Decodes photo and mask in processes of their own.
     storage, room
@@ -115,6 +65,7 @@ class Admission:
         settings: Settings,
         scheduler: Scheduler,
         intake: Intake,
+        drafts: Drafts,
         decoder: ImageDecoder,
         storage: Storage,
         room: Room,
@@ -123,6 +74,7 @@ class Admission:
         self._settings = settings
         self._scheduler = scheduler
         self._intake = intake
+        self._drafts = drafts
         self._decoder = decoder
         self._storage = storage
         self._room = room
@@ -166,15 +118,18 @@ class Admission:
     async def _admit(self, request: JobRequest, caller: Caller, parent: Span, one_shot: bool) -> Job:
         self._scheduler.check_open()
         spec = await self._resolved(request, caller)
+        await self._drafts.check(spec, caller)
         with self._intake.reserve(caller):
             photo, mask = await self._images(request, caller)
+            others = await self._others(request, caller)
             decoded = await self._decoded(photo, request, caller, spec)
             levels, spec = await self._masked(mask, caller, spec, decoded)
             output_limit = self._output_limit(caller)
             warnings = self._warnings(spec, decoded, output_limit, request.timeout_s)
             spec = _fitted(spec, decoded, levels, output_limit)
-            self._check_footprint(spec, decoded)
-            sent_bytes = photo.size + (mask.size if mask else 0)
+            self._check_footprint(spec, decoded, len(others))
+            await self._check_others(others, caller, spec)
+            sent_bytes = sum(image.size for image in (photo, mask, *others) if image)
             job = Job(
                 Job.new_id(),
                 spec,
@@ -187,13 +142,14 @@ class Admission:
                 priority=request.priority,
                 one_shot=one_shot,
                 stored_bytes=sent_bytes,
+                fitted_photos=0 if request.others is None else 1 + len(others),
                 trace=JobTrace(parent, one_shot=one_shot, steps=spec.config.steps, size=spec.config.size),
                 log_context=logs.context(),
             )
             self._intake.check_deadline(job)
             async with self._room.hold(caller, sent_bytes):
                 with traced("store"):
-                    await self._store(job, request, photo, mask, decoded, warnings)
+                    await self._store(job, request, [photo, *others], mask, decoded, warnings)
             self._intake.accept(job, warnings)
         self._metrics.photo_accepted(sent_bytes)
         return job
@@ -252,6 +208,7 @@ class Admission:
             attempts=record.attempts,
             first_sequence=first_sequence,
             stored_bytes=record.stored_bytes,
+            fitted_photos=record.fitted_photos,
             lease=lease,
             trace=JobTrace(current_span(), attempts=record.attempts),
         )
@@ -259,7 +216,7 @@ class Admission:
     async def _images(self, request: JobRequest, caller: Caller) -> tuple[Photo, Photo | None]:
         """Find photo and mask; if neither is stored, both are named."""
         try:
-            photo = await self._photo(request, caller)
+            photo = await self._found(request.photo, "spec.upload", caller)
         except ServiceError as error:
             others = await self._problems(self._mask(request, caller), "region.mask", caller)
             raise (
@@ -267,17 +224,17 @@ class Admission:
             ) from None
         return photo, await self._mask(request, caller)
 
-    async def _photo(self, request: JobRequest, caller: Caller) -> Photo:
-        if request.upload:
-            return await stored_photo(self._storage, request.upload, "spec.upload", caller.scope)
-        return Photo(request.image, len(request.image))
-
     async def _mask(self, request: JobRequest, caller: Caller) -> Photo | None:
-        if not request.has_mask:
-            return None
-        if request.mask_upload:
-            return await stored_photo(self._storage, request.mask_upload, "spec.region.upload", caller.scope)
-        return Photo(request.mask, len(request.mask))
+        return await self._found(request.mask, "spec.region.upload", caller) if request.mask else None
+
+    async def _others(self, request: JobRequest, caller: Caller) -> list[Photo]:
+        asked = enumerate(request.others or (), 1)
+        return [await self._found(other, f"photos[{number}].upload", caller) for number, other in asked]
+
+    async def _found(self, asked: PhotoRequest, field: str, caller: Caller) -> Photo:
+        if asked.upload:
+            return await stored_photo(self._storage, asked.upload, field, caller.scope)
+        return Photo(asked.image, len(asked.image))
 
     async def _resolved(self, request: JobRequest, caller: Caller) -> StylizationSpec:
         """Resolve a request; if fields are bad, the images' headers are checked too, so that all are named at once."""
@@ -300,7 +257,7 @@ class Admission:
         try:
             with self._intake.reserve(caller):
                 if "spec.upload" not in named:
-                    found += await self._problems(self._photo(request, caller), "image", caller)
+                    found += await self._problems(self._found(request.photo, "spec.upload", caller), "image", caller)
                 if "spec.region.upload" not in named:
                     found += await self._problems(self._mask(request, caller), "region.mask", caller)
         except ServiceError:
@@ -345,7 +302,23 @@ class Admission:
             raise invalid_spec(Violation("region.mask", str(error))) from error
         return levels, replace(spec, region=replace(spec.region, mask_digest=digest))
 
-    def _check_footprint(self, spec: StylizationSpec, decoded: Decoded) -> None:
+    async def _check_others(self, photos: list[Photo], caller: Caller, spec: StylizationSpec) -> None:
+        """Raise `ServiceError` INVALID_FIELD for further photos that no style can be fitted to, naming each."""
+        violations = []
+        for number, photo in enumerate(photos, 1):
+            try:
+                picture = (await self._decoded(photo, None, caller, spec)).picture
+                spec.config.crop_side(picture.width, picture.height)
+            except ConfigError as problem:
+                violations.append(Violation(f"photos[{number}]", problem.problem))
+            except ServiceError as problem:
+                if problem.reason is not Reason.INVALID_FIELD:
+                    raise
+                violations += [Violation(f"photos[{number}]", found.problem) for found in problem.details.violations]
+        if violations:
+            raise invalid(*violations)
+
+    def _check_footprint(self, spec: StylizationSpec, decoded: Decoded, others: int) -> None:
         """Raise `ServiceError` INVALID_FIELD for a stylization that would take too much memory."""
         info, limit = self._scheduler.devices.info, self._settings.max_job_memory_bytes
         known = {encoders.name: encoders.view_bytes for encoders in info.encoder_sets} if info else {}
@@ -357,6 +330,7 @@ class Admission:
             known.get(spec.encoder_set, 0),
             _result_size(spec, decoded),
             len(spec.texts),
+            others,
         )
         if limit and needed.total > limit:
             problem = (
@@ -378,7 +352,7 @@ class Admission:
         self,
         job: Job,
         request: JobRequest,
-        photo: Photo,
+        photos: list[Photo],
         mask: Photo | None,
         decoded: Decoded,
         warnings: tuple[Warning, ...],
@@ -403,11 +377,12 @@ class Admission:
             content="",
             content_metadata="",
             stored_bytes=job.stored_bytes,
+            fitted_photos=job.fitted_photos,
             lease_owner=self._storage.owner,
             lease_until=now + job.remaining_s,
             warnings=dump_warnings(warnings),
         )
-        work = partial(self._write, record, job.caller, request, photo, mask, decoded)
+        work = partial(self._write, record, job.caller, request, photos, mask, decoded)
         writing = asyncio.ensure_future(self._storage.write(work))
         try:
             await asyncio.shield(writing)
@@ -416,20 +391,28 @@ class Admission:
             raise
 
     def _write(
-        self, record: Record, caller: Caller, request: JobRequest, photo: Photo, mask: Photo | None, decoded: Decoded
+        self,
+        record: Record,
+        caller: Caller,
+        request: JobRequest,
+        photos: list[Photo],
+        mask: Photo | None,
+        decoded: Decoded,
     ) -> None:
-        content, mask_digest = photo.name(), mask.name() if mask else None
+        (content, *others), mask_digest = [photo.name() for photo in photos], mask.name() if mask else None
         header = decoded.header
         known = {image_format.value: image_format for image_format in ImageFormat}
-        metadata = ImageMetadata(known.get(header.format.lower()), header.width, header.height, photo.size, content)
+        metadata = ImageMetadata(known.get(header.format.lower()), header.width, header.height, photos[0].size, content)
         described = replace(
             record,
             payload_digest=request.digest(content, mask_digest or ""),
             content=content,
             mask=mask_digest,
+            other_photos=" ".join(others),
             content_metadata=dump_metadata(metadata),
         )
-        images = {content: photo} | ({mask_digest: mask} if mask and mask_digest else {})
+        images = dict(zip([content, *others], photos, strict=True))
+        images |= {mask_digest: mask} if mask and mask_digest else {}
         with self._storage.database.holding(*images):
             for digest, image in images.items():
                 image.store(self._storage, digest)
@@ -499,7 +482,7 @@ def _fitted(spec: StylizationSpec, decoded: Decoded, mask: Levels | None, output
     output_size = min(max(_result_size(spec, decoded)), output_limit)
     size = (decoded.picture.width, decoded.picture.height)
     try:
-        config = spec.config.fitted(*size, smallest_part(spec.region, mask, size))
+        config = spec.config.fitted(*size, pixels_left(spec.region, mask, size))
     except ConfigError as error:
         raise invalid_spec(*error.violations) from error
     return replace(spec, config=replace(config, output_size=output_size))

@@ -14,11 +14,11 @@ from clipstyler.events import Result
 from clipstyler.imaging import ImageMetadata
 from clipstyler.spec import StylizationSpec
 from clipstyler_server.errors import Reason, error
-from clipstyler_server.jobs.admission import JobRequest
 from clipstyler_server.jobs.chunks import chunks_of, image_bytes
 from clipstyler_server.jobs.endings import end_stored
 from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Gap, Heartbeat, JobEvent, Queued, StoredEnd
 from clipstyler_server.jobs.job import Job
+from clipstyler_server.jobs.job_request import JobRequest
 from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.jobs.stored_forms import load_end, load_metadata, load_spec, with_bytes
 from clipstyler_server.sharing import Caller

@@ -6,7 +6,7 @@ from typing import Any
 
 from clipstyler.events import Preview, Result
 from clipstyler.imaging import EncodedImage, ImageMetadata
-from clipstyler_server.jobs.events import Chunk, Payload
+from clipstyler_server.jobs.events import Chunk, Draft, Payload
 from clipstyler_server.settings import MAX_MESSAGE_BYTES, MIB
 
 CHUNK_BYTES = MIB
@@ -32,7 +32,7 @@ def chunks_of(image: ImageMetadata) -> list[Chunk]:
 def image_bytes(payload: Payload) -> int:
     """Return how many bytes of an image are sent with an event, whether they are in memory or stored only."""
     match payload:
-        case Preview(image=EncodedImage() as image):
+        case Preview(image=EncodedImage() as image) | Draft(image=image):
             return len(image.data)
         case Chunk():
             return CHUNK_BYTES

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from clipstyler.evaluation.direction_cache import DirectionCache
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.workers.evaluator.client import EvaluatorClient
@@ -25,6 +27,11 @@ class DirectionLookup:
         self._evaluator = evaluator
         self._metrics = metrics
         self._cache = DirectionCache(max_bytes)
+
+    @property
+    def facts(self) -> Mapping[str, EncoderFacts]:
+        """The encoder sets at hand, by name; empty until the evaluator was ready once."""
+        return self._evaluator.facts
 
     async def find(self, encoders: EncoderFacts, style_text: str, source_text: str) -> Floats:
         """Return a text direction, float32 (D,).

@@ -31,6 +31,26 @@ class Chunk:
 
 
 @dataclass(frozen=True)
+class Draft:
+    """A picture of the photo in a style at hand, before the first preview of the job.
+
+    Attributes
+    ----------
+    style, style_text
+        Digest of the style, and the text that it was fitted to.
+    similarity
+        Cosine of the directions of that text and the job's; 1 for the same text, None if the caller named the style.
+    image
+        The picture.
+    """
+
+    style: str
+    style_text: str
+    similarity: float | None
+    image: EncodedImage
+
+
+@dataclass(frozen=True)
 class Gap:
     """Events were left out because the reader was slow, or are no longer stored (`log_expired`)."""
 
@@ -77,6 +97,7 @@ Payload = (
     | Preparing
     | Progress
     | Preview[EncodedImage]
+    | Draft
     | Rendering
     | Warning
     | Chunk

@@ -14,7 +14,7 @@ from clipstyler_server.errors import ServiceError, internal
 from clipstyler_server.jobs.photos import stored_photo
 from clipstyler_server.jobs.stored_forms import load_metadata
 from clipstyler_server.observability.traces import traced
-from clipstyler_server.spool import MaskFile, Spool, remove
+from clipstyler_server.spool import MaskFile, PixelFile, Spool, remove
 from clipstyler_server.storage.records import Record
 from clipstyler_server.storage.storage import Storage
 from clipstyler_server.workers.decoder.client import ImageDecoder
@@ -56,8 +56,10 @@ class FullSizeEngine:
             The photo could not be fetched, and that is not its own fault.
         """
         number = next(self._numbers)
-        targets = [self._spool.photo(task.job_id, number), self._spool.mask(task.job_id, number)]
-        providing = asyncio.create_task(self._provide(task, *targets))
+        photo, mask = self._spool.photo(task.job_id, number), self._spool.mask(task.job_id, number)
+        others = [self._spool.photo(task.job_id, next(self._numbers)) for _ in range(task.other_photos)]
+        targets = [photo, mask, *others]
+        providing = asyncio.create_task(self._provide(task, photo, mask, others))
         useless = [*targets, self._spool.result(task.job_id)]
         try:
             async with aclosing(self._engine.run(task)) as events:
@@ -74,27 +76,34 @@ class FullSizeEngine:
             self._cleaning.add(cleaning)
             cleaning.add_done_callback(self._cleaning.discard)
 
-    async def _provide(self, task: Task, target: Path, mask_target: Path) -> ServiceError | None:
-        """Hand photo and mask to the engine, or a problem; returns one that neither is to blame for."""
-        if not task.needs_original:
+    async def _provide(self, task: Task, target: Path, mask_target: Path, others: list[Path]) -> ServiceError | None:
+        """Hand photos and mask to the engine, or a problem; returns one that none of them is to blame for."""
+        if not (task.needs_original or others):
             return None
+        number = min(len(others), 1)
         try:
             record = await self._storage.read(self._storage.database.get, task.job_id)
             if record is None:
                 raise internal(task.job_id)
-            photo = await stored_photo(self._storage, record.content, "spec.image")
-            size, enlarge = max(task.result_size), task.spec.config.enlarge
-            with traced("extract", bytes=photo.size):
-                pixels = await self._decoder.extract(photo.source, record.account, size, enlarge, target)
-            mask = await self._mask(record, task, mask_target)
+            for number, (digest, path) in enumerate(zip(record.other_photos.split(), others, strict=True), 1):
+                pixels = await self._pixels(record, digest, task, task.spec.config.size, path)
+                self._engine.provide(task.job_id, pixels, number=number)
+            number = 0
+            if task.needs_original:
+                pixels = await self._pixels(record, record.content, task, max(task.result_size), target)
+                self._engine.provide(task.job_id, pixels, await self._mask(record, task, mask_target))
         except ImageError as error:
-            self._engine.provide(task.job_id, str(error))
+            self._engine.provide(task.job_id, str(error), number=number)
         except ServiceError as error:
-            self._engine.provide(task.job_id, error.details.message)
+            self._engine.provide(task.job_id, error.details.message, number=number)
             return error
-        else:
-            self._engine.provide(task.job_id, pixels, mask)
         return None
+
+    async def _pixels(self, record: Record, digest: str, task: Task, size: int, target: Path) -> PixelFile:
+        photo = await stored_photo(self._storage, digest, "spec.image")
+        with traced("extract", bytes=photo.size):
+            enlarge = task.spec.config.enlarge
+            return await self._decoder.extract(photo.source, record.account, size, enlarge, target)
 
     async def _mask(self, record: Record, task: Task, target: Path) -> MaskFile | None:
         if record.mask is None:

@@ -55,7 +55,9 @@ class Job:
     first_sequence
         Number after which its events begin.
     stored_bytes
-        Of its photo and its mask.
+        Of its photos and its mask.
+    fitted_photos
+        Photos that it fits a style to, its own among them; 0 of a plain stylization.
     lease
         Under which it was claimed; empty if this server has its jobs for itself.
     trace
@@ -99,6 +101,7 @@ class Job:
         attempts: int = 0,
         first_sequence: int = 0,
         stored_bytes: int = 0,
+        fitted_photos: int = 0,
         lease: str = "",
         trace: JobTrace | None = None,
         log_context: Mapping[str, Any] | None = None,
@@ -122,6 +125,7 @@ class Job:
         self.cancelled: float | None = None
         self.attempts = attempts
         self.stored_bytes = stored_bytes
+        self.fitted_photos = fitted_photos
         self.lease = lease
         self.trace = trace or JobTrace(NoSpan())
         self.log_context = log_context or {}
@@ -168,7 +172,16 @@ class Job:
 
     def task(self) -> Task:
         """Return what the engine runs, with the time that is left."""
-        return Task(self.id, self.spec, self.picture, self.remaining_s, self.result_size, self.log_context, self.mask)
+        return Task(
+            self.id,
+            self.spec,
+            self.picture,
+            self.remaining_s,
+            self.result_size,
+            self.log_context,
+            self.mask,
+            max(0, self.fitted_photos - 1),
+        )
 
     def subscribe(self, heartbeat_s: float, after: int = 0) -> Subscription:
         """Open a subscription to what is stored after a sequence number and everything from now on."""

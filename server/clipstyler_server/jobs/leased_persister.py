@@ -10,7 +10,7 @@ from functools import partial
 from clipstyler_server.errors import Reason, ServiceError
 from clipstyler_server.jobs.events import End, Failed, JobEvent
 from clipstyler_server.jobs.job import Job
-from clipstyler_server.jobs.persister import JobPersister, StoredEvent
+from clipstyler_server.jobs.persister import JobPersister, KeptEnd, StoredEvent
 from clipstyler_server.jobs.stored_forms import dump_end, without_bytes
 from clipstyler_server.observability import logs
 from clipstyler_server.storage.records import State
@@ -53,25 +53,26 @@ class LeasedPersister(JobPersister):
         While the database does not answer, this tries again, but no longer than the lease lasts: nothing is published
         that is not stored.
         """
-        changes: dict[str, object] | None = None
+        kept: KeptEnd | None = None
         while self._holds(job.lease):
             try:
-                if changes is None:
-                    changes = await self._store_files(job, end)
-                if await self._finished(job, state, event, end, changes):
-                    return StoredEvent(state, replace(event, payload=without_bytes(end)))
+                if kept is None:
+                    kept = await self._store_files(job, end)
+                if await self._finished(job, state, event, kept):
+                    return StoredEvent(state, replace(event, payload=without_bytes(kept.end)))
                 break
             except ServiceError as error:
-                if changes is None and error.reason is Reason.STORAGE_FULL:
-                    state, end, changes = State.FAILED, Failed(error.details), {}
+                if kept is None and error.reason is Reason.STORAGE_FULL:
+                    state, kept = State.FAILED, KeptEnd(Failed(error.details))
                     continue
             await asyncio.sleep(_RETRY_S)
         logs.get_logger().warning("job_not_held", job_id=job.id, state=state)
         return None
 
-    async def _finished(self, job: Job, state: State, event: JobEvent, end: End, changes: dict[str, object]) -> bool:
-        row = {"ended_at": self._storage.now(), "sequence": event.sequence, "end": dump_end(end), "lease_owner": None}
-        finishing = partial(self._storage.database.transition, job.id, state, job.lease, **changes, **row)
+    async def _finished(self, job: Job, state: State, event: JobEvent, kept: KeptEnd) -> bool:
+        row = {"ended_at": self._storage.now(), "sequence": event.sequence, "end": dump_end(kept.end)}
+        changes = {**kept.changes, **row, "lease_owner": None}
+        finishing = partial(self._storage.database.transition, job.id, state, job.lease, kept.made, **changes)
         return await self._storage.write(finishing)
 
     async def _write_quietly(self, work: Callable[[], bool]) -> None:

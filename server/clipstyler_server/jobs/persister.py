@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -13,13 +13,23 @@ from clipstyler_server.errors import ServiceError
 from clipstyler_server.jobs.events import End, Failed, JobEvent
 from clipstyler_server.jobs.job import Job
 from clipstyler_server.jobs.stored_forms import dump_end, without_bytes
+from clipstyler_server.jobs.style_store import made_style
 from clipstyler_server.observability import logs
-from clipstyler_server.storage.records import State
+from clipstyler_server.storage.records import State, StyleRecord
 from clipstyler_server.storage.storage import Storage
 
 _DELAYS_S = (0.1, 0.5, 2.0)  # before each retry of a short failure
 _LONG_DELAY_S = 2.0
 _SETTLE_S = 2.0
+
+
+@dataclass(frozen=True)
+class KeptEnd:
+    """How a job ended, what its row says of the files that it keeps, and the style that it has made."""
+
+    end: End
+    changes: Mapping[str, object] = field(default_factory=dict)
+    made: StyleRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -65,19 +75,19 @@ class JobPersister:
     async def store_end(self, job: Job, state: State, event: JobEvent, end: End) -> StoredEvent | None:
         """Store the end of a job; one that cannot be stored becomes a failure. None if another server has the job."""
         try:
-            changes = await self._store_files(job, end)
-            await self._persist(job, state, event, end, changes)
+            kept = await self._store_files(job, end)
+            await self._persist(job, state, event, kept)
         except ServiceError as error:
             failed = Failed(error.details)
             event = JobEvent(event.sequence, event.time, failed)
             storing = self._in_background(self._persist_eventually(job, event, failed))
             return StoredEvent(State.FAILED, event, storing)
-        return StoredEvent(state, replace(event, payload=without_bytes(end)))
+        return StoredEvent(state, replace(event, payload=without_bytes(kept.end)))
 
-    async def _store_files(self, job: Job, end: End) -> dict[str, object]:
-        """Store the image and the style of a result; returns what its row says of them."""
+    async def _store_files(self, job: Job, end: End) -> KeptEnd:
+        """Store the image and the style of a result."""
         if not isinstance(end, Result):
-            return {}
+            return KeptEnd(end)
         image = end.image.metadata
         await self._storage.write(self._storage.blobs.adopt, end.image.path, image.sha256)
         changes: dict[str, object] = {
@@ -86,7 +96,10 @@ class JobPersister:
         }
         if end.style:
             changes["style"] = await self._storage.write(self._storage.blobs.put, end.style)
-        return changes
+        if not (end.style and job.fitted_photos):
+            return KeptEnd(end, changes)
+        made = await self._storage.write(made_style, job.caller, end.style, self._storage.now())
+        return KeptEnd(replace(end, style_digest=made.digest), changes, made)
 
     async def settle(self) -> None:
         """Wait for background writes, except those that cannot succeed now."""
@@ -95,35 +108,36 @@ class JobPersister:
         for task in self._tasks:
             task.cancel()
 
-    async def _persist(self, job: Job, state: State, event: JobEvent, end: End, changes: dict[str, object]) -> None:
+    async def _persist(self, job: Job, state: State, event: JobEvent, kept: KeptEnd) -> None:
         """Store an end, retrying after each of the short delays."""
         for delay_s in _DELAYS_S:
             try:
-                return await self._finish(job, state, event, end, changes)
+                return await self._finish(job, state, event, kept)
             except ServiceError:
                 await asyncio.sleep(delay_s)
-        return await self._finish(job, state, event, end, changes)
+        return await self._finish(job, state, event, kept)
 
     async def _persist_eventually(self, job: Job, event: JobEvent, failed: Failed) -> None:
         """Store a failure, however long that takes."""
         while True:
             await asyncio.sleep(_LONG_DELAY_S)
             try:
-                return await self._finish(job, State.FAILED, event, failed, {})
+                return await self._finish(job, State.FAILED, event, KeptEnd(failed))
             except ServiceError:
                 continue  # logged
 
-    async def _finish(self, job: Job, state: State, event: JobEvent, end: End, changes: dict[str, object]) -> None:
-        changes |= {"ended_at": event.time.timestamp(), "sequence": event.sequence, "end": dump_end(end)}
-        await self._storage.write(self._write_end, job, state, changes)
+    async def _finish(self, job: Job, state: State, event: JobEvent, kept: KeptEnd) -> None:
+        row = {"ended_at": event.time.timestamp(), "sequence": event.sequence, "end": dump_end(kept.end)}
+        await self._storage.write(self._write_end, job, state, {**kept.changes, **row}, kept.made)
 
-    def _write_end(self, job: Job, state: State, changes: dict[str, object]) -> None:
+    def _write_end(self, job: Job, state: State, changes: dict[str, object], made: StyleRecord | None) -> None:
         database = self._storage.database
-        if database.transition(job.id, state, **changes):
+        enter = partial(database.transition, job.id, state, None, made)
+        if enter(**changes):
             return
         # Recording its start may have failed.
         begun = database.transition(job.id, State.RUNNING, attempts=job.attempts)
-        if not (begun and database.transition(job.id, state, **changes)):
+        if not (begun and enter(**changes)):
             logs.get_logger().warning("job_already_finished", job_id=job.id, state=state)
 
     async def _try(self, job: Job, state: State, changes: dict[str, object]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ from clipstyler.imaging import ImageFile
 from clipstyler_server.errors import ServiceError, internal
 from clipstyler_server.jobs.chunks import chunks_of
 from clipstyler_server.jobs.estimator import Estimator, Expected
-from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, End, Failed, Queued
+from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Draft, End, Failed, Queued
 from clipstyler_server.jobs.job import Job
 from clipstyler_server.jobs.job_errors import (
     crash_error,
@@ -83,6 +83,8 @@ class Scheduler:
         Whether the server is shutting down.
     freed
         Notified when a device may be free.
+    on_accepted
+        Called with each job that is put into the queue.
     """
 
     def __init__(
@@ -110,6 +112,8 @@ class Scheduler:
         self._idle.set()
         self._runs: set[asyncio.Task[None]] = set()
         self._endings: set[asyncio.Task[None]] = set()
+        self.on_accepted: Callable[[Job], None] = _ignore
+        # Of jobs whose end is not being stored yet.
         self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def problems(self) -> list[str]:
@@ -159,11 +163,18 @@ class Scheduler:
             logs.get_logger().info("job_queued", job_id=job.id, position=job.position, steps=job.spec.config.steps)
             logs.get_logger().debug("job_texts", job_id=job.id, style_text=job.spec.style_text)
         self.wake()
+        self.on_accepted(job)
 
     def wake(self) -> None:
         """Look whether a job can start: one has arrived, or a device has become free or ready."""
         self._changed.set()
         self.freed.notify()
+
+    def publish_draft(self, job: Job, draft: Draft) -> None:
+        """Publish the draft of a job that waits or runs, unless it comes after a preview: then it is of no use."""
+        if job.id in self._timers and job.preview is None:
+            job.trace.event("draft")
+            job.publish(draft)
 
     async def run(self) -> None:
         """Start a job whenever one waits and a device is free, until cancelled."""
@@ -464,6 +475,10 @@ class Scheduler:
 def _may_run_again(job: Job, lost: EngineLost) -> bool:
     """Whether a job runs once more whose engine was lost: it had not begun, or its machine is to blame."""
     return job.attempts < (_MAX_LOST_RUNS if lost.again else _MAX_LOST_STARTS) and (lost.again or not job.begun)
+
+
+def _ignore(_: Job) -> None:
+    """Begin nothing beside a job."""
 
 
 def _ends_preparation(event: EngineEvent) -> bool:

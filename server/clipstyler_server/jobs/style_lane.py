@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from clipstyler.image_format import ImageFormat
-from clipstyler.imaging import ImageError, ImageFile
+from clipstyler.imaging import EncodedImage, ImageError, ImageFile, Picture
 from clipstyler.style_controls import StyleControls
 from clipstyler_server.errors import Reason, ServiceError, Violation, error, invalid
 from clipstyler_server.jobs.job_errors import crash_error, deadline_error
@@ -20,7 +21,7 @@ from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.settings import Settings
 from clipstyler_server.sharing import Caller, FairBudget, Lease
-from clipstyler_server.spool import Spool, remove
+from clipstyler_server.spool import PixelFile, Spool, remove, write_pixels
 from clipstyler_server.storage.storage import full_error, unavailable_error
 from clipstyler_server.workers.decoder.client import ImageDecoder
 from clipstyler_server.workers.engine import EngineLost, FailureKind, StopCause, TaskFailed, TaskStopped
@@ -30,6 +31,9 @@ from clipstyler_server.workers.turns import see_through
 
 # Photos that are decoded, drawn or sent at the same time: each has two files in the spool.
 _PLACES = 4
+
+Provide = Callable[[Path], Coroutine[Any, Any, PixelFile]]
+"""Writes the pixels of a photo to a file."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +103,48 @@ class StyleLane:
             STYLE_NOT_FOUND, OUT_OF_MEMORY, STORAGE_FULL or STORAGE_UNAVAILABLE.
         """
         limit_s = min(timeout_s or self._settings.default_deadline_s, self._settings.max_deadline_s)
+        most = caller.limits.output_limit(self._settings.max_output_size)
+        size = min(application.controls.output_size or most, most)
+
+        async def extract(target: Path) -> PixelFile:
+            try:
+                return await self._decoder.extract(photo.source, caller.account, size, False, target)
+            except ImageError as problem:
+                raise invalid(Violation("photo", str(problem))) from problem
+
+        fitted = replace(application, controls=replace(application.controls, output_size=0))
+        async with self._lent(fitted, extract, caller, limit_s) as image:
+            yield image
+
+    async def redrawn(
+        self, application: Application, picture: Picture, caller: Caller, timeout_s: float
+    ) -> EncodedImage:
+        """Apply a style to a photo that was decoded already; returns a result that fits into memory.
+
+        Raises
+        ------
+        ServiceError
+            As `stylized`.
+        OSError
+            The spool cannot be used.
+        """
+
+        async def write(target: Path) -> PixelFile:
+            return await asyncio.to_thread(write_pixels, picture, target)
+
+        async with self._lent(application, write, caller, timeout_s) as image:
+            return await asyncio.to_thread(_in_memory, image)
+
+    @asynccontextmanager
+    async def _lent(
+        self, application: Application, provide: Provide, caller: Caller, limit_s: float
+    ) -> AsyncIterator[ImageFile]:
+        """Apply a style in one of the places, which is held for the duration of the block."""
         deadline = time.monotonic() + limit_s
         lease = await self._places.take(caller.account, 1)
         number = next(self._numbers)
         files = [self._spool.photo("style", number), self._spool.result(f"style-{number}")]
-        work = asyncio.create_task(self._work(application, photo, caller, deadline, files))
+        work = asyncio.create_task(self._work(application, provide, deadline, files))
         try:
             yield await self._ended(work)
         finally:
@@ -122,23 +163,16 @@ class StyleLane:
         self._metrics.style_applied("succeeded", time.monotonic() - begun)
         return image
 
-    async def _work(
-        self, application: Application, photo: Photo, caller: Caller, deadline: float, files: list[Path]
-    ) -> ImageFile:
-        """Decode and stylize a photo. Cancelled, it ends once nothing writes its files any more."""
+    async def _work(self, application: Application, provide: Provide, deadline: float, files: list[Path]) -> ImageFile:
+        """Fetch and stylize a photo. Cancelled, it ends once nothing writes its files any more."""
         self._scheduler.check_open()
         pixels_at, result_at = files
-        most = caller.limits.output_limit(self._settings.max_output_size)
-        size = min(application.controls.output_size or most, most)
-        try:
-            pixels = await see_through(self._decoder.extract(photo.source, caller.account, size, False, pixels_at))
-        except ImageError as problem:
-            raise invalid(Violation("photo", str(problem))) from problem
+        pixels = await see_through(provide(pixels_at))
         try:
             return await self._optimizers.for_style().apply(
                 application.style,
                 application.second,
-                replace(application.controls, output_size=0),
+                application.controls,
                 pixels,
                 application.result_format,
                 result_at,
@@ -150,6 +184,13 @@ class StyleLane:
             raise _failure(failed, application.style.digest) from None
         except EngineLost as lost:
             raise crash_error(lost.problem) from None
+
+
+def _in_memory(image: ImageFile) -> EncodedImage:
+    described = image.metadata
+    assert described.format is not None  # it was encoded here
+    digest = bytes.fromhex(described.sha256)
+    return EncodedImage(image.path.read_bytes(), described.format, described.width, described.height, digest)
 
 
 async def _clean(work: asyncio.Task[ImageFile], files: list[Path], lease: Lease) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clipstyler.imaging import ImageError
-from clipstyler.style import StyleDescription, dump_description, load_description
+from clipstyler.style import StyleDescription, digest_of, dump_description, load_description, load_style
 from clipstyler.style_library import BundledStyle, bundled_styles
 from clipstyler_server.errors import Reason, ServiceError, Violation, error, invalid
 from clipstyler_server.sharing import Caller
@@ -100,6 +100,11 @@ class StyleStore:
             INVALID_FIELD, STORAGE_FULL or STORAGE_UNAVAILABLE.
         """
         return await self._keep(data, len(data), caller)
+
+    @property
+    def bundled(self) -> list[StoredStyle]:
+        """The styles that come with the server."""
+        return [_of_bundle(style) for style in self._bundled.values()]
 
     async def get(self, digest: str, scope: str | None) -> StoredStyle:
         """Describe a style, or raise `ServiceError` STYLE_NOT_FOUND."""
@@ -216,6 +221,13 @@ def _of_bundle(style: BundledStyle) -> StoredStyle:
 
 def _stored(record: StyleRecord) -> StoredStyle:
     return StoredStyle(record.digest, load_description(record.description), record.size_bytes, record.created_at)
+
+
+def made_style(caller: Caller, data: bytes, now: float) -> StyleRecord:
+    """Describe a style that a job of a caller has made, inside of `Storage.write`: it takes a moment."""
+    style = load_style(data)
+    text = dump_description(style.description)
+    return StyleRecord(caller.tenant, digest_of(data), caller.account, now, now, len(data), text)
 
 
 def _not_found(digest: str) -> ServiceError:

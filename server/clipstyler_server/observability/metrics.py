@@ -98,7 +98,9 @@ class Metrics:
             "cancel_to_idle_seconds", "Time from a cancellation at work until the device was idle.", _CANCEL_SECONDS
         )
         self._unwatched_steps = self._counter("unwatched_steps", "Optimizer steps of jobs that no call followed.")
-        self._frames_sent = self._counter("frames_sent", "Progress events, previews, chunks and results sent.", "kind")
+        self._frames_sent = self._counter(
+            "frames_sent", "Progress events, drafts, previews, chunks and results sent.", "kind"
+        )
         self._frames_skipped = self._counter("frames_skipped", "Frames left out because a reader was slow.", "kind")
         self._sent_bytes = self._counter("sent_image_bytes", "Bytes of images sent.", "kind")
         self._photo_bytes = self._histogram(
@@ -201,7 +203,7 @@ class Metrics:
         self._steps_after_cancel.observe(steps)
 
     def frame_sent(self, kind: str, image_bytes: int = 0) -> None:
-        """Count a progress event, preview, chunk or result that was sent."""
+        """Count a progress event, draft, preview, chunk or result that was sent."""
         self._frames_sent.labels(kind).inc()
         if image_bytes:
             self._sent_bytes.labels(kind).inc(image_bytes)

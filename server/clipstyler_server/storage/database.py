@@ -208,13 +208,26 @@ class Database:
         with self._engine.connect() as connection:
             return sum(int(connection.scalar(query) or 0) for query in queries)
 
-    def transition(self, job_id: str, to: State, lease: str | None = None, /, **changes: object) -> bool:
-        """Enter a state if the present one allows it, and if the named lease has the job; returns whether it did."""
+    def transition(
+        self,
+        job_id: str,
+        to: State,
+        lease: str | None = None,
+        made: StyleRecord | None = None,
+        /,
+        **changes: object,
+    ) -> bool:
+        """Enter a state if the present one allows it, and if the named lease has the job; returns whether it did.
+
+        The style that the job has made is kept with it.
+        """
         allowed = and_(_T.id == job_id, _T.state.in_(SOURCES[to]))
         if lease is not None:
             allowed = and_(allowed, _T.lease_owner == lease)
         with self._engine.begin() as connection:
             outcome = connection.execute(update(STYLIZATIONS).where(allowed).values(state=to, **changes))
+            if outcome.rowcount and made:
+                _keep_style(connection, made)
             return bool(outcome.rowcount)
 
     def describe_run(self, job_id: str, lease: str, **changes: object) -> bool:
@@ -269,9 +282,7 @@ class Database:
     def keep_style(self, style: StyleRecord) -> None:
         """Keep a style of a tenant, unless it has it: then it counts as used again."""
         with self._engine.begin() as connection:
-            used = update(STYLES).where(_is_style(style.tenant, style.digest)).values(used_at=style.used_at)
-            if not connection.execute(used).rowcount:
-                connection.execute(insert(STYLES).values(**dataclasses.asdict(style)))
+            _keep_style(connection, style)
 
     def find_style(self, digest: str, tenant: str | None = None) -> StyleRecord | None:
         """Find a style of a tenant, or of any."""
@@ -309,7 +320,8 @@ class Database:
         return self._refers(digest, tenant)
 
     def _refers(self, digest: str, tenant: str | None = None) -> bool:
-        by_job = select(_T.id).where(or_(*(image == digest for image in _IMAGES))).limit(1)
+        of_fit = and_(_T.fitted_photos > 1, _T.other_photos.contains(digest))
+        by_job = select(_T.id).where(or_(*(image == digest for image in _IMAGES), of_fit)).limit(1)
         by_upload = select(_U.digest).where(_U.digest == digest).limit(1)
         if tenant is not None:
             by_job, by_upload = by_job.where(_T.tenant == tenant), by_upload.where(_U.tenant == tenant)
@@ -327,6 +339,12 @@ class Database:
     def _all(self, query: Select[Any]) -> list[Record]:
         with self._engine.connect() as connection:
             return [record_of(row) for row in connection.execute(query)]
+
+
+def _keep_style(connection: Connection, style: StyleRecord) -> None:
+    used = update(STYLES).where(_is_style(style.tenant, style.digest)).values(used_at=style.used_at)
+    if not connection.execute(used).rowcount:
+        connection.execute(insert(STYLES).values(**dataclasses.asdict(style)))
 
 
 def _is_upload(tenant: str, digest: str) -> ColumnElement[bool]:

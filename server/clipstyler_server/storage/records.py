@@ -81,6 +81,10 @@ class Record:
         Digest of the mask of its region; None if there is none.
     style
         Digest of the fitted network that it keeps; None if it keeps none.
+    fitted_photos
+        Number of photos of a job that makes a style, `content` among them; 0 of a plain stylization.
+    other_photos
+        Digests of these photos besides `content`, in order, with spaces between them.
     end
         The last event without image bytes, as JSON; None until there is one.
     attempts, crashes
@@ -123,6 +127,8 @@ class Record:
     result: str | None = None
     mask: str | None = None
     style: str | None = None
+    fitted_photos: int = 0
+    other_photos: str = ""
     end: str | None = None
     stored_bytes: int = 0
     lease_owner: str | None = None

@@ -183,7 +183,9 @@ class Storage:
         """Delete a job and its unshared images, inside of `write`. Returns whether there was one."""
         deleted = self.database.delete(record.id)
         if deleted:
-            for digest in filter(None, (record.content, record.mask, record.result, record.style)):
+            for digest in filter(
+                None, (record.content, record.mask, record.result, record.style, *record.other_photos.split())
+            ):
                 self.delete_file(digest)
         return deleted
 

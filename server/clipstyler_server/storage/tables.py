@@ -42,6 +42,8 @@ STYLIZATIONS = Table(
     Column("result", String(64)),
     Column("mask", String(64)),
     Column("style", String(64)),
+    Column("fitted_photos", Integer, nullable=False, server_default="0"),
+    Column("other_photos", Text, nullable=False, server_default=""),
     Column("end", Text),
     Column("stored_bytes", BigInteger, nullable=False),
     Column("lease_owner", String(36)),
@@ -60,6 +62,7 @@ STYLIZATIONS = Table(
     Index("stylizations_result", "result"),
     Index("stylizations_mask", "mask"),
     Index("stylizations_style", "style"),
+    Index("stylizations_fitted_photos", "fitted_photos"),
     Index("stylizations_account", "account", "ended_at"),
 )
 UPLOADS = Table(

@@ -40,6 +40,8 @@ class Task:
         What log lines about it have.
     mask
         Light of the region's mask at the size of the picture; None if it has none.
+    other_photos
+        Number of further photos that a style is fitted to; they are provided at the size of the optimization.
     """
 
     job_id: str
@@ -49,6 +51,7 @@ class Task:
     result_size: tuple[int, int]
     log_context: Mapping[str, Any] = field(default_factory=dict)
     mask: Levels | None = None
+    other_photos: int = 0
 
     @property
     def needs_original(self) -> bool:

@@ -19,11 +19,15 @@ class Cancel:
 
 @dataclass(frozen=True)
 class PhotoReady:
-    """To the optimizer: the photo of a job at the size of its result, or why there is none; the mask if it has one."""
+    """To the optimizer: the photo of a job at the size of its result, or why there is none; the mask if it has one.
+
+    With a `number` from 1 on, it is a further photo that a style is fitted to, at the size of the optimization.
+    """
 
     job_id: str
     photo: PixelFile | str
     mask: MaskFile | None = None
+    number: int = 0
 
 
 @dataclass(frozen=True)

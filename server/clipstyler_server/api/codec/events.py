@@ -13,10 +13,10 @@ from clipstyler.v1.event_pb2 import StylizationEvent
 from clipstyler_server.api.codec.images import metadata_message
 from clipstyler_server.api.codec.spec import spec_message
 from clipstyler_server.api.codec.stylization import cancel_reason, losses_message, result_message
-from clipstyler_server.api.codec.values import duration, stylization_name
+from clipstyler_server.api.codec.values import duration, style_name, stylization_name
 from clipstyler_server.api.errors import error_message
 from clipstyler_server.jobs.chunks import inline_data
-from clipstyler_server.jobs.events import Cancelled, Chunk, Failed, Gap, Heartbeat, JobEvent, Queued
+from clipstyler_server.jobs.events import Cancelled, Chunk, Draft, Failed, Gap, Heartbeat, JobEvent, Queued
 
 
 def event_message(job_id: str, event: JobEvent) -> StylizationEvent:
@@ -67,6 +67,16 @@ def _preview(preview: Preview[EncodedImage]) -> StylizationEvent.Preview:
     return StylizationEvent.Preview(step=preview.step, image=metadata_message(image.metadata), image_data=image.data)
 
 
+def _draft(draft: Draft) -> StylizationEvent.Draft:
+    return StylizationEvent.Draft(
+        style=style_name(draft.style),
+        style_text=draft.style_text,
+        similarity=draft.similarity,
+        image=metadata_message(draft.image.metadata),
+        image_data=draft.image.data,
+    )
+
+
 def _rendering(rendering: Rendering) -> StylizationEvent.Rendering:
     return StylizationEvent.Rendering(tile=rendering.tile, tiles=rendering.tiles)
 
@@ -113,6 +123,7 @@ _PARTS: Mapping[type, Callable[[Any], Message]] = {
     Preparing: _preparing,
     Progress: _progress,
     Preview: _preview,
+    Draft: _draft,
     Rendering: _rendering,
     Chunk: _chunk,
     Warning: _warning,

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Sequence
+from dataclasses import replace
 
 from google.protobuf.duration_pb2 import Duration
 
+from clipstyler.style import MAX_PHOTOS
+from clipstyler.v1.style_service_pb2 import CreateStyleRequest, StylePhoto
 from clipstyler.v1.stylization_pb2 import Stylization, StylizationSpec
 from clipstyler.v1.stylization_service_pb2 import (
     CreateStylizationRequest,
@@ -16,7 +20,7 @@ from clipstyler.v1.stylization_service_pb2 import (
 from clipstyler_server.api.codec.spec import read_spec
 from clipstyler_server.api.codec.values import canonical_uuid
 from clipstyler_server.errors import Violation, invalid
-from clipstyler_server.jobs.admission import JobRequest
+from clipstyler_server.jobs.job_request import JobRequest, PhotoRequest
 
 UPLOADS = "uploads/"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -29,10 +33,26 @@ def read_one_shot(request: StylizeRequest, remaining_s: float | None) -> JobRequ
 
 def read_job(request: CreateStylizationRequest) -> JobRequest:
     """Read the request of a durable job; admission reports what cannot be used."""
+    return _durable(request.spec, request, [])
+
+
+def read_fit(request: CreateStyleRequest, bundled: Sequence[bytes]) -> JobRequest:
+    """Read the request of a job that fits a style, by default to bundled photos; admission reports what is unusable."""
     violations: list[Violation] = []
-    timeout_s = _timeout(request.timeout, violations) if request.HasField("timeout") else None
-    request_id = _request_id(request.request_id, violations) if request.request_id else ""
-    return _job_request(request.spec, request.priority, violations, timeout_s, request_id)
+    fit, spec = request.fit, request.fit.spec
+    if request.stylization:
+        violations.append(Violation("stylization", "must be empty if something is fitted"))
+    if spec.WhichOneof("photo"):
+        violations.append(Violation("spec.photo", "must be empty: photos are in the field photos"))
+    if spec.HasField("region"):
+        violations.append(Violation("spec.region", "must be empty: a style has no regions"))
+    if len(fit.photos) > MAX_PHOTOS:
+        violations.append(Violation("photos", f"must be at most {MAX_PHOTOS}, got {len(fit.photos)}"))
+    photos = [_fitted_photo(photo, number, violations) for number, photo in enumerate(fit.photos[:MAX_PHOTOS])]
+    first, *others = photos or [PhotoRequest(data, "") for data in bundled]
+    job = _durable(spec, request, violations)
+    kept = replace(job.spec, options={**(job.spec.options or {}), "keep_style": True})
+    return replace(job, spec=kept, photo=first, others=tuple(others))
 
 
 def read_image_kind(request: GetStylizationImageRequest) -> int:
@@ -52,6 +72,22 @@ def read_upload(name: str, field: str, violations: list[Violation]) -> str:
     return ""
 
 
+def _fitted_photo(photo: StylePhoto, number: int, violations: list[Violation]) -> PhotoRequest:
+    kind = photo.WhichOneof("photo")
+    if kind is None:
+        violations.append(Violation(f"photos[{number}]", "is missing: send an image or the name of an upload"))
+    upload = read_upload(photo.upload, f"photos[{number}].upload", violations) if kind == "upload" else ""
+    return PhotoRequest(photo.image, upload)
+
+
+def _durable(
+    spec: StylizationSpec, request: CreateStylizationRequest | CreateStyleRequest, violations: list[Violation]
+) -> JobRequest:
+    timeout_s = _timeout(request.timeout, violations) if request.HasField("timeout") else None
+    request_id = _request_id(request.request_id, violations) if request.request_id else ""
+    return _job_request(spec, request.priority, violations, timeout_s, request_id)
+
+
 def _job_request(
     spec: StylizationSpec,
     priority: int,
@@ -66,16 +102,10 @@ def _job_request(
     priority = priority or Stylization.PRIORITY_NORMAL
     if priority not in Stylization.Priority.values():
         violations.append(Violation("priority", f"{priority} is unknown to this server"))
+    mask = PhotoRequest(region.mask, mask_upload) if region.WhichOneof("source") in {"mask", "upload"} else None
+    photo = PhotoRequest(spec.image, upload)
     return JobRequest(
-        read_spec(spec),
-        spec.image,
-        upload,
-        int(priority),
-        timeout_s,
-        request_id,
-        tuple(violations),
-        mask=region.mask,
-        mask_upload=mask_upload,
+        read_spec(spec), photo, int(priority), timeout_s, request_id, mask=mask, violations=tuple(violations)
     )
 
 

@@ -18,11 +18,11 @@ from clipstyler.v1.names import word_of
 from clipstyler_server.api.codec.pages import check_page_size
 from clipstyler_server.api.codec.requests import read_upload
 from clipstyler_server.api.codec.stylization import models_message
-from clipstyler_server.api.codec.values import timestamp
+from clipstyler_server.api.codec.values import STYLES, style_name, timestamp
 from clipstyler_server.errors import Violation, invalid
+from clipstyler_server.jobs.job_request import PhotoRequest
 from clipstyler_server.jobs.style_store import StoredStyle, StyleQuery
 
-STYLES = "styles/"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PLACE = struct.Struct(">d32s")
 _CHECK_BYTES = 8
@@ -39,18 +39,11 @@ class ApplicationRequest(NamedTuple):
     result_format: ImageFormat
 
 
-class PhotoRequest(NamedTuple):
-    """A photo: its bytes, or the digest of an upload; the other is empty."""
-
-    image: bytes
-    upload: str
-
-
 def style_message(style: StoredStyle, with_thumbnail: bool) -> style_pb2.Style:
     """Translate a style."""
     described = style.description
     message = style_pb2.Style(
-        name=STYLES + style.digest,
+        name=style_name(style.digest),
         style_text=described.style_text,
         source_text=described.source_text,
         encoder_set=described.encoder_set,

@@ -14,7 +14,7 @@ from clipstyler.v1 import stylization_pb2 as pb
 from clipstyler.v1.names import number_of
 from clipstyler_server.api.codec.images import metadata_message
 from clipstyler_server.api.codec.spec import spec_message
-from clipstyler_server.api.codec.values import duration, stylization_name, timestamp
+from clipstyler_server.api.codec.values import duration, style_name, stylization_name, timestamp
 from clipstyler_server.api.errors import error_message
 from clipstyler_server.jobs.catalog import JobDescription
 from clipstyler_server.jobs.events import Cancelled, CancelReason, Failed
@@ -30,6 +30,7 @@ def stylization_message(job: JobDescription, retention_s: float) -> pb.Stylizati
         state=number_of(pb.Stylization.State.DESCRIPTOR, record.state),
         step=job.step,
         attempt_count=record.attempts,
+        fitted_photo_count=record.fitted_photos,
     )
     expires_at = None if record.ended_at is None else record.ended_at + retention_s
     for field, seconds in (
@@ -76,6 +77,7 @@ def result_message(result: Result[ImageMetadata] | Result[EncodedImage]) -> pb.S
         quality=quality_message(result.quality) if result.quality else None,
         step_count=result.steps,
         stop_reason=number_of(pb.StylizationResult.StopReason.DESCRIPTOR, result.stop_reason),
+        style=style_name(result.style_digest) if result.style_digest else "",
     )
 
 

@@ -11,6 +11,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from clipstyler_server.errors import Violation, invalid
 
 STYLIZATIONS = "stylizations/"
+STYLES = "styles/"
 
 
 def stylization_name(job_id: str) -> str:
@@ -24,6 +25,11 @@ def read_stylization_name(name: str, field: str = "name") -> str:
     if not name.startswith(STYLIZATIONS) or job_id is None:
         raise invalid(Violation(field, f"must be {STYLIZATIONS}{{uuid}}, got {name[:80]!r}"))
     return job_id
+
+
+def style_name(digest: str) -> str:
+    """Return the resource name of a style."""
+    return STYLES + digest
 
 
 def canonical_uuid(text: str) -> str | None:

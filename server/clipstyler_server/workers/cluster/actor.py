@@ -111,5 +111,5 @@ class OptimizerActor:
             message.event, Result | TaskStopped | TaskFailed | EngineLost
         ):
             self._leases.end(message.job_id)
-            for path in files_in(self._directory, message.job_id).values():
+            for path in files_in(self._directory, message.job_id):
                 remove(path)

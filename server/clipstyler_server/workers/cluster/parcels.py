@@ -42,17 +42,18 @@ def pack_command(command: Any) -> Any:
 def unpack_command(parcel: Any, directory: Path) -> Any:
     """Write the files of a command into a directory of this machine; raises `OSError`."""
     match parcel:
-        case Parcel(PhotoReady(job_id) as command, contents):
-            return _unpacked(command, contents, files_in(directory, job_id))
+        case Parcel(PhotoReady(job_id, number=number) as command, contents):
+            paths = {name: directory / f"{job_id}-{number}.{name}" for name in contents}
+            return _unpacked(command, contents, paths)
         case Parcel(Apply(number) as command, contents):
             paths = {name: directory / f"style-{number}.{name}" for name in contents}
             return replace(_unpacked(command, contents, paths), target=directory / f"style-{number}.result")
     return parcel
 
 
-def files_in(directory: Path, job_id: str) -> dict[str, Path]:
-    """Return where the photo and the mask of a job are written."""
-    return {name: directory / f"{job_id}.{name}" for name in ("photo", "mask")}
+def files_in(directory: Path, job_id: str) -> list[Path]:
+    """Return the photos and the mask of a job that were written."""
+    return list(directory.glob(f"{job_id}-*"))
 
 
 def pack_message(message: Any) -> Any:

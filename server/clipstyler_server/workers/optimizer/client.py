@@ -106,9 +106,9 @@ class OptimizerClient(ProcessSupervisor):
         """Stop a task soon, also within a step."""
         self._send(Cancel(job_id))
 
-    def provide(self, job_id: str, photo: PixelFile | str, mask: MaskFile | None = None) -> None:
-        """Hand over photo and mask of a running task at the size of its result, or say why there is no photo."""
-        self._send(PhotoReady(job_id, photo, mask))
+    def provide(self, job_id: str, photo: PixelFile | str, mask: MaskFile | None = None, number: int = 0) -> None:
+        """Hand over a photo of a running task, or say why there is none; see `PhotoReady`."""
+        self._send(PhotoReady(job_id, photo, mask, number))
 
     async def apply(
         self,

@@ -106,10 +106,10 @@ class OptimizerPool:
         if worker := self._runs.get(job_id):
             worker.cancel(job_id)
 
-    def provide(self, job_id: str, photo: PixelFile | str, mask: MaskFile | None = None) -> None:
-        """Hand over photo and mask of a running task at the size of its result, or say why there is no photo."""
+    def provide(self, job_id: str, photo: PixelFile | str, mask: MaskFile | None = None, number: int = 0) -> None:
+        """Hand over a photo of a running task, or say why there is none; see `PhotoReady`."""
         if worker := self._runs.get(job_id):
-            worker.provide(job_id, photo, mask)
+            worker.provide(job_id, photo, mask, number)
 
     def for_style(self) -> OptimizerClient:
         """Return the device that applies a style soonest: a free one if there is one.

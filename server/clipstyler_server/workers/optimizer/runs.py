@@ -124,7 +124,7 @@ class Run:
     Attributes
     ----------
     photos
-        Receives photo and mask at the size of the result.
+        Receives the photo and the mask at the size of the result, and before them further photos of a fit.
     finished
         Whether it has ended, in whatever way.
     """
@@ -139,7 +139,7 @@ class Run:
         self._cancelled = threading.Event()
         self._abandoned = False
         self._step_at_cancel = 0
-        self._provided: PhotoReady | None = None
+        self._provided: dict[int, PhotoReady] = {}
 
     def cancel(self) -> None:
         """Ask the run to stop; called on the reading thread."""
@@ -174,8 +174,9 @@ class Run:
 
     def _optimize(self, workload: Workload, previews: PreviewEncoder, send: Send) -> _End:
         job_id, spec = self.task.job_id, self.task.spec
+        others = [self._photo(number) for number in range(1, self.task.other_photos + 1)]
         original = Original(*self.task.result_size, self._photo, self._mask)
-        events = workload.stylize(self.task, original, self._check)
+        events = workload.stylize(self.task, original, others, self._check)
         while True:
             self._check()
             match next(events):
@@ -198,15 +199,15 @@ class Run:
         if time.monotonic() >= self._deadline:
             raise TaskStopped(StopCause.DEADLINE, self._step)
 
-    def _photo(self) -> Picture:
-        """Wait for the photo at the size of the result.
+    def _photo(self, number: int = 0) -> Picture:
+        """Wait for the photo at the size of the result, or for a further one.
 
         Raises
         ------
         ImageError
             There is none.
         """
-        photo = self._wait().photo
+        photo = self._wait(number).photo
         if isinstance(photo, str):
             raise ImageError(photo)
         return photo.load()
@@ -214,15 +215,16 @@ class Run:
     def _mask(self) -> Levels | None:
         """Wait for the mask at the size of the result; raises as `_photo`."""
         self._photo()
-        mask = self._wait().mask
+        mask = self._wait(0).mask
         return mask.load() if mask else None
 
-    def _wait(self) -> PhotoReady:
-        while self._provided is None:
+    def _wait(self, number: int) -> PhotoReady:
+        while number not in self._provided:
             self._check()
             with suppress(queue.Empty):
-                self._provided = self.photos.get(timeout=_LOOK_S)
-        return self._provided
+                found = self.photos.get(timeout=_LOOK_S)
+                self._provided[found.number] = found
+        return self._provided[number]
 
     def _written(self, result: Result[Picture]) -> Result[ImageFile]:
         """Encode a result into a file."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from clipstyler import optimization, provenance
 from clipstyler.acceleration import RECORD
 from clipstyler.acceleration_choice import choose, retain_memory_for
+from clipstyler.composition import Further
 from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
 from clipstyler.encoders.weights.store import Store, default_directory
@@ -84,7 +85,9 @@ class TorchWorkload:
         free, total = torch.cuda.mem_get_info(self._device)
         return {"used": total - free, "peak": torch.cuda.max_memory_reserved(self._device), "total": total}
 
-    def stylize(self, task: Task, original: Original, check: Check) -> Iterator[LibraryEvent]:
+    def stylize(
+        self, task: Task, original: Original, others: Sequence[Picture], check: Check
+    ) -> Iterator[LibraryEvent]:
         """Run a task with PyTorch."""
         encoders = self._encoders[task.spec.encoder_set]
         if self._retains_memory:
@@ -96,6 +99,7 @@ class TorchWorkload:
                 encoders,
                 original=original,
                 mask=task.mask,
+                further=Further(others),
                 directions=self._directions,
                 photos=self._photos,
                 check=check,

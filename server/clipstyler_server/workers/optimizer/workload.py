@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -70,7 +70,9 @@ class Workload(Protocol):
         """
         ...
 
-    def stylize(self, task: Task, original: Original, check: Check) -> Iterator[LibraryEvent]:
+    def stylize(
+        self, task: Task, original: Original, others: Sequence[Picture], check: Check
+    ) -> Iterator[LibraryEvent]:
         """Run a task: each advance completes at most one step or one tile; the last event is the result.
 
         Parameters
@@ -79,6 +81,8 @@ class Workload(Protocol):
             What is done.
         original
             The photo at the size of the result.
+        others
+            Further photos that a style is fitted to.
         check
             Called often while it computes; stops it by an exception, which is raised as it is.
         """

@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file clipstyler/v1/event.proto.
  */
 export const file_clipstyler_v1_event: GenFile = /*@__PURE__*/
-  fileDesc("ChljbGlwc3R5bGVyL3YxL2V2ZW50LnByb3RvEg1jbGlwc3R5bGVyLnYxIs8PChBTdHlsaXphdGlvbkV2ZW50EhMKC3N0eWxpemF0aW9uGAEgASgJEhAKCHNlcXVlbmNlGAIgASgDEi4KCmV2ZW50X3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjgKBnF1ZXVlZBgEIAEoCzImLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5RdWV1ZWRIABI6CgdzdGFydGVkGAUgASgLMicuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LlN0YXJ0ZWRIABI8Cghwcm9ncmVzcxgGIAEoCzIoLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5Qcm9ncmVzc0gAEjoKB3ByZXZpZXcYByABKAsyJy5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uRXZlbnQuUHJldmlld0gAEjYKBWNodW5rGAggASgLMiUuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LkNodW5rSAASOgoHd2FybmluZxgJIAEoCzInLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5XYXJuaW5nSAASMgoDZ2FwGAogASgLMiMuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LkdhcEgAEj4KCWhlYXJ0YmVhdBgLIAEoCzIpLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5IZWFydGJlYXRIABI4CgZyZXN1bHQYDCABKAsyJi5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uRXZlbnQuUmVzdWx0SAASOAoGZmFpbGVkGA0gASgLMiYuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LkZhaWxlZEgAEj4KCWNhbmNlbGxlZBgOIAEoCzIpLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5DYW5jZWxsZWRIABI+CglyZW5kZXJpbmcYDyABKAsyKS5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uRXZlbnQuUmVuZGVyaW5nSAASPgoJcHJlcGFyaW5nGBQgASgLMikuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LlByZXBhcmluZ0gAGpoBCgZRdWV1ZWQSEAoIcG9zaXRpb24YASABKAUSDAoEc2VlZBgCIAEoAxI4ChRlc3RpbWF0ZWRfc3RhcnRfdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASNgoSZXN0aW1hdGVkX2VuZF90aW1lGAQgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBpNCgdTdGFydGVkEg0KBXN0ZXBzGAEgASgFEhAKCHdpZHRoX3B4GAIgASgFEhEKCWhlaWdodF9weBgDIAEoBRIOCgZkZXZpY2UYBCABKAkaVgoJUHJlcGFyaW5nEgwKBHBhcnQYASABKAUSDQoFcGFydHMYAiABKAUSLAoJcmVtYWluaW5nGAMgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uGswBCghQcm9ncmVzcxIMCgRzdGVwGAEgASgFEg0KBXN0ZXBzGAIgASgFEjcKBmxvc3NlcxgDIAEoCzInLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25SZXN1bHQuTG9zc2VzEhAKCHJlamVjdGVkGAQgASgBEioKB2VsYXBzZWQYBSABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SLAoJcmVtYWluaW5nGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uGlgKB1ByZXZpZXcSDAoEc3RlcBgBIAEoBRIrCgVpbWFnZRgCIAEoCzIcLmNsaXBzdHlsZXIudjEuSW1hZ2VNZXRhZGF0YRISCgppbWFnZV9kYXRhGAMgASgMGigKCVJlbmRlcmluZxIMCgR0aWxlGAEgASgFEg0KBXRpbGVzGAIgASgFGiUKBUNodW5rEg4KBm9mZnNldBgBIAEoAxIMCgRkYXRhGAIgASgMGigKB1dhcm5pbmcSDAoEY29kZRgBIAEoCRIPCgdtZXNzYWdlGAIgASgJGlkKA0dhcBIeChZza2lwcGVkX3Byb2dyZXNzX2NvdW50GAEgASgFEh0KFXNraXBwZWRfcHJldmlld19jb3VudBgCIAEoBRITCgtsb2dfZXhwaXJlZBgDIAEoCBoLCglIZWFydGJlYXQafAoGUmVzdWx0EiwKBHNwZWMYASABKAsyHi5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uU3BlYxIwCgZyZXN1bHQYAiABKAsyIC5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uUmVzdWx0EhIKCmltYWdlX2RhdGEYAyABKAwaLQoGRmFpbGVkEiMKBWVycm9yGAEgASgLMhQuY2xpcHN0eWxlci52MS5FcnJvchpSCglDYW5jZWxsZWQSDAoEc3RlcBgBIAEoBRI3CgZyZWFzb24YAiABKA4yJy5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uLkNhbmNlbFJlYXNvbkIHCgVldmVudEJJChFkZXYuY2xpcHN0eWxlci52MVABWjJjbGlwc3R5bGVyLmRldi9jbGllbnQvZ28vY2xpcHN0eWxlcnYxO2NsaXBzdHlsZXJ2MWIGcHJvdG8z", [file_clipstyler_v1_error, file_clipstyler_v1_image, file_clipstyler_v1_stylization, file_google_protobuf_duration, file_google_protobuf_timestamp]);
+  fileDesc("ChljbGlwc3R5bGVyL3YxL2V2ZW50LnByb3RvEg1jbGlwc3R5bGVyLnYxIp0RChBTdHlsaXphdGlvbkV2ZW50EhMKC3N0eWxpemF0aW9uGAEgASgJEhAKCHNlcXVlbmNlGAIgASgDEi4KCmV2ZW50X3RpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjgKBnF1ZXVlZBgEIAEoCzImLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5RdWV1ZWRIABI6CgdzdGFydGVkGAUgASgLMicuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LlN0YXJ0ZWRIABI8Cghwcm9ncmVzcxgGIAEoCzIoLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5Qcm9ncmVzc0gAEjoKB3ByZXZpZXcYByABKAsyJy5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uRXZlbnQuUHJldmlld0gAEjYKBWNodW5rGAggASgLMiUuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LkNodW5rSAASOgoHd2FybmluZxgJIAEoCzInLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5XYXJuaW5nSAASMgoDZ2FwGAogASgLMiMuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LkdhcEgAEj4KCWhlYXJ0YmVhdBgLIAEoCzIpLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5IZWFydGJlYXRIABI4CgZyZXN1bHQYDCABKAsyJi5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uRXZlbnQuUmVzdWx0SAASOAoGZmFpbGVkGA0gASgLMiYuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LkZhaWxlZEgAEj4KCWNhbmNlbGxlZBgOIAEoCzIpLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25FdmVudC5DYW5jZWxsZWRIABI+CglyZW5kZXJpbmcYDyABKAsyKS5jbGlwc3R5bGVyLnYxLlN0eWxpemF0aW9uRXZlbnQuUmVuZGVyaW5nSAASPgoJcHJlcGFyaW5nGBQgASgLMikuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LlByZXBhcmluZ0gAEjYKBWRyYWZ0GBUgASgLMiUuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvbkV2ZW50LkRyYWZ0SAAamgEKBlF1ZXVlZBIQCghwb3NpdGlvbhgBIAEoBRIMCgRzZWVkGAIgASgDEjgKFGVzdGltYXRlZF9zdGFydF90aW1lGAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBI2ChJlc3RpbWF0ZWRfZW5kX3RpbWUYBCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wGk0KB1N0YXJ0ZWQSDQoFc3RlcHMYASABKAUSEAoId2lkdGhfcHgYAiABKAUSEQoJaGVpZ2h0X3B4GAMgASgFEg4KBmRldmljZRgEIAEoCRpWCglQcmVwYXJpbmcSDAoEcGFydBgBIAEoBRINCgVwYXJ0cxgCIAEoBRIsCglyZW1haW5pbmcYAyABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24azAEKCFByb2dyZXNzEgwKBHN0ZXAYASABKAUSDQoFc3RlcHMYAiABKAUSNwoGbG9zc2VzGAMgASgLMicuY2xpcHN0eWxlci52MS5TdHlsaXphdGlvblJlc3VsdC5Mb3NzZXMSEAoIcmVqZWN0ZWQYBCABKAESKgoHZWxhcHNlZBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIsCglyZW1haW5pbmcYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24aWAoHUHJldmlldxIMCgRzdGVwGAEgASgFEisKBWltYWdlGAIgASgLMhwuY2xpcHN0eWxlci52MS5JbWFnZU1ldGFkYXRhEhIKCmltYWdlX2RhdGEYAyABKAwakwEKBURyYWZ0Eg0KBXN0eWxlGAEgASgJEhIKCnN0eWxlX3RleHQYAiABKAkSFwoKc2ltaWxhcml0eRgDIAEoAUgAiAEBEisKBWltYWdlGAQgASgLMhwuY2xpcHN0eWxlci52MS5JbWFnZU1ldGFkYXRhEhIKCmltYWdlX2RhdGEYBSABKAxCDQoLX3NpbWlsYXJpdHkaKAoJUmVuZGVyaW5nEgwKBHRpbGUYASABKAUSDQoFdGlsZXMYAiABKAUaJQoFQ2h1bmsSDgoGb2Zmc2V0GAEgASgDEgwKBGRhdGEYAiABKAwaKAoHV2FybmluZxIMCgRjb2RlGAEgASgJEg8KB21lc3NhZ2UYAiABKAkaWQoDR2FwEh4KFnNraXBwZWRfcHJvZ3Jlc3NfY291bnQYASABKAUSHQoVc2tpcHBlZF9wcmV2aWV3X2NvdW50GAIgASgFEhMKC2xvZ19leHBpcmVkGAMgASgIGgsKCUhlYXJ0YmVhdBp8CgZSZXN1bHQSLAoEc3BlYxgBIAEoCzIeLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25TcGVjEjAKBnJlc3VsdBgCIAEoCzIgLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25SZXN1bHQSEgoKaW1hZ2VfZGF0YRgDIAEoDBotCgZGYWlsZWQSIwoFZXJyb3IYASABKAsyFC5jbGlwc3R5bGVyLnYxLkVycm9yGlIKCUNhbmNlbGxlZBIMCgRzdGVwGAEgASgFEjcKBnJlYXNvbhgCIAEoDjInLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb24uQ2FuY2VsUmVhc29uQgcKBWV2ZW50QkkKEWRldi5jbGlwc3R5bGVyLnYxUAFaMmNsaXBzdHlsZXIuZGV2L2NsaWVudC9nby9jbGlwc3R5bGVydjE7Y2xpcHN0eWxlcnYxYgZwcm90bzM", [file_clipstyler_v1_error, file_clipstyler_v1_image, file_clipstyler_v1_stylization, file_google_protobuf_duration, file_google_protobuf_timestamp]);
 
 /**
  * One event of a stylization. Stylize and WatchStylization stream the same events.
@@ -157,6 +157,14 @@ export type StylizationEvent = Message<"clipstyler.v1.StylizationEvent"> & {
      */
     value: StylizationEvent_Preparing;
     case: "preparing";
+  } | {
+    /**
+     * A picture in a style at hand, before any preview.
+     *
+     * @generated from field: clipstyler.v1.StylizationEvent.Draft draft = 21;
+     */
+    value: StylizationEvent_Draft;
+    case: "draft";
   } | { case: undefined; value?: undefined };
 };
 
@@ -378,6 +386,58 @@ export const StylizationEvent_PreviewSchema: GenMessage<StylizationEvent_Preview
   messageDesc(file_clipstyler_v1_event, 0, 4);
 
 /**
+ * A picture of the photo in a style that is at hand, drawn in one forward pass: something to look at until the first
+ * preview. It comes at most once, before any preview, and only if `PreviewOptions.draft` asks for it. It is no step of
+ * this stylization, whose result may look different.
+ *
+ * @generated from message clipstyler.v1.StylizationEvent.Draft
+ */
+export type StylizationEvent_Draft = Message<"clipstyler.v1.StylizationEvent.Draft"> & {
+  /**
+   * Resource name of the style, `styles/{sha256}`.
+   *
+   * @generated from field: string style = 1;
+   */
+  style: string;
+
+  /**
+   * The text that the style was fitted to; not the text of this stylization.
+   *
+   * @generated from field: string style_text = 2;
+   */
+  styleText: string;
+
+  /**
+   * How near that text is to the style text: the cosine of their directions, 1 for the same text. Absent if the caller
+   * named the style.
+   *
+   * @generated from field: optional double similarity = 3;
+   */
+  similarity?: number | undefined;
+
+  /**
+   * Describes the picture.
+   *
+   * @generated from field: clipstyler.v1.ImageMetadata image = 4;
+   */
+  image?: ImageMetadata | undefined;
+
+  /**
+   * Bytes of the picture.
+   *
+   * @generated from field: bytes image_data = 5;
+   */
+  imageData: Uint8Array;
+};
+
+/**
+ * Describes the message clipstyler.v1.StylizationEvent.Draft.
+ * Use `create(StylizationEvent_DraftSchema)` to create a new message.
+ */
+export const StylizationEvent_DraftSchema: GenMessage<StylizationEvent_Draft> = /*@__PURE__*/
+  messageDesc(file_clipstyler_v1_event, 0, 5);
+
+/**
  * All steps are completed, and the result is being drawn at its own size, which is larger than `size`.
  *
  * @generated from message clipstyler.v1.StylizationEvent.Rendering
@@ -403,7 +463,7 @@ export type StylizationEvent_Rendering = Message<"clipstyler.v1.StylizationEvent
  * Use `create(StylizationEvent_RenderingSchema)` to create a new message.
  */
 export const StylizationEvent_RenderingSchema: GenMessage<StylizationEvent_Rendering> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 5);
+  messageDesc(file_clipstyler_v1_event, 0, 6);
 
 /**
  * Part of a result that is too large for one message. Chunks come in order, just before the result.
@@ -431,7 +491,7 @@ export type StylizationEvent_Chunk = Message<"clipstyler.v1.StylizationEvent.Chu
  * Use `create(StylizationEvent_ChunkSchema)` to create a new message.
  */
 export const StylizationEvent_ChunkSchema: GenMessage<StylizationEvent_Chunk> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 6);
+  messageDesc(file_clipstyler_v1_event, 0, 7);
 
 /**
  * Something worth knowing; the work goes on.
@@ -459,7 +519,7 @@ export type StylizationEvent_Warning = Message<"clipstyler.v1.StylizationEvent.W
  * Use `create(StylizationEvent_WarningSchema)` to create a new message.
  */
 export const StylizationEvent_WarningSchema: GenMessage<StylizationEvent_Warning> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 7);
+  messageDesc(file_clipstyler_v1_event, 0, 8);
 
 /**
  * Events were left out.
@@ -494,7 +554,7 @@ export type StylizationEvent_Gap = Message<"clipstyler.v1.StylizationEvent.Gap">
  * Use `create(StylizationEvent_GapSchema)` to create a new message.
  */
 export const StylizationEvent_GapSchema: GenMessage<StylizationEvent_Gap> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 8);
+  messageDesc(file_clipstyler_v1_event, 0, 9);
 
 /**
  * Keep-alive during silence.
@@ -509,7 +569,7 @@ export type StylizationEvent_Heartbeat = Message<"clipstyler.v1.StylizationEvent
  * Use `create(StylizationEvent_HeartbeatSchema)` to create a new message.
  */
 export const StylizationEvent_HeartbeatSchema: GenMessage<StylizationEvent_Heartbeat> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 9);
+  messageDesc(file_clipstyler_v1_event, 0, 10);
 
 /**
  * The stylization succeeded. The last event.
@@ -544,7 +604,7 @@ export type StylizationEvent_Result = Message<"clipstyler.v1.StylizationEvent.Re
  * Use `create(StylizationEvent_ResultSchema)` to create a new message.
  */
 export const StylizationEvent_ResultSchema: GenMessage<StylizationEvent_Result> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 10);
+  messageDesc(file_clipstyler_v1_event, 0, 11);
 
 /**
  * The stylization failed. The last event.
@@ -565,7 +625,7 @@ export type StylizationEvent_Failed = Message<"clipstyler.v1.StylizationEvent.Fa
  * Use `create(StylizationEvent_FailedSchema)` to create a new message.
  */
 export const StylizationEvent_FailedSchema: GenMessage<StylizationEvent_Failed> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 11);
+  messageDesc(file_clipstyler_v1_event, 0, 12);
 
 /**
  * The stylization was cancelled. The last event.
@@ -593,5 +653,5 @@ export type StylizationEvent_Cancelled = Message<"clipstyler.v1.StylizationEvent
  * Use `create(StylizationEvent_CancelledSchema)` to create a new message.
  */
 export const StylizationEvent_CancelledSchema: GenMessage<StylizationEvent_Cancelled> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_event, 0, 12);
+  messageDesc(file_clipstyler_v1_event, 0, 13);
 

@@ -10,16 +10,48 @@ import type { ImageFormat, ImageMetadata } from "./image_pb.js";
 import { file_clipstyler_v1_image } from "./image_pb.js";
 import type { Style, StyleControls } from "./style_pb.js";
 import { file_clipstyler_v1_style } from "./style_pb.js";
+import type { Stylization, Stylization_Priority, StylizationSpec } from "./stylization_pb.js";
+import { file_clipstyler_v1_stylization } from "./stylization_pb.js";
+import type { Duration } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_duration } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file clipstyler/v1/style_service.proto.
  */
 export const file_clipstyler_v1_style_service: GenFile = /*@__PURE__*/
-  fileDesc("CiFjbGlwc3R5bGVyL3YxL3N0eWxlX3NlcnZpY2UucHJvdG8SDWNsaXBzdHlsZXIudjEiKQoSQ3JlYXRlU3R5bGVSZXF1ZXN0EhMKC3N0eWxpemF0aW9uGAEgASgJIjoKE0NyZWF0ZVN0eWxlUmVzcG9uc2USIwoFc3R5bGUYASABKAsyFC5jbGlwc3R5bGVyLnYxLlN0eWxlIh8KD0dldFN0eWxlUmVxdWVzdBIMCgRuYW1lGAEgASgJIjcKEEdldFN0eWxlUmVzcG9uc2USIwoFc3R5bGUYASABKAsyFC5jbGlwc3R5bGVyLnYxLlN0eWxlIjoKEUxpc3RTdHlsZXNSZXF1ZXN0EhEKCXBhZ2Vfc2l6ZRgBIAEoBRISCgpwYWdlX3Rva2VuGAIgASgJIlMKEkxpc3RTdHlsZXNSZXNwb25zZRIkCgZzdHlsZXMYASADKAsyFC5jbGlwc3R5bGVyLnYxLlN0eWxlEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSIiChJEZWxldGVTdHlsZVJlcXVlc3QSDAoEbmFtZRgBIAEoCSIVChNEZWxldGVTdHlsZVJlc3BvbnNlIiQKFERvd25sb2FkU3R5bGVSZXF1ZXN0EgwKBG5hbWUYASABKAkiJQoVRG93bmxvYWRTdHlsZVJlc3BvbnNlEgwKBGRhdGEYASABKAwiIgoSVXBsb2FkU3R5bGVSZXF1ZXN0EgwKBGRhdGEYASABKAwiOgoTVXBsb2FkU3R5bGVSZXNwb25zZRIjCgVzdHlsZRgBIAEoCzIULmNsaXBzdHlsZXIudjEuU3R5bGUimgEKEFN0eWxlQXBwbGljYXRpb24SDQoFc3R5bGUYASABKAkSFAoMc2Vjb25kX3N0eWxlGAIgASgJEi4KCGNvbnRyb2xzGAMgASgLMhwuY2xpcHN0eWxlci52MS5TdHlsZUNvbnRyb2xzEjEKDXJlc3VsdF9mb3JtYXQYBCABKA4yGi5jbGlwc3R5bGVyLnYxLkltYWdlRm9ybWF0IjgKClN0eWxlUGhvdG8SDwoFaW1hZ2UYASABKAxIABIQCgZ1cGxvYWQYAiABKAlIAEIHCgVwaG90byJ/ChFBcHBseVN0eWxlUmVxdWVzdBI2CgthcHBsaWNhdGlvbhgBIAEoCzIfLmNsaXBzdHlsZXIudjEuU3R5bGVBcHBsaWNhdGlvbkgAEioKBXBob3RvGAIgASgLMhkuY2xpcHN0eWxlci52MS5TdHlsZVBob3RvSABCBgoEcGFydCKaAQoSQXBwbHlTdHlsZVJlc3BvbnNlEhMKC3Bob3RvX2luZGV4GAEgASgFEjAKCG1ldGFkYXRhGAIgASgLMhwuY2xpcHN0eWxlci52MS5JbWFnZU1ldGFkYXRhSAASDgoEZGF0YRgDIAEoDEgAEiUKBWVycm9yGAQgASgLMhQuY2xpcHN0eWxlci52MS5FcnJvckgAQgYKBHBhcnQiiQEKElJlbmRlclN0eWxlUmVxdWVzdBI0CgthcHBsaWNhdGlvbhgBIAEoCzIfLmNsaXBzdHlsZXIudjEuU3R5bGVBcHBsaWNhdGlvbhIoCgVwaG90bxgCIAEoCzIZLmNsaXBzdHlsZXIudjEuU3R5bGVQaG90bxITCgtzdHlsaXphdGlvbhgDIAEoCSJfChNSZW5kZXJTdHlsZVJlc3BvbnNlEjAKCG1ldGFkYXRhGAEgASgLMhwuY2xpcHN0eWxlci52MS5JbWFnZU1ldGFkYXRhSAASDgoEZGF0YRgCIAEoDEgAQgYKBHBhcnQyvQUKDFN0eWxlU2VydmljZRJUCgtDcmVhdGVTdHlsZRIhLmNsaXBzdHlsZXIudjEuQ3JlYXRlU3R5bGVSZXF1ZXN0GiIuY2xpcHN0eWxlci52MS5DcmVhdGVTdHlsZVJlc3BvbnNlEksKCEdldFN0eWxlEh4uY2xpcHN0eWxlci52MS5HZXRTdHlsZVJlcXVlc3QaHy5jbGlwc3R5bGVyLnYxLkdldFN0eWxlUmVzcG9uc2USUQoKTGlzdFN0eWxlcxIgLmNsaXBzdHlsZXIudjEuTGlzdFN0eWxlc1JlcXVlc3QaIS5jbGlwc3R5bGVyLnYxLkxpc3RTdHlsZXNSZXNwb25zZRJUCgtEZWxldGVTdHlsZRIhLmNsaXBzdHlsZXIudjEuRGVsZXRlU3R5bGVSZXF1ZXN0GiIuY2xpcHN0eWxlci52MS5EZWxldGVTdHlsZVJlc3BvbnNlElwKDURvd25sb2FkU3R5bGUSIy5jbGlwc3R5bGVyLnYxLkRvd25sb2FkU3R5bGVSZXF1ZXN0GiQuY2xpcHN0eWxlci52MS5Eb3dubG9hZFN0eWxlUmVzcG9uc2UwARJUCgtVcGxvYWRTdHlsZRIhLmNsaXBzdHlsZXIudjEuVXBsb2FkU3R5bGVSZXF1ZXN0GiIuY2xpcHN0eWxlci52MS5VcGxvYWRTdHlsZVJlc3BvbnNlElUKCkFwcGx5U3R5bGUSIC5jbGlwc3R5bGVyLnYxLkFwcGx5U3R5bGVSZXF1ZXN0GiEuY2xpcHN0eWxlci52MS5BcHBseVN0eWxlUmVzcG9uc2UoATABElYKC1JlbmRlclN0eWxlEiEuY2xpcHN0eWxlci52MS5SZW5kZXJTdHlsZVJlcXVlc3QaIi5jbGlwc3R5bGVyLnYxLlJlbmRlclN0eWxlUmVzcG9uc2UwAUJJChFkZXYuY2xpcHN0eWxlci52MVABWjJjbGlwc3R5bGVyLmRldi9jbGllbnQvZ28vY2xpcHN0eWxlcnYxO2NsaXBzdHlsZXJ2MWIGcHJvdG8z", [file_clipstyler_v1_error, file_clipstyler_v1_image, file_clipstyler_v1_style]);
+  fileDesc("CiFjbGlwc3R5bGVyL3YxL3N0eWxlX3NlcnZpY2UucHJvdG8SDWNsaXBzdHlsZXIudjEiYwoIU3R5bGVGaXQSLAoEc3BlYxgBIAEoCzIeLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb25TcGVjEikKBnBob3RvcxgCIAMoCzIZLmNsaXBzdHlsZXIudjEuU3R5bGVQaG90byLGAQoSQ3JlYXRlU3R5bGVSZXF1ZXN0EhMKC3N0eWxpemF0aW9uGAEgASgJEiQKA2ZpdBgCIAEoCzIXLmNsaXBzdHlsZXIudjEuU3R5bGVGaXQSEgoKcmVxdWVzdF9pZBgDIAEoCRI1Cghwcmlvcml0eRgEIAEoDjIjLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb24uUHJpb3JpdHkSKgoHdGltZW91dBgFIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbiJrChNDcmVhdGVTdHlsZVJlc3BvbnNlEiMKBXN0eWxlGAEgASgLMhQuY2xpcHN0eWxlci52MS5TdHlsZRIvCgtzdHlsaXphdGlvbhgCIAEoCzIaLmNsaXBzdHlsZXIudjEuU3R5bGl6YXRpb24iHwoPR2V0U3R5bGVSZXF1ZXN0EgwKBG5hbWUYASABKAkiNwoQR2V0U3R5bGVSZXNwb25zZRIjCgVzdHlsZRgBIAEoCzIULmNsaXBzdHlsZXIudjEuU3R5bGUiOgoRTGlzdFN0eWxlc1JlcXVlc3QSEQoJcGFnZV9zaXplGAEgASgFEhIKCnBhZ2VfdG9rZW4YAiABKAkiUwoSTGlzdFN0eWxlc1Jlc3BvbnNlEiQKBnN0eWxlcxgBIAMoCzIULmNsaXBzdHlsZXIudjEuU3R5bGUSFwoPbmV4dF9wYWdlX3Rva2VuGAIgASgJIiIKEkRlbGV0ZVN0eWxlUmVxdWVzdBIMCgRuYW1lGAEgASgJIhUKE0RlbGV0ZVN0eWxlUmVzcG9uc2UiJAoURG93bmxvYWRTdHlsZVJlcXVlc3QSDAoEbmFtZRgBIAEoCSIlChVEb3dubG9hZFN0eWxlUmVzcG9uc2USDAoEZGF0YRgBIAEoDCIiChJVcGxvYWRTdHlsZVJlcXVlc3QSDAoEZGF0YRgBIAEoDCI6ChNVcGxvYWRTdHlsZVJlc3BvbnNlEiMKBXN0eWxlGAEgASgLMhQuY2xpcHN0eWxlci52MS5TdHlsZSKaAQoQU3R5bGVBcHBsaWNhdGlvbhINCgVzdHlsZRgBIAEoCRIUCgxzZWNvbmRfc3R5bGUYAiABKAkSLgoIY29udHJvbHMYAyABKAsyHC5jbGlwc3R5bGVyLnYxLlN0eWxlQ29udHJvbHMSMQoNcmVzdWx0X2Zvcm1hdBgEIAEoDjIaLmNsaXBzdHlsZXIudjEuSW1hZ2VGb3JtYXQiOAoKU3R5bGVQaG90bxIPCgVpbWFnZRgBIAEoDEgAEhAKBnVwbG9hZBgCIAEoCUgAQgcKBXBob3RvIn8KEUFwcGx5U3R5bGVSZXF1ZXN0EjYKC2FwcGxpY2F0aW9uGAEgASgLMh8uY2xpcHN0eWxlci52MS5TdHlsZUFwcGxpY2F0aW9uSAASKgoFcGhvdG8YAiABKAsyGS5jbGlwc3R5bGVyLnYxLlN0eWxlUGhvdG9IAEIGCgRwYXJ0IpoBChJBcHBseVN0eWxlUmVzcG9uc2USEwoLcGhvdG9faW5kZXgYASABKAUSMAoIbWV0YWRhdGEYAiABKAsyHC5jbGlwc3R5bGVyLnYxLkltYWdlTWV0YWRhdGFIABIOCgRkYXRhGAMgASgMSAASJQoFZXJyb3IYBCABKAsyFC5jbGlwc3R5bGVyLnYxLkVycm9ySABCBgoEcGFydCKJAQoSUmVuZGVyU3R5bGVSZXF1ZXN0EjQKC2FwcGxpY2F0aW9uGAEgASgLMh8uY2xpcHN0eWxlci52MS5TdHlsZUFwcGxpY2F0aW9uEigKBXBob3RvGAIgASgLMhkuY2xpcHN0eWxlci52MS5TdHlsZVBob3RvEhMKC3N0eWxpemF0aW9uGAMgASgJIl8KE1JlbmRlclN0eWxlUmVzcG9uc2USMAoIbWV0YWRhdGEYASABKAsyHC5jbGlwc3R5bGVyLnYxLkltYWdlTWV0YWRhdGFIABIOCgRkYXRhGAIgASgMSABCBgoEcGFydDK9BQoMU3R5bGVTZXJ2aWNlElQKC0NyZWF0ZVN0eWxlEiEuY2xpcHN0eWxlci52MS5DcmVhdGVTdHlsZVJlcXVlc3QaIi5jbGlwc3R5bGVyLnYxLkNyZWF0ZVN0eWxlUmVzcG9uc2USSwoIR2V0U3R5bGUSHi5jbGlwc3R5bGVyLnYxLkdldFN0eWxlUmVxdWVzdBofLmNsaXBzdHlsZXIudjEuR2V0U3R5bGVSZXNwb25zZRJRCgpMaXN0U3R5bGVzEiAuY2xpcHN0eWxlci52MS5MaXN0U3R5bGVzUmVxdWVzdBohLmNsaXBzdHlsZXIudjEuTGlzdFN0eWxlc1Jlc3BvbnNlElQKC0RlbGV0ZVN0eWxlEiEuY2xpcHN0eWxlci52MS5EZWxldGVTdHlsZVJlcXVlc3QaIi5jbGlwc3R5bGVyLnYxLkRlbGV0ZVN0eWxlUmVzcG9uc2USXAoNRG93bmxvYWRTdHlsZRIjLmNsaXBzdHlsZXIudjEuRG93bmxvYWRTdHlsZVJlcXVlc3QaJC5jbGlwc3R5bGVyLnYxLkRvd25sb2FkU3R5bGVSZXNwb25zZTABElQKC1VwbG9hZFN0eWxlEiEuY2xpcHN0eWxlci52MS5VcGxvYWRTdHlsZVJlcXVlc3QaIi5jbGlwc3R5bGVyLnYxLlVwbG9hZFN0eWxlUmVzcG9uc2USVQoKQXBwbHlTdHlsZRIgLmNsaXBzdHlsZXIudjEuQXBwbHlTdHlsZVJlcXVlc3QaIS5jbGlwc3R5bGVyLnYxLkFwcGx5U3R5bGVSZXNwb25zZSgBMAESVgoLUmVuZGVyU3R5bGUSIS5jbGlwc3R5bGVyLnYxLlJlbmRlclN0eWxlUmVxdWVzdBoiLmNsaXBzdHlsZXIudjEuUmVuZGVyU3R5bGVSZXNwb25zZTABQkkKEWRldi5jbGlwc3R5bGVyLnYxUAFaMmNsaXBzdHlsZXIuZGV2L2NsaWVudC9nby9jbGlwc3R5bGVydjE7Y2xpcHN0eWxlcnYxYgZwcm90bzM", [file_clipstyler_v1_error, file_clipstyler_v1_image, file_clipstyler_v1_style, file_clipstyler_v1_stylization, file_google_protobuf_duration]);
 
 /**
- * Request of CreateStyle.
+ * A style that is fitted to photos, which take turns: each optimizer step sees one of them.
+ *
+ * @generated from message clipstyler.v1.StyleFit
+ */
+export type StyleFit = Message<"clipstyler.v1.StyleFit"> & {
+  /**
+   * The text, and how the fit is computed; its `photo` stays empty. `keep_style` is set in any case.
+   *
+   * @generated from field: clipstyler.v1.StylizationSpec spec = 1;
+   */
+  spec?: StylizationSpec | undefined;
+
+  /**
+   * The photos, at most 16. Default: a few that come with the server.
+   *
+   * @generated from field: repeated clipstyler.v1.StylePhoto photos = 2;
+   */
+  photos: StylePhoto[];
+};
+
+/**
+ * Describes the message clipstyler.v1.StyleFit.
+ * Use `create(StyleFitSchema)` to create a new message.
+ */
+export const StyleFitSchema: GenMessage<StyleFit> = /*@__PURE__*/
+  messageDesc(file_clipstyler_v1_style_service, 0);
+
+/**
+ * Request of CreateStyle: a stylization, or a fit.
  *
  * @generated from message clipstyler.v1.CreateStyleRequest
  */
@@ -30,6 +62,34 @@ export type CreateStyleRequest = Message<"clipstyler.v1.CreateStyleRequest"> & {
    * @generated from field: string stylization = 1;
    */
   stylization: string;
+
+  /**
+   * What is fitted.
+   *
+   * @generated from field: clipstyler.v1.StyleFit fit = 2;
+   */
+  fit?: StyleFit | undefined;
+
+  /**
+   * Of a fit: a UUID4 drawn by the caller, which makes the call idempotent for its tenant. Optional, and recommended.
+   *
+   * @generated from field: string request_id = 3;
+   */
+  requestId: string;
+
+  /**
+   * Of a fit: urgency in the queue. Default: normal.
+   *
+   * @generated from field: clipstyler.v1.Stylization.Priority priority = 4;
+   */
+  priority: Stylization_Priority;
+
+  /**
+   * Of a fit: time for waiting and running; after that it fails with DEADLINE_EXCEEDED. Default and limit: the server's.
+   *
+   * @generated from field: google.protobuf.Duration timeout = 5;
+   */
+  timeout?: Duration | undefined;
 };
 
 /**
@@ -37,7 +97,7 @@ export type CreateStyleRequest = Message<"clipstyler.v1.CreateStyleRequest"> & {
  * Use `create(CreateStyleRequestSchema)` to create a new message.
  */
 export const CreateStyleRequestSchema: GenMessage<CreateStyleRequest> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_style_service, 0);
+  messageDesc(file_clipstyler_v1_style_service, 1);
 
 /**
  * Response of CreateStyle.
@@ -46,11 +106,18 @@ export const CreateStyleRequestSchema: GenMessage<CreateStyleRequest> = /*@__PUR
  */
 export type CreateStyleResponse = Message<"clipstyler.v1.CreateStyleResponse"> & {
   /**
-   * The style.
+   * The style of a finished stylization.
    *
    * @generated from field: clipstyler.v1.Style style = 1;
    */
   style?: Style | undefined;
+
+  /**
+   * The job that fits a style, instead.
+   *
+   * @generated from field: clipstyler.v1.Stylization stylization = 2;
+   */
+  stylization?: Stylization | undefined;
 };
 
 /**
@@ -58,7 +125,7 @@ export type CreateStyleResponse = Message<"clipstyler.v1.CreateStyleResponse"> &
  * Use `create(CreateStyleResponseSchema)` to create a new message.
  */
 export const CreateStyleResponseSchema: GenMessage<CreateStyleResponse> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_style_service, 1);
+  messageDesc(file_clipstyler_v1_style_service, 2);
 
 /**
  * Request of GetStyle.
@@ -79,7 +146,7 @@ export type GetStyleRequest = Message<"clipstyler.v1.GetStyleRequest"> & {
  * Use `create(GetStyleRequestSchema)` to create a new message.
  */
 export const GetStyleRequestSchema: GenMessage<GetStyleRequest> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_style_service, 2);
+  messageDesc(file_clipstyler_v1_style_service, 3);
 
 /**
  * Response of GetStyle.
@@ -100,7 +167,7 @@ export type GetStyleResponse = Message<"clipstyler.v1.GetStyleResponse"> & {
  * Use `create(GetStyleResponseSchema)` to create a new message.
  */
 export const GetStyleResponseSchema: GenMessage<GetStyleResponse> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_style_service, 3);
+  messageDesc(file_clipstyler_v1_style_service, 4);
 
 /**
  * Request of ListStyles.
@@ -128,7 +195,7 @@ export type ListStylesRequest = Message<"clipstyler.v1.ListStylesRequest"> & {
  * Use `create(ListStylesRequestSchema)` to create a new message.
  */
 export const ListStylesRequestSchema: GenMessage<ListStylesRequest> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_style_service, 4);
+  messageDesc(file_clipstyler_v1_style_service, 5);
 
 /**
  * Response of ListStyles.
@@ -156,7 +223,7 @@ export type ListStylesResponse = Message<"clipstyler.v1.ListStylesResponse"> & {
  * Use `create(ListStylesResponseSchema)` to create a new message.
  */
 export const ListStylesResponseSchema: GenMessage<ListStylesResponse> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_style_service, 5);
+  messageDesc(file_clipstyler_v1_style_service, 6);
 
 /**
  * Request of DeleteStyle.
@@ -177,7 +244,7 @@ export type DeleteStyleRequest = Message<"clipstyler.v1.DeleteStyleRequest"> & {
  * Use `create(DeleteStyleRequestSchema)` to create a new message.
  */
 export const DeleteStyleRequestSchema: GenMessage<DeleteStyleRequest> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_style_service, 6);
+  messageDesc(file_clipstyler_v1_style_service, 7);
 
 /**
  * Response of DeleteStyle.
@@ -192,7 +259,7 @@ export type DeleteStyleResponse = Message<"clipstyler.v1.DeleteStyleResponse"> &
  * Use `create(DeleteStyleResponseSchema)` to create a new message.
  */
 export const DeleteStyleResponseSchema: GenMessage<DeleteStyleResponse> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_style_service, 7);
+  messageDesc(file_clipstyler_v1_style_service, 8);
 
 /**
  * Request of DownloadStyle.
@@ -213,7 +280,7 @@ export type DownloadStyleRequest = Message<"clipstyler.v1.DownloadStyleRequest">
  * Use `create(DownloadStyleRequestSchema)` to create a new message.
  */
 export const DownloadStyleRequestSchema: GenMessage<DownloadStyleRequest> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_style_service, 8);
+  messageDesc(file_clipstyler_v1_style_service, 9);
 
 /**
  * Response of DownloadStyle.
@@ -234,7 +301,7 @@ export type DownloadStyleResponse = Message<"clipstyler.v1.DownloadStyleResponse
  * Use `create(DownloadStyleResponseSchema)` to create a new message.
  */
 export const DownloadStyleResponseSchema: GenMessage<DownloadStyleResponse> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_style_service, 9);
+  messageDesc(file_clipstyler_v1_style_service, 10);
 
 /**
  * Request of UploadStyle.
@@ -255,7 +322,7 @@ export type UploadStyleRequest = Message<"clipstyler.v1.UploadStyleRequest"> & {
  * Use `create(UploadStyleRequestSchema)` to create a new message.
  */
 export const UploadStyleRequestSchema: GenMessage<UploadStyleRequest> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_style_service, 10);
+  messageDesc(file_clipstyler_v1_style_service, 11);
 
 /**
  * Response of UploadStyle.
@@ -276,7 +343,7 @@ export type UploadStyleResponse = Message<"clipstyler.v1.UploadStyleResponse"> &
  * Use `create(UploadStyleResponseSchema)` to create a new message.
  */
 export const UploadStyleResponseSchema: GenMessage<UploadStyleResponse> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_style_service, 11);
+  messageDesc(file_clipstyler_v1_style_service, 12);
 
 /**
  * How the photos of a call are stylized.
@@ -318,7 +385,7 @@ export type StyleApplication = Message<"clipstyler.v1.StyleApplication"> & {
  * Use `create(StyleApplicationSchema)` to create a new message.
  */
 export const StyleApplicationSchema: GenMessage<StyleApplication> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_style_service, 12);
+  messageDesc(file_clipstyler_v1_style_service, 13);
 
 /**
  * A photo that is to be drawn in a style.
@@ -355,7 +422,7 @@ export type StylePhoto = Message<"clipstyler.v1.StylePhoto"> & {
  * Use `create(StylePhotoSchema)` to create a new message.
  */
 export const StylePhotoSchema: GenMessage<StylePhoto> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_style_service, 13);
+  messageDesc(file_clipstyler_v1_style_service, 14);
 
 /**
  * Request of ApplyStyle.
@@ -392,7 +459,7 @@ export type ApplyStyleRequest = Message<"clipstyler.v1.ApplyStyleRequest"> & {
  * Use `create(ApplyStyleRequestSchema)` to create a new message.
  */
 export const ApplyStyleRequestSchema: GenMessage<ApplyStyleRequest> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_style_service, 14);
+  messageDesc(file_clipstyler_v1_style_service, 15);
 
 /**
  * Response of ApplyStyle.
@@ -444,7 +511,7 @@ export type ApplyStyleResponse = Message<"clipstyler.v1.ApplyStyleResponse"> & {
  * Use `create(ApplyStyleResponseSchema)` to create a new message.
  */
 export const ApplyStyleResponseSchema: GenMessage<ApplyStyleResponse> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_style_service, 15);
+  messageDesc(file_clipstyler_v1_style_service, 16);
 
 /**
  * Request of RenderStyle.
@@ -479,7 +546,7 @@ export type RenderStyleRequest = Message<"clipstyler.v1.RenderStyleRequest"> & {
  * Use `create(RenderStyleRequestSchema)` to create a new message.
  */
 export const RenderStyleRequestSchema: GenMessage<RenderStyleRequest> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_style_service, 16);
+  messageDesc(file_clipstyler_v1_style_service, 17);
 
 /**
  * Response of RenderStyle.
@@ -516,7 +583,7 @@ export type RenderStyleResponse = Message<"clipstyler.v1.RenderStyleResponse"> &
  * Use `create(RenderStyleResponseSchema)` to create a new message.
  */
 export const RenderStyleResponseSchema: GenMessage<RenderStyleResponse> = /*@__PURE__*/
-  messageDesc(file_clipstyler_v1_style_service, 17);
+  messageDesc(file_clipstyler_v1_style_service, 18);
 
 /**
  * Styles that last: fitted once, applied to any number of photos at any size.
@@ -528,10 +595,13 @@ export const RenderStyleResponseSchema: GenMessage<RenderStyleResponse> = /*@__P
  */
 export const StyleService: GenService<{
   /**
-   * Makes a style of a finished stylization that was created with the option `keep_style`. Idempotent.
+   * Makes a style of a finished stylization that was created with the option `keep_style`, at once; or fits one to photos
+   * and a text, as a durable job in the queue of stylizations: GetStylization, WatchStylization, CancelStylization and
+   * DeleteStylization treat it like one, its result is the first photo in the style, and names the style. Idempotent: a
+   * fit by its request id.
    *
    * Errors: STYLIZATION_NOT_FOUND; FAILED_PRECONDITION with the reason STYLE_NOT_KEPT if the stylization has none;
-   * RESOURCE_EXHAUSTED with the reason STORAGE_FULL.
+   * RESOURCE_EXHAUSTED with the reason STORAGE_FULL; of a fit as CreateStylization.
    *
    * @generated from rpc clipstyler.v1.StyleService.CreateStyle
    */

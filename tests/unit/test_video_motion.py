@@ -154,6 +154,13 @@ def test_nothing_is_carried_to_what_comes_into_view(frames: list[Picture]) -> No
     assert change[-8:].mean() < change[20:80].mean() / 3
 
 
+def test_nothing_is_carried_to_where_only_one_frame_shows_a_thing(frames: list[Picture]) -> None:
+    drawn = flickering(frames[:2])
+    still = Motion(np.zeros((96, 128, 2), np.float32), np.zeros((96, 128), np.bool_))
+    result = steadied(1, frames[0], frames[0], drawn[1], drawn[0], still, 0.9)
+    assert (result.rgb == drawn[1].rgb).all()
+
+
 def test_small_differences_fade_too() -> None:
     frame = Picture(np.full((32, 32, 3), 100, np.uint8))
     off, target = Picture(frame.rgb + np.uint8(3)), frame

@@ -92,7 +92,7 @@ web: $(NODE_MODULES) ## rewrite the live page that the Python package contains f
 
 lock: $(UV) ## resolve the dependencies again, keeping the pinned versions (UPGRADE=1 takes the newest)
 	$(COMPILE) $(if $(UPGRADE),--upgrade) \
-	  --extra server --extra postgres --extra otel --extra ray --extra training --group dev pyproject.toml --output-file requirements/dev.lock
+	  --extra server --extra postgres --extra otel --extra ray --extra training --extra video --group dev pyproject.toml --output-file requirements/dev.lock
 	# What images install: the versions that were tested.
 	$(COMPILE) --constraint requirements/dev.lock --extra server --extra postgres --extra otel --extra ray pyproject.toml --output-file requirements/server.lock
 	$(COMPILE) --constraint requirements/dev.lock --extra gateway pyproject.toml --output-file requirements/gateway.lock

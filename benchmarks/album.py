@@ -20,7 +20,6 @@ from pathlib import Path
 from statistics import mean
 
 import torch
-from clipstyler_cli.album import evenly
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -31,6 +30,7 @@ from benchmarks.style_verdicts import unseen
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.evaluation.consistency import Spread, spread
 from clipstyler.imaging import Picture, decode, fit
+from clipstyler.sampling import evenly
 from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
 from clipstyler.style import Style
 from clipstyler.style_fitting import fit_style

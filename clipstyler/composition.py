@@ -7,8 +7,8 @@ its own, and both are optimized side by side; each sees crops of its part, in pr
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Sequence
-from dataclasses import astuple, replace
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import astuple, dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -29,6 +29,25 @@ from clipstyler.stylenet import StyleNet
 from clipstyler.stylizer import Part, RunState, StepReport, step
 
 _SMALLEST_SHARE = 0.25  # of the crops of a step that either part has
+
+FurtherLoss = Callable[[int, RunState], None]
+
+
+@dataclass(frozen=True)
+class Further:
+    """What a network is fitted to besides a photo; there is no region then.
+
+    Attributes
+    ----------
+    photos
+        Take turns with the photo.
+    loss
+        Adds the gradients of a further loss to the weights before each step, by the number of the photo whose turn it
+        is, from 0, and its run; None if there is none.
+    """
+
+    photos: Sequence[Picture] = ()
+    loss: FurtherLoss | None = None
 
 
 class Guide(NamedTuple):
@@ -109,22 +128,26 @@ class Composition:
         run = RunState(photo, first.direction, first.encoders, first.config, first.seed, first.text, partner=first)
         self._further.append(run)
 
-    def step(self, check: Check) -> StepReport:
+    def step(self, check: Check, further_loss: FurtherLoss | None) -> StepReport:
         """Complete one step of every run; the losses of two runs count by the sizes of their parts."""
-        reports = step(self._due(), check)
+        turn, due = self._due()
+        if further_loss:
+            further_loss(turn, due[0])
+        reports = step(due, check)
         if len(reports) == 1:
             return reports[0]
         losses = [astuple(report.losses) for report in reports]
         joint = (self._mean(values) for values in zip(*losses, strict=True))
         return StepReport(Losses(*joint), self._mean([report.rejected for report in reports]))
 
-    def _due(self) -> list[RunState]:
-        """Return the runs of the next step: all of one photo, or the one of several photos whose turn it is."""
+    def _due(self) -> tuple[int, list[RunState]]:
+        """Return the number of the photo whose turn it is, and its runs."""
         if not self._further:
-            return self.runs
+            return 0, self.runs
         turns = [*self.runs, *self._further]
+        turn = self._steps % len(turns)
         self._steps += 1
-        return [turns[(self._steps - 1) % len(turns)]]
+        return turn, [turns[turn]]
 
     def _mean(self, values: Sequence[float]) -> float:
         return sum(share * value for share, value in zip(self._shares, values, strict=True))

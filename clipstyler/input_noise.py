@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import product
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,6 +16,25 @@ Floats = NDArray[np.float32]
 
 _MARGIN = 2  # cells around a coarse grid, so that its interpolation needs no border
 _BLOCK = 256
+
+
+class NoiseField(Protocol):
+    """Noise over a picture, which is drawn part by part."""
+
+    def part(self, size: tuple[int, ...], rows: slice, columns: slice) -> Floats:
+        """Return the noise of a part, (3, H, W), of a picture of a height and width; it may reach beyond them."""
+
+
+@dataclass(frozen=True)
+class PositionalNoise:
+    """Noise that depends on the seed and the position only: `positional_octaves`."""
+
+    seed: int
+    octaves: int
+
+    def part(self, _size: tuple[int, ...], rows: slice, columns: slice) -> Floats:
+        """Return the noise of a part, (3, H, W)."""
+        return positional_octaves(self.seed, self.octaves, rows, columns)
 
 
 def octaves(shape: tuple[int, ...], count: int, generator: torch.Generator) -> Tensor:

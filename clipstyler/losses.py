@@ -70,6 +70,19 @@ def content_loss(features: Sequence[Tensor], targets: Sequence[Tensor]) -> Tenso
     return torch.stack([F.mse_loss(f, t) for f, t in zip(features, targets, strict=True)]).sum()
 
 
+def frame_difference_loss(change: Sequence[Tensor], photo_change: Sequence[Tensor]) -> Tensor:
+    """Mean squared distance of how a stylized frame changes from how the frame itself does, summed over the spaces.
+
+    Xu et al., arXiv 2102.05822: the pixels are one space, each layer of content features another. No optical flow.
+
+    Parameters
+    ----------
+    change, photo_change
+        By space: the stylized frame less the stylized one before, and the frame less the one before.
+    """
+    return content_loss(change, photo_change)
+
+
 def protection_loss(image: Tensor, photo: Tensor, kept: Tensor) -> Tensor:
     """Mean squared difference of an image from the photo, where that is to stay; not in the paper.
 

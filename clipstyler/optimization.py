@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 
-from clipstyler.composition import Composition, Guide
+from clipstyler.composition import Composition, Further, FurtherLoss, Guide
 from clipstyler.diagnostics import cut_texts, unfamiliar_text, weak_result
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.torch_encoders import TorchEncoders
@@ -41,6 +41,8 @@ from clipstyler.stylizer import preparation_parts
 
 Event = Started | Preparing | Progress | Preview[Picture] | Optimized[Picture] | Rendering | Warning | Result[Picture]
 
+_ALONE = Further()
+
 
 def optimize(
     picture: Picture,
@@ -49,7 +51,7 @@ def optimize(
     *,
     original: Original | None = None,
     mask: Levels | None = None,
-    others: Sequence[Picture] = (),
+    further: Further = _ALONE,
     directions: DirectionCache | None = None,
     photos: PhotoCache | None = None,
     check: Check = never,
@@ -71,8 +73,8 @@ def optimize(
         What the result is rendered from. Default: the picture, with the mask.
     mask
         Light of the region's mask, at any size of the picture's shape; None if it has none.
-    others
-        Further photos that the network is fitted to; there is no region then.
+    further
+        What else the network is fitted to.
     directions
         Cache of what the texts contribute. Results do not depend on it.
     photos
@@ -108,7 +110,7 @@ def optimize(
         yield Warning("PHOTO_DAMAGED", problem)
     measuring = TorchEncoders(encoders)
     yield from cut_texts(measuring, spec)
-    parts = preparation_parts(config, len(spec.texts)) + len(others)
+    parts = preparation_parts(config, len(spec.texts)) + len(further.photos)
     yield Preparing(0, parts)
     stops = StopPoints(check, encoders.clip, encoders.content)
     guides = []
@@ -122,17 +124,17 @@ def optimize(
     with stops:
         composition = Composition(photo, guides, encoders, spec, mask, photos)
     yield Preparing(2, parts)
-    for completed, other in enumerate(others, 3):
+    for completed, other in enumerate(further.photos, 3):
         with stops:
             composition.add(fit(other, config.size, config.enlarge))
         yield Preparing(completed, parts)
     stops = StopPoints(check, *composition.nets, encoders.clip, encoders.content)
-    for completed, _ in enumerate(stops.within(composition.prepare()), 3 + len(others)):
+    for completed, _ in enumerate(stops.within(composition.prepare()), 3 + len(further.photos)):
         yield Preparing(completed, parts)
     if spec.previews.wants(0):
         yield Preview(0, composition.picture())
     prepared = time.monotonic()
-    last = yield from _steps(composition, spec, stops, prepared)
+    last = yield from _steps(composition, spec, stops, prepared, further.loss)
     with stops:
         composition.render()
     optimized = time.monotonic()
@@ -141,7 +143,7 @@ def optimize(
     stylized = yield from composition.drawn(original, check)
     style = b""
     if config.keep_style:
-        (net, *_), photo_count = composition.nets, 1 + len(others)
+        (net, *_), photo_count = composition.nets, 1 + len(further.photos)
         style = dump_style(style_of(net, photo_count, composition.picture(), spec, encoders.models, last.step))
     yield Result(
         image=stylized,
@@ -170,7 +172,11 @@ class _Last(NamedTuple):
 
 
 def _steps(
-    composition: Composition, spec: StylizationSpec, stops: StopPoints, prepared: float
+    composition: Composition,
+    spec: StylizationSpec,
+    stops: StopPoints,
+    prepared: float,
+    further_loss: FurtherLoss | None,
 ) -> Generator[Event, None, _Last]:
     """Complete every step, or those until the run is done."""
     total, rule = spec.config.steps, StopRule(spec.config)
@@ -178,7 +184,7 @@ def _steps(
     while True:
         completed += 1
         with stops:
-            report = composition.step(stops.check)
+            report = composition.step(stops.check, further_loss)
         elapsed_s = time.monotonic() - prepared
         reason = rule.add(report.losses)
         if spec.previews.wants(completed):

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from clipstyler.allocator import return_unused_memory
 from clipstyler.events import Rendering
 from clipstyler.imaging import Picture, resized
-from clipstyler.input_noise import positional_octaves
+from clipstyler.input_noise import NoiseField, PositionalNoise
 from clipstyler.interleaved_norm import NORM_EPSILON
 from clipstyler.interruption import Check, StopPoints, never
 from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, mean_gray, mirrored, to_pixels
@@ -56,25 +56,22 @@ class FittedStyle:
         away.
     input_noise
         Standard deviation of the noise on its input.
-    noise_octaves
-        Octaves of that noise.
+    noise
+        That noise.
     contrast
         Factor of the final contrast step.
     gray
         Mean gray of the stylized thumbnail, which the contrast step blends with, (1, 1, 1, 1).
     optimized
         The stylized thumbnail: uint8, (H, W, 3).
-    seed
-        Of the noise.
     """
 
     net: StyleNet
     input_noise: float
-    noise_octaves: int
+    noise: NoiseField
     contrast: float
     gray: Tensor
     optimized: Pixels
-    seed: int
 
     @torch.no_grad()
     def stylize(self, tile: Tensor) -> Tensor:
@@ -117,7 +114,8 @@ def fix_style(
     canvas = output[..., : max(height, SMALLEST_SIDE), : max(width, SMALLEST_SIDE)]
     gray = mean_gray(canvas)
     optimized = to_pixels(adjust_contrast(canvas, contrast, gray))[:height, :width]
-    return FittedStyle(_folded(net, moments), input_noise, noise_octaves, contrast, gray, optimized, seed)
+    noise = PositionalNoise(seed, noise_octaves)
+    return FittedStyle(_folded(net, moments), input_noise, noise, contrast, gray, optimized)
 
 
 def render(style: FittedStyle, photo: Picture, tile_side: int = TILE_SIDE) -> Generator[Rendering, None, Picture]:
@@ -266,8 +264,7 @@ class Drawing:
         pixels = self._pixels[np.ix_(self._rows[rows], self._columns[columns])]
         image = pixels.transpose(2, 0, 1).astype(np.float32) / 255
         if self._style.input_noise:
-            noise = positional_octaves(self._style.seed, self._style.noise_octaves, rows, columns)
-            image += self._style.input_noise * noise
+            image += self._style.input_noise * self._style.noise.part(self._pixels.shape[:2], rows, columns)
         return torch.from_numpy(image)[None]
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,9 +14,9 @@ from clipstyler.blending import blend, mixed
 from clipstyler.config import Border
 from clipstyler.events import Rendering
 from clipstyler.imaging import Picture, fit
-from clipstyler.input_noise import positional_octaves
+from clipstyler.input_noise import NoiseField, PositionalNoise
 from clipstyler.interruption import Check, StopPoints, never
-from clipstyler.pixels import SMALLEST_SIDE, padded
+from clipstyler.pixels import SMALLEST_SIDE, padded, to_pixels
 from clipstyler.render import FittedStyle, fix_style, render
 from clipstyler.style import Style, StyleDescription
 from clipstyler.style_controls import StyleControls
@@ -97,23 +97,21 @@ def apply_style(
     return Picture(blend(original.rgb, drawn, controls.strength, controls.preserve_color), original.alpha)
 
 
-def _drawn(style: LoadedStyle, original: Picture, check: Check) -> Generator[Rendering, None, Picture]:
-    """Draw a photo at its size in a style."""
-    fixed = _fixed(style, fit(original, style.description.size), check)
-    size = (original.width, original.height)
-    if max(size) <= style.description.size:
-        return Picture(fixed.optimized, original.alpha)
-    return (yield from StopPoints(check, fixed.net).within(render(fixed, original, _TILE_SIDE)))
+def fixed_to(style: LoadedStyle, photos: Sequence[Picture], check: Check = never) -> FittedStyle:
+    """Fix a style's normalization to what it is on photos of one size, all of them side by side.
 
-
-def _fixed(style: LoadedStyle, thumbnail: Picture, check: Check) -> FittedStyle:
-    """Fix a style's normalization to what it is on a photo, and draw the thumbnail that larger sizes are built on."""
+    What it draws first is the picture of that, at the size that the style was fitted at.
+    """
     described = style.description
-    canvas = tuple(max(side, SMALLEST_SIDE) for side in (thumbnail.height, thumbnail.width))
+    thumbnails = [fit(photo, described.size) for photo in photos]
+    size = thumbnails[0].height, thumbnails[0].width
+    image = torch.cat([_canvas(thumbnail) for thumbnail in thumbnails], dim=-1)
     return fix_style(
         style.net,
-        _with_noise(padded(thumbnail, canvas), described).to(next(style.net.parameters()).device),
-        (thumbnail.height, thumbnail.width),
+        _with_noise(image, described.input_noise, PositionalNoise(described.seed, described.noise_octaves)).to(
+            next(style.net.parameters()).device
+        ),
+        size if len(photos) == 1 else (size[0], image.shape[-1]),
         input_noise=described.input_noise,
         noise_octaves=described.noise_octaves,
         contrast=described.contrast,
@@ -122,12 +120,43 @@ def _fixed(style: LoadedStyle, thumbnail: Picture, check: Check) -> FittedStyle:
     )
 
 
-def _with_noise(image: Tensor, described: StyleDescription) -> Tensor:
-    if not described.input_noise:
+def drawn_with(
+    fixed: FittedStyle, described: StyleDescription, photo: Picture, check: Check = never
+) -> Generator[Rendering, None, Picture]:
+    """Draw a photo at its size in a style whose normalization is fixed to others.
+
+    Yields before the first tile and after each.
+    """
+    thumbnail = fit(photo, described.size)
+    with StopPoints(check, fixed.net):
+        image = fixed.stylize(_with_noise(_canvas(thumbnail), fixed.input_noise, fixed.noise))
+    pixels = to_pixels(image)[: thumbnail.height, : thumbnail.width]
+    return (yield from _enlarged(replace(fixed, optimized=pixels), described, photo, check))
+
+
+def _drawn(style: LoadedStyle, original: Picture, check: Check) -> Generator[Rendering, None, Picture]:
+    """Draw a photo at its size in a style."""
+    return (yield from _enlarged(fixed_to(style, [original], check), style.description, original, check))
+
+
+def _enlarged(
+    fixed: FittedStyle, described: StyleDescription, original: Picture, check: Check
+) -> Generator[Rendering, None, Picture]:
+    """Draw a photo at its size, given its picture at the size that the style was fitted at."""
+    if max(original.width, original.height) <= described.size:
+        return Picture(fixed.optimized, original.alpha)
+    return (yield from StopPoints(check, fixed.net).within(render(fixed, original, _TILE_SIDE)))
+
+
+def _canvas(thumbnail: Picture) -> Tensor:
+    return padded(thumbnail, tuple(max(side, SMALLEST_SIDE) for side in (thumbnail.height, thumbnail.width)))
+
+
+def _with_noise(image: Tensor, deviation: float, noise: NoiseField) -> Tensor:
+    if not deviation:
         return image
     height, width = image.shape[-2:]
-    noise = positional_octaves(described.seed, described.noise_octaves, slice(0, height), slice(0, width))
-    return image + described.input_noise * torch.from_numpy(noise)
+    return image + deviation * torch.from_numpy(noise.part((height, width), slice(0, height), slice(0, width)))
 
 
 def _tensor(array: NDArray[np.generic]) -> Tensor:

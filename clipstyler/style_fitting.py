@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from clipstyler.composition import Further
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.evaluation.direction_cache import DirectionCache
 from clipstyler.events import Preparing, Progress, Result
+from clipstyler.frame_pairs import FramePair
 from clipstyler.imaging import Picture, fit
 from clipstyler.interruption import Check, never
 from clipstyler.optimization import optimize
 from clipstyler.options import ConfigError
 from clipstyler.spec import PreviewPolicy, StylizationSpec
 from clipstyler.style import MAX_PHOTOS, Style, load_style
+from clipstyler.stylizer import RunState
+
+
+@dataclass(frozen=True)
+class Temporal:
+    """What keeps a style steady on videos while it is fitted to frames of one.
+
+    Attributes
+    ----------
+    before
+        The frame before each of those that it is fitted to.
+    weight
+        Of the temporal loss, above 0.
+    """
+
+    before: Sequence[Picture]
+    weight: float
 
 
 def fit_style(
@@ -21,6 +40,7 @@ def fit_style(
     spec: StylizationSpec,
     encoders: EncoderSet,
     *,
+    temporal: Temporal | None = None,
     directions: DirectionCache | None = None,
     check: Check = never,
 ) -> Generator[int, None, Style]:
@@ -37,6 +57,8 @@ def fit_style(
         What is asked for, resolved.
     encoders
         The encoder set that the specification names.
+    temporal
+        If the photos are frames of a video: what comes before them there.
     directions
         Cache of what the texts contribute.
     check
@@ -58,7 +80,15 @@ def fit_style(
     config = replace(spec.config, keep_style=True, output_size=0)
     first = fit(photos[0], config.size, config.enlarge)  # nothing is drawn at the photo's own size
     kept = replace(spec, config=config, previews=PreviewPolicy(every_steps=0))
-    for event in optimize(first, kept, encoders, others=photos[1:], directions=directions, check=check):
+    events = optimize(
+        first,
+        kept,
+        encoders,
+        further=Further(photos[1:], _TemporalLoss(temporal) if temporal else None),
+        directions=directions,
+        check=check,
+    )
+    for event in events:
         match event:
             case Preparing(step, steps) if step == steps:
                 yield 0
@@ -67,3 +97,16 @@ def fit_style(
             case Result(style=style):
                 return load_style(style)
     raise AssertionError("a run ends with its result")
+
+
+class _TemporalLoss:
+    """The temporal loss of the frame whose turn it is."""
+
+    def __init__(self, temporal: Temporal) -> None:
+        self._temporal = temporal
+        self._pairs: dict[int, FramePair] = {}
+
+    def __call__(self, turn: int, state: RunState) -> None:
+        if turn not in self._pairs:
+            self._pairs[turn] = FramePair(state, self._temporal.before[turn])
+        self._pairs[turn].backpropagate(self._temporal.weight)

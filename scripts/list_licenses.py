@@ -12,6 +12,7 @@ import argparse
 import json
 import re
 import sys
+import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -49,6 +50,10 @@ packages declare; what only development needs is left out. Exact versions are in
 [each image contains](deployment.md#images).
 
 NVIDIA's packages, which PyTorch's wheels for Linux need, are proprietary: read their terms before you pass an image on.
+
+No image contains the extra `video`. Besides FFmpeg (LGPL), the wheels of PyAV (`av`) contain the libraries x264 and
+x265, which are under the GPL: read it before you pass an installation with them on. A PyAV that is built without them
+works too, and then writes MPEG-4 instead of H.264.
 """
 
 
@@ -61,6 +66,13 @@ def python_packages(lock: str) -> dict[str, str]:
         for requirement in requirements
         if requirement.marker is None or requirement.marker.evaluate(IMAGE)
     }
+
+
+def extra_packages(extra: str) -> dict[str, str]:
+    """Return the licenses of the packages that an extra names itself."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = [Requirement(line).name for line in project["optional-dependencies"][extra]]
+    return {name: license_of(name) for name in names if name != project["name"]}
 
 
 def license_of(package: str) -> str:
@@ -111,6 +123,7 @@ def page() -> str:
     base, server = python_packages("gateway.lock"), python_packages("server.lock")
     sections: Mapping[str, Mapping[str, str]] = {
         "The server's image, and `clipstyler[server,postgres,otel]`": server,
+        "`clipstyler[video]`, besides": extra_packages("video"),
         "The gateway's image, besides": {name: text for name, text in base.items() if name not in server},
         "The live page and the client for Node.js": node_packages(),
         "The client for Go": go_packages(),

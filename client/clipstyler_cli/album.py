@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import typer
 
 from clipstyler.output_files import Output
+from clipstyler.sampling import evenly
 from clipstyler_cli.apply import Format, OutDirectory, OutputSize, PreserveColor, Quiet, Strength, deliver, outputs_of
 from clipstyler_cli.artifacts import sheet_of
 from clipstyler_cli.errors import EXIT_FAILED, UsageError, clear_errors
@@ -18,7 +18,6 @@ from clipstyler_cli.style_files import SUFFIX, slug
 from clipstyler_cli.terminal import Terminal, complain, say
 
 _LARGEST_SAMPLE = 16
-T = TypeVar("T")
 
 
 def command(
@@ -70,13 +69,6 @@ def command(
         delivery.finish()
         if failed:
             raise typer.Exit(EXIT_FAILED)
-
-
-def evenly(photos: Sequence[T], count: int) -> list[T]:
-    """Return so many of some photos, evenly spaced; all if there are not more."""
-    if len(photos) <= count:
-        return list(photos)
-    return [photos[(2 * index + 1) * len(photos) // (2 * count)] for index in range(count)]
 
 
 def _fitted(photos: list[Path], text: str, options: dict[str, Any], quiet: bool) -> bytes:

@@ -38,6 +38,7 @@ _EXTRAS = {
     "server": {"aiohttp", "grpc_health", "grpc_reflection", "grpc_status", "prometheus_client", "pydantic"}
     | {"alembic", "pydantic_settings", "sqlalchemy", "structlog"},
     "gateway": {"envoy"},
+    "video": {"av", "cv2"},
 }
 
 

@@ -33,6 +33,10 @@ class Eta:
         if not is_noise:
             self._end = self._clock() + left_s
 
+    def reset(self) -> None:
+        """Forget all reports: something else begins."""
+        self._end = None
+
     @property
     def left_s(self) -> float | None:
         """Seconds left now; None before the first report."""

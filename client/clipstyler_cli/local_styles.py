@@ -37,7 +37,7 @@ def apply_here(
             from clipstyler.style_controls import StyleControls
 
         chosen = StyleControls(**controls)
-        first, other = _loaded(style, LoadedStyle.of), _loaded(second, LoadedStyle.of) if second else None
+        first, other = loaded(style, LoadedStyle.of), loaded(second, LoadedStyle.of) if second else None
         for index, path in enumerate(photos):
             try:
                 picture = decode(path.read_bytes())
@@ -46,7 +46,7 @@ def apply_here(
                 yield StyledPhoto(index, None, _unusable("photo", problem))
                 continue
             image = encoded(
-                _ended(apply_style(first, picture, chosen, second=other, check=lambda: None)),
+                ended(apply_style(first, picture, chosen, second=other, check=lambda: None)),
                 ImageFormat(result_format),
             )
             yield StyledPhoto(index, JobImage(image.data, image.format, image.width, image.height))
@@ -76,11 +76,7 @@ def fit_here(
         pictures = [decode(path.read_bytes()) for path in photos]
         encoders = registry.load(name, store=local_store())
         steps = fit_style(pictures, spec, encoders, check=lambda: None)
-        while True:
-            try:
-                progress(next(steps), spec.config.steps)
-            except StopIteration as end:
-                return dump_style(end.value)
+        return dump_style(ended(steps, lambda step: progress(step, spec.config.steps)))
 
 
 def spreads_here(
@@ -100,14 +96,21 @@ def spreads_here(
         spreads = []
         for files in ([style] * len(photos), separate):
             styled = [
-                _ended(apply_style(_loaded(file, LoadedStyle.of), picture, StyleControls(output_size=_MEASURED_SIDE)))
+                ended(apply_style(loaded(file, LoadedStyle.of), picture, StyleControls(output_size=_MEASURED_SIDE)))
                 for file, picture in zip(files, pictures, strict=True)
             ]
             spreads.append(spread(styled, pictures, encoders))
         return spreads[0], spreads[1]
 
 
-def _loaded(data: bytes, load: Callable[..., Any]) -> Any:
+def loaded(data: bytes, load: Callable[..., Any]) -> Any:
+    """Load a style from its file.
+
+    Raises
+    ------
+    InvalidRequestError
+        It is none, or a damaged one.
+    """
     from clipstyler.style import StyleError, load_style
 
     try:
@@ -121,10 +124,10 @@ def _unusable(field: str, problem: str) -> InvalidRequestError:
     return InvalidRequestError("INVALID_ARGUMENT", f"{field}: {problem}", "INVALID_FIELD", (violation,))
 
 
-def _ended(events: Iterator[Any]) -> Any:
-    """Run a generator to its end; returns its value."""
+def ended(events: Iterator[Any], each: Callable[[Any], None] = lambda _event: None) -> Any:
+    """Run a generator to its end; returns its value. `each` is called with what it yields."""
     while True:
         try:
-            next(events)
+            each(next(events))
         except StopIteration as end:
             return end.value

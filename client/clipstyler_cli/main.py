@@ -24,6 +24,7 @@ from clipstyler_cli import (
     styles,
     stylize,
     tokens,
+    video,
 )
 from clipstyler_cli.command_group import App, Group
 from clipstyler_cli.terminal import say
@@ -40,6 +41,7 @@ app = App(
 app.command("stylize")(stylize.command)
 app.command("apply")(apply.command)
 app.command("album")(album.command)
+app.command("video")(video.command)
 app.command("classify")(classify.command)
 app.command("check")(check.command)
 app.command("evaluate")(evaluate.command)

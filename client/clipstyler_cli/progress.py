@@ -36,7 +36,7 @@ class Display:
             BarColumn(bar_width=24),
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             TextColumn("{task.fields[losses]}", style="dim"),
-            _TimeLeft(self._eta),
+            TimeLeft(self._eta),
             console=console,
             disable=quiet or not console.is_terminal,
         )
@@ -94,7 +94,7 @@ class Display:
         self._bar.stop()
 
 
-class _TimeLeft(ProgressColumn):
+class TimeLeft(ProgressColumn):
     """The time left by the reports of whoever does the work, not by the speed of the bar."""
 
     def __init__(self, eta: Eta) -> None:

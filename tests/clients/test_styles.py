@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from clipstyler_cli.album import evenly
 from clipstyler_cli.main import app
 from clipstyler_cli.style_files import slug
 from clipstyler_client import AsyncClient, BrokenResultError, Client, InvalidRequestError, OptionError, StylizeError
@@ -323,13 +322,6 @@ def test_an_album_has_one_look(photos: list[Path], tmp_path: Path) -> None:
     again = run("apply", out / "stained-glass.style", photos[0], "-o", tmp_path / "again")
     assert again.exit_code == 0
     assert (tmp_path / "again" / "one.png").read_bytes() == (out / "one.png").read_bytes()
-
-
-def test_the_sample_of_an_album_is_spread_over_it() -> None:
-    paths = [Path(str(number)) for number in range(10)]
-    assert evenly(paths, 16) == paths
-    assert [path.name for path in evenly(paths, 2)] == ["2", "7"]
-    assert [path.name for path in evenly(paths, 3)] == ["1", "5", "8"]
 
 
 def test_a_slug_is_short_and_plain() -> None:

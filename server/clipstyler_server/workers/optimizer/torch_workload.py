@@ -12,6 +12,7 @@ import torch
 from clipstyler import optimization, provenance
 from clipstyler.acceleration import RECORD
 from clipstyler.acceleration_choice import choose, retain_memory_for
+from clipstyler.composition import Further
 from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
 from clipstyler.encoders.weights.store import Store, default_directory
@@ -98,7 +99,7 @@ class TorchWorkload:
                 encoders,
                 original=original,
                 mask=task.mask,
-                others=others,
+                further=Further(others),
                 directions=self._directions,
                 photos=self._photos,
                 check=check,

@@ -1,0 +1,279 @@
+"""Videos as files: frames, times, colors, rotation and sound survive, and what is no video is refused clearly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmarks.moving_clip import Camera, write_clip
+from clipstyler.imaging import Picture, decode
+from clipstyler.video import reading
+from clipstyler.video.reading import TimedFrame, VideoError, read_frames, read_info
+from clipstyler.video.writing import encoder_for, even, left_out, write_video
+from tests.unit.video_pictures import PHOTO
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[Picture]:
+    return list(Camera(decode(PHOTO.read_bytes()), 48, 32, 12).film())
+
+
+@pytest.fixture(scope="module")
+def clip(frames: list[Picture], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", frames, tone="aac")
+
+
+def flat(color: tuple[int, int, int], size: tuple[int, int] = (64, 48)) -> Picture:
+    return Picture(np.full((size[1], size[0], 3), color, np.uint8))
+
+
+def written(path: Path, source: Path, frames: list[Picture] | None = None) -> Path:
+    info = read_info(source)
+    read = list(read_frames(source, info))
+    if frames is not None:
+        read = [TimedFrame(picture, frame.time) for picture, frame in zip(frames, read, strict=True)]
+    size = even((info.width, info.height))
+    assert list(write_video(path, info, size, iter(read), source)) == list(range(1, len(read) + 1))
+    return path
+
+
+def raw(path: Path, pix_fmt: str, planes: tuple[int, int, int], **tags: int) -> Path:
+    """A lossless video of one color, given as code values, with tags of its matrix and range."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, pix_fmt
+        for name, value in tags.items():
+            setattr(stream.codec_context, name, value)
+        for _ in range(3):
+            frame = av.VideoFrame(64, 48, pix_fmt)
+            for plane, value in zip(frame.planes, planes, strict=True):
+                plane.update(bytes([value]) * plane.buffer_size)
+            for name, value in tags.items():
+                setattr(frame, name, value)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def delay_of_sound(path: Path) -> float:
+    """Seconds from the first frame to the first sound."""
+    starts = []
+    for kind in ("audio", "video"):
+        with av.open(str(path)) as container:
+            packet = next(container.demux(**{kind: 0}))
+            starts.append(float(packet.pts * packet.time_base))
+    return starts[0] - starts[1]
+
+
+def mean_color(path: Path) -> list[int]:
+    first = next(read_frames(path, read_info(path))).picture
+    return first.rgb.reshape(-1, 3).mean(axis=0).round().astype(int).tolist()
+
+
+def test_what_a_video_is(clip: Path) -> None:
+    info = read_info(clip)
+    assert (info.width, info.height, info.quarter_turns, info.codec) == (48, 32, 0, "h264")
+    assert (info.rate, info.frames, info.pixel_aspect, info.warnings) == (24, 12, 1, ())
+
+
+def test_frames_come_in_order_with_their_times(clip: Path, frames: list[Picture]) -> None:
+    info = read_info(clip)
+    read = list(read_frames(clip, info))
+    assert len(read) == 12
+    seconds = [float(frame.time * info.time_base) for frame in read]
+    assert np.abs(np.diff(seconds) - 1 / 24).max() < 0.001
+    for frame, original in zip(read, frames, strict=True):
+        assert np.abs(frame.picture.rgb.astype(int) - original.rgb).mean() < 12  # color is coarse at this size
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".webm"])
+def test_a_video_that_is_written_has_frames_times_and_sound(clip: Path, tmp_path: Path, suffix: str) -> None:
+    tone = {".webm": "libopus"}.get(suffix)
+    source = (
+        write_clip(tmp_path / "source.mkv", [f.picture for f in read_frames(clip, read_info(clip))], tone=tone)
+        if tone
+        else clip
+    )
+    out = written(tmp_path / f"out{suffix}", source)
+    info, was = read_info(out), read_info(source)
+    assert (info.width, info.height) == (was.width, was.height)
+    times, before = (
+        np.array([float(f.time * i.time_base) for f in read_frames(path, i)])
+        for path, i in ((out, info), (source, was))
+    )
+    assert np.abs(np.diff(times) - np.diff(before)).max() < 0.002
+    assert abs(delay_of_sound(out) - delay_of_sound(source)) < 0.002
+    assert left_out(source, out) == []
+    with av.open(str(out)) as container, av.open(str(source)) as original:
+        copied, sound = ([bytes(p) for p in c.demux(audio=0) if p.size] for c in (container, original))
+    assert copied == sound
+    assert len(copied) > 5
+    assert not list(tmp_path.glob(".clipstyler*"))
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
+def test_the_same_frames_give_the_same_bytes(frames: list[Picture], tmp_path: Path, suffix: str) -> None:
+    source = write_clip(tmp_path / "source.mp4", frames)
+    one, two = (written(tmp_path / f"{name}{suffix}", source).read_bytes() for name in ("one", "two"))
+    assert one == two
+
+
+def test_uneven_times_are_kept(frames: list[Picture], tmp_path: Path) -> None:
+    times = [0, 40, 100, 180, 190, 300, 420, 421, 500, 750, 751, 1000]
+    source = write_clip(tmp_path / "source.mkv", frames, times=times)
+    for out in (source, written(tmp_path / "out.mp4", source), written(tmp_path / "out.mkv", source)):
+        info = read_info(out)
+        found = [float(frame.time * info.time_base) for frame in read_frames(out, info)]
+        assert np.abs(np.array(found) - np.array(times) / 1000).max() < 0.0011
+
+
+def test_sound_that_a_container_cannot_hold_is_left_out_with_a_warning(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.webm"
+    assert left_out(clip, out) == ["the audio stream 0 (aac) cannot be stored in .webm: it is left out"]
+    written(out, clip)
+    with av.open(str(out)) as container:
+        assert not container.streams.audio
+        assert sum(1 for _ in container.decode(video=0)) == 12
+
+
+# Luma and color differences of a red, by matrix (1: BT.709, 5: BT.601) and range (1: limited, 2: full).
+@pytest.mark.parametrize(
+    ("planes", "colorspace", "color_range"),
+    [
+        ((63, 102, 240), 1, 1),
+        ((81, 90, 240), 5, 1),
+        ((54, 99, 255), 1, 2),
+        ((76, 85, 255), 5, 2),
+    ],
+)
+def test_colors_are_read_by_their_matrix_and_range(
+    tmp_path: Path, planes: tuple[int, int, int], colorspace: int, color_range: int
+) -> None:
+    path = raw(tmp_path / "red.mkv", "yuv444p", planes, colorspace=colorspace, color_range=color_range)
+    assert np.abs(np.array(mean_color(path)) - [255, 0, 0]).max() <= 3
+
+
+@pytest.mark.parametrize("color", [(255, 0, 0), (20, 200, 90), (250, 250, 250), (5, 5, 5), (40, 60, 220)])
+def test_colors_survive_and_are_tagged(tmp_path: Path, color: tuple[int, int, int]) -> None:
+    source = write_clip(tmp_path / "source.mp4", [flat(color)] * 3)
+    out = written(tmp_path / "out.mp4", source, [flat(color)] * 3)
+    assert np.abs(np.array(mean_color(out)) - color).max() <= 3
+    with av.open(str(out)) as container:
+        context = container.streams.video[0].codec_context
+        frame = next(container.decode(video=0))
+        assert (frame.colorspace, frame.color_range) == (1, 1)
+        assert (context.color_primaries, context.color_trc) == (1, 1)
+
+
+def test_a_video_on_its_side_becomes_upright(frames: list[Picture], tmp_path: Path) -> None:
+    plain = write_clip(tmp_path / "plain.mp4", frames)
+    turned = tmp_path / "turned.mp4"
+    with av.open(str(plain)) as source, av.open(str(turned), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        stream.set_display_rotation(90)
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    info = read_info(turned)
+    assert (info.width, info.height, info.quarter_turns) == (32, 48, 1)
+    upright = next(read_frames(turned, info)).picture.rgb
+    lying = next(read_frames(plain, read_info(plain))).picture.rgb
+    assert (upright == np.rot90(lying)).all()
+    again = read_info(written(tmp_path / "out.mp4", turned))
+    assert (again.width, again.height, again.quarter_turns) == (32, 48, 0)
+
+
+def test_wide_pixels_stay_wide(frames: list[Picture], tmp_path: Path) -> None:
+    source = tmp_path / "source.mkv"
+    with av.open(str(source), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        for picture in frames[:3]:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture.rgb, format="rgb24")))
+        container.mux(stream.encode(None))
+    assert read_info(source).pixel_aspect == Fraction(4, 3)
+    assert read_info(written(tmp_path / "out.mp4", source)).pixel_aspect == Fraction(4, 3)
+
+
+def test_sizes_become_even() -> None:
+    assert even((7, 4)) == (6, 4)
+
+
+def problem(path: Path) -> str:
+    with pytest.raises(VideoError) as error:
+        for _ in read_frames(path, read_info(path)):
+            pass
+    return str(error.value)
+
+
+def test_what_is_no_video_is_refused(tmp_path: Path, frames: list[Picture]) -> None:
+    picture, text, sound = tmp_path / "photo.png", tmp_path / "text.mp4", tmp_path / "tone.avi"
+    Image.fromarray(frames[0].rgb).save(picture)
+    text.write_text("no video at all\n" * 100)
+    assert "is a picture" in problem(picture)
+    assert "MP4, MOV, MKV" in problem(text)
+    assert problem(tmp_path / "nothing.mp4") == "there is no such file"
+    assert problem(tmp_path) == "is a directory"
+    with av.open(str(sound), "w") as container:
+        container.add_stream("pcm_s16le", rate=8000)
+        container.start_encoding()
+    assert problem(sound) == "has no video stream"
+
+
+def test_a_playlist_opens_nothing(tmp_path: Path, clip: Path) -> None:
+    playlist = tmp_path / "list.m3u8"
+    playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{clip}\n#EXT-X-ENDLIST\n")
+    assert "is no video that can be read" in problem(playlist)
+    (tmp_path / "concat.mp4").write_text(f"ffconcat version 1.0\nfile '{clip}'\n")
+    assert "is no video that can be read" in problem(tmp_path / "concat.mp4")
+
+
+def test_a_damaged_video_is_refused_with_the_frame(clip: Path, tmp_path: Path) -> None:
+    data = bytearray(clip.read_bytes())
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(data[: len(data) // 2])
+    assert "is no video that can be read" in problem(cut) or "damaged" in problem(cut)
+
+
+def test_an_unknown_codec_is_named(clip: Path, tmp_path: Path) -> None:
+    odd = tmp_path / "odd.mp4"
+    odd.write_bytes(clip.read_bytes().replace(b"avc1", b"zzz1").replace(b"avcC", b"zzzC"))
+    assert "no decoder" in problem(odd)
+
+
+def test_a_huge_frame_is_refused_before_it_is_decoded(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "MAX_PIXELS", 48 * 32 - 1)
+    assert "has frames of 48 x 32 px" in problem(clip)
+
+
+def test_a_video_whose_size_changes_is_refused(tmp_path: Path) -> None:
+    parts = [write_clip(tmp_path / f"{size}.ts", [flat((90, 90, 90), (size, 32))] * 12) for size in (48, 64)]
+    both = tmp_path / "both.ts"
+    both.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert "changes its size" in problem(both)
+
+
+def test_a_missing_encoder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(av.codec, "codecs_available", {"aac"})
+    with pytest.raises(VideoError, match=r"cannot become \.webm.*libvpx-vp9, libvpx"):
+        encoder_for(Path("out.webm"))
+
+
+def test_a_file_that_cannot_be_finished_leaves_nothing(clip: Path, tmp_path: Path) -> None:
+    info = read_info(clip)
+
+    def failing() -> Iterator[TimedFrame]:
+        yield next(read_frames(clip, info))
+        raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError):
+        list(write_video(tmp_path / "out.mp4", info, (48, 32), failing(), clip))
+    assert list(tmp_path.iterdir()) == []

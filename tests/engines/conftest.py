@@ -16,7 +16,7 @@ from tests.service.process import ServerProcess, launching
 
 ROOT = Path(__file__).parents[2]
 CPUS_PER_NODE = 2
-_STARTS = 3
+_STARTS = 5
 
 
 @pytest.fixture(scope="session")

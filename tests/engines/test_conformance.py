@@ -31,7 +31,8 @@ from tests.engines.engines import ENGINES, Rig, rig
 from tests.service.harness import eventually
 from tests.service.styles import style_file
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+# A cluster takes long to start on a busy machine.
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
 
 @pytest.fixture(params=ENGINES, scope="module")

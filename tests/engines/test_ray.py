@@ -21,7 +21,8 @@ from tests.service import scripted
 from tests.service.conftest import start
 from tests.service.harness import Harness, eventually, order
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+# A cluster takes long to start on a busy machine.
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
 LEASE_S = 2.0
 LOST_NODE_S = 60.0

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from clipstyler_server.spool import Spool, write_mask, write_pixels
-from clipstyler_server.workers.cluster.parcels import pack_command, unpack_command
+from clipstyler_server.workers.cluster.parcels import files_in, pack_command, unpack_command
 from clipstyler_server.workers.messages import PhotoReady
 
 from clipstyler.imaging import Picture
@@ -33,3 +33,13 @@ def test_photo_and_mask_arrive_as_they_were(tmp_path: Path, has_mask: bool) -> N
 
 def test_a_problem_travels_as_it_is() -> None:
     assert pack_command(PhotoReady("job", "is broken")) == PhotoReady("job", "is broken")
+
+
+def test_further_photos_of_a_job_lie_beside_each_other(tmp_path: Path) -> None:
+    here, arrived = Spool(tmp_path / "here"), []
+    for number in range(3):
+        picture = Picture(np.full((4, 4, 3), number, np.uint8))
+        ready = PhotoReady("job", write_pixels(picture, here.photo("job", number)), number=number)
+        arrived.append(unpack_command(pack_command(ready), tmp_path / "there"))
+    assert [int(ready.photo.load().rgb.max()) for ready in arrived] == [0, 1, 2]
+    assert len(files_in(tmp_path / "there", "job")) == 3

@@ -75,8 +75,8 @@ def measure(pytorch: Callable[..., Floats], runtime: Callable[..., Floats], phot
             seconds[number].append(time.perf_counter() - begun)
             seconds[number + 2].append(time.process_time() - begun_cpu)
     difference = float(np.abs(results[0] - results[1]).max())
-    medians = tuple(statistics.median(times[1:]) for times in seconds)
-    return Row(photo.width, photo.height, medians[0], medians[1], medians[2], medians[3], difference)
+    torch_s, runtime_s, torch_cpu_s, runtime_cpu_s = (statistics.median(times[1:]) for times in seconds)
+    return Row(photo.width, photo.height, torch_s, runtime_s, torch_cpu_s, runtime_cpu_s, difference)
 
 
 def _input(photo: Picture) -> Floats:

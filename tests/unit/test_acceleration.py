@@ -179,18 +179,17 @@ def test_the_setting_is_checked_when_the_server_starts(monkeypatch: pytest.Monke
 
 
 def test_the_optimizer_returns_memory_after_each_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    from clipstyler_server.workers.optimizer import process
+    from clipstyler_server.workers.optimizer import runs
 
     happened: list[str] = []
     jobs = [MagicMock(), MagicMock()]
     for job in jobs:
         job.execute.side_effect = lambda *_: happened.append("job")
-    for name in ("_prepare_process", "Channel", "PreviewEncoder"):
-        monkeypatch.setattr(process, name, MagicMock())
-    monkeypatch.setattr(process, "Inbox", lambda _: MagicMock(next_run=MagicMock(side_effect=[*jobs, EOFError])))
-    monkeypatch.setattr(process, "return_unused_memory", lambda: happened.append("returned"))
+    for name in ("PreviewEncoder", "StyleThread"):
+        monkeypatch.setattr(runs, name, MagicMock())
+    monkeypatch.setattr(runs, "return_unused_memory", lambda: happened.append("returned"))
     with pytest.raises(EOFError):
-        process.main(MagicMock(), MagicMock(), MagicMock())
+        runs.work(MagicMock(next_run=MagicMock(side_effect=[*jobs, EOFError])), MagicMock(), MagicMock())
     assert happened == ["job", "returned", "job", "returned"]
 
 

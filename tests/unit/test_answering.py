@@ -46,7 +46,7 @@ def bounds(tmp_path) -> CallBounds:
 
 def gatekeeper() -> Gatekeeper:
     """Of a server that asks for no credentials."""
-    return Gatekeeper(IdentityFiles(settings().identity_paths), Callers())
+    return Gatekeeper(IdentityFiles(settings().identity_paths), Callers(), peer_key=lambda: "")
 
 
 def call_of(context: MagicMock, bounds: CallBounds) -> _Call:

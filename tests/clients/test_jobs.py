@@ -131,7 +131,8 @@ async def test_the_async_client_does_the_same(server: Server) -> None:
 
 def test_a_watch_resumes_after_a_kill_and_a_restart_of_the_server(server: Server) -> None:
     with Client(server.target) as client:
-        stream = client.jobs.watch(create(client, "step=0.05 slow", SLOW).name)
+        # Longer than it takes to notice the new server: the last steps are seen.
+        stream = client.jobs.watch(create(client, "step=0.3 slow", SLOW).name)
         steps = [event.step for event in stream if isinstance(event, Progress) and _kill_once(server, event)]
         told = client.jobs.get(next(client.jobs.list()).name)
     assert steps[-1] == 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import string
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -302,8 +303,12 @@ async def test_tokens_are_opaque_and_every_changed_one_is_refused(serve):
         await server.watch((await server.create(order(f"job {number}"))).name)
     token = (await server.page(page_size=1)).next_page_token
     assert "stylization" not in token
-    for place in range(len(token)):
-        changed = token[:place] + ("A" if token[place] != "A" else "B") + token[place + 1 :]
+    everywhere = [(place, letter) for place in range(len(token)) for letter in "AB"]
+    at_the_end = [(len(token) - 1, letter) for letter in string.ascii_letters + string.digits + "-_"]
+    for place, letter in everywhere + at_the_end:
+        if letter == token[place]:
+            continue
+        changed = token[:place] + letter + token[place + 1 :]
         assert fields(await refusal(server.page(page_token=changed))) == ["page_token"]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import struct
 import uuid
@@ -12,6 +10,7 @@ from typing import cast
 from clipstyler.v1.names import word_of
 from clipstyler.v1.stylization_pb2 import Stylization
 from clipstyler.v1.stylization_service_pb2 import ListStylizationsRequest
+from clipstyler_server.api.codec.token_text import token_bytes, token_text
 from clipstyler_server.errors import Violation, invalid
 from clipstyler_server.jobs.catalog import PageQuery
 from clipstyler_server.storage.records import Record, State
@@ -44,7 +43,7 @@ def read_page(request: ListStylizationsRequest, scope: str | None) -> PageQuery:
 def page_token(last: Record, query: PageQuery) -> str:
     """Return the token of the page after a job, for the filter and the tenant of a query."""
     place = _PLACE.pack(last.created_at, uuid.UUID(last.id).bytes)
-    return base64.urlsafe_b64encode(_check(place, query.state, query.scope) + place).decode().rstrip("=")
+    return token_text(_check(place, query.state, query.scope) + place)
 
 
 def check_page_size(page_size: int, largest: int = _LARGEST_SIZE) -> int:
@@ -59,10 +58,7 @@ def _negative(page_size: int) -> Violation:
 
 
 def _read_token(token: str, state: State | None, scope: str | None) -> tuple[float, str] | None:
-    try:
-        decoded = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        return None
+    decoded = token_bytes(token) or b""
     check, place = decoded[:_CHECK_BYTES], decoded[_CHECK_BYTES:]
     if len(place) != _PLACE.size or check != _check(place, state, scope):
         return None

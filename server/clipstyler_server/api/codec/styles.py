@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import math
 import re
@@ -18,6 +16,7 @@ from clipstyler.v1.names import word_of
 from clipstyler_server.api.codec.pages import check_page_size
 from clipstyler_server.api.codec.requests import read_upload
 from clipstyler_server.api.codec.stylization import models_message
+from clipstyler_server.api.codec.token_text import token_bytes, token_text
 from clipstyler_server.api.codec.values import STYLES, style_name, timestamp
 from clipstyler_server.errors import Violation, invalid
 from clipstyler_server.jobs.job_request import PhotoRequest
@@ -130,7 +129,7 @@ def read_styles_page(request: pb.ListStylesRequest, scope: str | None) -> StyleQ
 def styles_page_token(last: StoredStyle, query: StyleQuery) -> str:
     """Return the token of the page after a style."""
     place = _PLACE.pack(last.created_at, bytes.fromhex(last.digest))
-    return base64.urlsafe_b64encode(_check(place, query.scope) + place).decode().rstrip("=")
+    return token_text(_check(place, query.scope) + place)
 
 
 def _digest(name: str, field: str, violations: list[Violation]) -> str:
@@ -141,10 +140,7 @@ def _digest(name: str, field: str, violations: list[Violation]) -> str:
 
 
 def _read_token(token: str, scope: str | None) -> tuple[float, str] | None:
-    try:
-        decoded = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        return None
+    decoded = token_bytes(token) or b""
     check, place = decoded[:_CHECK_BYTES], decoded[_CHECK_BYTES:]
     if len(place) != _PLACE.size or check != _check(place, scope):
         return None

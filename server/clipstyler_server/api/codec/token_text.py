@@ -14,7 +14,7 @@ def token_text(token: bytes) -> str:
 def token_bytes(text: str) -> bytes | None:
     """Return the token that a text stands for; None if it is no text of one.
 
-    The last character of a text can have bits that stand for nothing: with others than `token_text` writes, it is refused.
+    The last character can have bits that stand for nothing: set, they make another text of the same bytes, which is refused.
     """
     try:
         token = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

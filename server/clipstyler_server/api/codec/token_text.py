@@ -14,7 +14,7 @@ def token_text(token: bytes) -> str:
 def token_bytes(text: str) -> bytes | None:
     """Return the token that a text stands for; None if it is no text of one.
 
-    The last character can have bits that stand for nothing: set, they make another text of the same bytes, which is refused.
+    The last character can have bits that stand for nothing. A text in which they are set is refused.
     """
     try:
         token = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

@@ -60,9 +60,9 @@ def check(config: _File = None) -> None:
       clipstyler config check --config server.toml
     """
     with clear_errors():
-        from clipstyler_server.app import ServerStartError, check_sharing, identity_of
         from clipstyler_server.configuration import ConfigurationError, load
         from clipstyler_server.identity.private_files import IdentityError
+        from clipstyler_server.start_checks import ServerStartError, check_sharing, identity_of
 
         try:
             settings = load(None if config is None else str(config))

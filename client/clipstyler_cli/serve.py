@@ -115,8 +115,8 @@ def command(
     }
     with clear_errors():
         restart_with_c_allocator()
-        from clipstyler_server.app import run
         from clipstyler_server.configuration import ConfigurationError, load
+        from clipstyler_server.serving import run
 
         if home := temporary_home():
             complain(

@@ -15,8 +15,8 @@ def main() -> None:
     if home := temporary_home():
         sys.stderr.write(f"warning: no home directory: {home} stands in for it; set CLIPSTYLER_DATA_DIR\n")
     # Imported here: the spawned processes import this module too, and need none of it.
-    from clipstyler_server.app import run
     from clipstyler_server.configuration import ConfigurationError, load
+    from clipstyler_server.serving import run
 
     try:
         settings = load()

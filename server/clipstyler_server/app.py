@@ -9,14 +9,10 @@ import asyncio
 import contextlib
 import itertools
 import os
-import resource
-import signal
 import time
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any
 
-from clipstyler.allocator import keep_little_memory
 from clipstyler_server.api.health_service import HealthService
 from clipstyler_server.api.server import (
     ENCODER_SERVICE,
@@ -27,8 +23,6 @@ from clipstyler_server.api.server import (
 )
 from clipstyler_server.errors import ServiceError
 from clipstyler_server.gauges import Gauges
-from clipstyler_server.identity.exposure import check_exposure
-from clipstyler_server.identity.files import IdentityFiles
 from clipstyler_server.identity.private_files import IdentityError
 from clipstyler_server.job_parts import JobParts, OwnJobs, SharedJobs
 from clipstyler_server.jobs.admission import Admission
@@ -41,15 +35,15 @@ from clipstyler_server.jobs.style_store import StyleStore
 from clipstyler_server.jobs.upload_store import UploadStore
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.changes import ChangeSignal
-from clipstyler_server.observability.foreign_output import captured
 from clipstyler_server.observability.health import SERVER, Health
 from clipstyler_server.observability.http_pages import HttpPages
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.observability.traces import Tracer, TracesUnavailableError, tracer_for
-from clipstyler_server.observability.watchdog import Watchdog, collect_only_young_objects
+from clipstyler_server.observability.watchdog import Watchdog
 from clipstyler_server.placement import Place, in_cluster, on_this_machine, resources_of
 from clipstyler_server.settings import Settings
 from clipstyler_server.spool import Spool
+from clipstyler_server.start_checks import ServerStartError, check_sharing, identity_of
 from clipstyler_server.storage.retention import Retention
 from clipstyler_server.storage.room import Room
 from clipstyler_server.storage.storage import Storage, StorageUnusableError
@@ -61,7 +55,6 @@ from clipstyler_server.worker_options import (
 from clipstyler_server.workers.cluster.connection import ClusterConnection
 from clipstyler_server.workers.cluster.demand import request_devices
 from clipstyler_server.workers.decoder.client import ImageDecoder
-from clipstyler_server.workers.ending_signals import ENDING_SIGNALS
 from clipstyler_server.workers.engine import Engine, StartupError
 from clipstyler_server.workers.evaluator.client import EvaluatorClient
 from clipstyler_server.workers.measured_engine import MeasuredEngine
@@ -72,10 +65,6 @@ from clipstyler_server.workers.optimizer.workload import WorkloadFactory
 
 _STORAGE_CHECK_S = 1.0
 _IDENTITY_CHECK_S = 1.0
-
-
-class ServerStartError(Exception):
-    """The server cannot start; the message says why and what to do."""
 
 
 class App:
@@ -404,110 +393,5 @@ class App:
                     raise ServerStartError(f"a worker cannot start: {error}") from error
 
 
-def identity_of(settings: Settings) -> IdentityFiles:
-    """Read the files of identity, and refuse addresses that would be open to other machines without TLS.
-
-    Raises
-    ------
-    IdentityError
-        A file cannot be used, settings do not go together, or an address would be open.
-    """
-    identity = IdentityFiles(settings.identity_paths)
-    for name in ("host", "http_host"):
-        check_exposure(getattr(settings, name), name, identity.certificates is not None, settings.insecure)
-    if settings.http_auth and not settings.tokens:
-        raise IdentityError("http_auth needs tokens: set the file of tokens too")
-    return identity
-
-
-def check_sharing(settings: Settings) -> None:
-    """Refuse settings with which servers cannot share jobs.
-
-    Raises
-    ------
-    ServerStartError
-        They do not go together.
-    """
-    if not settings.shared_dir:
-        return
-    if not settings.database_url.startswith("postgresql"):
-        raise ServerStartError("shared_dir needs a database that servers can share: set database_url to PostgreSQL's")
-    if _is_unspecified(settings.host) and not settings.advertise:
-        raise ServerStartError(
-            f"other servers cannot call {settings.host}: set advertise to an address, HOST:PORT, at which they reach "
-            "this one"
-        )
-    if settings.peer_ca:
-        try:
-            Path(settings.peer_ca).read_bytes()
-        except OSError as error:
-            raise ServerStartError(f"peer_ca {settings.peer_ca} cannot be read: {error.strerror}") from error
-
-
-def _is_unspecified(host: str) -> bool:
-    return host.strip("[]") in {"", "0.0.0.0", "::"}
-
-
 def _always_healthy() -> list[str]:
     return []
-
-
-def run(settings: Settings, make_workload: WorkloadFactory = torch_workload) -> None:
-    """Serve until SIGTERM, SIGINT or SIGHUP, then drain and return. A second signal ends the grace period at once.
-
-    Parameters
-    ----------
-    settings
-        The operator's configuration.
-    make_workload
-        What the optimizer process runs.
-
-    Raises
-    ------
-    SystemExit
-        The server cannot start; the log says why.
-    """
-    _prepare_process()
-    with captured("front"):
-        logs.configure(settings.log_level, settings.log_format, "front")
-        try:
-            asyncio.run(_serve(settings, make_workload))
-        except ServerStartError as error:
-            logs.get_logger().error("server_cannot_start", problem=str(error))
-            raise SystemExit(1) from error
-        except Exception as error:
-            logs.get_logger().exception("server_failed")
-            raise SystemExit(1) from error
-
-
-def _prepare_process() -> None:
-    """Files for the owner only, as many descriptors as the system allows, and no more memory than is in use."""
-    os.umask(0o077)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    keep_little_memory()
-
-
-async def _serve(settings: Settings, make_workload: WorkloadFactory) -> None:
-    app = App(settings, make_workload)
-
-    def on_signal() -> None:
-        if app.end.is_set():
-            app.hurry()
-        app.begin_drain()
-
-    loop = asyncio.get_running_loop()
-    for number in ENDING_SIGNALS:
-        if number is not signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` sets it
-            loop.add_signal_handler(number, on_signal)
-    grace_s = delay_s = 0.0
-    try:
-        await app.start()
-        collect_only_young_objects()
-        await app.run()
-        grace_s, delay_s = settings.drain_grace_s, settings.drain_delay_s
-        logs.get_logger().info("server_draining", grace_s=grace_s, delay_s=delay_s)
-    finally:
-        await app.stop(grace_s, delay_s)
-        logs.get_logger().info("server_stopped")

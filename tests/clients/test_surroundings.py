@@ -217,7 +217,7 @@ def test_the_server_module_reports_a_missing_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     served: list[Settings] = []
-    monkeypatch.setattr("clipstyler_server.app.run", served.append)
+    monkeypatch.setattr("clipstyler_server.serving.run", served.append)
     monkeypatch.setenv("HOME", "/nonexistent")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     server_main.main()

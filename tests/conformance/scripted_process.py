@@ -7,7 +7,7 @@ import sys
 
 def main() -> None:
     # Imported here: the spawned processes import this module too, and need none of it.
-    from clipstyler_server.app import run
+    from clipstyler_server.serving import run
     from clipstyler_server.settings import Settings
 
     from tests.service import scripted

@@ -11,7 +11,7 @@ from clipstyler.allocator import restart_with_c_allocator
 def main() -> None:
     restart_with_c_allocator()
     # Imported here: the spawned processes import this module too, and need none of it.
-    from clipstyler_server.app import run
+    from clipstyler_server.serving import run
     from clipstyler_server.settings import Settings
 
     from tests.service import scripted

@@ -5,7 +5,8 @@ from __future__ import annotations
 import grpc
 import psutil
 import pytest
-from clipstyler_server.app import App, ServerStartError
+from clipstyler_server.app import App
+from clipstyler_server.start_checks import ServerStartError
 from clipstyler_server.workers.engine import EngineLost
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc

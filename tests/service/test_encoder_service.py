@@ -17,7 +17,8 @@ import pytest
 import pytest_asyncio
 import torch
 from clipstyler_server.api.server import ENCODER_SERVICE
-from clipstyler_server.app import App, ServerStartError
+from clipstyler_server.app import App
+from clipstyler_server.start_checks import ServerStartError
 from clipstyler_server.workers.engine import WorkerState
 from clipstyler_server.workers.messages import TaskEvent
 from google.rpc import error_details_pb2

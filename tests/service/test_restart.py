@@ -9,7 +9,7 @@ from pathlib import Path
 import pgserver
 import pytest
 import sqlalchemy
-from clipstyler_server.app import ServerStartError
+from clipstyler_server.start_checks import ServerStartError
 
 from clipstyler.v1.options_pb2 import StylizationOptions
 from clipstyler.v1.stylization_pb2 import Stylization

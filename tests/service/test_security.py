@@ -18,9 +18,10 @@ import grpc
 import pytest
 import pytest_asyncio
 import structlog
-from clipstyler_server.app import App, ServerStartError
+from clipstyler_server.app import App
 from clipstyler_server.identity import tokens
 from clipstyler_server.identity.roles import Role
+from clipstyler_server.start_checks import ServerStartError
 from cryptography import x509
 from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc

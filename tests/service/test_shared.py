@@ -8,9 +8,10 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from clipstyler_server.app import App, ServerStartError
+from clipstyler_server.app import App
 from clipstyler_server.identity import tokens
 from clipstyler_server.identity.roles import Role
+from clipstyler_server.start_checks import ServerStartError
 
 from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler.v1.options_pb2 import StylizationOptions

@@ -159,7 +159,7 @@ async def test_a_taken_port_is_a_clear_error(launch):
 
 
 async def test_the_real_front_knows_the_real_workload_without_pytorch():
-    code = "import sys, clipstyler_server.app, clipstyler_server.__main__; sys.exit('torch' in sys.modules)"
+    code = "import sys, clipstyler_server.serving, clipstyler_server.__main__; sys.exit('torch' in sys.modules)"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
 
     assert await asyncio.wait_for(process.wait(), 30) == 0

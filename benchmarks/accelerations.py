@@ -91,7 +91,8 @@ def measure_here(encoders: str, size: int, patches: int, accelerations: str, ste
     from clipstyler.evaluation.text_directions import text_guidance
     from clipstyler.imaging import decode, fit
     from clipstyler.interruption import StopPoints
-    from clipstyler.stylizer import RunState, step
+    from clipstyler.run_state import RunState
+    from clipstyler.stylizer import step
 
     choice = choose(accelerations, torch.device("cpu"), own_process=True)
     loaded = load(encoders, accelerations=choice.accelerations)

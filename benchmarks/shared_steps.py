@@ -38,7 +38,8 @@ from clipstyler.encoders.torch_encoders import TorchEncoders
 from clipstyler.evaluation.text_directions import text_guidance
 from clipstyler.imaging import Picture, decode, fit
 from clipstyler.openmp import spin_briefly
-from clipstyler.stylizer import RunState, step
+from clipstyler.run_state import RunState
+from clipstyler.stylizer import step
 
 PHOTO = Path(__file__).parents[1] / "examples" / "astronaut.jpg"
 TEXTS = ("fire", "watercolor painting", "starry night", "a mosaic of glass")

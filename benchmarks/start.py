@@ -35,8 +35,8 @@ from clipstyler.events import Preview
 from clipstyler.imaging import decode_fitted
 from clipstyler.optimization import optimize
 from clipstyler.photo_cache import PhotoCache
+from clipstyler.run_state import WARM_UP_RATE, RunState
 from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_spec
-from clipstyler.stylizer import WARM_UP_RATE, RunState
 from clipstyler.tints import tints
 
 TEXTS = ("fire", "starry night by vincent van gogh", "a sketch with black pencil")

@@ -24,9 +24,10 @@ from clipstyler.original import Original
 from clipstyler.photo_cache import PhotoCache
 from clipstyler.region import Region
 from clipstyler.render import render
+from clipstyler.run_state import Part, RunState
 from clipstyler.spec import StylizationSpec
 from clipstyler.stylenet import StyleNet
-from clipstyler.stylizer import Part, RunState, StepReport, step
+from clipstyler.stylizer import StepReport, step
 
 _SMALLEST_SHARE = 0.25  # of the crops of a step that either part has
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from clipstyler.imaging import Picture, resized
 from clipstyler.losses import frame_difference_loss
 from clipstyler.pixels import padded
-from clipstyler.stylizer import RunState
+from clipstyler.run_state import RunState
 
 
 class FramePair:

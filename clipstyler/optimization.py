@@ -33,11 +33,11 @@ from clipstyler.masking import Levels
 from clipstyler.original import Original
 from clipstyler.photo_cache import PhotoCache
 from clipstyler.provenance import library_versions, provider, threads
+from clipstyler.run_state import preparation_parts
 from clipstyler.spec import StylizationSpec
 from clipstyler.stopping import StopRule
 from clipstyler.style import dump_style
 from clipstyler.style_making import style_of
-from clipstyler.stylizer import preparation_parts
 
 Event = Started | Preparing | Progress | Preview[Picture] | Optimized[Picture] | Rendering | Warning | Result[Picture]
 

@@ -14,9 +14,9 @@ from clipstyler.imaging import Picture, fit
 from clipstyler.interruption import Check, never
 from clipstyler.optimization import optimize
 from clipstyler.options import ConfigError
+from clipstyler.run_state import RunState
 from clipstyler.spec import PreviewPolicy, StylizationSpec
 from clipstyler.style import MAX_PHOTOS, Style, load_style
-from clipstyler.stylizer import RunState
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.frozen_vit import optimize_in_place, to_bf16
 from clipstyler.imaging import Picture
 from clipstyler.interleaved_norm import InterleavedNormReLU
+from clipstyler.run_state import RunState
 from clipstyler.stylenet import StyleNet
-from clipstyler.stylizer import RunState, step
+from clipstyler.stylizer import step
 from tests.running import text_direction
 
 BF16 = Accelerations(bf16=True)

@@ -11,15 +11,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.random_checkpoints import TINY_CLIP, write_encoders
-from clipstyler import banding, recomputation, stylenet, stylizer
+from clipstyler import banding, recomputation, run_state, stylenet
 from clipstyler.banding import Part, in_bands
 from clipstyler.config import Start, resolve
 from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.imaging import Picture
+from clipstyler.run_state import RunState
 from clipstyler.starting import show
 from clipstyler.stylenet import ResidualBlock, StyleNet
-from clipstyler.stylizer import RunState, step
+from clipstyler.stylizer import step
 from tests.running import text_direction
 
 PHOTO = Picture(np.random.default_rng(0).integers(0, 256, (64, 48, 3), dtype=np.uint8))
@@ -203,7 +204,7 @@ def test_a_run_on_a_large_photo_is_the_same_within_rounding(
         if large:
             request.getfixturevalue("small_bands")
             monkeypatch.setattr(recomputation, "RECOMPUTED_PIXELS", 64)
-            monkeypatch.setattr(stylizer, "is_banded", lambda _width, _height: True)
+            monkeypatch.setattr(run_state, "is_banded", lambda _width, _height: True)
         state = new_state(registry.load("pocket"), start=Start.PHOTO)
         assert state.is_large == large
         for _ in state.prepare():

@@ -16,7 +16,8 @@ from clipstyler.events import Preparing, Progress, Result
 from clipstyler.imaging import Picture, decode
 from clipstyler.losses import total_variation
 from clipstyler.prompts import fill_template, templates
-from clipstyler.stylizer import HALVING_PERIOD, step
+from clipstyler.run_state import HALVING_PERIOD
+from clipstyler.stylizer import step
 from tests.running import stylize
 from tests.tiny_encoders import TinyClip, tiny_encoders
 from tests.unit.test_stylizer import new_state, photo, quick, run

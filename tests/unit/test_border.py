@@ -22,11 +22,12 @@ from clipstyler.encoders import registry
 from clipstyler.encoders.mirrored import mirrored as mirrored_layers
 from clipstyler.imaging import Picture
 from clipstyler.photo_cache import PhotoCache
+from clipstyler.run_state import RunState
 from clipstyler.seen_photo import SeenPhoto
 from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
 from clipstyler.starting import show
 from clipstyler.stylenet import StyleNet
-from clipstyler.stylizer import RunState, step
+from clipstyler.stylizer import step
 from tests.running import text_direction
 from tests.tiny_encoders import TinyClip, tiny_encoders
 from tests.unit.test_stylizer import photo, quick, run

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.random_checkpoints import TINY_CLIP, write_encoders
-from clipstyler import recomputation, stylenet, stylizer
+from clipstyler import recomputation, run_state, stylenet
 from clipstyler.config import Start, resolve
 from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet
@@ -22,7 +22,8 @@ from clipstyler.events import Optimized, Preparing, Progress, Rendering, Result
 from clipstyler.imaging import Picture
 from clipstyler.interruption import StopPoints, never
 from clipstyler.optimization import optimize
-from clipstyler.stylizer import RunState, step
+from clipstyler.run_state import RunState
+from clipstyler.stylizer import step
 from tests.running import spec_of, text_direction
 from tests.tiny_encoders import TinyClip, tiny_encoders
 
@@ -146,7 +147,7 @@ def test_every_check_of_a_run_can_stop_it(large: bool, monkeypatch: pytest.Monke
     if large:
         monkeypatch.setattr(recomputation, "RECOMPUTED_PIXELS", 1)
         monkeypatch.setattr(stylenet, "_BANDED_PART_PIXELS", 1024)
-        monkeypatch.setattr(stylizer, "is_banded", lambda _width, _height: True)
+        monkeypatch.setattr(run_state, "is_banded", lambda _width, _height: True)
     encoders, counted = registry.load("pocket"), Counted()
     options = {"output_size": 96, "enlarge": True, "steps": 1, "start": Start.PHOTO}
     result(encoders, counted, **options)

@@ -23,7 +23,8 @@ from clipstyler.losses import protection_loss
 from clipstyler.masking import select
 from clipstyler.optimization import optimize
 from clipstyler.region import Box, Region
-from clipstyler.stylizer import Part, RunState, preparation_parts, step
+from clipstyler.run_state import Part, RunState, preparation_parts
+from clipstyler.stylizer import step
 from tests.running import spec_of, text_direction
 from tests.tiny_encoders import tiny_encoders
 

@@ -19,7 +19,8 @@ from clipstyler.imaging import Picture, fit
 from clipstyler.optimization import optimize
 from clipstyler.original import Original
 from clipstyler.pixels import adjust_contrast
-from clipstyler.stylizer import SHORTLIST, RunState, StepReport, step
+from clipstyler.run_state import SHORTLIST, RunState
+from clipstyler.stylizer import StepReport, step
 from clipstyler.tints import tints
 from tests.running import spec_of, stylize, text_direction
 from tests.tiny_encoders import TinyClip, tiny_encoders

@@ -11,7 +11,7 @@ from clipstyler.config import StylizeConfig, resolve
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.registry import load
 from clipstyler.imaging import decode, fit
-from clipstyler.stylizer import RunState
+from clipstyler.run_state import RunState
 from clipstyler.tints import luminance, tints
 from tests.running import embed_text, text_direction
 

@@ -10,11 +10,11 @@ from torch.nn import functional as F
 from clipstyler.frame_pairs import FramePair
 from clipstyler.imaging import Picture, resized
 from clipstyler.losses import frame_difference_loss
+from clipstyler.run_state import RunState
 from clipstyler.style import dump_style
 from clipstyler.style_applying import LoadedStyle, apply_style
 from clipstyler.style_controls import StyleControls
 from clipstyler.style_fitting import Temporal, fit_style
-from clipstyler.stylizer import RunState
 from clipstyler.video.shot_drawing import ShotDrawing
 from clipstyler.video.steadiness import SteadinessMeter
 from tests.running import text_direction

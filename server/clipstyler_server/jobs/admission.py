@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable
 from dataclasses import replace
-from functools import partial
 
 from clipstyler.events import Warning
 from clipstyler.footprint import footprint
-from clipstyler.image_format import ImageFormat
-from clipstyler.imaging import ImageError, ImageMetadata
 from clipstyler.masking import Levels, pixels_left
 from clipstyler.options import ConfigError
 from clipstyler.original import result_size
 from clipstyler.spec import SpecLimits, StylizationSpec, resolve_spec
-from clipstyler_server.errors import Reason, ServiceError, Violation, invalid
+from clipstyler_server.errors import ServiceError, Violation, invalid
 from clipstyler_server.identity.roles import Principal, Role
 from clipstyler_server.jobs.drafts import Drafts
-from clipstyler_server.jobs.events import CancelReason
 from clipstyler_server.jobs.intake import Intake
 from clipstyler_server.jobs.job import Job
 from clipstyler_server.jobs.job_errors import draining_error, invalid_spec, spec_violations
-from clipstyler_server.jobs.job_request import JobRequest, PhotoRequest
-from clipstyler_server.jobs.photos import Photo, stored_photo
+from clipstyler_server.jobs.job_request import JobRequest
+from clipstyler_server.jobs.job_storing import JobStoring
+from clipstyler_server.jobs.photos import stored_photo
+from clipstyler_server.jobs.request_images import RequestImages
 from clipstyler_server.jobs.scheduler import Scheduler
-from clipstyler_server.jobs.stored_forms import dump_metadata, dump_spec, dump_warnings, load_spec, load_warnings
+from clipstyler_server.jobs.stored_forms import load_spec, load_warnings
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.observability.traces import JobTrace, Span, current_span, traced
 from clipstyler_server.settings import Settings
 from clipstyler_server.sharing import Caller
-from clipstyler_server.storage.records import SEQUENCE_STRIDE, Record, State
+from clipstyler_server.storage.records import SEQUENCE_STRIDE, Record
 from clipstyler_server.storage.room import Room
 from clipstyler_server.storage.storage import Storage
 from clipstyler_server.workers.decoder.client import Decoded, ImageDecoder
@@ -75,7 +71,8 @@ class Admission:
         self._scheduler = scheduler
         self._intake = intake
         self._drafts = drafts
-        self._decoder = decoder
+        self._images = RequestImages(storage, decoder)
+        self._storing = JobStoring(storage, intake)
         self._storage = storage
         self._room = room
         self._metrics = metrics
@@ -120,15 +117,15 @@ class Admission:
         spec = await self._resolved(request, caller)
         await self._drafts.check(spec, caller)
         with self._intake.reserve(caller):
-            photo, mask = await self._images(request, caller)
-            others = await self._others(request, caller)
-            decoded = await self._decoded(photo, request, caller, spec)
-            levels, spec = await self._masked(mask, caller, spec, decoded)
+            photo, mask = await self._images.find(request, caller)
+            others = await self._images.others(request, caller)
+            decoded = await self._images.decode(photo, request, caller, spec)
+            levels, spec = await self._images.decode_mask(mask, caller, spec, decoded)
             output_limit = self._output_limit(caller)
             warnings = self._warnings(spec, decoded, output_limit, request.timeout_s)
             spec = _fitted(spec, decoded, levels, output_limit)
             self._check_footprint(spec, decoded, len(others))
-            await self._check_others(others, caller, spec)
+            await self._images.check_others(others, caller, spec)
             sent_bytes = sum(image.size for image in (photo, mask, *others) if image)
             job = Job(
                 Job.new_id(),
@@ -149,7 +146,9 @@ class Admission:
             self._intake.check_deadline(job)
             async with self._room.hold(caller, sent_bytes):
                 with traced("store"):
-                    await self._store(job, request, [photo, *others], mask, decoded, warnings)
+                    if self._scheduler.draining:
+                        raise draining_error()
+                    await self._storing.store(job, request, [photo, *others], mask, decoded, warnings)
             self._intake.accept(job, warnings)
         self._metrics.photo_accepted(sent_bytes)
         return job
@@ -191,9 +190,9 @@ class Admission:
         self._check_encoders(spec)
         caller = Caller(record.account, record.client, Principal(record.tenant, Role.USER))
         photo = await stored_photo(self._storage, record.content, "spec.image")
-        decoded = await self._decoded(photo, None, caller, spec)
+        decoded = await self._images.decode(photo, None, caller, spec)
         mask = await stored_photo(self._storage, record.mask, "spec.region.mask") if record.mask else None
-        levels, spec = await self._masked(mask, caller, spec, decoded)
+        levels, spec = await self._images.decode_mask(mask, caller, spec, decoded)
         return Job(
             record.id,
             spec,
@@ -213,29 +212,6 @@ class Admission:
             trace=JobTrace(current_span(), attempts=record.attempts),
         )
 
-    async def _images(self, request: JobRequest, caller: Caller) -> tuple[Photo, Photo | None]:
-        """Find photo and mask; if neither is stored, both are named."""
-        try:
-            photo = await self._found(request.photo, "spec.upload", caller)
-        except ServiceError as error:
-            others = await self._problems(self._mask(request, caller), "region.mask", caller)
-            raise (
-                invalid(*error.details.violations, *others) if error.reason is Reason.INVALID_FIELD else error
-            ) from None
-        return photo, await self._mask(request, caller)
-
-    async def _mask(self, request: JobRequest, caller: Caller) -> Photo | None:
-        return await self._found(request.mask, "spec.region.upload", caller) if request.mask else None
-
-    async def _others(self, request: JobRequest, caller: Caller) -> list[Photo]:
-        asked = enumerate(request.others or (), 1)
-        return [await self._found(other, f"photos[{number}].upload", caller) for number, other in asked]
-
-    async def _found(self, asked: PhotoRequest, field: str, caller: Caller) -> Photo:
-        if asked.upload:
-            return await stored_photo(self._storage, asked.upload, field, caller.scope)
-        return Photo(asked.image, len(asked.image))
-
     async def _resolved(self, request: JobRequest, caller: Caller) -> StylizationSpec:
         """Resolve a request; if fields are bad, the images' headers are checked too, so that all are named at once."""
         info = self._scheduler.devices.info
@@ -251,72 +227,12 @@ class Admission:
         return spec
 
     async def _image_violations(self, request: JobRequest, caller: Caller) -> tuple[Violation, ...]:
-        """Return what is wrong with the images at the first look, besides names of uploads that are none."""
-        named = {violation.field for violation in request.violations}
-        found: tuple[Violation, ...] = ()
+        """Look at the images, if there is a place to do so: the other fields are bad anyway."""
         try:
             with self._intake.reserve(caller):
-                if "spec.upload" not in named:
-                    found += await self._problems(self._found(request.photo, "spec.upload", caller), "image", caller)
-                if "spec.region.upload" not in named:
-                    found += await self._problems(self._mask(request, caller), "region.mask", caller)
+                return await self._images.first_look(request, caller)
         except ServiceError:
-            # Without a place to look at them there is nothing to say: the other fields are bad anyway.
-            return found
-        return found
-
-    async def _problems(self, finding: Awaitable[Photo | None], field: str, caller: Caller) -> tuple[Violation, ...]:
-        try:
-            if image := await finding:
-                await self._decoder.inspect(image.source, caller.account)
-        except ImageError as error:
-            return spec_violations((Violation(field, str(error)),))
-        except ServiceError as error:
-            return error.details.violations
-        return ()
-
-    async def _decoded(
-        self, photo: Photo, request: JobRequest | None, caller: Caller, spec: StylizationSpec
-    ) -> Decoded:
-        """Decode a photo; if that fails, the mask of its request is looked at too, so that both are named."""
-        try:
-            with traced("decode", bytes=photo.size):
-                return await self._decoder.decode(photo.source, caller.account, spec.config.size, spec.config.enlarge)
-        except ImageError as error:
-            others = await self._problems(self._mask(request, caller), "region.mask", caller) if request else ()
-            raise invalid(*spec_violations((Violation("image", str(error)),)), *others) from error
-
-    async def _masked(
-        self, mask: Photo | None, caller: Caller, spec: StylizationSpec, decoded: Decoded
-    ) -> tuple[Levels | None, StylizationSpec]:
-        """Decode a mask at the size of the decoded photo, and note its digest in the spec."""
-        if mask is None or spec.region is None:
-            return None, spec
-        header, picture = decoded.header, decoded.picture
-        try:
-            with traced("decode", bytes=mask.size):
-                levels, digest = await self._decoder.read_mask(
-                    mask.source, caller.account, (header.width, header.height), (picture.width, picture.height)
-                )
-        except ImageError as error:
-            raise invalid_spec(Violation("region.mask", str(error))) from error
-        return levels, replace(spec, region=replace(spec.region, mask_digest=digest))
-
-    async def _check_others(self, photos: list[Photo], caller: Caller, spec: StylizationSpec) -> None:
-        """Raise `ServiceError` INVALID_FIELD for further photos that no style can be fitted to, naming each."""
-        violations = []
-        for number, photo in enumerate(photos, 1):
-            try:
-                picture = (await self._decoded(photo, None, caller, spec)).picture
-                spec.config.crop_side(picture.width, picture.height)
-            except ConfigError as problem:
-                violations.append(Violation(f"photos[{number}]", problem.problem))
-            except ServiceError as problem:
-                if problem.reason is not Reason.INVALID_FIELD:
-                    raise
-                violations += [Violation(f"photos[{number}]", found.problem) for found in problem.details.violations]
-        if violations:
-            raise invalid(*violations)
+            return ()
 
     def _check_footprint(self, spec: StylizationSpec, decoded: Decoded, others: int) -> None:
         """Raise `ServiceError` INVALID_FIELD for a stylization that would take too much memory."""
@@ -347,85 +263,6 @@ class Admission:
         if spec.encoder_set not in known:
             problem = f"{spec.encoder_set!r} is no longer loaded here: use one of {', '.join(known)}"
             raise invalid_spec(Violation("encoder_set", problem))
-
-    async def _store(
-        self,
-        job: Job,
-        request: JobRequest,
-        photos: list[Photo],
-        mask: Photo | None,
-        decoded: Decoded,
-        warnings: tuple[Warning, ...],
-    ) -> None:
-        """Store a job; from here on it is all or nothing, also if the caller leaves meanwhile."""
-        if self._scheduler.draining:
-            raise draining_error()
-        now = self._storage.now()
-        record = Record(
-            id=job.id,
-            request_id=request.request_id or None,
-            payload_digest="",
-            tenant=job.caller.tenant,
-            account=job.caller.account,
-            client=job.caller.name,
-            priority=job.priority,
-            one_shot=job.one_shot,
-            state=State.QUEUED,
-            created_at=now,
-            deadline_at=now + job.remaining_s,
-            spec=dump_spec(job.spec),
-            content="",
-            content_metadata="",
-            stored_bytes=job.stored_bytes,
-            fitted_photos=job.fitted_photos,
-            lease_owner=self._storage.owner,
-            lease_until=now + job.remaining_s,
-            warnings=dump_warnings(warnings),
-        )
-        work = partial(self._write, record, job.caller, request, photos, mask, decoded)
-        writing = asyncio.ensure_future(self._storage.write(work))
-        try:
-            await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            writing.add_done_callback(partial(self._caller_left, job))
-            raise
-
-    def _write(
-        self,
-        record: Record,
-        caller: Caller,
-        request: JobRequest,
-        photos: list[Photo],
-        mask: Photo | None,
-        decoded: Decoded,
-    ) -> None:
-        (content, *others), mask_digest = [photo.name() for photo in photos], mask.name() if mask else None
-        header = decoded.header
-        known = {image_format.value: image_format for image_format in ImageFormat}
-        metadata = ImageMetadata(known.get(header.format.lower()), header.width, header.height, photos[0].size, content)
-        described = replace(
-            record,
-            payload_digest=request.digest(content, mask_digest or ""),
-            content=content,
-            mask=mask_digest,
-            other_photos=" ".join(others),
-            content_metadata=dump_metadata(metadata),
-        )
-        images = dict(zip([content, *others], photos, strict=True))
-        images |= {mask_digest: mask} if mask and mask_digest else {}
-        with self._storage.database.holding(*images):
-            for digest, image in images.items():
-                image.store(self._storage, digest)
-                self._storage.database.use_upload(record.tenant, digest, record.created_at)
-            self._intake.create(described, caller)
-
-    def _caller_left(self, job: Job, writing: asyncio.Future[None]) -> None:
-        """Nothing waits for a job that was just stored: a durable one runs, one that belongs to a call does not."""
-        if writing.cancelled() or writing.exception():
-            return
-        self._intake.accept(job)
-        if job.one_shot:
-            self._intake.cancel(job, CancelReason.CALLER_LEFT)
 
     def _limits_of(self, caller: Caller) -> SpecLimits:
         """Return the limits of a caller's specs: its tenant's where they are stricter than the server's."""

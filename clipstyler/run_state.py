@@ -1,0 +1,381 @@
+"""What belongs to one photo and one text while they are optimized: `RunState`, and how it begins."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clipstyler import patches
+from clipstyler.config import Border, Start, StylizeConfig
+from clipstyler.crop_places import CropPlaces
+from clipstyler.encoders.base import EncoderSet
+from clipstyler.footprint import is_banded
+from clipstyler.imaging import Picture
+from clipstyler.input_noise import octaves
+from clipstyler.interruption import Check, never
+from clipstyler.losses import (
+    content_loss,
+    directional_loss,
+    patch_clip_loss,
+    protection_loss,
+    text_loss,
+    threshold_rejection,
+    total_variation,
+)
+from clipstyler.masking import Selected
+from clipstyler.photo_cache import PhotoCache
+from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, mirrored, padded, to_pixels
+from clipstyler.render import FittedStyle, fix_style
+from clipstyler.seen_photo import SeenPhoto
+from clipstyler.starting import show
+from clipstyler.stylenet import StyleNet
+from clipstyler.tints import tints
+
+SHORTLIST = 5  # tints that go through all losses, of those with the best global views
+WARM_UP_RATE = 2e-3  # of Adam; the photo is learned in a dozen steps at a rate too high for styles
+HALVING_PERIOD = 100  # steps after which the learning rate is halved
+
+
+class ClipTerms(NamedTuple):
+    """The terms that CLIP measures, before their weights, and the share of rejected patches; each without a shape."""
+
+    direction: Tensor
+    patch: Tensor
+    rejected: Tensor
+
+
+class Fit(NamedTuple):
+    """A network that is being fitted, and what updates it."""
+
+    net: StyleNet
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+
+
+class Part(NamedTuple):
+    """What of a photo a run is about.
+
+    Attributes
+    ----------
+    shown
+        Pixels that its crops show: bool (H, W).
+    kept
+        Pixels that should stay as they are; None if there are none.
+    """
+
+    shown: Selected
+    kept: Selected | None = None
+
+
+class RunState:
+    """One stylization in progress: its photo, targets, network, optimizer and generators, shared with no other.
+
+    Parameters
+    ----------
+    photo
+        Fitted to its final size.
+    direction
+        Text direction dT, (D,).
+    encoders
+        Guide the optimization.
+    config
+        Determines how.
+    seed
+        Of the network's weights and of all crops.
+    text
+        Embedding of the style text, (D,); needed if the configuration has a `text_share`.
+    photos
+        Cache of what encoders see in photos. Nothing depends on it.
+    partner
+        Another run, whose network and optimizer this one shares: both fit one network to two photos.
+    part
+        What of the photo it is about. Default: all of it.
+
+    Raises
+    ------
+    ConfigError
+        The crops do not fit into the photo.
+    """
+
+    def __init__(
+        self,
+        photo: Picture,
+        direction: Tensor,
+        encoders: EncoderSet,
+        config: StylizeConfig,
+        seed: int,
+        text: Tensor | None = None,
+        photos: PhotoCache | None = None,
+        partner: RunState | None = None,
+        part: Part | None = None,
+    ) -> None:
+        self.encoders = encoders
+        self.config = config
+        self.direction = direction
+        self.text = text
+        self.mirrored = config.border is Border.MIRROR
+        self.crop_side = config.crop_side(photo.width, photo.height)
+        self.size = (photo.height, photo.width)
+        self.canvas = tuple(max(side, SMALLEST_SIDE) for side in self.size)
+        self.is_large = is_banded(photo.width, photo.height)
+        self.alpha = photo.alpha
+        self.generator = torch.Generator().manual_seed(seed)
+        self.seed = seed
+        self.fit: Fit = partner.fit if partner else self._new_fit()
+        self.net, self.optimizer, self.schedule = self.fit
+        image = padded(photo, self.canvas)
+        self.photo = image.to(encoders.device)
+        self.input = self._with_noise(image).to(encoders.device)
+        self.places = self._places_of(part) if part else None
+        self.kept = self._kept_of(part) if part else None
+        self.output: Tensor | None = None  # of the latest forward pass
+        self.updates = 0
+        self.seen = SeenPhoto(photo, self._on_canvas(self.photo), encoders, photos)
+        self.content_embedding = self.seen.embedding()
+        # Those of a large photo are computed in every step: keeping them would cost what is saved elsewhere.
+        keeps_features = config.weight_content and not self.is_large
+        self.content_features = self._seen_features() if keeps_features else []
+
+    def _new_fit(self) -> Fit:
+        config, encoders = self.config, self.encoders
+        net = StyleNet.initialize(
+            self.generator,
+            encoders.device,
+            channels_last=encoders.accelerations.channels_last,
+            mirrored=self.mirrored,
+        )
+        optimizer = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
+        schedule = torch.optim.lr_scheduler.StepLR(optimizer, HALVING_PERIOD, gamma=0.5)
+        return Fit(net, optimizer, schedule)
+
+    def _places_of(self, part: Part) -> CropPlaces:
+        overhang = self._overhang()
+        return CropPlaces(self._canvas_of(part.shown), self.crop_side, overhang, mirrored=self.mirrored)
+
+    def _kept_of(self, part: Part) -> Tensor | None:
+        if part.kept is None or not part.kept.any():
+            return None
+        return torch.from_numpy(self._canvas_of(part.kept)).float()[None, None].to(self.encoders.device)
+
+    def _canvas_of(self, selected: Selected) -> Selected:
+        """Mirror what is selected of a photo as the photo itself is mirrored on its canvas."""
+        rows, columns = (mirrored(size, side)[:side] for size, side in zip(self.size, self.canvas, strict=True))
+        return selected[np.ix_(rows, columns)]
+
+    def _overhang(self) -> int:
+        return round(self.config.crop_overhang * self.crop_side)
+
+    def _seen_features(self) -> list[Tensor]:
+        return self.seen.features(mirrored=self.mirrored)
+
+    def _with_noise(self, image: Tensor) -> Tensor:
+        if not self.config.input_noise:
+            return image
+        return image + self.config.input_noise * octaves(image.shape, self.config.noise_octaves, self.generator)
+
+    def render(self) -> Tensor:
+        """Run the network: the stylized image, (1, 3, H, W) in (0, 1), kept for `picture`."""
+        output = self._on_canvas(self.net(self.input, banded=self.is_large))
+        self.output = output.detach()
+        return output
+
+    def draw(self) -> Tensor:
+        """Run the network as a step does: that of a large photo keeps nothing, and `backpropagate` runs it again."""
+        with torch.set_grad_enabled(not self.is_large):
+            return self.render()
+
+    def backpropagate(self, image: Tensor, gradient: Tensor) -> None:
+        """Add the gradients of the network's weights, given that of the image which `draw` returned."""
+        (image if image.requires_grad else self.render()).backward(gradient)
+
+    def _on_canvas(self, image: Tensor) -> Tensor:
+        height, width = self.canvas
+        return image[..., :height, :width]
+
+    def views(self, image: Tensor) -> Tensor:
+        """Return all that CLIP sees of an image: the patches, then the global view; (N, 3, S, S)."""
+        config, view_size = self.config, self.encoders.clip.image_size
+        views = []
+        if config.weight_patch:
+            views.append(self._patches(image, view_size))
+        if config.weight_direction:
+            whole = patches.moved(image, self.generator) if self.mirrored else image
+            views.append(patches.resize(whole, view_size))
+        return torch.cat(views) if views else image.new_zeros(0, 3, view_size, view_size)
+
+    def _patches(self, image: Tensor, view_size: int) -> Tensor:
+        config, side = self.config, self.crop_side
+        height, width = self.canvas
+        if self.places:
+            origins = self.places.draw(config.patches, self.generator)
+        else:
+            origins = patches.sample_origins(
+                config.patches, side, height, width, self.generator, self._overhang(), mirrored=self.mirrored
+            )
+        if not config.augmentation:
+            return patches.crop(image, origins, side, view_size)
+        quadrilaterals = patches.sample_quadrilaterals(config.patches, side, self.generator)
+        return patches.warp(
+            image, origins, quadrilaterals, side, view_size, config.augment_fill, mirrored=self.mirrored
+        )
+
+    def clip_terms(self, embeddings: Tensor) -> ClipTerms:
+        """Return the terms of an image from the embeddings of its `views`."""
+        config = self.config
+        zero = embeddings.new_zeros(())
+        clip_losses = directional_loss(embeddings, self.content_embedding, self.direction)
+        patch_losses = zero[None]
+        if config.weight_patch:
+            patch_losses = self._with_text(clip_losses[: config.patches], embeddings[: config.patches])
+        tau = config.threshold if config.threshold_rejection else None
+        rejected = zero
+        if config.weight_patch and tau is not None:
+            rejected = (threshold_rejection(patch_losses, tau) == 0).float().mean()
+        direction = clip_losses[-1] if config.weight_direction else zero
+        return ClipTerms(direction, patch_clip_loss(patch_losses, tau), rejected)
+
+    def content_term(self, image: Tensor) -> Tensor:
+        """Return the content term of an image, before its weight."""
+        if not self.config.weight_content:
+            return image.new_zeros(())
+        targets = self.content_features or self._seen_features()
+        return content_loss(self.encoders.content.features(image, mirrored=self.mirrored), targets)
+
+    def variation_term(self, image: Tensor) -> Tensor:
+        """Return the total variation term of an image, before its weight."""
+        return total_variation(image, self.config.tv_form) if self.config.weight_tv else image.new_zeros(())
+
+    def protection_term(self, image: Tensor) -> Tensor:
+        """Return the protection term of an image, before its weight: 0 if nothing is to stay."""
+        return (
+            image.new_zeros(()) if self.kept is None else protection_loss(image, self._on_canvas(self.photo), self.kept)
+        )
+
+    def total(self, clip: ClipTerms, content: Tensor, variation: Tensor) -> Tensor:
+        """Return the weighted sum of all terms of the paper."""
+        return self.weighted(clip) + self.config.weight_content * content + self.config.weight_tv * variation
+
+    def weighted(self, clip: ClipTerms) -> Tensor:
+        """Return the weighted sum of the terms that CLIP measures."""
+        return self.config.weight_direction * clip.direction + self.config.weight_patch * clip.patch
+
+    def _with_text(self, directional: Tensor, embeddings: Tensor) -> Tensor:
+        """Return losses of views of which a share is the distance from the text itself."""
+        share = self.config.text_share
+        if self.text is None or not share:
+            return directional
+        return (1 - share) * directional + share * text_loss(embeddings, self.text)
+
+    def prepare(self) -> Generator[None, None, None]:
+        """Bring the network to its start, whose image is then kept for `picture`; leaves the optimizer untouched.
+
+        Yields after each of its `preparation_parts`: none takes longer than a step.
+        """
+        if _needs_tint(self.config):
+            nearest = yield from self.nearest_tint()
+            target = tints()[nearest](self._on_canvas(self.photo))
+            if self.config.start is Start.PHOTO:
+                self.output = self._on_canvas(show(self.net, self.input, target, banded=self.is_large))
+            yield from self._warm_up(target)
+        if self.output is None or self.config.warm_up:
+            with torch.no_grad():
+                self.render()
+        yield
+
+    def nearest_tint(self) -> Generator[None, None, int]:
+        """Find the tint nearest to the text: all of them by their global views, then the best of these by all losses.
+
+        Yields after each part of the search; returns the tint's number in `clipstyler.tints.tints`.
+        """
+        best: list[int] = self._tint_scores().topk(SHORTLIST, largest=False).indices.sort().values.tolist()
+        yield
+        losses = []
+        for loss in self.tint_losses(best):
+            losses.append(loss)
+            yield
+        return best[losses.index(min(losses))]
+
+    def _tint_scores(self) -> Tensor:
+        """Return what the loss of each tint would be if the global view were the only patch, (tints,)."""
+        config, seen = self.config, self.seen.tints()
+        directional = directional_loss(seen.embeddings, self.content_embedding, self.direction)
+        patch = self._with_text(directional, seen.embeddings)
+        whole = config.weight_direction * directional + config.weight_patch * patch
+        return whole + config.weight_content * seen.contents
+
+    def tint_losses(self, numbers: Sequence[int]) -> Iterator[float]:
+        """Yield the loss of the photo in each of some tints, all seen through the same patches."""
+        before = self.generator.get_state()
+        candidates = tints()
+        for number in numbers:
+            with torch.no_grad():
+                image = candidates[number](self._on_canvas(self.photo))
+                terms = self.clip_terms(embedded([self], self.views(image)))
+                loss = float(self.total(terms, self.content_term(image), self.variation_term(image)))
+            self.generator.set_state(before)
+            yield loss
+
+    def _warm_up(self, target: Tensor) -> Iterator[None]:
+        """Learn to reproduce a picture; yields after every step."""
+        optimizer = torch.optim.Adam(self.net.parameters(), lr=WARM_UP_RATE)
+        for _ in range(self.config.warm_up):
+            loss = F.l1_loss(self.render(), target)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            yield
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def update(self) -> None:
+        """Apply the gradients once, then step the schedule."""
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.schedule.step()
+        self.updates += 1
+
+    def style(self, check: Check = never) -> FittedStyle:
+        """Return the network as it is now, ready to be applied at any size; `check` is called within the work."""
+        config = self.config
+        return fix_style(
+            self.net,
+            self.input,
+            self.size,
+            input_noise=config.input_noise,
+            noise_octaves=config.noise_octaves,
+            contrast=config.contrast,
+            seed=self.seed,
+            check=check,
+        )
+
+    def picture(self) -> Picture:
+        """Return the image of the latest forward pass, after the contrast step."""
+        if self.output is None:
+            raise RuntimeError("nothing was rendered yet: call render or step first")
+        height, width = self.size
+        return Picture(to_pixels(adjust_contrast(self.output, self.config.contrast))[:height, :width], self.alpha)
+
+
+def preparation_parts(config: StylizeConfig, runs: int = 1) -> int:
+    """Return how many parts the preparation of so many runs has.
+
+    They are the texts, the photo, and of each run those of `RunState.prepare`: the search for a tint, the warm-up
+    steps, and the start picture.
+    """
+    search = 1 + SHORTLIST if _needs_tint(config) else 0
+    return 2 + runs * (search + config.warm_up + 1)
+
+
+def _needs_tint(config: StylizeConfig) -> bool:
+    return config.start is Start.PHOTO or config.warm_up > 0
+
+
+def embedded(states: Sequence[RunState], views: Tensor) -> Tensor:
+    """Embed views, (N, 3, S, S) to unit rows (N, D)."""
+    if not len(views):
+        return states[0].content_embedding[:0]
+    return F.normalize(states[0].encoders.clip.encode_image(views), dim=1)

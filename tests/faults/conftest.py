@@ -24,6 +24,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[FIGURES] = {}
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what only the long run does."""
+    left_out = [] if is_long() else [item for item in items if item.get_closest_marker("long_only")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
+def is_long() -> bool:
+    """Whether this is the long run."""
+    return os.environ.get("CLIPSTYLER_FAULTS") == "long"
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     path, figures = os.environ.get("CLIPSTYLER_FAULTS_FIGURES"), session.config.stash[FIGURES]
     if path and figures:
@@ -33,8 +45,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 @pytest.fixture
 def scale() -> Scale:
     """How much: `scale(3, 50)` is the first number in the test suite and the second one in the long run."""
-    is_long = os.environ.get("CLIPSTYLER_FAULTS") == "long"
-    return lambda few, many: many if is_long else few
+    return lambda few, many: many if is_long() else few
 
 
 @pytest.fixture

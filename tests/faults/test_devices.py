@@ -47,11 +47,9 @@ async def test_devices_killed_at_random_points_lose_only_their_own_jobs(launch, 
     figures.update({"kills": kills, **ends})
 
 
-async def test_nodes_killed_one_after_the_other_lose_no_job(launch, scale, figures, request):
-    chance, kills = random.Random(17), scale(0, 100)
-    if not kills:
-        pytest.skip("nodes are killed in the long set; tests/engines kills one")
-    nodes = request.getfixturevalue("cluster")
+@pytest.mark.long_only  # tests/engines kills one
+async def test_nodes_killed_one_after_the_other_lose_no_job(launch, figures, cluster):  # noqa: F811 - a fixture
+    chance, kills, nodes = random.Random(17), 100, cluster
     server = await (await launch(engine="ray", ray_address=nodes.address, devices="cpu*2")).ready()
     await eventually(lambda: len(optimizers(server)) == 2)
     audit = JobAudit(server.settings["data_dir"])

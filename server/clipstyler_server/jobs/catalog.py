@@ -292,7 +292,7 @@ class Catalog:
 
     def _estimates(self, records: list[Record]) -> Mapping[str, Queued]:  # noqa: ARG002 - the scheduler knows all
         """Return the positions of those jobs that wait."""
-        return self._scheduler.queue_estimates()
+        return self._scheduler.outlook.queue_estimates()
 
     async def record(self, job_id: str, scope: str | None) -> Record:
         """Return what is stored of a job, or raise `ServiceError` STYLIZATION_NOT_FOUND."""

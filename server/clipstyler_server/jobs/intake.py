@@ -63,7 +63,7 @@ class OwnQueue:
 
     def __init__(self, scheduler: Scheduler, storage: Storage) -> None:
         self.reserve = scheduler.reserve
-        self.check_deadline = scheduler.check_deadline
+        self.check_deadline = scheduler.outlook.check_deadline
         self.accept = scheduler.accept
         self.cancel = scheduler.cancel
         self._storage = storage

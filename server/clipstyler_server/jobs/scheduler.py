@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import structlog
@@ -16,8 +15,7 @@ from clipstyler.events import Optimized, Preparing, Preview, Progress, Rendering
 from clipstyler.imaging import ImageFile
 from clipstyler_server.errors import ServiceError, internal
 from clipstyler_server.jobs.chunks import chunks_of
-from clipstyler_server.jobs.estimator import Estimator, Expected
-from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Draft, End, Failed, Queued
+from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Draft, End, Failed
 from clipstyler_server.jobs.job import Job
 from clipstyler_server.jobs.job_errors import (
     crash_error,
@@ -26,8 +24,8 @@ from clipstyler_server.jobs.job_errors import (
     failure,
     not_ready_error,
     queue_full_error,
-    unreachable_error,
 )
+from clipstyler_server.jobs.outlook import Outlook
 from clipstyler_server.jobs.persister import JobPersister
 from clipstyler_server.jobs.queue import JobQueue
 from clipstyler_server.observability import logs
@@ -48,11 +46,9 @@ from clipstyler_server.workers.engine import (
     WorkerState,
 )
 
-_LONGEST_RETRY_S = 600.0
 _STOP_WAIT_S = 5.0  # for the last step of a job that outlasts its grace period
 _MAX_LOST_STARTS = 3  # then the job itself is to blame
 _MAX_LOST_RUNS = 2  # of a job whose machine was lost, its first one included
-_CERTAINTY = 0.8  # share of the estimated time that must fit before a deadline
 
 
 class Scheduler:
@@ -83,6 +79,8 @@ class Scheduler:
         Whether the server is shutting down.
     freed
         Notified when a device may be free.
+    outlook
+        When they are expected to start and to end.
     on_accepted
         Called with each job that is put into the queue.
     """
@@ -106,7 +104,7 @@ class Scheduler:
         self._persister = persister
         self._metrics = metrics
         self._claims = claims
-        self._estimator = Estimator()
+        self.outlook = Outlook(queue, self.running, devices)
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -141,13 +139,7 @@ class Scheduler:
             with self.queue.reserve(self._free_count(), caller.account, caller.limits.queue_share):
                 yield
         except QueueFullError as full:
-            raise queue_full_error(full.places, full.of_caller, self._retry_delay_s()) from None
-
-    def check_deadline(self, job: Job) -> None:
-        """Raise `ServiceError` DEADLINE_UNREACHABLE if a job, queued now, would not finish in time."""
-        ends_s = self._expect([*self.queue.before(job), job])[-1].end_s
-        if ends_s is not None and _CERTAINTY * ends_s > job.remaining_s:
-            raise unreachable_error(ends_s, job.remaining_s)
+            raise queue_full_error(full.places, full.of_caller, self.outlook.retry_delay_s()) from None
 
     def accept(self, job: Job, warnings: tuple[Warning, ...] = ()) -> None:
         """Put a job into the queue and publish its position."""
@@ -186,15 +178,6 @@ class Scheduler:
                 self._runs.add(run)
                 run.add_done_callback(self._runs.discard)
 
-    def queue_estimates(self) -> dict[str, Queued]:
-        """Return for each waiting job, in order, how many are before it, and when it may start and end."""
-        waiting, now = self.queue.order(), datetime.now(UTC)
-        expected = self._expect(waiting)
-        return {
-            job.id: Queued(position, job.spec.seed, _moment(now, span.start_s), _moment(now, span.end_s))
-            for position, (job, span) in enumerate(zip(waiting, expected, strict=True), start=self.running_count())
-        }
-
     def running_count(self) -> int:
         """Return the number of running jobs."""
         return len(self.running)
@@ -206,11 +189,6 @@ class Scheduler:
     def _free_count(self) -> int:
         """Return the number of jobs that would start at once."""
         return max(0, self.devices.ready_count - len(self.running))
-
-    def _expect(self, waiting: list[Job]) -> list[Expected]:
-        """Estimate when waiting jobs run, on the devices that work now; if none does, they are back soon."""
-        count = self.devices.ready_count or len(self.devices.statuses())
-        return self._estimator.expect(list(self.running.values()), waiting, count)
 
     def free_devices(self) -> int:
         """Return how many jobs more could start now."""
@@ -364,7 +342,7 @@ class Scheduler:
             case Progress():
                 self._metrics.step_completed(event.step_s, job.watchers > 0, job.trace.exemplar)
                 self._metrics.tenants.step_completed(job.caller.tenant)
-                self._estimator.add_step(job.spec, event.step_s)
+                self.outlook.estimator.add_step(job.spec, event.step_s)
                 job.step = event.step
                 job.publish(event)
             case Preview():
@@ -375,17 +353,12 @@ class Scheduler:
             case Optimized():
                 job.trace.enter("render")
             case Preparing():
-                job.publish(replace(event, remaining_s=self._remaining_s(job)))
+                job.publish(replace(event, remaining_s=self.outlook.remaining_s(job)))
             case Started() | Rendering() | Warning():
                 job.publish(event)
 
-    def _remaining_s(self, job: Job) -> float | None:
-        """Estimate the rest of a job that prepares: what it takes from its start on, less the time since then."""
-        whole_s = self._estimator.seconds(job.spec)
-        return None if whole_s is None else max(0.0, whole_s - (job.age_s - job.queued_s))
-
     def _completed(self, job: Job, result: Result[ImageFile]) -> Result[ImageFile]:
-        self._estimator.add_job(job.spec, result.timings)
+        self.outlook.estimator.add_job(job.spec, result.timings)
         return replace(result, timings=replace(result.timings, queued_s=job.queued_s, decode_s=job.decode_s))
 
     def _stopped(self, job: Job, stopped: TaskStopped) -> tuple[State, End | None]:
@@ -406,7 +379,7 @@ class Scheduler:
 
     def _publish_positions(self) -> None:
         """Publish the position of every waiting job whose position has changed."""
-        for job_id, queued in self.queue_estimates().items():
+        for job_id, queued in self.outlook.queue_estimates().items():
             job = self.jobs[job_id]
             if job.position != queued.position:
                 job.position = queued.position
@@ -465,12 +438,6 @@ class Scheduler:
         task.add_done_callback(self._endings.discard)
         task.add_done_callback(_log_failure)
 
-    def _retry_delay_s(self) -> float:
-        """Estimate when a place becomes free: when the first of the running jobs ends."""
-        rests_s = [self._estimator.seconds(job.spec, job.step) for job in self.running.values()]
-        known_s = [rest_s for rest_s in rests_s if rest_s is not None]
-        return min(max(1.0, min(known_s, default=self._estimator.typical_job_s)), _LONGEST_RETRY_S)
-
 
 def _may_run_again(job: Job, lost: EngineLost) -> bool:
     """Whether a job runs once more whose engine was lost: it had not begun, or its machine is to blame."""
@@ -484,10 +451,6 @@ def _ignore(_: Job) -> None:
 def _ends_preparation(event: EngineEvent) -> bool:
     """Whether the first step begins with an event, or it is the first sign of a step."""
     return isinstance(event, Preview | Progress) or (isinstance(event, Preparing) and event.step == event.steps)
-
-
-def _moment(now: datetime, seconds: float | None) -> datetime | None:
-    return None if seconds is None else now + timedelta(seconds=seconds)
 
 
 def _parts(end: End) -> list[Chunk]:

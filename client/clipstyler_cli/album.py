@@ -12,8 +12,9 @@ from clipstyler.output_files import Output
 from clipstyler.sampling import evenly
 from clipstyler_cli.apply import Format, OutDirectory, OutputSize, PreserveColor, Quiet, Strength, deliver, outputs_of
 from clipstyler_cli.artifacts import sheet_of
-from clipstyler_cli.errors import EXIT_FAILED, UsageError, clear_errors
+from clipstyler_cli.errors import UsageError, clear_errors
 from clipstyler_cli.files import Delivery
+from clipstyler_cli.statuses import EXIT_FAILED
 from clipstyler_cli.style_files import SUFFIX, slug
 from clipstyler_cli.terminal import Terminal, complain, say
 

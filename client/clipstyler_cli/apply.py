@@ -13,8 +13,9 @@ from clipstyler_client import StyledPhoto
 
 from clipstyler.output_files import Output, check_outputs
 from clipstyler_cli.connection import Target, with_connection_flags
-from clipstyler_cli.errors import EXIT_FAILED, UsageError, clear_errors
+from clipstyler_cli.errors import UsageError, clear_errors
 from clipstyler_cli.files import Delivery
+from clipstyler_cli.statuses import EXIT_FAILED
 from clipstyler_cli.style_files import name_on_server, read_style
 from clipstyler_cli.terminal import complain
 

@@ -10,11 +10,8 @@ import typer
 from clipstyler_client import InvalidRequestError, OptionError, ServerUnavailableError, StylizeError
 
 from clipstyler.options import ConfigError
+from clipstyler_cli.statuses import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
 from clipstyler_cli.terminal import complain
-
-EXIT_FAILED = 1
-EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
 
 # Fields of the contract that are not a flag of the same name.
 _FLAGS = {

@@ -11,7 +11,8 @@ import typer
 
 from clipstyler.input_files import read_whole
 from clipstyler.output_files import Output, write_whole
-from clipstyler_cli.errors import EXIT_FAILED, UsageError, flag_of
+from clipstyler_cli.errors import UsageError, flag_of
+from clipstyler_cli.statuses import EXIT_FAILED
 from clipstyler_cli.terminal import complain
 
 IMAGE_SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}

@@ -12,9 +12,10 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
-from clipstyler_cli.errors import EXIT_FAILED, UsageError, clear_errors
+from clipstyler_cli.errors import UsageError, clear_errors
 from clipstyler_cli.local import library_errors
 from clipstyler_cli.local_store import local_store
+from clipstyler_cli.statuses import EXIT_FAILED
 from clipstyler_cli.terminal import Terminal, print_json, printable, say, styled, table
 
 if TYPE_CHECKING:

@@ -90,7 +90,7 @@ def seconds(ended: list[Stylization]) -> float:
 
 def measure(device: str, jobs: int, size: int, steps: int, rounds: int) -> list[Round]:
     """Run the jobs both ways in turns; the first round warms up and is left out."""
-    settings = {"evaluator": False, "device": device, "queue_capacity": 2 * jobs, "caller_share": 1}
+    settings: dict[str, Any] = {"evaluator": False, "device": device, "queue_capacity": 2 * jobs, "caller_share": 1}
     work, found = (jobs, size, steps), []
     with (
         serving(**settings) as (alone, _),

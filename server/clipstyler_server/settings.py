@@ -287,7 +287,7 @@ class Settings(BaseSettings):
         default=20,
         ge=0,
         le=3600,
-        description="Seconds that a running job may continue after that before it is cancelled.",
+        description="Seconds that running jobs and calls may continue after that before they are ended.",
     )
     heartbeat_s: float = Field(default=10, gt=0, le=600, description="Seconds of silence before a heartbeat is sent.")
     decoders: int = Field(

@@ -66,7 +66,10 @@ def command(
         controls = {"strength": strength, "preserve_color": preserve_color, "output_size": output_size}
         if mix_with:
             controls["mix"] = _EVEN_MIX if mix is None else mix
-        checks = [partial(outputs_of, photos, out, result_format), partial(_check_mix, mix, mix_with)]
+        checks: list[Callable[[], Any]] = [
+            partial(outputs_of, photos, out, result_format),
+            partial(_check_mix, mix, mix_with),
+        ]
         if server is None:
             styles = [partial(read_style, style), partial(_second, mix_with, read_style)]
             outputs, _, first, second = checked_together(*checks, *styles)

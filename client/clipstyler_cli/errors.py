@@ -139,8 +139,9 @@ def clear_errors(**arguments: str) -> Iterator[None]:
 
 
 def _message(error: Exception, arguments: Mapping[str, str]) -> str:
-    has_fields = isinstance(error, (ConfigError, InvalidRequestError, OptionError))
-    return _problems(error, arguments) if has_fields else str(error)
+    if isinstance(error, (ConfigError, InvalidRequestError, OptionError)):
+        return _problems(error, arguments)
+    return str(error)
 
 
 def _problems(error: ConfigError | InvalidRequestError | OptionError, arguments: Mapping[str, str]) -> str:

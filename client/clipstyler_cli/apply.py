@@ -71,7 +71,7 @@ def command(
             partial(_check_mix, mix, mix_with),
         ]
         if server is None:
-            styles = [partial(read_style, style), partial(_second, mix_with, read_style)]
+            styles: list[Callable[[], Any]] = [partial(read_style, style), partial(_second, mix_with, read_style)]
             outputs, _, first, second = checked_together(*checks, *styles)
             results = _here(first, second, photos, controls, result_format)
         else:

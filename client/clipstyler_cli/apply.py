@@ -109,8 +109,9 @@ def outputs_of(photos: list[Path], out: Path, result_format: str, *extra: Output
         violations.append(Violation("photos", problem))
     outputs = [Output("out", out / name) for name in names]
     try:
-        written = [] if violations else [*outputs, *extra]
-        check_outputs(written, directories=[Output("out", out)], inputs=photos)
+        check_outputs([], directories=[Output("out", out)])
+        if not violations:
+            check_outputs([*outputs, *extra], directories=[Output("out", out)], inputs=photos)
     except ConfigError as error:
         violations += error.violations
     if violations:

@@ -263,6 +263,7 @@ def test_a_photo_that_cannot_be_read_does_not_stop_the_others(file: Path, photos
         (["one.png", "two.png", "-o", "out"], "STYLE: the file is no style"),
         (["look.style", "one.png", "-o", "out", "--mix-with", "two.png"], "--mix-with: the file is no style"),
         (["look.style", "one.png", "-o", "out", "--mix", "0.3"], "--mix: needs a second style"),
+        (["look.style", "one.png", "-o", "two.png"], "error: --out: two.png is a file; name a directory\n"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_any_work(
@@ -272,6 +273,7 @@ def test_what_cannot_be_done_is_said_before_any_work(
     outcome = run("apply", *arguments)
     assert outcome.exit_code == 2
     assert message in outcome.stderr
+    assert len(outcome.stderr.splitlines()) == 1
     assert {path.name for path in file.parent.iterdir()} == {file.name, *(path.name for path in photos)}
 
 

@@ -175,6 +175,7 @@ class App:
                 self.metrics,
                 self.changes,
                 is_one_of_several=len(devices) > 1,
+                most_runs=self.settings.runs_per_device,
             )
             for device in devices
         ]

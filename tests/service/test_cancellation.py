@@ -214,6 +214,6 @@ async def test_a_storm_of_callers_who_leave_at_random_leaves_an_idle_server(serv
     await asyncio.gather(*(caller(number) for number in range(50)))
     await eventually(lambda: not server.app.scheduler.running and not server.app.queue)
     assert server.metric("steps_after_cancel_sum") <= server.metric("steps_after_cancel_count")
-    assert server.app.scheduler._timers == {}
+    assert server.app.scheduler._open._deadlines == {}
     assert server.app.queue.reserved == 0
     assert (await server.stylize(request())).status is None

@@ -126,7 +126,7 @@ async def test_an_unexpected_exception_in_the_front_is_internal_and_logged_under
 
 async def test_a_job_whose_engine_is_lost_before_it_began_waits_and_runs_again(serve, monkeypatch, log):
     server = await serve()
-    run, tasks = server.app.scheduler.engine.run, []
+    run, tasks = server.app.optimizers.run, []
 
     async def lose_the_first(task):
         tasks.append(task.job_id)
@@ -135,7 +135,7 @@ async def test_a_job_whose_engine_is_lost_before_it_began_waits_and_runs_again(s
         async for event in run(task):
             yield event
 
-    monkeypatch.setattr(server.app.scheduler.engine, "run", lose_the_first)
+    monkeypatch.setattr(server.app.optimizers, "run", lose_the_first)
     created = await server.create(order())
     watched = await server.watch(created.name)
 
@@ -154,9 +154,22 @@ async def test_a_job_that_loses_engine_after_engine_fails(serve, monkeypatch):
         raise EngineLost("was killed by SIGKILL")
         yield
 
-    monkeypatch.setattr(server.app.scheduler.engine, "run", lose)
+    monkeypatch.setattr(server.app.optimizers, "run", lose)
     failed = await server.watch((await server.create(order())).name)
     assert failed.only("failed")[0].error.reason == "WORKER_CRASHED"
+
+
+async def test_a_job_whose_engine_ends_without_a_result_fails(serve, monkeypatch, log):
+    server = await serve()
+
+    async def end_early(task):
+        return
+        yield
+
+    monkeypatch.setattr(server.app.optimizers, "run", end_early)
+    failed = await server.watch((await server.create(order())).name)
+    assert failed.only("failed")[0].error.reason == "INTERNAL"
+    assert [line["event"] for line in log if line["log_level"] == "error"] == ["job_processing_failed"]
 
 
 async def test_a_worker_that_lacks_something_at_its_first_start_is_started_again(serve, log, tmp_path):

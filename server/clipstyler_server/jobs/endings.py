@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from clipstyler_server.jobs.events import Cancelled, CancelReason, Failed
+from clipstyler_server.jobs.events import Cancelled, CancelReason, Failed, state_after
 from clipstyler_server.jobs.job_errors import deadline_error, restart_error
 from clipstyler_server.jobs.stored_forms import dump_end
 from clipstyler_server.observability import logs
@@ -40,7 +40,7 @@ def verdict(record: Record, now: float, is_callerless: bool, requeue: bool) -> F
 
 def ending_of(end: Failed | Cancelled) -> Ending:
     """Return an end as it is stored."""
-    return Ending(State.CANCELLED if isinstance(end, Cancelled) else State.FAILED, dump_end(end))
+    return Ending(state_after(end), dump_end(end))
 
 
 async def end_stored(storage: Storage, record: Record, end: Failed | Cancelled) -> None:

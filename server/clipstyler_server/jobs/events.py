@@ -9,6 +9,7 @@ from enum import StrEnum
 from clipstyler.events import Preparing, Preview, Progress, Rendering, Result, Started, Warning
 from clipstyler.imaging import EncodedImage, ImageFile, ImageMetadata
 from clipstyler_server.errors import ErrorDetails
+from clipstyler_server.storage.records import State
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,13 @@ Payload = (
 )
 
 FINAL = (Result, Failed, Cancelled)
+
+
+def state_after(end: End | StoredEnd) -> State:
+    """Return the state of a job that ended so."""
+    if isinstance(end, Result):
+        return State.SUCCEEDED
+    return State.CANCELLED if isinstance(end, Cancelled) else State.FAILED
 
 
 @dataclass(frozen=True)

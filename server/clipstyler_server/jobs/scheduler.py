@@ -1,54 +1,29 @@
-"""Accepts jobs, runs them on the engine, as many at a time as it has places, and publishes what happens to them."""
+"""Accepts jobs and starts the next one whenever a place is free."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from contextlib import aclosing, contextmanager
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
-import structlog
-
-from clipstyler.events import Optimized, Preparing, Preview, Progress, Rendering, Result, Started, Warning
-from clipstyler.imaging import ImageFile
-from clipstyler_server.errors import ServiceError, internal
-from clipstyler_server.jobs.chunks import chunks_of
-from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Draft, End, Failed
+from clipstyler.events import Warning
+from clipstyler_server.jobs.events import Cancelled, CancelReason, Draft, End, Failed
 from clipstyler_server.jobs.job import Job
-from clipstyler_server.jobs.job_errors import (
-    crash_error,
-    deadline_error,
-    draining_error,
-    failure,
-    not_ready_error,
-    queue_full_error,
-)
+from clipstyler_server.jobs.job_errors import deadline_error, draining_error, not_ready_error, queue_full_error
+from clipstyler_server.jobs.open_jobs import OpenJobs
 from clipstyler_server.jobs.outlook import Outlook
 from clipstyler_server.jobs.persister import JobPersister
 from clipstyler_server.jobs.queue import JobQueue
+from clipstyler_server.jobs.runner import JobRunner
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.changes import ChangeSignal
 from clipstyler_server.observability.metrics import Metrics
-from clipstyler_server.observability.traces import enter_span
 from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.records import State
 from clipstyler_server.turns import QueueFullError
-from clipstyler_server.workers.engine import (
-    Devices,
-    Engine,
-    EngineEvent,
-    EngineLost,
-    StopCause,
-    TaskFailed,
-    TaskStopped,
-    WorkerState,
-)
+from clipstyler_server.workers.engine import Devices, Engine, WorkerState
 
 _STOP_WAIT_S = 5.0  # for the last step of a job that outlasts its grace period
-_MAX_LOST_STARTS = 3  # then the job itself is to blame
-_MAX_LOST_RUNS = 2  # of a job whose machine was lost, its first one included
 
 
 class Scheduler:
@@ -95,24 +70,21 @@ class Scheduler:
         claims: bool = False,
     ) -> None:
         self.queue = queue
-        self.engine = engine
         self.devices = devices
-        self.jobs: dict[str, Job] = {}
         self.running: dict[str, Job] = {}
         self.draining = False
         self.freed = ChangeSignal()
-        self._persister = persister
+        self.outlook = Outlook(queue, self.running, devices)
+        self.on_accepted: Callable[[Job], None] = _ignore
         self._metrics = metrics
         self._claims = claims
-        self.outlook = Outlook(queue, self.running, devices)
+        self._open = OpenJobs(persister, metrics)
+        self.jobs: Mapping[str, Job] = self._open.jobs
+        self._runner = JobRunner(engine, persister, metrics, self.outlook)
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._runs: set[asyncio.Task[None]] = set()
-        self._endings: set[asyncio.Task[None]] = set()
-        self.on_accepted: Callable[[Job], None] = _ignore
-        # Of jobs whose end is not being stored yet.
-        self._timers: dict[str, asyncio.TimerHandle] = {}
 
     def problems(self) -> list[str]:
         """Return why no device takes jobs; empty if one does. A full queue is not a problem."""
@@ -143,13 +115,11 @@ class Scheduler:
 
     def accept(self, job: Job, warnings: tuple[Warning, ...] = ()) -> None:
         """Put a job into the queue and publish its position."""
-        self.jobs[job.id] = job
+        self._open.add(job, self._expire)
         self.queue.put(job)
         self._publish_positions()
         for warning in warnings:
             job.publish(warning)
-        loop = asyncio.get_running_loop()
-        self._timers[job.id] = loop.call_later(max(0.0, job.remaining_s), self._expire, job)
         if not self._claims:  # else it has waited already
             job.trace.enter("queue")
             logs.get_logger().info("job_queued", job_id=job.id, position=job.position, steps=job.spec.config.steps)
@@ -164,7 +134,7 @@ class Scheduler:
 
     def publish_draft(self, job: Job, draft: Draft) -> None:
         """Publish the draft of a job that waits or runs, unless it comes after a preview: then it is of no use."""
-        if job.id in self._timers and job.preview is None:
+        if self._open.is_undecided(job) and job.preview is None:
             job.trace.event("draft")
             job.publish(draft)
 
@@ -201,9 +171,9 @@ class Scheduler:
     def cancel(self, job: Job, reason: CancelReason) -> None:
         """Cancel a job wherever it is; a finished one is left alone."""
         if self.queue.remove(job.id):
-            self._end(job, State.CANCELLED, Cancelled(0, reason))
+            self._end(job, Cancelled(0, reason))
         elif job.id in self.running:
-            self._cancel_at_work(job, reason)
+            self._runner.cancel(job, reason)
 
     def close(self) -> None:
         """Refuse new jobs from now on, and start no waiting one."""
@@ -213,35 +183,27 @@ class Scheduler:
         """End waiting calls and give running jobs their grace period; call `close` first. Durable jobs stay queued."""
         while job := self.queue.pop():
             if job.one_shot:
-                self._end(job, State.CANCELLED, Cancelled(0, CancelReason.DRAINING))
+                self._end(job, Cancelled(0, CancelReason.DRAINING))
             else:
-                self._release(job)
+                self._open.release(job)
         if not await self._is_idle_within(grace_s):
             self.cancel_running()
             if not await self._is_idle_within(_STOP_WAIT_S) and (runs := set(self._runs)):
                 for run in runs:
                     run.cancel()
                 await asyncio.wait(runs)
-        if self._endings:
-            await asyncio.wait(set(self._endings), timeout=_STOP_WAIT_S)
-        for job in list(self.jobs.values()):
-            job.disconnect(draining_error())
+        await self._open.close(_STOP_WAIT_S)
 
     def cancel_running(self) -> None:
         """Stop running jobs because the server exits, without waiting for the end of their grace period."""
         for job in self.running.values():
-            self._cancel_at_work(job, CancelReason.DRAINING)
+            self._runner.cancel(job, CancelReason.DRAINING)
 
     def let_go(self) -> None:
         """Stop and release every job, because others may run them soon."""
         while job := self.queue.pop():
-            self._release(job)
+            self._open.release(job)
         self.cancel_running()
-
-    def _cancel_at_work(self, job: Job, reason: CancelReason) -> None:
-        job.cancel_reason = job.cancel_reason or reason
-        job.cancelled = job.cancelled or time.monotonic()
-        self.engine.cancel(job.id)
 
     async def _is_idle_within(self, timeout_s: float) -> bool:
         try:
@@ -254,7 +216,7 @@ class Scheduler:
         """Take the next job that can still finish in time, if there is one."""
         while not self.draining and (job := self.queue.pop()):
             if job.remaining_s <= 0:
-                self._end(job, State.FAILED, Failed(deadline_error().details))
+                self._end(job, Failed(deadline_error().details))
                 continue
             job.enter(State.RUNNING)
             job.trace.enter("prepare")
@@ -266,54 +228,22 @@ class Scheduler:
         return None
 
     async def _process(self, job: Job) -> None:
-        """Run a job on the engine, from its start to its end; what this task logs and traces belongs to the job."""
-        structlog.contextvars.bind_contextvars(**job.log_context)
-        enter_span(job.trace.whole)
-        self._persister.record_start(job)
-        state: State = State.FAILED
-        end: End | None = None
-        try:
-            async with aclosing(self._begun(job)) as events:
-                async for event in events:
-                    if isinstance(event, Result):
-                        state, end = State.SUCCEEDED, self._completed(job, event)
-                    else:
-                        self._advance(job, event)
-        except TaskStopped as stopped:
-            state, end = self._stopped(job, stopped)
-        except (TaskFailed, ServiceError) as failed:
-            error = failure(failed, job.id) if isinstance(failed, TaskFailed) else failed
-            end = Failed(error.details)
-        except EngineLost as lost:
-            if _may_run_again(job, lost):
-                self._try_again(job)
-                return
-            end = Failed(crash_error(lost.problem).details)
-        except asyncio.CancelledError:
-            # Shutdown: the engine did not stop in time.
-            state, end = self._interrupted(job, job.step)
-        except Exception:  # noqa: BLE001 - a defect fails one job, not the server
-            logs.get_logger().exception("job_processing_failed", job_id=job.id)
-            end = Failed(internal(job.id).details)
-        self._leave_engine(job)
+        """Run a job on the engine, from its start to its end."""
+        end = await self._runner.run(job)
+        del self.running[job.id]
+        if not self.running:
+            self._idle.set()
+        self.wake()
         if end is None:
-            self._in_background(self._persister.requeue(job))
-            self._release(job)
+            self._put_back(job)
         else:
-            self._end(job, state, end)
+            self._end(job, end)
 
-    def _begun(self, job: Job) -> AsyncGenerator[EngineEvent, Any]:
-        """Have the engine begin a job, unless it was cancelled before the engine knew of it."""
-        if job.cancel_reason:
-            raise TaskStopped(StopCause.CANCELLED, 0)
-        return self.engine.run(job.task())
-
-    def _try_again(self, job: Job) -> None:
-        """Put a job back whose engine was lost: it waits for the next one."""
-        self._leave_engine(job)
-        self._in_background(self._persister.requeue(job))
+    def _put_back(self, job: Job) -> None:
+        """Return a job that ran to the queue, or release it if this server will not run it."""
+        self._open.requeue(job)
         if self.draining or self._claims:
-            self._release(job)
+            self._open.release(job)
             return
         job.enter(State.QUEUED)
         job.trace.enter("queue")
@@ -323,59 +253,9 @@ class Scheduler:
         self.wake()
         logs.get_logger().info("job_waits_again", job_id=job.id, attempts=job.attempts)
 
-    def _leave_engine(self, job: Job) -> None:
-        del self.running[job.id]
-        if not self.running:
-            self._idle.set()
-        self.wake()
-        if job.cancelled is not None:
-            self._metrics.job_cancelled(time.monotonic() - job.cancelled, job.trace.exemplar)
-
-    def _advance(self, job: Job, event: EngineEvent) -> None:
-        """Publish an event of the engine."""
-        job.begun = True
-        if _ends_preparation(event) and not job.prepared:
-            job.prepared = True
-            job.trace.enter("steps")
-            self._metrics.job_prepared(job.age_s - job.queued_s, job.trace.exemplar)
-        match event:
-            case Progress():
-                self._metrics.step_completed(event.step_s, job.watchers > 0, job.trace.exemplar)
-                self._metrics.tenants.step_completed(job.caller.tenant)
-                self.outlook.add_step(job.spec, event.step_s)
-                job.step = event.step
-                job.publish(event)
-            case Preview():
-                if job.preview is None:
-                    self._metrics.first_preview_made(job.age_s, job.trace.exemplar)
-                job.trace.event("preview", step=event.step)
-                job.publish(event)
-            case Optimized():
-                job.trace.enter("render")
-            case Preparing():
-                job.publish(replace(event, remaining_s=self.outlook.remaining_s(job)))
-            case Started() | Rendering() | Warning():
-                job.publish(event)
-
-    def _completed(self, job: Job, result: Result[ImageFile]) -> Result[ImageFile]:
-        self.outlook.add_job(job.spec, result.timings)
-        return replace(result, timings=replace(result.timings, queued_s=job.queued_s, decode_s=job.decode_s))
-
-    def _stopped(self, job: Job, stopped: TaskStopped) -> tuple[State, End | None]:
-        if stopped.cause is StopCause.DEADLINE:
-            return State.FAILED, Failed(deadline_error().details)
-        self._metrics.steps_after_cancel(stopped.steps_after_cancel)
-        logs.get_logger().info(
-            "job_stopped", job_id=job.id, step=stopped.step, steps_after_cancel=stopped.steps_after_cancel
-        )
-        return self._interrupted(job, stopped.step)
-
-    def _interrupted(self, job: Job, step: int) -> tuple[State, End | None]:
-        """How a stopped job ends; None if it waits for the next server."""
-        reason = job.cancel_reason or (CancelReason.DRAINING if self.draining else CancelReason.REQUESTED)
-        if reason is CancelReason.DRAINING and not job.one_shot:
-            return State.QUEUED, None
-        return State.CANCELLED, Cancelled(step, reason)
+    def _end(self, job: Job, end: End) -> None:
+        self._open.finish(job, end)
+        self._publish_positions()
 
     def _publish_positions(self) -> None:
         """Publish the position of every waiting job whose position has changed."""
@@ -388,75 +268,8 @@ class Scheduler:
     def _expire(self, job: Job) -> None:
         """Fail a waiting job at its deadline; a running one is stopped by the engine, which has the deadline too."""
         if self.queue.remove(job.id):
-            self._end(job, State.FAILED, Failed(deadline_error().details))
-
-    def _end(self, job: Job, state: State, end: End) -> None:
-        self._timers.pop(job.id).cancel()
-        self._in_background(self._conclude(job, state, end))
-        self._publish_positions()
-
-    async def _conclude(self, job: Job, state: State, end: End) -> None:
-        """Store the end of a job, then publish it."""
-        job.trace.enter("store")
-        parts = [job.next_event(part) for part in _parts(end)]
-        stored = await self._persister.store_end(job, state, job.next_event(end), end)
-        if stored is None:
-            self._release(job)
-            return
-        job.enter(stored.state)
-        self._metrics.job_finished(stored.state, job.age_s, job.trace.exemplar)
-        self._metrics.tenants.job_finished(job.caller.tenant, stored.state)
-        published = stored.event.payload
-        reason = published.error.reason if isinstance(published, Failed) else None
-        job.trace.end(stored.state, reason or "")
-        logs.get_logger().info(
-            "job_finished",
-            job_id=job.id,
-            state=stored.state,
-            reason=reason,
-            seconds=round(job.age_s, 3),
-            **job.log_context,
-        )
-        for part in parts if stored.state is State.SUCCEEDED else ():
-            job.deliver(part)
-        job.deliver(stored.event)
-        # Until then only this process knows of it.
-        await stored.stored()
-        del self.jobs[job.id]
-
-    def _release(self, job: Job) -> None:
-        """Let go of a job that stays stored as waiting."""
-        job.trace.end("requeued")
-        self.jobs.pop(job.id, None)
-        if timer := self._timers.pop(job.id, None):
-            timer.cancel()
-        job.disconnect(draining_error())
-
-    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(work)
-        self._endings.add(task)
-        task.add_done_callback(self._endings.discard)
-        task.add_done_callback(_log_failure)
-
-
-def _may_run_again(job: Job, lost: EngineLost) -> bool:
-    """Whether a job runs once more whose engine was lost: it had not begun, or its machine is to blame."""
-    return job.attempts < (_MAX_LOST_RUNS if lost.again else _MAX_LOST_STARTS) and (lost.again or not job.begun)
+            self._end(job, Failed(deadline_error().details))
 
 
 def _ignore(_: Job) -> None:
     """Begin nothing beside a job."""
-
-
-def _ends_preparation(event: EngineEvent) -> bool:
-    """Whether the first step begins with an event, or it is the first sign of a step."""
-    return isinstance(event, Preview | Progress) or (isinstance(event, Preparing) and event.step == event.steps)
-
-
-def _parts(end: End) -> list[Chunk]:
-    return chunks_of(end.image.metadata) if isinstance(end, Result) else []
-
-
-def _log_failure(task: asyncio.Task[None]) -> None:
-    if not task.cancelled() and (error := task.exception()):
-        logs.get_logger().error("job_end_failed", exc_info=error)

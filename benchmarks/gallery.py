@@ -12,7 +12,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from clipstyler_cli.labels import label
+from PIL import Image, ImageDraw, ImageOps
 from rich.progress import track
 
 import clipstyler
@@ -31,9 +32,8 @@ def layout(texts: list[str], rows: list[list[Picture]]) -> Image.Image:
     height = TILE + GAP
     sheet = Image.new("RGB", ((TILE + GAP) * (len(texts) + 1) + GAP, CAPTION + height * len(rows) + GAP), "white")
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(15)
     for column, caption in enumerate(["photo", *texts]):
-        draw.text((GAP + column * (TILE + GAP), 8), caption, fill="#1c1c1e", font=font)
+        label(caption, 15, TILE).draw(draw, (GAP + column * (TILE + GAP), 8), "#1c1c1e")
     for row, pictures in enumerate(rows):
         for column, picture in enumerate(pictures):
             tile = ImageOps.fit(Image.fromarray(picture.rgb), (TILE, TILE))

@@ -19,7 +19,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from clipstyler_cli.labels import label
+from PIL import Image, ImageDraw, ImageOps
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from scipy import ndimage
@@ -36,7 +37,7 @@ from training.judge.training import Recipe, trained
 from training.judge.verdict import verdict
 from training.pocket.sources import SHEET
 
-TILE, GAP, CAPTION, MARGIN = 192, 6, 22, 170
+TILE, GAP, CAPTION, LINE, MARGIN = 192, 6, 22, 19, 170
 STRUCTURE_KEPT = 0.4
 """Structure similarity of edges from which on a photo counts as kept."""
 
@@ -148,10 +149,11 @@ def layout(photos: Sequence[Path], texts: Sequence[str], folder: Path) -> Image.
     """Lay the cells out: a row for each text, a column for each photo, the photos on top."""
     size = (MARGIN + len(photos) * (TILE + GAP), (len(texts) + 1) * (TILE + GAP))
     sheet = Image.new("RGB", size, "white")
-    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(15)
+    pen = ImageDraw.Draw(sheet)
     for row, text in enumerate(["photo", *texts]):
-        lines = text.replace(" by ", "\nby ").replace(" with ", "\nwith ")
-        pen.text((GAP, row * (TILE + GAP) + TILE // 2 - CAPTION), lines, fill="#1c1c1e", font=font)
+        top = row * (TILE + GAP) + TILE // 2 - CAPTION
+        for number, line in enumerate(text.replace(" by ", "\nby ").replace(" with ", "\nwith ").split("\n")):
+            label(line, 15, MARGIN - GAP).draw(pen, (GAP, top + number * LINE), "#1c1c1e")
         for column, photo in enumerate(photos):
             path = photo if row == 0 else next(cells([photo], [text], folder)).result
             tile = ImageOps.fit(Image.open(path).convert("RGB"), (TILE, TILE))

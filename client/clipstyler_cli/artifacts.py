@@ -11,13 +11,13 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from clipstyler.output_files import Output, write_whole
 from clipstyler_cli.files import ANIMATION_SUFFIXES, Delivery
+from clipstyler_cli.labels import label
 from clipstyler_cli.pixels import opened
 from clipstyler_cli.terminal import printable
 
-Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 _MARGIN = 16
-_CAPTION = 26
-_TITLE = 44
+_CAPTION, _CAPTION_LETTERS = 26, 15
+_TITLE, _TITLE_LETTERS = 44, 22
 _TILE = 256
 _COLUMNS = 4
 _PAPER, _INK, _FAINT, _EMPTY = "#ffffff", "#1c1c1e", "#6e6e73", "#e5e5ea"
@@ -98,7 +98,7 @@ def sheet_of(title: str, images: Iterable[tuple[str, bytes]]) -> bytes:
 
 def _drawn_sheet(title: str, tiles: list[tuple[str, Image.Image | None]]) -> bytes:
     buffer = io.BytesIO()
-    _sheet(printable(title).replace("\n", " "), tiles).save(buffer, format="PNG")
+    _sheet(printable(title), tiles).save(buffer, format="PNG")
     return buffer.getvalue()
 
 
@@ -116,14 +116,13 @@ def _sheet(title: str, tiles: list[tuple[str, Image.Image | None]]) -> Image.Ima
     width = _MARGIN + columns * (_TILE + _MARGIN)
     sheet = Image.new("RGB", (width, _TITLE + rows * (tile_height + _CAPTION + _MARGIN)), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    large, small = ImageFont.load_default(22), ImageFont.load_default(15)
-    draw.text((_MARGIN, _MARGIN), _shortened(draw, title, width - 2 * _MARGIN, large), fill=_INK, font=large)
+    label(title, _TITLE_LETTERS, width - 2 * _MARGIN).draw(draw, (_MARGIN, _MARGIN), _INK)
     for index, (caption, image) in enumerate(fitted):
         row, column = divmod(index, columns)
         x = _MARGIN + column * (_TILE + _MARGIN)
         y = _TITLE + row * (tile_height + _CAPTION + _MARGIN) + _MARGIN // 2
         sheet.paste(image, (x + (_TILE - image.width) // 2, y))
-        draw.text((x, y + tile_height + 4), _shortened(draw, caption, _TILE, small), fill=_FAINT, font=small)
+        label(caption, _CAPTION_LETTERS, _TILE).draw(draw, (x, y + tile_height + 4), _FAINT)
     return sheet
 
 
@@ -137,11 +136,3 @@ def _unreadable() -> Image.Image:
     words = 'not readable here:\npip install "clipstyler[local]"'
     ImageDraw.Draw(tile).text((_MARGIN, _TILE // 2), words, fill=_FAINT, font=ImageFont.load_default(14))
     return tile
-
-
-def _shortened(draw: ImageDraw.ImageDraw, text: str, room: int, font: Font) -> str:
-    if draw.textlength(text, font) <= room:
-        return text
-    while text and draw.textlength(text + "…", font) > room:
-        text = text[:-1]
-    return text + "…"

@@ -79,10 +79,10 @@ def measure(photos: Sequence[Picture], text: str, encoders: EncoderSet, size: in
         fitted([photo], text, encoders, size, steps, own_seed)
         for own_seed, photo in track(list(zip(seeds, photos, strict=True)), f"fitting {text}")
     ]
-    in_any = [looks([drawn(style, photo) for photo in photos], photos, encoders) for style in track(own, "drawing")]
+    in_any = [looks(((drawn(style, photo), photo) for photo in photos), encoders) for style in track(own, "drawing")]
     brought = Looks(*(np.mean(rows, axis=0) for rows in zip(*in_any, strict=True)))
     separate = Looks(*(_diagonal(rows) for rows in zip(*in_any, strict=True)))
-    together = looks([drawn(album, photo) for photo in photos], photos, encoders)
+    together = looks(((drawn(album, photo), photo) for photo in photos), encoders)
     return Row(
         text=text,
         separate=separate.spread(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -49,8 +49,8 @@ def label(text: str, size: int, room: int) -> Label:
     if font.getlength(whole := "".join(drawn)) <= room:
         return Label(whole, font)
     dots = _drawable(font, "…")
-    count = bisect_right(range(len(drawn)), room, key=lambda end: font.getlength("".join(drawn[:end]) + dots)) - 1
-    return Label("".join(drawn[: max(0, count)]) + dots, font)
+    too_long = bisect_left(range(len(drawn)), True, key=lambda end: font.getlength("".join(drawn[:end]) + dots) > room)
+    return Label("".join(drawn[: max(0, too_long - 1)]) + dots, font)
 
 
 def _font_for(line: str, size: int) -> Font:

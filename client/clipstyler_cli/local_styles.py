@@ -88,7 +88,10 @@ def fit_here(
 def spreads_here(
     style: bytes, photos: Sequence[Path], text: str, options: Mapping[str, Any]
 ) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return how much photos differ in a style, and if each is fitted separately: embeddings and style statistics."""
+    """Return how much photos differ in a style, and if each is fitted separately: embeddings and style statistics.
+
+    One photo at a time is in memory.
+    """
     with library_errors():
         from clipstyler.encoders import registry
         from clipstyler.evaluation.consistency import spread
@@ -96,16 +99,19 @@ def spreads_here(
         from clipstyler.style_controls import StyleControls
 
         encoders = registry.load(options.get("encoder_set") or registry.BUNDLED, store=local_store())
-        pictures = _decoded(photos)
-        separate = [fit_here([path], text, options, lambda _step, _steps: None) for path in photos]
-        spreads = []
-        for files in ([style] * len(photos), separate):
-            styled = [
-                ended(apply_style(loaded(file, LoadedStyle.of), picture, StyleControls(output_size=_MEASURED_SIDE)))
-                for file, picture in zip(files, pictures, strict=True)
-            ]
-            spreads.append(spread(styled, pictures, encoders))
-        return spreads[0], spreads[1]
+        controls = StyleControls(output_size=_MEASURED_SIDE)
+
+        def drawn(style: LoadedStyle, path: Path) -> tuple[Picture, Picture]:
+            (photo,) = _decoded([path])
+            return ended(apply_style(style, photo, controls)), photo
+
+        def fitted(path: Path) -> LoadedStyle:
+            style: LoadedStyle = loaded(fit_here([path], text, options, lambda _step, _steps: None), LoadedStyle.of)
+            return style
+
+        shared = loaded(style, LoadedStyle.of)
+        together = spread((drawn(shared, path) for path in photos), encoders)
+        return together, spread((drawn(fitted(path), path) for path in photos), encoders)
 
 
 def _decoded(photos: Sequence[Path]) -> list[Picture]:

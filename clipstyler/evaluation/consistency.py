@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
+from functools import partial
+from itertools import starmap
 from typing import NamedTuple
 
 import numpy as np
@@ -36,32 +38,35 @@ class Looks(NamedTuple):
         return Spread(_spread(self.embeddings), _spread(self.statistics))
 
 
-@torch.no_grad()
-def looks(pictures: Sequence[Picture], photos: Sequence[Picture], encoders: EncoderSet) -> Looks:
+def looks(pairs: Iterable[tuple[Picture, Picture]], encoders: EncoderSet) -> Looks:
     """Describe what was done to photos.
 
     Parameters
     ----------
-    pictures, photos
-        Stylized, and before: as many of either.
+    pairs
+        Stylized pictures, each with its photo. None is kept: a generator of them has one pair at a time in memory.
     encoders
         Their CLIP embeds how each photo was changed, the direction from the photo to the picture. Style statistics are
         mean and deviation of each channel of the content encoder's features (Li et al., "Demystifying neural style
         transfer", 2017), which are the picture's own.
     """
-    changes, statistics = [], []
-    for picture, photo in zip(pictures, photos, strict=True):
-        before, after = (_tensor(image, encoders) for image in (photo, picture))
-        seen = F.normalize(encoders.clip.encode_image(torch.cat([_view(before, encoders), _view(after, encoders)])))
-        changes.append(F.normalize(seen[1] - seen[0], dim=0).cpu().numpy())
-        layers = encoders.content.features(after)
-        statistics.append(torch.cat([_statistics(layer) for layer in layers]).cpu().numpy())
+    changes, statistics = zip(*starmap(partial(_look, encoders), pairs), strict=True)
     return Looks(np.stack(changes), np.stack(statistics))
 
 
-def spread(pictures: Sequence[Picture], photos: Sequence[Picture], encoders: EncoderSet) -> Spread:
+def spread(pairs: Iterable[tuple[Picture, Picture]], encoders: EncoderSet) -> Spread:
     """Measure how much stylized pictures differ in what was done to their photos; parameters as those of `looks`."""
-    return looks(pictures, photos, encoders).spread()
+    return looks(pairs, encoders).spread()
+
+
+@torch.no_grad()
+def _look(encoders: EncoderSet, picture: Picture, photo: Picture) -> tuple[Floats, Floats]:
+    """Return the direction in which a photo was changed, and the style statistics of the picture."""
+    before, after = (_tensor(image, encoders) for image in (photo, picture))
+    seen = F.normalize(encoders.clip.encode_image(torch.cat([_view(before, encoders), _view(after, encoders)])))
+    change = F.normalize(seen[1] - seen[0], dim=0)
+    statistics = torch.cat([_statistics(layer) for layer in encoders.content.features(after)])
+    return change.cpu().numpy(), statistics.cpu().numpy()
 
 
 def _statistics(layer: torch.Tensor) -> torch.Tensor:

@@ -6,11 +6,13 @@ import asyncio
 import hashlib
 import io
 import json
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from clipstyler_cli.local_styles import ended, fit_here, spreads_here
 from clipstyler_cli.main import app
 from clipstyler_cli.style_files import slug
 from clipstyler_client import AsyncClient, BrokenResultError, Client, InvalidRequestError, OptionError, StylizeError
@@ -18,6 +20,12 @@ from clipstyler_client._styles import StyledAssembly, checked_file
 from PIL import Image
 from typer.testing import CliRunner
 
+from clipstyler.encoders import registry
+from clipstyler.evaluation.consistency import spread
+from clipstyler.imaging import Picture, decode
+from clipstyler.style import load_style
+from clipstyler.style_applying import LoadedStyle, apply_style
+from clipstyler.style_controls import StyleControls
 from clipstyler.style_library import bundled_styles
 from clipstyler.v1 import style_service_pb2 as pb
 from tests.clients.server_process import Server, module_server
@@ -352,6 +360,34 @@ def test_an_album_has_one_look(photos: list[Path], tmp_path: Path) -> None:
     again = run("apply", out / "stained-glass.style", photos[0], "-o", tmp_path / "again")
     assert again.exit_code == 0
     assert (tmp_path / "again" / "one.png").read_bytes() == (out / "one.png").read_bytes()
+
+
+def test_the_score_of_an_album_has_one_photo_at_a_time_in_memory(
+    photos: list[Path], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[weakref.ref[Picture]] = []
+
+    def counted(data: bytes) -> Picture:
+        assert all(picture() is None for picture in seen)
+        picture = decode(data)
+        seen.append(weakref.ref(picture))
+        return picture
+
+    monkeypatch.setattr("clipstyler.imaging.decode", counted)
+    options = {"size": 64, "steps": 2, "seed": 1}
+    found = spreads_here(file.read_bytes(), photos, "fire", options)
+    assert len(seen) == 3 * len(photos)  # drawn in the one style; fitted separately, and drawn
+
+    monkeypatch.undo()
+    pictures = [decode(path.read_bytes()) for path in photos]
+    own = [fit_here([path], "fire", options, lambda _step, _steps: None) for path in photos]
+    for spread_found, files in zip(found, ([file.read_bytes()] * len(photos), own), strict=True):
+        styles = [LoadedStyle.of(load_style(data)) for data in files]
+        pairs = [
+            (ended(apply_style(style, picture, StyleControls(output_size=512))), picture)
+            for style, picture in zip(styles, pictures, strict=True)
+        ]
+        assert spread_found == pytest.approx(spread(pairs, registry.load(registry.BUNDLED)), rel=1e-6)
 
 
 def test_an_album_names_every_photo_that_it_cannot_be_fitted_to(photos: list[Path], tmp_path: Path) -> None:

@@ -15,15 +15,15 @@ def picture(seed: int) -> Picture:
 
 
 def test_one_change_of_one_photo_has_no_spread():
-    found = spread([picture(1)] * 3, [picture(2)] * 3, tiny_encoders())
+    found = spread([(picture(1), picture(2))] * 3, tiny_encoders())
     assert found == pytest.approx((0, 0), abs=1e-6)
 
 
 def test_different_changes_spread_and_the_mean_is_their_middle():
-    photos = [picture(9)] * 2
+    photo = picture(9)
     encoders = tiny_encoders()
-    near = spread([picture(1), picture(2)], photos, encoders)
+    near = spread([(picture(1), photo), (picture(2), photo)], encoders)
     dark = Picture(np.zeros((40, 50, 3), np.uint8))
-    far = spread([picture(1), dark], photos, encoders)
+    far = spread([(picture(1), photo), (dark, photo)], encoders)
     assert 0 < near.embeddings < far.embeddings <= 1
     assert 0 < near.statistics < far.statistics <= 1

@@ -38,8 +38,9 @@ def spreads(bench: Workbench, outcomes: Outcomes) -> dict[str, tuple[Spread, Spr
     for text in settings.texts if len(photos) > 1 else ():
         kinds = [outcomes.all(made(settings, text)) for made in (fits, applications)]
         if all(len(made) == len(photos) for made in kinds):
-            own, one = ([decode(outcome.picture.read_bytes()) for outcome in made] for made in kinds)
-            found[text] = spread(own, photos, bench.encoders), spread(one, photos, bench.encoders)
+            pictures = ((decode(outcome.picture.read_bytes()) for outcome in made) for made in kinds)
+            own, one = (spread(zip(drawn, photos, strict=True), bench.encoders) for drawn in pictures)
+            found[text] = own, one
     return found
 
 

@@ -101,7 +101,7 @@ _CALIBRATION_BOUNDS = {
 }
 
 
-def _calibrated(default: Any, help: str, bounds: Bounds | None = None) -> Any:  # noqa: A002 - the field's word for it
+def _calibrated(default: Any, help: str, bounds: Bounds | None = None) -> Any:
     return option(help, source=Source.CALIBRATION, bounds=bounds, default=default)
 
 
@@ -134,16 +134,14 @@ class CalibratedOptions:
     noise_octaves: int = _calibrated(
         1, "Octaves of the input noise, each twice as coarse as the one before; more hide slow light.", Bounds(1, 8)
     )
-    border: Border = _calibrated(  # noqa: RUF009 - a dataclass field
+    border: Border = _calibrated(
         Border.ZERO, "What StyleNet, crops and the losses see beyond the photo's border: zeros, or its mirror image."
     )
-    start: Start = _calibrated(  # noqa: RUF009 - a dataclass field
+    start: Start = _calibrated(
         Start.RANDOM, "What StyleNet shows before its first update: random weights, or the photo in suitable colors."
     )
     warm_up: int = _calibrated(0, "Steps that only reproduce the photo, before the first counted one.", Bounds(0, 1000))
-    template_set: TemplateSet = _calibrated(  # noqa: RUF009 - a dataclass field
-        TemplateSet.OPENAI_IMAGENET, "Prompt templates."
-    )
+    template_set: TemplateSet = _calibrated(TemplateSet.OPENAI_IMAGENET, "Prompt templates.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -114,7 +114,7 @@ class Rendering:
 
 
 @dataclass(frozen=True)
-class Warning:  # noqa: A001 - the contract's name
+class Warning:
     """Something worth knowing; the work goes on.
 
     Attributes

@@ -153,7 +153,7 @@ class _Declared(NamedTuple):
     source: Source
 
 
-def option(help: str, *, source: Source, bounds: Bounds | None = None, default: Any = MISSING) -> Any:  # noqa: A002
+def option(help: str, *, source: Source, bounds: Bounds | None = None, default: Any = MISSING) -> Any:
     """Declare a dataclass field that is an option."""
     metadata = {_METADATA: _Declared(help, bounds, source)}
     return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)

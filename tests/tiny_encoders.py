@@ -56,7 +56,7 @@ def tiny_encoders(**calibration: object) -> EncoderSet:
     return EncoderSet(
         "tiny",
         "for tests",
-        Calibration(**values),  # type: ignore[arg-type]
+        Calibration(**values),
         TinyClip(),
         TinyContent(),
         torch.device("cpu"),

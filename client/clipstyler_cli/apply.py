@@ -63,7 +63,7 @@ def command(
       clipstyler apply fire cat.jpg -o styled --mix-with mosaic --mix 0.3 --server localhost:50051
     """
     with clear_errors(**ARGUMENTS, style="STYLE", second_style="--mix-with"), ExitStack() as stack:
-        controls = {"strength": strength, "preserve_color": preserve_color, "output_size": output_size}
+        controls: dict[str, Any] = {"strength": strength, "preserve_color": preserve_color, "output_size": output_size}
         if mix_with:
             controls["mix"] = _EVEN_MIX if mix is None else mix
         checks: list[Callable[[], Any]] = [
@@ -84,7 +84,7 @@ def command(
                 photos,
                 second_style=second or "",
                 result_format=result_format,
-                **controls,  # type: ignore[arg-type]
+                **controls,
             )
         if len(deliver(results, photos, outputs, quiet)) < len(photos):
             raise typer.Exit(EXIT_FAILED)

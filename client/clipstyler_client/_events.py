@@ -195,7 +195,7 @@ class Rendering(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Warning(Event):  # noqa: A001 - the contract's name
+class Warning(Event):
     """Something worth knowing; the work goes on."""
 
     code: str

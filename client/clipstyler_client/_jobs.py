@@ -117,7 +117,8 @@ def full_name(name: str) -> str:
 
 def priority_number(word: str) -> stylization_pb2.Stylization.Priority.ValueType:
     """Return the number of "low", "normal" or "high"."""
-    return choose("priority", _Stylization.Priority.DESCRIPTOR, word)  # type: ignore[no-any-return]
+    number: stylization_pb2.Stylization.Priority.ValueType = choose("priority", _Stylization.Priority.DESCRIPTOR, word)
+    return number
 
 
 def page_request(state: str | None, page_size: int, token: str) -> pb.ListStylizationsRequest:

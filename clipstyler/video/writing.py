@@ -149,7 +149,8 @@ def _scratch(path: Path) -> OutputContainer:
 
 def _video(output: OutputContainer, path: Path, info: VideoInfo, size: tuple[int, int]) -> VideoStream:
     name = encoder_for(path)
-    stream: Any = output.add_stream(name, rate=info.rate, options=dict(OPTIONS[name]), time_base=info.time_base)
+    found: Any = output.add_stream(name, rate=info.rate, options=dict(OPTIONS[name]), time_base=info.time_base)
+    stream: VideoStream = found
     stream.width, stream.height = size
     stream.pix_fmt = "yuv420p"
     stream.time_base = info.time_base
@@ -158,7 +159,7 @@ def _video(output: OutputContainer, path: Path, info: VideoInfo, size: tuple[int
     context.thread_count = 1  # bytes may depend on the number
     context.colorspace = context.color_primaries = context.color_trc = _BT709
     context.color_range = _LIMITED
-    return stream  # type: ignore[no-any-return]
+    return stream
 
 
 def _encodable(picture: Any, time: int, info: VideoInfo) -> VideoFrame:

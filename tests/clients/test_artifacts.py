@@ -72,7 +72,7 @@ def test_a_photo_is_shown_as_the_library_decodes_it(name: str, photo: bytes, ins
 def result() -> Outcome:
     spec = Spec("a\nramp", "a Photo", StylizeOptions(), PreviewOptions(), "png")
     values = dict.fromkeys(Outcome.__dataclass_fields__)
-    return Outcome(**values | {"image": picture("orange"), "spec": spec})  # type: ignore[arg-type]
+    return Outcome(**values | {"image": picture("orange"), "spec": spec})
 
 
 def test_the_tile_and_the_first_frame_of_a_16_bit_photo_are_not_white(tmp_path: Path, install: str) -> None:

@@ -179,7 +179,7 @@ def test_an_export_is_written_elsewhere_too(tmp_path: Path, monkeypatch: pytest.
     def removed(encoders: object, directory: Path, **options: object) -> object:
         if directory.name == "pocket":
             raise OSError(28, "No space left on device")
-        return whole(encoders, directory, **options)  # type: ignore[arg-type]
+        return whole(encoders, directory, **options)
 
     monkeypatch.setattr(module, "export", removed)
     monkeypatch.chdir(tmp_path)

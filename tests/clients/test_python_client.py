@@ -336,7 +336,7 @@ def test_the_result_is_kept_after_the_events() -> None:
 
 
 def test_a_code_that_a_newer_server_sends_is_still_an_error() -> None:
-    error = from_message(error_pb2.Error(code=99, reason="NEW_REASON", message="something new"))  # type: ignore[arg-type]
+    error = from_message(error_pb2.Error(code=99, reason="NEW_REASON", message="something new"))
     assert (error.code, error.reason, str(error)) == ("99", "NEW_REASON", "something new")
 
 

@@ -80,8 +80,8 @@ def test_what_is_left_out_is_not_sent_and_a_mask_may_be_an_upload() -> None:
     ("region", "field"),
     [
         (Region(boxes=[BOX, (0, 0, 1)]), "region.boxes[1]"),
-        (Region(boxes=[("a", 0, 1, 1)]), "region.boxes[0]"),  # type: ignore[list-item]
-        (Region(boxes=[BOX], feather="wide"), "region"),  # type: ignore[arg-type]
+        (Region(boxes=[("a", 0, 1, 1)]), "region.boxes[0]"),
+        (Region(boxes=[BOX], feather="wide"), "region"),
     ],
 )
 def test_what_does_not_fit_is_named(region: Region, field: str) -> None:

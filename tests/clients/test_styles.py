@@ -182,7 +182,7 @@ def test_what_cannot_be_sent_is_refused_at_once(client: Client) -> None:
     with pytest.raises(OptionError, match="result_format"):
         client.styles.render(b"", style="x", result_format="gif")
     with pytest.raises(OptionError, match="strong"):
-        list(client.styles.apply("x", [], strong=1))  # type: ignore[call-arg]
+        list(client.styles.apply("x", [], strong=1))
 
 
 def test_an_image_that_arrives_broken_is_refused() -> None:

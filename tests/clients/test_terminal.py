@@ -43,7 +43,7 @@ def job(text: str) -> Job:
     spec = Spec(text, "a Photo", StylizeOptions(steps=3), PreviewOptions(), "png")
     values = dict.fromkeys(Job.__dataclass_fields__)
     error = StylizeError("INTERNAL", text, "BROKEN")
-    return Job(**values | {"name": "stylizations/1", "state": "failed", "spec": spec, "error": error})  # type: ignore[arg-type]
+    return Job(**values | {"name": "stylizations/1", "state": "failed", "spec": spec, "error": error})
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_messages_of_errors_are_printed_as_they_are(text: str, shown: str, tmp_p
         violation = error_details_pb2.BadRequest.FieldViolation(field="spec.style_text", description=text)
         detail = error_details_pb2.BadRequest(field_violations=[violation])
         info = error_details_pb2.ErrorInfo(reason="INVALID_FIELD", domain="clipstyler.dev")
-        refuse(context, grpc.StatusCode.INVALID_ARGUMENT, text, info, detail)  # type: ignore[arg-type]
+        refuse(context, grpc.StatusCode.INVALID_ARGUMENT, text, info, detail)
         yield Event()
 
     (tmp_path / "photo.png").write_bytes(picture())

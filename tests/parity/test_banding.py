@@ -46,9 +46,9 @@ def gradients(part: Part, run: object, inputs: list[Tensor], weight: Tensor) -> 
     parameters = [parameter for module in part.modules for parameter in module.parameters()]
     for parameter in parameters:
         parameter.grad = None
-    out = run(*entered)  # type: ignore[operator]
+    out = run(*entered)
     (out * weight).sum().backward()
-    return [out.detach(), *(x.grad for x in entered), *(parameter.grad for parameter in parameters)]  # type: ignore[list-item]
+    return [out.detach(), *(x.grad for x in entered), *(parameter.grad for parameter in parameters)]
 
 
 @pytest.mark.parametrize("height", [8, 20, 64])
@@ -157,14 +157,14 @@ def test_content_features_computed_again_have_the_same_bits(
 
         with torch.autograd.graph.saved_tensors_hooks(count, lambda values: values):
             maps = encoders.content.features(image)
-        sum(level.square().mean() for level in maps).backward()  # type: ignore[union-attr]
+        sum(level.square().mean() for level in maps).backward()
         outcomes.append([*(level.detach() for level in maps), image.grad])
-    assert all(torch.equal(kept, again) for kept, again in zip(*outcomes, strict=True))  # type: ignore[arg-type]
+    assert all(torch.equal(kept, again) for kept, again in zip(*outcomes, strict=True))
     assert saved[1] < saved[0] / 2
 
 
 def new_state(encoders: EncoderSet, **options: object) -> RunState:
-    config = resolve(encoders.calibration, **{"size": 64, "patches": 4, "crop_size": 32, **options})  # type: ignore[arg-type]
+    config = resolve(encoders.calibration, **{"size": 64, "patches": 4, "crop_size": 32, **options})
     direction = text_direction(encoders, "fire", "a Photo", encoders.calibration.template_set)
     return RunState(PHOTO, direction, encoders, config, 1)
 

@@ -177,7 +177,7 @@ class Script:
 
 
 def _waiting() -> Embedding:
-    return Embedding(clip=None, views=np.zeros(0), objective=None)  # type: ignore[arg-type]
+    return Embedding(clip=None, views=np.zeros(0), objective=None)
 
 
 def _words(text: str) -> dict[str, str]:

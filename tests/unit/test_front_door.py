@@ -74,7 +74,7 @@ def test_a_path_bytes_and_a_picture_give_the_same_bytes(photo: Path, encoders) -
 
 def test_every_bad_option_is_named_before_any_work() -> None:
     with pytest.raises(ConfigError) as caught:
-        clipstyler.stylize("nowhere.jpg", "", size=3, steps=0, wrong=1)  # type: ignore[call-arg]
+        clipstyler.stylize("nowhere.jpg", "", size=3, steps=0, wrong=1)
     named = {violation.field.removeprefix("options.") for violation in caught.value.violations}
     assert named == {"photo", "style_text", "size", "steps", "wrong"}
 
@@ -117,7 +117,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 def test_everything_wrong_is_named_by_its_parameter_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        clipstyler.stylize(tmp_path / "none.jpg", None, encoders="no-such-set", preview_every=-1, template_set="bad")  # type: ignore[arg-type]
+        clipstyler.stylize(tmp_path / "none.jpg", None, encoders="no-such-set", preview_every=-1, template_set="bad")
     named = {violation.field for violation in caught.value.violations}
     assert named == {"photo", "style_text", "encoders", "preview_every", "template_set"}
 
@@ -157,10 +157,10 @@ def test_a_result_that_could_not_be_written_is_still_there(photo: Path, encoders
         folder.rmdir()
         return found
 
-    stylization.result = removed  # type: ignore[method-assign]
+    stylization.result = removed
     with pytest.raises(OSError, match="No such file"):
         stylization.save(folder / "fire.png")
-    stylization.result = save  # type: ignore[method-assign]
+    stylization.result = save
     assert stylization.save(photo.with_name("fire.png")).is_file()
     assert stylization.result().image.rgb.shape == (48, 64, 3)
 

@@ -154,7 +154,7 @@ def test_every_check_of_a_run_can_stop_it(large: bool, monkeypatch: pytest.Monke
     for at in range(1, counted.calls + 1, max(1, counted.calls // 40)):
         with pytest.raises(Stop):
             result(encoders, Counted(at), **options)
-        assert hooks(encoders.clip) == 0  # type: ignore[arg-type]
+        assert hooks(encoders.clip) == 0
 
 
 def test_texts_and_the_photo_are_part_of_what_can_be_stopped() -> None:

@@ -103,7 +103,7 @@ def test_recoloring_maps_colors_around_their_mean() -> None:
 def test_a_style_image_pulls_the_statistics_and_leaves_the_layout(transfer: object) -> None:
     encoder, photo = TinyContent(), drawn(1, 3, 16, 16)
     style = 0.1 * drawn(1, 3, 24, 24, seed=1)
-    result = transfer(encoder, photo, style, 60)  # type: ignore[operator]
+    result = transfer(encoder, photo, style, 60)
     assert result.shape == photo.shape
 
     def mean(image: torch.Tensor) -> float:

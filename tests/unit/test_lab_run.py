@@ -43,7 +43,7 @@ def styles(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def settings(styles: Path, **changes: object) -> LabSettings:
     photos = {"cat": EXAMPLES / "cat.jpg"}
     values = {"photos": photos, "texts": ("fire", "ice"), "work": Work(64, 1, 2), "seeds": 1, "consistency_seeds": 2}
-    return LabSettings(styles=styles, **values | changes)  # type: ignore[arg-type]
+    return LabSettings(styles=styles, **values | changes)
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +101,7 @@ def test_an_interrupted_run_leaves_a_report_and_resumes(
 
 def test_an_outcome_belongs_to_everything_that_determines_it(styles: Path, tmp_path: Path) -> None:
     def key(trial: Trial, encoders: object = None, **changes: object) -> str:
-        bench = Workbench(settings(styles, **changes), encoders or tiny_encoders())  # type: ignore[arg-type]
+        bench = Workbench(settings(styles, **changes), encoders or tiny_encoders())
         return Outcomes(bench, Store(tmp_path)).key(trial)
 
     trial = Trial(Method.CLIPSTYLER, "cat", "fire", 3)
@@ -134,7 +134,7 @@ def test_one_style_is_fitted_to_the_first_photo_once_and_applied_to_every_photo(
 
     def counted(photos: Sequence[Picture], *rest: object) -> object:
         fitted.append(photos)
-        return original(photos, *rest)  # type: ignore[arg-type]
+        return original(photos, *rest)
 
     monkeypatch.setattr(workbench, "fit_style", counted)
     photos = {name: EXAMPLES / f"{name}.jpg" for name in ("coffee", "cat")}

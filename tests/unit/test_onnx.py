@@ -73,7 +73,7 @@ def test_an_export_agrees_with_pytorch(encoders: EncoderSet, tmp_path: Path, hal
 
 def test_the_gate_shuts_on_other_weights(encoders: EncoderSet, directory: Path) -> None:
     class Other(OnnxEncoders):
-        def encode_image(self, views: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        def encode_image(self, views: np.ndarray) -> np.ndarray:
             return super().encode_image(views) + 0.3 * np.arange(len(views))[:, None]
 
     exported = Other(directory, CPU)
@@ -84,7 +84,7 @@ def test_the_gate_shuts_on_other_weights(encoders: EncoderSet, directory: Path) 
 
 def test_the_gate_shuts_on_texts_that_change_places(encoders: EncoderSet) -> None:
     class Swapped(TorchEncoders):
-        def encode_text(self, sentences: Sequence[str]) -> np.ndarray:  # type: ignore[type-arg]
+        def encode_text(self, sentences: Sequence[str]) -> np.ndarray:
             return super().encode_text(sentences)[::-1]
 
     assert not check_parity(TorchEncoders(encoders), Swapped(encoders)).same_ranking

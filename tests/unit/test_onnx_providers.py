@@ -89,7 +89,7 @@ def test_threads_are_explicit(directory: Path) -> None:
 )
 def test_options_are_checked(field: str, values: tuple[object, ...]) -> None:
     with pytest.raises(ConfigError, match=field):
-        SessionOptions(*values)  # type: ignore[arg-type]
+        SessionOptions(*values)
 
 
 def test_tensorrt_gets_minimum_optimum_and_maximum_shapes() -> None:

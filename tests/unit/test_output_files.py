@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ SUFFIXES = (".png", ".webp")
 
 def problems(*files: Path, **others: object) -> str:
     try:
-        check_outputs([Output(f"file{number}", path, SUFFIXES) for number, path in enumerate(files)], **others)  # type: ignore[arg-type]
+        check_outputs([Output(f"file{number}", path, SUFFIXES) for number, path in enumerate(files)], **others)
     except ConfigError as error:
         return str(error)
     return ""
@@ -80,7 +81,10 @@ def test_outputs_are_different_files(tmp_path: Path) -> None:
 
 def test_names_are_the_same_file_if_the_file_system_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Path.stat
-    folded = lambda path, **kwargs: real(path.with_name(path.name.lower()), **kwargs)  # noqa: E731
+
+    def folded(path: Path, **options: Any) -> os.stat_result:
+        return real(path.with_name(path.name.lower()), **options)
+
     (tmp_path / "out.png").write_bytes(b"")
     (tmp_path / "Out.png").write_bytes(b"")
     monkeypatch.setattr(Path, "stat", folded)

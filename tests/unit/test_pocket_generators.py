@@ -65,9 +65,9 @@ def test_a_concept_draws_the_same_from_the_same_seed(concept: str, sources: Sour
 
 
 def test_drawing_leaves_the_global_generator_alone(sources: Sources) -> None:
-    before = np.random.get_state()[1].copy()  # type: ignore[index]
+    before = np.random.get_state()[1].copy()
     chunk(0, 0, 40, sources)
-    np.testing.assert_array_equal(before, np.random.get_state()[1])  # type: ignore[index]
+    np.testing.assert_array_equal(before, np.random.get_state()[1])
 
 
 def test_a_chunk_depends_on_seed_and_number_only(sources: Sources) -> None:

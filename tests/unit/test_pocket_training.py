@@ -100,7 +100,7 @@ def test_words_come_from_wordnets_index(tmp_path: Path) -> None:
 
 
 def test_the_nearest_words_and_some_others_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    def embed(sentences: list[str]) -> np.ndarray:  # type: ignore[type-arg]
+    def embed(sentences: list[str]) -> np.ndarray:
         return np.stack([np.eye(64)[sum(map(ord, s)) % 64] for s in sentences]).astype(np.float32)
 
     monkeypatch.setattr(teacher, "embed", embed)

@@ -17,7 +17,7 @@ def resolved(request: RegionRequest) -> Region:
 
 def bad_fields(**values: object) -> list[str]:
     with pytest.raises(ConfigError) as caught:
-        resolve_region(RegionRequest(**values), "fire", "a Photo")  # type: ignore[arg-type]
+        resolve_region(RegionRequest(**values), "fire", "a Photo")
     return [violation.field for violation in caught.value.violations]
 
 
@@ -51,7 +51,7 @@ def test_sums_may_miss_1_by_rounding() -> None:
 )
 def test_a_box_outside_the_photo_is_refused_with_the_side_that_is_wrong(box: object, problems: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
-        resolve_region(RegionRequest(boxes=[(0, 0, 1, 0.5), box]), "fire", "a Photo")  # type: ignore[list-item]
+        resolve_region(RegionRequest(boxes=[(0, 0, 1, 0.5), box]), "fire", "a Photo")
     assert [violation.field for violation in caught.value.violations] == ["region.boxes[1]"] * len(problems)
     for violation, words in zip(caught.value.violations, problems, strict=True):
         assert words in violation.problem

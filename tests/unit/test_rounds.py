@@ -111,10 +111,10 @@ def script(options: OptimizerOptions, tmp_path: Path) -> Optimizer:
 def tiny_workload(*, is_strict: bool) -> TorchWorkload:
     made = TorchWorkload.__new__(TorchWorkload)
     made._encoders = {"tiny": tiny_encoders()}
-    made._directions = None  # type: ignore[assignment]
+    made._directions = None
     made._photos = PhotoCache(2**20)
     made._retains_memory, made._is_strict = False, is_strict
-    made.device_memory = dict  # type: ignore[method-assign]
+    made.device_memory = dict
     return made
 
 
@@ -128,7 +128,7 @@ def real_task(text: str, steps: int) -> Task:
 def ends(optimizer: Optimizer, runs: Sequence[Run]) -> list[Result[Any]]:
     optimizer.finish()
     assert [type(run.end) for run in runs] == [Result] * len(runs)
-    return [run.end for run in runs]  # type: ignore[misc]
+    return [run.end for run in runs]
 
 
 def digest(result: Result[Any]) -> str:

@@ -16,7 +16,7 @@ class Pages(SharedExposition):
     """Counts the pages that it makes, each of which takes a while."""
 
     def __init__(self) -> None:
-        super().__init__(SimpleNamespace(exposition=self._count))  # type: ignore[arg-type]
+        super().__init__(SimpleNamespace(exposition=self._count))
         self.made = 0
 
     def _count(self, _accept: str) -> tuple[bytes, str]:

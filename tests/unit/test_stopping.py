@@ -16,7 +16,7 @@ from tests.tiny_encoders import tiny_encoders
 
 
 def config(**options: object) -> StylizeConfig:
-    return resolve(tiny_encoders().calibration, **{"size": 64, "steps": 40, "patches": 3, **options})  # type: ignore[arg-type]
+    return resolve(tiny_encoders().calibration, **{"size": 64, "steps": 40, "patches": 3, **options})
 
 
 def ending(values: Iterable[float], **options: object) -> tuple[int, StopReason | None]:

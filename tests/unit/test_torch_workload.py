@@ -68,7 +68,7 @@ def test_the_allocator_is_set_for_the_size_of_each_job(monkeypatch, retains, pix
 
 
 def waiting(clip: object, views: int = 2) -> Embedding:
-    return Embedding(clip, torch.zeros(views, 3, 4, 4), lambda rows: rows.sum())  # type: ignore[arg-type]
+    return Embedding(clip, torch.zeros(views, 3, 4, 4), lambda rows: rows.sum())
 
 
 @pytest.mark.parametrize("trouble", [out_of_device_memory, lambda: torch.empty(10**15)])

@@ -129,10 +129,11 @@ class RpcGuard(grpc.aio.ServerInterceptor):
             if handler.response_streaming
             else grpc.stream_unary_rpc_method_handler
         )
-        return make(  # type: ignore[no-any-return]
+        wrapped: Handler = make(
             stream if inspect.isasyncgenfunction(behavior) else answer,
             response_serializer=handler.response_serializer,
         )
+        return wrapped
 
     @asynccontextmanager
     async def _around(self, method: str, handler: Any, context: Context) -> AsyncIterator[_Call]:

@@ -35,12 +35,31 @@ class FrozenAttention(nn.Module):
         if need_weights:
             raise ValueError("attention weights are not kept")
         batch, length, width = query.shape
-        projected = self.in_proj(query).to(query.dtype)  # the softmax has the precision of the normalization
+        projected = self.in_proj(query)
+        if not query.is_cuda:  # whose attention is in single precision inside, whatever it is given
+            projected = projected.to(query.dtype)
         parts = projected.view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
         queries, keys, values = parts.unbind()
         attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=attn_mask)
         out: Tensor = self.out_proj(attended.transpose(1, 2).reshape(batch, length, width))
         return out, None
+
+
+class PatchEmbedding(nn.Module):
+    """A frozen convolution whose patches do not overlap, as a product: (B, C, H, W) to float32 (B, D, H / p, W / p)."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.side = convolution.stride[0]
+        self.linear = Bf16Linear(_linear(convolution.weight.flatten(1), convolution.bias))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embed patches of the side p."""
+        batch, channels, height, width = images.shape
+        rows, columns, side = height // self.side, width // self.side, self.side
+        cut = images.bfloat16().reshape(batch, channels, rows, side, columns, side).permute(0, 2, 4, 1, 3, 5)
+        embedded: Tensor = self.linear(cut.reshape(batch, rows * columns, channels * side**2))
+        return embedded.float().transpose(1, 2).reshape(batch, -1, rows, columns)
 
 
 def optimize_in_place(model: nn.Module) -> None:
@@ -57,7 +76,13 @@ def optimize_in_place(model: nn.Module) -> None:
 
 
 def to_bf16(model: nn.Module) -> None:
-    """Convert the linear layers of the blocks after `optimize_in_place`; normalization and softmax stay as they are."""
+    """Convert the linear layers of the blocks after `optimize_in_place`; normalization and softmax stay as they are.
+
+    On a GPU the patches are embedded by a linear layer too: its convolutions with three channels are slow.
+    """
+    first = getattr(model.visual, "conv1", None)
+    if isinstance(first, nn.Conv2d) and first.weight.is_cuda and first.kernel_size == first.stride:
+        model.visual.conv1 = PatchEmbedding(first)
     for block in _blocks(model):
         attention, mlp = block.attn, block.mlp
         if isinstance(attention, FrozenAttention):
@@ -72,11 +97,13 @@ def _blocks(model: nn.Module) -> list[Any]:
     return [block for block in blocks if isinstance(block, open_clip.transformer.ResidualAttentionBlock)]
 
 
-def _linear(weight: nn.Parameter, bias: nn.Parameter) -> nn.Linear:
-    """Make a linear layer of parameters that exist."""
+def _linear(weight: Tensor, bias: nn.Parameter | None) -> nn.Linear:
+    """Make a frozen linear layer of parameters that exist."""
     with torch.device("meta"):
-        linear = nn.Linear(weight.shape[1], weight.shape[0])
-    linear.weight, linear.bias = weight, bias
+        linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    linear.weight = nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        linear.bias = bias
     return linear
 
 

@@ -1,4 +1,4 @@
-"""On CUDA the same run goes as on the CPU; tolerance two gray levels on average after three steps."""
+"""On CUDA the same run goes as on the CPU, step by step and captured; tolerance two gray levels on average."""
 
 from __future__ import annotations
 
@@ -8,17 +8,33 @@ import numpy as np
 import pytest
 import torch
 
+from clipstyler.acceleration import NONE, Accelerations
+from clipstyler.acceleration_choice import choose
+from clipstyler.captured_steps import CapturedSteps
 from clipstyler.config import resolve
+from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.registry import load
-from clipstyler.events import Result
+from clipstyler.events import Progress, Result
+from clipstyler.gpu_pieces import use_tf32
 from clipstyler.imaging import decode
-from tests.running import stylize
+from clipstyler.interleaved_norm import InterleavedNormReLU
+from clipstyler.optimization import Reuse, optimize
+from tests.running import spec_of, stylize
 
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
 PHOTO = Path(__file__).parents[2] / "examples" / "cat.jpg"
+CAPTURED = Accelerations(channels_last=True, graphs=True)
+STEPPED = Accelerations(channels_last=True)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.fixture(autouse=True)
+def _exact_products() -> None:
+    use_tf32(False)
+
+
 def test_a_run_on_cuda_goes_as_on_the_cpu() -> None:
     results = {}
     for device in ("cpu", "cuda"):
@@ -29,3 +45,38 @@ def test_a_run_on_cuda_goes_as_on_the_cpu() -> None:
         assert last.device.startswith(device)
         results[device] = last.image.rgb.astype(int)
     assert np.abs(results["cpu"] - results["cuda"]).mean() < 2
+
+
+def run(encoders: EncoderSet, text: str, steps: CapturedSteps | None = None) -> tuple[np.ndarray, list[float]]:
+    config = resolve(encoders.calibration, size=128, steps=12, patches=8)
+    spec = spec_of(text, encoders, config, seed=2, every_steps=3)
+    events = list(optimize(decode(PHOTO.read_bytes()), spec, encoders, reuse=Reuse(steps=steps)))
+    losses = [event.losses.total for event in events if isinstance(event, Progress)]
+    return events[-1].image.rgb.astype(int), losses
+
+
+def test_captured_steps_are_those_that_are_taken_one_by_one() -> None:
+    steps = CapturedSteps()
+    stepped, captured = (load("pocket", "cuda", accelerations=each) for each in (STEPPED, CAPTURED))
+    for text in ("fire", "watercolor", "fire"):
+        image, losses = run(stepped, text)
+        found, found_losses = run(captured, text, steps)
+        assert found_losses == pytest.approx(losses, rel=1e-3)
+        assert np.abs(found - image).mean() < 2
+
+
+def test_the_norm_with_interleaved_channels_is_accurate() -> None:
+    x = (torch.randn(1, 4, 512, 512, device="cuda") * 3 + 5).contiguous(memory_format=torch.channels_last)
+    expected = torch.relu(torch.nn.functional.instance_norm(x.double()))
+    found = InterleavedNormReLU()(x)
+    assert float((found - expected).norm() / expected.norm()) < 5e-7
+
+
+def test_accelerations_are_chosen_by_measurement(tmp_path: Path) -> None:
+    choice = choose("auto", torch.device("cuda"), own_process=True, record=tmp_path / "accelerations.json")
+    assert set(choice.speedups) == {"graphs", "tf32", "channels_last", "bf16"}
+    assert choice.accelerations.graphs
+    assert not choice.accelerations.memory
+    assert (tmp_path / "accelerations-cuda.json").is_file()
+    assert choose("off", torch.device("cuda"), own_process=True).accelerations == NONE
+    assert torch.backends.cudnn.conv.fp32_precision == torch.backends.cuda.matmul.fp32_precision == "ieee"

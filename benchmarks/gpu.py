@@ -44,7 +44,7 @@ from clipstyler.embedding import Embedding, Launched
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.registry import load
 from clipstyler.evaluation.direction_cache import DirectionCache
-from clipstyler.events import Preview, Result
+from clipstyler.events import Preview, Progress, Result
 from clipstyler.gpu_pieces import speedups, use_tf32
 from clipstyler.imaging import Picture, decode, fit
 from clipstyler.interruption import never
@@ -67,14 +67,22 @@ VARIANTS = (
 )
 PARTS = ("steps", "runs", "jobs", "curves")
 _CACHE_BYTES = 2**28
+_JOB_STEPS = 60  # of each of several runs
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Encoders and a preset that are measured together; `source` is where the encoders are loaded from."""
+    """Encoders and a preset that are measured together.
+
+    Attributes
+    ----------
+    source, vit
+        Where these encoders and those of the reference are loaded from.
+    """
 
     encoders: str
     source: str
+    vit: str
     preset: Preset
 
     @property
@@ -105,6 +113,11 @@ class Setting:
         """Return a run that has completed no step."""
         config = resolve(encoders.calibration, self.preset, enlarge=True)
         return RunState(self.photo(encoders), fire_direction(encoders), encoders, config, seed=0)
+
+
+def reusing() -> Reuse:
+    """Return room for all that one run can keep for another."""
+    return Reuse(DirectionCache(_CACHE_BYTES), PhotoCache(_CACHE_BYTES), CapturedSteps())
 
 
 def synchronized(action: Callable[[], object]) -> Callable[[], None]:
@@ -139,7 +152,8 @@ def measure_steps(setting: Setting, repeats: int) -> dict[str, Any]:
     for name in ("authors", *VARIANTS):
         if name == "authors":
             use_tf32(False)
-            action = reference(setting.load("off"), setting.photo(setting.load("off")), setting.preset)
+            vit = load(setting.vit, "cuda")
+            action = reference(vit, setting.photo(vit), setting.preset)
         else:
             action = stepping(setting, name)
         for _ in range(3):
@@ -156,7 +170,7 @@ def measure_steps(setting: Setting, repeats: int) -> dict[str, Any]:
 def measure_run(setting: Setting, accelerations: str, repeats: int) -> dict[str, Any]:
     """Measure whole runs after one that leaves all there is to reuse; the text differs from its, as users' do."""
     encoders = setting.load(accelerations)
-    photo, reuse = setting.photo(encoders), Reuse(DirectionCache(), PhotoCache(_CACHE_BYTES), CapturedSteps())
+    photo, reuse = setting.photo(encoders), reusing()
     begun = time.perf_counter()
     list(optimize_in_parts(photo, setting.spec(encoders, every_steps=10), encoders, reuse=reuse))
     cold_s, wholes, firsts = time.perf_counter() - begun, [], []
@@ -201,10 +215,11 @@ def finish(runs: Sequence[Any]) -> None:
 def measure_jobs(setting: Setting, accelerations: str, jobs: int, repeats: int) -> dict[str, Any]:
     """Measure runs at once beside the same runs one after another, in turns, after one round of each."""
     encoders = setting.load(accelerations)
-    photo, reuse = setting.photo(encoders), Reuse(DirectionCache(), PhotoCache(_CACHE_BYTES), CapturedSteps())
+    photo, reuse, steps = setting.photo(encoders), reusing(), _JOB_STEPS
 
     def begun() -> list[Any]:
         specs = [setting.spec(encoders, seed=seed) for seed in range(jobs)]
+        specs = [replace(spec, config=replace(spec.config, steps=steps)) for spec in specs]
         return [optimize_in_parts(photo, spec, encoders, reuse=reuse) for spec in specs]
 
     def one_by_one() -> None:
@@ -216,6 +231,7 @@ def measure_jobs(setting: Setting, accelerations: str, jobs: int, repeats: int) 
         "setting": setting.name,
         "accelerations": accelerations,
         "jobs": jobs,
+        "steps": steps,
         "alone_per_minute": 60 * jobs / alone_s,
         "together_per_minute": 60 * jobs / together_s,
         "gain": alone_s / together_s,
@@ -230,7 +246,7 @@ def measure_curves(setting: Setting, steps: int = 50) -> dict[str, Any]:
         spec = setting.spec(encoders)
         spec = replace(spec, config=replace(spec.config, steps=steps))
         events = optimize_in_parts(setting.photo(encoders), spec, encoders)
-        curves.append([event.losses.total for event in events if hasattr(event, "rejected")])
+        curves.append([event.losses.total for event in events if isinstance(event, Progress)])
     apart = [abs(a - b) / abs(a) for a, b in zip(*curves, strict=True)]
     return {"setting": setting.name, "steps": steps, "largest": max(apart), "last": apart[-1]}
 
@@ -257,7 +273,7 @@ def measure(parts: Sequence[str], settings: Sequence[Setting], jobs: int, repeat
     work: dict[str, Callable[[Setting], list[dict[str, Any]]]] = {
         "steps": lambda setting: [measure_steps(setting, 5 * repeats)],
         "runs": lambda setting: [measure_run(setting, each, repeats) for each in ("off", ALL)],
-        "jobs": lambda setting: [measure_jobs(setting, each, jobs, 1) for each in (EAGER, ALL)],
+        "jobs": lambda setting: [measure_jobs(setting, ALL, jobs, 2)],
         "curves": lambda setting: [measure_curves(setting)],
     }
     for part in parts:
@@ -282,7 +298,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         vit = str(random_vit_b_32(Path(directory)))
         sources = {"vit-b-32": (vit, Preset.PAPER), "pocket": ("pocket", Preset.DRAFT)}
-        settings = [Setting(name, *sources[name]) for name in arguments.encoders]
+        settings = [
+            Setting(name, source, vit, preset) for name in arguments.encoders for source, preset in [sources[name]]
+        ]
         found = measure(arguments.only, settings, arguments.jobs, arguments.repeats)
     card = {"card": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
     figures.write(arguments.json, card | found)

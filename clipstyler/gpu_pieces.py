@@ -24,7 +24,7 @@ def use_tf32(wanted: bool) -> None:
     """Have all products in single precision of this process round their factors to TF32, or not."""
     precision = "tf32" if wanted else "ieee"
     torch.backends.cuda.matmul.fp32_precision = precision
-    torch.backends.cudnn.conv.fp32_precision = precision
+    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]  # set by its module at run time
 
 
 def speedups(device: torch.device, names: Sequence[str]) -> dict[str, float]:
@@ -90,7 +90,7 @@ class _Pieces:
     def _pass_through(self, module: nn.Module, values: Tensor) -> Work:
         """Forward, and backward to the parameters or else to the input."""
         entered = values.requires_grad_()
-        sought = [parameter for parameter in module.parameters() if parameter.requires_grad] or [entered]
+        sought: list[Tensor] = [parameter for parameter in module.parameters() if parameter.requires_grad] or [entered]
 
         def run() -> Tensor:
             out: Tensor = module(entered)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +49,7 @@ def _conv(channels_in: int, channels_out: int, kernel: int, stride: int, mirrore
     return nn.Conv2d(channels_in, channels_out, kernel, stride, padding=1, padding_mode=_padding(mirrored))
 
 
-def _padding(mirrored: bool) -> str:
+def _padding(mirrored: bool) -> Literal["reflect", "zeros"]:
     return "reflect" if mirrored else "zeros"
 
 
@@ -57,7 +57,8 @@ class _NormedConv(nn.Conv2d):
     """A convolution whose bias stays 0, as the normalization that follows takes it away: nothing is added for it."""
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002, ARG002
-        return super()._conv_forward(input, weight, None)
+        out: Tensor = super()._conv_forward(input, weight, None)
+        return out
 
 
 def _normed_conv(channels_in: int, channels_out: int, arithmetic: Arithmetic, mirrored: bool) -> nn.Conv2d:
@@ -222,7 +223,8 @@ def _joined(x: Tensor, skip: Tensor) -> Tensor:
 
 
 def _enlarged(x: Tensor, skip: Tensor) -> Tensor:
-    return _joined(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False), skip)
+    with torch.autocast(x.device.type, enabled=False):  # which would convert x to single precision, and back
+        return _joined(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False), skip)
 
 
 def _runner(photo: Tensor, banded: bool) -> Runner:

@@ -1,4 +1,4 @@
-"""On CUDA the same run goes as on the CPU, step by step and captured; tolerance two gray levels on average."""
+"""On CUDA the same run goes as on the CPU, step by step and captured, as far as rounding lets it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.random_checkpoints import TINY_CLIP, write_encoders
 from clipstyler.acceleration import NONE, Accelerations
 from clipstyler.acceleration_choice import choose
 from clipstyler.captured_steps import CapturedSteps
@@ -36,15 +37,22 @@ def _exact_products() -> None:
 
 
 def test_a_run_on_cuda_goes_as_on_the_cpu() -> None:
-    results = {}
+    """Adam's first updates have the size of the rate, however small a gradient is: rounding becomes visible at once.
+
+    On one CPU, another number of threads moves this picture by 1.5 gray levels, and interleaved channels by 2.3.
+    """
+    images, losses = [], []
     for device in ("cpu", "cuda"):
         encoders = load("pocket", device)
         config = resolve(encoders.calibration, size=128, steps=3)
-        *_, last = stylize(decode(PHOTO.read_bytes()), "fire", encoders, config, seed=1)
-        assert isinstance(last, Result)
-        assert last.device.startswith(device)
-        results[device] = last.image.rgb.astype(int)
-    assert np.abs(results["cpu"] - results["cuda"]).mean() < 2
+        events = list(stylize(decode(PHOTO.read_bytes()), "fire", encoders, config, seed=1))
+        assert isinstance(events[-1], Result)
+        assert events[-1].device.startswith(device)
+        images.append(events[-1].image.rgb.astype(int))
+        losses.append([event.losses.total for event in events if isinstance(event, Progress)])
+    assert losses[1][0] == pytest.approx(losses[0][0], rel=1e-4)
+    assert losses[1] == pytest.approx(losses[0], rel=5e-3)
+    assert np.abs(images[0] - images[1]).mean() < 5
 
 
 def run(encoders: EncoderSet, text: str, steps: CapturedSteps | None = None) -> tuple[np.ndarray, list[float]]:
@@ -72,9 +80,33 @@ def test_the_norm_with_interleaved_channels_is_accurate() -> None:
     assert float((found - expected).norm() / expected.norm()) < 5e-7
 
 
+def test_the_kernels_of_the_norm_are_accurate_in_both_precisions() -> None:
+    x = (torch.randn(1, 16, 301, 200, device="cuda") * 3 + 5).contiguous(memory_format=torch.channels_last)
+    slopes = torch.randn_like(x)
+    plain = x.double().requires_grad_()
+    expected = torch.relu(torch.nn.functional.instance_norm(plain))
+    expected.backward(slopes.double())
+    for dtype, tolerance in ((torch.float32, 5e-6), (torch.bfloat16, 2e-2)):
+        entered = x.to(dtype).requires_grad_()
+        found = InterleavedNormReLU(kernels=True)(entered)
+        found.backward(slopes.to(dtype))
+        assert found.dtype == entered.grad.dtype == dtype
+        for mine, right in ((found, expected), (entered.grad, plain.grad)):
+            assert float((mine.double() - right).norm() / right.norm()) < tolerance
+
+
+def test_a_step_with_all_accelerations_is_near_the_plain_one(tmp_path: Path) -> None:
+    directory = str(write_encoders(tmp_path / "tiny", TINY_CLIP))
+    curves = []
+    for accelerations in (NONE, Accelerations(False, True, True, True, True, True)):
+        use_tf32(accelerations.tf32)
+        curves.append(run(load(directory, "cuda", accelerations=accelerations), "fire")[1])
+    assert curves[1] == pytest.approx(curves[0], rel=1e-2)
+
+
 def test_accelerations_are_chosen_by_measurement(tmp_path: Path) -> None:
     choice = choose("auto", torch.device("cuda"), own_process=True, record=tmp_path / "accelerations.json")
-    assert set(choice.speedups) == {"graphs", "tf32", "channels_last", "bf16"}
+    assert set(choice.speedups) == {"graphs", "tf32", "channels_last", "kernels", "bf16"}
     assert choice.accelerations.graphs
     assert not choice.accelerations.memory
     assert (tmp_path / "accelerations-cuda.json").is_file()

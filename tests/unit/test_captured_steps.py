@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,7 +61,7 @@ def encoders() -> EncoderSet:
     return replace(tiny_encoders(), accelerations=Accelerations(graphs=True))
 
 
-def events(encoders: EncoderSet, captured: CapturedSteps | None, text: str = "fire", **options: object) -> list[object]:
+def events(encoders: EncoderSet, captured: CapturedSteps | None, text: str = "fire", **options: Any) -> list[object]:
     further = options.pop("further", Further())
     region = options.pop("region", None)
     spec = replace(spec_of(text, encoders, quick(encoders, **options), seed=len(text), every_steps=2), region=region)
@@ -88,7 +89,12 @@ def take(captured: CapturedStep, state: RunState, count: int) -> None:
 
 
 PLAIN = Accelerations()
-OPTIONS = [
+ASKED: list[tuple[str, dict[str, Any]]] = [
+    ("fire", {}),
+    ("watercolor", {"steps": 5}),
+    ("fire", {"learning_rate": 1e-4}),
+]
+OPTIONS: list[dict[str, Any]] = [
     {},
     {"steps": HALVING_PERIOD + 2, "patches": 1},
     {"input_noise": 0.1, "border": "mirror", "text_share": 0.4},
@@ -101,7 +107,7 @@ OPTIONS = [
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_a_captured_run_is_the_same_to_the_byte(
-    options: dict[str, object], encoders: EncoderSet, recorder: Recorder
+    options: dict[str, Any], encoders: EncoderSet, recorder: Recorder
 ) -> None:
     steps = CapturedSteps(recorder)
     plain = seen(events(replace(encoders, accelerations=PLAIN), None, **options))
@@ -112,7 +118,7 @@ def test_a_captured_run_is_the_same_to_the_byte(
 
 def test_runs_of_one_shape_share_a_captured_step_one_after_the_other(encoders: EncoderSet, recorder: Recorder) -> None:
     steps = CapturedSteps(recorder)
-    for text, options in [("fire", {}), ("watercolor", {"steps": 5}), ("fire", {"learning_rate": 1e-4})]:
+    for text, options in ASKED:
         plain = seen(events(replace(encoders, accelerations=PLAIN), None, text, **options))
         assert seen(events(encoders, steps, text, **options)) == plain
     assert recorder.recorded == 1

@@ -2,7 +2,7 @@
 
 Examples
 --------
-    python -m benchmarks.gpu                             # everything: three minutes on an H100
+    python -m benchmarks.gpu                             # everything: some three minutes on an H200
     python -m benchmarks.gpu --only steps runs           # some parts
     python -m benchmarks.gpu --json benchmarks/results/gpu-h100.json
 
@@ -26,10 +26,10 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
@@ -45,7 +45,7 @@ from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.registry import load
 from clipstyler.evaluation.direction_cache import DirectionCache
 from clipstyler.events import Preview, Progress, Result
-from clipstyler.gpu_pieces import speedups, use_tf32
+from clipstyler.gpu_pieces import use_tf32
 from clipstyler.imaging import Picture, decode, fit
 from clipstyler.interruption import never
 from clipstyler.optimization import Reuse, optimize_in_parts
@@ -54,17 +54,9 @@ from clipstyler.run_state import RunState
 from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_spec
 from clipstyler.stylizer import embed_together, step
 
-EAGER = "tf32,channels_last,kernels,bf16"
-ALL = f"graphs,{EAGER}"
-VARIANTS = (
-    "off",
-    "graphs",
-    "graphs,tf32",
-    "graphs,tf32,channels_last",
-    "graphs,tf32,channels_last,kernels",
-    EAGER,
-    ALL,
-)
+ALL = "graphs,tf32,channels_last,kernels,bf16"
+VARIANTS = ("off", "graphs", "graphs,tf32", "graphs,tf32,channels_last", "graphs,tf32,channels_last,kernels", ALL)
+_TEXTS = ("fire", "gold", "ink", "lava", "wool", "blueprint")
 PARTS = ("steps", "runs", "jobs", "curves")
 _CACHE_BYTES = 2**28
 _JOB_STEPS = 60  # of each of several runs
@@ -168,32 +160,43 @@ def measure_steps(setting: Setting, repeats: int) -> dict[str, Any]:
 
 
 def measure_run(setting: Setting, accelerations: str, repeats: int) -> dict[str, Any]:
-    """Measure whole runs after one that leaves all there is to reuse; the text differs from its, as users' do."""
+    """Measure whole runs after one that leaves all there is to reuse; each has another text, as users' have."""
     encoders = setting.load(accelerations)
     photo, reuse = setting.photo(encoders), reusing()
-    begun = time.perf_counter()
-    list(optimize_in_parts(photo, setting.spec(encoders, every_steps=10), encoders, reuse=reuse))
-    cold_s, wholes, firsts = time.perf_counter() - begun, [], []
-    for number in range(repeats):
-        spec = setting.spec(encoders, ("gold", "ink", "lava")[number % 3], seed=number, every_steps=10)
-        begun, first = time.perf_counter(), 0.0
-        for event in optimize_in_parts(photo, spec, encoders, reuse=reuse):
-            if isinstance(event, Preview) and not first:
-                first = time.perf_counter() - begun
-            if isinstance(event, Result):
-                timings = asdict(event.timings)
-        wholes.append(time.perf_counter() - begun)
-        firsts.append(first)
+    found = []
+    for number, text in enumerate(_TEXTS[: 1 + repeats]):
+        spec = setting.spec(encoders, text, seed=number, every_steps=10)
+        found.append(_timed(optimize_in_parts(photo, spec, encoders, reuse=reuse)))
+    warm = found[1:]
+    timings = [run.timings for run in warm]
     return {
         "setting": setting.name,
         "accelerations": accelerations,
         "steps": spec.config.steps,
-        "cold_s": cold_s,
-        "whole_s": statistics.median(wholes),
-        "first_preview_s": statistics.median(firsts),
-        "timings": timings,
-        "peak_bytes": torch.cuda.max_memory_reserved(),
+        "first_run_s": found[0].whole_s,
+        "whole_s": statistics.median(run.whole_s for run in warm),
+        "first_preview_ms": 1e3 * statistics.median(run.first_preview_s for run in warm),
+        "optimize_s": statistics.median(each["optimize_s"] for each in timings),
+        "reserved_gib": torch.cuda.max_memory_reserved() / 2**30,
     }
+
+
+class _Timed(NamedTuple):
+    """Seconds of a run, those until its first picture, and what it says of itself."""
+
+    whole_s: float
+    first_preview_s: float
+    timings: dict[str, float]
+
+
+def _timed(events: Iterable[object]) -> _Timed:
+    begun, first, timings = time.perf_counter(), 0.0, {}
+    for event in events:
+        if isinstance(event, Preview) and not first:
+            first = time.perf_counter() - begun
+        if isinstance(event, Result):
+            timings = asdict(event.timings)
+    return _Timed(time.perf_counter() - begun, first, timings)
 
 
 def finish(runs: Sequence[Any]) -> None:
@@ -212,7 +215,7 @@ def finish(runs: Sequence[Any]) -> None:
         embed_together(waiting)
 
 
-def measure_jobs(setting: Setting, accelerations: str, jobs: int, repeats: int) -> dict[str, Any]:
+def measure_jobs(setting: Setting, accelerations: str, jobs: int) -> dict[str, Any]:
     """Measure runs at once beside the same runs one after another, in turns, after one round of each."""
     encoders = setting.load(accelerations)
     photo, reuse, steps = setting.photo(encoders), reusing(), _JOB_STEPS
@@ -226,7 +229,7 @@ def measure_jobs(setting: Setting, accelerations: str, jobs: int, repeats: int) 
         for run in begun():
             finish([run])
 
-    alone_s, together_s = median_seconds([one_by_one, lambda: finish(begun())], repeats)
+    alone_s, together_s = median_seconds([one_by_one, lambda: finish(begun())], 1)
     return {
         "setting": setting.name,
         "accelerations": accelerations,
@@ -267,19 +270,20 @@ def _told(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def measure(parts: Sequence[str], settings: Sequence[Setting], jobs: int, repeats: int) -> dict[str, Any]:
-    """Measure the wanted parts."""
-    found: dict[str, Any] = {"pieces": speedups(torch.device("cuda"), ALL.split(","))}
+def measure(arguments: argparse.Namespace, settings: Sequence[Setting]) -> None:
+    """Measure the wanted parts; each is written as soon as it is measured."""
+    repeats = arguments.repeats
     work: dict[str, Callable[[Setting], list[dict[str, Any]]]] = {
         "steps": lambda setting: [measure_steps(setting, 5 * repeats)],
-        "runs": lambda setting: [measure_run(setting, each, repeats) for each in ("off", ALL)],
-        "jobs": lambda setting: [measure_jobs(setting, ALL, jobs, 2)],
+        "runs": lambda setting: [measure_run(setting, ALL, repeats)],
+        "jobs": lambda setting: [measure_jobs(setting, ALL, arguments.jobs)],
         "curves": lambda setting: [measure_curves(setting)],
     }
-    for part in parts:
+    found: dict[str, Any] = {"card": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
+    for part in arguments.only:
         found[part] = [row for setting in settings for row in work[part](setting)]
         Console(width=160).print(table_of(part, found[part]))
-    return found
+        figures.write(arguments.json, found)
 
 
 def main() -> None:
@@ -287,10 +291,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         "python -m benchmarks.gpu", None, purpose, examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="parts; default: all")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="default: all of them")
     parser.add_argument("--encoders", nargs="+", default=["vit-b-32", "pocket"], help="default: vit-b-32 pocket")
     parser.add_argument("--jobs", type=int, default=8, help="runs at once; default: 8")
-    parser.add_argument("--repeats", type=int, default=5, help="of each measurement; default: 5")
+    parser.add_argument("--repeats", type=int, choices=range(1, 6), default=3, help="1 to 5; default: 3")
     figures.add_option(parser)
     arguments = parser.parse_args()
     if not torch.cuda.is_available():
@@ -301,9 +305,7 @@ def main() -> None:
         settings = [
             Setting(name, source, vit, preset) for name in arguments.encoders for source, preset in [sources[name]]
         ]
-        found = measure(arguments.only, settings, arguments.jobs, arguments.repeats)
-    card = {"card": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
-    figures.write(arguments.json, card | found)
+        measure(arguments, settings)
 
 
 if __name__ == "__main__":

@@ -191,30 +191,24 @@ def _open(run: Run, photo: bytes, result_format: str, server: Target | None, sta
     return stack.enter_context(closing(events))
 
 
-def _call(client: Client, run: Run, photo: bytes, result_format: str) -> Events:
-    return client.stylize(
-        photo,
-        run.text,
-        source_text=run.source_text,
-        region=run.region,
-        previews=run.previews,
-        result_format=result_format,
-        timeout_s=run.timeout_s,
+def _asked(run: Run, result_format: str) -> dict[str, Any]:
+    """Return what is asked for besides photo and text, by the keywords of the client."""
+    return {
+        "source_text": run.source_text,
+        "region": run.region,
+        "previews": run.previews,
+        "result_format": result_format,
+        "timeout_s": run.timeout_s,
         **run.options,
-    )
+    }
+
+
+def _call(client: Client, run: Run, photo: bytes, result_format: str) -> Events:
+    return client.stylize(photo, run.text, **_asked(run, result_format))
 
 
 def _job(client: Client, run: Run, photo: bytes, result_format: str, stack: ExitStack) -> Events:
-    job = client.jobs.create(
-        photo,
-        run.text,
-        source_text=run.source_text,
-        region=run.region,
-        previews=run.previews,
-        result_format=result_format,
-        timeout_s=run.timeout_s,
-        **run.options,
-    )
+    job = client.jobs.create(photo, run.text, **_asked(run, result_format))
     stack.enter_context(_leaving(job.name, client.target))
     return stack.enter_context(client.jobs.watch(job.name))
 

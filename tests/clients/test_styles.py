@@ -377,7 +377,7 @@ def test_an_unreadable_photo_is_left_out_of_the_common_colors(photos: list[Path]
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no image")
     words = ["--size", 64, "--steps", 1, "--sample", 1, "--seed", 1, "--harmonize", 1]
-    outcome = run("album", broken, *photos, "fire", "-o", tmp_path / "with", *words)
+    outcome = run("album", *photos, broken, "fire", "-o", tmp_path / "with", *words)
     assert outcome.exit_code == 1
     assert outcome.stderr.count(f"error: {broken}: ") == 1
     assert run("album", *photos, "fire", "-o", tmp_path / "without", *words).exit_code == 0

@@ -141,7 +141,7 @@ class Stylization:
 
     def _run(self) -> Generator[Event, None, None]:
         from clipstyler.events import Result  # light, and needed here only
-        from clipstyler.optimization import optimize  # loads PyTorch
+        from clipstyler.optimization import Reuse, optimize  # loads PyTorch
 
         mask = None if self._mask is None else _content(self._mask)
         inputs = read_inputs(_content(self._photo), mask, self.spec)
@@ -152,8 +152,7 @@ class Stylization:
             encoders,
             original=inputs.original,
             mask=inputs.mask,
-            directions=self._directions,
-            photos=self._photos,
+            reuse=Reuse(self._directions, self._photos),
         ):
             if isinstance(event, Result):
                 self._result = event

@@ -109,6 +109,7 @@ def fix_style(
     check
         Called between the layers of the network: it may stop the work.
     """
+    net = net.plain()
     with StopPoints(check, net):
         moments, output = _moments(net, thumbnail)
     height, width = size

@@ -21,7 +21,7 @@ from clipstyler.render import (
     spans,
     tiles_of,
 )
-from clipstyler.stylenet import StyleNet
+from clipstyler.stylenet import Arithmetic, StyleNet
 
 WHOLE = 4096
 
@@ -36,7 +36,7 @@ def photo(width: int, height: int, *, alpha: bool = False) -> Picture:
 
 def network(padding: str = "zeros", *, channels_last: bool = False) -> StyleNet:
     """A network whose output is not gray: its head is larger than what is drawn."""
-    net = StyleNet.initialize(torch.Generator().manual_seed(3), channels_last=channels_last)
+    net = StyleNet.initialize(torch.Generator().manual_seed(3), arithmetic=Arithmetic(channels_last))
     with torch.no_grad():
         net.head.weight.mul_(4)
     for module in net.modules():

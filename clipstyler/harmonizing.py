@@ -66,8 +66,8 @@ def common_colors(pictures: Sequence[Colors]) -> Colors:
 def harmonized(picture: Picture, harmony: Harmony) -> Picture:
     """Return a picture whose colors are moved toward common ones; its alpha stays.
 
-    The map is the linear one that moves colors least (Pitie & Kokaram, "The linear Monge-Kantorovitch linear colour
-    mapping for example-based colour transfer", 2007), its gains within 1/2 and 2.
+    The map is the linear one that moves colors least (Pitie & Kokaram, CVMP 2007: the linear
+    Monge-Kantorovitch mapping), its gains within 1/2 and 2.
     """
     common, share = harmony
     if share == 0:

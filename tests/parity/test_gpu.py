@@ -30,6 +30,7 @@ pytestmark = [
 PHOTO = Path(__file__).parents[2] / "examples" / "cat.jpg"
 CAPTURED = Accelerations(channels_last=True, graphs=True)
 STEPPED = Accelerations(channels_last=True)
+SMALL_RATE = 1e-5
 
 
 @pytest.fixture(autouse=True)
@@ -69,15 +70,14 @@ def run(
 
 
 def test_captured_steps_are_those_that_are_taken_one_by_one() -> None:
+    """The gradient of the resampling is summed in no fixed order: at the usual rate, any two runs soon part."""
     steps = CapturedSteps()
     stepped, captured = (load("pocket", "cuda", accelerations=each) for each in (STEPPED, CAPTURED))
     for text in ("fire", "watercolor", "fire"):
-        image, losses = run(stepped, text)
-        found, found_losses = run(captured, text, steps)
-        # The gradient of the resampling is summed in no fixed order: later steps part, as any two runs do.
-        assert found_losses[:3] == pytest.approx(losses[:3], rel=1e-3)
-        assert found_losses == pytest.approx(losses, rel=5e-2)
-        assert np.abs(found - image).mean() < 10
+        image, losses = run(stepped, text, learning_rate=SMALL_RATE)
+        found, found_losses = run(captured, text, steps, learning_rate=SMALL_RATE)
+        assert found_losses == pytest.approx(losses, rel=5e-3)
+        assert np.abs(found - image).mean() < 2
 
 
 def test_the_norm_with_interleaved_channels_is_accurate() -> None:
@@ -90,11 +90,11 @@ def test_the_norm_with_interleaved_channels_is_accurate() -> None:
 def test_the_kernels_of_the_norm_are_accurate_in_both_precisions() -> None:
     x = (torch.randn(1, 16, 301, 200, device="cuda") * 3 + 5).contiguous(memory_format=torch.channels_last)
     slopes = torch.randn_like(x)
-    plain = x.double().requires_grad_()
-    expected = torch.relu(torch.nn.functional.instance_norm(plain))
-    expected.backward(slopes.double())
-    for dtype, tolerance in ((torch.float32, 5e-6), (torch.bfloat16, 2e-2)):
+    for dtype, tolerance in ((torch.float32, 5e-6), (torch.bfloat16, 1e-2)):
         entered = x.detach().clone().to(dtype).requires_grad_()
+        plain = entered.detach().double().requires_grad_()
+        expected = torch.relu(torch.nn.functional.instance_norm(plain))
+        expected.backward(slopes.to(dtype).double())
         found = InterleavedNormReLU(kernels=True)(entered)
         found.backward(slopes.to(dtype))
         assert found.dtype == dtype
@@ -110,7 +110,7 @@ def test_a_step_with_all_accelerations_is_near_the_plain_one(tmp_path: Path) -> 
     for accelerations in (NONE, Accelerations(False, True, True, True, True, True)):
         use_tf32(accelerations.tf32)
         encoders = load(directory, "cuda", accelerations=accelerations)
-        curves.append(run(encoders, "fire", steps=6, learning_rate=1e-5)[1])  # random encoders have no use for more
+        curves.append(run(encoders, "fire", steps=6, learning_rate=SMALL_RATE)[1])
     assert curves[1] == pytest.approx(curves[0], rel=2e-2)
 
 

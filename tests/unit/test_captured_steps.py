@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from clipstyler import run_state
 from clipstyler.acceleration import Accelerations
 from clipstyler.captured_steps import CapturedStep, CapturedSteps
 from clipstyler.composition import Further
@@ -21,7 +22,7 @@ from clipstyler.imaging import Picture
 from clipstyler.interruption import never
 from clipstyler.optimization import Reuse, optimize, optimize_in_parts
 from clipstyler.region import Box, Region
-from clipstyler.run_state import HALVING_PERIOD, RunState
+from clipstyler.run_state import RunState
 from clipstyler.stylizer import step
 from tests.running import spec_of
 from tests.tiny_encoders import tiny_encoders
@@ -49,6 +50,14 @@ class Again:
 
     def wait(self) -> Tensor:
         return self._rows
+
+
+HALVING_PERIOD = 3  # of the learning rate
+
+
+@pytest.fixture(autouse=True)
+def _halved_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_state, "HALVING_PERIOD", HALVING_PERIOD)
 
 
 @pytest.fixture

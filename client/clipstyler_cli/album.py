@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +29,9 @@ from clipstyler_cli.statuses import EXIT_FAILED
 from clipstyler_cli.style_files import SUFFIX, slug
 from clipstyler_cli.terminal import Terminal, complain, say
 
+if TYPE_CHECKING:
+    from clipstyler.harmonizing import Harmony
+
 _LARGEST_SAMPLE = 16
 _SHEET_PHOTOS = 100
 
@@ -45,6 +49,10 @@ def command(
     encoder_set: Annotated[str | None, typer.Option(help="Encoder set that guides the fit.")] = None,
     strength: Strength = 1.0,
     preserve_color: PreserveColor = 0.0,
+    harmonize: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="How far the colors of all results move toward common ones."),
+    ] = 0.0,
     output_size: OutputSize = 0,
     result_format: Format = "png",
     score: Annotated[
@@ -62,6 +70,8 @@ def command(
       clipstyler album holiday/*.jpg "watercolor painting" -o album
 
       clipstyler album a.jpg b.jpg c.jpg fire -o album --sample 1 --strength 0.8 --score
+
+      clipstyler album holiday/*.jpg mosaic -o album --sample 16 --harmonize 0.5
     """
     with clear_errors(**ARGUMENTS, style_text="TEXT"):
         style_file, sheet = Output("out", out / f"{slug(text)}{SUFFIX}"), Output("out", out / "album-sheet.png")
@@ -74,11 +84,13 @@ def command(
         delivery = Delivery()
         out.mkdir(parents=True, exist_ok=True)
         delivery.write(style_file, style)
-        places = _applied(style, photos, outputs, quiet, result_format, strength, preserve_color, output_size)
+        controls = {"strength": strength, "preserve_color": preserve_color, "output_size": output_size}
+        harmony = _harmony(style, photos, controls, harmonize) if harmonize else None
+        places = _applied(style, photos, outputs, quiet, result_format, controls, harmony)
         shown = evenly(list(places.values()), _SHEET_PHOTOS)
         delivery.write(sheet, sheet_of(text, ((path.name, path.read_bytes()) for path in shown)))
         if score:
-            _print_score(style, list(places), text, asked)
+            _print_score(style, list(places), text, asked, harmonize)
         delivery.finish()
         if len(places) < len(photos):
             raise typer.Exit(EXIT_FAILED)
@@ -99,27 +111,38 @@ def _fitted(photos: list[Path], text: str, options: dict[str, Any], quiet: bool)
     return style
 
 
+def _harmony(style: bytes, photos: list[Path], controls: Mapping[str, Any], share: float) -> Harmony | None:
+    from clipstyler.harmonizing import Harmony
+    from clipstyler_cli.local_styles import common_colors_here
+
+    with Terminal(stderr=True).status("finding common colors") as status:
+
+        def progress(completed: int) -> None:
+            status.update(f"finding common colors: photo {completed}/{len(photos)}")
+
+        common = common_colors_here(style, photos, controls, progress)
+    return Harmony(common, share) if common else None
+
+
 def _applied(
     style: bytes,
     photos: list[Path],
     outputs: list[Output],
     quiet: bool,
     result_format: str,
-    strength: float,
-    preserve_color: float,
-    output_size: int,
+    controls: Mapping[str, Any],
+    harmony: Harmony | None,
 ) -> dict[Path, Path]:
     from clipstyler_cli.local_styles import apply_here
 
-    controls = {"strength": strength, "preserve_color": preserve_color, "output_size": output_size}
-    results = apply_here(style, photos, controls=controls, result_format=result_format)
+    results = apply_here(style, photos, controls=controls, result_format=result_format, harmony=harmony)
     return deliver(results, photos, outputs, quiet)
 
 
-def _print_score(style: bytes, photos: list[Path], text: str, options: dict[str, Any]) -> None:
+def _print_score(style: bytes, photos: list[Path], text: str, options: dict[str, Any], harmonize: float) -> None:
     from clipstyler_cli.local_styles import spreads_here
 
-    together, separate = spreads_here(style, photos, text, options)
-    for name, one, other in zip(("embeddings", "style statistics"), together, separate, strict=True):
+    together, separate = spreads_here(style, photos, text, options, harmonize)
+    for name, one, other in zip(("embeddings", "style statistics", "colors"), together, separate, strict=True):
         ratio = one / other if other else float("nan")
         say(f"spread of {name}: {one:.4f}, {other:.4f} if fitted separately: {ratio:.2f} times as much")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from clipstyler_cli.local import library_errors
 from clipstyler_cli.local_store import local_store
 
 if TYPE_CHECKING:
+    from clipstyler.evaluation.consistency import Spread
+    from clipstyler.harmonizing import Colors, Harmony
     from clipstyler.imaging import Picture
 
 _MEASURED_SIDE = 512
@@ -26,8 +29,11 @@ def apply_here(
     second: bytes | None = None,
     controls: Mapping[str, Any],
     result_format: str,
+    harmony: Harmony | None = None,
 ) -> Iterator[StyledPhoto]:
     """Apply a style to photos; yields for each, in order, its image, or the error why there is none.
+
+    With a `harmony`, colors of all results are moved toward those that they have in common.
 
     Raises
     ------
@@ -36,6 +42,7 @@ def apply_here(
     """
     with library_errors():
         with ending_at_once():
+            from clipstyler.harmonizing import harmonized
             from clipstyler.imaging import ImageError, ImageFormat, decode, encoded
             from clipstyler.style_applying import LoadedStyle, apply_style
             from clipstyler.style_controls import StyleControls
@@ -50,11 +57,34 @@ def apply_here(
                 problem = error.strerror or str(error) if isinstance(error, OSError) else str(error)
                 yield StyledPhoto(index, None, _unusable("photo", problem))
                 continue
-            image = encoded(
-                ended(apply_style(first, picture, chosen, second=other, check=lambda: None)),
-                ImageFormat(result_format),
-            )
+            drawn = ended(apply_style(first, picture, chosen, second=other, check=lambda: None))
+            image = encoded(harmonized(drawn, harmony) if harmony else drawn, ImageFormat(result_format))
             yield StyledPhoto(index, JobImage(image.data, image.format, image.width, image.height))
+
+
+def common_colors_here(
+    style: bytes, photos: Sequence[Path], controls: Mapping[str, Any], progress: Callable[[int], None]
+) -> Colors | None:
+    """Return the colors that photos in a style have in common, from small results; None if no photo can be read.
+
+    `progress` is called with the photos completed. Those that cannot be read are left out: `apply_here` reports them.
+    """
+    with library_errors():
+        with ending_at_once():
+            from clipstyler.harmonizing import colors_of, common_colors
+            from clipstyler.imaging import ImageError, decode
+            from clipstyler.style_applying import LoadedStyle, apply_style
+            from clipstyler.style_controls import StyleControls
+
+        first = loaded(style, LoadedStyle.of)
+        small = StyleControls(**{**controls, "output_size": first.description.size})
+        found = []
+        for completed, path in enumerate(photos, 1):
+            with suppress(ImageError, OSError):
+                picture = decode(read_whole(path))
+                found.append(colors_of(ended(apply_style(first, picture, small, check=lambda: None))))
+            progress(completed)
+        return common_colors(found) if found else None
 
 
 def fit_here(
@@ -86,31 +116,38 @@ def fit_here(
 
 
 def spreads_here(
-    style: bytes, photos: Sequence[Path], text: str, options: Mapping[str, Any]
-) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Return how much photos differ in a style, and if each is fitted separately: embeddings and style statistics.
+    style: bytes, photos: Sequence[Path], text: str, options: Mapping[str, Any], harmonize: float = 0.0
+) -> tuple[Spread, Spread]:
+    """Return how much photos differ in a style, harmonized by a share, and if each is fitted separately.
 
     One photo at a time is in memory.
     """
     with library_errors():
         from clipstyler.encoders import registry
         from clipstyler.evaluation.consistency import spread
+        from clipstyler.harmonizing import Harmony, harmonized
         from clipstyler.style_applying import LoadedStyle, apply_style
         from clipstyler.style_controls import StyleControls
 
         encoders = registry.load(options.get("encoder_set") or registry.BUNDLED, store=local_store())
         controls = StyleControls(output_size=_MEASURED_SIDE)
+        common = common_colors_here(style, photos, {}, lambda _completed: None) if harmonize else None
+        harmony = Harmony(common, harmonize) if common else None
 
         def drawn(style: LoadedStyle, path: Path) -> tuple[Picture, Picture]:
             (photo,) = _decoded([path])
             return ended(apply_style(style, photo, controls)), photo
+
+        def in_album(style: LoadedStyle, path: Path) -> tuple[Picture, Picture]:
+            picture, photo = drawn(style, path)
+            return harmonized(picture, harmony) if harmony else picture, photo
 
         def fitted(path: Path) -> LoadedStyle:
             style: LoadedStyle = loaded(fit_here([path], text, options, lambda _step, _steps: None), LoadedStyle.of)
             return style
 
         shared = loaded(style, LoadedStyle.of)
-        together = spread((drawn(shared, path) for path in photos), encoders)
+        together = spread((in_album(shared, path) for path in photos), encoders)
         return together, spread((drawn(fitted(path), path) for path in photos), encoders)
 
 

@@ -21,21 +21,23 @@ _SIDE = 224
 
 
 class Spread(NamedTuple):
-    """Root mean square distance from the mean, of CLIP embeddings of length 1, and of style statistics."""
+    """Root mean square distance from the mean: of CLIP embeddings of length 1, of style statistics, and of colors."""
 
     embeddings: float
     statistics: float
+    colors: float
 
 
 class Looks(NamedTuple):
-    """What was done to photos, a row for each; (N, D) and (N, E) float32."""
+    """What was done to photos, a row for each; (N, D), (N, E) and (N, 6) float32."""
 
     embeddings: Floats
     statistics: Floats
+    colors: Floats
 
     def spread(self) -> Spread:
         """Return how much the rows differ."""
-        return Spread(_spread(self.embeddings), _spread(self.statistics))
+        return Spread(*(_spread(rows) for rows in self))
 
 
 def looks(pairs: Iterable[tuple[Picture, Picture]], encoders: EncoderSet) -> Looks:
@@ -48,10 +50,10 @@ def looks(pairs: Iterable[tuple[Picture, Picture]], encoders: EncoderSet) -> Loo
     encoders
         Their CLIP embeds how each photo was changed, the direction from the photo to the picture. Style statistics are
         mean and deviation of each channel of the content encoder's features (Li et al., "Demystifying neural style
-        transfer", 2017), which are the picture's own.
+        transfer", 2017), and colors those of red, green and blue from 0 to 1; both are the picture's own.
     """
-    changes, statistics = zip(*starmap(partial(_look, encoders), pairs), strict=True)
-    return Looks(np.stack(changes), np.stack(statistics))
+    changes, statistics, colors = zip(*starmap(partial(_look, encoders), pairs), strict=True)
+    return Looks(np.stack(changes), np.stack(statistics), np.stack(colors))
 
 
 def spread(pairs: Iterable[tuple[Picture, Picture]], encoders: EncoderSet) -> Spread:
@@ -60,19 +62,19 @@ def spread(pairs: Iterable[tuple[Picture, Picture]], encoders: EncoderSet) -> Sp
 
 
 @torch.no_grad()
-def _look(encoders: EncoderSet, picture: Picture, photo: Picture) -> tuple[Floats, Floats]:
-    """Return the direction in which a photo was changed, and the style statistics of the picture."""
+def _look(encoders: EncoderSet, picture: Picture, photo: Picture) -> tuple[Floats, Floats, Floats]:
+    """Return the direction in which a photo was changed, and the style statistics and colors of the picture."""
     before, after = (_tensor(image, encoders) for image in (photo, picture))
     seen = F.normalize(encoders.clip.encode_image(torch.cat([_view(before, encoders), _view(after, encoders)])))
     change = F.normalize(seen[1] - seen[0], dim=0)
-    statistics = torch.cat([_statistics(layer) for layer in encoders.content.features(after)])
-    return change.cpu().numpy(), statistics.cpu().numpy()
+    layers = encoders.content.features(after)
+    statistics = torch.cat([F.normalize(_moments(layer), dim=0) for layer in layers])
+    return change.cpu().numpy(), statistics.cpu().numpy(), _moments(after).cpu().numpy()
 
 
-def _statistics(layer: torch.Tensor) -> torch.Tensor:
-    """Return mean and deviation of each channel of (1, C, H, W), together of length 1."""
-    found = torch.cat([layer.mean(dim=(0, 2, 3)), layer.std(dim=(0, 2, 3))])
-    return F.normalize(found, dim=0)
+def _moments(channels: torch.Tensor) -> torch.Tensor:
+    """Return mean and deviation of each channel of (1, C, H, W), (2 C,)."""
+    return torch.cat([channels.mean(dim=(0, 2, 3)), channels.std(dim=(0, 2, 3))])
 
 
 def _spread(rows: Floats) -> float:

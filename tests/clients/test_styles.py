@@ -352,7 +352,7 @@ def test_an_album_has_one_look(photos: list[Path], tmp_path: Path) -> None:
     words = ["album", *photos, "stained glass", "-o", out, "--size", 64, "--steps", 2, "--sample", 2, "--seed", 1]
     outcome = run(*words, "--score")
     assert outcome.exit_code == 0, outcome.stderr
-    assert outcome.stdout.count("if fitted separately") == 2
+    assert outcome.stdout.count("if fitted separately") == 3
     names = {"one.png", "two.png", "stained-glass.style", "album-sheet.png"}
     assert {path.name for path in out.iterdir()} == names
     shown = json.loads(run("styles", "show", out / "stained-glass.style", "--json").stdout)
@@ -390,6 +390,37 @@ def test_the_score_of_an_album_has_one_photo_at_a_time_in_memory(
         assert spread_found == pytest.approx(spread(pairs, registry.load(registry.BUNDLED)), rel=1e-6)
 
 
+def test_an_albums_results_come_as_near_in_color_as_asked_for(photos: list[Path], tmp_path: Path) -> None:
+    words = ["album", *photos, "fire", "--size", 64, "--steps", 1, "--sample", 1, "--seed", 1, "--score"]
+    plain = run(*words, "-o", tmp_path / "plain")
+    near = run(*words, "-o", tmp_path / "near", "--harmonize", 1)
+    assert plain.exit_code == near.exit_code == 0, plain.stderr + near.stderr
+
+    def distance(folder: str) -> float:
+        one, two = (pixels((tmp_path / folder / name).read_bytes()) for name in ("one.png", "two.png"))
+        return float(np.abs(one.mean(axis=(0, 1)) - two.mean(axis=(0, 1))).max())
+
+    assert distance("near") < 2 < distance("plain")
+    assert score_of(near.stdout, "colors") < score_of(plain.stdout, "colors") / 2
+
+
+def score_of(stdout: str, name: str) -> float:
+    """Return the spread of an album in what its score prints."""
+    return float(stdout.partition(f"spread of {name}: ")[2].partition(",")[0])
+
+
+def test_an_unreadable_photo_is_left_out_of_the_common_colors(photos: list[Path], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    words = ["--size", 64, "--steps", 1, "--sample", 1, "--seed", 1, "--harmonize", 1]
+    outcome = run("album", *photos, broken, "fire", "-o", tmp_path / "with", *words)
+    assert outcome.exit_code == 1
+    assert outcome.stderr.count(f"error: {broken}: ") == 1
+    assert run("album", *photos, "fire", "-o", tmp_path / "without", *words).exit_code == 0
+    for name in ("one.png", "two.png"):
+        assert (tmp_path / "with" / name).read_bytes() == (tmp_path / "without" / name).read_bytes()
+
+
 def test_an_album_names_every_photo_that_it_cannot_be_fitted_to(photos: list[Path], tmp_path: Path) -> None:
     for path in photos:
         path.write_bytes(b"no image")
@@ -409,7 +440,7 @@ def test_a_broken_photo_takes_nothing_from_an_album(photos: list[Path], tmp_path
     outcome = run(*words, "--score")
     assert outcome.exit_code == 1
     assert f"error: {broken}: photo: the bytes are no readable image" in outcome.stderr
-    assert outcome.stdout.count("if fitted separately") == 2
+    assert outcome.stdout.count("if fitted separately") == 3
     assert Image.open(out / "album-sheet.png").width == 16 + 2 * (256 + 16)
 
 

@@ -12,7 +12,6 @@ every octave of detail comes from the size at which the network draws it.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -22,28 +21,27 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from clipstyler.allocator import return_unused_memory
 from clipstyler.events import Rendering
+from clipstyler.fixed_net import FixedNet
 from clipstyler.imaging import Picture, resized
 from clipstyler.input_noise import NoiseField, PositionalNoise
-from clipstyler.interleaved_norm import NORM_EPSILON
 from clipstyler.interruption import Check, StopPoints, never
 from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, mean_gray, mirrored, to_pixels
-from clipstyler.stylenet import STRIDE, ResidualBlock, StyleNet
+from clipstyler.stylenet import STRIDE, StyleNet
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 Values = Floats | Pixels  # from 0 to 255 either way
 
-TILE_SIDE = 384  # of the part of a tile that is kept; larger ones take less time and more memory
+TILE_SIDE = 512  # of the part of a tile that is kept; larger ones take less time and more memory
 LEVEL_RATIO = 2  # between the sides of a level and the one before, at most
 # An output pixel depends on input pixels up to 76 away: on each way down and up a block sees two pixels of its
 # resolution farther, and each change of resolution up to two.
 HALO = 80
 _STRIP_PIXELS = 2**19
-_CHANNELS_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -53,8 +51,7 @@ class FittedStyle:
     Attributes
     ----------
     net
-        StyleNet with its normalization folded into its convolutions: no pixel depends on one that is more than `HALO`
-        away.
+        The network with its normalization fixed: no pixel depends on one that is more than `HALO` away.
     input_noise
         Standard deviation of the noise on its input.
     noise
@@ -67,7 +64,7 @@ class FittedStyle:
         The stylized thumbnail: uint8, (H, W, 3).
     """
 
-    net: StyleNet
+    net: FixedNet
     input_noise: float
     noise: NoiseField
     contrast: float
@@ -109,14 +106,15 @@ def fix_style(
     check
         Called between the layers of the network: it may stop the work.
     """
-    with StopPoints(check, net):
-        moments, output = _moments(net, thumbnail)
+    fixed = FixedNet(net)
+    with StopPoints(check, fixed):
+        output = fixed(thumbnail)
     height, width = size
     canvas = output[..., : max(height, SMALLEST_SIDE), : max(width, SMALLEST_SIDE)]
     gray = mean_gray(canvas)
     optimized = to_pixels(adjust_contrast(canvas, contrast, gray))[:height, :width]
     noise = PositionalNoise(seed, noise_octaves)
-    return FittedStyle(_folded(net, moments), input_noise, noise, contrast, gray, optimized)
+    return FittedStyle(fixed, input_noise, noise, contrast, gray, optimized)
 
 
 def render(style: FittedStyle, photo: Picture, tile_side: int = TILE_SIDE) -> Generator[Rendering, None, Picture]:
@@ -267,62 +265,3 @@ class Drawing:
         if self._style.input_noise:
             image += self._style.input_noise * self._style.noise.part(self._pixels.shape[:2], rows, columns)
         return torch.from_numpy(image)[None]
-
-
-_Moments = dict[str, tuple[Tensor, Tensor]]
-
-
-def _moments(net: StyleNet, thumbnail: Tensor) -> tuple[_Moments, Tensor]:
-    """Return variance and mean of what each normalization sees, by the convolution before it; then the output."""
-    seen: _Moments = {}
-
-    def record(name: str, output: Tensor) -> None:
-        seen[name] = _variances_and_means(output[0])
-
-    hooks = [
-        conv.register_forward_hook(lambda _module, _inputs, output, name=name: record(name, output))
-        for name, conv in _normalized(net).items()
-    ]
-    try:
-        output: Tensor = net(thumbnail)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return seen, output
-
-
-def _variances_and_means(channels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return variance and mean of each channel of (C, H, W).
-
-    A few channels at a time, in float64: sums over whole images are inaccurate in float32. `torch.var_mean` is several
-    times as slow.
-    """
-    variances, means = [], []
-    for part in channels.split(_CHANNELS_AT_ONCE):
-        values = part.flatten(1).double()
-        mean = values.mean(dim=1)
-        means.append(mean)
-        variances.append(values.sub_(mean[:, None]).square_().mean(dim=1))
-    return torch.cat(variances), torch.cat(means)
-
-
-def _folded(net: StyleNet, moments: _Moments) -> StyleNet:
-    """Return a copy of a network in which (x - mean) / deviation is part of the convolution that x comes from."""
-    folded = copy.deepcopy(net).requires_grad_(False)
-    for name, conv in _normalized(folded).items():
-        variance, mean = moments[name]
-        scale = (variance + NORM_EPSILON).rsqrt()
-        assert conv.bias is not None
-        conv.weight.copy_(conv.weight * scale[:, None, None, None])
-        conv.bias.copy_((conv.bias - mean) * scale)
-    for block in folded.modules():
-        if isinstance(block, ResidualBlock):
-            block.body[1], block.body[3] = nn.ReLU(inplace=True), nn.ReLU(inplace=True)
-    return folded
-
-
-def _normalized(net: StyleNet) -> dict[str, nn.Conv2d]:
-    """Return the convolutions that a normalization follows, by name."""
-    blocks = {name: block for name, block in net.named_modules() if isinstance(block, ResidualBlock)}
-    followed = {f"{name}.body.{index}": block.body[index] for name, block in blocks.items() for index in (0, 2)}
-    return {name: conv for name, conv in followed.items() if isinstance(conv, nn.Conv2d)}

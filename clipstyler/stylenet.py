@@ -68,13 +68,18 @@ class StyleNet(nn.Module):
     mirrored
         Whether convolutions see the mirrored image beyond its border instead of zeros (the paper), which would show
         them where the border is. Sides of at least 16 then.
+
+    Attributes
+    ----------
+    layout
+        Memory format that it computes with.
     """
 
     def __init__(self, *, channels_last: bool = False, mirrored: bool = False) -> None:
         super().__init__()
         block = partial(ResidualBlock, channels_last=channels_last, mirrored=mirrored)
         self._mirrored = mirrored
-        self._layout = torch.channels_last if channels_last else torch.contiguous_format
+        self.layout = torch.channels_last if channels_last else torch.contiguous_format
         self.stem = nn.Conv2d(3, 16, 1)
         self.first = block(16, 16)
         self.down = nn.ModuleList([block(16, 16), block(16, 32), block(32, 64)])
@@ -107,7 +112,7 @@ class StyleNet(nn.Module):
                     bound = 1 / math.sqrt(module.weight[0].numel())
                     module.weight.uniform_(-bound, bound, generator=generator)
                     module.bias.uniform_(-bound, bound, generator=generator)
-        return net.to(device).to(memory_format=net._layout)
+        return net.to(device).to(memory_format=net.layout)
 
     def forward(self, photo: Tensor, *, banded: bool = False) -> Tensor:
         """Stylize: (B, 3, H, W) in [0, 1] to the same shape in (0, 1).
@@ -128,7 +133,7 @@ class StyleNet(nn.Module):
     def _features(self, photo: Tensor, run: Runner) -> tuple[Tensor, Tensor]:
         """Return what the last block joins: the deepest features, enlarged, and the first ones; (B, 16, H, W) each."""
         opening = Part(self.first, self.stem, _unchanged, (1,), (self.stem, self.first))
-        first = run(opening, photo.contiguous(memory_format=self._layout))
+        first = run(opening, photo.contiguous(memory_format=self.layout))
         skips = []
         x = first
         for block, shrink in zip(self.down, self.shrink, strict=True):

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from clipstyler.interleaved_norm import NORM_EPSILON
 from clipstyler.stylenet import StyleNet
 
-_CHANNELS_AT_ONCE = 4
+_VALUES_AT_ONCE = 2**18
 
 
 class FixedNet(nn.Module):
@@ -148,7 +148,7 @@ def _variances_and_means(channels: Tensor) -> tuple[Tensor, Tensor]:
     times as slow.
     """
     variances, means = [], []
-    for part in channels.split(_CHANNELS_AT_ONCE):
+    for part in channels.split(max(1, _VALUES_AT_ONCE // channels[0].numel())):
         values = part.flatten(1).double()
         mean = values.mean(dim=1)
         means.append(mean)

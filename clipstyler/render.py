@@ -154,7 +154,8 @@ def render(style: FittedStyle, photo: Picture, tile_side: int = TILE_SIDE) -> Ge
             yield Rendering(completed, total)
         match_coarse(values, before)
         before = values
-        return_unused_memory()
+        if len(levels) > 1:  # the memory of tiles that the next level, or what is done with a large result, needs
+            return_unused_memory()
     return Picture(finest, photo.alpha)
 
 

@@ -70,8 +70,8 @@ def measure(style: LoadedStyle, photo: Picture, count: int, serve: Serve | None)
         done = time.perf_counter()
         encode(drawn, ImageFormat.PNG)
         seconds.append((decoded - begun, done - decoded, time.perf_counter() - done))
-    parts = (statistics.median(part) for part in zip(*seconds[1:], strict=True))
-    return Row(photo.width, photo.height, *parts, served_s=serve(file, count) if serve else None)
+    decode_s, draw_s, encode_s = (statistics.median(part) for part in zip(*seconds[1:], strict=True))
+    return Row(photo.width, photo.height, decode_s, draw_s, encode_s, serve(file, count) if serve else None)
 
 
 def _drawn(style: LoadedStyle, picture: Picture) -> Picture:

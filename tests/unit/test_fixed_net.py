@@ -14,7 +14,7 @@ from clipstyler.fixed_net import FixedNet
 from clipstyler.interruption import StopPoints
 from clipstyler.stylenet import ResidualBlock, StyleNet
 
-TOLERANCE = 1e-5  # of values in [0, 1]: rounding
+TOLERANCE = 1e-4  # of values in [0, 1], rounding: a fortieth of what 8 bits can show
 
 
 def network(*, mirrored: bool, channels_last: bool = False) -> StyleNet:
@@ -93,11 +93,11 @@ def test_the_network_is_left_as_it_is() -> None:
     assert all(parameter.requires_grad for parameter in net.parameters())
 
 
-@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (4, 2)])
-@pytest.mark.parametrize("sides", [(2, 2), (2, 10), (6, 4), (20, 34)])
-def test_a_mirrored_border_is_that_of_a_padded_copy(sides: tuple[int, int], kernel: int, stride: int) -> None:
-    if kernel > min(sides) + 1:
-        pytest.skip("StyleNet shrinks no smaller map")
+@pytest.mark.parametrize(
+    ("kernel", "stride", "sides"),
+    [(3, 1, (2, 2)), (3, 1, (2, 10)), (3, 1, (20, 33)), (4, 2, (4, 4)), (4, 2, (6, 4)), (4, 2, (20, 34))],
+)
+def test_a_mirrored_border_is_that_of_a_padded_copy(kernel: int, stride: int, sides: tuple[int, int]) -> None:
     generator = torch.Generator().manual_seed(0)
     x, weight, bias = (torch.rand(shape, generator=generator) for shape in ((1, 5, *sides), (7, 5, kernel, kernel), 7))
     expected = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), weight, bias, stride)

@@ -14,8 +14,8 @@ OLDEST = $(UV) run --quiet --isolated --no-project --python '>=3.11' --resolutio
 COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url
 # All that read photos, but not the one of the server's store of files.
 PHOTO_TESTS := tests/unit/light_images.py $(filter-out %/test_image_files.py,$(wildcard tests/unit/test_imag*.py))
-# Tests that start no server and hold no time against a limit: they take the CPU time that servers leave over.
-SERVERLESS := tests/contract tests/deploy tests/parity tests/unit
+# Tests that hold no time against a limit: they take the CPU time that the others leave over.
+PATIENT := tests/contract tests/deploy tests/parity tests/unit tests/conformance tests/languages tests/clients/test_readme.py
 # The live page's dependencies, from its lock.
 NODE_MODULES := client/web/node_modules/.package-lock.json
 TEXT ?= fire
@@ -35,13 +35,13 @@ demo: $(INSTALLED) ## stylize a photo through a real server; leaves out/demo.png
 live: $(INSTALLED) ## start server, gateway and live page, and print the address (LISTEN=127.0.0.1:8080)
 	$(BIN)/clipstyler live --listen "$(LISTEN)"
 
-test: $(INSTALLED) test-light ## run the whole test suite: what needs no server runs beside the rest
+test: $(INSTALLED) test-light ## run the whole test suite: what is in no hurry runs beside the rest
 	mkdir -p out
-	nice -n 19 $(BIN)/python -m pytest -m "not full_size" -p no:cacheprovider --timeout 900 $(SERVERLESS) &> out/serverless.log & \
+	nice -n 19 $(BIN)/python -m pytest -m "not full_size" -p no:cacheprovider --timeout 900 $(PATIENT) &> out/patient.log & \
 	trap 'kill $$! 2> /dev/null || true' EXIT; \
-	$(BIN)/python -m pytest -m "not full_size" $(addprefix --ignore=,$(SERVERLESS)) && served=0 || served=$$?; \
-	wait $$! && serverless=0 || serverless=$$?; \
-	cat out/serverless.log; exit $$((served | serverless))
+	$(BIN)/python -m pytest -m "not full_size" $(addprefix --ignore=,$(PATIENT)) && hasty=0 || hasty=$$?; \
+	wait $$! && patient=0 || patient=$$?; \
+	cat out/patient.log; exit $$((hasty | patient))
 
 test-full: $(INSTALLED) ## run it with full-size models too: minutes and gigabytes
 	$(BIN)/python -m pytest

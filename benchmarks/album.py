@@ -1,8 +1,8 @@
 """How much photos of an album differ in one look, beside photos that are fitted separately.
 
-One style is fitted to a sample of the photos, as `clipstyler album` does, and one to each photo. Besides what its
-`--score` prints, every photo is drawn in every style: what a single style leaves is the photos' own difference, and how
-much one photo differs between all styles is the difference that separate fits add.
+One style is fitted to a sample of the photos, as `clipstyler album` does, and one to each photo. What its `--score`
+prints is partly the photos' own difference, which no style takes away. So every photo is drawn in every style: the mean
+of its looks is what the photo brings with it in any style, and what is left without that is the style's.
 
 Examples
 --------
@@ -17,8 +17,8 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import mean
 
+import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
@@ -28,7 +28,7 @@ import clipstyler
 from benchmarks import figures
 from benchmarks.style_verdicts import unseen
 from clipstyler.encoders.base import EncoderSet
-from clipstyler.evaluation.consistency import Spread, spread
+from clipstyler.evaluation.consistency import Floats, Looks, Spread, looks
 from clipstyler.imaging import Picture, decode, fit
 from clipstyler.sampling import evenly
 from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
@@ -45,21 +45,17 @@ class Row:
 
     Attributes
     ----------
-    separate
-        Each photo in the style that was fitted to it.
-    album
-        All photos in the style that was fitted to a sample.
-    one_fit
-        All photos in the style of one of them; the mean over the styles.
-    one_photo
-        One photo in the styles of all; the mean over the photos.
+    separate, album
+        Each photo in the style that was fitted to it; all photos in the style that was fitted to a sample.
+    separate_style, album_style
+        The same without what each photo brings with it in any style.
     """
 
     text: str
     separate: Spread
     album: Spread
-    one_fit: Spread
-    one_photo: Spread
+    separate_style: Spread
+    album_style: Spread
 
 
 def fitted(photos: Sequence[Picture], text: str, encoders: EncoderSet, size: int, steps: int, seed: int) -> Style:
@@ -83,33 +79,38 @@ def measure(photos: Sequence[Picture], text: str, encoders: EncoderSet, size: in
         fitted([photo], text, encoders, size, steps, own_seed)
         for own_seed, photo in track(list(zip(seeds, photos, strict=True)), f"fitting {text}")
     ]
-    grid = [[drawn(style, photo) for style in own] for photo in track(photos, f"drawing {text}")]
-    columns = [[row[number] for row in grid] for number in range(len(own))]
+    in_any = [looks([drawn(style, photo) for photo in photos], photos, encoders) for style in track(own, "drawing")]
+    brought = Looks(*(np.mean(rows, axis=0) for rows in zip(*in_any, strict=True)))
+    separate = Looks(*(_diagonal(rows) for rows in zip(*in_any, strict=True)))
+    together = looks([drawn(album, photo) for photo in photos], photos, encoders)
     return Row(
         text=text,
-        separate=spread([row[number] for number, row in enumerate(grid)], photos, encoders),
-        album=spread([drawn(album, photo) for photo in photos], photos, encoders),
-        one_fit=_mean([spread(column, photos, encoders) for column in columns]),
-        one_photo=_mean([spread(row, [photo] * len(row), encoders) for photo, row in zip(photos, grid, strict=True)]),
+        separate=separate.spread(),
+        album=together.spread(),
+        separate_style=_without(separate, brought).spread(),
+        album_style=_without(together, brought).spread(),
     )
 
 
-def _mean(spreads: Sequence[Spread]) -> Spread:
-    return Spread(*(mean(values) for values in zip(*spreads, strict=True)))
+def _diagonal(rows: Sequence[Floats]) -> Floats:
+    """Return the row of photo 1 in style 1, of photo 2 in style 2, and so on."""
+    return np.stack([of_style[number] for number, of_style in enumerate(rows)])
+
+
+def _without(found: Looks, brought: Looks) -> Looks:
+    return Looks(*(one - other for one, other in zip(found, brought, strict=True)))
 
 
 def print_table(rows: Sequence[Row]) -> None:
     """Print the rows for people."""
-    table = Table(
-        "text", "spread of", "separate fits", "album", "album / separate", "any one fit", "one photo, all fits"
-    )
+    table = Table("text", "spread of", "part", "separate fits", "album", "album / separate")
     for row in rows:
-        for name in Spread._fields:
-            separate, album, fit_, photo = (
-                getattr(found, name) for found in (row.separate, row.album, row.one_fit, row.one_photo)
-            )
-            ratio = f"{album / separate:.2f}"
-            table.add_row(row.text, name, f"{separate:.4f}", f"{album:.4f}", ratio, f"{fit_:.4f}", f"{photo:.4f}")
+        for part, separate, album in (
+            ("all", row.separate, row.album),
+            ("the style's", row.separate_style, row.album_style),
+        ):
+            for name, one, other in zip(Spread._fields, separate, album, strict=True):
+                table.add_row(row.text, name, part, f"{one:.4f}", f"{other:.4f}", f"{other / one:.2f}")
     Console().print(table)
 
 

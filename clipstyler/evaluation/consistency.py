@@ -25,9 +25,20 @@ class Spread(NamedTuple):
     statistics: float
 
 
+class Looks(NamedTuple):
+    """What was done to photos, a row for each; (N, D) and (N, E) float32."""
+
+    embeddings: Floats
+    statistics: Floats
+
+    def spread(self) -> Spread:
+        """Return how much the rows differ."""
+        return Spread(_spread(self.embeddings), _spread(self.statistics))
+
+
 @torch.no_grad()
-def spread(pictures: Sequence[Picture], photos: Sequence[Picture], encoders: EncoderSet) -> Spread:
-    """Measure how much stylized pictures differ in what was done to their photos.
+def looks(pictures: Sequence[Picture], photos: Sequence[Picture], encoders: EncoderSet) -> Looks:
+    """Describe what was done to photos.
 
     Parameters
     ----------
@@ -45,7 +56,12 @@ def spread(pictures: Sequence[Picture], photos: Sequence[Picture], encoders: Enc
         changes.append(F.normalize(seen[1] - seen[0], dim=0).cpu().numpy())
         layers = encoders.content.features(after)
         statistics.append(torch.cat([_statistics(layer) for layer in layers]).cpu().numpy())
-    return Spread(_spread(np.stack(changes)), _spread(np.stack(statistics)))
+    return Looks(np.stack(changes), np.stack(statistics))
+
+
+def spread(pictures: Sequence[Picture], photos: Sequence[Picture], encoders: EncoderSet) -> Spread:
+    """Measure how much stylized pictures differ in what was done to their photos; parameters as those of `looks`."""
+    return looks(pictures, photos, encoders).spread()
 
 
 def _statistics(layer: torch.Tensor) -> torch.Tensor:

@@ -10,6 +10,7 @@ import pytest
 
 from clipstyler.v1.options_pb2 import StylizationOptions
 from clipstyler.v1.stylization_pb2 import Stylization
+from clipstyler.v1.stylization_service_pb2 import CreateStylizationRequest
 from tests.engines.conftest import CPUS_PER_NODE, add_node, cluster  # noqa: F401 - a fixture
 from tests.faults.job_audit import JobAudit
 from tests.service.harness import eventually, order
@@ -26,15 +27,21 @@ def optimizers(server: ServerProcess) -> list[int]:
     return [pid for pid in latest.values() if psutil.pid_exists(pid)]
 
 
+async def accepted(server: ServerProcess, audit: JobAudit, asked: CreateStylizationRequest) -> None:
+    """Create a job; the server refuses it while no device is there."""
+    while not await audit.create(server, asked):
+        await asyncio.sleep(0.2)
+
+
 async def test_devices_killed_at_random_points_lose_only_their_own_jobs(launch, scale, figures):
     chance, kills = random.Random(13), scale(3, 100)
+    twenty_steps = StylizationOptions(steps=20)
     server = await (await launch(devices=f"cpu*{DEVICES}", queue_capacity=1000, caller_share=1)).ready()
     await eventually(lambda: len(optimizers(server)) == DEVICES)
     audit = JobAudit(server.settings["data_dir"])
     for number in range(kills):
         for job in range(DEVICES):
-            text = f"step=0.02 kill {number} job {job}"
-            assert await audit.create(server, order(text, options=StylizationOptions(steps=20)))
+            await accepted(server, audit, order(f"step=0.02 kill {number} job {job}", options=twenty_steps))
         await asyncio.sleep(chance.uniform(0, 0.5))
         psutil.Process(chance.choice(await eventually(lambda: optimizers(server)))).kill()
         await audit.note_ends(server)
@@ -56,8 +63,7 @@ async def test_nodes_killed_one_after_the_other_lose_no_job(launch, figures, clu
     for number in range(kills):
         for job in range(2):
             asked = order(f"step=0.05 kill {number} job {job}", options=StylizationOptions(steps=40))
-            while not await audit.create(server, asked):
-                await asyncio.sleep(0.2)  # both devices were on that node
+            await accepted(server, audit, asked)
         await asyncio.sleep(chance.uniform(0, 2))
         node = chance.choice(sorted(nodes.worker_nodes, key=lambda node: node.node_id))
         # Not on another thread, where Ray cannot set its signals.

@@ -107,6 +107,22 @@ async def test_a_refused_photo_is_not_held_until_the_next_garbage_collection(ser
     gate.touch()
 
 
+async def test_refused_calls_leave_no_frames_to_the_next_garbage_collection(server):
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            assert reason(await refusal(server.get("no name"))) == "INVALID_FIELD"
+            assert reason((await server.watch("no name")).status) == "INVALID_FIELD"
+        await eventually(lambda: not [found for found in gc.get_objects() if is_abort_with_frames(found)])
+    finally:
+        gc.enable()
+
+
+def is_abort_with_frames(found: object) -> bool:
+    return isinstance(found, grpc.aio.AbortError) and bool(found.__traceback__ or found.__context__)
+
+
 async def test_unknown_fields_of_a_request_are_dropped(server, monkeypatch):
     sizes = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -89,10 +90,26 @@ def test_an_optimizer_that_cannot_load_says_whether_another_try_helps(monkeypatc
 def test_an_evaluator_that_lacks_something_tries_again_instead_of_serving_with_pytorch(monkeypatch, tmp_path, problem):
     monkeypatch.setattr(loading, "prepare", raising(problem))
     monkeypatch.setattr(loading, "_with_torch", raising(AssertionError("fell back to PyTorch")))
-    options = EvaluatorOptions(("pocket",), (), "pytorch", 1, 0, tmp_path, 0, 0.0, 10.0, "info", "json")
     with pytest.raises((StartupError, OSError)) as caught:
-        loading.load_encoders("pocket", options)
+        loading.load_encoders("pocket", evaluator_options(tmp_path))
     assert cannot_start(caught.value).is_transient
+
+
+def evaluator_options(cache: Path, **changes: object) -> EvaluatorOptions:
+    plain = EvaluatorOptions(("pocket",), (), "pytorch", 1, 0, cache, 0, 0.0, 120.0, "info", "json")
+    return replace(plain, **changes)
+
+
+def test_an_export_is_proven_once_in_the_life_of_a_server_unless_it_breaks(monkeypatch, tmp_path):
+    proven = loading.load_encoders("pocket", evaluator_options(tmp_path)).export
+    again = evaluator_options(tmp_path, proven={"pocket": proven})
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "prepare", raising(AssertionError("proven again")))
+        assert loading.load_encoders("pocket", again).export == proven
+    graph = next(Path(proven).glob("*.onnx"))
+    graph.write_bytes(graph.read_bytes()[:-1] + b"!")
+    assert loading.load_encoders("pocket", again).export == proven  # made and proven anew
+    assert not graph.read_bytes().endswith(b"!")
 
 
 def test_a_decoder_that_cannot_open_a_file_does_not_blame_the_image(monkeypatch, tmp_path):

@@ -162,6 +162,7 @@ class RpcGuard(grpc.aio.ServerInterceptor):
         return self._tracer.begin(method[1:], traceparent, **attributes)
 
     def _ended(self, call: _Call, _: object) -> None:
+        call.forget_abort()
         if call.caller:
             self._bounds.calls.leave(call.method, call.caller.account)
         status = call.final_code()
@@ -205,6 +206,7 @@ class _Call:
         self._gatekeeper = gatekeeper
         self._is_stream = False
         self._id_shown = False
+        self._aborted: grpc.aio.AbortError | None = None
         remaining_s: float | None = context.time_remaining()
         self._deadline = None if remaining_s is None else self.begun + remaining_s
         context.set_trailing_metadata(((REQUEST_ID, self.request_id),))
@@ -287,6 +289,14 @@ class _Call:
             await self._context.abort(reported.code, reported.details, trailers)
         except grpc.aio.InternalError:
             raise asyncio.CancelledError from None  # the connection broke meanwhile
+        except grpc.aio.AbortError as aborted:
+            self._aborted = aborted
+            raise
+
+    def forget_abort(self) -> None:
+        """Break the ring of an ended call, which holds the exception that knows all frames that hold the call."""
+        if self._aborted:
+            self._aborted.__traceback__ = self._aborted.__context__ = None
 
     def final_code(self) -> grpc.StatusCode:
         """Return the code that the call ended with; one that did not end by itself was interrupted."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from functools import partial
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from clipstyler_server.errors import Reason, ServiceError, error, internal, invalid
@@ -59,8 +60,8 @@ class EvaluatorClient(ProcessSupervisor):
     def __init__(
         self, options: EvaluatorOptions, timeouts: SupervisionTimeouts, metrics: Metrics, changes: ChangeSignal
     ) -> None:
-        make_child = partial(ChildProcess, "clipstyler-evaluator", _run, (options,))
-        super().__init__("evaluator", make_child, timeouts, metrics, changes)
+        super().__init__("evaluator", self._make_evaluator, timeouts, metrics, changes)
+        self._options = options
         self.facts: dict[str, EncoderFacts] = {}
         self._numbers = itertools.count(1)
         # A task stays here until it is answered, also when its caller has left: that is how silence is noticed.
@@ -99,11 +100,15 @@ class EvaluatorClient(ProcessSupervisor):
         with traced("evaluate", task=type(task).__name__):
             return await answer
 
+    def _make_evaluator(self, on_message: Callable[[Any], None]) -> ChildProcess:
+        return ChildProcess("clipstyler-evaluator", _run, (self._options,), on_message)
+
     def _is_busy(self) -> bool:
         return bool(self._waiting)
 
     def _take(self, message: EvaluatorReady | Answer | Refusal) -> None:
         if isinstance(message, EvaluatorReady):
+            self._options = replace(self._options, proven=message.proven)
             self.facts = {facts.name: facts for facts in message.facts}
             self._enter_ready()
             backends = {facts.name: facts.backend for facts in message.facts}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import NamedTuple
 
 from clipstyler.encoders.inference import InferenceEncoders
 from clipstyler.encoders.onnx.encoders import OnnxEncoders
 from clipstyler.encoders.onnx.manifest import BrokenExportError
-from clipstyler.encoders.onnx.prepare import Preparation, PreparationError, prepare
+from clipstyler.encoders.onnx.prepare import Preparation, PreparationError, Prepared, prepare
 from clipstyler.encoders.onnx.providers import SessionOptions
 from clipstyler.encoders.onnx.sessions import ProviderError
 from clipstyler_server.observability import logs
@@ -18,10 +19,19 @@ from clipstyler_server.workers.startup import is_transient
 
 
 class LoadedEncoders(NamedTuple):
-    """Loaded encoders, and why preferred backends are not used."""
+    """Loaded encoders.
+
+    Attributes
+    ----------
+    skipped
+        Why preferred backends are not used.
+    export
+        Directory of the export that they are; "" for PyTorch.
+    """
 
     encoders: InferenceEncoders
     skipped: tuple[str, ...]
+    export: str = ""
 
 
 def load_encoders(name: str, options: EvaluatorOptions) -> LoadedEncoders:
@@ -34,26 +44,13 @@ def load_encoders(name: str, options: EvaluatorOptions) -> LoadedEncoders:
         system lacks something now, for which PyTorch is no answer.
     """
     try:
-        exports = options.cache / "exports"
-        task = Preparation(name, str(exports), options.providers, options.threads, options.models, options.offline)
-        prepared = prepare(task, options.start_timeout_s)
-        if prepared.provider_problem:
-            raise StartupError(prepared.provider_problem)
-        if prepared.replaced:
-            logs.get_logger().warning("export_replaced", encoder_set=name, problem=prepared.replaced)
+        if export := options.proven.get(name):
+            with contextlib.suppress(BrokenExportError):  # the gate replaces it
+                return _open(name, export, "proven before", options)
+        prepared = _passed_the_gate(name, options)
+        if not prepared.problem:
+            return _open(name, prepared.directory, prepared.parity, options)
         problem = prepared.problem
-        if not problem:
-            session = SessionOptions(options.providers, threads=options.threads, cache=exports)
-            encoders = OnnxEncoders(Path(prepared.directory), session)
-            logs.get_logger().info(
-                "encoders_loaded",
-                encoder_set=name,
-                backend=encoders.backend,
-                precision=encoders.precision,
-                parity=prepared.parity,
-                skipped=encoders.skipped,
-            )
-            return LoadedEncoders(encoders, encoders.skipped)
     except ProviderError as error:
         raise StartupError(str(error)) from error
     except (PreparationError, BrokenExportError) as error:
@@ -64,6 +61,37 @@ def load_encoders(name: str, options: EvaluatorOptions) -> LoadedEncoders:
         raise StartupError(f"{problem}; CLIPSTYLER_ON_MISMATCH=pytorch would evaluate with PyTorch instead")
     logs.get_logger().error("evaluating_with_pytorch", encoder_set=name, problem=problem)
     return LoadedEncoders(_with_torch(name, options), (problem,))
+
+
+def _open(name: str, export: str, parity: str, options: EvaluatorOptions) -> LoadedEncoders:
+    session = SessionOptions(options.providers, threads=options.threads, cache=_exports(options))
+    encoders = OnnxEncoders(Path(export), session)
+    logs.get_logger().info(
+        "encoders_loaded",
+        encoder_set=name,
+        backend=encoders.backend,
+        precision=encoders.precision,
+        parity=parity,
+        skipped=encoders.skipped,
+    )
+    return LoadedEncoders(encoders, encoders.skipped, export)
+
+
+def _exports(options: EvaluatorOptions) -> Path:
+    return options.cache / "exports"
+
+
+def _passed_the_gate(name: str, options: EvaluatorOptions) -> Prepared:
+    """Export if need be, and compare with PyTorch."""
+    task = Preparation(
+        name, str(_exports(options)), options.providers, options.threads, options.models, options.offline
+    )
+    prepared = prepare(task, options.start_timeout_s)
+    if prepared.provider_problem:
+        raise StartupError(prepared.provider_problem)
+    if prepared.replaced:
+        logs.get_logger().warning("export_replaced", encoder_set=name, problem=prepared.replaced)
+    return prepared
 
 
 def _with_torch(name: str, options: EvaluatorOptions) -> InferenceEncoders:

@@ -32,6 +32,9 @@ class EvaluatorOptions:
         What happens if an export cannot be used or does not agree with PyTorch.
     cache
         Directory of exports, engines and text directions.
+    proven
+        Exports by encoder set that agreed with PyTorch in an earlier process of this server, so that this one starts
+        sooner.
     """
 
     encoder_sets: tuple[str, ...]
@@ -47,6 +50,7 @@ class EvaluatorOptions:
     log_format: str
     models: str = ""
     offline: bool = False
+    proven: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,9 +89,16 @@ class EncoderFacts:
 
 @dataclass(frozen=True)
 class EvaluatorReady:
-    """The evaluator takes tasks."""
+    """The evaluator takes tasks.
+
+    Attributes
+    ----------
+    proven
+        Exports that agree with PyTorch, by encoder set.
+    """
 
     facts: tuple[EncoderFacts, ...]
+    proven: Mapping[str, str]
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,7 @@ def main(connection: Connection[Any, Any], options: EvaluatorOptions) -> None:
     slow = BatchWorker(tasks.run_batch, channel.send, 0.0)
     for worker in (quick, slow):
         worker.start()
-    channel.send(EvaluatorReady(tasks.facts))
+    channel.send(EvaluatorReady(tasks.facts, tasks.proven))
     while True:
         request = inbox.get()
         worker = slow if isinstance(request.task, Measure | Classify) else quick

@@ -50,6 +50,8 @@ class TaskRunner:
     ----------
     facts
         What the encoder sets are.
+    proven
+        Exports that agree with PyTorch, by encoder set.
 
     Raises
     ------
@@ -60,6 +62,7 @@ class TaskRunner:
     def __init__(self, options: EvaluatorOptions) -> None:
         loaded = {name: load_encoders(name, options) for name in options.encoder_sets}
         self._encoders: dict[str, InferenceEncoders] = {name: found.encoders for name, found in loaded.items()}
+        self.proven = {name: found.export for name, found in loaded.items() if found.export}
         self.facts = tuple(_facts(name, found.encoders, found.skipped) for name, found in loaded.items())
         self._facts = {facts.name: facts for facts in self.facts}
         self._directions = DirectionCache(options.direction_bytes, DirectionStore(options.cache / "directions"))

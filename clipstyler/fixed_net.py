@@ -18,6 +18,7 @@ from clipstyler.interleaved_norm import NORM_EPSILON
 from clipstyler.stylenet import StyleNet
 
 _VALUES_AT_ONCE = 2**18
+_LARGE_MAP_VALUES = 2**19
 
 
 class FixedNet(nn.Module):
@@ -121,9 +122,15 @@ class _Block(nn.Module):
 
 
 def _convolve_mirrored(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
-    """Convolve what is mirrored at its border by one pixel: with zeros there, and the border then once more."""
-    if x.device.type != "cpu":  # there, to start many small kernels takes longer than a copy
+    """Convolve what is mirrored at its border by one pixel."""
+    # To start more kernels takes longer than to copy a small map, and on other devices than to copy any.
+    if x.device.type != "cpu" or x.numel() < _LARGE_MAP_VALUES:
         return F.conv2d(F.pad(x, [padding] * 4, mode="reflect"), weight, bias, stride)
+    return _convolve_border_again(x, weight, bias, stride, padding)
+
+
+def _convolve_border_again(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
+    """Convolve with zeros beyond the border, and replace what they have changed."""
     out = F.conv2d(x, weight, bias, stride, padding)
     sides = F.conv2d(_ends(x, 3, weight), weight, bias, stride, (padding, 0))
     out[..., 0], out[..., -1] = sides[0, ..., 0], sides[1, ..., 0]

@@ -56,9 +56,12 @@ def plain(net: StyleNet, seen: Tensor) -> StyleNet:
 
 @torch.no_grad()
 @pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize(("mirrored", "large_from"), [(False, 0), (True, 0), (True, 2**12), (True, 2**30)])
 @pytest.mark.parametrize("sides", [(48, 64), (16, 16), (16, 200)])
-def test_it_draws_what_stylenet_draws(sides: tuple[int, int], mirrored: bool, channels_last: bool) -> None:
+def test_it_draws_what_stylenet_draws(
+    sides: tuple[int, int], mirrored: bool, large_from: int, channels_last: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fixed_net, "_LARGE_MAP_VALUES", large_from)
     net, seen = network(mirrored=mirrored, channels_last=channels_last), image(48, 64)
     fixed = FixedNet(net)
     torch.testing.assert_close(fixed(seen), net(seen), atol=TOLERANCE, rtol=0)
@@ -101,7 +104,7 @@ def test_a_mirrored_border_is_that_of_a_padded_copy(kernel: int, stride: int, si
     generator = torch.Generator().manual_seed(0)
     x, weight, bias = (torch.rand(shape, generator=generator) for shape in ((1, 5, *sides), (7, 5, kernel, kernel), 7))
     expected = F.conv2d(F.pad(x, (1, 1, 1, 1), mode="reflect"), weight, bias, stride)
-    torch.testing.assert_close(fixed_net._convolve_mirrored(x, weight, bias, stride, 1), expected)
+    torch.testing.assert_close(fixed_net._convolve_border_again(x, weight, bias, stride, 1), expected)
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ from tests.service.process import ServerProcess
 pytestmark = pytest.mark.timeout(5400)
 
 DEVICES = 3
+EVERYTHING = {"queue_capacity": 1000, "caller_share": 1}  # what kills delay may wait
 
 
 def optimizers(server: ServerProcess) -> list[int]:
@@ -36,7 +37,7 @@ async def accepted(server: ServerProcess, audit: JobAudit, asked: CreateStylizat
 async def test_devices_killed_at_random_points_lose_only_their_own_jobs(launch, scale, figures):
     chance, kills = random.Random(13), scale(3, 100)
     twenty_steps = StylizationOptions(steps=20)
-    server = await (await launch(devices=f"cpu*{DEVICES}", queue_capacity=1000, caller_share=1)).ready()
+    server = await (await launch(devices=f"cpu*{DEVICES}", **EVERYTHING)).ready()
     await eventually(lambda: len(optimizers(server)) == DEVICES)
     audit = JobAudit(server.settings["data_dir"])
     for number in range(kills):
@@ -57,7 +58,7 @@ async def test_devices_killed_at_random_points_lose_only_their_own_jobs(launch, 
 @pytest.mark.long_only  # tests/engines kills one
 async def test_nodes_killed_one_after_the_other_lose_no_job(launch, figures, cluster):  # noqa: F811 - a fixture
     chance, kills, nodes = random.Random(17), 100, cluster
-    server = await (await launch(engine="ray", ray_address=nodes.address, devices="cpu*2")).ready()
+    server = await (await launch(engine="ray", ray_address=nodes.address, devices="cpu*2", **EVERYTHING)).ready()
     await eventually(lambda: len(optimizers(server)) == 2)
     audit = JobAudit(server.settings["data_dir"])
     for number in range(kills):

@@ -135,7 +135,7 @@ lab: $(INSTALLED) ## make the paper's tables and figures with the bundled encode
 lab-paper: $(INSTALLED) ## the same with the paper's encoders and settings: needs OpenAI's weights (or downloads them) and a GPU
 	$(BIN)/clipstyler lab --scale paper --encoder-set vit-b-32 --device cuda --photo examples/astronaut.jpg --photo examples/cat.jpg --out out/lab-paper
 
-faults: $(INSTALLED) ## kill, freeze and starve real servers many times: a quarter of an hour; leaves out/faults.json
+faults: $(INSTALLED) ## kill, freeze and starve real servers many times: under an hour; leaves out/faults.json
 	mkdir -p out
 	CLIPSTYLER_FAULTS=long CLIPSTYLER_FAULTS_FIGURES=out/faults.json $(BIN)/python -m pytest tests/faults
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from clipstyler.config import SMALLEST_CROP, StylizeConfig
+from clipstyler.embedding import Embedding
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.events import Losses, Rendering
 from clipstyler.imaging import Picture, resized
@@ -27,7 +28,7 @@ from clipstyler.render import render
 from clipstyler.run_state import Part, RunState
 from clipstyler.spec import StylizationSpec
 from clipstyler.stylenet import StyleNet
-from clipstyler.stylizer import StepReport, step
+from clipstyler.stylizer import StepReport, step_in_parts
 
 _SMALLEST_SHARE = 0.25  # of the crops of a step that either part has
 
@@ -129,17 +130,21 @@ class Composition:
         run = RunState(photo, first.direction, first.encoders, first.config, first.seed, first.text, partner=first)
         self._further.append(run)
 
-    def step(self, check: Check, further_loss: FurtherLoss | None) -> StepReport:
-        """Complete one step of every run; the losses of two runs count by the sizes of their parts."""
+    def step(self, check: Check, further_loss: FurtherLoss | None) -> Generator[Embedding, None, StepReport]:
+        """Complete one step of every run; the losses of two runs count by the sizes of their parts.
+
+        Yields as `clipstyler.stylizer.step_in_parts`.
+        """
         turn, due = self._due()
         if further_loss:
             further_loss(turn, due[0])
-        reports = step(due, check)
+        reports = yield from step_in_parts(due, check)
         if len(reports) == 1:
             return reports[0]
         losses = [astuple(report.losses) for report in reports]
         joint = (self._mean(values) for values in zip(*losses, strict=True))
-        return StepReport(Losses(*joint), self._mean([report.rejected for report in reports]))
+        rejected = self._mean([report.rejected for report in reports])
+        return StepReport(Losses(*joint), rejected, reports[0].is_shared)
 
     def _due(self) -> tuple[int, list[RunState]]:
         """Return the number of the photo whose turn it is, and its runs."""

@@ -11,6 +11,7 @@ import torch
 
 from clipstyler.composition import Composition, Further, FurtherLoss, Guide
 from clipstyler.diagnostics import cut_texts, unfamiliar_text, weak_result
+from clipstyler.embedding import Embedding
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.torch_encoders import TorchEncoders
 from clipstyler.evaluation.direction_cache import DirectionCache, guidance_of
@@ -100,6 +101,37 @@ def optimize(
     FloatingPointError
         The optimization diverged.
     """
+    parts = optimize_in_parts(
+        picture,
+        spec,
+        encoders,
+        original=original,
+        mask=mask,
+        further=further,
+        directions=directions,
+        photos=photos,
+        check=check,
+    )
+    return (part for part in parts if not isinstance(part, Embedding))
+
+
+def optimize_in_parts(
+    picture: Picture,
+    spec: StylizationSpec,
+    encoders: EncoderSet,
+    *,
+    original: Original | None = None,
+    mask: Levels | None = None,
+    further: Further = _ALONE,
+    directions: DirectionCache | None = None,
+    photos: PhotoCache | None = None,
+    check: Check = never,
+) -> Iterator[Event | Embedding]:
+    """Stylize as `optimize` does; yields also an `Embedding` in each step, before CLIP sees its views.
+
+    The consumer may pass it to `clipstyler.stylizer.embed_together` with those of other stylizations, which then
+    share the step. The versions of the result say how many steps were shared.
+    """
     begun = time.monotonic()
     config = spec.config
     photo = fit(picture, config.size, config.enlarge)
@@ -152,7 +184,7 @@ def optimize(
         device=str(encoders.device),
         provider=provider(encoders.device),
         threads=threads(encoders.device),
-        versions=library_versions() | {"accelerations": str(encoders.accelerations)},
+        versions=_versions(encoders, last.shared_steps),
         losses=last.losses,
         timings=Timings(
             prepare_s=prepared - begun, optimize_s=optimized - prepared, render_s=time.monotonic() - optimized
@@ -164,11 +196,18 @@ def optimize(
 
 
 class _Last(NamedTuple):
-    """The last step of a run, and why it was the last."""
+    """The last step of a run, why it was the last, and how many steps were shared with other runs."""
 
     step: int
     losses: Losses
     reason: StopReason
+    shared_steps: int
+
+
+def _versions(encoders: EncoderSet, shared_steps: int) -> dict[str, str]:
+    """Return what determines the bytes of a result besides its specification, models and device."""
+    shared = {"shared_steps": str(shared_steps)} if shared_steps else {}
+    return library_versions() | {"accelerations": str(encoders.accelerations)} | shared
 
 
 def _steps(
@@ -177,14 +216,14 @@ def _steps(
     stops: StopPoints,
     prepared: float,
     further_loss: FurtherLoss | None,
-) -> Generator[Event, None, _Last]:
+) -> Generator[Event | Embedding, None, _Last]:
     """Complete every step, or those until the run is done."""
     total, rule = spec.config.steps, StopRule(spec.config)
-    completed, before_s = 0, 0.0
+    completed, shared, before_s = 0, 0, 0.0
     while True:
         completed += 1
-        with stops:
-            report = composition.step(stops.check, further_loss)
+        report = yield from stops.within(composition.step(stops.check, further_loss))
+        shared += report.is_shared
         elapsed_s = time.monotonic() - prepared
         reason = rule.add(report.losses)
         if spec.previews.wants(completed):
@@ -200,4 +239,4 @@ def _steps(
         )
         before_s = elapsed_s
         if reason:
-            return _Last(completed, report.losses, reason)
+            return _Last(completed, report.losses, reason, shared)

@@ -1,17 +1,20 @@
 """One step of the optimization, for one or several runs that share encoders.
 
-`clipstyler.run_state` is a run; `clipstyler.optimization` takes the steps of a whole one.
+`clipstyler.run_state` is a run; `clipstyler.optimization` takes the steps of a whole one. Steps that are taken in parts
+can have CLIP see the views of all in one batch, and each remains a step of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+from clipstyler.embedding import Embedding
 from clipstyler.events import (
     Losses,
 )
@@ -23,10 +26,11 @@ WEIGHT_PROTECTION = 1000.0  # of the protection term: a few percent of the loss 
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one step saw: its losses, and the share of rejected patches."""
+    """What one step saw: its losses, and the share of rejected patches; and whether CLIP saw other steps with it."""
 
     losses: Losses
     rejected: float
+    is_shared: bool = False
 
 
 def step(states: Sequence[RunState], check: Check = never) -> list[StepReport]:
@@ -47,14 +51,29 @@ def step(states: Sequence[RunState], check: Check = never) -> list[StepReport]:
     FloatingPointError
         A loss is not finite: the weights or the learning rate are too large.
     """
+    parts = step_in_parts(states, check)
+    while True:
+        try:
+            next(parts)
+        except StopIteration as end:
+            reports: list[StepReport] = end.value
+            return reports
+
+
+def step_in_parts(states: Sequence[RunState], check: Check = never) -> Generator[Embedding, None, list[StepReport]]:
+    """Complete one optimizer step as `step` does; yields once, before CLIP sees the views.
+
+    The consumer may pass what is yielded to `embed_together`, with that of other steps. Otherwise this is `step`, byte
+    for byte.
+    """
     images = [state.draw() for state in states]
     check()
     leaves = [image.detach().requires_grad_() for image in images]
-    clip = _clip_stage(states, leaves)
+    clip, is_shared = yield from _clip_stage(states, leaves)
     check()
     rows = [_content_stage(*run) for run in zip(states, leaves, clip, strict=True)]
     check()
-    reports = _reports(rows)
+    reports = _reports(rows, is_shared)
     for state, image, leaf in zip(states, images, leaves, strict=True):
         assert leaf.grad is not None  # some weight is not 0
         state.backpropagate(image, leaf.grad)
@@ -64,13 +83,49 @@ def step(states: Sequence[RunState], check: Check = never) -> list[StepReport]:
     return reports
 
 
-def _clip_stage(states: Sequence[RunState], leaves: Sequence[Tensor]) -> list[ClipTerms]:
-    """Add the gradients of the terms that CLIP measures to each image; returns the terms."""
+def embed_together(waiting: Sequence[Embedding]) -> None:
+    """Have CLIP see the views of several steps in one batch, unless less than two have any. All have the same encoder.
+
+    Each step continues for itself: the rows of a batch do not depend on each other, so that one whose values are not
+    finite leaves the others as they are. Only the rounding depends on the size of the batch.
+    """
+    waiting = [one for one in waiting if len(one.views)]
+    if len(waiting) < 2:
+        return
+    views = torch.cat([one.views.detach() for one in waiting]).requires_grad_()
+    sizes = [len(one.views) for one in waiting]
+    shares = torch.split(F.normalize(waiting[0].clip.encode_image(views), dim=1), sizes)
+    total = torch.stack([one.objective(share) for one, share in zip(waiting, shares, strict=True)]).sum()
+    (gradient,) = torch.autograd.grad(total, views)
+    for one, part in zip(waiting, torch.split(gradient, sizes), strict=True):
+        one.gradient = part
+
+
+def _clip_stage(
+    states: Sequence[RunState], leaves: Sequence[Tensor]
+) -> Generator[Embedding, None, tuple[list[ClipTerms], bool]]:
+    """Add the gradients of the terms that CLIP measures to each image.
+
+    Returns the terms, and whether the views were embedded with those of other steps.
+    """
     views = [state.views(leaf) for state, leaf in zip(states, leaves, strict=True)]
-    shares = torch.split(embedded(states, torch.cat(views)), [len(view) for view in views])
-    terms = [state.clip_terms(share) for state, share in zip(states, shares, strict=True)]
-    _differentiate(torch.stack([state.weighted(found) for state, found in zip(states, terms, strict=True)]).sum())
-    return [ClipTerms(*(value.detach() for value in found)) for found in terms]
+    sizes = [len(view) for view in views]
+    terms: list[ClipTerms] = []
+
+    def objective(embeddings: Tensor) -> Tensor:
+        shares = torch.split(embeddings, sizes)
+        terms[:] = [state.clip_terms(share) for state, share in zip(states, shares, strict=True)]
+        return torch.stack([state.weighted(found) for state, found in zip(states, terms, strict=True)]).sum()
+
+    waiting = Embedding(states[0].encoders.clip, torch.cat(views), objective)
+    yield waiting
+    gradient = waiting.gradient
+    if gradient is None:
+        _differentiate(objective(embedded(states, waiting.views)))
+    else:
+        waiting.views.backward(gradient)
+    waiting.release()
+    return [ClipTerms(*(value.detach() for value in found)) for found in terms], gradient is not None
 
 
 def _content_stage(state: RunState, leaf: Tensor, clip: ClipTerms) -> Tensor:
@@ -92,8 +147,8 @@ def _differentiate(loss: Tensor) -> None:
         torch.autograd.backward(loss)
 
 
-def _reports(rows: list[Tensor]) -> list[StepReport]:
+def _reports(rows: list[Tensor], is_shared: bool) -> list[StepReport]:
     values: list[list[float]] = torch.stack(rows).tolist()
     if not np.isfinite(values).all():
         raise FloatingPointError("a loss is not finite: use smaller weights or a smaller learning rate")
-    return [StepReport(Losses(*row[:5]), row[5]) for row in values]
+    return [StepReport(Losses(*row[:5]), row[5], is_shared) for row in values]

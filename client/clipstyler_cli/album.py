@@ -10,7 +10,17 @@ import typer
 
 from clipstyler.output_files import Output
 from clipstyler.sampling import evenly
-from clipstyler_cli.apply import Format, OutDirectory, OutputSize, PreserveColor, Quiet, Strength, deliver, outputs_of
+from clipstyler_cli.apply import (
+    ARGUMENTS,
+    Format,
+    OutDirectory,
+    OutputSize,
+    PreserveColor,
+    Quiet,
+    Strength,
+    deliver,
+    outputs_of,
+)
 from clipstyler_cli.artifacts import sheet_of
 from clipstyler_cli.errors import UsageError, clear_errors
 from clipstyler_cli.files import Delivery
@@ -19,6 +29,7 @@ from clipstyler_cli.style_files import SUFFIX, slug
 from clipstyler_cli.terminal import Terminal, complain, say
 
 _LARGEST_SAMPLE = 16
+_SHEET_PHOTOS = 100
 
 
 def command(
@@ -44,7 +55,7 @@ def command(
 ) -> None:
     """Stylize PHOTOS in one look: fit a style of TEXT on a sample, apply it to all.
 
-    The style and a contact sheet are written beside the results.
+    The style and a contact sheet of at most 100 photos are written beside the results.
 
     Examples
     --------
@@ -52,7 +63,7 @@ def command(
 
       clipstyler album a.jpg b.jpg c.jpg fire -o album --sample 1 --strength 0.8 --score
     """
-    with clear_errors(style_text="TEXT", photo="PHOTOS"):
+    with clear_errors(**ARGUMENTS, style_text="TEXT"):
         style_file, sheet = Output("out", out / f"{slug(text)}{SUFFIX}"), Output("out", out / "album-sheet.png")
         outputs = outputs_of(photos, out, result_format, style_file, sheet)
         if score and len(photos) < 2:
@@ -61,14 +72,15 @@ def command(
         asked = {name: value for name, value in options.items() if value is not None}
         style = _fitted(evenly(photos, sample), text, asked, quiet)
         delivery = Delivery()
+        out.mkdir(parents=True, exist_ok=True)
         delivery.write(style_file, style)
-        failed = _applied(style, photos, outputs, quiet, result_format, strength, preserve_color, output_size)
-        written = [output.path for output in outputs if output.path.is_file()]
-        delivery.write(sheet, sheet_of(text, [(path.name, path.read_bytes()) for path in written]))
+        places = _applied(style, photos, outputs, quiet, result_format, strength, preserve_color, output_size)
+        shown = evenly(list(places.values()), _SHEET_PHOTOS)
+        delivery.write(sheet, sheet_of(text, ((path.name, path.read_bytes()) for path in shown)))
         if score:
-            _print_score(style, photos, text, asked)
+            _print_score(style, list(places), text, asked)
         delivery.finish()
-        if failed:
+        if len(places) < len(photos):
             raise typer.Exit(EXIT_FAILED)
 
 
@@ -96,7 +108,7 @@ def _applied(
     strength: float,
     preserve_color: float,
     output_size: int,
-) -> int:
+) -> dict[Path, Path]:
     from clipstyler_cli.local_styles import apply_here
 
     controls = {"strength": strength, "preserve_color": preserve_color, "output_size": output_size}

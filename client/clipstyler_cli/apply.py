@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from clipstyler_client import StyledPhoto
 
+from clipstyler.options import ConfigError, Violation
 from clipstyler.output_files import Output, check_outputs
 from clipstyler_cli.connection import Target, with_connection_flags
-from clipstyler_cli.errors import UsageError, clear_errors
+from clipstyler_cli.errors import UsageError, checked_together, clear_errors
 from clipstyler_cli.files import Delivery
 from clipstyler_cli.statuses import EXIT_FAILED
 from clipstyler_cli.style_files import name_on_server, read_style
 from clipstyler_cli.terminal import complain
 
 SUFFIX_OF = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
+ARGUMENTS = {"photos": "PHOTOS", "result_format": "--format"}
+"""How the commands that apply a style name fields, for errors."""
+_EVEN_MIX = 0.5
+_NAMED = 5  # of the files with one problem
+StyleT = TypeVar("StyleT")
 
 Photos = Annotated[list[Path], typer.Argument(metavar="PHOTOS...", help="Image files.", show_default=False)]
 OutDirectory = Annotated[Path, typer.Option("--out", "-o", help="Directory for the results.", show_default=False)]
@@ -39,7 +47,7 @@ def command(
     strength: Strength = 1.0,
     preserve_color: PreserveColor = 0.0,
     mix_with: Annotated[str | None, typer.Option(help="A second style to mix in.")] = None,
-    mix: Annotated[float, typer.Option(min=0, max=1, help="Share of the second style.")] = 0.5,
+    mix: Annotated[float | None, typer.Option(min=0, max=1, help="Share of the second style. Default: 0.5.")] = None,
     output_size: OutputSize = 0,
     result_format: Format = "png",
     quiet: Quiet = False,
@@ -54,70 +62,94 @@ def command(
 
       clipstyler apply fire cat.jpg -o styled --mix-with mosaic --mix 0.3 --server localhost:50051
     """
-    with clear_errors(), ExitStack() as stack:
-        outputs = outputs_of(photos, out, result_format)
+    with clear_errors(**ARGUMENTS, style="STYLE", second_style="--mix-with"), ExitStack() as stack:
         controls = {"strength": strength, "preserve_color": preserve_color, "output_size": output_size}
         if mix_with:
-            controls["mix"] = mix
+            controls["mix"] = _EVEN_MIX if mix is None else mix
+        checks: list[Callable[[], Any]] = [
+            partial(outputs_of, photos, out, result_format),
+            partial(_check_mix, mix, mix_with),
+        ]
         if server is None:
-            results = _here(style, mix_with, photos, controls, result_format)
+            styles: list[Callable[[], Any]] = [partial(read_style, style), partial(_second, mix_with, read_style)]
+            outputs, _, first, second = checked_together(*checks, *styles)
+            results = _here(first, second, photos, controls, result_format)
         else:
+            outputs, _ = checked_together(*checks)
             client = stack.enter_context(server.connect())
+            named = partial(name_on_server, client)
+            first, second = checked_together(partial(named, style), partial(_second, mix_with, named))
             results = client.styles.apply(
-                name_on_server(client, style),
+                first,
                 photos,
-                second_style=name_on_server(client, mix_with) if mix_with else "",
+                second_style=second or "",
                 result_format=result_format,
                 **controls,  # type: ignore[arg-type]
             )
-        if deliver(results, photos, outputs, quiet):
+        if len(deliver(results, photos, outputs, quiet)) < len(photos):
             raise typer.Exit(EXIT_FAILED)
 
 
 def outputs_of(photos: list[Path], out: Path, result_format: str, *extra: Output) -> list[Output]:
-    """Return where the results of photos go, once that is checked; the directory is created.
+    """Return where the results of photos go, once that is checked.
 
     Raises
     ------
-    UsageError, ConfigError
-        A photo is no file, two have one name, or a result cannot be written.
+    ConfigError
+        A photo is no file, two have one name, or a result cannot be written: all of it in one error.
     """
+    violations = []
     if result_format not in SUFFIX_OF:
-        raise UsageError(f"--format: {result_format!r} is unknown: use {', '.join(SUFFIX_OF)}")
+        violations.append(Violation("result_format", f"{result_format!r} is unknown: use {', '.join(SUFFIX_OF)}"))
     if missing := [str(path) for path in photos if not path.is_file()]:
-        raise UsageError(f"PHOTOS: no such file: {', '.join(missing[:5])}")
-    names = [path.stem + SUFFIX_OF[result_format] for path in photos]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise UsageError(f"PHOTOS: several would be written to {', '.join(twice[:5])}: rename them")
-    check_outputs([], directories=[Output("out", out)])
-    out.mkdir(parents=True, exist_ok=True)
+        violations.append(Violation("photos", f"no such file: {', '.join(missing[:_NAMED])}"))
+    names = [path.stem + SUFFIX_OF.get(result_format, "") for path in photos]
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+        problem = f"several would be written to {', '.join(twice[:_NAMED])}: rename them"
+        violations.append(Violation("photos", problem))
     outputs = [Output("out", out / name) for name in names]
-    check_outputs([*outputs, *extra], inputs=photos)
+    try:
+        check_outputs([], directories=[Output("out", out)])
+        if not violations:
+            check_outputs([*outputs, *extra], directories=[Output("out", out)], inputs=photos)
+    except ConfigError as error:
+        violations += error.violations
+    if violations:
+        raise ConfigError.of(violations)
     return outputs
 
 
-def deliver(results: Iterator[StyledPhoto], photos: list[Path], outputs: list[Output], quiet: bool) -> int:
-    """Write results as they come; returns how many photos could not be used."""
-    delivery, failed, begun = Delivery(), 0, time.monotonic()
+def deliver(results: Iterator[StyledPhoto], photos: list[Path], outputs: list[Output], quiet: bool) -> dict[Path, Path]:
+    """Write results as they come; returns where that of each photo is, without those that could not be used."""
+    delivery, places, begun = Delivery(), dict[Path, Path](), time.monotonic()
     for done in results:
         path = photos[done.index]
         if done.image is None:
-            failed += 1
             complain(f"error: {path}: {done.error.message if done.error else 'there is no result'}")
             continue
-        written = delivery.write(outputs[done.index], done.image.data)
+        outputs[done.index].path.parent.mkdir(parents=True, exist_ok=True)
+        places[path] = delivery.write(outputs[done.index], done.image.data)
         if not quiet:
-            complain(f"{written}: {done.image.width} x {done.image.height} px")
+            complain(f"{places[path]}: {done.image.width} x {done.image.height} px")
     if not quiet:
-        complain(f"{len(photos) - failed} of {len(photos)} photos in {time.monotonic() - begun:.1f} s")
+        complain(f"{len(places)} of {len(photos)} photos in {time.monotonic() - begun:.1f} s")
     delivery.finish()
-    return failed
+    return places
+
+
+def _check_mix(mix: float | None, mix_with: str | None) -> None:
+    if mix is not None and not mix_with:
+        raise UsageError("--mix: needs a second style: name one with --mix-with")
+
+
+def _second(mix_with: str | None, found: Callable[[str, str], StyleT]) -> StyleT | None:
+    """Return the second style as it is found, None if there is none."""
+    return found(mix_with, "--mix-with") if mix_with else None
 
 
 def _here(
-    style: str, mix_with: str | None, photos: list[Path], controls: Mapping[str, Any], result_format: str
+    style: bytes, second: bytes | None, photos: list[Path], controls: Mapping[str, Any], result_format: str
 ) -> Iterator[StyledPhoto]:
     from clipstyler_cli.local_styles import apply_here
 
-    second = read_style(mix_with) if mix_with else None
-    return apply_here(read_style(style), photos, second=second, controls=controls, result_format=result_format)
+    return apply_here(style, photos, second=second, controls=controls, result_format=result_format)

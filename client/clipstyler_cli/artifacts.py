@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterable
 
 from clipstyler_client import Draft, Preview, Result
 from PIL import Image, ImageDraw, ImageFont, ImageOps
@@ -13,6 +14,7 @@ from clipstyler_cli.files import ANIMATION_SUFFIXES, Delivery
 from clipstyler_cli.pixels import opened
 from clipstyler_cli.terminal import printable
 
+Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
 _MARGIN = 16
 _CAPTION = 26
 _TITLE = 44
@@ -89,9 +91,9 @@ class Artifacts:
         self._delivery.write(output, buffer.getvalue())
 
 
-def sheet_of(title: str, images: list[tuple[str, bytes]]) -> bytes:
-    """Return a contact sheet of images with their captions, as PNG."""
-    return _drawn_sheet(title, [(printable(caption), opened(data)) for caption, data in images])
+def sheet_of(title: str, images: Iterable[tuple[str, bytes]]) -> bytes:
+    """Return a contact sheet of images with their captions, as PNG; one image at a time is in memory at its size."""
+    return _drawn_sheet(title, [(printable(caption), _tile(opened(data))) for caption, data in images])
 
 
 def _drawn_sheet(title: str, tiles: list[tuple[str, Image.Image | None]]) -> bytes:
@@ -107,21 +109,26 @@ def _evenly(previews: list[Preview], most: int) -> list[Preview]:
 
 
 def _sheet(title: str, tiles: list[tuple[str, Image.Image | None]]) -> Image.Image:
-    fitted = [(caption, ImageOps.contain(image or _unreadable(), (_TILE, _TILE))) for caption, image in tiles]
+    fitted = [(caption, _tile(image)) for caption, image in tiles]
     columns = min(_COLUMNS, len(fitted))
     rows = -(-len(fitted) // columns)
     tile_height = max(image.height for _, image in fitted)
     width = _MARGIN + columns * (_TILE + _MARGIN)
     sheet = Image.new("RGB", (width, _TITLE + rows * (tile_height + _CAPTION + _MARGIN)), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((_MARGIN, _MARGIN), _shortened(draw, title, width), fill=_INK, font=ImageFont.load_default(22))
+    large, small = ImageFont.load_default(22), ImageFont.load_default(15)
+    draw.text((_MARGIN, _MARGIN), _shortened(draw, title, width - 2 * _MARGIN, large), fill=_INK, font=large)
     for index, (caption, image) in enumerate(fitted):
         row, column = divmod(index, columns)
         x = _MARGIN + column * (_TILE + _MARGIN)
         y = _TITLE + row * (tile_height + _CAPTION + _MARGIN) + _MARGIN // 2
         sheet.paste(image, (x + (_TILE - image.width) // 2, y))
-        draw.text((x, y + tile_height + 4), caption, fill=_FAINT, font=ImageFont.load_default(15))
+        draw.text((x, y + tile_height + 4), _shortened(draw, caption, _TILE, small), fill=_FAINT, font=small)
     return sheet
+
+
+def _tile(image: Image.Image | None) -> Image.Image:
+    return ImageOps.contain(image or _unreadable(), (_TILE, _TILE))
 
 
 def _unreadable() -> Image.Image:
@@ -132,11 +139,9 @@ def _unreadable() -> Image.Image:
     return tile
 
 
-def _shortened(draw: ImageDraw.ImageDraw, title: str, width: int) -> str:
-    font = ImageFont.load_default(22)
-    room = width - 2 * _MARGIN
-    if draw.textlength(title, font) <= room:
-        return title
-    while title and draw.textlength(title + "…", font) > room:
-        title = title[:-1]
-    return title + "…"
+def _shortened(draw: ImageDraw.ImageDraw, text: str, room: int, font: Font) -> str:
+    if draw.textlength(text, font) <= room:
+        return text
+    while text and draw.textlength(text + "…", font) > room:
+        text = text[:-1]
+    return text + "…"

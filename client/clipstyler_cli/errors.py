@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import typer
 from clipstyler_client import InvalidRequestError, OptionError, ServerUnavailableError, StylizeError
@@ -27,6 +28,8 @@ _FLAGS = {
     "region.text": "--region-text",
     "region.feather": "--feather",
 }
+# Of messages within a request.
+_PREFIXES = ("fit.", "application.", "spec.", "options.", "controls.")
 _EXTRAS = {
     "local": {"filelock", "ftfy", "httpx2", "numpy", "onnx", "onnxruntime", "open_clip", "platformdirs", "regex"}
     | {"safetensors", "skimage", "tokenizers", "torch", "torchvision"},
@@ -41,6 +44,14 @@ _EXTRAS = {
 
 class UsageError(Exception):
     """The command line cannot be carried out as it is."""
+
+
+class SeveralProblemsError(Exception):
+    """Several errors of the command line, found together."""
+
+    def __init__(self, errors: Sequence[Exception]) -> None:
+        super().__init__("\n".join(map(str, errors)))
+        self.errors = errors
 
 
 class GatewayConfigError(ValueError):
@@ -59,7 +70,9 @@ def flag_of(field: str, arguments: Mapping[str, str]) -> str:
 
     `arguments` has the fields that are positional arguments of this command.
     """
-    name = field.removeprefix("fit.").removeprefix("spec.").removeprefix("options.")
+    name = field
+    for prefix in _PREFIXES:
+        name = name.removeprefix(prefix)
     flags = {**_FLAGS, **arguments}
     if name in flags:
         return flags[name]
@@ -70,6 +83,25 @@ def flag_of(field: str, arguments: Mapping[str, str]) -> str:
     if name.startswith("photos["):
         return "--photos" + name.removeprefix("photos").partition(".")[0]
     return "--" + name.replace("_", "-")
+
+
+def checked_together(*checks: Callable[[], Any]) -> list[Any]:
+    """Run checks that do not depend on each other, and return what they return.
+
+    Raises
+    ------
+    UsageError, ConfigError, InvalidRequestError, OptionError, SeveralProblemsError
+        What the only failing one raised, or all errors in one.
+    """
+    found, errors = [], []
+    for check in checks:
+        try:
+            found.append(check())
+        except (UsageError, ConfigError, InvalidRequestError, OptionError) as error:
+            errors.append(error)
+    if errors:
+        raise errors[0] if len(errors) == 1 else SeveralProblemsError(errors)
+    return found
 
 
 @contextmanager
@@ -94,6 +126,8 @@ def clear_errors(**arguments: str) -> Iterator[None]:
         _leave(f"{error.message}{hint}", EXIT_FAILED)
     except UsageError as error:
         _leave(str(error), EXIT_USAGE)
+    except SeveralProblemsError as several:
+        _leave("\n".join(_message(error, arguments) for error in several.errors), EXIT_USAGE)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         extra = next((name for name, packages in _EXTRAS.items() if package in packages), None)
@@ -102,6 +136,12 @@ def clear_errors(**arguments: str) -> Iterator[None]:
         _leave(f'{package} is not installed: run pip install "clipstyler[{extra}]"', EXIT_FAILED)
     except OSError as error:
         _leave(f"{error.filename or 'input or output'}: {error.strerror or error}", EXIT_FAILED)
+
+
+def _message(error: Exception, arguments: Mapping[str, str]) -> str:
+    if isinstance(error, (ConfigError, InvalidRequestError, OptionError)):
+        return _problems(error, arguments)
+    return str(error)
 
 
 def _problems(error: ConfigError | InvalidRequestError | OptionError, arguments: Mapping[str, str]) -> str:

@@ -21,7 +21,7 @@ SHEET_SUFFIXES = {".png": "PNG"}
 
 
 def read_photo(path: Path, argument: str) -> bytes:
-    """Read a photo that the command line names.
+    """Read a photo, or another file, that the command line names.
 
     Raises
     ------

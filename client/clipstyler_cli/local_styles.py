@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clipstyler_client import FieldViolation, InvalidRequestError, JobImage, StyledPhoto
 
-from clipstyler_cli.errors import ending_at_once
+from clipstyler.input_files import read_whole
+from clipstyler_cli.errors import UsageError, checked_together, ending_at_once
 from clipstyler_cli.local import library_errors
 from clipstyler_cli.local_store import local_store
+
+if TYPE_CHECKING:
+    from clipstyler.imaging import Picture
 
 _MEASURED_SIDE = 512
 
@@ -37,10 +41,11 @@ def apply_here(
             from clipstyler.style_controls import StyleControls
 
         chosen = StyleControls(**controls)
-        first, other = loaded(style, LoadedStyle.of), loaded(second, LoadedStyle.of) if second else None
+        first = loaded(style, LoadedStyle.of)
+        other = loaded(second, LoadedStyle.of, "second_style") if second else None
         for index, path in enumerate(photos):
             try:
-                picture = decode(path.read_bytes())
+                picture = decode(read_whole(path))
             except (ImageError, OSError) as error:
                 problem = error.strerror or str(error) if isinstance(error, OSError) else str(error)
                 yield StyledPhoto(index, None, _unusable("photo", problem))
@@ -59,21 +64,22 @@ def fit_here(
 
     Raises
     ------
-    InvalidRequestError, StylizeError
-        A photo or an option cannot be used, the encoders cannot be loaded, or the optimization diverged.
+    UsageError, InvalidRequestError, SeveralProblemsError, StylizeError
+        Photos or options cannot be used, the encoders cannot be loaded, or the optimization diverged.
     """
     with library_errors():
         with ending_at_once():
             from clipstyler.encoders import registry
-            from clipstyler.imaging import decode
             from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
             from clipstyler.style import dump_style
             from clipstyler.style_fitting import fit_style
 
         name = options.get("encoder_set") or registry.BUNDLED
         request = SpecRequest(text, options=dict(options))
-        spec = resolve_spec(request, {name: registry.spec(name).calibration}, SpecLimits())
-        pictures = [decode(path.read_bytes()) for path in photos]
+        calibrations = {name: registry.spec(name).calibration}
+        spec, pictures = checked_together(
+            lambda: resolve_spec(request, calibrations, SpecLimits()), lambda: _decoded(photos)
+        )
         encoders = registry.load(name, store=local_store())
         steps = fit_style(pictures, spec, encoders, check=lambda: None)
         return dump_style(ended(steps, lambda step: progress(step, spec.config.steps)))
@@ -86,12 +92,11 @@ def spreads_here(
     with library_errors():
         from clipstyler.encoders import registry
         from clipstyler.evaluation.consistency import spread
-        from clipstyler.imaging import decode
         from clipstyler.style_applying import LoadedStyle, apply_style
         from clipstyler.style_controls import StyleControls
 
         encoders = registry.load(options.get("encoder_set") or registry.BUNDLED, store=local_store())
-        pictures = [decode(path.read_bytes()) for path in photos]
+        pictures = _decoded(photos)
         separate = [fit_here([path], text, options, lambda _step, _steps: None) for path in photos]
         spreads = []
         for files in ([style] * len(photos), separate):
@@ -103,8 +108,25 @@ def spreads_here(
         return spreads[0], spreads[1]
 
 
-def loaded(data: bytes, load: Callable[..., Any]) -> Any:
-    """Load a style from its file.
+def _decoded(photos: Sequence[Path]) -> list[Picture]:
+    """Decode photos; raises `UsageError` that names all that cannot be used."""
+    from clipstyler.imaging import ImageError, decode
+
+    pictures, problems = [], []
+    for path in photos:
+        try:
+            pictures.append(decode(read_whole(path)))
+        except OSError as error:
+            problems.append(f"PHOTOS: {path}: {error.strerror or error}")
+        except ImageError as error:
+            problems.append(f"PHOTOS: {path}: {error}")
+    if problems:
+        raise UsageError("\n".join(problems))
+    return pictures
+
+
+def loaded(data: bytes, load: Callable[..., Any], field: str = "style") -> Any:
+    """Load a style from its file; `field` is what names it.
 
     Raises
     ------
@@ -116,7 +138,7 @@ def loaded(data: bytes, load: Callable[..., Any]) -> Any:
     try:
         return load(load_style(data))
     except StyleError as error:
-        raise _unusable("style", str(error)) from error
+        raise _unusable(field, str(error)) from error
 
 
 def _unusable(field: str, problem: str) -> InvalidRequestError:

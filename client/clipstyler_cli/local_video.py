@@ -6,10 +6,11 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from clipstyler_cli.errors import UsageError, ending_at_once
+from clipstyler_cli.errors import UsageError, checked_together, ending_at_once
 from clipstyler_cli.local import library_errors
 from clipstyler_cli.local_store import local_store
 from clipstyler_cli.local_styles import ended, loaded
@@ -131,6 +132,7 @@ def stylize_video_here(request: VideoRequest, progress: Progress, *, restart: bo
         with ending_at_once():
             from clipstyler.config import draw_seed
             from clipstyler.video import shot_drawing  # noqa: F401 - all that is needed is there, before any work
+            from clipstyler.video.reading import VideoError
             from clipstyler.video.writing import left_out
 
         run = _Run(request, progress)
@@ -143,6 +145,10 @@ def stylize_video_here(request: VideoRequest, progress: Progress, *, restart: bo
             except KeyboardInterrupt:
                 kept = f"stopped; {work.folder} keeps what is done: the same command goes on with it"
                 raise PausedError(kept) from None
+            except VideoError:
+                if work.plan() is None:  # the video cannot be used, and nothing of it is worth keeping
+                    work.remove()
+                raise
         work.remove()
         return report
 
@@ -157,15 +163,15 @@ class _Run:
         from clipstyler.imaging import fitted_size
         from clipstyler.style_applying import LoadedStyle
         from clipstyler.style_controls import StyleControls
-        from clipstyler.video.reading import read_info
         from clipstyler.video.writing import encoder_for, even
 
         self._request = request
         self._progress = progress
         self._controls: StyleControls = StyleControls(**request.controls)
         self._given: LoadedStyle | None = loaded(request.style, LoadedStyle.of) if request.style else None
-        self._spec: StylizationSpec | None = _spec(request) if request.text is not None else None
-        self.info: VideoInfo = read_info(request.source)
+        self._spec: StylizationSpec | None
+        self.info: VideoInfo
+        self._spec, self.info = checked_together(partial(_spec, request), partial(_info, request.source))
         encoder_for(request.out)
         longest = self._controls.output_size or max(self.info.width, self.info.height)
         self._fitted_size = fitted_size(self.info.width, self.info.height, longest)
@@ -301,13 +307,23 @@ class _Run:
         return Picture(resized(picture, self._fitted_size).rgb[:height, :width])
 
 
-def _spec(request: VideoRequest) -> StylizationSpec:
+def _info(source: Path) -> VideoInfo:
+    from clipstyler.video.reading import read_info
+
+    with _video_errors(source):
+        return read_info(source)
+
+
+def _spec(request: VideoRequest) -> StylizationSpec | None:
+    """Return how a style is fitted; None if there is one."""
+    if request.text is None:
+        return None
     from clipstyler.encoders import registry
     from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
 
     name = request.options.get("encoder_set") or registry.BUNDLED
     calibrations = {name: registry.spec(name).calibration}
-    return resolve_spec(SpecRequest(request.text or "", options=request.options), calibrations, SpecLimits())
+    return resolve_spec(SpecRequest(request.text, options=request.options), calibrations, SpecLimits())
 
 
 def _known(spec: StylizationSpec | None) -> StylizationSpec:

@@ -50,6 +50,9 @@ def command(
     devices: Annotated[
         str | None, typer.Option(help="Several devices, such as cuda:0,cuda:1 or cpu*2, with an optimizer each.")
     ] = None,
+    runs_per_device: Annotated[
+        int | None, typer.Option(help="Jobs that each optimizer runs at once, in shared steps. Default: 1.")
+    ] = None,
     engine: Annotated[
         str | None, typer.Option(help="local, or ray for the devices of a Ray cluster. Default: local.")
     ] = None,
@@ -105,6 +108,7 @@ def command(
         "encoder_sets": encoder_sets,
         "device": device,
         "devices": devices,
+        "runs_per_device": runs_per_device,
         "engine": engine,
         "ray_address": ray_address,
         "threads": threads,

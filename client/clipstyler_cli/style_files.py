@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clipstyler_client import InvalidRequestError
+
+from clipstyler.input_files import read_whole
 from clipstyler_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -13,8 +16,8 @@ if TYPE_CHECKING:
 SUFFIX = ".style"
 
 
-def read_style(name: str) -> bytes:
-    """Return the file of a style that is here: of a path, or bundled.
+def read_style(name: str, argument: str = "STYLE") -> bytes:
+    """Return the file of a style that is here: of a path, or bundled. `argument` is where the command names it.
 
     Raises
     ------
@@ -24,27 +27,32 @@ def read_style(name: str) -> bytes:
     path = Path(name)
     if path.suffix == SUFFIX or path.is_file():
         try:
-            return path.read_bytes()
+            return read_whole(path)
         except OSError as error:
-            raise UsageError(f"STYLE: {path}: {error.strerror or error}") from error
+            raise UsageError(f"{argument}: {path}: {error.strerror or error}") from error
     from clipstyler.style_library import bundled_styles
 
     for style in bundled_styles():
         if name in {style.name, style.digest, f"styles/{style.digest}"}:
             return style.data()
-    raise UsageError(f"STYLE: {name!r} is neither a file nor a bundled style: `clipstyler styles list` shows those")
+    raise UsageError(
+        f"{argument}: {name!r} is neither a file nor a bundled style: `clipstyler styles list` shows those"
+    )
 
 
-def name_on_server(client: Client, name: str) -> str:
+def name_on_server(client: Client, name: str, argument: str = "STYLE") -> str:
     """Return the resource name of a style on a server; a file that is here is uploaded first.
 
     Raises
     ------
     UsageError
-        There is none of that name, or there are several of that text.
+        There is none of that name, there are several of that text, or its file cannot be used.
     """
     if Path(name).is_file():
-        return client.styles.upload(name).name
+        try:
+            return client.styles.upload(read_style(name, argument)).name
+        except InvalidRequestError as error:
+            raise UsageError(f"{argument}: {name}: {error.violations[0].description}") from error
     if name.startswith("styles/"):
         return name
     found = {
@@ -54,7 +62,7 @@ def name_on_server(client: Client, name: str) -> str:
     }
     if len(found) != 1:
         problem = "has several styles of" if found else "has no style"
-        raise UsageError(f"STYLE: the server {problem} {name!r}: `clipstyler styles list --server ...` shows them")
+        raise UsageError(f"{argument}: the server {problem} {name!r}: `clipstyler styles list --server ...` shows them")
     return found.pop()
 
 

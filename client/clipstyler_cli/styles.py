@@ -78,7 +78,7 @@ def show(
 
       clipstyler styles show fire.style --json
     """
-    with clear_errors():
+    with clear_errors(name="STYLE"):
         output, delivery = Output("thumbnail", thumbnail or Path(), {".png"}), Delivery()
         if thumbnail:
             check_outputs([output])
@@ -215,7 +215,7 @@ def upload(
       clipstyler styles upload fire.style
     """
     with _connected(server) as client:
-        say(client.styles.upload(file).name)
+        say(client.styles.upload(read_photo(file, "FILE")).name)
 
 
 @app.command()
@@ -235,7 +235,7 @@ def delete(style: _Name, server: _Server = DEFAULT) -> None:
 
 @contextmanager
 def _connected(server: Target) -> Iterator[Client]:
-    with clear_errors(stylization="JOB", data="FILE", style_text="--text"), server.connect() as client:
+    with clear_errors(stylization="JOB", name="STYLE", data="FILE", style_text="--text"), server.connect() as client:
         yield client
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from clipstyler.options import ConfigError, Violation
 from clipstyler.output_files import Output, check_outputs
 from clipstyler.video.containers import ENCODINGS
 from clipstyler_cli.apply import PreserveColor, Quiet, Strength
@@ -77,19 +78,23 @@ def command(
     with clear_errors(style_text="TEXT", out="OUT", source="IN"):
         if (text is None) == (style is None):
             raise UsageError("TEXT: name a text, or a style with --style, and not both")
+        options: dict[str, Any] = {"size": size, "steps": steps, "seed": seed, "encoder_set": encoder_set}
+        asked = {name: value for name, value in options.items() if value is not None}
+        if style and (fitting := [*asked, *(["temporal"] if temporal else [])]):
+            problem = "belongs to the fit to a text, and a style is fitted already"
+            raise ConfigError.of([Violation(name, problem) for name in fitting])
         outputs = [Output("out", out, _SUFFIXES)]
         if report:
             outputs.append(Output("report", report, {".json"}))
         check_outputs(outputs, inputs=[source])
         from clipstyler_cli.local_video import VideoRequest, stylize_video_here
 
-        options: dict[str, Any] = {"size": size, "steps": steps, "seed": seed, "encoder_set": encoder_set}
         request = VideoRequest(
             source=source,
             out=out,
             text=text,
-            style=read_style(style) if style else None,
-            options={name: value for name, value in options.items() if value is not None},
+            style=read_style(style, "--style") if style else None,
+            options=asked,
             controls={"strength": strength, "preserve_color": preserve_color, "output_size": output_size},
             key_frames=key_frames,
             temporal=temporal,

@@ -318,7 +318,9 @@ class StylizationResult(google.protobuf.message.Message):
 
     @property
     def versions(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.str]:
-        """Versions of the libraries that determine the bytes, by name, and as "accelerations" those that do."""
+        """Versions of the libraries that determine the bytes, by name, and as "accelerations" those that do; as "shared_steps"
+        how many steps were shared with other jobs, if any were: their rounding depends on those.
+        """
 
     @property
     def losses(self) -> Global___StylizationResult.Losses:

@@ -175,6 +175,7 @@ class App:
                 self.metrics,
                 self.changes,
                 is_one_of_several=len(devices) > 1,
+                most_runs=self.settings.runs_per_device,
             )
             for device in devices
         ]
@@ -296,12 +297,12 @@ class App:
         self.scheduler.cancel_running()
 
     async def stop(self, grace_s: float, delay_s: float = 0) -> None:
-        """Drain: report so, refuse new work, give the running job its grace period, end all processes, stop listening.
+        """Drain: report so, refuse new work, give running jobs and calls their grace period, end all processes.
 
         Parameters
         ----------
         grace_s
-            Seconds that the running job may continue.
+            Seconds that running jobs and calls may continue.
         delay_s
             Seconds before that in which all calls are still answered, so that load balancers can notice.
         """
@@ -309,11 +310,15 @@ class App:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._hurry.wait(), delay_s)
         self.scheduler.close()
-        begun = time.monotonic()
-        await self.scheduler.drain(0 if self._hurry.is_set() else grace_s)
+        until = time.monotonic() + grace_s
+
+        def left_s() -> float:
+            return 0 if self._hurry.is_set() else max(0, until - time.monotonic())
+
+        await self.scheduler.drain(left_s())
         await self.drafts.close()
-        await self.jobs.follower.close(0 if self._hurry.is_set() else begun + grace_s - time.monotonic())
-        await self.api.stop()
+        await self.jobs.follower.close(left_s)
+        await self.api.stop(left_s)
         await self.optimizers.stop()
         if self.evaluator:
             await self.evaluator.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from enum import StrEnum
 from pathlib import Path
@@ -25,6 +26,7 @@ MIB = 2**20
 MAX_MESSAGE_BYTES = 3 * MIB
 # The largest `max_batch`.
 LARGEST_BATCH = 256
+MAX_RUNS_PER_DEVICE = 16
 
 
 class LogFormat(StrEnum):
@@ -91,6 +93,13 @@ class Settings(BaseSettings):
         default="",
         description="Devices of several optimizers, instead of `device`, separated by commas: cuda:0,cuda:1, or cuda*2 "
         "for the first two GPUs, or cpu*2 for two optimizers on the processor.",
+    )
+    runs_per_device: int = Field(
+        default=1,
+        ge=1,
+        le=MAX_RUNS_PER_DEVICE,
+        description="Maximum number of jobs that an optimizer runs at once, a step of each in turn. They share steps, "
+        "so that the rounding of a result depends on the other jobs, unless accelerations are off.",
     )
     engine: Literal["local", "ray"] = Field(
         default="local", description="Where optimizers run: processes of this machine, or actors of a Ray cluster."
@@ -175,7 +184,8 @@ class Settings(BaseSettings):
     max_job_memory_bytes: int = Field(
         default=8 * 1024 * MIB,
         ge=0,
-        description="Memory that a stylization may take by estimate, besides the encoders; 0: no limit.",
+        description="Memory that the stylizations of a device may take at once by estimate, besides the encoders: "
+        "each its part of it, with `runs_per_device`; 0: no limit.",
     )
     max_preview_size: int = Field(
         default=512,
@@ -277,7 +287,7 @@ class Settings(BaseSettings):
         default=20,
         ge=0,
         le=3600,
-        description="Seconds that a running job may continue after that before it is cancelled.",
+        description="Seconds that running jobs and calls may continue after that before they are ended.",
     )
     heartbeat_s: float = Field(default=10, gt=0, le=600, description="Seconds of silence before a heartbeat is sent.")
     decoders: int = Field(
@@ -328,6 +338,8 @@ class Settings(BaseSettings):
     def _check_engine(self) -> Settings:
         if self.engine == "ray" and self.optimizer_devices[0].device == ANY:
             raise ValueError("the engine ray needs `devices`: cuda*8 for eight GPUs of the cluster, or cpu*4")
+        if self.engine == "ray" and self.runs_per_device > 1:
+            raise ValueError("the engine ray runs one job per device: leave `runs_per_device` at 1")
         return self
 
     @field_validator("accelerations")
@@ -366,6 +378,11 @@ class Settings(BaseSettings):
     def image_limits(self) -> Limits:
         """Limits of a photo."""
         return Limits(self.max_image_bytes, self.max_image_pixels, self.read_heic)
+
+    @property
+    def memory_bytes_per_job(self) -> int:
+        """Memory that one stylization may take by estimate, so that as many as run at once have room; 0: no limit."""
+        return math.ceil(self.max_job_memory_bytes / self.runs_per_device)
 
     @property
     def max_request_bytes(self) -> int:

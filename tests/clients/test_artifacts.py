@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import sys
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from clipstyler_cli.artifacts import Artifacts
+from clipstyler_cli import artifacts
+from clipstyler_cli.artifacts import Artifacts, sheet_of
 from clipstyler_cli.files import Delivery
 from clipstyler_cli.pixels import opened
 from clipstyler_client import PreviewOptions, Spec, StylizeOptions
@@ -106,3 +109,29 @@ def test_a_light_install_shows_no_wrong_photo(monkeypatch: pytest.MonkeyPatch) -
     negative = opened(white_is_zero)
     assert negative is not None
     assert np.abs(np.asarray(negative)[..., 0] - (255 - RAMP / 257)).max() <= 1
+
+
+def test_a_sheet_holds_one_image_at_a_time_at_its_size_and_no_caption_reaches_the_next(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    alive: list[weakref.ref[Image.Image]] = []
+
+    def counted(data: bytes) -> Image.Image | None:
+        image = opened(data)
+        assert image
+        alive.append(weakref.ref(image))
+        return image
+
+    monkeypatch.setattr(artifacts, "opened", counted)
+    data = saved(Image.new("RGB", (300, 300)))
+
+    def images() -> Iterator[tuple[str, bytes]]:
+        for caption in ("a name that is much longer than its tile is wide.png", "", "c"):
+            assert sum(image() is not None for image in alive) <= 1
+            yield caption, data
+
+    sheet = np.asarray(Image.open(io.BytesIO(sheet_of("sheet", images()))))
+    assert len(alive) == 3
+    captions = sheet[44 + 8 + 256 :, :]
+    assert (captions[:, 16 : 16 + 256] != 255).any()
+    assert (captions[:, 16 + 256 : 16 + 2 * (256 + 16)] == 255).all()

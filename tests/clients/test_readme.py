@@ -41,10 +41,11 @@ def test_python_examples_run(code: str, tmp_path: Path, server: Server) -> None:
 
 
 @pytest.mark.timeout(600)  # on first use npm downloads packages
-@pytest.mark.parametrize("code", blocks("js"))
-def test_node_examples_run(code: str, tmp_path: Path, server: Server) -> None:
-    assert "step 60 of 60" in snippets.run_node(snippets.addressed(code, server.target), tmp_path)
-    assert (tmp_path / "glass.png").read_bytes().startswith(b"\x89PNG")
+@pytest.mark.parametrize(("code", "file"), list(zip(blocks("js"), ("glass.png", "styled-0.png"), strict=True)))
+def test_node_examples_run(code: str, file: str, tmp_path: Path, server: Server) -> None:
+    output = snippets.run_node(snippets.addressed(code, server.target), tmp_path)
+    assert ("step 60 of 60" in output) == ("console.log" in code)
+    assert (tmp_path / file).read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

@@ -260,7 +260,10 @@ def test_a_photo_that_cannot_be_read_does_not_stop_the_others(file: Path, photos
         (["look.style", "one.png", "one.png", "-o", "out"], "several would be written to one.png"),
         (["look.style", "one.png", "-o", "out", "--format", "gif"], "--format: 'gif' is unknown"),
         (["look.style", "one.png", "-o", "."], "is the photo itself"),
-        (["one.png", "two.png", "-o", "out"], "style: the file is no style"),
+        (["one.png", "two.png", "-o", "out"], "STYLE: the file is no style"),
+        (["look.style", "one.png", "-o", "out", "--mix-with", "two.png"], "--mix-with: the file is no style"),
+        (["look.style", "one.png", "-o", "out", "--mix", "0.3"], "--mix: needs a second style"),
+        (["look.style", "one.png", "-o", "two.png"], "error: --out: two.png is a file; name a directory\n"),
     ],
 )
 def test_what_cannot_be_done_is_said_before_any_work(
@@ -270,7 +273,34 @@ def test_what_cannot_be_done_is_said_before_any_work(
     outcome = run("apply", *arguments)
     assert outcome.exit_code == 2
     assert message in outcome.stderr
-    assert len(photos) == 2
+    assert len(outcome.stderr.splitlines()) == 1
+    assert {path.name for path in file.parent.iterdir()} == {file.name, *(path.name for path in photos)}
+
+
+def test_everything_that_cannot_be_used_is_named_at_once(
+    file: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(file.parent)
+    outcome = run("apply", "nowhere", "none.png", *photos, photos[0], "-o", "out", "--format", "gif", "--mix", 0.3)
+    named = [line.removeprefix("error:").split(":")[0].strip() for line in outcome.stderr.splitlines()]
+    assert (outcome.exit_code, named) == (2, ["--format", "PHOTOS", "PHOTOS", "--mix", "STYLE"])
+
+
+def test_a_server_s_refusal_names_the_arguments_of_the_command(
+    server: Server, file: Path, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(file.parent)
+    words = ["one.png", "-o", "out", "--server", server.target]
+    several = run("apply", "styles/zz", *words, "--output-size", 20_000)
+    assert several.exit_code == 2
+    assert "STYLE: must be styles/" in several.stderr
+    assert "\n       --output-size: must be at least 0" in several.stderr
+    second = run("apply", "look.style", *words, "--mix-with", "two.png")
+    assert (second.exit_code, "--mix-with: two.png: the file is no style" in second.stderr) == (2, True)
+    assert not (file.parent / "out").exists()
+    assert "STYLE: must be styles/" in run("styles", "show", "styles/zz", "--server", server.target).stderr
+    missing = run("styles", "upload", "none.style", "--server", server.target)
+    assert (missing.exit_code, "FILE: none.style: No such file" in missing.stderr) == (2, True)
 
 
 def test_a_damaged_file_is_shown_as_such(file: Path) -> None:
@@ -322,6 +352,29 @@ def test_an_album_has_one_look(photos: list[Path], tmp_path: Path) -> None:
     again = run("apply", out / "stained-glass.style", photos[0], "-o", tmp_path / "again")
     assert again.exit_code == 0
     assert (tmp_path / "again" / "one.png").read_bytes() == (out / "one.png").read_bytes()
+
+
+def test_an_album_names_every_photo_that_it_cannot_be_fitted_to(photos: list[Path], tmp_path: Path) -> None:
+    for path in photos:
+        path.write_bytes(b"no image")
+    outcome = run("album", *photos, "fire", "-o", tmp_path / "album", "--steps", 0)
+    assert outcome.exit_code == 2
+    assert "--steps: " in outcome.stderr
+    assert all(f"PHOTOS: {path}: the bytes are no readable image" in outcome.stderr for path in photos)
+    assert not (tmp_path / "album").exists()
+
+
+def test_a_broken_photo_takes_nothing_from_an_album(photos: list[Path], tmp_path: Path) -> None:
+    out, broken = tmp_path / "album", tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    out.mkdir()
+    (out / "broken.png").write_bytes(photo(64, 64))  # of an album before it was broken
+    words = ["album", broken, *photos, "fire", "-o", out, "--size", 64, "--steps", 1, "--sample", 1, "--seed", 1]
+    outcome = run(*words, "--score")
+    assert outcome.exit_code == 1
+    assert f"error: {broken}: photo: the bytes are no readable image" in outcome.stderr
+    assert outcome.stdout.count("if fitted separately") == 2
+    assert Image.open(out / "album-sheet.png").width == 16 + 2 * (256 + 16)
 
 
 def test_a_slug_is_short_and_plain() -> None:

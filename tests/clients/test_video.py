@@ -185,7 +185,10 @@ def test_sound_that_does_not_fit_is_left_out_with_a_warning(clip: Path, tmp_path
         (["CLIP", "CLIP", "fire"], "is the photo itself"),
         (["CLIP", "none/out.mp4", "fire"], "OUT: the directory none does not exist"),
         (["CLIP", "out.mp4", "fire", "--report", "report.txt"], "--report: 'report.txt' must end in"),
-        (["CLIP", "out.mp4", "--style", "no-such"], "'no-such' is neither a file"),
+        (["CLIP", "out.mp4", "--style", "no-such"], "--style: 'no-such' is neither a file"),
+        (["CLIP", "out.mp4", "--style", "fire", "--steps", "3"], "--steps: belongs to the fit"),
+        (["CLIP", "out.mp4", "--style", "fire", "--temporal", "3"], "--temporal: belongs to the fit"),
+        (["nothing.mp4", "out.mp4", "fire", "--steps", "0"], "\n       IN: nothing.mp4: there is no such file"),
         (["CLIP", "out.mp4", " "], "TEXT: "),
         (["CLIP", "out.mp4", "fire", "--size", "1", "--steps", "0"], "--size: "),
         (["PHOTO", "out.mp4", "fire"], "is a picture, not a video"),
@@ -209,6 +212,7 @@ def test_a_single_frame_is_no_video(tmp_path: Path) -> None:
     outcome = run(tmp_path / "still.gif", tmp_path / "out.mp4", "--style", STYLE)
     assert outcome.exit_code == 2
     assert "has a single frame" in outcome.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["still.gif"]
 
 
 def test_a_full_disk_is_foreseen(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,9 +95,7 @@ class JsonPlayer(Player):
         _raise_end(events[-1])
 
     async def _create(self, step: Mapping[str, Any], outcome: Outcome) -> None:
-        request = {"spec": await self._spec(step), "request_id": step.get("request_id", "")}
-        if "timeout_s" in step:
-            request["timeout"] = f"{step['timeout_s']}s"
+        request = {"spec": await self._spec(step)} | _as_a_job(step)
         outcome |= _job(await self._call(f"{STYLIZATION}/CreateStylization", request))
 
     async def _get(self, step: Mapping[str, Any], outcome: Outcome) -> None:
@@ -136,6 +134,15 @@ class JsonPlayer(Player):
     async def _style_create(self, step: Mapping[str, Any], outcome: Outcome) -> None:
         outcome |= _style(await self._call(f"{STYLE}/CreateStyle", {"stylization": step["job"]}))
 
+    async def _style_fit(self, step: Mapping[str, Any], outcome: Outcome) -> None:
+        photos = [await self._style_photo(name) for name in step.get("photos", [])]
+        request = {"fit": {"spec": step["spec"], "photos": photos}} | _as_a_job(step)
+        outcome |= _job(await self._call(f"{STYLE}/CreateStyle", request))
+
+    async def _style_photo(self, name: str) -> dict[str, str]:
+        photo = await self.control.get(f"photos/{name}")
+        return {"image": base64.b64encode(photo).decode()}
+
     async def _style_get(self, step: Mapping[str, Any], outcome: Outcome) -> None:
         outcome |= _style(await self._call(f"{STYLE}/GetStyle", {"name": step["style"]}))
 
@@ -169,13 +176,18 @@ class JsonPlayer(Player):
         how = {key: step[key] for key in ("style", "second_style", "controls", "result_format") if key in step}
         request: dict[str, Any] = {"application": how, "stylization": step.get("job", "")}
         if "photo" in step:
-            photo = await self.control.get(f"photos/{step['photo']}")
-            request["photo"] = {"image": base64.b64encode(photo).decode()}
+            request["photo"] = await self._style_photo(step["photo"])
         parts = [line async for line in self._lines(f"{STYLE}/RenderStyle", request)]
         outcome |= _image(parts[0]["metadata"], b"".join(base64.b64decode(part["data"]) for part in parts[1:]))
 
     async def _encode_text(self, step: Mapping[str, Any], _: Outcome) -> None:
         await self._call("clipstyler.v1.EncoderService/EncodeText", {"texts": step["texts"]})
+
+
+def _as_a_job(step: Mapping[str, Any]) -> dict[str, Any]:
+    """How a job is treated, as fields of the request that creates it."""
+    treated = {key: step[key] for key in ("request_id", "priority") if key in step}
+    return treated | ({"timeout": f"{step['timeout_s']}s"} if "timeout_s" in step else {})
 
 
 def _raise_end(event: Mapping[str, Any]) -> None:
@@ -222,8 +234,20 @@ def _events(events: list[dict[str, Any]]) -> Outcome:
         chunks = "imageData" not in result
         data = (event["chunk"]["data"] for event in events if "chunk" in event) if chunks else (result["imageData"],)
         outcome["seed"] = int(result["spec"]["options"]["seed"])
+        outcome["fitted_style"] = result["result"].get("style", "")
         outcome |= _image(result["result"]["image"], b"".join(map(base64.b64decode, data)))
-    return outcome
+    draft = next((event["draft"] for event in events if "draft" in event), None)
+    return outcome | (_draft(draft) if draft else {})
+
+
+def _draft(draft: Mapping[str, Any]) -> Outcome:
+    return {
+        "draft_style": draft["style"],
+        "draft_text": draft["styleText"],
+        "draft_similarity": draft.get("similarity"),
+        "draft_width": draft["image"]["widthPx"],
+        "draft_bytes": len(base64.b64decode(draft["imageData"])),
+    }
 
 
 def _image(metadata: Mapping[str, Any], data: bytes) -> Outcome:
@@ -247,6 +271,8 @@ def _job(response: Mapping[str, Any]) -> Outcome:
         "style_text": job["spec"].get("styleText", ""),
         "seed": int(job["spec"]["options"].get("seed", 0)),
         "error_reason": job.get("error", {}).get("reason", ""),
+        "fitted_photos": job.get("fittedPhotoCount", 0),
+        "fitted_style": job.get("result", {}).get("style", ""),
     }
 
 

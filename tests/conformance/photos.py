@@ -13,10 +13,14 @@ _LARGE_SIDE = 2290
 
 @cache
 def photo_named(name: str) -> bytes:
-    """Return the bytes of a photo: `small`, `large` (15 MiB) or `broken`; `KeyError` for another name."""
-    return {"small": photo, "large": lambda: noise_photo(_LARGE_SIDE, _LARGE_SIDE), "broken": lambda: b"no photo"}[
-        name
-    ]()
+    """Return the bytes of a photo: `small`, `square`, `large` (15 MiB) or `broken`; `KeyError` for another name."""
+    makers = {
+        "small": photo,
+        "square": lambda: photo(80, 80),
+        "large": lambda: noise_photo(_LARGE_SIDE, _LARGE_SIDE),
+        "broken": lambda: b"no photo",
+    }
+    return makers[name]()
 
 
 @cache

@@ -12,6 +12,7 @@ from typing import Any
 from clipstyler_client import (
     AsyncClient,
     AsyncStylizationStream,
+    Draft,
     Event,
     Gap,
     Job,
@@ -110,6 +111,10 @@ class ClientPlayer(Player):
     async def _style_create(self, step: Mapping[str, Any], outcome: Outcome) -> None:
         outcome |= _style(await self._client.styles.create(step["job"]))
 
+    async def _style_fit(self, step: Mapping[str, Any], outcome: Outcome) -> None:
+        photos = [await self.control.get(f"photos/{name}") for name in step.get("photos", [])]
+        outcome |= _job(await self._client.styles.fit(photos, request_id=step.get("request_id"), **_arguments(step)))
+
     async def _style_get(self, step: Mapping[str, Any], outcome: Outcome) -> None:
         outcome |= _style(await self._client.styles.get(step["style"]))
 
@@ -198,6 +203,7 @@ def _error(error: StylizeError) -> Outcome:
 def _events(events: list[Event]) -> Outcome:
     sequences = [event.sequence for event in events]
     gaps = [event for event in events if isinstance(event, Gap)]
+    draft = next((event for event in events if isinstance(event, Draft)), None)
     outcome = {
         "events": [_kind(event) for event in events],
         "previews": sum(isinstance(event, Preview) for event in events),
@@ -209,8 +215,18 @@ def _events(events: list[Event]) -> Outcome:
         "job": events[-1].stylization if events else "",
     }
     if events and isinstance(events[-1], Result):
-        outcome |= {"seed": events[-1].seed} | _image(events[-1], events[-1].image)
-    return outcome
+        outcome |= {"seed": events[-1].seed, "fitted_style": events[-1].style} | _image(events[-1], events[-1].image)
+    return outcome | (_draft(draft) if draft else {})
+
+
+def _draft(draft: Draft) -> Outcome:
+    return {
+        "draft_style": draft.style,
+        "draft_text": draft.style_text,
+        "draft_similarity": draft.similarity,
+        "draft_width": draft.width,
+        "draft_bytes": len(draft.image),
+    }
 
 
 def _image(image: Result | JobImage, data: bytes) -> Outcome:
@@ -233,6 +249,8 @@ def _job(job: Job) -> Outcome:
         "style_text": job.spec.style_text,
         "seed": job.spec.options.get("seed"),
         "error_reason": job.error.reason if job.error else "",
+        "fitted_photos": job.fitted_photos,
+        "fitted_style": job.style,
     }
 
 

@@ -13,7 +13,8 @@ from tests.conformance.running import LIST
 from tests.conformance.servers import LATER, PROXIED, SETTINGS
 
 CALLS = {"stylize", "create", "watch", "get", "list", "cancel", "delete", "image", "upload", "info", "encode_text"}
-CALLS |= {f"style_{name}" for name in ("create", "get", "list", "delete", "download", "upload", "apply", "render")}
+CALLS |= {f"style_{name}" for name in ("create", "fit", "get", "list", "delete")}
+CALLS |= {f"style_{name}" for name in ("download", "upload", "apply", "render")}
 FIELDS = {"call", "spec", "photo", "upload", "request_id", "priority", "timeout_s", "job", "after_sequence", "state"}
 FIELDS |= {"kind", "texts", "at", "parallel", "eventually", "expect", "save"}
 FIELDS |= {"style", "second_style", "file", "photos", "controls", "result_format", "stop_after"}

@@ -22,8 +22,9 @@ from clipstyler_server.workers.cluster.worker import ClusterWorker
 from clipstyler_server.workers.engine import Task
 from clipstyler_server.workers.optimizer.client import OptimizerClient
 from clipstyler_server.workers.optimizer.default import local_optimizer
+from clipstyler_server.workers.optimizer.inbox import Abandon, Inbox
 from clipstyler_server.workers.optimizer.pool import OptimizerPool
-from clipstyler_server.workers.optimizer.runs import Abandon, Inbox, work
+from clipstyler_server.workers.optimizer.rounds import work
 from clipstyler_server.workers.optimizer.workload import OptimizerOptions, WorkloadFactory
 from clipstyler_server.workers.supervisor import SupervisionTimeouts
 
@@ -138,6 +139,7 @@ async def rig(
     encoder_sets: tuple[str, ...] = ("scripted",),
     stall_s: float = 60,
     lease_s: float = LEASE_S,
+    runs_per_device: int = 1,
 ) -> AsyncIterator[Rig]:
     """Run an engine until the block ends."""
     chosen, metrics, changes = options(folder, encoder_sets), Metrics(), ChangeSignal()
@@ -151,7 +153,15 @@ async def rig(
             make_child = partial(ClusterWorker, connection, {"CPU": 1.0}, chosen, scripted.make, lease_s)
     timeouts = SupervisionTimeouts(start_s=60, stall_s=stall_s, restart_delay_s=0.05)
     workers = [
-        OptimizerClient(f"{kind}/{number}", make_child, timeouts, metrics, changes, is_one_of_several=True)
+        OptimizerClient(
+            f"{kind}/{number}",
+            make_child,
+            timeouts,
+            metrics,
+            changes,
+            is_one_of_several=True,
+            most_runs=runs_per_device,
+        )
         for number in range(2)
     ]
     pool = OptimizerPool(workers)

@@ -28,6 +28,7 @@ import dev.clipstyler.client.*;
 import dev.clipstyler.v1.*;
 import java.nio.file.*;
 import java.time.Duration;
+import java.util.ArrayList;
 import java.util.List;
 
 public class Snippet {{

@@ -24,6 +24,7 @@ READMES = {"js": ("node", "stylize.mjs"), "go": ("go", "main.go")}
 # What a checkout does not have.
 BUILT = ("node_modules", "dist", "build", "*.tgz")
 PAGE = ROOT / "docs" / "clients.md"
+STYLES = ROOT / "docs" / "styles.md"
 STYLIZE, JOB, STYLE, ERRORS = range(4)
 PNG = b"\x89PNG"
 
@@ -65,7 +66,9 @@ def test_the_commands_of_the_java_readme_work_as_written(folder: Path, server: S
 
 
 @pytest.mark.parametrize(("language", "name"), {"js": "node", "go": "go", "java": "java"}.items())
-def test_the_readme_of_a_client_applies_a_style(language: str, name: str, folder: Path, server: Server) -> None:
+def test_the_readme_of_a_client_fits_and_applies_a_style(
+    language: str, name: str, folder: Path, server: Server
+) -> None:
     code = blocks(ROOT / "client" / name / "README.md", language)[1]
     RUN[language](addressed(code, server.target), folder)
     assert (folder / "styled-0.png").read_bytes().startswith(PNG)
@@ -87,7 +90,15 @@ def test_the_page_resumes_in_every_language(language: str, folder: Path, server:
 
 
 @pytest.mark.parametrize("language", RUN)
-def test_the_page_applies_a_style_in_every_language(language: str, folder: Path, server: Server) -> None:
+def test_the_page_about_styles_fits_and_applies_one_in_every_language(
+    language: str, folder: Path, server: Server
+) -> None:
+    RUN[language](addressed(blocks(STYLES, language)[0], server.target), folder)
+    assert (folder / "styled-0.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.parametrize("language", RUN)
+def test_the_page_fits_and_applies_a_style_in_every_language(language: str, folder: Path, server: Server) -> None:
     (folder / "other.jpg").write_bytes(b"no photo")
     output = RUN[language](addressed(blocks(PAGE, language)[STYLE], server.target), folder)
     assert "photo 1: INVALID_FIELD" in output

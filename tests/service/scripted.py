@@ -6,8 +6,9 @@ step=S       seconds per step
 hold=PATH    at the step `at` (default 2), wait until the file PATH exists
 turns=PATH   each step waits until the file PATH has as many bytes as the step's number
 last=PATH    at the last step, wait until the file PATH exists
+park=PATH    at the step `at`, leave the turns to other tasks until the file PATH exists
 once=PATH    at the step `at`, unless the file PATH exists: create it and take until the work is stopped
-at=N         see hold, once, die, fail and oom
+at=N         see hold, park, once, die, fail and oom
 die=1        end the process at the step `at`
 fail=1       raise at the step `at`
 oom=1        run out of memory at the step `at`
@@ -19,6 +20,8 @@ tiles=N      the result is the negative of the photo at the size of the result, 
              a region keeps the photo, or is black if it has a text
 trace=PATH   append "step N" for every step begun and "closed" at the end
 times=PATH   append the monotonic time of every step begun, in seconds
+
+Each step waits in its middle, so that steps of several tasks can be shared: versions say how many were.
 
 A style is applied by its own text in the same way: it makes the negative of the photo in `tiles` tiles (default 1), and
 obeys `hold`, `die`, `fail`, `oom` and `busy` before the last one.
@@ -39,6 +42,7 @@ from clipstyler_server.workers.optimizer.applications import Apply
 from clipstyler_server.workers.optimizer.workload import Check, LibraryEvent, OptimizerOptions
 
 from clipstyler.config import Calibration
+from clipstyler.embedding import Embedding
 from clipstyler.encoders.description import EncoderDescription, EncoderModel
 from clipstyler.events import (
     Losses,
@@ -83,7 +87,7 @@ class Script:
 
     def stylize(
         self, task: Task, original: Original, others: Sequence[Picture], check: Check
-    ) -> Iterator[LibraryEvent]:
+    ) -> Iterator[LibraryEvent | Embedding]:
         words = _words(task.spec.style_text)
         trace = Path(words["trace"]) if "trace" in words else None
         try:
@@ -92,6 +96,10 @@ class Script:
             yield from self._steps(task, original, words, trace, check)
         finally:
             _note(trace, "closed")
+
+    def share(self, waiting: Sequence[Embedding]) -> None:
+        for one in waiting:
+            one.gradient = one.views
 
     def apply(self, order: Apply, check: Check) -> Generator[Rendering, None, Picture]:
         style = load_style(order.style.path.read_bytes(), order.style.digest)
@@ -113,7 +121,7 @@ class Script:
 
     def _steps(
         self, task: Task, original: Original, words: dict[str, str], trace: Path | None, check: Check
-    ) -> Iterator[LibraryEvent]:
+    ) -> Iterator[LibraryEvent | Embedding]:
         spec, width, height = task.spec, task.picture.width, task.picture.height
         # The threshold stands for everything that a calibration decides.
         rng = np.random.default_rng([spec.seed, zlib.crc32(f"{spec.style_text} {spec.config.threshold}".encode())])
@@ -127,10 +135,16 @@ class Script:
             yield Preparing(part, parts)
         if spec.previews.wants(0):
             yield Preview(0, _noise(np.random.default_rng(0), width, height))
-        before_s = 0.0
+        before_s, shared_steps = 0.0, 0
         for number in range(1, steps + 1):
             _note(trace, f"step {number}")
             _note(Path(words["times"]) if "times" in words else None, f"{time.monotonic():.6f}")
+            waiting = _waiting()
+            yield waiting
+            shared_steps += waiting.gradient is not None
+            while "park" in words and number == int(words.get("at", 2)) and not Path(words["park"]).exists():
+                time.sleep(0.005)
+                yield _waiting()
             time.sleep(step_s)
             _wait_for_turn(words, number, steps, check)
             if number == int(words.get("at", 2)):
@@ -155,11 +169,15 @@ class Script:
             device="cpu",
             provider="scripted",
             threads=self.info.threads,
-            versions=VERSIONS,
+            versions=VERSIONS | ({"shared_steps": str(shared_steps)} if shared_steps else {}),
             losses=LOSSES,
             timings=Timings(optimize_s=time.monotonic() - begun),
             style=self._style(task) if spec.config.keep_style else b"",
         )
+
+
+def _waiting() -> Embedding:
+    return Embedding(clip=None, views=np.zeros(0), objective=None)  # type: ignore[arg-type]
 
 
 def _words(text: str) -> dict[str, str]:

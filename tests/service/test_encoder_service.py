@@ -36,7 +36,18 @@ from clipstyler.v1 import server_service_pb2
 from clipstyler.v1.encoder_service_pb2_grpc import EncoderServiceStub
 from tests.service import scripted
 from tests.service.conftest import start
-from tests.service.harness import Harness, details, eventually, fields, photo, reason, request, settings, status_of
+from tests.service.harness import (
+    Harness,
+    details,
+    eventually,
+    fields,
+    photo,
+    reason,
+    refusal,
+    request,
+    settings,
+    status_of,
+)
 from tests.service.relay import relayed
 
 TOLERANCE = 1e-5  # of a value of a unit embedding, whatever else was in its batch
@@ -430,3 +441,30 @@ async def test_an_export_that_does_not_agree_ends_the_start_or_is_replaced_by_py
         assert rows(await EncoderServiceStub(server.channel).EncodeText(pb2.EncodeTextRequest(texts=["fire"]))).any()
     finally:
         await server.stop()
+
+
+async def test_calls_that_wait_for_the_evaluator_end_in_the_servers_words_when_it_stops(cache: Path) -> None:
+    harness = await start_evaluating(cache)
+    stub, asked = EncoderServiceStub(harness.channel), []
+
+    async def never(task: object) -> None:
+        asked.append(task)
+        await asyncio.Event().wait()
+
+    harness.app.evaluator.ask = never
+    calls = [
+        stub.EncodeText(pb2.EncodeTextRequest(texts=["fire"])),
+        stub.EncodeImage(pb2.EncodeImageRequest(images=[photo()])),
+        stub.GetTextDirection(pb2.GetTextDirectionRequest(style_text="nobody asked for this before")),
+        stub.ClassifyImage(pb2.ClassifyImageRequest(image=photo(), labels=["a cat", "a dog"])),
+        stub.EvaluateStylization(
+            pb2.EvaluateStylizationRequest(content_image=photo(), stylized_image=photo(), style_text="fire")
+        ),
+    ]
+    await eventually(lambda: len(asked) == len(calls))
+    await harness.stop()
+    statuses = [await refusal(call) for call in calls]
+    assert {(status.code, reason(status)) for status in statuses} == {
+        (grpc.StatusCode.UNAVAILABLE.value[0], "DRAINING")
+    }
+    assert all(details(status, error_details_pb2.RetryInfo) for status in statuses)

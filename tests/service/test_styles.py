@@ -317,9 +317,13 @@ async def test_what_is_missing_for_rendering_is_named(server):
         return await refusal(_raised(error.value))
 
     style = await uploaded(server)
-    assert fields(await refused()) == ["application.style"]
+    assert fields(await refused()) == ["application.style", "photo"]
+    job = f"stylizations/{uuid.uuid4()}"
+    mixed = pb.StyleApplication(controls={"strength": 3})
+    worst = await refused(application=mixed, stylization="zz", photo=pb.StylePhoto(upload="zz"))
+    assert fields(worst) == ["application.controls.strength", "stylization", "photo.upload"]
     assert fields(await refused(application=pb.StyleApplication(style=style))) == ["photo"]
-    both = {"application": pb.StyleApplication(style=style), "stylization": f"stylizations/{uuid.uuid4()}"}
+    both = {"application": pb.StyleApplication(style=style), "stylization": job}
     assert fields(await refused(**both)) == ["stylization"]
     bad = {"application": pb.StyleApplication(style=style), "photo": pb.StylePhoto(image=b"x")}
     assert fields(await refused(**bad)) == ["photo"]

@@ -10,6 +10,7 @@ from unittest.mock import MagicMock
 
 import pytest
 import torch
+from clipstyler_server.workers.engine import FailureKind, TaskFailed
 from pydantic import ValidationError
 
 from clipstyler import acceleration_choice, allocator, load_encoders, stylize
@@ -179,17 +180,26 @@ def test_the_setting_is_checked_when_the_server_starts(monkeypatch: pytest.Monke
 
 
 def test_the_optimizer_returns_memory_after_each_job(monkeypatch: pytest.MonkeyPatch) -> None:
-    from clipstyler_server.workers.optimizer import runs
+    from clipstyler_server.workers.optimizer import rounds
 
     happened: list[str] = []
-    jobs = [MagicMock(), MagicMock()]
-    for job in jobs:
-        job.execute.side_effect = lambda *_: happened.append("job")
+
+    def job() -> MagicMock:
+        made = MagicMock(end=None)
+
+        def take_turn(_: object) -> None:
+            happened.append("job")
+            made.end = TaskFailed(FailureKind.INTERNAL, "a problem")
+
+        made.take_turn.side_effect = take_turn
+        return made
+
     for name in ("PreviewEncoder", "StyleThread"):
-        monkeypatch.setattr(runs, name, MagicMock())
-    monkeypatch.setattr(runs, "return_unused_memory", lambda: happened.append("returned"))
+        monkeypatch.setattr(rounds, name, MagicMock())
+    monkeypatch.setattr(rounds, "return_unused_memory", lambda: happened.append("returned"))
+    inbox = MagicMock(new_runs=MagicMock(side_effect=[[job()], [job()], EOFError]))
     with pytest.raises(EOFError):
-        runs.work(MagicMock(next_run=MagicMock(side_effect=[*jobs, EOFError])), MagicMock(), MagicMock())
+        rounds.work(inbox, MagicMock(), MagicMock())
     assert happened == ["job", "returned", "job", "returned"]
 
 

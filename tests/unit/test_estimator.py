@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 from clipstyler_server.jobs.estimator import Estimator, Expected
 
+from clipstyler.events import Timings
+
 
 def job(steps: int, completed: int = 0, texts: tuple[str, ...] = ("fire",)):
     config = SimpleNamespace(size=64, steps=steps, patches=2, output_size=0)
@@ -51,3 +53,36 @@ def test_the_wait_is_divided_by_the_devices():
     waiting = [job(10) for _ in range(24)]
     ends_s = [estimator(1.0).expect([], waiting, devices)[-1].end_s for devices in (1, 2, 4, 8)]
     assert ends_s == [240.0, 120.0, 60.0, 30.0]
+
+
+def test_steps_of_jobs_that_share_a_device_have_times_of_their_own():
+    estimates = Estimator()
+    estimates.add_step(job(1).spec, 0.5)
+    estimates.add_step(job(1).spec, 1.25, together=3)
+    assert estimates.seconds(job(10).spec) == 5.0
+    assert estimates.seconds(job(10).spec, together=3) == 12.5
+    assert estimates.seconds(job(10).spec, completed=4, together=3) == 7.5
+
+
+def test_a_number_of_jobs_that_was_not_seen_is_estimated_in_proportion_to_the_nearest():
+    estimates = Estimator()
+    estimates.add_step(job(1).spec, 2.0, together=4)
+    assert estimates.seconds(job(10).spec) == 5.0
+    assert estimates.seconds(job(10).spec, together=8) == 40.0
+    estimates.add_step(job(1).spec, 0.75, together=1)
+    assert estimates.seconds(job(10).spec) == 7.5
+    assert estimates.seconds(job(10).spec, together=2) == 15.0
+    assert estimates.seconds(job(10).spec, together=4) == 20.0
+
+
+def test_the_time_around_the_steps_is_that_of_as_many_jobs_too():
+    estimates = estimator(1.0)
+    estimates.add_job(job(1).spec, Timings(prepare_s=4.0, render_s=1.0, encode_s=1.0), together=2)
+    assert estimates.seconds(job(10).spec, together=2) == 4.0 + 20.0 + 2.0
+    assert estimates.seconds(job(10).spec) == 2.0 + 10.0 + 1.0
+    assert estimates.seconds(job(10).spec, completed=5) == 5.0 + 1.0
+
+
+def test_the_places_of_a_device_are_taken_by_jobs_that_take_longer_together():
+    expected = estimator(0.5).expect([job(10, completed=4)], [job(4), job(2)], 2, together=2)
+    assert expected == [Expected(0.0, 4.0), Expected(4.0, 6.0)]

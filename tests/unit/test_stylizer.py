@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from clipstyler.config import AugmentFill, ConfigError, Start, StylizeConfig, TvForm, resolve
+from clipstyler.embedding import Embedding
 from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.description import TextConfidence
@@ -20,7 +22,7 @@ from clipstyler.optimization import optimize
 from clipstyler.original import Original
 from clipstyler.pixels import adjust_contrast
 from clipstyler.run_state import SHORTLIST, RunState
-from clipstyler.stylizer import StepReport, step
+from clipstyler.stylizer import StepReport, step, step_in_parts
 from clipstyler.tints import tints
 from tests.running import spec_of, stylize, text_direction
 from tests.tiny_encoders import TinyClip, tiny_encoders
@@ -496,11 +498,11 @@ def test_the_expected_end_never_moves_away_while_steps_do_not_get_slower(
     monkeypatch.setattr("clipstyler.optimization.time", clock)
     durations = iter([2.0, *[later] * 9])
 
-    def slow_step(*given: Any) -> list[StepReport]:
+    def slow_step(*given: Any) -> Generator[Embedding, None, list[StepReport]]:
         clock.now += next(durations)
-        return step(*given)
+        return (yield from step_in_parts(*given))
 
-    monkeypatch.setattr("clipstyler.composition.step", slow_step)
+    monkeypatch.setattr("clipstyler.composition.step_in_parts", slow_step)
     ends, left = [], []
     for event in stylize(photo(), "fire", encoders, quick(encoders, steps=10, warm_up=4), seed=1):
         if isinstance(event, Preparing):

@@ -10,6 +10,7 @@ import torch
 from clipstyler_server.workers.optimizer.torch_workload import TorchWorkload
 
 from clipstyler import acceleration_choice
+from clipstyler.embedding import Embedding
 from clipstyler.footprint import BANDED_PIXELS
 from clipstyler.imaging import Picture
 from clipstyler.interruption import never
@@ -20,7 +21,7 @@ def workload(monkeypatch, trouble) -> TorchWorkload:
         trouble()
         yield
 
-    monkeypatch.setattr("clipstyler_server.workers.optimizer.torch_workload.optimization.optimize", optimize)
+    monkeypatch.setattr("clipstyler_server.workers.optimizer.torch_workload.optimization.optimize_in_parts", optimize)
     made = TorchWorkload.__new__(TorchWorkload)
     made._encoders = MagicMock()
     made._directions = MagicMock()
@@ -64,3 +65,38 @@ def test_the_allocator_is_set_for_the_size_of_each_job(monkeypatch, retains, pix
     task = MagicMock(picture=Picture(np.zeros((1, pixels, 3), np.uint8)))
     list(made.stylize(task, MagicMock(), [], never))
     assert called == expected
+
+
+def waiting(clip: object, views: int = 2) -> Embedding:
+    return Embedding(clip, torch.zeros(views, 3, 4, 4), lambda rows: rows.sum())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("trouble", [out_of_device_memory, lambda: torch.empty(10**15)])
+def test_a_batch_of_several_tasks_that_does_not_fit_is_a_memory_error(monkeypatch, trouble):
+    made = workload(monkeypatch, lambda: None)
+    made._is_strict = False
+    clip = MagicMock(encode_image=lambda _: trouble())
+    with pytest.raises(MemoryError, match="ran out of memory"):
+        made.share([waiting(clip), waiting(clip)])
+
+
+def test_each_encoder_sees_its_own_tasks_and_none_when_accelerations_are_off(monkeypatch):
+    made, seen = workload(monkeypatch, lambda: None), []
+
+    def encoder(name: str) -> MagicMock:
+        def encode(views: torch.Tensor) -> torch.Tensor:
+            seen.append((name, len(views)))
+            return views.flatten(1)[:, :8] + 1
+
+        return MagicMock(encode_image=encode)
+
+    one, other, alone = encoder("one"), encoder("other"), encoder("alone")
+    steps = [waiting(clip, count) for clip, count in ((one, 2), (other, 3), (one, 4), (other, 5), (alone, 6))]
+    made._is_strict = True
+    made.share(steps)
+    assert seen == []
+    made._is_strict = False
+    made.share(steps)
+    assert seen == [("one", 6), ("other", 8)]
+    assert [step.gradient is None for step in steps] == [False] * 4 + [True]
+    assert [step.gradient.shape[0] for step in steps[:4]] == [2, 3, 4, 5]

@@ -36,6 +36,18 @@ func (s *Styles) Create(ctx context.Context, job string) (*pb.Style, error) {
 	return response.GetStyle(), err
 }
 
+// Fit creates a job that fits a style to the text and the photos of the request's fit, at most 16, which take turns;
+// without photos, to a few that come with the server. Jobs watches and cancels it, and its result names the style.
+// Retries create it once: the call is idempotent by its request id, which is drawn if the request has none.
+func (s *Styles) Fit(ctx context.Context, request *pb.CreateStyleRequest) (*pb.Stylization, error) {
+	if request.GetRequestId() == "" {
+		request = proto.CloneOf(request)
+		request.RequestId = newUUID4()
+	}
+	response, err := unary(ctx, s.stub.CreateStyle, request)
+	return response.GetStylization(), err
+}
+
 // Get returns a style, with its thumbnail.
 func (s *Styles) Get(ctx context.Context, name string) (*pb.Style, error) {
 	response, err := unary(ctx, s.stub.GetStyle, &pb.GetStyleRequest{Name: styleName(name)})

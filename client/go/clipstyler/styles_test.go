@@ -37,6 +37,7 @@ var (
 type styleServer struct {
 	pb.UnimplementedStyleServiceServer
 	names    []string
+	fit      func(*pb.CreateStyleRequest) (*pb.CreateStyleResponse, error)
 	list     func(*pb.ListStylesRequest) *pb.ListStylesResponse
 	download func(downloadCall) error
 	upload   func(*pb.UploadStyleRequest) (*pb.UploadStyleResponse, error)
@@ -45,6 +46,9 @@ type styleServer struct {
 }
 
 func (s *styleServer) CreateStyle(_ context.Context, request *pb.CreateStyleRequest) (*pb.CreateStyleResponse, error) {
+	if request.GetFit() != nil {
+		return s.fit(request)
+	}
 	s.names = append(s.names, request.GetStylization())
 	return &pb.CreateStyleResponse{Style: &pb.Style{Name: styleName}}, nil
 }
@@ -129,6 +133,30 @@ func TestBareNamesOfStylesAreCompleted(t *testing.T) {
 	}
 	if !slices.Equal(server.names, []string{"stylizations/one", styleName, styleName}) {
 		t.Errorf("%v", server.names)
+	}
+}
+
+func TestFitIsCreatedOnce(t *testing.T) {
+	var ids []string
+	fit := func(request *pb.CreateStyleRequest) (*pb.CreateStyleResponse, error) {
+		if ids = append(ids, request.GetRequestId()); len(ids) == 1 {
+			return nil, refusal(codes.Unavailable, "DRAINING", 0)
+		}
+		count := int32(len(request.GetFit().GetPhotos()))
+		return &pb.CreateStyleResponse{Stylization: &pb.Stylization{FittedPhotoCount: count}}, nil
+	}
+	styles := (&styleServer{fit: fit}).serve(t).Styles
+	request := &pb.CreateStyleRequest{Fit: &pb.StyleFit{Photos: []*pb.StylePhoto{onePhoto(image)}}}
+	job, err := styles.Fit(t.Context(), request)
+	if err != nil || job.GetFittedPhotoCount() != 1 || len(ids) != 2 || ids[0] != ids[1] || len(ids[0]) != 36 {
+		t.Errorf("%v, %v, %v", job, err, ids)
+	}
+	if request.GetRequestId() != "" {
+		t.Error("the caller's request was changed")
+	}
+	request.RequestId = "mine"
+	if _, err := styles.Fit(t.Context(), request); err != nil || ids[2] != "mine" {
+		t.Errorf("%v, %v", err, ids)
 	}
 }
 

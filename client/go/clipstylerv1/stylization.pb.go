@@ -629,7 +629,8 @@ type StylizationResult struct {
 	Provider string `protobuf:"bytes,4,opt,name=provider,proto3" json:"provider,omitempty"`
 	// CPU threads used; 0 on other devices.
 	ThreadCount int32 `protobuf:"varint,5,opt,name=thread_count,json=threadCount,proto3" json:"thread_count,omitempty"`
-	// Versions of the libraries that determine the bytes, by name, and as "accelerations" those that do.
+	// Versions of the libraries that determine the bytes, by name, and as "accelerations" those that do; as "shared_steps"
+	// how many steps were shared with other jobs, if any were: their rounding depends on those.
 	Versions map[string]string `protobuf:"bytes,6,rep,name=versions,proto3" json:"versions,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Loss terms of the last step.
 	Losses *StylizationResult_Losses `protobuf:"bytes,7,opt,name=losses,proto3" json:"losses,omitempty"`

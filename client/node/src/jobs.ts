@@ -24,14 +24,17 @@ import { StylizationStream } from "./stream.js";
 export const CALL_TIMEOUT_MS = 60_000;
 const UPLOAD_CHUNK_BYTES = 2 ** 20;
 
-/** What `create` takes: what to stylize, and how the job is treated. */
-export interface CreateInit extends SpecInit {
+/** How a job is treated. */
+export interface JobInit {
   /** A UUID4; the same id with the same arguments returns the same job. Default: a fresh one. */
   readonly requestId?: string;
   readonly priority?: Stylization_Priority;
   /** Milliseconds in which the job may wait and run. Default and limit: the server's. */
   readonly jobTimeoutMs?: number;
 }
+
+/** What `create` takes: what to stylize, and how the job is treated. */
+export interface CreateInit extends SpecInit, JobInit {}
 
 /** Which jobs a list contains, and in which portions they are asked for. */
 export interface ListInit {
@@ -61,22 +64,16 @@ export class Jobs {
 
   /** Create a job. Retries create it once: the call is idempotent by its request id. */
   async create(init: CreateInit, limits?: CallLimits): Promise<Stylization> {
-    const { requestId = randomUuid4(), priority, jobTimeoutMs } = init;
-    const request = {
-      spec: await specOf(init),
-      requestId,
-      ...(priority !== undefined && { priority }),
-      ...(jobTimeoutMs !== undefined && { timeout: durationFromMs(jobTimeoutMs) }),
-    };
+    const request = { spec: await specOf(init), ...jobFields(init) };
     const response = await this.#call((options) => this.#stub.createStylization(request, options), limits);
-    return whole(response.stylization);
+    return wholeJob(response.stylization);
   }
 
   /** Get a job by its name or bare UUID. */
   async get(name: string, limits?: CallLimits): Promise<Stylization> {
     const request = { name: fullName(name) };
     const response = await this.#call((options) => this.#stub.getStylization(request, options), limits);
-    return whole(response.stylization);
+    return wholeJob(response.stylization);
   }
 
   /** Iterate over all jobs, newest first, or those in one state. */
@@ -109,7 +106,7 @@ export class Jobs {
   async cancel(name: string, limits?: CallLimits): Promise<Stylization> {
     const request = { name: fullName(name) };
     const response = await this.#call((options) => this.#stub.cancelStylization(request, options), limits);
-    return whole(response.stylization);
+    return wholeJob(response.stylization);
   }
 
   /** Delete a finished job and its images. */
@@ -145,7 +142,17 @@ async function* uploadMessages(photo: Uint8Array, header: Header): AsyncGenerato
   }
 }
 
-function whole(stylization: Stylization | undefined): Stylization {
+/** Build what a request says about the treatment of its job. */
+export function jobFields({ requestId = randomUuid4(), priority, jobTimeoutMs }: JobInit) {
+  return {
+    requestId,
+    ...(priority !== undefined && { priority }),
+    ...(jobTimeoutMs !== undefined && { timeout: durationFromMs(jobTimeoutMs) }),
+  };
+}
+
+/** Return the job of a response. */
+export function wholeJob(stylization: Stylization | undefined): Stylization {
   if (!stylization) throw brokenResult("the response has no job");
   return stylization;
 }

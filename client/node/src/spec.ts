@@ -7,26 +7,34 @@ import { type UploadImageResponse } from "./gen/clipstyler/v1/stylization_servic
 /** Bytes of an image file, or what `jobs.upload` returned. */
 export type Photo = Uint8Array | Blob | UploadImageResponse;
 
-/** What to stylize, and how. Everything that is left out has a default: the server's. */
-export interface SpecInit {
-  readonly photo: Photo;
+/** A text to follow, and how. Everything that is left out has a default: the server's. */
+export interface TextInit {
   /** What the result should look like. */
   readonly styleText: string;
   /** What the photo shows. Default: the encoders' source text. */
   readonly sourceText?: string;
   /** Size, steps, seed, ...: how it is computed. */
   readonly options?: MessageInitShape<typeof StylizationOptionsSchema>;
-  /** Which previews are sent. */
+  /** Which previews are sent, and whether a draft comes before them. */
   readonly previews?: MessageInitShape<typeof PreviewOptionsSchema>;
   /** Encoding of the result. Default: PNG. */
   readonly resultFormat?: ImageFormat;
 }
 
+/** What to stylize, and how. */
+export interface SpecInit extends TextInit {
+  readonly photo: Photo;
+}
+
 /** Build the spec of a request. */
 export async function specOf(init: SpecInit): Promise<MessageInitShape<typeof StylizationSpecSchema>> {
-  const { photo, styleText, sourceText, options = {}, previews = {}, resultFormat } = init;
+  return { ...textSpec(init), photo: await photoField(init.photo) };
+}
+
+/** Build a spec without its photo. */
+export function textSpec(init: TextInit) {
+  const { styleText, sourceText, options = {}, previews = {}, resultFormat } = init;
   return {
-    photo: await photoField(photo),
     styleText,
     options,
     previews,

@@ -11,10 +11,11 @@ import {
   type ListStylesResponse,
   type StyleApplicationSchema,
 } from "./gen/clipstyler/v1/style_service_pb.js";
+import { type Stylization } from "./gen/clipstyler/v1/stylization_pb.js";
 import { ImageParts, joined, readImage, sha256, type JobImage } from "./images.js";
-import { CALL_TIMEOUT_MS, fullName } from "./jobs.js";
+import { CALL_TIMEOUT_MS, fullName, jobFields, wholeJob, type JobInit } from "./jobs.js";
 import { callWithRetries, Deadline, type CallLimits, type RetryPolicy } from "./retry.js";
-import { photoField, type Photo } from "./spec.js";
+import { photoField, textSpec, type Photo, type TextInit } from "./spec.js";
 
 /** How photos are stylized. Everything that is left out has a default: the server's. */
 export interface StyleInit {
@@ -26,6 +27,15 @@ export interface StyleInit {
   readonly controls?: MessageInitShape<typeof StyleControlsSchema>;
   /** Encoding of the results. Default: PNG. */
   readonly resultFormat?: ImageFormat;
+}
+
+/** What `fit` takes: a text, the photos that a style is fitted to, and how the job is treated. */
+export interface FitInit extends TextInit, JobInit {
+  /**
+   * At most 16, which take turns; what is no upload is sent with the request, whose size the server limits. Default: a few
+   * that come with the server.
+   */
+  readonly photos?: readonly Photo[];
 }
 
 /** What `render` takes: a style and a photo, or a finished job that kept its style; a photo is optional then. */
@@ -62,6 +72,17 @@ export class Styles {
   async create(job: string, limits?: CallLimits): Promise<Style> {
     const request = { stylization: fullName(job) };
     return whole((await this.#call((options) => this.#stub.createStyle(request, options), limits)).style);
+  }
+
+  /**
+   * Create a job that fits a style to a text on photos; `jobs` watches and cancels it, and its result names the style.
+   *
+   * Retries create it once: the call is idempotent by its request id.
+   */
+  async fit(init: FitInit, limits?: CallLimits): Promise<Stylization> {
+    const photos = await Promise.all((init.photos ?? []).map(async (photo) => ({ photo: await photoField(photo) })));
+    const request = { fit: { spec: textSpec(init), photos }, ...jobFields(init) };
+    return wholeJob((await this.#call((options) => this.#stub.createStyle(request, options), limits)).stylization);
   }
 
   /** Get a style, with its thumbnail, by its name or bare SHA-256. */

@@ -1,8 +1,17 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
+import { durationMs } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createRouterTransport, type ServiceImpl } from "@connectrpc/connect";
-import { Client, ImageFormat, RETRY_POLICY, StyleService, StylizeError, type StyledPhoto } from "../src/core.js";
+import {
+  Client,
+  ImageFormat,
+  RETRY_POLICY,
+  StyleService,
+  StylizeError,
+  type CreateStyleRequest,
+  type StyledPhoto,
+} from "../src/core.js";
 import { failure, IMAGE, imageMetadata, PHOTO } from "./server.js";
 
 const FILE = new Uint8Array([9, 8, 7]);
@@ -31,6 +40,30 @@ test("bare names are completed", async () => {
   await client.styles.get(DIGEST);
   await client.styles.delete(NAME);
   assert.deepEqual(names, ["stylizations/one", NAME, NAME]);
+});
+
+test("a fit is created once, by bytes or uploads, and identified", async () => {
+  const asked: CreateStyleRequest[] = [];
+  const client = clientOf({
+    createStyle: (request) => {
+      asked.push(request);
+      if (asked.length === 1) throw failure(Code.Unavailable, "DRAINING");
+      return { stylization: { name: "stylizations/1", fittedPhotoCount: 2 } };
+    },
+  });
+  const upload = { $typeName: "clipstyler.v1.UploadImageResponse" as const, upload: "uploads/1" };
+  const options = { steps: 9 };
+  const job = await client.styles.fit({ styleText: "fire", photos: [PHOTO, upload], options, jobTimeoutMs: 1500 });
+  await client.styles.fit({ styleText: "a text alone", requestId: "mine" });
+  assert.equal(job.name, "stylizations/1");
+  const [first, again, alone] = asked;
+  assert.equal(first!.requestId, again!.requestId);
+  assert.match(first!.requestId, /^[0-9a-f]{8}-[0-9a-f]{4}-4/);
+  const spec = again!.fit?.spec;
+  assert.deepEqual([spec?.styleText, spec?.options?.steps, spec?.photo.case], ["fire", 9, undefined]);
+  assert.deepEqual(again!.fit?.photos.map(({ photo }) => photo.value), [PHOTO, "uploads/1"]);
+  assert.equal(again!.timeout && durationMs(again!.timeout), 1500);
+  assert.deepEqual([alone!.requestId, alone!.fit?.photos.length, alone!.timeout], ["mine", 0, undefined]);
 });
 
 test("a list of styles goes through all pages", async () => {

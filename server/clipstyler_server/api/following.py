@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Protocol
@@ -63,8 +63,8 @@ class Follower(Protocol):
         """Return the messages of an image that another server has; None if this one would have it."""
         ...
 
-    async def close(self, grace_s: float) -> None:
-        """Let one-shot calls go on for so long, then end all streams of other servers."""
+    async def close(self, left_s: Callable[[], float]) -> None:
+        """Let one-shot calls go on while there are seconds left, then end all streams of other servers."""
         ...
 
 
@@ -109,7 +109,7 @@ class LocalFollower:
     async def image(self, request: pb.GetStylizationImageRequest, caller: Caller) -> None:
         """Return None: no other server has anything."""
 
-    async def close(self, grace_s: float) -> None:
+    async def close(self, left_s: Callable[[], float]) -> None:
         """Do nothing: the scheduler has drained."""
 
 
@@ -212,10 +212,9 @@ class SharedFollower:
         front = await self._elsewhere(record)
         return self._peers.image(front, request) if front else None
 
-    async def close(self, grace_s: float) -> None:
-        """Let one-shot calls go on for so long, then end all streams of other servers."""
-        until = time.monotonic() + grace_s
-        while self._one_shots and time.monotonic() < until:
+    async def close(self, left_s: Callable[[], float]) -> None:
+        """Let one-shot calls go on while there are seconds left, then end all streams of other servers."""
+        while self._one_shots and left_s() > 0:
             await asyncio.sleep(_PAUSE_S)
         await self._peers.close()
 

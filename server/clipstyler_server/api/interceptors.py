@@ -22,6 +22,7 @@ from clipstyler_server.api.authentication import Gatekeeper
 from clipstyler_server.api.bounds import CallBounds
 from clipstyler_server.api.callers import enter_call
 from clipstyler_server.api.errors import CODES, status
+from clipstyler_server.api.open_calls import OpenCalls
 from clipstyler_server.api.receiving import Requests
 from clipstyler_server.api.sending import Deferred
 from clipstyler_server.errors import Reason, ServiceError, error, internal
@@ -49,6 +50,8 @@ _SERVER_FAULTS = {
     grpc.StatusCode.UNAVAILABLE,
     grpc.StatusCode.DATA_LOSS,
 }
+# Says how the server is until it ends: no stop waits for it.
+_ENDLESS = "/grpc.health.v1.Health/Watch"
 # Smaller responses are not worth a turn: together they stay below what a connection buffers.
 _LARGE_RESPONSE_BYTES = 64 * 1024
 
@@ -68,6 +71,11 @@ class RpcGuard(grpc.aio.ServerInterceptor):
         Full names of the methods whose requests carry images.
     tracer
         Traces calls of the contract's services.
+
+    Attributes
+    ----------
+    open_calls
+        That are being answered.
     """
 
     def __init__(
@@ -78,6 +86,7 @@ class RpcGuard(grpc.aio.ServerInterceptor):
         photo_methods: frozenset[str],
         tracer: Tracer,
     ) -> None:
+        self.open_calls = OpenCalls()
         self._metrics = metrics
         self._tracer = tracer
         self._bounds = bounds
@@ -134,8 +143,9 @@ class RpcGuard(grpc.aio.ServerInterceptor):
         structlog.contextvars.bind_contextvars(**call.log_context)
         enter_span(call.span)
         try:
-            call.enter(handler, method in self._photo_methods)
-            yield call
+            with self.open_calls.entered(call.is_at_work):
+                call.enter(handler, method in self._photo_methods)
+                yield call
             call.code = _code_set(context) or grpc.StatusCode.OK
         except ServiceError as problem:
             _drop_locals(problem)
@@ -204,7 +214,7 @@ class _Call:
         self._context = context
         self._bounds = bounds
         self._gatekeeper = gatekeeper
-        self._is_stream = False
+        self._is_stream = self._is_dialog = False
         self._id_shown = False
         self._aborted: grpc.aio.AbortError | None = None
         remaining_s: float | None = context.time_remaining()
@@ -225,6 +235,7 @@ class _Call:
         enter_call(caller)
         self.caller = caller
         self._is_stream = handler.request_streaming
+        self._is_dialog = handler.request_streaming and handler.response_streaming
         self._requests = Requests(
             self._context, handler.request_deserializer, self._bounds, caller.account, self.peer, has_photos
         )
@@ -233,6 +244,11 @@ class _Call:
         """Return what the handler takes: the request, or an iterator of requests."""
         assert self._requests is not None
         return self._requests.all() if self._is_stream else await self._requests.only()
+
+    def is_at_work(self) -> bool:
+        """Whether the caller waits for something; one that sends nothing, to be answered as it sends, does not."""
+        is_waiting = self._is_dialog and self._requests is not None and self._requests.is_waiting
+        return not (is_waiting or self.method == _ENDLESS)
 
     @property
     def received_bytes(self) -> int:

@@ -15,6 +15,7 @@ from clipstyler_server.api.authentication import PEER_HEADER
 from clipstyler_server.api.codec.values import stylization_name
 from clipstyler_server.errors import Reason, ServiceError, error
 from clipstyler_server.identity.files import IdentityFiles
+from clipstyler_server.jobs.job_errors import draining_error
 from clipstyler_server.settings import MAX_MESSAGE_BYTES, Settings
 from clipstyler_server.storage.leases import Front
 
@@ -67,13 +68,17 @@ class Peers:
         Raises
         ------
         ServiceError
-            IMAGE_NOT_FOUND: it has none.
+            IMAGE_NOT_FOUND: it has none; DRAINING: this server was closed meanwhile.
         """
         try:
             async for response in self._stub(front).GetStylizationImage(request, metadata=_key_of(front)):
                 yield response
         except grpc.aio.AioRpcError:
             raise _no_image(request.name) from None
+        except asyncio.CancelledError:
+            if not self.closed:
+                raise
+            raise draining_error() from None
 
     async def close(self) -> None:
         """End all calls, and close all channels."""

@@ -44,6 +44,8 @@ class Requests:
     ----------
     received_bytes
         Of all requests so far.
+    is_waiting
+        Whether it waits for the caller to send the next one.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class Requests:
         self._turns = bounds.large_turns
         self._lease: Lease | None = None
         self.received_bytes = 0
+        self.is_waiting = False
 
     async def only(self) -> Message:
         """Receive the request of a call that has one.
@@ -107,11 +110,14 @@ class Requests:
     async def _next(self) -> Message | None:
         self.release()
         self._lease = await self._budget.take(self._account, self._largest, line=self._line)
+        self.is_waiting = True
         try:
             async with asyncio.timeout(self._timeout_s):
                 received: Any = await self._context.read()
         except TimeoutError:
             raise _too_slow(self._timeout_s) from None
+        finally:
+            self.is_waiting = False
         if received is grpc.aio.EOF:
             return None
         self.received_bytes += len(received)

@@ -26,6 +26,7 @@ from clipstyler_server.api.encoder_service import EncoderService
 from clipstyler_server.api.following import Follower
 from clipstyler_server.api.health_service import HealthService
 from clipstyler_server.api.interceptors import RpcGuard
+from clipstyler_server.api.open_calls import FAREWELL_S
 from clipstyler_server.api.reflection_service import add_reflection
 from clipstyler_server.api.server_service import ServerService
 from clipstyler_server.api.style_service import StyleService
@@ -59,7 +60,6 @@ _PHOTO_METHODS = {
     ENCODER_SERVICE: ("EncodeImage", "ClassifyImage", "EvaluateStylization"),
 }
 _WINDOW_BYTES = 64 * 1024
-_FAREWELL_S = 2.0  # for last messages to reach their readers
 
 
 class ApiServer:
@@ -98,6 +98,7 @@ class ApiServer:
         self.bounds = CallBounds(settings)
         gatekeeper = Gatekeeper(identity, Callers(settings.trusted_proxies), peer_key)
         guard = RpcGuard(metrics, self.bounds, gatekeeper, _photo_methods(), tracer)
+        self._calls = guard.open_calls
         self._server = grpc.aio.server(interceptors=[guard], options=_options(settings))
         services = (STYLIZATION_SERVICE, STYLE_SERVICE, SERVER_SERVICE, ENCODER_SERVICE, health.SERVICE_NAME)
         add_reflection(self._server, services)
@@ -162,9 +163,11 @@ class ApiServer:
         """Answer calls."""
         await self._server.start()
 
-    async def stop(self) -> None:
-        """Stop listening, after last messages have reached their readers."""
-        await self._server.stop(_FAREWELL_S)
+    async def stop(self, left_s: Callable[[], float]) -> None:
+        """Let calls that are at work finish while time is left, end all others with DRAINING, and stop listening."""
+        await self._calls.finish(left_s)
+        self._calls.end()
+        await self._server.stop(FAREWELL_S)
 
 
 def _photo_methods() -> frozenset[str]:

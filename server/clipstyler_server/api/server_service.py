@@ -126,7 +126,7 @@ class ServerService(ServerServiceServicer):
             max_preview_size=settings.max_preview_size,
             max_batch=settings.max_batch,
             max_labels=MAX_LABELS,
-            max_job_memory_bytes=settings.max_job_memory_bytes,
+            max_job_memory_bytes=settings.memory_bytes_per_job,
             max_calls_per_caller=self._bounds.calls.most_of(own.max_calls),
             max_stored_bytes_per_caller=self._room.max_bytes_of(caller),
             max_calls_per_minute=own.calls_per_minute or 0,

@@ -17,6 +17,7 @@ from clipstyler_server.api.codec.requests import read_fit
 from clipstyler_server.api.codec.styles import (
     ApplicationRequest,
     read_application,
+    read_rendering,
     read_style_name,
     read_style_photo,
     read_styles_page,
@@ -155,16 +156,9 @@ class StyleService(StyleServiceServicer):
     ) -> AsyncIterator[pb.RenderStyleResponse]:
         """Draw one photo in a style."""
         caller = current_caller()
-        limit = self._output_limit(caller)
-        asked = read_application(request.application, "application.", limit, needs_style=not request.stylization)
-        if request.stylization and asked.style:
-            raise invalid(Violation("stylization", "must be empty if a style is named"))
-        job_id = read_stylization_name(request.stylization, "stylization") if request.stylization else ""
+        asked, job_id, sent = read_rendering(request, self._output_limit(caller))
         application = await self._application(asked, caller, job_id)
-        if job_id and not request.HasField("photo"):
-            photo = await self._photo_of_job(job_id, caller)
-        else:
-            photo = await self._photo(read_style_photo(request.photo), caller)
+        photo = await (self._photo(sent, caller) if sent else self._photo_of_job(job_id, caller))
         async for part in self._drawn(application, photo, caller, context):
             yield pb.RenderStyleResponse(**part)
 

@@ -236,7 +236,7 @@ class Admission:
 
     def _check_footprint(self, spec: StylizationSpec, decoded: Decoded, others: int) -> None:
         """Raise `ServiceError` INVALID_FIELD for a stylization that would take too much memory."""
-        info, limit = self._scheduler.devices.info, self._settings.max_job_memory_bytes
+        info, limit = self._scheduler.devices.info, self._settings.memory_bytes_per_job
         known = {encoders.name: encoders.view_bytes for encoders in info.encoder_sets} if info else {}
         picture, config = decoded.picture, spec.config
         needed = footprint(

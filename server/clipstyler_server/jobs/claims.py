@@ -1,4 +1,4 @@
-"""Jobs of the shared queue: how this server adds to it, and takes from it whenever a device is free."""
+"""Jobs of the shared queue: how this server adds to it, and takes from it whenever a place is free."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class SharedIntake:
 
 
 class Claims:
-    """Takes a job of the shared queue whenever a device of this server is free.
+    """Takes a job of the shared queue whenever a place of this server is free.
 
     Parameters
     ----------
@@ -164,7 +164,7 @@ class Claims:
 
     async def _claimed(self) -> Record | None:
         front = self._fronts.front
-        if front is None or not self._scheduler.free_devices():
+        if front is None or not self._scheduler.free_places():
             return None
         return await self._storage.write(self._queue.claim, front.id)
 

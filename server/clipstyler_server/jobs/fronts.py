@@ -69,7 +69,7 @@ class Fronts:
         self.running, self.devices = 0, 1
         self.changed = Broadcast()
         self._lease_s = settings.lease_s
-        self._own_devices = len(settings.optimizer_devices)
+        self._own_devices = len(settings.optimizer_devices) * settings.runs_per_device
         self._requeue = settings.on_restart == "requeue"
         self._storage = storage
         self._queue = queue

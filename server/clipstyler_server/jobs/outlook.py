@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+from clipstyler.events import Timings
+from clipstyler.spec import StylizationSpec
 from clipstyler_server.jobs.estimator import Estimator, Expected
 from clipstyler_server.jobs.events import Queued
 from clipstyler_server.jobs.job import Job
@@ -38,6 +41,14 @@ class Outlook:
         self._devices = devices
         self.estimator = Estimator()
 
+    def add_step(self, spec: StylizationSpec, step_s: float) -> None:
+        """Learn from a step that was taken just now."""
+        self.estimator.add_step(spec, step_s, self._together())
+
+    def add_job(self, spec: StylizationSpec, timings: Timings) -> None:
+        """Learn from a job that succeeded just now."""
+        self.estimator.add_job(spec, timings, self._together())
+
     def check_deadline(self, job: Job) -> None:
         """Raise `ServiceError` DEADLINE_UNREACHABLE if a job, queued now, would not finish in time."""
         ends_s = self._expect([*self._queue.before(job), job])[-1].end_s
@@ -55,19 +66,32 @@ class Outlook:
 
     def remaining_s(self, job: Job) -> float | None:
         """Estimate the rest of a job that prepares: what it takes from its start on, less the time since then."""
-        whole_s = self.estimator.seconds(job.spec)
+        whole_s = self.estimator.seconds(job.spec, together=self._together())
         return None if whole_s is None else max(0.0, whole_s - (job.age_s - job.queued_s))
 
     def retry_delay_s(self) -> float:
         """Estimate when a place becomes free: when the first of the running jobs ends."""
-        rests_s = [self.estimator.seconds(job.spec, job.step) for job in self._running.values()]
+        together = self._together()
+        rests_s = [self.estimator.seconds(job.spec, job.step, together) for job in self._running.values()]
         known_s = [rest_s for rest_s in rests_s if rest_s is not None]
         return min(max(1.0, min(known_s, default=self.estimator.typical_job_s)), _LONGEST_RETRY_S)
 
     def _expect(self, waiting: list[Job]) -> list[Expected]:
         """Estimate when waiting jobs run, on the devices that work now; if none does, they are back soon."""
-        count = self._devices.ready_count or len(self._devices.statuses())
-        return self.estimator.expect(list(self._running.values()), waiting, count)
+        return self.estimator.expect(
+            list(self._running.values()),
+            waiting,
+            self._device_count() * self._devices.runs_per_device,
+            self._together(len(waiting)),
+        )
+
+    def _together(self, more: int = 0) -> int:
+        """Return how many jobs a device has at once: those that run, and so many more as far as there are places."""
+        each = math.ceil((len(self._running) + more) / self._device_count())
+        return min(max(1, each), self._devices.runs_per_device)
+
+    def _device_count(self) -> int:
+        return self._devices.ready_count or len(self._devices.statuses())
 
 
 def _moment(now: datetime, seconds: float | None) -> datetime | None:

@@ -1,4 +1,4 @@
-"""Accepts jobs, runs them on the engine, one per device at a time, and publishes what happens to them."""
+"""Accepts jobs, runs them on the engine, as many at a time as it has places, and publishes what happens to them."""
 
 from __future__ import annotations
 
@@ -67,18 +67,18 @@ class Scheduler:
     metrics
         Counts steps, jobs and cancellations.
     claims
-        Whether it is given jobs that it claimed from a queue elsewhere, one per free device: then none waits here.
+        Whether it is given jobs that it claimed from a queue elsewhere, one per free place: then none waits here.
 
     Attributes
     ----------
     jobs
         Jobs that wait, run or are being stored, by id.
     running
-        Those that the engine has, by id, in the order of their starts: at most one per device.
+        Those that the engine has, by id, in the order of their starts.
     draining
         Whether the server is shutting down.
     freed
-        Notified when a device may be free.
+        Notified when a place may be free.
     outlook
         When they are expected to start and to end.
     on_accepted
@@ -169,7 +169,7 @@ class Scheduler:
             job.publish(draft)
 
     async def run(self) -> None:
-        """Start a job whenever one waits and a device is free, until cancelled."""
+        """Start a job whenever one waits and a place is free, until cancelled."""
         while True:
             await self._changed.wait()
             self._changed.clear()
@@ -188,9 +188,9 @@ class Scheduler:
 
     def _free_count(self) -> int:
         """Return the number of jobs that would start at once."""
-        return max(0, self.devices.ready_count - len(self.running))
+        return max(0, self.devices.places - len(self.running))
 
-    def free_devices(self) -> int:
+    def free_places(self) -> int:
         """Return how many jobs more could start now."""
         return 0 if self.draining else max(0, self._free_count() - len(self.queue))
 
@@ -342,7 +342,7 @@ class Scheduler:
             case Progress():
                 self._metrics.step_completed(event.step_s, job.watchers > 0, job.trace.exemplar)
                 self._metrics.tenants.step_completed(job.caller.tenant)
-                self.outlook.estimator.add_step(job.spec, event.step_s)
+                self.outlook.add_step(job.spec, event.step_s)
                 job.step = event.step
                 job.publish(event)
             case Preview():
@@ -358,7 +358,7 @@ class Scheduler:
                 job.publish(event)
 
     def _completed(self, job: Job, result: Result[ImageFile]) -> Result[ImageFile]:
-        self.outlook.estimator.add_job(job.spec, result.timings)
+        self.outlook.add_job(job.spec, result.timings)
         return replace(result, timings=replace(result.timings, queued_s=job.queued_s, decode_s=job.decode_s))
 
     def _stopped(self, job: Job, stopped: TaskStopped) -> tuple[State, End | None]:

@@ -98,15 +98,20 @@ class DeviceStatus:
         What its engine is; None until it was ready once.
     restarts
         Times that its process was restarted.
-    is_busy
-        Whether it runs a task.
+    running
+        Number of tasks that it runs.
     """
 
     name: str
     state: WorkerState
     info: EngineInfo | None
     restarts: int
-    is_busy: bool
+    running: int
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it runs a task."""
+        return self.running > 0
 
 
 class StopCause(StrEnum):
@@ -164,7 +169,15 @@ class StartupError(Exception):
 
 
 class Devices(Protocol):
-    """The devices behind an engine. Each runs one task at a time."""
+    """The devices behind an engine.
+
+    Attributes
+    ----------
+    runs_per_device
+        Number of tasks that each runs at a time, at most.
+    """
+
+    runs_per_device: int
 
     @property
     def state(self) -> WorkerState:
@@ -181,13 +194,18 @@ class Devices(Protocol):
         """Number of devices that are ready, whether or not they run a task."""
         ...
 
+    @property
+    def places(self) -> int:
+        """Number of tasks that the devices which are ready run at a time, at most."""
+        ...
+
     def statuses(self) -> Sequence[DeviceStatus]:
         """Return how each device is."""
         ...
 
 
 class Engine(Protocol):
-    """Runs as many tasks at a time as devices are ready."""
+    """Runs as many tasks at a time as the devices that are ready have places."""
 
     def run(self, task: Task) -> AsyncGenerator[EngineEvent, Any]:
         """Run a task and stream its events, the result last. Closing the stream early cancels the task.
@@ -195,7 +213,7 @@ class Engine(Protocol):
         Raises
         ------
         TaskStopped, TaskFailed, EngineLost
-            The task ended without a result. EngineLost also if no device is free.
+            The task ended without a result. EngineLost also if no device has a free place.
         """
         ...
 

@@ -47,6 +47,8 @@ func addJob(into outcome, job *pb.Stylization) {
 	into["style_text"] = job.GetSpec().GetStyleText()
 	into["seed"] = job.GetSpec().GetOptions().GetSeed()
 	into["error_reason"] = job.GetError().GetReason()
+	into["fitted_photos"] = job.GetFittedPhotoCount()
+	into["fitted_style"] = job.GetResult().GetStyle()
 }
 
 func addImage(into outcome, data []byte, metadata *pb.ImageMetadata) {
@@ -69,17 +71,27 @@ func addEvents(into outcome, events []*pb.StylizationEvent) {
 		if warning := event.GetWarning(); warning != nil {
 			warnings = append(warnings, warning.GetCode())
 		}
+		if draft := event.GetDraft(); draft != nil {
+			addDraft(into, draft)
+		}
 		skipped += event.GetGap().GetSkippedProgressCount()
 		expired = expired || event.GetGap().GetLogExpired()
 		into["job"] = event.GetStylization()
 		if result := event.GetResult(); result != nil {
 			into["seed"] = result.GetSpec().GetOptions().GetSeed()
+			into["fitted_style"] = result.GetResult().GetStyle()
 			addImage(into, result.GetImageData(), result.GetResult().GetImage())
 		}
 	}
 	into["events"], into["warnings"], into["previews"] = kinds, warnings, previews
 	into["in_order"], into["sequence"] = inOrder, sequence
 	into["skipped_progress"], into["log_expired"] = skipped, expired
+}
+
+func addDraft(into outcome, draft *pb.StylizationEvent_Draft) {
+	into["draft_style"], into["draft_text"] = draft.GetStyle(), draft.GetStyleText()
+	into["draft_similarity"] = draft.Similarity
+	into["draft_width"], into["draft_bytes"] = draft.GetImage().GetWidthPx(), len(draft.GetImageData())
 }
 
 func kind(event *pb.StylizationEvent) string {

@@ -9,6 +9,7 @@ import (
 	"clipstyler.dev/client/go/clipstyler"
 	pb "clipstyler.dev/client/go/clipstylerv1"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // styleCall makes a call on styles.
@@ -19,6 +20,8 @@ func (p *player) styleCall(ctx context.Context, step step, into outcome) error {
 		style, err := styles.Create(ctx, step.Job)
 		addStyle(into, style)
 		return err
+	case "style_fit":
+		return p.fit(ctx, step, into)
 	case "style_get":
 		style, err := styles.Get(ctx, step.Style)
 		addStyle(into, style)
@@ -46,6 +49,27 @@ func (p *player) styleCall(ctx context.Context, step step, into outcome) error {
 	default:
 		return fmt.Errorf("unknown call")
 	}
+}
+
+func (p *player) fit(ctx context.Context, step step, into outcome) error {
+	fit := &pb.StyleFit{Spec: &pb.StylizationSpec{}}
+	if err := protojson.Unmarshal(step.Spec, fit.Spec); err != nil {
+		return err
+	}
+	for _, name := range step.Photos {
+		photo, err := p.photo(name)
+		if err != nil {
+			return err
+		}
+		fit.Photos = append(fit.Photos, photo)
+	}
+	request := &pb.CreateStyleRequest{Fit: fit, RequestId: step.RequestID, Priority: priority(step)}
+	if step.TimeoutS > 0 {
+		request.Timeout = durationpb.New(seconds(step.TimeoutS))
+	}
+	job, err := p.client.Styles.Fit(ctx, request)
+	addJob(into, job)
+	return err
 }
 
 func (p *player) listStyles(ctx context.Context, into outcome) error {

@@ -13,15 +13,19 @@ import {
   StylizationSpecSchema,
   StylizeError,
   type Client,
+  type FitInit,
   type ImageMetadata,
   type JobImage,
+  type JobInit,
   type Photo,
   type SpecInit,
   type Style,
   type StyledPhoto,
   type Stylization,
   type StylizationEvent,
+  type StylizationEvent_Draft,
   type StylizationStream,
+  type TextInit,
 } from "../../src/core.js";
 import { mismatches, type Outcome } from "./matching.js";
 
@@ -190,6 +194,8 @@ class Player {
     switch (step.call) {
       case "style_create":
         return void Object.assign(outcome, styleOutcome(await styles.create(step.job ?? "")));
+      case "style_fit":
+        return void Object.assign(outcome, jobOutcome(await styles.fit(await this.#fit(step))));
       case "style_get":
         return void Object.assign(outcome, styleOutcome(await styles.get(style)));
       case "style_list": {
@@ -230,18 +236,16 @@ class Player {
   }
 
   async #create(step: Step): Promise<Stylization> {
-    return this.client.jobs.create({
-      ...(await this.#spec(step)),
-      ...optional("priority", numberOf(Stylization_PrioritySchema, step.priority)),
-      ...optional("requestId", step.request_id),
-      ...optional("jobTimeoutMs", step.timeout_s && 1000 * step.timeout_s),
-    });
+    return this.client.jobs.create({ ...(await this.#spec(step)), ...treatment(step) });
+  }
+
+  async #fit(step: Step): Promise<FitInit> {
+    const photos = await Promise.all((step.photos ?? []).map((photo) => this.#photoBytes({ photo })));
+    return { ...textOf(step), ...treatment(step), ...optional("photos", step.photos && photos) };
   }
 
   async #spec(step: Step): Promise<SpecInit> {
-    const { styleText, options, previews, resultFormat } = fromJson(StylizationSpecSchema, step.spec ?? {});
-    const known = { photo: await this.#photo(step), styleText, resultFormat };
-    return { ...known, ...optional("options", options), ...optional("previews", previews) };
+    return { ...textOf(step), photo: await this.#photo(step) };
   }
 
   async #photo(step: Step): Promise<Photo> {
@@ -301,6 +305,21 @@ class Player {
   }
 }
 
+/** The text of a step, and how it is followed. */
+function textOf(step: Step): TextInit {
+  const { styleText, options, previews, resultFormat } = fromJson(StylizationSpecSchema, step.spec ?? {});
+  return { styleText, resultFormat, ...optional("options", options), ...optional("previews", previews) };
+}
+
+/** How the job of a step is treated. */
+function treatment(step: Step): JobInit {
+  return {
+    ...optional("priority", numberOf(Stylization_PrioritySchema, step.priority)),
+    ...optional("requestId", step.request_id),
+    ...optional("jobTimeoutMs", step.timeout_s && 1000 * step.timeout_s),
+  };
+}
+
 /** What `styles.apply` and `styles.render` take besides a style and photos. */
 function controlsOf(step: Step) {
   const { controls = {}, result_format: resultFormat, second_style: secondStyle = "" } = step;
@@ -348,9 +367,21 @@ async function eventsOutcome(events: readonly StylizationEvent[]): Promise<Outco
   };
   if (last?.event.case === "result") {
     const { imageData, result, spec } = last.event.value;
-    Object.assign(outcome, { seed: Number(spec?.options?.seed) }, await imageOutcome(imageData, result?.image));
+    const facts = { seed: Number(spec?.options?.seed), fitted_style: result?.style };
+    Object.assign(outcome, facts, await imageOutcome(imageData, result?.image));
   }
-  return outcome;
+  const [draft] = bodies.flatMap((body) => (body.case === "draft" ? [body.value] : []));
+  return draft ? { ...outcome, ...draftOutcome(draft) } : outcome;
+}
+
+function draftOutcome(draft: StylizationEvent_Draft): Outcome {
+  return {
+    draft_style: draft.style,
+    draft_text: draft.styleText,
+    draft_similarity: draft.similarity ?? null,
+    draft_width: draft.image?.widthPx,
+    draft_bytes: draft.imageData.length,
+  };
 }
 
 async function imageOutcome(data: Uint8Array, metadata: ImageMetadata | undefined): Promise<Outcome> {
@@ -401,5 +432,7 @@ function jobOutcome(job: Stylization): Outcome {
     style_text: job.spec?.styleText,
     seed: Number(job.spec?.options?.seed),
     error_reason: job.error?.reason ?? "",
+    fitted_photos: job.fittedPhotoCount,
+    fitted_style: job.result?.style ?? "",
   };
 }

@@ -6,7 +6,9 @@ import hashlib
 import math
 import re
 import struct
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 from clipstyler.image_format import ImageFormat
 from clipstyler.style_controls import StyleControls, check_controls
@@ -17,8 +19,8 @@ from clipstyler_server.api.codec.pages import check_page_size
 from clipstyler_server.api.codec.requests import read_upload
 from clipstyler_server.api.codec.stylization import models_message
 from clipstyler_server.api.codec.token_text import token_bytes, token_text
-from clipstyler_server.api.codec.values import STYLES, style_name, timestamp
-from clipstyler_server.errors import Violation, invalid
+from clipstyler_server.api.codec.values import STYLES, read_stylization_name, style_name, timestamp
+from clipstyler_server.errors import ServiceError, Violation, invalid
 from clipstyler_server.jobs.job_request import PhotoRequest
 from clipstyler_server.jobs.style_store import StoredStyle, StyleQuery
 
@@ -103,6 +105,42 @@ def read_application(
     if violations:
         raise invalid(*violations)
     return ApplicationRequest(style, second, StyleControls(**asked), ImageFormat(word))
+
+
+class RenderingRequest(NamedTuple):
+    """How a photo is stylized, the job whose style is applied ("" for a style), and the photo (None for the job's)."""
+
+    application: ApplicationRequest
+    job_id: str
+    photo: PhotoRequest | None
+
+
+def read_rendering(request: pb.RenderStyleRequest, max_output_size: int) -> RenderingRequest:
+    """Read how one photo is drawn, or raise `ServiceError` INVALID_FIELD naming every bad field."""
+    message, of_job = request.application, bool(request.stylization)
+    both = [Violation("stylization", "must be empty if a style is named")] if of_job and message.style else []
+    has_photo = request.HasField("photo") or not of_job
+    application, job_id, photo = read_together(
+        partial(read_application, message, "application.", max_output_size, needs_style=not of_job),
+        partial(read_stylization_name, request.stylization, "stylization") if of_job else str,
+        partial(read_style_photo, request.photo) if has_photo else lambda: None,
+        violations=both,
+    )
+    return RenderingRequest(application, job_id, photo)
+
+
+def read_together(*readers: Callable[[], Any], violations: Sequence[Violation] = ()) -> list[Any]:
+    """Return what readers return, or raise `ServiceError` INVALID_FIELD naming what all of them refuse."""
+    read: list[Any] = []
+    found = list(violations)
+    for reader in readers:
+        try:
+            read.append(reader())
+        except ServiceError as problem:
+            found += problem.details.violations
+    if found:
+        raise invalid(*found)
+    return read
 
 
 def read_style_photo(message: pb.StylePhoto) -> PhotoRequest:

@@ -27,7 +27,8 @@ from clipstyler_server.workers.cluster.parcels import files_in, pack_message, un
 from clipstyler_server.workers.engine import EngineLost, Task, TaskFailed, TaskStopped
 from clipstyler_server.workers.messages import CannotStart, TaskEvent
 from clipstyler_server.workers.optimizer.applications import Applied
-from clipstyler_server.workers.optimizer.runs import Abandon, Inbox, work
+from clipstyler_server.workers.optimizer.inbox import Abandon, Inbox
+from clipstyler_server.workers.optimizer.rounds import work
 from clipstyler_server.workers.optimizer.workload import OptimizerOptions, WorkloadFactory
 
 

@@ -1,1 +1,1 @@
-"""The optimizer process: PyTorch, owns a device, runs one task at a time."""
+"""The optimizer process: PyTorch, owns a device, runs one task or several in turns."""

@@ -25,6 +25,7 @@ from clipstyler_server.workers.engine import (
     Task,
     TaskFailed,
     TaskStopped,
+    WorkerState,
 )
 from clipstyler_server.workers.messages import Cancel, DeviceMemory, PhotoReady, TaskEvent, WorkerReady
 from clipstyler_server.workers.optimizer.applications import Applied, Apply, Applying, CancelApply, StyleFile
@@ -50,6 +51,8 @@ class OptimizerClient(ProcessSupervisor):
         Notified when `state` changes.
     is_one_of_several
         Whether there are others, so that problems name the device.
+    most_runs
+        Number of tasks that it gets at a time, at most.
     """
 
     def __init__(
@@ -60,13 +63,15 @@ class OptimizerClient(ProcessSupervisor):
         metrics: Metrics,
         changes: ChangeSignal,
         is_one_of_several: bool = False,
+        most_runs: int = 1,
     ) -> None:
         place = f"on {name}" if is_one_of_several else ""
         super().__init__("optimizer", make_child, timeouts, metrics, changes, place)
         self._name = name
         self.info: EngineInfo | None = None
-        self._job_id: str | None = None
-        self._events: asyncio.Queue[EngineEvent | _Ending] = asyncio.Queue()
+        self.most_runs = most_runs
+        # Events of the tasks that it has, by job.
+        self._runs: dict[str, asyncio.Queue[EngineEvent | _Ending]] = {}
         self._numbers = itertools.count(1)
         self._applying: dict[int, asyncio.Future[ImageFile | _Ending]] = {}
 
@@ -78,7 +83,12 @@ class OptimizerClient(ProcessSupervisor):
     @property
     def status(self) -> DeviceStatus:
         """How the device is now."""
-        return DeviceStatus(self.name, self.state, self.info, self.restarts, self._job_id is not None)
+        return DeviceStatus(self.name, self.state, self.info, self.restarts, len(self._runs))
+
+    @property
+    def is_free(self) -> bool:
+        """Whether it takes one more task."""
+        return self.state is WorkerState.READY and len(self._runs) < self.most_runs
 
     @property
     def applications(self) -> int:
@@ -88,11 +98,12 @@ class OptimizerClient(ProcessSupervisor):
     async def run(self, task: Task) -> AsyncGenerator[EngineEvent, None]:
         """Run a task and stream its events, the result last."""
         self._send(task)
-        self._job_id, self._events = task.job_id, asyncio.Queue()
+        arriving: asyncio.Queue[EngineEvent | _Ending] = asyncio.Queue()
+        self._runs[task.job_id] = arriving
         finished = False
         try:
             while not finished:
-                event = await self._events.get()
+                event = await arriving.get()
                 finished = isinstance(event, Result | _Ending)
                 if isinstance(event, _Ending):
                     raise event
@@ -100,7 +111,7 @@ class OptimizerClient(ProcessSupervisor):
         finally:
             if not finished:
                 self.cancel(task.job_id)
-            self._job_id = None
+            del self._runs[task.job_id]
 
     def cancel(self, job_id: str) -> None:
         """Stop a task soon, also within a step."""
@@ -143,7 +154,7 @@ class OptimizerClient(ProcessSupervisor):
         raise end
 
     def _is_busy(self) -> bool:
-        return self._job_id is not None or bool(self._applying)
+        return bool(self._runs or self._applying)
 
     def _take(self, message: WorkerReady | DeviceMemory | TaskEvent | Applying | Applied) -> None:
         if isinstance(message, DeviceMemory):
@@ -157,17 +168,17 @@ class OptimizerClient(ProcessSupervisor):
         elif isinstance(message, Applied):
             if (waiting := self._applying.get(message.number)) and not waiting.done():
                 waiting.set_result(message.end)
-        elif isinstance(message, TaskEvent) and message.job_id == self._job_id:
+        elif isinstance(message, TaskEvent) and (arriving := self._runs.get(message.job_id)):
             # Late events of a task whose stream was closed belong to no one.
-            self._events.put_nowait(message.event)
+            arriving.put_nowait(message.event)
 
     def _drop(self, problem: str) -> None:
         lost = EngineLost(
             f"{self._place} {problem}".lstrip(), again=bool(self._child and self._child.lost_with_machine)
         )
-        if self._job_id is not None:
-            logs.get_logger().error("job_lost", job_id=self._job_id)
-            self._events.put_nowait(lost)
+        for job_id, arriving in self._runs.items():
+            logs.get_logger().error("job_lost", job_id=job_id)
+            arriving.put_nowait(lost)
         for waiting in self._applying.values():
             if not waiting.done():
                 waiting.set_result(lost)

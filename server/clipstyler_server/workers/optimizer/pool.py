@@ -1,4 +1,4 @@
-"""The optimizers of a server as one engine: a task goes to a free device, and a lost device fails only its own task."""
+"""The optimizers of a server as one engine: a task goes to a free device; a lost device fails only its own tasks."""
 
 from __future__ import annotations
 
@@ -27,11 +27,17 @@ class OptimizerPool:
     Parameters
     ----------
     workers
-        One per device; of those that are free, the first gets the next task.
+        One per device; of those that are free, the next task goes to the one that runs least, the first of several.
+
+    Attributes
+    ----------
+    runs_per_device
+        Number of tasks that each runs at a time, at most.
     """
 
     def __init__(self, workers: Sequence[OptimizerClient]) -> None:
         self.workers = tuple(workers)
+        self.runs_per_device = self.workers[0].most_runs
         self._runs: dict[str, OptimizerClient] = {}
 
     @property
@@ -49,6 +55,11 @@ class OptimizerPool:
     def ready_count(self) -> int:
         """Number of devices that are ready."""
         return sum(worker.state is WorkerState.READY for worker in self.workers)
+
+    @property
+    def places(self) -> int:
+        """Number of tasks that the devices which are ready run at a time, at most."""
+        return self.ready_count * self.runs_per_device
 
     def statuses(self) -> list[DeviceStatus]:
         """Return how each device is."""
@@ -90,9 +101,10 @@ class OptimizerPool:
 
     async def run(self, task: Task) -> AsyncGenerator[EngineEvent, None]:
         """Run a task on a free device and stream its events, the result last."""
-        worker = next((worker for worker in self.workers if _is_free(worker)), None)
-        if worker is None:
+        free = [worker for worker in self.workers if worker.is_free]
+        if not free:
             raise EngineLost(_NONE_FREE)
+        worker = min(free, key=lambda worker: worker.status.running)
         self._runs[task.job_id] = worker
         try:
             async with aclosing(worker.run(task)) as events:
@@ -122,14 +134,10 @@ class OptimizerPool:
         ready = [worker for worker in self.workers if worker.state is WorkerState.READY]
         if not ready:
             raise EngineLost(_NONE_FREE)
-        return min(ready, key=lambda worker: (worker.applications + worker.status.is_busy, worker.status.is_busy))
+        return min(ready, key=lambda worker: (worker.applications + worker.status.running, worker.status.running))
 
     async def _supervise(self, worker: OptimizerClient) -> None:
         """Start the first one alone: it writes down what it measures, so that the others need not measure beside it."""
         if worker is not self.workers[0]:
             await self.workers[0].wait_tried()
         await worker.supervise()
-
-
-def _is_free(worker: OptimizerClient) -> bool:
-    return worker.state is WorkerState.READY and not worker.status.is_busy

@@ -1,4 +1,4 @@
-"""The optimizer process: it owns the device, runs one task at a time and checks for cancellation within every step.
+"""The optimizer process: it owns the device, runs the tasks that it is given and hears of stops within every step.
 
 When the front process exits, however it does, the pipe closes and this process exits too.
 """
@@ -16,7 +16,8 @@ from clipstyler_server.observability import logs
 from clipstyler_server.workers.channel import Channel
 from clipstyler_server.workers.ending_signals import leave_to_the_front
 from clipstyler_server.workers.messages import Shutdown
-from clipstyler_server.workers.optimizer.runs import Inbox, work
+from clipstyler_server.workers.optimizer.inbox import Inbox
+from clipstyler_server.workers.optimizer.rounds import work
 from clipstyler_server.workers.optimizer.workload import OptimizerOptions, WorkloadFactory
 
 

@@ -1,114 +1,57 @@
-"""Runs of tasks in an optimizer, wherever it is: commands come in, events go out, and every step can be stopped.
-
-One thread optimizes; commands are received on another, previews are encoded on a third, and styles applied on a fourth.
-"""
+"""A run of a task: it goes on turn by turn, so that one thread can have several, and stops within a turn."""
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
+from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from clipstyler.allocator import return_unused_memory
-from clipstyler.events import Preview, Progress, Result
+from clipstyler.embedding import Embedding
+from clipstyler.events import Optimized, Preparing, Preview, Progress, Rendering, Result
 from clipstyler.imaging import ImageError, ImageFile, Picture
 from clipstyler.masking import Levels
 from clipstyler.options import ConfigError, Violation
 from clipstyler.original import Original
 from clipstyler_server.observability import logs
-from clipstyler_server.spool import Spool
-from clipstyler_server.workers.engine import (
-    EngineLost,
-    FailureKind,
-    StartupError,
-    StopCause,
-    Task,
-    TaskFailed,
-    TaskStopped,
-)
-from clipstyler_server.workers.messages import Cancel, DeviceMemory, PhotoReady, TaskEvent, WorkerReady
-from clipstyler_server.workers.optimizer.applications import Apply, CancelApply, StyleThread
+from clipstyler_server.spool import PixelFile, Spool
+from clipstyler_server.workers.engine import EngineLost, FailureKind, StopCause, Task, TaskFailed, TaskStopped
+from clipstyler_server.workers.messages import DeviceMemory, PhotoReady, TaskEvent
 from clipstyler_server.workers.optimizer.image_files import write_image
 from clipstyler_server.workers.optimizer.previews import PreviewEncoder
-from clipstyler_server.workers.optimizer.workload import Workload
-from clipstyler_server.workers.startup import cannot_start
+from clipstyler_server.workers.optimizer.workload import LibraryEvent, Workload
 
 Send = Callable[[Any], None]
 """Sends a message to the front; returns at once."""
-_End = Result[ImageFile] | TaskStopped | TaskFailed | EngineLost
-_LOOK_S = 0.05  # between two looks at the cancel flag and the deadline while a photo is awaited
+End = Result[ImageFile] | TaskStopped | TaskFailed | EngineLost
+
+_TURN_ENDS = (Preparing, Optimized, Rendering)
 
 
 @dataclass(frozen=True)
-class Abandon:
-    """To the optimizer, from its own machine: stop this job, whose front is not heard of any more."""
-
-    job_id: str
-
-
-def work(inbox: Inbox, load: Callable[[], Workload], send: Send) -> None:
-    """Load the workload, then run tasks without end; returns if it cannot be loaded."""
-    try:
-        workload = load()
-    except (StartupError, OSError) as error:
-        send(cannot_start(error))
-        return
-    previews = PreviewEncoder(send)
-    inbox.styles = StyleThread(workload, send)
-    send(WorkerReady(workload.info))
-    send(DeviceMemory(workload.device_memory()))
-    while True:
-        run = inbox.next_run()
-        with logs.in_context(run.task.log_context):
-            send(TaskEvent(run.task.job_id, run.execute(workload, previews, send)))
-        send(DeviceMemory(workload.device_memory()))
-        return_unused_memory()
-
-
-class Inbox:
-    """Receives commands on the reading thread: tasks wait here, cancellations and photos find their run.
+class RunContext:
+    """What the runs of an optimizer have in common.
 
     Attributes
     ----------
-    styles
-        Applies styles; set before the front process knows that it may send any.
+    workload
+        Computes.
+    previews, writer
+        Encode previews and results, on threads of their own.
+    send
+        Sends events.
+    notify
+        Called when something is done that a run waited for.
     """
 
-    def __init__(self, spool: Spool) -> None:
-        self._spool = spool
-        self._waiting: queue.SimpleQueue[Run] = queue.SimpleQueue()
-        self._runs: dict[str, Run] = {}
-        self.styles: StyleThread | None = None
-
-    def receive(self, command: Task | Cancel | Abandon | PhotoReady | Apply | CancelApply) -> None:
-        """Take a command; called by one thread at a time, the only one that touches the table of runs."""
-        match command:
-            case Task():
-                # A late cancellation finds nothing, because finished runs are forgotten here.
-                self._runs = {job_id: run for job_id, run in self._runs.items() if not run.finished}
-                run = self._runs[command.job_id] = Run(command, self._spool)
-                self._waiting.put(run)
-            case Cancel(job_id):
-                if found := self._runs.get(job_id):
-                    found.cancel()
-            case Abandon(job_id):
-                if found := self._runs.get(job_id):
-                    found.abandon()
-            case PhotoReady(job_id):
-                if found := self._runs.get(job_id):
-                    found.photos.put(command)
-            case Apply() if self.styles:
-                self.styles.apply(command)
-            case CancelApply(number) if self.styles:
-                self.styles.cancel(number)
-
-    def next_run(self) -> Run:
-        """Wait for the next task."""
-        return self._waiting.get()
+    workload: Workload
+    previews: PreviewEncoder
+    writer: Executor
+    send: Send
+    notify: Callable[[], None]
 
 
 class Run:
@@ -123,23 +66,24 @@ class Run:
 
     Attributes
     ----------
-    photos
-        Receives the photo and the mask at the size of the result, and before them further photos of a fit.
-    finished
-        Whether it has ended, in whatever way.
+    end
+        How it has ended; None before.
     """
 
     def __init__(self, task: Task, spool: Spool) -> None:
         self.task = task
-        self.photos: queue.SimpleQueue[PhotoReady] = queue.SimpleQueue()
-        self.finished = False
+        self.end: End | None = None
         self._spool = spool
         self._deadline = time.monotonic() + task.timeout_s
         self._step = 0
         self._cancelled = threading.Event()
         self._abandoned = False
         self._step_at_cancel = 0
+        # Photos by their numbers, and those without which there is nothing to do.
         self._provided: dict[int, PhotoReady] = {}
+        self._needed = set(range(1, task.other_photos + 1))
+        self._events: Iterator[LibraryEvent | Embedding] | None = None
+        self._writing: Future[Result[ImageFile]] | None = None
 
     def cancel(self) -> None:
         """Ask the run to stop; called on the reading thread."""
@@ -151,44 +95,78 @@ class Run:
         """Have the run end as lost; called on the reading thread."""
         self._abandoned = True
 
-    def execute(self, workload: Workload, previews: PreviewEncoder, send: Send) -> _End:
-        """Execute the task; returns how it ended. All other events were sent before."""
-        end: _End
+    def provide(self, photo: PhotoReady) -> None:
+        """Hand over a photo, or say why there is none; called on the reading thread."""
+        self._provided = {**self._provided, photo.number: photo}
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether there is nothing to do now: a photo has not come yet, or the result is being written."""
+        return not self._has_photos() if self._writing is None else not self._writing.done()
+
+    def take_turn(self, context: RunContext) -> Embedding | None:
+        """Go on by a step, a part of the preparation or a tile, and send what happens on the way.
+
+        Returns what waits in the middle of a step, which then may be computed with that of other runs. Whatever fails
+        is the end of this run only.
+        """
         try:
-            end = self._optimize(workload, previews, send)
+            return self._advance(context)
         except (TaskStopped, TaskFailed, EngineLost) as ending:
             # Without its traceback, which holds what the work has in memory.
-            end = ending.with_traceback(None)
+            self.end = ending.with_traceback(None)
         except (ConfigError, ImageError, FloatingPointError, MemoryError) as error:
-            end = _failed(error)
+            self.end = _failed(error)
         except Exception as error:  # noqa: BLE001 - one job's failure must not end the process
             logs.get_logger().exception("job_crashed", job_id=self.task.job_id)
-            end = TaskFailed(FailureKind.INTERNAL, type(error).__name__)
-        finally:
-            self.finished = True
-        if isinstance(end, Result):
-            previews.finish()
-        else:
-            previews.discard()
-        return end
+            self.end = TaskFailed(FailureKind.INTERNAL, type(error).__name__)
+        self._events = self._writing = None
+        return None
 
-    def _optimize(self, workload: Workload, previews: PreviewEncoder, send: Send) -> _End:
-        job_id, spec = self.task.job_id, self.task.spec
-        others = [self._photo(number) for number in range(1, self.task.other_photos + 1)]
-        original = Original(*self.task.result_size, self._photo, self._mask)
-        events = workload.stylize(self.task, original, others, self._check)
+    def _advance(self, context: RunContext) -> Embedding | None:
+        if self._writing:
+            if self._writing.done():
+                self.end = self._writing.result()
+            return None
+        self._check()
+        if not self._has_photos():
+            return None
+        if self._events is None:
+            self._events = self._begun(context.workload)
+        return self._go_on(self._events, context)
+
+    def _go_on(self, events: Iterator[LibraryEvent | Embedding], context: RunContext) -> Embedding | None:
+        """Compute to the end of the turn."""
+        job_id, send = self.task.job_id, context.send
         while True:
             self._check()
             match next(events):
+                case Embedding() as waiting:
+                    return waiting
                 case Result() as result:
-                    return self._written(result)
+                    self._events = None
+                    self._writing = context.writer.submit(copy_context().run, self._written, result)
+                    self._writing.add_done_callback(lambda _: context.notify())
+                    return None
                 case Preview(step, image):
-                    previews.offer(job_id, step, image, spec.previews)
-                    send(DeviceMemory(workload.device_memory()))
+                    context.previews.offer(job_id, step, image, self.task.spec.previews)
+                    send(DeviceMemory(context.workload.device_memory()))
                 case event:
-                    if isinstance(event, Progress):
-                        self._step = event.step
+                    self._note(event)
                     send(TaskEvent(job_id, event))
+                    if isinstance(event, _TURN_ENDS):
+                        return None
+
+    def _begun(self, workload: Workload) -> Iterator[LibraryEvent | Embedding]:
+        others = [self._photo(number) for number in range(1, self.task.other_photos + 1)]
+        original = Original(*self.task.result_size, self._photo, self._mask)
+        return workload.stylize(self.task, original, others, self._check)
+
+    def _note(self, event: LibraryEvent) -> None:
+        if isinstance(event, Progress):
+            self._step = event.step
+        elif isinstance(event, Optimized) and self.task.needs_original:
+            self._needed.add(0)
 
     def _check(self) -> None:
         """Raise `TaskStopped` if the run was cancelled or has passed its deadline, `EngineLost` if it was abandoned."""
@@ -199,35 +177,36 @@ class Run:
         if time.monotonic() >= self._deadline:
             raise TaskStopped(StopCause.DEADLINE, self._step)
 
+    def _has_photos(self) -> bool:
+        """Whether all photos have come that are needed now, or the news that there is none: then no other comes."""
+        provided = self._provided
+        return self._needed <= provided.keys() or any(isinstance(one.photo, str) for one in provided.values())
+
     def _photo(self, number: int = 0) -> Picture:
-        """Wait for the photo at the size of the result, or for a further one.
+        """Read the photo at the size of the result, or a further one."""
+        return self._pixels(number).load()
+
+    def _mask(self) -> Levels | None:
+        """Read the mask at the size of the result."""
+        self._pixels(0)
+        mask = self._provided[0].mask
+        return mask.load() if mask else None
+
+    def _pixels(self, number: int) -> PixelFile:
+        """Return a photo that has come.
 
         Raises
         ------
         ImageError
             There is none.
         """
-        photo = self._wait(number).photo
+        photo = self._provided[number].photo
         if isinstance(photo, str):
             raise ImageError(photo)
-        return photo.load()
-
-    def _mask(self) -> Levels | None:
-        """Wait for the mask at the size of the result; raises as `_photo`."""
-        self._photo()
-        mask = self._wait(0).mask
-        return mask.load() if mask else None
-
-    def _wait(self, number: int) -> PhotoReady:
-        while number not in self._provided:
-            self._check()
-            with suppress(queue.Empty):
-                found = self.photos.get(timeout=_LOOK_S)
-                self._provided[found.number] = found
-        return self._provided[number]
+        return photo
 
     def _written(self, result: Result[Picture]) -> Result[ImageFile]:
-        """Encode a result into a file."""
+        """Encode a result into a file; called on a thread of its own."""
         begun = time.monotonic()
         path = self._spool.result(self.task.job_id)
         image: Any = write_image(result.image, result.spec.result_format, path, self._check)

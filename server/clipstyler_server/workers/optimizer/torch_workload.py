@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, defaultdict
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from clipstyler import optimization, provenance
-from clipstyler.acceleration import RECORD
+from clipstyler.acceleration import OFF, RECORD
 from clipstyler.acceleration_choice import choose, retain_memory_for
 from clipstyler.composition import Further
+from clipstyler.embedding import Embedding
 from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
 from clipstyler.encoders.weights.store import Store, default_directory
@@ -25,6 +27,7 @@ from clipstyler.photo_cache import PhotoCache
 from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
 from clipstyler.style import load_style
 from clipstyler.style_applying import LoadedStyle, apply_style
+from clipstyler.stylizer import embed_together
 from clipstyler_server.observability import logs
 from clipstyler_server.workers.engine import EngineInfo, StartupError, Task
 from clipstyler_server.workers.optimizer.applications import Apply, StyleFile
@@ -58,6 +61,7 @@ class TorchWorkload:
         self._styles: OrderedDict[str, LoadedStyle] = OrderedDict()
         choice = choose(options.accelerations, self._device, own_process=True, record=options.cache / RECORD)
         self._retains_memory = choice.accelerations.memory
+        self._is_strict = options.accelerations == OFF
         logs.get_logger().info("accelerations_chosen", used=str(choice.accelerations), speedups=choice.speedups)
         try:
             store = Store(Path(options.models) if options.models else default_directory(), options.offline)
@@ -87,13 +91,13 @@ class TorchWorkload:
 
     def stylize(
         self, task: Task, original: Original, others: Sequence[Picture], check: Check
-    ) -> Iterator[LibraryEvent]:
+    ) -> Iterator[LibraryEvent | Embedding]:
         """Run a task with PyTorch."""
         encoders = self._encoders[task.spec.encoder_set]
         if self._retains_memory:
             retain_memory_for(task.picture.width, task.picture.height)
-        try:
-            yield from optimization.optimize(
+        with _memory_errors():
+            yield from optimization.optimize_in_parts(
                 task.picture,
                 task.spec,
                 encoders,
@@ -104,22 +108,27 @@ class TorchWorkload:
                 photos=self._photos,
                 check=check,
             )
-        except RuntimeError as error:
-            if not _is_out_of_memory(error):
-                raise
-            torch.cuda.empty_cache()
-            raise MemoryError("the device ran out of memory") from error
+
+    def share(self, waiting: Sequence[Embedding]) -> None:
+        """Have CLIP see the views of several tasks in one batch, if they have the same encoders.
+
+        With accelerations off it does not: the bytes of a result then do not depend on other tasks.
+        """
+        if self._is_strict:
+            return
+        groups: defaultdict[int, list[Embedding]] = defaultdict(list)
+        for one in waiting:
+            groups[id(one.clip)].append(one)
+        for together in groups.values():
+            with _memory_errors():
+                embed_together(together)
 
     def apply(self, order: Apply, check: Check) -> Generator[Rendering, None, Picture]:
         """Apply a style with PyTorch."""
         style = self._style(order.style)
         second = self._style(order.second) if order.second else None
-        try:
+        with _memory_errors():
             return (yield from apply_style(style, order.photo.load(), order.controls, second=second, check=check))
-        except RuntimeError as error:
-            if not _is_out_of_memory(error):
-                raise
-            raise MemoryError("the device ran out of memory") from error
 
     def _style(self, file: StyleFile) -> LoadedStyle:
         """Load a style, unless it is one of the latest."""
@@ -130,6 +139,18 @@ class TorchWorkload:
         if len(self._styles) > _STYLES:
             self._styles.popitem(last=False)
         return loaded
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Raise `MemoryError` for PyTorch's errors that mean it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not _is_out_of_memory(error):
+            raise
+        torch.cuda.empty_cache()
+        raise MemoryError("the device ran out of memory") from error
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

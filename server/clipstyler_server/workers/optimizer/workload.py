@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from clipstyler.acceleration import OFF
+from clipstyler.embedding import Embedding
 from clipstyler.events import Optimized, Preparing, Preview, Progress, Rendering, Result, Started, Warning
 from clipstyler.imaging import Picture
 from clipstyler.original import Original
@@ -72,8 +73,10 @@ class Workload(Protocol):
 
     def stylize(
         self, task: Task, original: Original, others: Sequence[Picture], check: Check
-    ) -> Iterator[LibraryEvent]:
+    ) -> Iterator[LibraryEvent | Embedding]:
         """Run a task: each advance completes at most one step or one tile; the last event is the result.
+
+        In the middle of each step it yields what `share` takes. Several tasks may be between two advances at a time.
 
         Parameters
         ----------
@@ -85,6 +88,13 @@ class Workload(Protocol):
             Further photos that a style is fitted to.
         check
             Called often while it computes; stops it by an exception, which is raised as it is.
+        """
+        ...
+
+    def share(self, waiting: Sequence[Embedding]) -> None:
+        """Compute together what waits in the middle of the steps of several tasks, as far as that is possible.
+
+        Whatever it leaves, and all if it fails, each task computes alone when it is advanced.
         """
         ...
 

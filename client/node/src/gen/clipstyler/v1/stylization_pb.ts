@@ -238,7 +238,8 @@ export type StylizationResult = Message<"clipstyler.v1.StylizationResult"> & {
   threadCount: number;
 
   /**
-   * Versions of the libraries that determine the bytes, by name, and as "accelerations" those that do.
+   * Versions of the libraries that determine the bytes, by name, and as "accelerations" those that do; as "shared_steps"
+   * how many steps were shared with other jobs, if any were: their rounding depends on those.
    *
    * @generated from field: map<string, string> versions = 6;
    */

@@ -11,10 +11,12 @@ import dev.clipstyler.v1.RenderStyleRequest;
 import dev.clipstyler.v1.Style;
 import dev.clipstyler.v1.StyleApplication;
 import dev.clipstyler.v1.StylePhoto;
+import dev.clipstyler.v1.Stylization;
 import dev.clipstyler.v1.UploadStyleRequest;
 import io.grpc.Deadline;
 import java.time.Duration;
 import java.util.HexFormat;
+import java.util.UUID;
 import java.util.stream.Stream;
 
 /**
@@ -35,6 +37,20 @@ public final class Styles {
   public Style create(String job) {
     var request = CreateStyleRequest.newBuilder().setStylization(Jobs.fullName(job)).build();
     return Calls.unary(timeout, deadline -> connection.styles(deadline).createStyle(request)).getStyle();
+  }
+
+  /**
+   * Creates a job that fits a style to the text and the photos of the request's fit, at most 16, which take turns;
+   * without photos, to a few that come with the server. {@link Jobs} watches and cancels it, and its result names the
+   * style.
+   *
+   * <p>Retries create it once: the call is idempotent by its request id, which is drawn if the request has none.
+   */
+  public Stylization fit(CreateStyleRequest request) {
+    var identified = request.getRequestId().isEmpty()
+        ? request.toBuilder().setRequestId(UUID.randomUUID().toString()).build()
+        : request;
+    return Calls.unary(timeout, deadline -> connection.styles(deadline).createStyle(identified)).getStylization();
   }
 
   /** Gets a style, with its thumbnail. */

@@ -27,8 +27,10 @@ import dev.clipstyler.v1.RenderStyleRequest;
 import dev.clipstyler.v1.RenderStyleResponse;
 import dev.clipstyler.v1.Style;
 import dev.clipstyler.v1.StyleApplication;
+import dev.clipstyler.v1.StyleFit;
 import dev.clipstyler.v1.StylePhoto;
 import dev.clipstyler.v1.StyleServiceGrpc;
+import dev.clipstyler.v1.Stylization;
 import dev.clipstyler.v1.UploadStyleRequest;
 import dev.clipstyler.v1.UploadStyleResponse;
 import io.grpc.Server;
@@ -80,6 +82,16 @@ class StylesTest {
 
     @Override
     public void createStyle(CreateStyleRequest request, StreamObserver<CreateStyleResponse> observer) {
+      if (request.hasFit()) {
+        names.add(request.getRequestId());
+        if (names.size() == 1) {
+          observer.onError(refusal(Status.Code.UNAVAILABLE, "DRAINING", 10));
+          return;
+        }
+        var job = Stylization.newBuilder().setFittedPhotoCount(request.getFit().getPhotosCount());
+        answer(observer, CreateStyleResponse.newBuilder().setStylization(job).build());
+        return;
+      }
       names.add(request.getStylization());
       answer(observer, CreateStyleResponse.newBuilder().setStyle(Style.newBuilder().setName(NAME)).build());
     }
@@ -209,6 +221,19 @@ class StylesTest {
       client.styles().get(DIGEST);
       client.styles().delete(NAME);
       assertEquals(List.of("stylizations/one", NAME, NAME), server.names);
+    }
+  }
+
+  @Test
+  void aFitIsCreatedOnce() {
+    var request = CreateStyleRequest.newBuilder().setFit(StyleFit.newBuilder().addPhotos(photo(FILE))).build();
+    try (var server = new Styling(); var client = server.client()) {
+      assertEquals(1, client.styles().fit(request).getFittedPhotoCount());
+      client.styles().fit(request.toBuilder().setRequestId("mine").build());
+      assertEquals(3, server.names.size());
+      assertEquals(server.names.get(0), server.names.get(1));
+      assertEquals(4, UUID.fromString(server.names.get(0)).version());
+      assertEquals("mine", server.names.get(2));
     }
   }
 

@@ -51,6 +51,8 @@ final class Outcomes {
     outcome.addProperty("style_text", job.getSpec().getStyleText());
     outcome.addProperty("seed", job.getSpec().getOptions().getSeed());
     outcome.addProperty("error_reason", job.getError().getReason());
+    outcome.addProperty("fitted_photos", job.getFittedPhotoCount());
+    outcome.addProperty("fitted_style", job.getResult().getStyle());
   }
 
   static void add(JsonObject outcome, Style style) {
@@ -97,6 +99,7 @@ final class Outcomes {
     outcome.addProperty(
         "skipped_progress", events.stream().mapToInt(event -> event.getGap().getSkippedProgressCount()).sum());
     outcome.addProperty("log_expired", count(events, event -> event.getGap().getLogExpired()) > 0);
+    events.stream().filter(StylizationEvent::hasDraft).findFirst().ifPresent(event -> add(outcome, event.getDraft()));
     var sequences = events.stream().map(StylizationEvent::getSequence).toList();
     outcome.addProperty("in_order", sequences.equals(sequences.stream().sorted().toList()));
     if (events.isEmpty()) {
@@ -107,8 +110,17 @@ final class Outcomes {
     outcome.addProperty("job", last.getStylization());
     if (last.hasResult()) {
       outcome.addProperty("seed", last.getResult().getSpec().getOptions().getSeed());
+      outcome.addProperty("fitted_style", last.getResult().getResult().getStyle());
       add(outcome, last.getResult().getImageData(), last.getResult().getResult().getImage());
     }
+  }
+
+  private static void add(JsonObject outcome, StylizationEvent.Draft draft) {
+    outcome.addProperty("draft_style", draft.getStyle());
+    outcome.addProperty("draft_text", draft.getStyleText());
+    outcome.addProperty("draft_similarity", draft.hasSimilarity() ? draft.getSimilarity() : null);
+    outcome.addProperty("draft_width", draft.getImage().getWidthPx());
+    outcome.addProperty("draft_bytes", draft.getImageData().size());
   }
 
   static String kind(StylizationEvent event) {

@@ -198,11 +198,11 @@ final class Player {
     return control.get("photos/" + text(step, "photo"));
   }
 
-  private static Priority priority(JsonObject step) {
+  static Priority priority(JsonObject step) {
     return step.has("priority") ? Priority.valueOf(text(step, "priority")) : Priority.PRIORITY_UNSPECIFIED;
   }
 
-  private static java.time.Duration timeout(JsonObject step) {
+  static java.time.Duration timeout(JsonObject step) {
     return java.time.Duration.ofMillis(Math.round(1000 * step.get("timeout_s").getAsDouble()));
   }
 

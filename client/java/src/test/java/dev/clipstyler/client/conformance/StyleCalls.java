@@ -4,17 +4,22 @@ import static dev.clipstyler.client.conformance.Player.text;
 
 import com.google.gson.JsonArray;
 import com.google.gson.JsonObject;
+import com.google.protobuf.Duration;
 import com.google.protobuf.InvalidProtocolBufferException;
 import com.google.protobuf.util.JsonFormat;
 import dev.clipstyler.client.Client;
 import dev.clipstyler.client.StyledPhoto;
+import dev.clipstyler.v1.CreateStyleRequest;
 import dev.clipstyler.v1.ImageFormat;
 import dev.clipstyler.v1.RenderStyleRequest;
 import dev.clipstyler.v1.Style;
 import dev.clipstyler.v1.StyleApplication;
 import dev.clipstyler.v1.StyleControls;
+import dev.clipstyler.v1.StyleFit;
 import dev.clipstyler.v1.StylePhoto;
+import dev.clipstyler.v1.StylizationSpec;
 import java.util.ArrayList;
+import java.util.List;
 
 /** Makes the calls on styles. */
 record StyleCalls(Control control, Client client) {
@@ -23,6 +28,7 @@ record StyleCalls(Control control, Client client) {
     var style = text(step, "style");
     switch (text(step, "call")) {
       case "style_create" -> Outcomes.add(outcome, styles.create(text(step, "job")));
+      case "style_fit" -> Outcomes.add(outcome, styles.fit(fitRequest(step)));
       case "style_get" -> Outcomes.add(outcome, styles.get(style));
       case "style_list" -> {
         var all = styles.list().toList();
@@ -46,12 +52,23 @@ record StyleCalls(Control control, Client client) {
     }
   }
 
+  private CreateStyleRequest fitRequest(JsonObject step) throws InvalidProtocolBufferException {
+    var spec = StylizationSpec.newBuilder();
+    JsonFormat.parser().merge(step.get("spec").toString(), spec);
+    var request = CreateStyleRequest.newBuilder()
+        .setFit(StyleFit.newBuilder().setSpec(spec).addAllPhotos(photos(step)))
+        .setRequestId(text(step, "request_id"))
+        .setPriority(Player.priority(step));
+    if (step.has("timeout_s")) {
+      request.setTimeout(Duration.newBuilder().setSeconds(Player.timeout(step).toSeconds()));
+    }
+    return request.build();
+  }
+
   private void apply(JsonObject step, JsonObject outcome) throws InvalidProtocolBufferException {
-    var photos = step.has("photos") ? step.getAsJsonArray("photos") : new JsonArray();
-    var sources = photos.asList().stream().map(name -> photo(name.getAsString())).toList();
     var stopAfter = step.has("stop_after") ? step.get("stop_after").getAsInt() : Integer.MAX_VALUE;
     var done = new ArrayList<StyledPhoto>();
-    try (var styled = client.styles().apply(application(step), sources)) {
+    try (var styled = client.styles().apply(application(step), photos(step))) {
       for (var photo : styled) {
         done.add(photo);
         if (done.size() == stopAfter) {
@@ -69,6 +86,11 @@ record StyleCalls(Control control, Client client) {
       request.setPhoto(photo(text(step, "photo")));
     }
     return request.build();
+  }
+
+  private List<StylePhoto> photos(JsonObject step) {
+    var names = step.has("photos") ? step.getAsJsonArray("photos") : new JsonArray();
+    return names.asList().stream().map(name -> photo(name.getAsString())).toList();
   }
 
   private StylePhoto photo(String name) {

@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 from collections.abc import Generator
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import torch
@@ -30,17 +29,15 @@ from clipstyler.imaging import Picture, resized
 from clipstyler.input_noise import NoiseField, PositionalNoise
 from clipstyler.interruption import Check, StopPoints, never
 from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, mean_gray, mirrored, to_pixels
-from clipstyler.stylenet import STRIDE, StyleNet
+from clipstyler.stylenet import StyleNet
+from clipstyler.tiling import Tile, tiles_of
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 Values = Floats | Pixels  # from 0 to 255 either way
 
-TILE_SIDE = 512  # of the part of a tile that is kept; larger ones take less time and more memory
+TILE_SIDE = 512  # of a tile without its halos; larger ones take less time and more memory
 LEVEL_RATIO = 2  # between the sides of a level and the one before, at most
-# An output pixel depends on input pixels up to 76 away: on each way down and up a block sees two pixels of its
-# resolution farther, and each change of resolution up to two.
-HALO = 80
 _STRIP_PIXELS = 2**19
 
 
@@ -127,9 +124,9 @@ def render(style: FittedStyle, photo: Picture, tile_side: int = TILE_SIDE) -> Ge
     style
         What is applied.
     photo
-        Of any size; no tile is larger than `tile_side` + 2 `HALO` pixels on either side.
+        Of any size.
     tile_side
-        Largest side of the kept part of a tile, a multiple of 8.
+        Largest side of a tile without its two halos, a multiple of 8.
 
     Yields
     ------
@@ -148,14 +145,14 @@ def render(style: FittedStyle, photo: Picture, tile_side: int = TILE_SIDE) -> Ge
     for level, tiles in zip(levels, plans, strict=True):
         values = finest if level is photo.rgb else np.empty(level.shape, np.float32)
         drawing = Drawing(style, level, values)
-        for rows, columns in tiles:
-            drawing.draw(rows, columns)
+        for tile in tiles:
+            drawing.draw(tile)
             completed += 1
             yield Rendering(completed, total)
+        if len(levels) > 1:  # the memory of tiles, which fits neither what follows nor the tiles of another level
+            return_unused_memory()
         match_coarse(values, before)
         before = values
-        if len(levels) > 1:  # the memory of tiles that the next level, or what is done with a large result, needs
-            return_unused_memory()
     return Picture(finest, photo.alpha)
 
 
@@ -209,28 +206,6 @@ def _between(count: int, coarse_count: int) -> tuple[NDArray[np.intp], NDArray[n
     return first, np.minimum(first + 1, coarse_count - 1), (exact - first).astype(np.float32)
 
 
-def tiles_of(shape: tuple[int, ...], tile_side: int) -> list[tuple[slice, slice]]:
-    """Return rows and columns of all tiles of (H, W, 3), without their halos, that the network sees."""
-    height, width = (len(mirrored(side, SMALLEST_SIDE)) for side in shape[:2])
-    return list(product(spans(height, tile_side), spans(width, tile_side)))
-
-
-def spans(length: int, most: int) -> list[slice]:
-    """Split a side, a multiple of 8, into parts of about equal lengths: multiples of 8, and `most` at most."""
-    count = -(-length // most)
-    step = -(-length // count // STRIDE) * STRIDE
-    return [slice(start, min(start + step, length)) for start in range(0, length, step)]
-
-
-def _with_halo(kept: slice, length: int) -> slice:
-    """Extend a part by the halo, up to the border of the image: there, the network's own padding is right."""
-    return slice(max(0, kept.start - HALO), min(length, kept.stop + HALO))
-
-
-def _within(kept: slice, seen: slice) -> slice:
-    return slice(kept.start - seen.start, kept.stop - seen.start)
-
-
 class Drawing:
     """The network applied to a photo, mirrored to sides that are multiples of 8, with noise.
 
@@ -250,12 +225,12 @@ class Drawing:
         self._values = values
         self._rows, self._columns = (mirrored(side, SMALLEST_SIDE) for side in pixels.shape[:2])
 
-    def draw(self, rows: slice, columns: slice) -> None:
+    def draw(self, tile: Tile) -> None:
         """Stylize one tile and put its part of the photo into its place."""
-        seen_rows, seen_columns = _with_halo(rows, len(self._rows)), _with_halo(columns, len(self._columns))
-        stylized = self._style.stylize(self._cut(seen_rows, seen_columns))
-        kept = stylized[0, :, _within(rows, seen_rows), _within(columns, seen_columns)].permute(1, 2, 0) * 255
-        place = self._values[rows, columns]  # what lies beyond the photo is left out
+        rows, columns = tile
+        stylized = self._style.stylize(self._cut(rows.seen, columns.seen))
+        kept = stylized[0, :, rows.inside, columns.inside].permute(1, 2, 0) * 255
+        place = self._values[rows.kept, columns.kept]  # what lies beyond the photo is left out
         drawn = kept.round() if place.dtype == np.uint8 else kept
         place[:] = drawn.cpu().numpy()[: place.shape[0], : place.shape[1]]
 

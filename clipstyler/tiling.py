@@ -50,8 +50,8 @@ def tiles_of(shape: tuple[int, ...], tile_side: int) -> list[Tile]:
 def spans(length: int, most: int) -> list[Span]:
     """Cut a side, a multiple of 8, into as few spans as possible.
 
-    Each sees as many pixels, a multiple of 8: `most` and two halos at most. With tiles of several sizes, memory that one
-    has freed would not fit the next, and the process would take twice as much.
+    Each sees as many pixels, a multiple of 8: `most` and two halos at most. With tiles of several sizes, memory that
+    one has freed would not fit the next, and the process would take twice as much.
     """
     count = max(1, -(-(length - 2 * HALO) // most))
     seen = -(-(length + (count - 1) * 2 * HALO) // count // STRIDE) * STRIDE

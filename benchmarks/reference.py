@@ -37,7 +37,7 @@ def two_step_view(image: Tensor, origin: Tensor, quadrilateral: Tensor, side: in
 
 def vgg_features(layers: nn.Sequential, image: Tensor) -> list[Tensor]:
     """Content features of all of VGG19's layers run to their end: (1, 3, H, W) in [0, 1]."""
-    mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (_IMAGENET_MEAN, _IMAGENET_STD))
+    mean, std = (image.new_tensor(v).view(1, 3, 1, 1) for v in (_IMAGENET_MEAN, _IMAGENET_STD))
     x = (image - mean) / std
     maps = []
     for index, layer in enumerate(layers):
@@ -63,7 +63,7 @@ def patch_clip_loss(patches: Tensor, content: Tensor, direction: Tensor, tau: fl
 
 def content_loss(features: list[Tensor], targets: list[Tensor]) -> Tensor:
     """Mean squared differences, added up over the layers."""
-    total = torch.zeros(())
+    total = features[0].new_zeros(())
     for feature, target in zip(features, targets, strict=True):
         total = total + ((feature - target) ** 2).mean()
     return total
@@ -92,7 +92,7 @@ class ReferenceRun:
 
     def __post_init__(self) -> None:
         self.generator = torch.Generator().manual_seed(self.seed)
-        self.net = StyleNet.initialize(self.generator)
+        self.net = StyleNet.initialize(self.generator, self.content.device)
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=self.config.learning_rate)
         self.clip.requires_grad_(True)
         size = self.clip.visual.image_size[0]
@@ -103,7 +103,7 @@ class ReferenceRun:
 
     def embed(self, views: Tensor) -> Tensor:
         """Normalized embeddings of views in [0, 1]."""
-        mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (_CLIP_MEAN, _CLIP_STD))
+        mean, std = (views.new_tensor(v).view(1, 3, 1, 1) for v in (_CLIP_MEAN, _CLIP_STD))
         embeddings: Tensor = F.normalize(self.clip.encode_image((views - mean) / std), dim=1)
         return embeddings
 

@@ -6,15 +6,17 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from clipstyler_client import Client
+from clipstyler_client import Client, ServerUnavailableError
 
 START_S = 180.0
 _STOP_S = 30.0
+_LOOK_S = 2.0  # between two looks at a process that should become ready
 _ROOT = Path(__file__).parents[1]
 
 
@@ -55,9 +57,27 @@ class Server:
         self._process = subprocess.Popen(self._command, env=environment, stdout=subprocess.DEVNULL, cwd=_ROOT)
 
     def wait_until_ready(self) -> None:
-        """Wait until it accepts jobs."""
+        """Wait until it accepts jobs.
+
+        Raises
+        ------
+        ServerUnavailableError
+            It does not in time.
+        RuntimeError
+            Its process ended.
+        """
+        deadline = time.monotonic() + START_S
         with Client(self.target) as client:
-            client.wait_until_ready(START_S)
+            while True:
+                try:
+                    client.wait_until_ready(_LOOK_S)
+                except ServerUnavailableError:
+                    if (code := self._process.poll()) is not None:
+                        raise RuntimeError(f"the server ended with exit code {code} before it was ready") from None
+                    if time.monotonic() >= deadline:
+                        raise
+                else:
+                    return
 
     def stop(self, timeout_s: float = _STOP_S) -> int:
         """Ask it to drain, and wait until it has; returns its exit code."""

@@ -33,7 +33,7 @@ from clipstyler.encoders.torch_encoders import TorchEncoders
 from clipstyler.evaluation.direction_cache import guidance_of
 from clipstyler.events import Preview
 from clipstyler.imaging import decode_fitted
-from clipstyler.optimization import optimize
+from clipstyler.optimization import Reuse, optimize
 from clipstyler.photo_cache import PhotoCache
 from clipstyler.run_state import WARM_UP_RATE, RunState
 from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_spec
@@ -67,7 +67,7 @@ def first_preview_s(encoders: EncoderSet, photo: bytes, text: str, size: int, ph
     begun = time.perf_counter()
     spec = spec_of(encoders, text, size)
     picture = decode_fitted(photo, size, spec.config.enlarge)
-    events = optimize(picture, spec, encoders, photos=photos)
+    events = optimize(picture, spec, encoders, reuse=Reuse(photos=photos))
     next(event for event in events if isinstance(event, Preview))
     return time.perf_counter() - begun
 

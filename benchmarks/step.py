@@ -90,7 +90,7 @@ def random_vit_b_32(directory: Path) -> Path:
 
 def fire_direction(encoders: EncoderSet) -> torch.Tensor:
     """Return the direction that both algorithms follow, (D,)."""
-    return torch.from_numpy(text_direction(TorchEncoders(encoders), "fire", "a Photo", "plain"))
+    return torch.from_numpy(text_direction(TorchEncoders(encoders), "fire", "a Photo", "plain")).to(encoders.device)
 
 
 def ours(encoders: EncoderSet, photo: Picture, preset: Preset) -> Callable[[], object]:
@@ -105,10 +105,10 @@ def reference(encoders: EncoderSet, photo: Picture, preset: Preset) -> Callable[
     """One step of the authors' algorithm as an action, on open_clip's own ViT-B/32."""
     config = resolve(encoders.calibration, preset)
     fitted = fit(photo, config.size, enlarge=True)
-    content = torch.from_numpy(fitted.rgb.copy()).permute(2, 0, 1)[None].float() / 255
+    content = torch.from_numpy(fitted.rgb.copy()).permute(2, 0, 1)[None].float().to(encoders.device) / 255
     direction = fire_direction(encoders)
-    clip = open_clip.CLIP(**open_clip.get_model_config(ARCHITECTURE)).eval()
-    vgg = torchvision.models.vgg19().features.eval().requires_grad_(False)
+    clip = open_clip.CLIP(**open_clip.get_model_config(ARCHITECTURE)).eval().to(encoders.device)
+    vgg = torchvision.models.vgg19().features.eval().requires_grad_(False).to(encoders.device)
     return ReferenceRun(content, direction, clip, vgg, config).step
 
 

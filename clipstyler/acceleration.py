@@ -1,4 +1,4 @@
-"""Accelerations of a CPU: which there are, and which are in use. No PyTorch here.
+"""Accelerations: which there are, and which are in use. No PyTorch here.
 
 `clipstyler.acceleration_choice` decides by measurement. Those that change the bytes of results are reported with them.
 """
@@ -20,16 +20,30 @@ class Accelerations:
     Attributes
     ----------
     memory
-        Freed memory is kept for the next step (`clipstyler.allocator`); same bytes, a quarter more memory.
+        Of a CPU: freed memory is kept for the next step (`clipstyler.allocator`); same bytes, a quarter more memory.
     bf16
-        The frozen ViT's linear layers and VGG19 multiply in bfloat16; all else stays in single precision.
+        The frozen ViT's linear layers and VGG19 multiply in bfloat16, on a GPU also StyleNet's convolutions; all else
+        stays in single precision.
     channels_last
         StyleNet computes with interleaved channels and a normalization written for them.
+    tf32
+        Of a GPU: products in single precision round their factors to TF32, 10 bits of mantissa.
+    kernels
+        Of a GPU, with `channels_last`: StyleNet's normalization by kernels written for it (`clipstyler.norm_kernels`).
+    graphs
+        Of a GPU: steps are captured once and started as a whole (`clipstyler.captured_steps`).
     """
 
     memory: bool = False
     bf16: bool = False
     channels_last: bool = False
+    tf32: bool = False
+    kernels: bool = False
+    graphs: bool = False
+
+    def on(self, device_type: str) -> Accelerations:
+        """Return those that a type of device has: "cpu" or "cuda"."""
+        return Accelerations(**{name: getattr(self, name) for name in NAMES_BY_DEVICE.get(device_type, ())})
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -44,6 +58,11 @@ RECORD = "accelerations.json"
 """Name of the file in a cache directory that keeps the measurement."""
 
 NAMES = tuple(field.name for field in fields(Accelerations))
+NAMES_BY_DEVICE = {
+    "cpu": ("memory", "bf16", "channels_last"),
+    "cuda": ("graphs", "tf32", "channels_last", "kernels", "bf16"),
+}
+"""By type of device, in the order in which they are measured: each with those before it that pay."""
 NONE = Accelerations()
 
 

@@ -1,6 +1,7 @@
 """Choose accelerations by measuring them on this machine: nothing is concluded from the processor's name.
 
-Each is timed in turns with the plain form on a small piece of the real work, under a second in all.
+Each is timed in turns with the plain form on a small piece of the real work, under a second in all on a CPU; the pieces
+of a GPU are in `clipstyler.gpu_pieces`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -19,16 +20,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from clipstyler import allocator
-from clipstyler.acceleration import NAMES, NONE, Accelerations, parse
+from clipstyler import allocator, gpu_pieces
+from clipstyler.acceleration import NAMES_BY_DEVICE, NONE, Accelerations, parse
 from clipstyler.encoders.bf16 import Bf16Linear
 from clipstyler.footprint import is_banded
+from clipstyler.gpu_pieces import use_tf32
 from clipstyler.output_files import write_whole
-from clipstyler.stylenet import StyleNet
+from clipstyler.stylenet import Arithmetic, StyleNet
 
 MINIMUM_SPEEDUP = 1.1
 """Below this an acceleration is not used: the gain would not repay other bytes, and noise would decide."""
 
+_OF_THE_PROCESS = ("memory", "tf32")  # those that concern all of a process
 _ROUNDS = 3
 _FILLS = 12  # until the heap has its shape
 _HOPELESS = 0.7  # after one round; without instructions for it, bf16 is many times slower
@@ -45,19 +48,20 @@ class Choice(NamedTuple):
 
 
 def choose(wanted: str, device: torch.device, *, own_process: bool, record: Path | None = None) -> Choice:
-    """Choose the accelerations of this process. If `memory` is among them, its allocator is changed.
+    """Choose the accelerations of this process, for one device. `memory` and `tf32` are set for all of the process.
 
     Parameters
     ----------
     wanted
-        See `clipstyler.acceleration.parse`.
+        See `clipstyler.acceleration.parse`. Names that the device does not have are left out.
     device
-        Other devices than the CPU have none.
+        CPU or GPU; others have none.
     own_process
-        Whether a measurement may change the allocator. A library asks its host first, by naming `memory`.
+        Whether a measurement may change the allocator, and the precision of all products on a GPU. A library asks its
+        host first, by naming `memory` or `tf32`.
     record
         File that keeps the measurement, so that every process of this machine chooses alike; it is measured again with
-        another processor, number of threads or version of PyTorch.
+        another processor, number of threads or version of PyTorch. That of a GPU is beside it.
 
     Raises
     ------
@@ -65,13 +69,16 @@ def choose(wanted: str, device: torch.device, *, own_process: bool, record: Path
         A name is unknown.
     """
     fixed = parse(wanted)
-    if device.type != "cpu":
+    if device.type not in NAMES_BY_DEVICE:
         return Choice(NONE, {})
     if fixed is None:
-        return _measured(own_process, torch.get_num_threads(), record)
-    if fixed.memory:
+        return _measured(device, own_process, torch.get_num_threads(), record)
+    chosen = fixed.on(device.type)
+    if chosen.memory:
         allocator.retain_memory()
-    return Choice(fixed, {})
+    if device.type == "cuda" and (own_process or chosen.tf32):
+        use_tf32(chosen.tf32)
+    return Choice(chosen, {})
 
 
 def retain_memory_for(width: int, height: int) -> None:
@@ -80,34 +87,39 @@ def retain_memory_for(width: int, height: int) -> None:
 
 
 @cache
-def _measured(own_process: bool, threads: int, record: Path | None) -> Choice:
+def _measured(device: torch.device, own_process: bool, threads: int, record: Path | None) -> Choice:
     """Measure once per process and number of threads, so that all its results have the same accelerations."""
-    machine = f"{_processor()}, {threads} threads, torch {torch.__version__}"
-    speedups = _recorded(record, machine) if record else {}
+    names = [name for name in NAMES_BY_DEVICE[device.type] if own_process or name not in _OF_THE_PROCESS]
+    machine = f"{_name(device)}, {threads} threads, torch {torch.__version__}"
+    if record and device.type != "cpu":
+        record = record.with_stem(f"{record.stem}-{device.type}")
+    speedups = _recorded(record, machine, names) if record else {}
     if not speedups:
-        speedups = _speedups(own_process)
+        pieces = gpu_pieces.speedups if device.type == "cuda" else _speedups
+        speedups = {name: round(speedup, 2) for name, speedup in pieces(device, names).items()}
         if record:
             _write(record, machine, speedups)
     accelerations = replace(NONE, **{name: speedup >= MINIMUM_SPEEDUP for name, speedup in speedups.items()})
-    if own_process:
+    if own_process and device.type == "cuda":
+        use_tf32(accelerations.tf32)
+    elif own_process:
         (allocator.retain_memory if accelerations.memory else allocator.use_defaults)()
     return Choice(accelerations, speedups)
 
 
-def _speedups(own_process: bool) -> dict[str, float]:
+def _speedups(_device: torch.device, names: Sequence[str]) -> dict[str, float]:
     # Memory first: while it is kept, the others are measured as they will run.
-    found = {"memory": _memory_speedup()} if own_process else {}
-    found |= {"bf16": _bf16_speedup(), "channels_last": _channels_last_speedup()}
-    return {name: round(speedup, 2) for name, speedup in found.items()}
+    measures = {"memory": _memory_speedup, "bf16": _bf16_speedup, "channels_last": _channels_last_speedup}
+    return {name: measures[name]() for name in names}
 
 
-def _recorded(record: Path, machine: str) -> dict[str, float]:
+def _recorded(record: Path, machine: str, names: Sequence[str]) -> dict[str, float]:
     """Read the record; empty if there is none of this machine."""
     try:
         found = json.loads(record.read_text())
         if found["machine"] != machine:
             return {}
-        return {name: float(found["speedups"][name]) for name in NAMES}
+        return {name: float(found["speedups"][name]) for name in names}
     except (OSError, ValueError, KeyError, TypeError):
         return {}
 
@@ -116,6 +128,10 @@ def _write(record: Path, machine: str, speedups: dict[str, float]) -> None:
     with contextlib.suppress(OSError):  # a cache: without it the next process measures again
         record.parent.mkdir(parents=True, exist_ok=True)
         write_whole(record, json.dumps({"machine": machine, "speedups": speedups}).encode())
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
 
 
 def _processor() -> str:
@@ -171,7 +187,7 @@ def _channels_last_speedup() -> float:
     """StyleNet, forward and backward: its blocks alone gain less than the whole."""
     photo = torch.rand(1, 3, _SIDE, _SIDE, generator=torch.Generator().manual_seed(0))
     plain, interleaved = (
-        StyleNet.initialize(torch.Generator().manual_seed(0), channels_last=channels_last)
+        StyleNet.initialize(torch.Generator().manual_seed(0), arithmetic=Arithmetic(channels_last))
         for channels_last in (False, True)
     )
     return _speedup(_pass_through(plain, photo), _pass_through(interleaved, photo))

@@ -7,15 +7,17 @@ its own, and both are optimized side by side; each sees crops of its part, in pr
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from clipstyler.captured_steps import CapturedStep, CapturedSteps
 from clipstyler.config import SMALLEST_CROP, StylizeConfig
-from clipstyler.embedding import Embedding
+from clipstyler.embedding import Wait
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.events import Losses, Rendering
 from clipstyler.imaging import Picture, resized
@@ -107,6 +109,7 @@ class Composition:
         self._shares = [plan.share for plan in plans]
         self._further: list[RunState] = []
         self._steps = 0
+        self._captured: CapturedStep | None = None
         self.runs = [
             RunState(
                 photo, guide.direction, encoders, plan.config, spec.seed, guide.text, photos=photos, part=plan.part
@@ -130,15 +133,31 @@ class Composition:
         run = RunState(photo, first.direction, first.encoders, first.config, first.seed, first.text, partner=first)
         self._further.append(run)
 
-    def step(self, check: Check, further_loss: FurtherLoss | None) -> Generator[Embedding, None, StepReport]:
+    @contextmanager
+    def captured(self, steps: CapturedSteps | None) -> Iterator[None]:
+        """Take captured steps within this context, if there are any to take and these runs can.
+
+        Photos that take turns, and large ones, are computed step by step.
+        """
+        if steps is None or self._further or any(run.is_large for run in self.runs):
+            yield
+            return
+        with steps.taken(self.runs) as self._captured:
+            yield
+        self._captured = None
+
+    def step(self, stops: StopPoints, further_loss: FurtherLoss | None) -> Generator[Wait, None, StepReport]:
         """Complete one step of every run; the losses of two runs count by the sizes of their parts.
 
-        Yields as `clipstyler.stylizer.step_in_parts`.
+        Yields as `clipstyler.stylizer.step_in_parts`, or as `CapturedStep.step_in_parts`.
         """
-        turn, due = self._due()
-        if further_loss:
-            further_loss(turn, due[0])
-        reports = yield from step_in_parts(due, check)
+        if self._captured:
+            reports = yield from self._captured.step_in_parts(self.runs, stops.check)
+        else:
+            turn, due = self._due()
+            if further_loss:
+                further_loss(turn, due[0])
+            reports = yield from stops.within(step_in_parts(due, stops.check))
         if len(reports) == 1:
             return reports[0]
         losses = [astuple(report.losses) for report in reports]

@@ -1,4 +1,7 @@
-"""What a step asks of CLIP, which can answer several steps in one batch. No PyTorch here."""
+"""What a step waits for in its middle: CLIP, which can answer several steps in one batch, or all of it on a GPU.
+
+No PyTorch here.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from clipstyler.encoders.base import ClipEncoder
+
+
+class Launched:
+    """A step that the device completes by itself: others may start theirs before anybody waits for its end."""
 
 
 @dataclass(eq=False)
@@ -36,3 +43,7 @@ class Embedding:
     def release(self) -> None:
         """Let go of all tensors: what passed this on may keep it for a while."""
         del self.views, self.objective, self.gradient
+
+
+Wait = Embedding | Launched
+"""What a step yields in its middle."""

@@ -141,7 +141,7 @@ class Stylization:
 
     def _run(self) -> Generator[Event, None, None]:
         from clipstyler.events import Result  # light, and needed here only
-        from clipstyler.optimization import optimize  # loads PyTorch
+        from clipstyler.optimization import Reuse, optimize  # loads PyTorch
 
         mask = None if self._mask is None else _content(self._mask)
         inputs = read_inputs(_content(self._photo), mask, self.spec)
@@ -152,8 +152,7 @@ class Stylization:
             encoders,
             original=inputs.original,
             mask=inputs.mask,
-            directions=self._directions,
-            photos=self._photos,
+            reuse=Reuse(self._directions, self._photos),
         ):
             if isinstance(event, Result):
                 self._result = event
@@ -227,7 +226,7 @@ def stylize(  # noqa: PLR0913 - one per fact, all but two by name
     device
         Where a named encoder set is loaded: "cpu", "cuda", "cuda:1", ...
     accelerations
-        Of a CPU, for a named encoder set; see `load_encoders`.
+        Of the device, for a named encoder set; see `load_encoders`.
     preview_every
         Steps between `Preview` events, the first of which shows the start; 0 yields none.
     directions
@@ -293,9 +292,9 @@ def load_encoders(name: str = "pocket", device: str = "cpu", accelerations: str 
     device
         "cpu", "cuda", "cuda:1", ...
     accelerations
-        Of a CPU: "off"; "auto" for those that a measurement of under a second finds faster; or names separated by
-        commas. They change the bytes of results within rounding. `memory`, which sets the allocator of the whole
-        process, is used only if it is named.
+        Of the device: "off"; "auto" for those that a short measurement finds faster; or names separated by commas.
+        They change the bytes of results within rounding. `memory` and `tf32`, which concern the whole process, are
+        used only if they are named.
 
     Raises
     ------

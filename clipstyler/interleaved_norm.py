@@ -15,10 +15,25 @@ NORM_EPSILON = 1e-5  # of `nn.InstanceNorm2d`
 
 
 class InterleavedNormReLU(nn.Module):
-    """`nn.InstanceNorm2d` followed by `nn.ReLU`: (B, C, H, W) to the same, exact within rounding in either layout."""
+    """`nn.InstanceNorm2d` followed by `nn.ReLU`: (B, C, H, W) to the same, exact within rounding in either layout.
+
+    Parameters
+    ----------
+    kernels
+        Whether a GPU does it by `clipstyler.norm_kernels`.
+    """
+
+    def __init__(self, *, kernels: bool = False) -> None:
+        super().__init__()
+        self._kernels = kernels
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalize every channel of every image to mean 0 and deviation 1, then rectify."""
+        if self._kernels and x.is_cuda:
+            from clipstyler.norm_kernels import FusedNormReLU  # needs Triton, which not every build of PyTorch has
+
+            fused: Tensor = FusedNormReLU.apply(x, NORM_EPSILON)
+            return fused
         out: Tensor = _NormReLU.apply(x)
         return out
 
@@ -43,7 +58,12 @@ class _NormReLU(torch.autograd.Function):
 
 
 def _mean(x: Tensor) -> Tensor:
-    """Mean of each channel, (B, C, H, W) to (B, C, 1, 1): row by row by a product with ones, fast and accurate."""
+    """Mean of each channel, (B, C, H, W) to (B, C, 1, 1), fast and accurate.
+
+    A GPU adds up in pairs; a CPU would add one number after the other, so there it is a product with ones, by rows.
+    """
+    if x.device.type != "cpu":
+        return x.mean(dim=(2, 3), keepdim=True)
     height, width = x.shape[-2:]
     rows = torch.matmul(x.new_ones(1, width), x.permute(0, 2, 3, 1))  # (B, H, 1, C)
     return rows.sum(dim=1).div_(height * width).permute(0, 2, 1)[..., None]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 
+from clipstyler.captured_steps import CapturedSteps
 from clipstyler.composition import Composition, Further, FurtherLoss, Guide
 from clipstyler.diagnostics import cut_texts, unfamiliar_text, weak_result
-from clipstyler.embedding import Embedding
+from clipstyler.embedding import Embedding, Launched, Wait
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.torch_encoders import TorchEncoders
 from clipstyler.evaluation.direction_cache import DirectionCache, guidance_of
@@ -42,7 +43,28 @@ from clipstyler.style_making import style_of
 
 Event = Started | Preparing | Progress | Preview[Picture] | Optimized[Picture] | Rendering | Warning | Result[Picture]
 
+
+@dataclass(frozen=True)
+class Reuse:
+    """What one stylization may keep for others; results do not depend on what is there already.
+
+    Attributes
+    ----------
+    directions
+        What texts contribute.
+    photos
+        What encoders see in photos.
+    steps
+        Captured steps; used only if the encoders' accelerations are in favor.
+    """
+
+    directions: DirectionCache | None = None
+    photos: PhotoCache | None = None
+    steps: CapturedSteps | None = None
+
+
 _ALONE = Further()
+_NOTHING = Reuse()
 
 
 def optimize(
@@ -53,8 +75,7 @@ def optimize(
     original: Original | None = None,
     mask: Levels | None = None,
     further: Further = _ALONE,
-    directions: DirectionCache | None = None,
-    photos: PhotoCache | None = None,
+    reuse: Reuse = _NOTHING,
     check: Check = never,
 ) -> Iterator[Event]:
     """Stylize a picture as specified (CLIPstyler, Kwon & Ye, CVPR 2022).
@@ -76,10 +97,8 @@ def optimize(
         Light of the region's mask, at any size of the picture's shape; None if it has none.
     further
         What else the network is fitted to.
-    directions
-        Cache of what the texts contribute. Results do not depend on it.
-    photos
-        Cache of what the encoders see in photos. Results do not depend on it.
+    reuse
+        What is kept from one stylization to the next.
     check
         Called between and within the layers of all networks while they compute, forward and backward: an exception of
         it stops the work there and reaches the caller. Results do not depend on it.
@@ -108,11 +127,10 @@ def optimize(
         original=original,
         mask=mask,
         further=further,
-        directions=directions,
-        photos=photos,
+        reuse=reuse,
         check=check,
     )
-    return (part for part in parts if not isinstance(part, Embedding))
+    return (part for part in parts if not isinstance(part, Embedding | Launched))
 
 
 def optimize_in_parts(
@@ -123,14 +141,13 @@ def optimize_in_parts(
     original: Original | None = None,
     mask: Levels | None = None,
     further: Further = _ALONE,
-    directions: DirectionCache | None = None,
-    photos: PhotoCache | None = None,
+    reuse: Reuse = _NOTHING,
     check: Check = never,
-) -> Iterator[Event | Embedding]:
-    """Stylize as `optimize` does; yields also an `Embedding` in each step, before CLIP sees its views.
+) -> Iterator[Event | Wait]:
+    """Stylize as `optimize` does; yields also in the middle of each step: an `Embedding`, before CLIP sees its views.
 
     The consumer may pass it to `clipstyler.stylizer.embed_together` with those of other stylizations, which then
-    share the step. The versions of the result say how many steps were shared.
+    share the step; the versions of the result say how many steps were shared. Captured steps yield `Launched` instead.
     """
     begun = time.monotonic()
     config = spec.config
@@ -148,13 +165,13 @@ def optimize_in_parts(
     guides = []
     for words in spec.texts:
         with stops:
-            guidance = guidance_of(measuring, words, spec.source_text, config.template_set, directions).guidance
+            guidance = guidance_of(measuring, words, spec.source_text, config.template_set, reuse.directions).guidance
         yield from unfamiliar_text(encoders.name, words, guidance.confidence)
         direction, text = (torch.tensor(row, device=encoders.device) for row in (guidance.direction, guidance.style))
         guides.append(Guide(direction, text if config.text_share else None))
     yield Preparing(1, parts)
     with stops:
-        composition = Composition(photo, guides, encoders, spec, mask, photos)
+        composition = Composition(photo, guides, encoders, spec, mask, reuse.photos)
     yield Preparing(2, parts)
     for completed, other in enumerate(further.photos, 3):
         with stops:
@@ -165,8 +182,9 @@ def optimize_in_parts(
         yield Preparing(completed, parts)
     if spec.previews.wants(0):
         yield Preview(0, composition.picture())
-    prepared = time.monotonic()
-    last = yield from _steps(composition, spec, stops, prepared, further.loss)
+    with composition.captured(None if further.loss else _captured_steps(encoders, reuse)):
+        prepared = time.monotonic()
+        last = yield from _steps(composition, spec, stops, prepared, further.loss)
     with stops:
         composition.render()
     optimized = time.monotonic()
@@ -195,6 +213,11 @@ def optimize_in_parts(
     )
 
 
+def _captured_steps(encoders: EncoderSet, reuse: Reuse) -> CapturedSteps | None:
+    """Return where captured steps come from, if they are among the accelerations in use."""
+    return reuse.steps or CapturedSteps() if encoders.accelerations.graphs else None
+
+
 class _Last(NamedTuple):
     """The last step of a run, why it was the last, and how many steps were shared with other runs."""
 
@@ -216,13 +239,13 @@ def _steps(
     stops: StopPoints,
     prepared: float,
     further_loss: FurtherLoss | None,
-) -> Generator[Event | Embedding, None, _Last]:
+) -> Generator[Event | Wait, None, _Last]:
     """Complete every step, or those until the run is done."""
     total, rule = spec.config.steps, StopRule(spec.config)
     completed, shared, before_s = 0, 0, 0.0
     while True:
         completed += 1
-        report = yield from stops.within(composition.step(stops.check, further_loss))
+        report = yield from composition.step(stops, further_loss)
         shared += report.is_shared
         elapsed_s = time.monotonic() - prepared
         reason = rule.add(report.losses)

@@ -79,10 +79,23 @@ def homographies(source: Tensor, target: Tensor) -> Tensor:
     return torch.cat([solution, one[:, :1]], dim=1).reshape(-1, 3, 3)
 
 
+def perspectives(views: Tensor, side: int) -> Tensor:
+    """Return the matrices from views to their crops, float64 (N, 3, 3).
+
+    Parameters
+    ----------
+    views
+        Quadrilaterals in the views where the crops' corners land, (N, 4, 2), in pixels of the crop.
+    side
+        Side of the crops in pixels.
+    """
+    return homographies(views, corners(side).expand(len(views), 4, 2))
+
+
 def warp(
     image: Tensor,
     origins: Tensor,
-    views: Tensor,
+    matrices: Tensor,
     side: int,
     view_size: int,
     fill: AugmentFill = AugmentFill.BLACK,
@@ -97,8 +110,8 @@ def warp(
         Float32, (1, C, H, W).
     origins
         Upper left corners of the crops, (N, 2).
-    views
-        Quadrilaterals in the view where the crops' corners land, (N, 4, 2), in pixels of the crop.
+    matrices
+        From each view, in pixels of the crop, to its crop, (N, 3, 3): what `perspectives` returns.
     side
         Side of the crops in pixels.
     view_size
@@ -115,10 +128,9 @@ def warp(
     """
     _, channels, height, width = image.shape
     count = len(origins)
-    to_crop = homographies(views, corners(side).expand(count, 4, 2))
     samples = samples_per_pixel(side, view_size)
-    points = _project(to_crop.to(image), side, view_size * samples)
-    to_grid = torch.tensor([2 / width, 2 / height]).to(image)
+    points = _project(matrices.to(image), side, view_size * samples)
+    to_grid = torch.stack([image.new_full((), 2 / width), image.new_full((), 2 / height)])
     grid = (points + origins[:, None].to(image)) * to_grid - 1
     padding = "border" if fill is AugmentFill.BLACK and not mirrored else "reflection"
     # One image and one tall grid: a grid per patch would need a gradient image per patch.
@@ -136,32 +148,37 @@ def crop(image: Tensor, origins: Tensor, side: int, view_size: int) -> Tensor:
 
     Beyond the image, crops show it mirrored.
     """
-    cuts = [window(image, x, y, side, side) for x, y in origins.int().tolist()]
+    cuts = [window(image, x, y, side, side) for x, y in origins.long()]
     return resize(torch.cat(cuts), view_size)
 
 
-def window(image: Tensor, x: int, y: int, height: int, width: int) -> Tensor:
+def window(image: Tensor, x: int | Tensor, y: int | Tensor, height: int, width: int) -> Tensor:
     """Cut a window out of the plane that an image tiles with its mirror images: (B, C, H, W) to (B, C, height, width).
 
-    The window's upper left corner is (x, y), in pixels of the image; border pixels are repeated by their own image.
+    The window's upper left corner is (x, y), in whole pixels of the image (tensors have no shape); border pixels are
+    repeated by their own image.
     """
     rows, columns = (
-        _mirrored(torch.arange(start, start + length, device=image.device), size)
+        _mirrored(torch.arange(length, device=image.device) + start, size)
         for start, length, size in zip((y, x), (height, width), image.shape[-2:], strict=True)
     )
     return image.index_select(-2, rows).index_select(-1, columns)
 
 
-def moved(image: Tensor, generator: torch.Generator) -> Tensor:
-    """Move an image in the plane of its mirror images by a random distance: (B, C, H, W) to the same shape.
+def sample_move(height: int, width: int, generator: torch.Generator) -> Tensor:
+    """Draw how far an image moves in the plane of its mirror images: int64 whole pixels, (2,) as (x, y).
 
     The distance is uniform up to half the size either way, so the border of what is seen may be anywhere in the image,
     and every pixel is seen equally often.
     """
-    height, width = image.shape[-2:]
     draws = torch.rand(2, generator=generator, dtype=torch.float64) - 0.5
-    x, y = torch.round(draws * torch.tensor([width, height])).int().tolist()
-    return window(image, x, y, height, width)
+    return torch.round(draws * torch.tensor([width, height])).long()
+
+
+def moved(image: Tensor, move: Tensor) -> Tensor:
+    """Move an image in the plane of its mirror images by what `sample_move` returns: (B, C, H, W) to the same shape."""
+    x, y = move
+    return window(image, x, y, *image.shape[-2:])
 
 
 def resize(image: Tensor, view_size: int) -> Tensor:

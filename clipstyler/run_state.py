@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+import copy
+from collections.abc import Generator, Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipstyler import patches
+from clipstyler.acceleration import Accelerations
 from clipstyler.config import Border, Start, StylizeConfig
 from clipstyler.crop_places import CropPlaces
 from clipstyler.encoders.base import EncoderSet
@@ -33,8 +36,9 @@ from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, mirrored, padded, 
 from clipstyler.render import FittedStyle, fix_style
 from clipstyler.seen_photo import SeenPhoto
 from clipstyler.starting import show
-from clipstyler.stylenet import StyleNet
+from clipstyler.stylenet import Arithmetic, StyleNet
 from clipstyler.tints import tints
+from clipstyler.view_choice import ViewChoice
 
 SHORTLIST = 5  # tints that go through all losses, of those with the best global views
 WARM_UP_RATE = 2e-3  # of Adam; the photo is learned in a dozen steps at a rate too high for styles
@@ -49,12 +53,35 @@ class ClipTerms(NamedTuple):
     rejected: Tensor
 
 
-class Fit(NamedTuple):
-    """A network that is being fitted, and what updates it."""
+@dataclass(eq=False)
+class Fit:
+    """A network that is being fitted, what updates it, and how often it did."""
 
     net: StyleNet
     optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler
+    updates: int = 0
+
+    def update(self) -> None:
+        """Apply the gradients once, on the device alone."""
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def count(self) -> None:
+        """Count an update, and lower the learning rate when it is time."""
+        self.updates += 1
+        if self.updates % HALVING_PERIOD == 0:
+            for group in self.optimizer.param_groups:
+                group["lr"] *= 0.5
+
+    def begin_again(self, learning_rate: float) -> None:
+        """Forget, in place, all updates and their moments."""
+        self.updates = 0
+        for moments in self.optimizer.state.values():
+            for moment in moments.values():
+                moment.zero_()
+        for group in self.optimizer.param_groups:
+            group["lr"] *= 0  # in place if it is a tensor
+            group["lr"] += learning_rate
 
 
 class Part(NamedTuple):
@@ -126,32 +153,38 @@ class RunState:
         self.alpha = photo.alpha
         self.generator = torch.Generator().manual_seed(seed)
         self.seed = seed
-        self.fit: Fit = partner.fit if partner else self._new_fit()
-        self.net, self.optimizer, self.schedule = self.fit
+        self.fit: Fit = partner.fit if partner else self._new_fit(self.generator)
         image = padded(photo, self.canvas)
         self.photo = image.to(encoders.device)
         self.input = self._with_noise(image).to(encoders.device)
         self.places = self._places_of(part) if part else None
         self.kept = self._kept_of(part) if part else None
         self.output: Tensor | None = None  # of the latest forward pass
-        self.updates = 0
         self.seen = SeenPhoto(photo, self._on_canvas(self.photo), encoders, photos)
         self.content_embedding = self.seen.embedding()
         # Those of a large photo are computed in every step: keeping them would cost what is saved elsewhere.
         keeps_features = config.weight_content and not self.is_large
         self.content_features = self._seen_features() if keeps_features else []
 
-    def _new_fit(self) -> Fit:
+    @property
+    def net(self) -> StyleNet:
+        """The network."""
+        return self.fit.net
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """What updates the network."""
+        return self.fit.optimizer
+
+    def _new_fit(self, generator: torch.Generator) -> Fit:
         config, encoders = self.config, self.encoders
         net = StyleNet.initialize(
-            self.generator,
+            generator,
             encoders.device,
-            channels_last=encoders.accelerations.channels_last,
+            arithmetic=_arithmetic(encoders.accelerations),
             mirrored=self.mirrored,
         )
-        optimizer = torch.optim.Adam(net.parameters(), lr=config.learning_rate)
-        schedule = torch.optim.lr_scheduler.StepLR(optimizer, HALVING_PERIOD, gamma=0.5)
-        return Fit(net, optimizer, schedule)
+        return Fit(net, _adam(net, config.learning_rate, encoders.device))
 
     def _places_of(self, part: Part) -> CropPlaces:
         overhang = self._overhang()
@@ -197,31 +230,43 @@ class RunState:
         height, width = self.canvas
         return image[..., :height, :width]
 
-    def views(self, image: Tensor) -> Tensor:
-        """Return all that CLIP sees of an image: the patches, then the global view; (N, 3, S, S)."""
-        config, view_size = self.config, self.encoders.clip.image_size
-        views = []
+    def choose_views(self) -> ViewChoice:
+        """Draw which views of an image CLIP sees, on the CPU."""
+        config, (height, width) = self.config, self.canvas
+        origins = matrices = move = None
         if config.weight_patch:
-            views.append(self._patches(image, view_size))
-        if config.weight_direction:
-            whole = patches.moved(image, self.generator) if self.mirrored else image
+            origins = self._sample_origins()
+            if config.augmentation:
+                views = patches.sample_quadrilaterals(config.patches, self.crop_side, self.generator)
+                matrices = patches.perspectives(views, self.crop_side)
+        if config.weight_direction and self.mirrored:
+            move = patches.sample_move(height, width, self.generator)
+        return ViewChoice(origins, matrices, move)
+
+    def _sample_origins(self) -> Tensor:
+        count, (height, width) = self.config.patches, self.canvas
+        if self.places:
+            return self.places.draw(count, self.generator)
+        return patches.sample_origins(
+            count, self.crop_side, height, width, self.generator, self._overhang(), mirrored=self.mirrored
+        )
+
+    def views(self, image: Tensor, choice: ViewChoice) -> Tensor:
+        """Return all that CLIP sees of an image: the patches, then the global view; (N, 3, S, S)."""
+        view_size = self.encoders.clip.image_size
+        views = []
+        if choice.origins is not None:
+            views.append(self._patches(image, choice.origins, choice.matrices, view_size))
+        if self.config.weight_direction:
+            whole = image if choice.move is None else patches.moved(image, choice.move)
             views.append(patches.resize(whole, view_size))
         return torch.cat(views) if views else image.new_zeros(0, 3, view_size, view_size)
 
-    def _patches(self, image: Tensor, view_size: int) -> Tensor:
-        config, side = self.config, self.crop_side
-        height, width = self.canvas
-        if self.places:
-            origins = self.places.draw(config.patches, self.generator)
-        else:
-            origins = patches.sample_origins(
-                config.patches, side, height, width, self.generator, self._overhang(), mirrored=self.mirrored
-            )
-        if not config.augmentation:
-            return patches.crop(image, origins, side, view_size)
-        quadrilaterals = patches.sample_quadrilaterals(config.patches, side, self.generator)
+    def _patches(self, image: Tensor, origins: Tensor, matrices: Tensor | None, view_size: int) -> Tensor:
+        if matrices is None:
+            return patches.crop(image, origins, self.crop_side, view_size)
         return patches.warp(
-            image, origins, quadrilaterals, side, view_size, config.augment_fill, mirrored=self.mirrored
+            image, origins, matrices, self.crop_side, view_size, self.config.augment_fill, mirrored=self.mirrored
         )
 
     def clip_terms(self, embeddings: Tensor) -> ClipTerms:
@@ -315,7 +360,8 @@ class RunState:
         for number in numbers:
             with torch.no_grad():
                 image = candidates[number](self._on_canvas(self.photo))
-                terms = self.clip_terms(embedded([self], self.views(image)))
+                choice = self.choose_views().to(self.encoders.device)
+                terms = self.clip_terms(embedded([self], self.views(image, choice)))
                 loss = float(self.total(terms, self.content_term(image), self.variation_term(image)))
             self.generator.set_state(before)
             yield loss
@@ -331,12 +377,51 @@ class RunState:
             yield
         self.optimizer.zero_grad(set_to_none=True)
 
-    def update(self) -> None:
-        """Apply the gradients once, then step the schedule."""
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.schedule.step()
-        self.updates += 1
+    @property
+    def shape(self) -> Hashable:
+        """What a step depends on besides values: runs of one shape compute the same, on other numbers."""
+        any_work = replace(
+            self.config,
+            steps=1,
+            learning_rate=1e-3,
+            output_size=0,
+            keep_style=False,
+            stop_patch_loss=0.0,
+            stop_patience=0,
+        )
+        sizes = tuple(tuple(tensor.shape) for tensor in self._read_tensors())
+        return any_work, self.size, self.crop_side, self.text is None, self.kept is None, sizes
+
+    def twin(self) -> RunState:
+        """Return a run of the same shape that has a network, an optimizer and tensors of its own."""
+        twin = copy.copy(self)
+        twin.generator = torch.Generator()
+        twin.fit = twin._new_fit(twin.generator)
+        twin.photo, twin.input = self.photo.clone(), self.input.clone()
+        twin.direction, twin.content_embedding = self.direction.clone(), self.content_embedding.clone()
+        twin.content_features = [features.clone() for features in self.content_features]
+        twin.text, twin.kept = (None if tensor is None else tensor.clone() for tensor in (self.text, self.kept))
+        return twin
+
+    @torch.no_grad()
+    def take_over(self, other: RunState) -> None:
+        """Become, in place, what another run of the same shape is that has completed no step."""
+        for mine, theirs in zip(self._read_tensors(), other._read_tensors(), strict=True):
+            mine.copy_(theirs)
+        other.give_weights(self)
+        self.fit.begin_again(other.config.learning_rate)
+
+    @torch.no_grad()
+    def give_weights(self, other: RunState) -> None:
+        """Overwrite the weights of another run's network, in place."""
+        for mine, theirs in zip(self.net.parameters(), other.net.parameters(), strict=True):
+            theirs.copy_(mine)
+
+    def _read_tensors(self) -> list[Tensor]:
+        """Return what a step reads and never changes."""
+        optional = (self.text, self.kept)
+        present = [tensor for tensor in optional if tensor is not None]
+        return [self.photo, self.input, self.direction, self.content_embedding, *self.content_features, *present]
 
     def style(self, check: Check = never) -> FittedStyle:
         """Return the network as it is now, ready to be applied at any size; `check` is called within the work."""
@@ -358,6 +443,19 @@ class RunState:
             raise RuntimeError("nothing was rendered yet: call render or step first")
         height, width = self.size
         return Picture(to_pixels(adjust_contrast(self.output, self.config.contrast))[:height, :width], self.alpha)
+
+
+def _arithmetic(accelerations: Accelerations) -> Arithmetic:
+    """Return how accelerations have a StyleNet computed."""
+    return Arithmetic(accelerations.channels_last, accelerations.kernels, accelerations.bf16)
+
+
+def _adam(net: StyleNet, learning_rate: float, device: torch.device) -> torch.optim.Adam:
+    """Return what updates a network: on a GPU one whose work can be recorded, rate included."""
+    if device.type != "cuda":
+        return torch.optim.Adam(net.parameters(), lr=learning_rate)
+    rate = torch.tensor(learning_rate, device=device)
+    return torch.optim.Adam(net.parameters(), lr=rate, fused=True, capturable=True)
 
 
 def preparation_parts(config: StylizeConfig, runs: int = 1) -> int:

@@ -20,7 +20,7 @@ from clipstyler.pixels import SMALLEST_SIDE, padded, to_pixels
 from clipstyler.render import FittedStyle, fix_style, render
 from clipstyler.style import Style, StyleDescription
 from clipstyler.style_controls import StyleControls
-from clipstyler.stylenet import StyleNet
+from clipstyler.stylenet import Arithmetic, StyleNet
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class LoadedStyle:
     def of(cls, style: Style, device: torch.device | str = "cpu") -> LoadedStyle:
         """Load a style onto a device. A processor draws faster with interleaved channels."""
         interleaved = torch.device(device).type == "cpu"
-        net = StyleNet(channels_last=interleaved, mirrored=style.description.border == Border.MIRROR)
+        net = StyleNet(arithmetic=Arithmetic(interleaved), mirrored=style.description.border == Border.MIRROR)
         net.load_state_dict({name: _tensor(array) for name, array in style.weights.items()})
         layout = torch.channels_last if interleaved else torch.contiguous_format
         return cls(style.description, net.to(device).to(memory_format=layout).requires_grad_(False).eval())

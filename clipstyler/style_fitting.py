@@ -12,7 +12,7 @@ from clipstyler.events import Preparing, Progress, Result
 from clipstyler.frame_pairs import FramePair
 from clipstyler.imaging import Picture, fit
 from clipstyler.interruption import Check, never
-from clipstyler.optimization import optimize
+from clipstyler.optimization import Reuse, optimize
 from clipstyler.options import ConfigError
 from clipstyler.run_state import RunState
 from clipstyler.spec import PreviewPolicy, StylizationSpec
@@ -85,7 +85,7 @@ def fit_style(
         kept,
         encoders,
         further=Further(photos[1:], _TemporalLoss(temporal) if temporal else None),
-        directions=directions,
+        reuse=Reuse(directions),
         check=check,
     )
     for event in events:

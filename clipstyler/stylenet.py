@@ -8,7 +8,9 @@ block on the concatenation with the first features; a 1x1 convolution and a sigm
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,19 +20,55 @@ from clipstyler.banding import Part, in_bands
 from clipstyler.interleaved_norm import InterleavedNormReLU
 from clipstyler.recomputation import Runner, by_size, kept, recomputed
 
+
+class Arithmetic(NamedTuple):
+    """How a StyleNet is computed.
+
+    Attributes
+    ----------
+    channels_last
+        With interleaved channels.
+    kernels
+        On a GPU, with interleaved channels: normalization by `clipstyler.norm_kernels`, and nothing is computed for
+        biases that it takes away.
+    half
+        On a GPU: convolutions but the last multiply in bfloat16.
+    """
+
+    channels_last: bool = False
+    kernels: bool = False
+    half: bool = False
+
+
+PLAIN = Arithmetic()
 STRIDE = 8  # the input's sides must be multiples of this
 _BANDED_PART_PIXELS = 256 * 256  # what parts of a network in bands have at most to be computed as a whole
 
 
 def _conv(channels_in: int, channels_out: int, kernel: int, stride: int, mirrored: bool) -> nn.Conv2d:
-    return nn.Conv2d(
-        channels_in, channels_out, kernel, stride, padding=1, padding_mode="reflect" if mirrored else "zeros"
-    )
+    return nn.Conv2d(channels_in, channels_out, kernel, stride, padding=1, padding_mode=_padding(mirrored))
 
 
-def _norm_relu(channels: int, channels_last: bool) -> nn.Module:
-    if channels_last:
-        return InterleavedNormReLU()
+def _padding(mirrored: bool) -> Literal["reflect", "zeros"]:
+    return "reflect" if mirrored else "zeros"
+
+
+class _NormedConv(nn.Conv2d):
+    """A convolution whose bias stays 0, as the normalization that follows takes it away: nothing is added for it."""
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002, ARG002
+        out: Tensor = super()._conv_forward(input, weight, None)
+        return out
+
+
+def _normed_conv(channels_in: int, channels_out: int, arithmetic: Arithmetic, mirrored: bool) -> nn.Conv2d:
+    kind = _NormedConv if arithmetic.kernels else nn.Conv2d
+    return kind(channels_in, channels_out, 3, 1, padding=1, padding_mode=_padding(mirrored))
+
+
+def _norm_relu(channels: int, arithmetic: Arithmetic) -> nn.Module:
+    if arithmetic.channels_last:
+        return InterleavedNormReLU(kernels=arithmetic.kernels)
     return nn.Sequential(nn.InstanceNorm2d(channels), nn.ReLU())
 
 
@@ -38,14 +76,14 @@ class ResidualBlock(nn.Module):
     """Two 3x3 convolutions with InstanceNorm and ReLU, beside a 1x1 skip convolution."""
 
     def __init__(
-        self, channels_in: int, channels_out: int, *, channels_last: bool = False, mirrored: bool = False
+        self, channels_in: int, channels_out: int, *, arithmetic: Arithmetic = PLAIN, mirrored: bool = False
     ) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            _conv(channels_in, channels_out, 3, 1, mirrored),
-            _norm_relu(channels_out, channels_last),
-            _conv(channels_out, channels_out, 3, 1, mirrored),
-            _norm_relu(channels_out, channels_last),
+            _normed_conv(channels_in, channels_out, arithmetic, mirrored),
+            _norm_relu(channels_out, arithmetic),
+            _normed_conv(channels_out, channels_out, arithmetic, mirrored),
+            _norm_relu(channels_out, arithmetic),
         )
         self.skip = nn.Conv2d(channels_in, channels_out, 1)
 
@@ -63,8 +101,8 @@ class StyleNet(nn.Module):
 
     Parameters
     ----------
-    channels_last
-        Whether to compute with interleaved channels: the same function, rounded otherwise.
+    arithmetic
+        How it is computed: the same function, rounded otherwise.
     mirrored
         Whether convolutions see the mirrored image beyond its border instead of zeros (the paper), which would show
         them where the border is. Sides of at least 16 then.
@@ -75,11 +113,12 @@ class StyleNet(nn.Module):
         Memory format that it computes with.
     """
 
-    def __init__(self, *, channels_last: bool = False, mirrored: bool = False) -> None:
+    def __init__(self, *, arithmetic: Arithmetic = PLAIN, mirrored: bool = False) -> None:
         super().__init__()
-        block = partial(ResidualBlock, channels_last=channels_last, mirrored=mirrored)
+        block = partial(ResidualBlock, arithmetic=arithmetic, mirrored=mirrored)
         self._mirrored = mirrored
-        self.layout = torch.channels_last if channels_last else torch.contiguous_format
+        self._arithmetic = arithmetic
+        self.layout = torch.channels_last if arithmetic.channels_last else torch.contiguous_format
         self.stem = nn.Conv2d(3, 16, 1)
         self.first = block(16, 16)
         self.down = nn.ModuleList([block(16, 16), block(16, 32), block(32, 64)])
@@ -95,7 +134,7 @@ class StyleNet(nn.Module):
         generator: torch.Generator,
         device: torch.device | str = "cpu",
         *,
-        channels_last: bool = False,
+        arithmetic: Arithmetic = PLAIN,
         mirrored: bool = False,
     ) -> StyleNet:
         """Build a fresh network whose weights come from `generator` (on the CPU) alone.
@@ -104,7 +143,7 @@ class StyleNet(nn.Module):
         1 / sqrt(fan-in). The global random state is neither read nor changed.
         """
         with torch.device("meta"):
-            net = cls(channels_last=channels_last, mirrored=mirrored)
+            net = cls(arithmetic=arithmetic, mirrored=mirrored)
         net.to_empty(device="cpu")
         with torch.no_grad():
             for module in net.modules():
@@ -112,6 +151,8 @@ class StyleNet(nn.Module):
                     bound = 1 / math.sqrt(module.weight[0].numel())
                     module.weight.uniform_(-bound, bound, generator=generator)
                     module.bias.uniform_(-bound, bound, generator=generator)
+                if isinstance(module, _NormedConv) and module.bias is not None:
+                    module.bias.zero_().requires_grad_(False)
         return net.to(device).to(memory_format=net.layout)
 
     def forward(self, photo: Tensor, *, banded: bool = False) -> Tensor:
@@ -121,8 +162,15 @@ class StyleNet(nn.Module):
         Layers then see the bands instead of the whole, and need their normalizations, which folding takes away.
         """
         run = _runner(photo, banded)
-        x, first = self._features(photo, run)
-        return run(self._close(), x, first).contiguous()
+        with self._precision(photo):
+            x, first = self._features(photo, run)
+            return run(self._close(), x, first).contiguous()
+
+    def _precision(self, photo: Tensor) -> AbstractContextManager[object]:
+        """Return the context that has a GPU multiply in bfloat16; weights and gradients are in single precision."""
+        if not (self._arithmetic.half and photo.is_cuda):
+            return nullcontext()
+        return torch.autocast("cuda", torch.bfloat16, cache_enabled=False)
 
     def last_inputs(self, photo: Tensor, *, banded: bool = False) -> tuple[Tensor, Tensor]:
         """Return what the last shortcut and the head see of a photo (B, 3, H, W): (B, 32, H, W) and (B, 16, H, W)."""
@@ -153,7 +201,8 @@ class StyleNet(nn.Module):
         return Part(self.last, _joined, self._image, (1, 1), (self.last, self.head))
 
     def _image(self, x: Tensor) -> Tensor:
-        return torch.sigmoid(self.head(x))
+        with torch.autocast(x.device.type, enabled=False):  # half precision has too few levels for an image
+            return torch.sigmoid(self.head(x.float()))
 
 
 def _plain(block: nn.Module) -> Part:
@@ -170,7 +219,8 @@ def _joined(x: Tensor, skip: Tensor) -> Tensor:
 
 
 def _enlarged(x: Tensor, skip: Tensor) -> Tensor:
-    return _joined(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False), skip)
+    with torch.autocast(x.device.type, enabled=False):  # which would convert x to single precision, and back
+        return _joined(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False), skip)
 
 
 def _runner(photo: Tensor, banded: bool) -> Runner:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,11 +16,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipstyler.embedding import Embedding
-from clipstyler.events import (
-    Losses,
-)
+from clipstyler.events import Losses
 from clipstyler.interruption import Check, never
-from clipstyler.run_state import ClipTerms, RunState, embedded
+from clipstyler.run_state import ClipTerms, Fit, RunState, embedded
+from clipstyler.view_choice import ViewChoice
 
 WEIGHT_PROTECTION = 1000.0  # of the protection term: a few percent of the loss of `pocket`
 
@@ -66,21 +66,28 @@ def step_in_parts(states: Sequence[RunState], check: Check = never) -> Generator
     The consumer may pass what is yielded to `embed_together`, with that of other steps. Otherwise this is `step`, byte
     for byte.
     """
-    images = [state.draw() for state in states]
-    check()
-    leaves = [image.detach().requires_grad_() for image in images]
-    clip, is_shared = yield from _clip_stage(states, leaves)
-    check()
-    rows = [_content_stage(*run) for run in zip(states, leaves, clip, strict=True)]
-    check()
-    reports = _reports(rows, is_shared)
-    for state, image, leaf in zip(states, images, leaves, strict=True):
-        assert leaf.grad is not None  # some weight is not 0
-        state.backpropagate(image, leaf.grad)
-    check()
-    for state in states:
-        state.update()
+    choices = [state.choose_views().to(state.encoders.device) for state in states]
+    gradients = yield from _gradients(states, choices, check)
+    reports = read_reports(gradients.rows, is_shared=gradients.is_shared)
+    _backpropagate(states, gradients, check)
+    for fit in _fits(states):
+        fit.count()
     return reports
+
+
+def advance(states: Sequence[RunState], choices: Sequence[ViewChoice]) -> Tensor:
+    """Do what a step does on the device, and nothing else: the host neither reads nor decides anything.
+
+    Returns the values of `StepReport`, (runs, 6), for `read_reports`. Updates are for the caller to count.
+    """
+    parts = _gradients(states, choices, never)
+    while True:
+        try:
+            next(parts)
+        except StopIteration as end:
+            gradients: _Gradients = end.value
+            _backpropagate(states, gradients, never)
+            return gradients.rows
 
 
 def embed_together(waiting: Sequence[Embedding]) -> None:
@@ -101,14 +108,51 @@ def embed_together(waiting: Sequence[Embedding]) -> None:
         one.gradient = part
 
 
+class _Gradients(NamedTuple):
+    """The images of a step, one per run, those of the losses to them, and the values of the reports, (runs, 6)."""
+
+    images: list[Tensor]
+    to_images: list[Tensor]
+    rows: Tensor
+    is_shared: bool
+
+
+def _gradients(
+    states: Sequence[RunState], choices: Sequence[ViewChoice], check: Check
+) -> Generator[Embedding, None, _Gradients]:
+    """Run the networks, and differentiate every loss term to their images."""
+    images = [state.draw() for state in states]
+    check()
+    leaves = [image.detach().requires_grad_() for image in images]
+    views = [state.views(leaf, choice) for state, leaf, choice in zip(states, leaves, choices, strict=True)]
+    clip, is_shared = yield from _clip_stage(states, views)
+    check()
+    rows = [_content_stage(*run) for run in zip(states, leaves, clip, strict=True)]
+    check()
+    gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]  # some weight is not 0
+    return _Gradients(images, gradients, torch.stack(rows), is_shared)
+
+
+def _backpropagate(states: Sequence[RunState], gradients: _Gradients, check: Check) -> None:
+    """Bring the gradients of the images to the weights, and apply them."""
+    for state, image, gradient in zip(states, gradients.images, gradients.to_images, strict=True):
+        state.backpropagate(image, gradient)
+    check()
+    for fit in _fits(states):
+        fit.update()
+
+
+def _fits(states: Sequence[RunState]) -> list[Fit]:
+    return [state.fit for state in states]
+
+
 def _clip_stage(
-    states: Sequence[RunState], leaves: Sequence[Tensor]
+    states: Sequence[RunState], views: Sequence[Tensor]
 ) -> Generator[Embedding, None, tuple[list[ClipTerms], bool]]:
-    """Add the gradients of the terms that CLIP measures to each image.
+    """Add the gradients of the terms that CLIP measures to the image of each run's views.
 
     Returns the terms, and whether the views were embedded with those of other steps.
     """
-    views = [state.views(leaf) for state, leaf in zip(states, leaves, strict=True)]
     sizes = [len(view) for view in views]
     terms: list[ClipTerms] = []
 
@@ -117,7 +161,7 @@ def _clip_stage(
         terms[:] = [state.clip_terms(share) for state, share in zip(states, shares, strict=True)]
         return torch.stack([state.weighted(found) for state, found in zip(states, terms, strict=True)]).sum()
 
-    waiting = Embedding(states[0].encoders.clip, torch.cat(views), objective)
+    waiting = Embedding(states[0].encoders.clip, torch.cat(list(views)), objective)
     yield waiting
     gradient = waiting.gradient
     if gradient is None:
@@ -147,8 +191,15 @@ def _differentiate(loss: Tensor) -> None:
         torch.autograd.backward(loss)
 
 
-def _reports(rows: list[Tensor], is_shared: bool) -> list[StepReport]:
-    values: list[list[float]] = torch.stack(rows).tolist()
+def read_reports(rows: Tensor, *, is_shared: bool = False) -> list[StepReport]:
+    """Read what `advance` returns.
+
+    Raises
+    ------
+    FloatingPointError
+        A loss is not finite.
+    """
+    values: list[list[float]] = rows.tolist()
     if not np.isfinite(values).all():
         raise FloatingPointError("a loss is not finite: use smaller weights or a smaller learning rate")
     return [StepReport(Losses(*row[:5]), row[5], is_shared) for row in values]

@@ -14,7 +14,7 @@ from clipstyler.evaluation import text_directions
 from clipstyler.evaluation.direction_cache import DirectionCache
 from clipstyler.events import Started
 from clipstyler.imaging import Picture
-from clipstyler.optimization import Event, optimize
+from clipstyler.optimization import Event, Reuse, optimize
 from clipstyler.spec import PreviewPolicy, SpecLimits, SpecRequest, StylizationSpec, resolve_spec
 
 
@@ -43,7 +43,7 @@ def stylize(
     directions: DirectionCache | None = None,
 ) -> Generator[Event, None, None]:
     spec = spec_of(style_text, encoders, config, source_text, seed, every_steps)
-    for event in optimize(picture, spec, encoders, directions=directions):
+    for event in optimize(picture, spec, encoders, reuse=Reuse(directions)):
         if not isinstance(event, Started):
             yield event
 

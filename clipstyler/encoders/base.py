@@ -162,7 +162,8 @@ def accelerated(encoders: EncoderSet, accelerations: Accelerations) -> EncoderSe
     if accelerations.bf16:
         for part in supporting:
             part.to_bf16()
-    used = replace(accelerations, memory=False, bf16=accelerations.bf16 and bool(supporting))
+    is_used = bool(supporting) or encoders.device.type == "cuda"
+    used = replace(accelerations, memory=False, bf16=accelerations.bf16 and is_used)
     return replace(encoders, accelerations=used)
 
 

@@ -7,6 +7,7 @@ of ViT-B/32 forward and backward.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import open_clip
@@ -35,12 +36,55 @@ class FrozenAttention(nn.Module):
         if need_weights:
             raise ValueError("attention weights are not kept")
         batch, length, width = query.shape
-        projected = self.in_proj(query).to(query.dtype)  # the softmax has the precision of the normalization
-        parts = projected.view(batch, length, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        queries, keys, values = parts.unbind()
+        queries, keys, values = (
+            part.view(batch, length, self.heads, width // self.heads).transpose(1, 2) for part in self._projected(query)
+        )
         attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=attn_mask)
         out: Tensor = self.out_proj(attended.transpose(1, 2).reshape(batch, length, width))
         return out, None
+
+    def _projected(self, query: Tensor) -> Sequence[Tensor]:
+        """Return queries, keys and values, (B, L, D) each.
+
+        The softmax has the precision of the normalization on a CPU. A GPU's attention is in single precision inside.
+        """
+        projected: Any = self.in_proj(query)
+        if isinstance(projected, Tensor):
+            projected = projected.to(query.dtype).chunk(3, -1)
+        parts: Sequence[Tensor] = projected
+        return parts
+
+
+class PatchEmbedding(nn.Module):
+    """A frozen convolution whose patches do not overlap, as a product: (B, C, H, W) to float32 (B, D, H / p, W / p)."""
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__()
+        self.side = convolution.stride[0]
+        self.linear = Bf16Linear(_linear(convolution.weight.flatten(1), convolution.bias))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Embed patches of the side p."""
+        batch, channels, height, width = images.shape
+        rows, columns, side = height // self.side, width // self.side, self.side
+        cut = images.bfloat16().reshape(batch, channels, rows, side, columns, side).permute(0, 2, 4, 1, 3, 5)
+        embedded: Tensor = self.linear(cut.reshape(batch, rows * columns, channels * side**2))
+        return embedded.float().transpose(1, 2).reshape(batch, -1, rows, columns)
+
+
+class ThreeBf16Linear(nn.Module):
+    """The three projections of an attention one by one, for a GPU: their gradients need not be put together."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        biases = [None] * 3 if linear.bias is None else linear.bias.chunk(3)
+        self.parts = nn.ModuleList(
+            Bf16Linear(_linear(weight, bias)) for weight, bias in zip(linear.weight.chunk(3), biases, strict=True)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Project (B, L, D) three times."""
+        return [part(x) for part in self.parts]
 
 
 def optimize_in_place(model: nn.Module) -> None:
@@ -57,11 +101,19 @@ def optimize_in_place(model: nn.Module) -> None:
 
 
 def to_bf16(model: nn.Module) -> None:
-    """Convert the linear layers of the blocks after `optimize_in_place`; normalization and softmax stay as they are."""
+    """Convert the linear layers of the blocks after `optimize_in_place`; normalization and softmax stay as they are.
+
+    On a GPU the patches are embedded by a linear layer too: its convolutions with three channels are slow.
+    """
+    visual: Any = model.visual
+    first = getattr(visual, "conv1", None)
+    if isinstance(first, nn.Conv2d) and first.weight.is_cuda and first.kernel_size == first.stride:
+        visual.conv1 = PatchEmbedding(first)
     for block in _blocks(model):
         attention, mlp = block.attn, block.mlp
         if isinstance(attention, FrozenAttention):
-            attention.in_proj, attention.out_proj = Bf16Linear(attention.in_proj), Bf16Linear(attention.out_proj)
+            kind = ThreeBf16Linear if attention.in_proj.weight.is_cuda else Bf16Linear
+            attention.in_proj, attention.out_proj = kind(attention.in_proj), Bf16Linear(attention.out_proj)
         mlp.c_fc, mlp.c_proj = Bf16Linear(mlp.c_fc), Bf16Linear(mlp.c_proj)
 
 
@@ -72,11 +124,13 @@ def _blocks(model: nn.Module) -> list[Any]:
     return [block for block in blocks if isinstance(block, open_clip.transformer.ResidualAttentionBlock)]
 
 
-def _linear(weight: nn.Parameter, bias: nn.Parameter) -> nn.Linear:
-    """Make a linear layer of parameters that exist."""
+def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """Make a frozen linear layer of parameters that exist."""
     with torch.device("meta"):
-        linear = nn.Linear(weight.shape[1], weight.shape[0])
-    linear.weight, linear.bias = weight, bias
+        linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None)
+    linear.weight = nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        linear.bias = nn.Parameter(bias, requires_grad=False)
     return linear
 
 

@@ -345,8 +345,8 @@ class ServerInfo(google.protobuf.message.Message):
         """Name of the host that it runs on; empty for that of the server."""
         @property
         def accelerations(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-            """Accelerations in use, chosen by a measurement at the start or by the operator: "memory", "bf16", "channels_last". New
-            names may be added.
+            """Accelerations in use, chosen by a measurement at the start or by the operator: "memory", "bf16", "channels_last",
+            "tf32", "kernels", "graphs". New names may be added.
             """
 
         def __init__(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from clipstyler.events import Progress, Result
 from clipstyler.imaging import Picture
-from clipstyler.optimization import optimize
+from clipstyler.optimization import Reuse, optimize
 from clipstyler.pixels import to_pixels
 from clipstyler.style_applying import apply_style
 from clipstyler.style_controls import StyleControls
@@ -75,7 +75,7 @@ def _stylized(bench: Workbench, trial: Trial) -> Made:
     spec = bench.spec(trial)
     photo = bench.photo(trial.photo, spec.config.size)
     rejected: list[float] = []
-    for event in optimize(photo, spec, bench.encoders, photos=bench.photo_cache):
+    for event in optimize(photo, spec, bench.encoders, reuse=Reuse(photos=bench.photo_cache)):
         if isinstance(event, Progress):
             rejected.append(event.rejected)
         elif isinstance(event, Result):

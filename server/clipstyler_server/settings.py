@@ -123,8 +123,9 @@ class Settings(BaseSettings):
     )
     accelerations: str = Field(
         default=AUTO,
-        description="Accelerations of a CPU optimizer: auto (those that a measurement at the start finds faster), "
-        "off, or some of memory, bf16, channels_last, separated by commas.",
+        description="Accelerations of an optimizer: auto (those that a measurement at the start finds faster), "
+        "off, or names separated by commas: memory, bf16, channels_last of a CPU, "
+        "graphs, tf32, channels_last, kernels, bf16 of a GPU.",
     )
     nice: int = Field(default=5, ge=0, le=19, description="Niceness of the optimizer process.")
 

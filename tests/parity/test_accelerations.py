@@ -20,7 +20,7 @@ from clipstyler.encoders.frozen_vit import optimize_in_place, to_bf16
 from clipstyler.imaging import Picture
 from clipstyler.interleaved_norm import InterleavedNormReLU
 from clipstyler.run_state import RunState
-from clipstyler.stylenet import StyleNet
+from clipstyler.stylenet import Arithmetic, StyleNet
 from clipstyler.stylizer import step
 from tests.running import text_direction
 
@@ -83,7 +83,7 @@ def test_stylenet_with_interleaved_channels_is_the_same_function(batch: int, hei
     photo = random(batch, 3, height, width).sigmoid()
     outcomes = []
     for channels_last in (False, True):
-        net = StyleNet.initialize(torch.Generator().manual_seed(0), channels_last=channels_last)
+        net = StyleNet.initialize(torch.Generator().manual_seed(0), arithmetic=Arithmetic(channels_last))
         output = net(photo)
         (output * random(*output.shape)).sum().backward()
         gradients = {name: parameter.grad.contiguous() for name, parameter in net.named_parameters()}
@@ -102,7 +102,9 @@ def test_both_layouts_are_one_function_in_double_precision_with_either_border(mi
     photo = random(2, 3, 24, 56).sigmoid().double()
     outcomes = []
     for channels_last in (False, True):
-        net = StyleNet.initialize(torch.Generator().manual_seed(0), channels_last=channels_last, mirrored=mirrored)
+        net = StyleNet.initialize(
+            torch.Generator().manual_seed(0), arithmetic=Arithmetic(channels_last), mirrored=mirrored
+        )
         output = net.double()(photo)
         (output * random(*output.shape)).sum().backward()
         outcomes.append([output.detach(), *(parameter.grad for parameter in net.parameters())])

@@ -17,9 +17,9 @@ from clipstyler.config import Start, resolve
 from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.imaging import Picture
-from clipstyler.run_state import RunState
+from clipstyler.run_state import Fit, RunState
 from clipstyler.starting import show
-from clipstyler.stylenet import ResidualBlock, StyleNet
+from clipstyler.stylenet import Arithmetic, ResidualBlock, StyleNet
 from clipstyler.stylizer import step
 from tests.running import text_direction
 
@@ -99,7 +99,9 @@ def test_stylenet_in_bands_is_the_same_function(
     weight = random(1, 3, 64, 48, seed=3).to(dtype)
     outcomes = []
     for banded in (False, True):
-        net = StyleNet.initialize(torch.Generator().manual_seed(0), channels_last=channels_last, mirrored=mirrored)
+        net = StyleNet.initialize(
+            torch.Generator().manual_seed(0), arithmetic=Arithmetic(channels_last), mirrored=mirrored
+        )
         output = net.to(dtype)(photo, banded=banded)
         (output * weight).sum().backward()
         slopes = {name: parameter.grad for name, parameter in net.named_parameters()}
@@ -174,11 +176,11 @@ def test_a_step_has_the_gradients_of_the_whole_objective(
     options: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The plain formula: the weighted sum of all terms, differentiated at once."""
-    monkeypatch.setattr(RunState, "update", lambda _: None)
+    monkeypatch.setattr(Fit, "update", lambda _: None)
     encoders = registry.load("pocket")
     plain, ours = (new_state(encoders, **options) for _ in range(2))
     image = plain.render()
-    views = plain.views(image)
+    views = plain.views(image, plain.choose_views())
     embeddings = F.normalize(encoders.clip.encode_image(views), dim=1) if len(views) else plain.content_embedding[:0]
     total = plain.total(plain.clip_terms(embeddings), plain.content_term(image), plain.variation_term(image))
     total.backward()

@@ -7,9 +7,11 @@ import copy
 import open_clip
 import pytest
 import torch
+from torch import nn
 
 from benchmarks.random_checkpoints import TINY_CLIP
-from clipstyler.encoders.frozen_vit import FrozenAttention, optimize_in_place
+from clipstyler.encoders.bf16 import Bf16Linear
+from clipstyler.encoders.frozen_vit import FrozenAttention, PatchEmbedding, ThreeBf16Linear, optimize_in_place
 
 
 @pytest.mark.parametrize("quick_gelu", [True, False])
@@ -29,3 +31,18 @@ def test_it_computes_the_same(quick_gelu: bool) -> None:
         embeddings.square().sum().backward()
         outcomes.append((embeddings.detach(), views.grad))
     torch.testing.assert_close(outcomes[0], outcomes[1], atol=1e-5, rtol=1e-5)
+
+
+def test_patches_that_do_not_overlap_are_a_product() -> None:
+    convolution = nn.Conv2d(3, 10, 8, 8, bias=False)
+    images = torch.rand(2, 3, 24, 16)
+    found = PatchEmbedding(convolution)(images)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, convolution(images).detach(), rtol=0, atol=2e-2)
+
+
+def test_three_projections_are_the_one_that_they_were() -> None:
+    linear = nn.Linear(12, 36)
+    x = torch.rand(2, 5, 12)
+    found = torch.cat(ThreeBf16Linear(linear)(x), dim=-1)
+    assert torch.equal(found, Bf16Linear(linear)(x))

@@ -34,7 +34,7 @@ def both(image: Tensor, side: int, view_size: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(3)
     origins = patches.sample_origins(COUNT, side, image.shape[-2], image.shape[-1], generator)
     views = patches.sample_quadrilaterals(COUNT, side, generator)
-    ours = patches.warp(image, origins, views, side, view_size)
+    ours = patches.warp(image, origins, patches.perspectives(views, side), side, view_size)
     plain = [two_step_view(image, o, v, side, view_size) for o, v in zip(origins, views, strict=True)]
     return ours, torch.cat(plain)
 

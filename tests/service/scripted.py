@@ -42,7 +42,7 @@ from clipstyler_server.workers.optimizer.applications import Apply
 from clipstyler_server.workers.optimizer.workload import Check, LibraryEvent, OptimizerOptions
 
 from clipstyler.config import Calibration
-from clipstyler.embedding import Embedding
+from clipstyler.embedding import Embedding, Wait
 from clipstyler.encoders.description import EncoderDescription, EncoderModel
 from clipstyler.events import (
     Losses,
@@ -87,7 +87,7 @@ class Script:
 
     def stylize(
         self, task: Task, original: Original, others: Sequence[Picture], check: Check
-    ) -> Iterator[LibraryEvent | Embedding]:
+    ) -> Iterator[LibraryEvent | Wait]:
         words = _words(task.spec.style_text)
         trace = Path(words["trace"]) if "trace" in words else None
         try:

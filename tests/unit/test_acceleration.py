@@ -14,7 +14,7 @@ from clipstyler_server.workers.engine import FailureKind, TaskFailed
 from pydantic import ValidationError
 
 from clipstyler import acceleration_choice, allocator, load_encoders, stylize
-from clipstyler.acceleration import NAMES, NONE, Accelerations, parse
+from clipstyler.acceleration import NAMES, NAMES_BY_DEVICE, NONE, Accelerations, parse
 from clipstyler.acceleration_choice import Choice, choose
 from clipstyler.options import ConfigError
 
@@ -92,7 +92,47 @@ def test_off_and_named_ones_are_not_measured(monkeypatch: pytest.MonkeyPatch, ca
 
 
 def test_other_devices_have_none() -> None:
-    assert choose("bf16", torch.device("cuda"), own_process=True) == Choice(NONE, {})
+    assert choose("bf16", torch.device("mps"), own_process=True) == Choice(NONE, {})
+
+
+def test_a_device_leaves_out_what_it_does_not_have(monkeypatch: pytest.MonkeyPatch, calls: list[str]) -> None:
+    precisions: list[bool] = []
+    monkeypatch.setattr(acceleration_choice, "use_tf32", precisions.append)
+    everything = ",".join(NAMES)
+    cuda = choose(everything, torch.device("cuda"), own_process=True).accelerations
+    assert cuda == Accelerations(bf16=True, channels_last=True, tf32=True, kernels=True, graphs=True)
+    assert choose(everything, CPU, own_process=True).accelerations.names == ("memory", "bf16", "channels_last")
+    choose("off", torch.device("cuda"), own_process=True)
+    choose("off", torch.device("cuda"), own_process=False)  # a library leaves its host's precision alone
+    assert precisions == [True, False]
+    assert calls == ["retain_memory"]
+
+
+def test_a_gpu_is_measured_and_recorded_by_itself(
+    monkeypatch: pytest.MonkeyPatch, calls: list[str], tmp_path: Path
+) -> None:
+    measured: list[list[str]] = []
+
+    def speedups(_device: torch.device, names: list[str]) -> dict[str, float]:
+        measured.append(names)
+        return dict.fromkeys(names, 2.0) | {"kernels": 0.0}
+
+    precisions: list[bool] = []
+    monkeypatch.setattr(acceleration_choice.gpu_pieces, "speedups", speedups)
+    monkeypatch.setattr(acceleration_choice, "use_tf32", precisions.append)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a card")
+    cuda, record = torch.device("cuda"), tmp_path / "accelerations.json"
+    expected = Accelerations(bf16=True, channels_last=True, tf32=True, graphs=True)
+    for _ in range(2):
+        assert choose("auto", cuda, own_process=True, record=record).accelerations == expected
+        acceleration_choice._measured.cache_clear()
+    assert measured == [["graphs", "tf32", "channels_last", "kernels", "bf16"]]
+    assert precisions == [True, True]
+    assert [path.name for path in tmp_path.iterdir()] == ["accelerations-cuda.json"]
+    choose("auto", cuda, own_process=False)
+    assert measured[-1] == ["graphs", "channels_last", "kernels", "bf16"]
+    assert len(precisions) == 2
+    assert calls == []
 
 
 def test_a_process_measures_once(monkeypatch: pytest.MonkeyPatch, calls: list[str]) -> None:
@@ -149,7 +189,7 @@ def test_the_real_measurement_measures_every_acceleration() -> None:
         "print(*choose('auto', torch.device('cpu'), own_process=True).speedups)"
     )
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert set(found.stdout.split()) == set(NAMES)
+    assert set(found.stdout.split()) == set(NAMES_BY_DEVICE["cpu"])
 
 
 @pytest.mark.parametrize(("wanted", "reported"), [("off", "off"), ("channels_last", "channels_last"), ("bf16", "off")])

@@ -26,7 +26,7 @@ from clipstyler.run_state import RunState
 from clipstyler.seen_photo import SeenPhoto
 from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
 from clipstyler.starting import show
-from clipstyler.stylenet import StyleNet
+from clipstyler.stylenet import Arithmetic, StyleNet
 from clipstyler.stylizer import step
 from tests.running import text_direction
 from tests.tiny_encoders import TinyClip, tiny_encoders
@@ -65,7 +65,9 @@ def border_beside_inside(model: StyleNet, seed: int) -> float:
 def test_a_mirrored_network_does_not_know_where_the_border_is(channels_last: bool) -> None:
     seen = {}
     for mirrored in (False, True):
-        models = [StyleNet.initialize(generator(s), mirrored=mirrored, channels_last=channels_last) for s in range(4)]
+        models = [
+            StyleNet.initialize(generator(s), mirrored=mirrored, arithmetic=Arithmetic(channels_last)) for s in range(4)
+        ]
         seen[mirrored] = sum(border_beside_inside(model, seed) for seed, model in enumerate(models)) / 4
     assert seen[False] > 0.4
     assert seen[True] < 0.2
@@ -137,9 +139,9 @@ def test_moving_an_image_shows_every_pixel_equally_often_and_puts_its_border_any
     numbers = torch.arange(12 * 16.0).view(1, 1, 12, 16)
     for _ in range(4000):
         before = draws.get_state()
-        whole += coverage(image, patches.moved(image, draws))
+        whole += coverage(image, patches.moved(image, patches.sample_move(12, 16, draws)))
         draws.set_state(before)
-        corners.add(int(patches.moved(numbers, draws)[0, 0, 0, 0]))
+        corners.add(int(patches.moved(numbers, patches.sample_move(12, 16, draws))[0, 0, 0, 0]))
     assert whole.min() / whole.max() > 0.9
     assert {corner // 16 for corner in corners} == set(range(7))
     assert {corner % 16 for corner in corners} == set(range(9))
@@ -150,7 +152,7 @@ def test_a_warped_crop_beyond_the_border_shows_the_mirror_image(fill: AugmentFil
     """As one of an explicitly mirrored image: within rounding, 1e-4."""
     image, side = noise(1, 3, 40, 56), 24
     origins = torch.tensor([[-12.0, -9.0], [44.0, 5.0], [10.0, 28.0], [50.0, 30.0]], dtype=torch.float64)
-    views = patches.sample_quadrilaterals(len(origins), side, generator())
+    views = patches.perspectives(patches.sample_quadrilaterals(len(origins), side, generator()), side)
     found = patches.warp(image, origins, views, side, 24, fill, mirrored=True)
     plane = patches.window(image, -40, -40, 120, 136)
     around = patches.warp(plane, origins + 40, views, side, 24, fill)
@@ -160,7 +162,7 @@ def test_a_warped_crop_beyond_the_border_shows_the_mirror_image(fill: AugmentFil
 def test_mirroring_changes_no_crop_inside_the_image() -> None:
     image, side = noise(1, 3, 40, 56), 24
     origins = patches.sample_origins(8, side, 40, 56, generator())
-    views = patches.sample_quadrilaterals(8, side, generator())
+    views = patches.perspectives(patches.sample_quadrilaterals(8, side, generator()), side)
     plain, mirrored = (patches.warp(image, origins, views, side, 24, mirrored=m) for m in (False, True))
     torch.testing.assert_close(plain, mirrored, atol=1e-5, rtol=0)
 
@@ -188,7 +190,7 @@ def test_the_global_view_of_a_mirrored_photo_is_moved_and_that_of_the_paper_is_n
         clip = one.encoders.clip
         assert isinstance(clip, TinyClip)
         image = one.photo[..., :48, :64]
-        views.append([one.views(image) for _ in range(2)])
+        views.append([one.views(image, one.choose_views()) for _ in range(2)])
     (first, second), (moved, again) = views
     assert torch.equal(first, second)
     assert not torch.equal(moved, again)

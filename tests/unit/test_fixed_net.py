@@ -12,14 +12,14 @@ from torch.nn import functional as F
 from clipstyler import fixed_net
 from clipstyler.fixed_net import FixedNet
 from clipstyler.interruption import StopPoints
-from clipstyler.stylenet import ResidualBlock, StyleNet
+from clipstyler.stylenet import Arithmetic, ResidualBlock, StyleNet
 
 TOLERANCE = 1e-4  # of values in [0, 1], rounding: a fortieth of what 8 bits can show
 
 
 def network(*, mirrored: bool, channels_last: bool = False) -> StyleNet:
     generator = torch.Generator().manual_seed(3)
-    net = StyleNet.initialize(generator, channels_last=channels_last, mirrored=mirrored)
+    net = StyleNet.initialize(generator, arithmetic=Arithmetic(channels_last=channels_last), mirrored=mirrored)
     with torch.no_grad():
         net.head.weight.mul_(4)  # not gray
     return net

@@ -232,4 +232,4 @@ def test_a_step_of_a_slow_encoder_is_left_within_a_second(after_s: float) -> Non
     with pytest.raises(Stop), stops:
         step([state], stops.check)
     assert clip.clock[0] - cancelled_at < LAYER_S + 1e-6 < 1 < STEP_S
-    assert state.updates == 0
+    assert state.fit.updates == 0

@@ -67,7 +67,9 @@ def test_a_crop_of_the_views_size_is_a_plain_cut() -> None:
 def test_outside_the_quadrilateral_it_is_black_or_the_neighbors() -> None:
     image = torch.ones(1, 3, 64, 64)
     origins = torch.zeros(1, 2)
-    views = patches.corners(32)[None] * 0.5 + 8  # the crop fills the middle quarter of its view
+    views = patches.perspectives(
+        patches.corners(32)[None] * 0.5 + 8, 32
+    )  # the crop fills the middle quarter of its view
     black = patches.warp(image, origins, views, 32, 32, AugmentFill.BLACK)
     context = patches.warp(image, origins, views, 32, 32, AugmentFill.CONTEXT)
     assert black[..., :7, :].max() == 0
@@ -79,14 +81,14 @@ def test_shrinking_skips_no_pixel() -> None:
     """Fine stripes shrunk to a third must become gray, not stripes: else the optimizer hides noise in them."""
     stripes = torch.zeros(1, 1, 96, 96)
     stripes[..., ::2] = 1
-    square = patches.corners(96)[None]
+    square = patches.perspectives(patches.corners(96)[None], 96)
     for view in (patches.warp(stripes, torch.zeros(1, 2), square, 96, 32), patches.resize(stripes, 32)):
         assert (view[..., 2:-2, 2:-2] - 0.5).abs().max() < 0.2
 
 
 def test_every_pixel_of_the_crop_gets_a_gradient_when_shrinking() -> None:
     image = torch.rand(1, 1, 64, 64, requires_grad=True)
-    views = patches.sample_quadrilaterals(1, 64, generator())
+    views = patches.perspectives(patches.sample_quadrilaterals(1, 64, generator()), 64)
     patches.warp(image, torch.zeros(1, 2), views, 64, 24).sum().backward()
     assert image.grad is not None
     assert (image.grad[..., 2:-2, 2:-2] > 0).float().mean() > 0.99

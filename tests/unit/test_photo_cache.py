@@ -13,7 +13,7 @@ from clipstyler.encoders.base import EncoderSet
 from clipstyler.events import Result
 from clipstyler.imaging import Picture
 from clipstyler.losses import content_loss
-from clipstyler.optimization import optimize
+from clipstyler.optimization import Reuse, optimize
 from clipstyler.photo_cache import PhotoCache, PhotoKey, key_of
 from clipstyler.seen_photo import SeenPhoto, thumbnail
 from clipstyler.tints import tints
@@ -81,7 +81,7 @@ def test_a_key_names_pixels_size_encoders_and_device() -> None:
 
 def pixels(encoders: EncoderSet, text: str, photos: PhotoCache | None) -> np.ndarray:
     spec = spec_of(text, encoders, quick(encoders, start=Start.PHOTO), seed=1)
-    *_, last = optimize(photo(), spec, encoders, photos=photos)
+    *_, last = optimize(photo(), spec, encoders, reuse=Reuse(photos=photos))
     assert isinstance(last, Result)
     return last.image.rgb
 

@@ -18,7 +18,7 @@ from clipstyler.render import (
     match_coarse,
     render,
 )
-from clipstyler.stylenet import StyleNet
+from clipstyler.stylenet import Arithmetic, StyleNet
 from clipstyler.tiling import HALO, spans, tiles_of
 
 WHOLE = 4096
@@ -34,7 +34,7 @@ def photo(width: int, height: int, *, alpha: bool = False) -> Picture:
 
 def network(padding: str = "zeros", *, channels_last: bool = False) -> StyleNet:
     """A network whose output is not gray: its head is larger than what is drawn."""
-    net = StyleNet.initialize(torch.Generator().manual_seed(3), channels_last=channels_last)
+    net = StyleNet.initialize(torch.Generator().manual_seed(3), arithmetic=Arithmetic(channels_last))
     with torch.no_grad():
         net.head.weight.mul_(4)
     for module in net.modules():

@@ -21,10 +21,10 @@ from benchmarks.render import peak_bytes
 from clipstyler.allocator import return_unused_memory
 from clipstyler.imaging import Picture
 from clipstyler.render import fix_style, render
-from clipstyler.stylenet import StyleNet
+from clipstyler.stylenet import Arithmetic, StyleNet
 
 torch.set_num_threads(2)
-net = StyleNet.initialize(torch.Generator().manual_seed(0), channels_last=True, mirrored=True)
+net = StyleNet.initialize(torch.Generator().manual_seed(0), arithmetic=Arithmetic(channels_last=True), mirrored=True)
 options = dict(input_noise=0.05, noise_octaves=6, contrast=1.5, seed=1)
 style = fix_style(net, torch.rand(1, 3, 232, 232), (232, 232), **options)
 photo = Picture(np.random.default_rng(0).integers(0, 256, ({SIDE}, {SIDE}, 3), dtype=np.uint8))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from clipstyler import recomputation
-from clipstyler.stylenet import StyleNet
+from clipstyler.stylenet import Arithmetic, StyleNet
 
 
 def net(seed: int = 0) -> StyleNet:
@@ -58,7 +58,9 @@ def test_large_photos_give_the_same_bits_with_activations_computed_again(
 
     for limit in (64 * 40, 64 * 40 - 1):
         monkeypatch.setattr(recomputation, "RECOMPUTED_PIXELS", limit)
-        model = StyleNet.initialize(torch.Generator().manual_seed(0), channels_last=channels_last, mirrored=mirrored)
+        model = StyleNet.initialize(
+            torch.Generator().manual_seed(0), arithmetic=Arithmetic(channels_last), mirrored=mirrored
+        )
         saved.append(0)
         with torch.autograd.graph.saved_tensors_hooks(measure, lambda kept: kept):
             output = model(torch.rand(1, 3, 64, 40, generator=torch.Generator().manual_seed(1)))

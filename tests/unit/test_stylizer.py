@@ -63,7 +63,7 @@ def test_any_step_count_makes_exactly_that_many_updates_then_one_more_forward_pa
     state = new_state(encoders, steps=steps)
     for _ in range(steps):
         step([state])
-    assert state.updates == steps
+    assert state.fit.updates == steps
     with torch.no_grad():
         state.render()
     assert np.array_equal(state.picture().rgb, result.image.rgb)
@@ -413,7 +413,7 @@ def test_the_preparation_leaves_the_optimizer_and_the_crops_as_they_were() -> No
     for _ in prepared.prepare():
         pass
     assert prepared.optimizer.state_dict()["state"] == {}
-    assert prepared.updates == 0
+    assert prepared.fit.updates == 0
     assert all(weight.grad is None for weight in prepared.net.parameters())
     assert torch.equal(prepared.generator.get_state(), fresh.generator.get_state())
 

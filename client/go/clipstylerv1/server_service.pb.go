@@ -829,8 +829,8 @@ type ServerInfo_Worker struct {
 	State ServerInfo_Worker_State `protobuf:"varint,4,opt,name=state,proto3,enum=clipstyler.v1.ServerInfo_Worker_State" json:"state,omitempty"`
 	// Restarts after a crash.
 	RestartCount int32 `protobuf:"varint,5,opt,name=restart_count,json=restartCount,proto3" json:"restart_count,omitempty"`
-	// Accelerations in use, chosen by a measurement at the start or by the operator: "memory", "bf16", "channels_last". New
-	// names may be added.
+	// Accelerations in use, chosen by a measurement at the start or by the operator: "memory", "bf16", "channels_last",
+	// "tf32", "kernels", "graphs". New names may be added.
 	Accelerations []string `protobuf:"bytes,6,rep,name=accelerations,proto3" json:"accelerations,omitempty"`
 	// Name among the workers of the server: "cuda:1", or "cpu/0" if several share a device; "auto" until a device was chosen.
 	Name string `protobuf:"bytes,7,opt,name=name,proto3" json:"name,omitempty"`

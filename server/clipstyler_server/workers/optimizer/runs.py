@@ -10,7 +10,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
-from clipstyler.embedding import Embedding
+from clipstyler.embedding import Embedding, Launched, Wait
 from clipstyler.events import Optimized, Preparing, Preview, Progress, Rendering, Result
 from clipstyler.imaging import ImageError, ImageFile, Picture
 from clipstyler.masking import Levels
@@ -82,7 +82,7 @@ class Run:
         # Photos by their numbers, and those without which there is nothing to do.
         self._provided: dict[int, PhotoReady] = {}
         self._needed = set(range(1, task.other_photos + 1))
-        self._events: Iterator[LibraryEvent | Embedding] | None = None
+        self._events: Iterator[LibraryEvent | Wait] | None = None
         self._writing: Future[Result[ImageFile]] | None = None
 
     def cancel(self) -> None:
@@ -107,8 +107,8 @@ class Run:
     def take_turn(self, context: RunContext) -> Embedding | None:
         """Go on by a step, a part of the preparation or a tile, and send what happens on the way.
 
-        Returns what waits in the middle of a step, which then may be computed with that of other runs. Whatever fails
-        is the end of this run only.
+        Returns what waits in the middle of a step, which then may be computed with that of other runs; a step that was
+        launched ends the turn too. Whatever fails is the end of this run only.
         """
         try:
             return self._advance(context)
@@ -135,7 +135,7 @@ class Run:
             self._events = self._begun(context.workload)
         return self._go_on(self._events, context)
 
-    def _go_on(self, events: Iterator[LibraryEvent | Embedding], context: RunContext) -> Embedding | None:
+    def _go_on(self, events: Iterator[LibraryEvent | Wait], context: RunContext) -> Embedding | None:
         """Compute to the end of the turn."""
         job_id, send = self.task.job_id, context.send
         while True:
@@ -143,6 +143,8 @@ class Run:
             match next(events):
                 case Embedding() as waiting:
                     return waiting
+                case Launched():
+                    return None
                 case Result() as result:
                     self._events = None
                     self._writing = context.writer.submit(copy_context().run, self._written, result)
@@ -157,7 +159,7 @@ class Run:
                     if isinstance(event, _TURN_ENDS):
                         return None
 
-    def _begun(self, workload: Workload) -> Iterator[LibraryEvent | Embedding]:
+    def _begun(self, workload: Workload) -> Iterator[LibraryEvent | Wait]:
         others = [self._photo(number) for number in range(1, self.task.other_photos + 1)]
         original = Original(*self.task.result_size, self._photo, self._mask)
         return workload.stylize(self.task, original, others, self._check)

@@ -13,14 +13,16 @@ import torch
 from clipstyler import optimization, provenance
 from clipstyler.acceleration import OFF, RECORD
 from clipstyler.acceleration_choice import choose, retain_memory_for
+from clipstyler.captured_steps import CapturedSteps
 from clipstyler.composition import Further
-from clipstyler.embedding import Embedding
+from clipstyler.embedding import Embedding, Wait
 from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
 from clipstyler.encoders.weights.store import Store, default_directory
 from clipstyler.evaluation.direction_cache import DirectionCache, DirectionStore
 from clipstyler.events import Rendering
 from clipstyler.imaging import Picture
+from clipstyler.optimization import Reuse
 from clipstyler.options import ConfigError
 from clipstyler.original import Original
 from clipstyler.photo_cache import PhotoCache
@@ -56,8 +58,11 @@ class TorchWorkload:
         torch.set_num_threads(options.threads)
         torch.set_num_interop_threads(1)
         self._device = _choose_device(options.device)
-        self._directions = DirectionCache(options.direction_bytes, DirectionStore(options.cache / "directions"))
-        self._photos = PhotoCache(_PHOTO_BYTES)
+        self._reuse = Reuse(
+            DirectionCache(options.direction_bytes, DirectionStore(options.cache / "directions")),
+            PhotoCache(_PHOTO_BYTES),
+            CapturedSteps(),
+        )
         self._styles: OrderedDict[str, LoadedStyle] = OrderedDict()
         choice = choose(options.accelerations, self._device, own_process=True, record=options.cache / RECORD)
         self._retains_memory = choice.accelerations.memory
@@ -91,7 +96,7 @@ class TorchWorkload:
 
     def stylize(
         self, task: Task, original: Original, others: Sequence[Picture], check: Check
-    ) -> Iterator[LibraryEvent | Embedding]:
+    ) -> Iterator[LibraryEvent | Wait]:
         """Run a task with PyTorch."""
         encoders = self._encoders[task.spec.encoder_set]
         if self._retains_memory:
@@ -104,8 +109,7 @@ class TorchWorkload:
                 original=original,
                 mask=task.mask,
                 further=Further(others),
-                directions=self._directions,
-                photos=self._photos,
+                reuse=self._reuse,
                 check=check,
             )
 

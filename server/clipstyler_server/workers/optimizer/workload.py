@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from clipstyler.acceleration import OFF
-from clipstyler.embedding import Embedding
+from clipstyler.embedding import Embedding, Wait
 from clipstyler.events import Optimized, Preparing, Preview, Progress, Rendering, Result, Started, Warning
 from clipstyler.imaging import Picture
 from clipstyler.original import Original
@@ -73,7 +73,7 @@ class Workload(Protocol):
 
     def stylize(
         self, task: Task, original: Original, others: Sequence[Picture], check: Check
-    ) -> Iterator[LibraryEvent | Embedding]:
+    ) -> Iterator[LibraryEvent | Wait]:
         """Run a task: each advance completes at most one step or one tile; the last event is the result.
 
         In the middle of each step it yields what `share` takes. Several tasks may be between two advances at a time.

@@ -497,8 +497,8 @@ export type ServerInfo_Worker = Message<"clipstyler.v1.ServerInfo.Worker"> & {
   restartCount: number;
 
   /**
-   * Accelerations in use, chosen by a measurement at the start or by the operator: "memory", "bf16", "channels_last". New
-   * names may be added.
+   * Accelerations in use, chosen by a measurement at the start or by the operator: "memory", "bf16", "channels_last",
+   * "tf32", "kernels", "graphs". New names may be added.
    *
    * @generated from field: repeated string accelerations = 6;
    */

@@ -1,0 +1,149 @@
+"""Steps that a GPU does as a whole: captured once for all runs of one shape, and started once per step.
+
+A step of the paper's setting is some thousand kernels, most of them shorter than it takes to start one. A captured step
+belongs to no run: it has twins of the runs that it was captured for, takes over the values of those that use it, and
+gives their weights back.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator, Hashable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+
+from clipstyler.cuda_recording import CudaRecording, Recorder
+from clipstyler.embedding import Launched
+from clipstyler.interruption import Check
+from clipstyler.run_state import RunState
+from clipstyler.stylizer import StepReport, advance, read_reports
+
+_KEPT = 8  # captured steps that no run uses; one of the paper's setting holds some gigabytes
+_LEAST_FREE = 0.25  # of a GPU's memory: with less left, none is kept
+
+
+class CapturedStep:
+    """One optimizer step of some runs at once, as `clipstyler.stylizer.step` takes it.
+
+    Parameters
+    ----------
+    states
+        Runs of the shape that is captured; they are left as they are.
+    record
+        Records the work.
+    """
+
+    def __init__(self, states: Sequence[RunState], record: Recorder = CudaRecording) -> None:
+        self._twins = [state.twin() for state in states]
+        device = states[0].encoders.device
+        self._choices = [twin.choose_views().to(device) for twin in self._twins]
+        self._take_over(states)
+        self._recording = record(lambda: advance(self._twins, self._choices), device)
+
+    def use(self, states: Sequence[RunState]) -> None:
+        """Take over the values of runs that have completed no step."""
+        self._take_over(states)
+        self._next = [state.choose_views() for state in states]
+
+    def give_back(self, states: Sequence[RunState]) -> None:
+        """Give the runs the weights that were reached."""
+        for twin, state in zip(self._twins, states, strict=True):
+            twin.give_weights(state)
+
+    def step_in_parts(self, states: Sequence[RunState], check: Check) -> Generator[Launched, None, list[StepReport]]:
+        """Complete one step of the runs in use; yields once, while the device computes.
+
+        Raises
+        ------
+        FloatingPointError
+            A loss is not finite.
+        """
+        check()
+        for mine, drawn in zip(self._choices, self._next, strict=True):
+            mine.copy_from(drawn)
+        self._recording.start()
+        self._next = [state.choose_views() for state in states]  # while the device computes
+        yield Launched()
+        reports = read_reports(self._recording.wait())
+        for twin, state in zip(self._twins, states, strict=True):
+            state.output = twin.output
+            for run in (twin, state):
+                run.fit.count()
+        check()
+        return reports
+
+    def _take_over(self, states: Sequence[RunState]) -> None:
+        for twin, state in zip(self._twins, states, strict=True):
+            twin.take_over(state)
+
+
+class _Key(NamedTuple):
+    """What a captured step is captured for."""
+
+    encoders: int
+    shapes: tuple[Hashable, ...]
+
+
+class CapturedSteps:
+    """The captured steps of one device: each is used by one stylization at a time, and kept for the next.
+
+    Parameters
+    ----------
+    record
+        Records work; tests have another.
+    """
+
+    def __init__(self, record: Recorder = CudaRecording) -> None:
+        self._record = record
+        self._lock = threading.Lock()
+        self._idle: list[tuple[_Key, CapturedStep]] = []
+
+    @contextmanager
+    def taken(self, states: Sequence[RunState]) -> Iterator[CapturedStep]:
+        """Yield a captured step for some runs that have completed no step; afterwards their weights are their own."""
+        key = _Key(id(states[0].encoders), tuple(state.shape for state in states))
+        captured = self._find(key) or self._captured(states)
+        captured.use(states)
+        try:
+            yield captured
+        finally:
+            captured.give_back(states)
+            self._keep(key, captured, states[0].encoders.device)
+
+    def clear(self) -> None:
+        """Forget all that no run uses."""
+        with self._lock:
+            self._idle.clear()
+
+    def _captured(self, states: Sequence[RunState]) -> CapturedStep:
+        try:
+            return CapturedStep(states, self._record)
+        except torch.OutOfMemoryError:
+            self.clear()
+            torch.cuda.empty_cache()
+            return CapturedStep(states, self._record)
+
+    def _find(self, key: _Key) -> CapturedStep | None:
+        with self._lock:
+            for number, (known, captured) in enumerate(self._idle):
+                if known == key:
+                    del self._idle[number]
+                    return captured
+        return None
+
+    def _keep(self, key: _Key, captured: CapturedStep, device: torch.device) -> None:
+        with self._lock:
+            self._idle.append((key, captured))
+            del self._idle[:-_KEPT]
+        if _is_nearly_full(device):
+            self.clear()
+            torch.cuda.empty_cache()
+
+
+def _is_nearly_full(device: torch.device) -> bool:
+    if device.type != "cuda":
+        return False
+    free, total = torch.cuda.mem_get_info(device)
+    return free < _LEAST_FREE * total

@@ -1,0 +1,120 @@
+"""Measure the accelerations of a GPU, each on a piece of the real work, as it will run: captured, if that pays."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from clipstyler.cuda_recording import CudaRecording
+from clipstyler.encoders.bf16 import Bf16Linear
+from clipstyler.stylenet import PLAIN, Arithmetic, StyleNet
+
+_SIDE, _SMALL_SIDE = 512, 128  # of the image in StyleNet's pieces, pixels
+_TOKENS, _WIDTH = 3250, 768  # of ViT-B/32 with 65 views
+_ROUNDS, _REPEATS = 5, 10
+
+Work = Callable[[], Tensor]
+
+
+def use_tf32(wanted: bool) -> None:
+    """Have all products in single precision of this process round their factors to TF32, or not."""
+    precision = "tf32" if wanted else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = precision
+    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]  # set by its module at run time
+
+
+def speedups(device: torch.device, names: Sequence[str]) -> dict[str, float]:
+    """Return how many times as fast each of the named accelerations is; leaves the use of TF32 to be set."""
+    pieces = _Pieces(device)
+    use_tf32(False)
+    found = {}
+    for name in names:
+        found[name] = getattr(pieces, name)()
+    return found
+
+
+class _Pieces:
+    """One method for each acceleration: how many times as fast it is."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def graphs(self) -> float:
+        """StyleNet on a small image, forward and backward: its kernels one by one, and as a whole."""
+        work = self._style_net(PLAIN, _SMALL_SIDE)
+        return self._seconds(work) / self._captured_seconds(work)
+
+    def tf32(self) -> float:
+        """StyleNet; leaves TF32 on."""
+        work = self._style_net(PLAIN)
+        plain_s = self._captured_seconds(work)
+        use_tf32(True)
+        return plain_s / self._captured_seconds(work)
+
+    def channels_last(self) -> float:
+        """StyleNet in both layouts."""
+        return self._speedup(PLAIN, Arithmetic(channels_last=True))
+
+    def kernels(self) -> float:
+        """StyleNet with interleaved channels; 0 if the kernels cannot be built here."""
+        try:
+            return self._speedup(Arithmetic(channels_last=True), Arithmetic(channels_last=True, kernels=True))
+        except Exception:  # noqa: BLE001 - Triton has no common error: no compiler, no driver, a kernel that fails
+            return 0.0
+
+    def bf16(self) -> float:
+        """Three MLPs of ViT-B/32."""
+        layers = (nn.Linear(_WIDTH, 4 * _WIDTH), nn.SiLU(), nn.Linear(4 * _WIDTH, _WIDTH))
+        plain = nn.Sequential(*(copy.deepcopy(layer) for _ in range(3) for layer in layers))
+        plain = plain.to(self._device).requires_grad_(False)
+        half = nn.Sequential(*(Bf16Linear(layer) if isinstance(layer, nn.Linear) else layer for layer in plain))
+        tokens = self._random(_TOKENS, _WIDTH)
+        plain_s, half_s = (self._captured_seconds(self._pass_through(net, tokens)) for net in (plain, half))
+        return plain_s / half_s
+
+    def _speedup(self, plain: Arithmetic, accelerated: Arithmetic) -> float:
+        plain_s, accelerated_s = (self._captured_seconds(self._style_net(each)) for each in (plain, accelerated))
+        return plain_s / accelerated_s
+
+    def _style_net(self, arithmetic: Arithmetic, side: int = _SIDE) -> Work:
+        net = StyleNet.initialize(torch.Generator().manual_seed(0), self._device, arithmetic=arithmetic)
+        return self._pass_through(net, self._random(1, 3, side, side))
+
+    def _random(self, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(self._device)
+
+    def _pass_through(self, module: nn.Module, values: Tensor) -> Work:
+        """Forward, and backward to the parameters or else to the input."""
+        entered = values.requires_grad_()
+        sought: list[Tensor] = [parameter for parameter in module.parameters() if parameter.requires_grad] or [entered]
+
+        def run() -> Tensor:
+            out: Tensor = module(entered)
+            return torch.autograd.grad(out.float().square().mean(), sought)[0].sum()
+
+        return run
+
+    def _seconds(self, work: Work) -> float:
+        """Return the seconds of the fastest of some rounds."""
+        durations = []
+        for _ in range(1 + _ROUNDS):
+            torch.cuda.synchronize(self._device)
+            begun = time.perf_counter()
+            for _ in range(_REPEATS):
+                work()
+            torch.cuda.synchronize(self._device)
+            durations.append(time.perf_counter() - begun)
+        return min(durations)
+
+    def _captured_seconds(self, work: Work) -> float:
+        recording = CudaRecording(work, self._device)
+
+        def run() -> Tensor:
+            recording.start()
+            return recording.wait()
+
+        return self._seconds(run)

@@ -202,7 +202,7 @@ class StyleNet(nn.Module):
 
     def _image(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # half precision has too few levels for an image
-            return torch.sigmoid(self.head(x.float()))
+            return torch.sigmoid(self.head(x.to(self.head.weight.dtype)))
 
 
 def _plain(block: nn.Module) -> Part:

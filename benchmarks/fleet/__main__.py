@@ -6,8 +6,8 @@ Examples
     python -m benchmarks.fleet --jobs-per-day 100000 --devices 200     # a quick look
     python -m benchmarks.fleet --json benchmarks/results/fleet.json --plot benchmarks/results/fleet.png
 
-Seconds of steps, cost of fronts and writes of the database are measurements (`benchmarks/results/`); prices, failures
-and everything about GPUs are assumptions, which `benchmarks/fleet/costs.py` and `cases.py` list. The queue is the
+Seconds of steps, cost of fronts and writes of the database are measurements (`benchmarks/results/`); prices and
+failures are assumptions, which `benchmarks/fleet/costs.py` and `cases.py` list. The queue is the
 server's own. The same seed gives the same figures.
 """
 
@@ -34,9 +34,8 @@ def tables(found: list[Work], cases: list[Figures]) -> Iterator[Table]:
     """Yield everything for people."""
     table = Table("job", "device", "step", "job takes", "jobs per device-hour", title="What a device does")
     for work in found:
-        name = work.name if work.is_measured else f"{work.name} (assumed)"
         table.add_row(
-            name, work.device, f"{1000 * work.step_s:.0f} ms", f"{work.seconds:.1f} s", f"{work.jobs_per_hour:.1f}"
+            work.name, work.device, f"{1000 * work.step_s:.0f} ms", f"{work.seconds:.1f} s", f"{work.jobs_per_hour:.1f}"
         )
     yield table
     table = Table("fleet", "jobs per day", "devices", "used", "peak", "priority", "p50", "p95", "p99", title="Waits")
@@ -85,7 +84,7 @@ def main() -> None:
     figures.add_option(parser)
     arguments = parser.parse_args()
     assumed, costs = assumptions(arguments), front_costs()
-    found = works(assumed)
+    found = works()
     cases = list(standard_cases(found, assumed, arguments.jobs_per_day, arguments.devices))
     done = [run(case, costs, assumed, arguments.seed) for case in track(cases, "Simulating days")]
     on_cpu = [case for case in cases if case.name.startswith("CPU") and case.name != FAILING]

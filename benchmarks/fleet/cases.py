@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.fleet.costs import Assumptions, FrontCosts, Work, front_repair_s
+from benchmarks.fleet.costs import GPU, Assumptions, FrontCosts, Work, front_repair_s
 from benchmarks.fleet.demand import DAY_S, Demand, JobClass, arrivals
 from benchmarks.fleet.resources import Usage, peak_load, usage
 from benchmarks.fleet.simulation import Fleet, Outcome, simulate
@@ -94,11 +94,11 @@ def standard_cases(works: list[Work], assumed: Assumptions, jobs_per_day: float,
     hour = (DAY_S / 2 - HOUR_S / 2, DAY_S / 2 + HOUR_S / 2)
     failing = replace(fleet, device_mtbf_s=50 * HOUR_S, front_mtbf_s=2 * HOUR_S)
     yield Case(FAILING, failing, demand, assumed.cpu_price, *hour)
-    gpu = by_name["vit-b-32, paper", "1 GPU"]
+    gpu = by_name["vit-b-32, paper", GPU]
     # As many jobs as keep as many GPUs as busy, for ten minutes of the peak.
     scale = demand.service_s / gpu.seconds
     faster = Demand(jobs_per_day * scale, classes(gpu, gpu, gpu))
-    yield Case("GPU (assumed), a queue per front", fleet, faster, assumed.gpu_price, DAY_S / 2 - 300, DAY_S / 2 + 300)
+    yield Case("GPU, a queue per front", fleet, faster, assumed.gpu_price, DAY_S / 2 - 300, DAY_S / 2 + 300)
 
 
 def classes(high: Work, normal: Work, low: Work) -> tuple[JobClass, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 from clipstyler.config import PRESETS, Preset
 
 RESULTS = Path(__file__).parents[1] / "results"
+GPU = "NVIDIA H200"
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,6 @@ class Assumptions:
 
     Attributes
     ----------
-    gpu_tflop_per_s
-        That a GPU sustains in a step. A fourth to a fifth of what data sheets of 2023 and later state for bfloat16.
-    step_tflop
-        Work of a step at the paper's setting with ViT-B/32; docs/performance.md derives it.
-    gpu_overhead_s
-        Seconds of a job besides its steps: copies, preparation, encoding of the result.
     cpu_price, gpu_price, front_price
         Of one device, or one front, for an hour.
     watchers_per_job
@@ -34,9 +29,6 @@ class Assumptions:
         Open calls of one front: the default of `max_calls`.
     """
 
-    gpu_tflop_per_s: float = 200.0
-    step_tflop: float = 1.63
-    gpu_overhead_s: float = 1.0
     cpu_price: float = 0.10
     gpu_price: float = 3.00
     front_price: float = 0.20
@@ -51,8 +43,8 @@ class Work:
 
     Attributes
     ----------
-    is_measured
-        Whether its seconds come from a measurement, or from the assumptions.
+    device
+        What it was measured on.
     """
 
     name: str
@@ -60,7 +52,6 @@ class Work:
     steps: int
     step_s: float
     overhead_s: float
-    is_measured: bool
 
     @property
     def seconds(self) -> float:
@@ -110,17 +101,17 @@ def read(name: str) -> Any:
     return json.loads((RESULTS / f"{name}.json").read_text())
 
 
-def works(assumptions: Assumptions) -> list[Work]:
-    """Return the kinds of jobs whose seconds are known or assumed."""
+def works() -> list[Work]:
+    """Return the kinds of jobs whose seconds were measured."""
     found = []
     prepare = {row["size"]: row["ours_s"] for row in read("start-cpu")["rows"]}
     for (encoders, name), step_s in _fastest_steps().items():
         preset = PRESETS[Preset(name)]
         # The first preview was measured with `pocket`; beside a job of ViT-B/32 it is little.
-        found.append(Work(f"{encoders}, {name}", "2 CPU cores", preset.steps, step_s, prepare[preset.size], True))
-    paper = PRESETS[Preset.PAPER]
-    step_s = assumptions.step_tflop / assumptions.gpu_tflop_per_s
-    found.append(Work("vit-b-32, paper", "1 GPU", paper.steps, step_s, assumptions.gpu_overhead_s, False))
+        found.append(Work(f"{encoders}, {name}", "2 CPU cores", preset.steps, step_s, prepare[preset.size]))
+    for row in reversed(read("gpu-h200")["runs"]):
+        step_s = row["optimize_s"] / row["steps"]
+        found.append(Work(row["setting"], GPU, row["steps"], step_s, row["whole_s"] - row["optimize_s"]))
     return found
 
 

@@ -33,7 +33,6 @@ def works() -> str:
         (
             work["name"],
             work["device"],
-            "measured" if work["is_measured"] else "assumed",
             f"{1000 * work['step_s']:,.0f} ms",
             str(work["steps"]),
             f"{work['seconds']:,.1f} s",
@@ -41,7 +40,7 @@ def works() -> str:
         )
         for work in read("fleet")["works"]
     ]
-    return table(("job", "device", "step time", "step", "steps", "job", "jobs per device-hour"), rows)
+    return table(("job", "device", "step", "steps", "job", "jobs per device-hour"), rows)
 
 
 def costs() -> str:
@@ -66,9 +65,6 @@ def costs() -> str:
 def assumptions() -> str:
     """What no measurement says."""
     units = {
-        "gpu_tflop_per_s": "TFLOP/s that a GPU sustains in a step",
-        "step_tflop": "TFLOP of a step of ViT-B/32 at the paper's setting ([performance](performance.md))",
-        "gpu_overhead_s": "s of a GPU for a job besides its steps",
         "cpu_price": "for an hour of two CPU cores",
         "gpu_price": "for an hour of a GPU",
         "front_price": "for an hour of a front",

@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.fleet import report
 from benchmarks.fleet.cases import Case, classes, run
-from benchmarks.fleet.costs import Assumptions, FrontCosts, Work, works
+from benchmarks.fleet.costs import GPU, Assumptions, FrontCosts, Work, read, works
 from benchmarks.fleet.demand import DAY_S, Arrival, Demand, JobClass, arrivals
 from benchmarks.fleet.resources import peak_load, usage
 from benchmarks.fleet.simulation import Fleet, Outcome, simulate
@@ -208,13 +208,11 @@ def test_the_figures_of_a_case_are_those_of_its_outcome():
 
 
 def test_a_device_does_what_was_measured():
-    found = {(work.name, work.device): work for work in works(Assumptions(gpu_tflop_per_s=163.0))}
-    draft, gpu = found["pocket, draft", "2 CPU cores"], found["vit-b-32, paper", "1 GPU"]
-    assert draft.is_measured
+    found = {(work.name, work.device): work for work in works()}
+    draft, gpu = found["pocket, draft", "2 CPU cores"], found["vit-b-32, paper", GPU]
     assert draft.seconds == pytest.approx(60 * draft.step_s + draft.overhead_s)
-    assert not gpu.is_measured
-    assert gpu.step_s == pytest.approx(0.01)
-    assert gpu.jobs_per_hour == pytest.approx(3600 / (200 * 0.01 + 1.0))
+    (measured,) = (row for row in read("gpu-h200")["runs"] if row["setting"] == gpu.name)
+    assert gpu.jobs_per_hour == pytest.approx(3600 / measured["whole_s"])
 
 
 def test_the_page_shows_the_committed_figures():

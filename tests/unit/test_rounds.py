@@ -24,9 +24,11 @@ from clipstyler_server.workers.optimizer.torch_workload import TorchWorkload
 from clipstyler_server.workers.optimizer.workload import OptimizerOptions, Workload
 from structlog.testing import capture_logs
 
+from clipstyler.captured_steps import CapturedSteps
 from clipstyler.config import Calibration
 from clipstyler.events import Preview, Progress, Result
 from clipstyler.imaging import Picture
+from clipstyler.optimization import Reuse
 from clipstyler.photo_cache import PhotoCache
 from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
 from tests.service import scripted
@@ -111,8 +113,8 @@ def script(options: OptimizerOptions, tmp_path: Path) -> Optimizer:
 def tiny_workload(*, is_strict: bool) -> TorchWorkload:
     made = TorchWorkload.__new__(TorchWorkload)
     made._encoders = {"tiny": tiny_encoders()}
-    made._directions = None  # type: ignore[assignment]
-    made._photos = PhotoCache(2**20)
+    made._reuse = Reuse(photos=PhotoCache(2**20))
+    made._captured = CapturedSteps()
     made._retains_memory, made._is_strict = False, is_strict
     made.device_memory = dict  # type: ignore[method-assign]
     return made

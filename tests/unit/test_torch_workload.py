@@ -24,8 +24,8 @@ def workload(monkeypatch, trouble) -> TorchWorkload:
     monkeypatch.setattr("clipstyler_server.workers.optimizer.torch_workload.optimization.optimize_in_parts", optimize)
     made = TorchWorkload.__new__(TorchWorkload)
     made._encoders = MagicMock()
-    made._directions = MagicMock()
-    made._photos = MagicMock()
+    made._reuse = MagicMock()
+    made._captured = MagicMock()
     made._retains_memory = False
     return made
 
@@ -36,8 +36,10 @@ def out_of_device_memory() -> None:
 
 @pytest.mark.parametrize("trouble", [out_of_device_memory, lambda: torch.empty(10**15)])
 def test_memory_that_is_not_there_is_a_memory_error_on_every_device(monkeypatch, trouble):
+    made = workload(monkeypatch, trouble)
     with pytest.raises(MemoryError, match="ran out of memory"):
-        list(workload(monkeypatch, trouble).stylize(MagicMock(), MagicMock(), [], never))
+        list(made.stylize(MagicMock(), MagicMock(), [], never))
+    made._captured.clear.assert_called_once_with()
 
 
 def test_other_errors_stay_what_they_are(monkeypatch):

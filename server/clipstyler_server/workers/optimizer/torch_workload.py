@@ -58,11 +58,9 @@ class TorchWorkload:
         torch.set_num_threads(options.threads)
         torch.set_num_interop_threads(1)
         self._device = _choose_device(options.device)
-        self._reuse = Reuse(
-            DirectionCache(options.direction_bytes, DirectionStore(options.cache / "directions")),
-            PhotoCache(_PHOTO_BYTES),
-            CapturedSteps(),
-        )
+        directions = DirectionCache(options.direction_bytes, DirectionStore(options.cache / "directions"))
+        self._captured = CapturedSteps()
+        self._reuse = Reuse(directions, PhotoCache(_PHOTO_BYTES), self._captured)
         self._styles: OrderedDict[str, LoadedStyle] = OrderedDict()
         choice = choose(options.accelerations, self._device, own_process=True, record=options.cache / RECORD)
         self._retains_memory = choice.accelerations.memory
@@ -101,7 +99,7 @@ class TorchWorkload:
         encoders = self._encoders[task.spec.encoder_set]
         if self._retains_memory:
             retain_memory_for(task.picture.width, task.picture.height)
-        with _memory_errors():
+        with self._memory_errors():
             yield from optimization.optimize_in_parts(
                 task.picture,
                 task.spec,
@@ -124,15 +122,27 @@ class TorchWorkload:
         for one in waiting:
             groups[id(one.clip)].append(one)
         for together in groups.values():
-            with _memory_errors():
+            with self._memory_errors():
                 embed_together(together)
 
     def apply(self, order: Apply, check: Check) -> Generator[Rendering, None, Picture]:
         """Apply a style with PyTorch."""
         style = self._style(order.style)
         second = self._style(order.second) if order.second else None
-        with _memory_errors():
+        with self._memory_errors():
             return (yield from apply_style(style, order.photo.load(), order.controls, second=second, check=check))
+
+    @contextmanager
+    def _memory_errors(self) -> Iterator[None]:
+        """Raise `MemoryError` for PyTorch's errors that mean it, and let go of what no run needs."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not _is_out_of_memory(error):
+                raise
+            self._captured.clear()
+            torch.cuda.empty_cache()
+            raise MemoryError("the device ran out of memory") from error
 
     def _style(self, file: StyleFile) -> LoadedStyle:
         """Load a style, unless it is one of the latest."""
@@ -143,18 +153,6 @@ class TorchWorkload:
         if len(self._styles) > _STYLES:
             self._styles.popitem(last=False)
         return loaded
-
-
-@contextmanager
-def _memory_errors() -> Iterator[None]:
-    """Raise `MemoryError` for PyTorch's errors that mean it."""
-    try:
-        yield
-    except RuntimeError as error:
-        if not _is_out_of_memory(error):
-            raise
-        torch.cuda.empty_cache()
-        raise MemoryError("the device ran out of memory") from error
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

@@ -24,7 +24,8 @@ _BYTES_PER_OTHER_PIXEL = 100
 _MIRRORED = 4 / 3
 
 
-# Of a result that is drawn in tiles: photo, result and the encoder's copy, with alpha; and one tile.
+# Of a result that is drawn in tiles: photo, result and levels, with alpha and noise; and one tile with the free memory
+# between its blocks. Measured as above, with and without `memory`, from 2 to 24 megapixels.
 _BYTES_PER_RESULT_PIXEL = 16
 _TILE_BYTES = 600 * 2**20
 

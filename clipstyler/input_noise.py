@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from itertools import product
 from typing import Protocol
 
@@ -15,7 +17,9 @@ from torch.nn import functional as F
 Floats = NDArray[np.float32]
 
 _MARGIN = 2  # cells around a coarse grid, so that its interpolation needs no border
-_BLOCK = 256
+_BLOCK = 256  # px: a multiple of the coarsest cell
+# 0.75 MiB each. The next photo in the same style needs them all again, the next tile those of its halo.
+_BLOCKS_KEPT, _COARSE_BLOCKS_KEPT = 32, 8
 
 
 class NoiseField(Protocol):
@@ -65,38 +69,49 @@ def octaves(shape: tuple[int, ...], count: int, generator: torch.Generator) -> T
 
 def positional_octaves(seed: int, count: int, rows: slice, columns: slice) -> Floats:
     """Draw such a sum for a part of an image, (3, H, W): each pixel depends on the seed and its position only."""
-    total = _positional(seed, 0, rows, columns)
+    return _assembled(partial(_sum_block, seed, count), rows, columns)
+
+
+def _assembled(block_at: Callable[[int, int], Floats], rows: slice, columns: slice) -> Floats:
+    """Put a part, (3, H, W), together from the blocks of a lattice, each (3, `_BLOCK`, `_BLOCK`)."""
+    part = np.empty((3, rows.stop - rows.start, columns.stop - columns.start), np.float32)
+    for row, column in product(_blocks(rows), _blocks(columns)):
+        into_rows, from_rows = _overlap(rows, row)
+        into_columns, from_columns = _overlap(columns, column)
+        part[:, into_rows, into_columns] = block_at(row, column)[:, from_rows, from_columns]
+    return part
+
+
+@lru_cache(maxsize=_BLOCKS_KEPT)
+def _sum_block(seed: int, count: int, row: int, column: int) -> Floats:
+    """Draw a block of the sum of octaves."""
+    total = _normal_block(seed, 0, row, column)
     for octave in range(1, count):
         cell = 2**octave
-        coarse = _positional(seed, octave, *(_cells(part, cell) for part in (rows, columns)))
-        top, left = (part.start % cell + _MARGIN * cell for part in (rows, columns))
+        cells = (slice(_BLOCK * n // cell, _BLOCK * (n + 1) // cell + 2 * _MARGIN) for n in (row, column))
+        coarse = _assembled(partial(_coarse_block, seed, octave), *cells)
         fine = _interpolated(torch.from_numpy(coarse)[None], cell)[0].numpy()
-        total += fine[:, top : top + total.shape[1], left : left + total.shape[2]]
+        total += fine[:, _MARGIN * cell :, _MARGIN * cell :][:, :_BLOCK, :_BLOCK]
+    total.setflags(write=False)
     return total
+
+
+@lru_cache(maxsize=_COARSE_BLOCKS_KEPT)
+def _coarse_block(seed: int, octave: int, row: int, column: int) -> Floats:
+    """Draw a block of the grid of a coarse octave, which several blocks of the sum need."""
+    block = _normal_block(seed, octave, row, column)
+    block.setflags(write=False)
+    return block
+
+
+def _normal_block(seed: int, octave: int, row: int, column: int) -> Floats:
+    """Draw a block of normal noise. Each has a counter-based generator of its own."""
+    key = np.array([seed, octave << 60 | row << 32 | column], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key)).standard_normal((3, _BLOCK, _BLOCK), np.float32)
 
 
 def _interpolated(coarse: Tensor, cell: int) -> Tensor:
     return F.interpolate(coarse, scale_factor=cell, mode="bicubic", align_corners=False)
-
-
-def _cells(part: slice, cell: int) -> slice:
-    """Return the places, in the grid of an octave, of the cells that a part of a side depends on."""
-    return slice(part.start // cell, -(-part.stop // cell) + 2 * _MARGIN)
-
-
-def _positional(seed: int, octave: int, rows: slice, columns: slice) -> Floats:
-    """Draw normal noise for a part of a grid, (3, H, W).
-
-    It is drawn in blocks of a fixed lattice, each of which has a counter-based generator of its own.
-    """
-    noise = np.empty((3, rows.stop - rows.start, columns.stop - columns.start), np.float32)
-    for row, column in product(_blocks(rows), _blocks(columns)):
-        key = np.array([seed, octave << 60 | row << 32 | column], np.uint64)
-        block = np.random.Generator(np.random.Philox(key=key)).standard_normal((3, _BLOCK, _BLOCK), np.float32)
-        into_rows, from_rows = _overlap(rows, row)
-        into_columns, from_columns = _overlap(columns, column)
-        noise[:, into_rows, into_columns] = block[:, from_rows, from_columns]
-    return noise
 
 
 def _blocks(part: slice) -> range:

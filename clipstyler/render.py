@@ -12,38 +12,33 @@ every octave of detail comes from the size at which the network draws it.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Generator
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from clipstyler.allocator import return_unused_memory
 from clipstyler.events import Rendering
+from clipstyler.fixed_net import FixedNet
 from clipstyler.imaging import Picture, resized
 from clipstyler.input_noise import NoiseField, PositionalNoise
-from clipstyler.interleaved_norm import NORM_EPSILON
 from clipstyler.interruption import Check, StopPoints, never
 from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, mean_gray, mirrored, to_pixels
-from clipstyler.stylenet import STRIDE, ResidualBlock, StyleNet
+from clipstyler.stylenet import StyleNet
+from clipstyler.tiling import Tile, tiles_of
 
 Floats = NDArray[np.float32]
 Pixels = NDArray[np.uint8]
 Values = Floats | Pixels  # from 0 to 255 either way
 
-TILE_SIDE = 384  # of the part of a tile that is kept; larger ones take less time and more memory
+TILE_SIDE = 512  # of a tile without its halos; larger ones take less time and more memory
 LEVEL_RATIO = 2  # between the sides of a level and the one before, at most
-# An output pixel depends on input pixels up to 76 away: on each way down and up a block sees two pixels of its
-# resolution farther, and each change of resolution up to two.
-HALO = 80
 _STRIP_PIXELS = 2**19
-_CHANNELS_AT_ONCE = 4
 
 
 @dataclass(frozen=True)
@@ -53,8 +48,7 @@ class FittedStyle:
     Attributes
     ----------
     net
-        StyleNet with its normalization folded into its convolutions: no pixel depends on one that is more than `HALO`
-        away.
+        The network with its normalization fixed: no pixel depends on one that is more than `HALO` away.
     input_noise
         Standard deviation of the noise on its input.
     noise
@@ -67,7 +61,7 @@ class FittedStyle:
         The stylized thumbnail: uint8, (H, W, 3).
     """
 
-    net: StyleNet
+    net: FixedNet
     input_noise: float
     noise: NoiseField
     contrast: float
@@ -109,15 +103,15 @@ def fix_style(
     check
         Called between the layers of the network: it may stop the work.
     """
-    net = net.plain()
-    with StopPoints(check, net):
-        moments, output = _moments(net, thumbnail)
+    fixed = FixedNet(net)
+    with StopPoints(check, fixed):
+        output = fixed(thumbnail)
     height, width = size
     canvas = output[..., : max(height, SMALLEST_SIDE), : max(width, SMALLEST_SIDE)]
     gray = mean_gray(canvas)
     optimized = to_pixels(adjust_contrast(canvas, contrast, gray))[:height, :width]
     noise = PositionalNoise(seed, noise_octaves)
-    return FittedStyle(_folded(net, moments), input_noise, noise, contrast, gray, optimized)
+    return FittedStyle(fixed, input_noise, noise, contrast, gray, optimized)
 
 
 def render(style: FittedStyle, photo: Picture, tile_side: int = TILE_SIDE) -> Generator[Rendering, None, Picture]:
@@ -130,9 +124,9 @@ def render(style: FittedStyle, photo: Picture, tile_side: int = TILE_SIDE) -> Ge
     style
         What is applied.
     photo
-        Of any size; no tile is larger than `tile_side` + 2 `HALO` pixels on either side.
+        Of any size.
     tile_side
-        Largest side of the kept part of a tile, a multiple of 8.
+        Largest side of a tile without its two halos, a multiple of 8.
 
     Yields
     ------
@@ -151,13 +145,14 @@ def render(style: FittedStyle, photo: Picture, tile_side: int = TILE_SIDE) -> Ge
     for level, tiles in zip(levels, plans, strict=True):
         values = finest if level is photo.rgb else np.empty(level.shape, np.float32)
         drawing = Drawing(style, level, values)
-        for rows, columns in tiles:
-            drawing.draw(rows, columns)
+        for tile in tiles:
+            drawing.draw(tile)
             completed += 1
             yield Rendering(completed, total)
+        if len(levels) > 1:  # the memory of tiles, which fits neither what follows nor the tiles of another level
+            return_unused_memory()
         match_coarse(values, before)
         before = values
-        return_unused_memory()
     return Picture(finest, photo.alpha)
 
 
@@ -211,28 +206,6 @@ def _between(count: int, coarse_count: int) -> tuple[NDArray[np.intp], NDArray[n
     return first, np.minimum(first + 1, coarse_count - 1), (exact - first).astype(np.float32)
 
 
-def tiles_of(shape: tuple[int, ...], tile_side: int) -> list[tuple[slice, slice]]:
-    """Return rows and columns of all tiles of (H, W, 3), without their halos, that the network sees."""
-    height, width = (len(mirrored(side, SMALLEST_SIDE)) for side in shape[:2])
-    return list(product(spans(height, tile_side), spans(width, tile_side)))
-
-
-def spans(length: int, most: int) -> list[slice]:
-    """Split a side, a multiple of 8, into parts of about equal lengths: multiples of 8, and `most` at most."""
-    count = -(-length // most)
-    step = -(-length // count // STRIDE) * STRIDE
-    return [slice(start, min(start + step, length)) for start in range(0, length, step)]
-
-
-def _with_halo(kept: slice, length: int) -> slice:
-    """Extend a part by the halo, up to the border of the image: there, the network's own padding is right."""
-    return slice(max(0, kept.start - HALO), min(length, kept.stop + HALO))
-
-
-def _within(kept: slice, seen: slice) -> slice:
-    return slice(kept.start - seen.start, kept.stop - seen.start)
-
-
 class Drawing:
     """The network applied to a photo, mirrored to sides that are multiples of 8, with noise.
 
@@ -252,12 +225,12 @@ class Drawing:
         self._values = values
         self._rows, self._columns = (mirrored(side, SMALLEST_SIDE) for side in pixels.shape[:2])
 
-    def draw(self, rows: slice, columns: slice) -> None:
+    def draw(self, tile: Tile) -> None:
         """Stylize one tile and put its part of the photo into its place."""
-        seen_rows, seen_columns = _with_halo(rows, len(self._rows)), _with_halo(columns, len(self._columns))
-        stylized = self._style.stylize(self._cut(seen_rows, seen_columns))
-        kept = stylized[0, :, _within(rows, seen_rows), _within(columns, seen_columns)].permute(1, 2, 0) * 255
-        place = self._values[rows, columns]  # what lies beyond the photo is left out
+        rows, columns = tile
+        stylized = self._style.stylize(self._cut(rows.seen, columns.seen))
+        kept = stylized[0, :, rows.inside, columns.inside].permute(1, 2, 0) * 255
+        place = self._values[rows.kept, columns.kept]  # what lies beyond the photo is left out
         drawn = kept.round() if place.dtype == np.uint8 else kept
         place[:] = drawn.cpu().numpy()[: place.shape[0], : place.shape[1]]
 
@@ -268,62 +241,3 @@ class Drawing:
         if self._style.input_noise:
             image += self._style.input_noise * self._style.noise.part(self._pixels.shape[:2], rows, columns)
         return torch.from_numpy(image)[None]
-
-
-_Moments = dict[str, tuple[Tensor, Tensor]]
-
-
-def _moments(net: StyleNet, thumbnail: Tensor) -> tuple[_Moments, Tensor]:
-    """Return variance and mean of what each normalization sees, by the convolution before it; then the output."""
-    seen: _Moments = {}
-
-    def record(name: str, output: Tensor) -> None:
-        seen[name] = _variances_and_means(output[0])
-
-    hooks = [
-        conv.register_forward_hook(lambda _module, _inputs, output, name=name: record(name, output))
-        for name, conv in _normalized(net).items()
-    ]
-    try:
-        output: Tensor = net(thumbnail)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return seen, output
-
-
-def _variances_and_means(channels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return variance and mean of each channel of (C, H, W).
-
-    A few channels at a time, in float64: sums over whole images are inaccurate in float32. `torch.var_mean` is several
-    times as slow.
-    """
-    variances, means = [], []
-    for part in channels.split(_CHANNELS_AT_ONCE):
-        values = part.flatten(1).double()
-        mean = values.mean(dim=1)
-        means.append(mean)
-        variances.append(values.sub_(mean[:, None]).square_().mean(dim=1))
-    return torch.cat(variances), torch.cat(means)
-
-
-def _folded(net: StyleNet, moments: _Moments) -> StyleNet:
-    """Return a copy of a network in which (x - mean) / deviation is part of the convolution that x comes from."""
-    folded = copy.deepcopy(net).requires_grad_(False)
-    for name, conv in _normalized(folded).items():
-        variance, mean = moments[name]
-        scale = (variance + NORM_EPSILON).rsqrt()
-        assert conv.bias is not None
-        conv.weight.copy_(conv.weight * scale[:, None, None, None])
-        conv.bias.copy_((conv.bias - mean) * scale)
-    for block in folded.modules():
-        if isinstance(block, ResidualBlock):
-            block.body[1], block.body[3] = nn.ReLU(inplace=True), nn.ReLU(inplace=True)
-    return folded
-
-
-def _normalized(net: StyleNet) -> dict[str, nn.Conv2d]:
-    """Return the convolutions that a normalization follows, by name."""
-    blocks = {name: block for name, block in net.named_modules() if isinstance(block, ResidualBlock)}
-    followed = {f"{name}.body.{index}": block.body[index] for name, block in blocks.items() for index in (0, 2)}
-    return {name: conv for name, conv in followed.items() if isinstance(conv, nn.Conv2d)}

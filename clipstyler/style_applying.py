@@ -22,9 +22,6 @@ from clipstyler.style import Style, StyleDescription
 from clipstyler.style_controls import StyleControls
 from clipstyler.stylenet import Arithmetic, StyleNet
 
-# Of the kept part of a tile: one for a photo of 512 px.
-_TILE_SIDE = 512
-
 
 @dataclass(frozen=True)
 class LoadedStyle:
@@ -145,7 +142,7 @@ def _enlarged(
     """Draw a photo at its size, given its picture at the size that the style was fitted at."""
     if max(original.width, original.height) <= described.size:
         return Picture(fixed.optimized, original.alpha)
-    return (yield from StopPoints(check, fixed.net).within(render(fixed, original, _TILE_SIDE)))
+    return (yield from StopPoints(check, fixed.net).within(render(fixed, original)))
 
 
 def _canvas(thumbnail: Picture) -> Tensor:

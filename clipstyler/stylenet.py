@@ -106,6 +106,11 @@ class StyleNet(nn.Module):
     mirrored
         Whether convolutions see the mirrored image beyond its border instead of zeros (the paper), which would show
         them where the border is. Sides of at least 16 then.
+
+    Attributes
+    ----------
+    layout
+        Memory format that it computes with.
     """
 
     def __init__(self, *, arithmetic: Arithmetic = PLAIN, mirrored: bool = False) -> None:
@@ -113,7 +118,7 @@ class StyleNet(nn.Module):
         block = partial(ResidualBlock, arithmetic=arithmetic, mirrored=mirrored)
         self._mirrored = mirrored
         self._arithmetic = arithmetic
-        self._layout = torch.channels_last if arithmetic.channels_last else torch.contiguous_format
+        self.layout = torch.channels_last if arithmetic.channels_last else torch.contiguous_format
         self.stem = nn.Conv2d(3, 16, 1)
         self.first = block(16, 16)
         self.down = nn.ModuleList([block(16, 16), block(16, 32), block(32, 64)])
@@ -148,16 +153,7 @@ class StyleNet(nn.Module):
                     module.bias.uniform_(-bound, bound, generator=generator)
                 if isinstance(module, _NormedConv) and module.bias is not None:
                     module.bias.zero_().requires_grad_(False)
-        return net.to(device).to(memory_format=net._layout)
-
-    def plain(self) -> StyleNet:
-        """Return the same network without `kernels` and `half`; the network itself if it has neither."""
-        arithmetic = self._arithmetic._replace(kernels=False, half=False)
-        if arithmetic == self._arithmetic:
-            return self
-        net = StyleNet(arithmetic=arithmetic, mirrored=self._mirrored)
-        net.load_state_dict(self.state_dict())
-        return net.to(self.head.weight.device).to(memory_format=self._layout)
+        return net.to(device).to(memory_format=net.layout)
 
     def forward(self, photo: Tensor, *, banded: bool = False) -> Tensor:
         """Stylize: (B, 3, H, W) in [0, 1] to the same shape in (0, 1).
@@ -185,7 +181,7 @@ class StyleNet(nn.Module):
     def _features(self, photo: Tensor, run: Runner) -> tuple[Tensor, Tensor]:
         """Return what the last block joins: the deepest features, enlarged, and the first ones; (B, 16, H, W) each."""
         opening = Part(self.first, self.stem, _unchanged, (1,), (self.stem, self.first))
-        first = run(opening, photo.contiguous(memory_format=self._layout))
+        first = run(opening, photo.contiguous(memory_format=self.layout))
         skips = []
         x = first
         for block, shrink in zip(self.down, self.shrink, strict=True):

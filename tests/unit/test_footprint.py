@@ -72,6 +72,12 @@ def test_a_result_that_is_larger_than_the_size_counts_by_its_pixels() -> None:
     assert draft.total < large.total == large.result < 1024 * MIB
 
 
+@pytest.mark.parametrize(("width", "height", "measured"), [(1732, 1155, 556), (4242, 2828, 735), (6000, 4000, 956)])
+def test_the_estimate_of_a_result_is_above_what_was_measured(width: int, height: int, measured: int) -> None:
+    config = resolve(CALIBRATION, size=256, patches=16)
+    assert 1 < footprint(config, 256, 171, POCKET, (width, height)).result / MIB / measured < 1.15
+
+
 def test_the_size_of_the_photo_counts_and_not_that_of_the_request() -> None:
     config = resolve(CALIBRATION, size=512)
     assert footprint(config, 512, 50, POCKET).image == pytest.approx(footprint(config, 512, 512, POCKET).image / 10.24)

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from clipstyler import input_noise
 from clipstyler.input_noise import octaves, positional_octaves
 from tests.unit.test_stylizer import run
+
+KEPT = (input_noise._sum_block, input_noise._coarse_block)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -72,3 +75,26 @@ def test_positional_noise_is_of_the_same_kind() -> None:
         assert coarse_deviation(found[None]) == pytest.approx(coarse_deviation(drawn[count]), rel=0.15)
     apart = positional_octaves(1, 2, slice(0, 64), slice(0, 64)) - positional_octaves(1, 1, slice(0, 64), slice(0, 64))
     assert abs(np.corrcoef(apart.ravel(), noise[1][:, :64, :64].ravel())[0, 1]) < 0.1
+
+
+@pytest.mark.parametrize("count", [1, 8])
+def test_noise_that_is_kept_is_what_is_drawn_anew(count: int) -> None:
+    parts = [(slice(0, 300), slice(200, 600)), (slice(700, 712), slice(8, 1000))]
+    first = [positional_octaves(5, count, *part) for part in parts]
+    again = [positional_octaves(5, count, *part) for part in parts]
+    for kept in KEPT:
+        kept.cache_clear()
+    anew = [positional_octaves(5, count, *part) for part in reversed(parts)]
+    for one, other, last in zip(first, again, reversed(anew), strict=True):
+        assert np.array_equal(one, other)
+        assert np.array_equal(one, last)
+
+
+def test_what_is_kept_is_bounded_and_cannot_be_changed() -> None:
+    part = positional_octaves(5, 2, slice(0, 256), slice(0, 40 * 256))
+    part[:] = 0  # the caller's own
+    block = input_noise._sum_block(5, 2, 0, 0)
+    assert block.any()
+    assert not block.flags.writeable
+    assert sum(kept.cache_info().maxsize for kept in KEPT) * block.nbytes <= 30 * 2**20
+    assert all(kept.cache_info().currsize <= kept.cache_info().maxsize for kept in KEPT)

@@ -12,16 +12,14 @@ from clipstyler.events import Rendering
 from clipstyler.imaging import Picture
 from clipstyler.pixels import adjust_contrast, mean_gray, padded, to_pixels
 from clipstyler.render import (
-    HALO,
     Drawing,
     FittedStyle,
     fix_style,
     match_coarse,
     render,
-    spans,
-    tiles_of,
 )
 from clipstyler.stylenet import Arithmetic, StyleNet
+from clipstyler.tiling import HALO, spans, tiles_of
 
 WHOLE = 4096
 
@@ -67,8 +65,8 @@ def drawn(style: FittedStyle, picture: Picture, tile_side: int = WHOLE) -> Pictu
     """One pass of the network over a photo."""
     values = np.empty(picture.rgb.shape, np.uint8)
     drawing = Drawing(style, picture.rgb, values)
-    for rows, columns in tiles_of(picture.rgb.shape, tile_side):
-        drawing.draw(rows, columns)
+    for tile in tiles_of(picture.rgb.shape, tile_side):
+        drawing.draw(tile)
     return Picture(values)
 
 
@@ -148,7 +146,7 @@ def test_noise_does_not_depend_on_the_tiles() -> None:
 def test_a_narrower_halo_would_show_seams(monkeypatch: pytest.MonkeyPatch) -> None:
     picture, style = photo(304, 248), fitted()
     whole = drawn(style, picture)
-    monkeypatch.setattr("clipstyler.render.HALO", 16)
+    monkeypatch.setattr("clipstyler.tiling.HALO", 16)
     assert distance(drawn(style, picture, 64), whole) > 1
 
 
@@ -194,7 +192,7 @@ def test_the_same_style_and_photo_give_the_same_bytes_and_alpha_is_kept() -> Non
 
 
 def test_progress_comes_before_the_first_tile_and_after_each_of_all_levels() -> None:
-    assert list(render(fitted(), photo(200, 60), 64)) == [Rendering(n, 6) for n in range(7)]  # 113 x 34 px: 2 tiles
+    assert list(render(fitted(), photo(300, 60), 64)) == [Rendering(n, 5) for n in range(6)]  # 100, 173 and 300 px wide
 
 
 def shrunk(picture: Picture, style: FittedStyle) -> np.ndarray:
@@ -239,10 +237,20 @@ def test_colors_that_do_not_exist_are_not_drawn() -> None:
     assert values.min() == 250
 
 
-@pytest.mark.parametrize(("length", "most"), [(8, 64), (64, 64), (72, 64), (1000, 128), (4000, 640)])
-def test_spans_cover_a_side_with_parts_of_about_the_same_length(length: int, most: int) -> None:
+@pytest.mark.parametrize(
+    ("length", "most", "count"),
+    [(8, 64, 1), (224, 64, 1), (232, 64, 2), (1000, 128, 7), (4000, 512, 8), (6000, 512, 12), (4008, 640, 7)],
+)
+def test_spans_cover_a_side_and_see_as_much_each(length: int, most: int, count: int) -> None:
     parts = spans(length, most)
-    assert [part.start for part in parts] == [0, *(part.stop for part in parts[:-1])]
-    assert parts[-1].stop == length
-    lengths = [part.stop - part.start for part in parts]
-    assert all(part % 8 == 0 and part <= most for part in lengths)
+    assert len(parts) == count
+    kept = [place for part in parts for place in range(length)[part.kept]]
+    assert kept == list(range(length))
+    (seen,) = {part.seen.stop - part.seen.start for part in parts}
+    assert seen % 8 == 0
+    assert seen <= most + 2 * HALO
+    for part in parts:
+        assert 0 <= part.seen.start <= part.kept.start < part.kept.stop <= part.seen.stop <= length
+        assert part.seen.start % 8 == 0
+        assert part.kept.start == 0 or part.kept.start - part.seen.start >= HALO
+        assert part.kept.stop == length or part.seen.stop - part.kept.stop >= HALO

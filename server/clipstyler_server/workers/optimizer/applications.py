@@ -22,6 +22,8 @@ from clipstyler_server.workers.engine import FailureKind, StopCause, TaskFailed,
 from clipstyler_server.workers.optimizer.image_files import write_image
 from clipstyler_server.workers.optimizer.workload import Workload
 
+_IDLE_S = 1.0  # without a photo, until memory is returned: the next one of a call needs as much again
+
 
 @dataclass(frozen=True)
 class StyleFile:
@@ -107,12 +109,19 @@ class StyleThread:
 
     def _run(self) -> None:
         while True:
-            order = self._waiting.get()
+            order = self._next()
             end = self._end(order)
             self._answered = order.number
             self._cancelled.discard(order.number)
             self._send(Applied(order.number, end))
+
+    def _next(self) -> Apply:
+        """Wait for a photo; memory is returned if none comes soon."""
+        try:
+            return self._waiting.get(timeout=_IDLE_S)
+        except queue.Empty:
             return_unused_memory()
+            return self._waiting.get()
 
     def _end(self, order: Apply) -> ImageFile | TaskStopped | TaskFailed:
         try:

@@ -7,7 +7,7 @@ Examples
     python -m benchmarks.gpu --json benchmarks/results/gpu-h100.json
 
 `vit-b-32` is initialized at random: speed does not depend on the weights, and no download is needed. Everything is
-measured on one card in one process, in turns, after a warm-up; the reference is `benchmarks/reference.py`.
+measured on one card in one process, one after another, after a warm-up; the reference is `benchmarks/reference.py`.
 
 steps
     One step: the authors' algorithm, ours in the plain form (`off`), and with one acceleration after the other.
@@ -38,14 +38,13 @@ from rich.table import Table
 from benchmarks import figures
 from benchmarks.step import PHOTO, fire_direction, median_seconds, random_vit_b_32, reference
 from clipstyler.acceleration import NONE, Accelerations, parse
-from clipstyler.captured_steps import CapturedSteps
+from clipstyler.captured_steps import CapturedStep, CapturedSteps
 from clipstyler.config import Preset, resolve
 from clipstyler.embedding import Embedding, Launched
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.registry import load
 from clipstyler.evaluation.direction_cache import DirectionCache
 from clipstyler.events import Preview, Progress, Result
-from clipstyler.gpu_pieces import use_tf32
 from clipstyler.imaging import Picture, decode, fit
 from clipstyler.interruption import never
 from clipstyler.optimization import Reuse, optimize_in_parts
@@ -53,6 +52,7 @@ from clipstyler.photo_cache import PhotoCache
 from clipstyler.run_state import RunState
 from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_spec
 from clipstyler.stylizer import embed_together, step
+from clipstyler.tf32 import use_tf32
 
 ALL = "graphs,tf32,channels_last,kernels,bf16"
 VARIANTS = ("off", "graphs", "graphs,tf32", "graphs,tf32,channels_last", "graphs,tf32,channels_last,kernels", ALL)
@@ -128,8 +128,8 @@ def stepping(setting: Setting, accelerations: str) -> Callable[[], object]:
     state = setting.state(encoders)
     if not encoders.accelerations.graphs:
         return lambda: step([state])
-    taken = CapturedSteps().taken([state])
-    captured = taken.__enter__()
+    captured = CapturedStep([state])
+    captured.use([state])
 
     def take() -> None:
         for _ in captured.step_in_parts([state], never):
@@ -143,7 +143,7 @@ def measure_steps(setting: Setting, repeats: int) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name in ("authors", *VARIANTS):
         if name == "authors":
-            use_tf32(False)
+            use_tf32(False)  # as in the row `off`
             vit = load(setting.vit, "cuda")
             action = reference(vit, setting.photo(vit), setting.preset)
         else:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from clipstyler.options import ConfigError
 
@@ -42,8 +42,9 @@ class Accelerations:
     graphs: bool = False
 
     def on(self, device_type: str) -> Accelerations:
-        """Return those that a type of device has: "cpu" or "cuda"."""
-        return Accelerations(**{name: getattr(self, name) for name in NAMES_BY_DEVICE.get(device_type, ())})
+        """Return those that a type of device has, "cpu" or "cuda"; `kernels` only with the layout that they are for."""
+        own = Accelerations(**{name: getattr(self, name) for name in NAMES_BY_DEVICE.get(device_type, ())})
+        return replace(own, kernels=own.kernels and own.channels_last)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -62,7 +63,7 @@ NAMES_BY_DEVICE = {
     "cpu": ("memory", "bf16", "channels_last"),
     "cuda": ("graphs", "tf32", "channels_last", "kernels", "bf16"),
 }
-"""By type of device, in the order in which they are measured: each with those before it that pay."""
+"""By type of device, in the order in which they are measured."""
 NONE = Accelerations()
 
 

@@ -1,6 +1,6 @@
 """Choose accelerations by measuring them on this machine: nothing is concluded from the processor's name.
 
-Each is timed in turns with the plain form on a small piece of the real work, under a second in all on a CPU; the pieces
+On a CPU each is timed in turns with the plain form on a small piece of the real work, under a second in all. The pieces
 of a GPU are in `clipstyler.gpu_pieces`.
 """
 
@@ -12,7 +12,6 @@ import json
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -24,9 +23,9 @@ from clipstyler import allocator, gpu_pieces
 from clipstyler.acceleration import NAMES_BY_DEVICE, NONE, Accelerations, parse
 from clipstyler.encoders.bf16 import Bf16Linear
 from clipstyler.footprint import is_banded
-from clipstyler.gpu_pieces import use_tf32
 from clipstyler.output_files import write_whole
 from clipstyler.stylenet import Arithmetic, StyleNet
+from clipstyler.tf32 import use_tf32
 
 MINIMUM_SPEEDUP = 1.1
 """Below this an acceleration is not used: the gain would not repay other bytes, and noise would decide."""
@@ -99,7 +98,8 @@ def _measured(device: torch.device, own_process: bool, threads: int, record: Pat
         speedups = {name: round(speedup, 2) for name, speedup in pieces(device, names).items()}
         if record:
             _write(record, machine, speedups)
-    accelerations = replace(NONE, **{name: speedup >= MINIMUM_SPEEDUP for name, speedup in speedups.items()})
+    paying = {name: speedup >= MINIMUM_SPEEDUP for name, speedup in speedups.items()}
+    accelerations = Accelerations(**paying).on(device.type)
     if own_process and device.type == "cuda":
         use_tf32(accelerations.tf32)
     elif own_process:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import torch
@@ -64,9 +64,12 @@ class CapturedStep:
         for mine, drawn in zip(self._choices, self._next, strict=True):
             mine.copy_from(drawn)
         self._recording.start()
-        self._next = [state.choose_views() for state in states]  # while the device computes
-        yield Launched()
-        reports = read_reports(self._recording.wait())
+        try:
+            self._next = [state.choose_views() for state in states]  # while the device computes
+            yield Launched()
+        finally:  # whoever stops here: nothing may be touched before the device is done
+            rows = self._recording.wait()
+        reports = read_reports(rows)
         for twin, state in zip(self._twins, states, strict=True):
             state.output = twin.output
             for run in (twin, state):
@@ -101,10 +104,16 @@ class CapturedSteps:
         self._idle: list[tuple[_Key, CapturedStep]] = []
 
     @contextmanager
-    def taken(self, states: Sequence[RunState]) -> Iterator[CapturedStep]:
-        """Yield a captured step for some runs that have completed no step; afterwards their weights are their own."""
+    def taken(self, states: Sequence[RunState]) -> Iterator[CapturedStep | None]:
+        """Yield a captured step for some runs that have completed no step; afterwards their weights are their own.
+
+        None if a GPU has no room for one, even without those that no run uses.
+        """
         key = _Key(id(states[0].encoders), tuple(state.shape for state in states))
         captured = self._find(key) or self._captured(states)
+        if captured is None:
+            yield None
+            return
         captured.use(states)
         try:
             yield captured
@@ -113,17 +122,23 @@ class CapturedSteps:
             self._keep(key, captured, states[0].encoders.device)
 
     def clear(self) -> None:
-        """Forget all that no run uses."""
+        """Forget all that no run uses, and return its memory to the device."""
         with self._lock:
+            has_any = bool(self._idle)
             self._idle.clear()
-
-    def _captured(self, states: Sequence[RunState]) -> CapturedStep:
-        try:
-            return CapturedStep(states, self._record)
-        except torch.OutOfMemoryError:
-            self.clear()
+        if has_any:
             torch.cuda.empty_cache()
+
+    def _captured(self, states: Sequence[RunState]) -> CapturedStep | None:
+        return self._attempt(states) or self._attempt(states)
+
+    def _attempt(self, states: Sequence[RunState]) -> CapturedStep | None:
+        """Capture, if there is room. What a failed attempt holds is let go of before the memory is returned."""
+        with suppress(torch.OutOfMemoryError):
             return CapturedStep(states, self._record)
+        self.clear()
+        torch.cuda.empty_cache()
+        return None
 
     def _find(self, key: _Key) -> CapturedStep | None:
         with self._lock:
@@ -139,7 +154,6 @@ class CapturedSteps:
             del self._idle[:-_KEPT]
         if _is_nearly_full(device):
             self.clear()
-            torch.cuda.empty_cache()
 
 
 def _is_nearly_full(device: torch.device) -> bool:

@@ -137,9 +137,12 @@ class Composition:
     def captured(self, steps: CapturedSteps | None) -> Iterator[None]:
         """Take captured steps within this context, if there are any to take and these runs can.
 
-        Photos that take turns, and large ones, are computed step by step.
+        Photos that take turns, and large ones, are computed step by step, with the memory of what no run uses.
         """
-        if steps is None or self._further or any(run.is_large for run in self.runs):
+        if steps and (self._further or any(run.is_large for run in self.runs)):
+            steps.clear()
+            steps = None
+        if steps is None:
             yield
             return
         with steps.taken(self.runs) as self._captured:

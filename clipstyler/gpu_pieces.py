@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import time
 from collections.abc import Callable, Sequence
 
@@ -12,29 +13,23 @@ from torch import Tensor, nn
 from clipstyler.cuda_recording import CudaRecording
 from clipstyler.encoders.bf16 import Bf16Linear
 from clipstyler.stylenet import PLAIN, Arithmetic, StyleNet
+from clipstyler.tf32 import restored, use_tf32
 
 _SIDE, _SMALL_SIDE = 512, 128  # of the image in StyleNet's pieces, pixels
 _TOKENS, _WIDTH = 3250, 768  # of ViT-B/32 with 65 views
 _ROUNDS, _REPEATS = 5, 10
 
+_log = logging.getLogger(__name__)
+
 Work = Callable[[], Tensor]
 
 
-def use_tf32(wanted: bool) -> None:
-    """Have all products in single precision of this process round their factors to TF32, or not."""
-    precision = "tf32" if wanted else "ieee"
-    torch.backends.cuda.matmul.fp32_precision = precision
-    torch.backends.cudnn.conv.fp32_precision = precision  # type: ignore[attr-defined]  # set by its module at run time
-
-
 def speedups(device: torch.device, names: Sequence[str]) -> dict[str, float]:
-    """Return how many times as fast each of the named accelerations is; leaves the use of TF32 to be set."""
+    """Return how many times as fast each of the named accelerations is; leaves the process as it was."""
     pieces = _Pieces(device)
-    use_tf32(False)
-    found = {}
-    for name in names:
-        found[name] = getattr(pieces, name)()
-    return found
+    with restored():
+        use_tf32(False)
+        return {name: getattr(pieces, name)() for name in names}
 
 
 class _Pieces:
@@ -49,11 +44,13 @@ class _Pieces:
         return self._seconds(work) / self._captured_seconds(work)
 
     def tf32(self) -> float:
-        """StyleNet; leaves TF32 on."""
+        """StyleNet; leaves TF32 on if it is faster."""
         work = self._style_net(PLAIN)
         plain_s = self._captured_seconds(work)
         use_tf32(True)
-        return plain_s / self._captured_seconds(work)
+        speedup = plain_s / self._captured_seconds(work)
+        use_tf32(speedup > 1)
+        return speedup
 
     def channels_last(self) -> float:
         """StyleNet in both layouts."""
@@ -63,7 +60,8 @@ class _Pieces:
         """StyleNet with interleaved channels; 0 if the kernels cannot be built here."""
         try:
             return self._speedup(Arithmetic(channels_last=True), Arithmetic(channels_last=True, kernels=True))
-        except Exception:  # noqa: BLE001 - Triton has no common error: no compiler, no driver, a kernel that fails
+        except Exception as error:  # noqa: BLE001 - Triton has no common error: no compiler, a kernel that fails
+            _log.warning("no kernels by Triton here: %s: %s", type(error).__name__, error)
             return 0.0
 
     def bf16(self) -> float:

@@ -43,18 +43,25 @@ class _NormReLU(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        centered = x - _mean(x)
+        wide = _in_single_precision(x)
+        centered = wide - _mean(wide)
         scale = (_mean(centered.square()) + NORM_EPSILON).rsqrt()
         normalized = centered.mul_(scale)
         ctx.save_for_backward(normalized, scale)
-        return normalized.relu()
+        return normalized.relu().to(x.dtype)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> Tensor:
         normalized, scale = ctx.saved_tensors
-        gradient: Tensor = torch.ops.aten.threshold_backward(gradients[0], normalized, 0)
+        wide = gradients[0].to(normalized.dtype)
+        gradient: Tensor = torch.ops.aten.threshold_backward(wide, normalized, 0)
         mean, slope = _mean(gradient), _mean(gradient * normalized)
-        return gradient.sub_(mean).addcmul_(normalized, slope, value=-1).mul_(scale)
+        return gradient.sub_(mean).addcmul_(normalized, slope, value=-1).mul_(scale).to(gradients[0].dtype)
+
+
+def _in_single_precision(x: Tensor) -> Tensor:
+    """Return values in single precision at least."""
+    return x.float() if x.dtype in {torch.bfloat16, torch.float16} else x
 
 
 def _mean(x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Generator, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -43,6 +43,20 @@ from clipstyler.view_choice import ViewChoice
 SHORTLIST = 5  # tints that go through all losses, of those with the best global views
 WARM_UP_RATE = 2e-3  # of Adam; the photo is learned in a dozen steps at a rate too high for styles
 HALVING_PERIOD = 100  # steps after which the learning rate is halved
+
+
+# Options that no step reads, and a value for each: runs that differ in these only have steps of one shape.
+_READ_BY_NO_STEP: dict[str, Any] = {
+    "steps": 1,
+    "learning_rate": 1e-3,
+    "output_size": 0,
+    "keep_style": False,
+    "stop_patch_loss": 0.0,
+    "stop_patience": 0,
+    "warm_up": 0,
+    "input_noise": 0.0,
+    "contrast": 0.0,
+}
 
 
 class ClipTerms(NamedTuple):
@@ -380,21 +394,15 @@ class RunState:
     @property
     def shape(self) -> Hashable:
         """What a step depends on besides values: runs of one shape compute the same, on other numbers."""
-        any_work = replace(
-            self.config,
-            steps=1,
-            learning_rate=1e-3,
-            output_size=0,
-            keep_style=False,
-            stop_patch_loss=0.0,
-            stop_patience=0,
-        )
+        any_work = replace(self.config, **_READ_BY_NO_STEP)
         sizes = tuple(tuple(tensor.shape) for tensor in self._read_tensors())
         return any_work, self.size, self.crop_side, self.text is None, self.kept is None, sizes
 
     def twin(self) -> RunState:
         """Return a run of the same shape that has a network, an optimizer and tensors of its own."""
         twin = copy.copy(self)
+        twin.output = None
+        del twin.seen  # with the photo
         twin.generator = torch.Generator()
         twin.fit = twin._new_fit(twin.generator)
         twin.photo, twin.input = self.photo.clone(), self.input.clone()

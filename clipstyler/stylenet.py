@@ -162,12 +162,15 @@ class StyleNet(nn.Module):
         Layers then see the bands instead of the whole, and need their normalizations, which folding takes away.
         """
         run = _runner(photo, banded)
-        with self._precision(photo):
+        with nullcontext() if banded else self._precision(photo):
             x, first = self._features(photo, run)
             return run(self._close(), x, first).contiguous()
 
     def _precision(self, photo: Tensor) -> AbstractContextManager[object]:
-        """Return the context that has a GPU multiply in bfloat16; weights and gradients are in single precision."""
+        """Return the context that has a GPU multiply in bfloat16; weights and gradients are in single precision.
+
+        Bands are not computed in it: what their backward pass computes again would have another precision.
+        """
         if not (self._arithmetic.half and photo.is_cuda):
             return nullcontext()
         return torch.autocast("cuda", torch.bfloat16, cache_enabled=False)

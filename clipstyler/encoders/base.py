@@ -163,7 +163,8 @@ def accelerated(encoders: EncoderSet, accelerations: Accelerations) -> EncoderSe
         for part in supporting:
             part.to_bf16()
     is_used = bool(supporting) or encoders.device.type == "cuda"
-    used = replace(accelerations, memory=False, bf16=accelerations.bf16 and is_used)
+    used = replace(accelerations.on(encoders.device.type), memory=False)
+    used = replace(used, bf16=used.bf16 and is_used)
     return replace(encoders, accelerations=used)
 
 

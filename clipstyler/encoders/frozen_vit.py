@@ -67,7 +67,8 @@ class PatchEmbedding(nn.Module):
         """Embed patches of the side p."""
         batch, channels, height, width = images.shape
         rows, columns, side = height // self.side, width // self.side, self.side
-        cut = images.bfloat16().reshape(batch, channels, rows, side, columns, side).permute(0, 2, 4, 1, 3, 5)
+        whole = images[..., : rows * side, : columns * side]
+        cut = whole.bfloat16().reshape(batch, channels, rows, side, columns, side).permute(0, 2, 4, 1, 3, 5)
         embedded: Tensor = self.linear(cut.reshape(batch, rows * columns, channels * side**2))
         return embedded.float().transpose(1, 2).reshape(batch, -1, rows, columns)
 
@@ -107,7 +108,7 @@ def to_bf16(model: nn.Module) -> None:
     """
     visual: Any = model.visual
     first = getattr(visual, "conv1", None)
-    if isinstance(first, nn.Conv2d) and first.weight.is_cuda and first.kernel_size == first.stride:
+    if isinstance(first, nn.Conv2d) and first.weight.is_cuda and _is_of_patches(first):
         visual.conv1 = PatchEmbedding(first)
     for block in _blocks(model):
         attention, mlp = block.attn, block.mlp
@@ -115,6 +116,12 @@ def to_bf16(model: nn.Module) -> None:
             kind = ThreeBf16Linear if attention.in_proj.weight.is_cuda else Bf16Linear
             attention.in_proj, attention.out_proj = kind(attention.in_proj), Bf16Linear(attention.out_proj)
         mlp.c_fc, mlp.c_proj = Bf16Linear(mlp.c_fc), Bf16Linear(mlp.c_proj)
+
+
+def _is_of_patches(convolution: nn.Conv2d) -> bool:
+    """Whether a convolution sees square patches that neither overlap nor reach beyond the image."""
+    sides = {*convolution.kernel_size, *convolution.stride}
+    return len(sides) == 1 and convolution.padding == (0, 0) and convolution.groups == 1
 
 
 def _blocks(model: nn.Module) -> list[Any]:

@@ -72,6 +72,15 @@ def test_the_norm_is_accurate_over_a_large_image_in_single_precision() -> None:
     assert relative(gradient, slope) < 2e-5
 
 
+def test_the_norm_of_half_precision_is_computed_in_single_precision() -> None:
+    x = (random(1, 4, 64, 64) * 3 + 20).bfloat16()
+    expected, slope = with_gradient(plain_norm_relu, x.double())
+    found, gradient = with_gradient(InterleavedNormReLU(), x.contiguous(memory_format=torch.channels_last))
+    assert found.dtype == gradient.dtype == torch.bfloat16
+    assert relative(found.double(), expected) < 3e-3
+    assert relative(gradient.double(), slope) < 1e-2
+
+
 def test_the_norm_keeps_the_layout() -> None:
     x = random(2, 4, 6, 8).contiguous(memory_format=torch.channels_last)
     for made in with_gradient(InterleavedNormReLU(), x):

@@ -17,10 +17,10 @@ from clipstyler.config import resolve
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.registry import load
 from clipstyler.events import Progress, Result
-from clipstyler.gpu_pieces import use_tf32
 from clipstyler.imaging import decode
 from clipstyler.interleaved_norm import InterleavedNormReLU
 from clipstyler.optimization import Reuse, optimize
+from clipstyler.tf32 import use_tf32
 from tests.running import spec_of, stylize
 
 pytestmark = [
@@ -112,6 +112,12 @@ def test_a_step_with_all_accelerations_is_near_the_plain_one(tmp_path: Path) -> 
         encoders = load(directory, "cuda", accelerations=accelerations)
         curves.append(run(encoders, "fire", steps=6, learning_rate=SMALL_RATE)[1])
     assert curves[1] == pytest.approx(curves[0], rel=2e-2)
+
+
+def test_a_large_photo_is_optimized_with_all_accelerations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clipstyler.run_state.is_banded", lambda _width, _height: True)
+    encoders = load("pocket", "cuda", accelerations=Accelerations(False, True, True, True, True, True))
+    assert np.isfinite(run(encoders, "fire", CapturedSteps(), steps=2)[1]).all()
 
 
 def test_accelerations_are_chosen_by_measurement(tmp_path: Path) -> None:

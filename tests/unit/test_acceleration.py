@@ -102,6 +102,7 @@ def test_a_device_leaves_out_what_it_does_not_have(monkeypatch: pytest.MonkeyPat
     cuda = choose(everything, torch.device("cuda"), own_process=True).accelerations
     assert cuda == Accelerations(bf16=True, channels_last=True, tf32=True, kernels=True, graphs=True)
     assert choose(everything, CPU, own_process=True).accelerations.names == ("memory", "bf16", "channels_last")
+    assert choose("kernels,bf16", torch.device("cuda"), own_process=False).accelerations == Accelerations(bf16=True)
     choose("off", torch.device("cuda"), own_process=True)
     choose("off", torch.device("cuda"), own_process=False)  # a library leaves its host's precision alone
     assert precisions == [True, False]
@@ -115,14 +116,14 @@ def test_a_gpu_is_measured_and_recorded_by_itself(
 
     def speedups(_device: torch.device, names: list[str]) -> dict[str, float]:
         measured.append(names)
-        return dict.fromkeys(names, 2.0) | {"kernels": 0.0}
+        return dict.fromkeys(names, 2.0) | {"channels_last": 1.0}
 
     precisions: list[bool] = []
     monkeypatch.setattr(acceleration_choice.gpu_pieces, "speedups", speedups)
     monkeypatch.setattr(acceleration_choice, "use_tf32", precisions.append)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a card")
     cuda, record = torch.device("cuda"), tmp_path / "accelerations.json"
-    expected = Accelerations(bf16=True, channels_last=True, tf32=True, graphs=True)
+    expected = Accelerations(bf16=True, tf32=True, graphs=True)  # kernels are for interleaved channels
     for _ in range(2):
         assert choose("auto", cuda, own_process=True, record=record).accelerations == expected
         acceleration_choice._measured.cache_clear()

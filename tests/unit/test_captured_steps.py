@@ -34,21 +34,28 @@ class Recorder:
 
     def __init__(self) -> None:
         self.recorded = 0
+        self.running = 0  # started, and not waited for
+        self.room = 100  # for so many captures
 
     def __call__(self, work: Callable[[], Tensor], _device: torch.device) -> Again:
+        if self.recorded >= self.room:
+            raise torch.OutOfMemoryError("no room")
         self.recorded += 1
         work()  # warm-up: it changes all that the work changes
-        return Again(work)
+        return Again(work, self)
 
 
 class Again:
-    def __init__(self, work: Callable[[], Tensor]) -> None:
+    def __init__(self, work: Callable[[], Tensor], recorder: Recorder) -> None:
         self._work = work
+        self._recorder = recorder
 
     def start(self) -> None:
+        self._recorder.running += 1
         self._rows = self._work()
 
     def wait(self) -> Tensor:
+        self._recorder.running -= 1
         return self._rows
 
 
@@ -226,3 +233,33 @@ def test_weights_are_the_runs_own_afterwards(encoders: EncoderSet, recorder: Rec
         pass
     for mine, kept in zip(before, captured_state.net.parameters(), strict=True):
         assert torch.equal(mine, kept)
+
+
+def test_a_run_that_is_dropped_while_the_device_computes_waits_for_it(encoders: EncoderSet, recorder: Recorder) -> None:
+    """Otherwise the next run would write where the device still does."""
+    steps = CapturedSteps(recorder)
+    spec = spec_of("fire", encoders, quick(encoders), seed=4)
+    run = optimize_in_parts(photo(), spec, encoders, reuse=Reuse(steps=steps))
+    assert any(isinstance(part, Launched) for part in run)
+    assert recorder.running == 1
+    run.close()
+    assert recorder.running == 0
+    plain = seen(events(replace(encoders, accelerations=PLAIN), None))
+    assert seen(events(encoders, steps)) == plain
+    assert recorder.recorded == 1
+
+
+def test_without_room_for_a_captured_step_a_run_takes_plain_ones(encoders: EncoderSet, recorder: Recorder) -> None:
+    recorder.room = 0
+    plain = seen(events(replace(encoders, accelerations=PLAIN), None))
+    assert seen(events(encoders, CapturedSteps(recorder))) == plain
+    assert recorder.recorded == 0
+
+
+def test_captured_steps_that_no_run_uses_make_room(encoders: EncoderSet, recorder: Recorder) -> None:
+    steps = CapturedSteps(recorder)
+    events(encoders, steps)
+    further = Further([Picture(np.ascontiguousarray(photo().rgb[::-1]))])
+    events(encoders, steps, further=further)  # computed step by step
+    events(encoders, steps)
+    assert recorder.recorded == 2

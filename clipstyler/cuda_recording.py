@@ -28,7 +28,7 @@ Recorder = Callable[[Callable[[], Tensor], torch.device], Recording]
 
 
 class CudaRecording:
-    """A CUDA graph: hundreds of kernels are started at once, instead of one after the other by the host.
+    """A CUDA graph: all its kernels are started at once, instead of one after the other by the host.
 
     Parameters
     ----------

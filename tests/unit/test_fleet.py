@@ -196,7 +196,7 @@ def test_the_scarcest_resource_comes_first():
 
 
 def test_the_figures_of_a_case_are_those_of_its_outcome():
-    work = Work("a", "a device", 60, 0.1, 1.0, True)
+    work = Work("a", "a device", 60, 0.1, 1.0)
     demand = Demand(20_000, classes(work, work, work), burst_jobs=20)
     case = Case("small", Fleet(devices=6, fronts=2), demand, device_price=2.0, begin_s=0.0, end_s=6 * HOUR_S)
     figures = run(case, COSTS, Assumptions(front_price=1.0), seed=0)

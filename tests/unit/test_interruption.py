@@ -174,9 +174,9 @@ def test_a_style_and_each_tile_can_be_stopped_within() -> None:
         if isinstance(event, Optimized | Rendering)
     ]
     fitted, drawn = np.diff(seen)
-    layers_of_style_net = 39
-    assert fitted > layers_of_style_net
-    assert drawn > layers_of_style_net
+    convolutions_of_fixed_net = 32
+    assert fitted > convolutions_of_fixed_net
+    assert drawn > convolutions_of_fixed_net
 
 
 class SlowLayer(torch.autograd.Function):

@@ -128,7 +128,7 @@ def validation() -> str:
     """The simulation beside real servers."""
     rows = [
         (
-            str(run["devices"]),
+            str(run["devices"]) + (", each on a node of Ray" if run["engine"] == "ray" else ""),
             row["figure"],
             f"{row['measured']:.3f}",
             f"{row['simulated']:.3f}",

@@ -4,6 +4,7 @@ Examples
 --------
     python -m benchmarks.fleet.validate                             # two minutes and a half
     python -m benchmarks.fleet.validate --devices 1 2 4             # pools of optimizers too
+    python -m benchmarks.fleet.validate --devices 1 2 4 --nodes 2   # and a Ray cluster of two nodes on this machine
     python -m benchmarks.fleet.validate --json validation.json
 
 A real server runs scripted optimizers whose steps sleep for a known time. Jobs of three priorities from some clients
@@ -16,11 +17,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import os
 import random
 import statistics
+import sys
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -38,6 +43,7 @@ from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler.v1.stylization_pb2 import Stylization
 from clipstyler.v1.stylization_service_pb2_grpc import StylizationServiceStub
 
+ROOT = Path(__file__).parents[2]
 STEP_S, STEPS = 0.05, 12
 CLASSES = {"high": (3, 0.3), "normal": (2, 0.4), "low": (1, 0.3)}
 CLIENTS = 4
@@ -60,9 +66,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Run:
-    """A server with so many optimizers beside its simulation; a job occupied one for `service_s` on average."""
+    """A server with so many optimizers beside its simulation; a job occupied one for `service_s` on average.
+
+    With the engine `ray` each optimizer is on a node of its own.
+    """
 
     devices: int
+    engine: str
     jobs: int
     load: float
     service_s: float
@@ -184,19 +194,41 @@ def quantile(ordered: list[float], share: float) -> float:
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
 
-def run(devices: int, jobs: int, load: float, seed: int) -> Run:
+def run(devices: int, jobs: int, load: float, seed: int, **engine: object) -> Run:
     """Replay arrivals on a server with so many optimizers, and simulate them."""
     settings: dict[str, Any] = {"encoder_sets": "scripted", "evaluator": False, "threads": 1, "nice": 0}
     settings |= {"queue_capacity": 1000, "caller_share": 1, "drain_grace_s": 0}
-    settings["devices"] = f"cpu*{devices}"
+    settings |= {"devices": f"cpu*{devices}"} | engine
     with serving("tests.service.serve_scripted", **settings) as (target, _):
         replayed = asyncio.run(measure(target, devices, plan(jobs, devices, load, seed)))
-    return Run(devices, jobs, load, statistics.mean(job.service_s for job in replayed), compare(replayed, devices))
+    service_s = statistics.mean(job.service_s for job in replayed)
+    return Run(devices, str(engine.get("engine", "local")), jobs, load, service_s, compare(replayed, devices))
 
 
-def print_table(rows: list[Row], devices: int) -> None:
+@contextmanager
+def cluster(nodes: int) -> Iterator[str]:
+    """Run a Ray cluster on this machine whose nodes have room for one optimizer each; yields its address."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    # Actors import the scripted workload, and run in this environment.
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    started = Cluster()
+    try:
+        started.add_node(num_cpus=0, include_dashboard=False)
+        for _ in range(nodes):
+            started.add_node(num_cpus=1)
+        yield str(started.address)
+    finally:
+        ray.shutdown()
+        started.shutdown()
+
+
+def print_table(rows: list[Row], optimizers: str) -> None:
     """Print both, differences that are too large in red."""
-    table = Table("figure", "server", "simulation", "difference", title=f"{devices} optimizers, the same arrivals")
+    table = Table("figure", "server", "simulation", "difference", title=f"{optimizers}, the same arrivals")
     for row in rows:
         shown = f"{row.difference:.1%}"
         shown = shown if row.difference <= MOST_DIFFERENCE else f"[red]{shown}[/red]"
@@ -208,13 +240,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=200, help="of each run; default: 200")
     parser.add_argument("--devices", type=int, nargs="+", default=[1], help="optimizers of the server; default: 1")
+    parser.add_argument(
+        "--nodes", type=int, default=0, help="nodes of a Ray cluster, in a run of its own; default: none"
+    )
     parser.add_argument("--load", type=float, default=0.8, help="share of the time that they are busy; default: 0.8")
     parser.add_argument("--seed", type=int, default=0, help="of the arrivals; default: 0")
     figures.add_option(parser)
     arguments = parser.parse_args()
     runs = [run(devices, arguments.jobs, arguments.load, arguments.seed) for devices in arguments.devices]
+    if arguments.nodes:
+        with cluster(arguments.nodes) as address:
+            work = (arguments.nodes, arguments.jobs, arguments.load, arguments.seed)
+            runs.append(run(*work, engine="ray", ray_address=address))
     for done in runs:
-        print_table(done.rows, done.devices)
+        print_table(done.rows, f"{done.devices} optimizers, {done.engine}")
     written = [
         asdict(done) | {"rows": [asdict(row) | {"difference": row.difference} for row in done.rows]} for done in runs
     ]

@@ -88,7 +88,11 @@ async def test_a_reload_goes_on_without_a_lost_picture(visit: Visit, tmp_path: P
     assert before >= 5
     await page.reload()
     await visit.picture(5)
-    assert await visit.pictures() == before
+
+    async def are_all_there() -> bool:
+        return await visit.pictures() == before
+
+    await until(are_all_there)  # the latest is shown at once, and those before it come after
     await one_by_one(visit, turns, range(6, 10))
     turns.allow(10)
     await visit.status("Done · 10 steps · seed 3")

@@ -133,6 +133,21 @@ def _normalize(
 
 
 @triton.jit
+def _kept(moments, image, CHANNELS: tl.constexpr):
+    """Mean and inverse deviation of every channel of an image."""
+    place = moments + image * 2 * CHANNELS + tl.arange(0, CHANNELS)
+    return tl.load(place), tl.load(place + CHANNELS)
+
+
+@triton.jit
+def _rectified(x, gradient, place, inside, mean, scale):
+    """The normalized values at some places, and the gradient that the ReLU lets through."""
+    normalized = (tl.load(x + place, mask=inside, other=0.0).to(tl.float32) - mean[None, :]) * scale[None, :]
+    slopes = tl.load(gradient + place, mask=inside, other=0.0).to(tl.float32)
+    return normalized, tl.where(normalized > 0, slopes, 0.0)
+
+
+@triton.jit
 def _sum_gradients(
     x,
     gradient,
@@ -149,17 +164,14 @@ def _sum_gradients(
     channel = tl.arange(0, CHANNELS)
     x += image * pixels * CHANNELS
     gradient += image * pixels * CHANNELS
-    mean = tl.load(moments + image * 2 * CHANNELS + channel)
-    scale = tl.load(moments + image * 2 * CHANNELS + CHANNELS + channel)
+    mean, scale = _kept(moments, image, CHANNELS)
     first = tl.zeros([CHANNELS], tl.float32)
     second = tl.zeros([CHANNELS], tl.float32)
     for start in range(part * chunk, part * chunk + chunk, ROWS):
         row = start + tl.arange(0, ROWS)
         inside = (row < pixels)[:, None]
         place = row[:, None] * CHANNELS + channel[None, :]
-        normalized = (tl.load(x + place, mask=inside, other=0.0).to(tl.float32) - mean[None, :]) * scale[None, :]
-        slopes = tl.load(gradient + place, mask=inside, other=0.0).to(tl.float32)
-        slopes = tl.where(normalized > 0, slopes, 0.0)
+        normalized, slopes = _rectified(x, gradient, place, inside, mean, scale)
         first += tl.sum(slopes, axis=0)
         second += tl.sum(slopes * normalized, axis=0)
     sums = partial + (image * parts + part) * 2 * CHANNELS
@@ -186,15 +198,12 @@ def _differentiate(
     x += image * pixels * CHANNELS
     gradient += image * pixels * CHANNELS
     out += image * pixels * CHANNELS
-    mean = tl.load(moments + image * 2 * CHANNELS + channel)
-    scale = tl.load(moments + image * 2 * CHANNELS + CHANNELS + channel)
+    mean, scale = _kept(moments, image, CHANNELS)
     level, slope = _means(partial, image, pixels, parts, PARTS, CHANNELS)
     for start in range(part * chunk, part * chunk + chunk, ROWS):
         row = start + tl.arange(0, ROWS)
         inside = (row < pixels)[:, None]
         place = row[:, None] * CHANNELS + channel[None, :]
-        normalized = (tl.load(x + place, mask=inside, other=0.0).to(tl.float32) - mean[None, :]) * scale[None, :]
-        slopes = tl.load(gradient + place, mask=inside, other=0.0).to(tl.float32)
-        slopes = tl.where(normalized > 0, slopes, 0.0)
+        normalized, slopes = _rectified(x, gradient, place, inside, mean, scale)
         slopes = (slopes - level[None, :] - normalized * slope[None, :]) * scale[None, :]
         tl.store(out + place, slopes.to(out.dtype.element_ty), mask=inside)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Generator, Hashable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,10 +13,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipstyler import patches
-from clipstyler.acceleration import Accelerations
 from clipstyler.config import Border, Start, StylizeConfig
 from clipstyler.crop_places import CropPlaces
 from clipstyler.encoders.base import EncoderSet
+from clipstyler.fitted_net import Fit
 from clipstyler.footprint import is_banded
 from clipstyler.imaging import Picture
 from clipstyler.input_noise import octaves
@@ -36,13 +36,12 @@ from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, mirrored, padded, 
 from clipstyler.render import FittedStyle, fix_style
 from clipstyler.seen_photo import SeenPhoto
 from clipstyler.starting import show
-from clipstyler.stylenet import Arithmetic, StyleNet
+from clipstyler.stylenet import StyleNet
 from clipstyler.tints import tints
 from clipstyler.view_choice import ViewChoice
 
 SHORTLIST = 5  # tints that go through all losses, of those with the best global views
 WARM_UP_RATE = 2e-3  # of Adam; the photo is learned in a dozen steps at a rate too high for styles
-HALVING_PERIOD = 100  # steps after which the learning rate is halved
 
 
 # Options that no step reads, and a value for each: runs that differ in these only have steps of one shape.
@@ -65,37 +64,6 @@ class ClipTerms(NamedTuple):
     direction: Tensor
     patch: Tensor
     rejected: Tensor
-
-
-@dataclass(eq=False)
-class Fit:
-    """A network that is being fitted, what updates it, and how often it did."""
-
-    net: StyleNet
-    optimizer: torch.optim.Optimizer
-    updates: int = 0
-
-    def update(self) -> None:
-        """Apply the gradients once, on the device alone."""
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-
-    def count(self) -> None:
-        """Count an update, and lower the learning rate when it is time."""
-        self.updates += 1
-        if self.updates % HALVING_PERIOD == 0:
-            for group in self.optimizer.param_groups:
-                group["lr"] *= 0.5
-
-    def begin_again(self, learning_rate: float) -> None:
-        """Forget, in place, all updates and their moments."""
-        self.updates = 0
-        for moments in self.optimizer.state.values():
-            for moment in moments.values():
-                moment.zero_()
-        for group in self.optimizer.param_groups:
-            group["lr"] *= 0  # in place if it is a tensor
-            group["lr"] += learning_rate
 
 
 class Part(NamedTuple):
@@ -192,13 +160,9 @@ class RunState:
 
     def _new_fit(self, generator: torch.Generator) -> Fit:
         config, encoders = self.config, self.encoders
-        net = StyleNet.initialize(
-            generator,
-            encoders.device,
-            arithmetic=_arithmetic(encoders.accelerations),
-            mirrored=self.mirrored,
+        return Fit.begin(
+            generator, encoders.device, encoders.accelerations, config.learning_rate, mirrored=self.mirrored
         )
-        return Fit(net, _adam(net, config.learning_rate, encoders.device))
 
     def _places_of(self, part: Part) -> CropPlaces:
         overhang = self._overhang()
@@ -451,19 +415,6 @@ class RunState:
             raise RuntimeError("nothing was rendered yet: call render or step first")
         height, width = self.size
         return Picture(to_pixels(adjust_contrast(self.output, self.config.contrast))[:height, :width], self.alpha)
-
-
-def _arithmetic(accelerations: Accelerations) -> Arithmetic:
-    """Return how accelerations have a StyleNet computed."""
-    return Arithmetic(accelerations.channels_last, accelerations.kernels, accelerations.bf16)
-
-
-def _adam(net: StyleNet, learning_rate: float, device: torch.device) -> torch.optim.Adam:
-    """Return what updates a network: on a GPU one whose work can be recorded, rate included."""
-    if device.type != "cuda":
-        return torch.optim.Adam(net.parameters(), lr=learning_rate)
-    rate = torch.tensor(learning_rate, device=device)
-    return torch.optim.Adam(net.parameters(), lr=rate, fused=True, capturable=True)
 
 
 def preparation_parts(config: StylizeConfig, runs: int = 1) -> int:

@@ -17,8 +17,9 @@ from torch.nn import functional as F
 
 from clipstyler.embedding import Embedding
 from clipstyler.events import Losses
+from clipstyler.fitted_net import Fit
 from clipstyler.interruption import Check, never
-from clipstyler.run_state import ClipTerms, Fit, RunState, embedded
+from clipstyler.run_state import ClipTerms, RunState, embedded
 from clipstyler.view_choice import ViewChoice
 
 WEIGHT_PROTECTION = 1000.0  # of the protection term: a few percent of the loss of `pocket`

@@ -16,8 +16,9 @@ from clipstyler.banding import Part, in_bands
 from clipstyler.config import Start, resolve
 from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet
+from clipstyler.fitted_net import Fit
 from clipstyler.imaging import Picture
-from clipstyler.run_state import Fit, RunState
+from clipstyler.run_state import RunState
 from clipstyler.starting import show
 from clipstyler.stylenet import Arithmetic, ResidualBlock, StyleNet
 from clipstyler.stylizer import step

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-pytest.importorskip("triton")
+pytest.importorskip("triton", reason="this build of PyTorch came without Triton")
 
 COMPARE = """
 import torch

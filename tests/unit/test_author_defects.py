@@ -13,10 +13,10 @@ from PIL import Image
 from clipstyler.config import Preset, TvForm, resolve
 from clipstyler.encoders import vgg
 from clipstyler.events import Preparing, Progress, Result
+from clipstyler.fitted_net import HALVING_PERIOD
 from clipstyler.imaging import Picture, decode
 from clipstyler.losses import total_variation
 from clipstyler.prompts import fill_template, templates
-from clipstyler.run_state import HALVING_PERIOD
 from clipstyler.stylizer import step
 from tests.running import stylize
 from tests.tiny_encoders import TinyClip, tiny_encoders

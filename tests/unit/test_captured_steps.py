@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from clipstyler import run_state
+from clipstyler import fitted_net
 from clipstyler.acceleration import Accelerations
 from clipstyler.captured_steps import CapturedStep, CapturedSteps
 from clipstyler.composition import Further
@@ -64,7 +64,7 @@ HALVING_PERIOD = 3  # of the learning rate
 
 @pytest.fixture(autouse=True)
 def _halved_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_state, "HALVING_PERIOD", HALVING_PERIOD)
+    monkeypatch.setattr(fitted_net, "HALVING_PERIOD", HALVING_PERIOD)
 
 
 @pytest.fixture

@@ -74,6 +74,7 @@ async def visit(browser: Browser, site: Site) -> AsyncIterator[Visit]:
     """A new visitor of the shared page."""
     async with visiting(browser, site.url) as visit:
         yield visit
+    await site.cancel_all()  # a test that failed may have left a job, which would hold up all others
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -16,6 +16,8 @@ from clipstyler_cli.envoy_process import running
 from clipstyler_cli.live_page import built_page
 from playwright.async_api import Browser, BrowserContext, Page, Request, expect
 
+from clipstyler.v1 import stylization_service_pb2 as pb
+from clipstyler.v1.stylization_pb2 import Stylization
 from tests.browser.node import install_modules
 from tests.service.process import ServerProcess, launching
 
@@ -71,6 +73,13 @@ class Site:
 
     async def stop_server(self) -> None:
         await self.server.close()
+
+    async def cancel_all(self) -> None:
+        """Cancel all jobs that have not ended."""
+        for state in (Stylization.STATE_QUEUED, Stylization.STATE_RUNNING):
+            left = await self.server.stub.ListStylizations(pb.ListStylizationsRequest(state=state))
+            for job in left.stylizations:
+                await self.server.stub.CancelStylization(pb.CancelStylizationRequest(name=job.name))
 
 
 @asynccontextmanager

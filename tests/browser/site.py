@@ -58,6 +58,21 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
+COUNT_SAVED = """
+new Promise((resolve, reject) => {
+  const opening = indexedDB.open("clipstyler");
+  opening.onerror = () => reject(opening.error);
+  opening.onsuccess = () => {
+    const reading = opening.result.transaction("images").objectStore("images").getAllKeys();
+    reading.onsuccess = () => {
+      opening.result.close();
+      resolve(reading.result.filter(([, step]) => step >= 0).length);
+    };
+  };
+})
+"""
+
+
 @dataclass
 class Site:
     """A server and the gateway in front of it."""
@@ -207,6 +222,10 @@ class Visit:
     async def pictures(self) -> int:
         """How many pictures can be looked back at."""
         return int(await self.page.get_attribute("#scrub", "max") or 0) + 1
+
+    async def saved_pictures(self) -> int:
+        """How many previews the browser has saved."""
+        return await self.page.evaluate(COUNT_SAVED)
 
     async def step(self, number: int) -> None:
         """Wait until so many steps are completed."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,8 @@ import typer
 
 from clipstyler.output_files import Output
 from clipstyler.sampling import evenly
+from clipstyler.spec import SpecRequest
+from clipstyler.style_controls import StyleControls
 from clipstyler_cli.apply import (
     ARGUMENTS,
     Format,
@@ -23,8 +26,9 @@ from clipstyler_cli.apply import (
     outputs_of,
 )
 from clipstyler_cli.artifacts import sheet_of
-from clipstyler_cli.errors import UsageError, clear_errors
+from clipstyler_cli.errors import UsageError, checked_together, clear_errors
 from clipstyler_cli.files import Delivery
+from clipstyler_cli.local import read_image_here, resolved_here
 from clipstyler_cli.statuses import EXIT_FAILED
 from clipstyler_cli.style_files import SUFFIX, slug
 from clipstyler_cli.terminal import Terminal, complain, say
@@ -75,16 +79,21 @@ def command(
     """
     with clear_errors(**ARGUMENTS, style_text="TEXT"):
         style_file, sheet = Output("out", out / f"{slug(text)}{SUFFIX}"), Output("out", out / "album-sheet.png")
-        outputs = outputs_of(photos, out, result_format, style_file, sheet)
-        if score and len(photos) < 2:
-            raise UsageError("--score: compares photos: name at least two")
         options = {"size": size, "steps": steps, "seed": seed, "encoder_set": encoder_set}
         asked = {name: value for name, value in options.items() if value is not None}
-        style = _fitted(evenly(photos, sample), text, asked, quiet)
+        controls = {"strength": strength, "preserve_color": preserve_color, "output_size": output_size}
+        sampled = evenly(photos, sample)
+        outputs, *_ = checked_together(
+            partial(outputs_of, photos, out, result_format, style_file, sheet),
+            partial(StyleControls, **controls),
+            partial(resolved_here, SpecRequest(text, options=asked)),
+            partial(_check_score, score, photos),
+            *(partial(read_image_here, path, "PHOTOS") for path in sampled if path.is_file()),
+        )
+        style = _fitted(sampled, text, asked, quiet)
         delivery = Delivery()
         out.mkdir(parents=True, exist_ok=True)
         delivery.write(style_file, style)
-        controls = {"strength": strength, "preserve_color": preserve_color, "output_size": output_size}
         harmony = _harmony(style, photos, controls, harmonize) if harmonize else None
         places = _applied(style, photos, outputs, quiet, result_format, controls, harmony)
         shown = evenly(list(places.values()), _SHEET_PHOTOS)
@@ -94,6 +103,11 @@ def command(
         delivery.finish()
         if len(places) < len(photos):
             raise typer.Exit(EXIT_FAILED)
+
+
+def _check_score(score: bool, photos: list[Path]) -> None:
+    if score and len(photos) < 2:
+        raise UsageError("--score: compares photos: name at least two")
 
 
 def _fitted(photos: list[Path], text: str, options: dict[str, Any], quiet: bool) -> bytes:

@@ -15,6 +15,7 @@ from clipstyler_client import StyledPhoto
 
 from clipstyler.options import ConfigError, Violation
 from clipstyler.output_files import Output, check_outputs
+from clipstyler.style_controls import StyleControls
 from clipstyler_cli.connection import Target, with_connection_flags
 from clipstyler_cli.errors import UsageError, checked_together, clear_errors
 from clipstyler_cli.files import Delivery
@@ -72,10 +73,10 @@ def command(
         ]
         if server is None:
             styles: list[Callable[[], Any]] = [partial(read_style, style), partial(_second, mix_with, read_style)]
-            outputs, _, first, second = checked_together(*checks, *styles)
+            outputs, _, first, second, _ = checked_together(*checks, *styles, partial(StyleControls, **controls))
             results = _here(first, second, photos, controls, result_format)
         else:
-            outputs, _ = checked_together(*checks)
+            outputs, *_ = checked_together(*checks)
             client = stack.enter_context(server.connect())
             named = partial(name_on_server, client)
             first, second = checked_together(partial(named, style), partial(_second, mix_with, named))

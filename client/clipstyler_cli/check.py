@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from clipstyler_cli.errors import UsageError, clear_errors
-from clipstyler_cli.files import read_photo
-from clipstyler_cli.local import library_errors
+from clipstyler_cli.errors import UsageError, checked_together, clear_errors
+from clipstyler_cli.local import library_errors, read_image_here, texts_here
 from clipstyler_cli.local_store import local_store
 from clipstyler_cli.terminal import print_json, say
 
@@ -39,16 +38,19 @@ def command(
 
       clipstyler check "cubism" --encoder-set vit-b-32 --results out/lab/results.json
     """
-    with clear_errors(photo="--photo"), library_errors():
-        picture = read_photo(photo, "--photo") if photo else None
-        measured = _read(results) if results else None
-
+    with clear_errors(image="--photo"), library_errors():
         from clipstyler_lab.doctor import Doctor  # heavy, and only used here
 
         from clipstyler.encoders import registry
         from clipstyler.encoders.torch_encoders import TorchEncoders
         from clipstyler.imaging import decode
 
+        picture, measured, *_ = checked_together(
+            lambda: read_image_here(photo, "--photo") if photo else None,
+            lambda: _read(results) if results else None,
+            lambda: texts_here(text, encoder_set),
+            lambda: registry.place(device),
+        )
         shown = decode(picture) if picture else None
         encoders = registry.load(encoder_set, device, store=local_store())
         found = Doctor(TorchEncoders(encoders), measured).check(text, shown)

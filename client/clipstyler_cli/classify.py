@@ -10,9 +10,9 @@ import typer
 from clipstyler_client import Prediction
 
 from clipstyler_cli.connection import Target, with_connection_flags
-from clipstyler_cli.errors import clear_errors
+from clipstyler_cli.errors import checked_together, clear_errors
 from clipstyler_cli.files import read_photo
-from clipstyler_cli.local import library_errors
+from clipstyler_cli.local import library_errors, read_image_here
 from clipstyler_cli.local_store import local_store
 from clipstyler_cli.terminal import Terminal, print_json, table
 
@@ -43,10 +43,10 @@ def command(
       clipstyler classify cat.jpg photo fire --server localhost:50051
     """
     with clear_errors(image="IMAGE"), library_errors() if server is None else nullcontext():
-        photo = read_photo(image, "IMAGE")
         if server is None:
-            predictions = _here(photo, labels, encoder_set, device)
+            predictions = _here(image, labels, encoder_set, device)
         else:
+            photo = read_photo(image, "IMAGE")
             with server.connect() as client:
                 predictions = client.encoders.classify(photo, labels, encoder_set=encoder_set or "")
         if as_json:
@@ -59,13 +59,19 @@ def command(
         terminal.print(shown)
 
 
-def _here(photo: bytes, labels: list[str], encoder_set: str | None, device: str) -> tuple[Prediction, ...]:
+def _here(image: Path, labels: list[str], encoder_set: str | None, device: str) -> tuple[Prediction, ...]:
     from clipstyler import imaging  # heavy, and only used here
     from clipstyler.encoders import registry
     from clipstyler.encoders.torch_encoders import TorchEncoders
     from clipstyler.evaluation import zero_shot
 
-    zero_shot.check_labels(labels)
+    name = encoder_set or registry.BUNDLED
+    photo, *_ = checked_together(
+        lambda: read_image_here(image, "IMAGE"),
+        lambda: zero_shot.check_labels(labels),
+        lambda: registry.spec(name),
+        lambda: registry.place(device),
+    )
     picture = imaging.decode(photo)
-    loaded = registry.load(encoder_set or registry.BUNDLED, device, store=local_store())
+    loaded = registry.load(name, device, store=local_store())
     return tuple(Prediction(*found) for found in zero_shot.classify(picture, labels, TorchEncoders(loaded)))

@@ -1,7 +1,8 @@
-"""The command's Typer classes: arguments are checked for their encoding, and usage errors are printed literally."""
+"""The command's Typer classes: texts are Unicode, numbers finite, and usage errors are printed literally."""
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import tempfile
@@ -20,16 +21,17 @@ from clipstyler_cli.terminal import printable
 
 
 class Command(TyperCommand):
-    """A command whose texts are valid Unicode; paths may be any bytes."""
+    """A command whose texts are valid Unicode and whose numbers are finite; paths may be any bytes."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Check texts and paths, and run the command."""
+        """Check texts, numbers and paths, and run the command."""
         directory_is_gone = is_working_directory_gone()
         with clear_errors():
             for parameter in self.params:
                 value = ctx.params.get(parameter.name or "")
                 if not _is_path(parameter, value):
                     _check_unicode(parameter, value)
+                    _check_finite(parameter, value)
                 elif directory_is_gone and not Path(value).is_absolute():
                     problem = "the working directory no longer exists: name an absolute path"
                     raise UsageError(f"{_name(parameter)}: {value}: {problem}")
@@ -77,6 +79,12 @@ def _check_unicode(parameter: Any, value: object) -> None:
     for text in value if isinstance(value, list | tuple) else (value,):
         if isinstance(text, str) and not text.isascii() and text != text.encode(errors="replace").decode():
             raise UsageError(f"{_name(parameter)}: '{text}' is not UTF-8; type it in a UTF-8 locale")
+
+
+def _check_finite(parameter: Any, value: object) -> None:
+    """Refuse NaN, which no bound of Typer excludes, and infinity where there is no upper one."""
+    if parameter.type.name == "float range" and isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"{_name(parameter)}: must be a finite number, got {value}")
 
 
 def _name(parameter: Any) -> str:

@@ -61,13 +61,10 @@ def check(config: _File = None) -> None:
     """
     with clear_errors():
         from clipstyler_server.configuration import ConfigurationError, load
-        from clipstyler_server.identity.private_files import IdentityError
-        from clipstyler_server.start_checks import ServerStartError, check_sharing, identity_of
+        from clipstyler_server.start_checks import ServerStartError, check_start
 
         try:
-            settings = load(None if config is None else str(config))
-            identity_of(settings)
-            check_sharing(settings)
-        except (ConfigurationError, IdentityError, ServerStartError) as error:
+            check_start(load(None if config is None else str(config)))
+        except (ConfigurationError, ServerStartError) as error:
             raise UsageError(str(error)) from error
         say("the settings can be used")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -12,9 +13,11 @@ import typer
 from clipstyler_client import PreviewOptions, StylizeOptions
 
 from clipstyler.output_files import Output, check_outputs
+from clipstyler.spec import SpecRequest
 from clipstyler_cli.connection import Target
-from clipstyler_cli.errors import UsageError, clear_errors
-from clipstyler_cli.files import Delivery, read_photo
+from clipstyler_cli.errors import UsageError, checked_together, clear_errors
+from clipstyler_cli.files import Delivery
+from clipstyler_cli.local import read_image_here, resolved_here
 from clipstyler_cli.progress import Display
 from clipstyler_cli.runs import Keep, Run, describe, stylize
 from clipstyler_cli.server_process import running_server
@@ -45,9 +48,12 @@ def command(
     console = Terminal(stderr=True)
     with clear_errors():
         photo = photo or example_photo()
-        read_photo(photo, "--photo")
         files = [Output("out_dir", out_dir / name) for name in _FILES]
-        check_outputs(files, directories=[Output("out_dir", out_dir)], inputs=[photo])
+        checked_together(
+            partial(read_image_here, photo, "--photo"),
+            partial(check_outputs, files, directories=[Output("out_dir", out_dir)], inputs=[photo]),
+            partial(resolved_here, SpecRequest(text, options=_options(seed))),
+        )
         out_dir.mkdir(parents=True, exist_ok=True)
         log = out_dir / _LOG
         with TemporaryDirectory() as data_dir, running_server(log, {"DATA_DIR": data_dir}, console) as server:
@@ -69,11 +75,14 @@ def example_photo() -> Path:
     return found[0]
 
 
+def _options(seed: int) -> StylizeOptions:
+    return StylizeOptions(seed=seed, output_size=_RESULT_SIZE, enlarge=True)
+
+
 def _stylize(photo: Path, text: str, seed: int, out_dir: Path, target: str, console: Terminal) -> None:
     previews = PreviewOptions(every_steps=3, max_size=256)
     image, sheet, animation, description, _ = (out_dir / name for name in _FILES)
-    options = StylizeOptions(seed=seed, output_size=_RESULT_SIZE, enlarge=True)
-    run = Run(photo, text, image, options=options, previews=previews)
+    run = Run(photo, text, image, options=_options(seed), previews=previews)
     keep, delivery = Keep(animation=animation, contact_sheet=sheet), Delivery()
     display = Display(console)
     console.print(f"{photo.name} as {text!r} through {target}")

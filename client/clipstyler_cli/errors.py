@@ -93,10 +93,13 @@ def checked_together(*checks: Callable[[], Any]) -> list[Any]:
     UsageError, ConfigError, InvalidRequestError, OptionError, SeveralProblemsError
         What the only failing one raised, or all errors in one.
     """
-    found, errors = [], []
+    found: list[Any] = []
+    errors: list[Exception] = []
     for check in checks:
         try:
             found.append(check())
+        except SeveralProblemsError as several:
+            errors += several.errors
         except (UsageError, ConfigError, InvalidRequestError, OptionError) as error:
             errors.append(error)
     if errors:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -11,10 +12,11 @@ import typer
 from clipstyler_client import QualityReport
 from rich.table import Table
 
+from clipstyler.config import check_seed
 from clipstyler_cli.connection import Target, with_connection_flags
-from clipstyler_cli.errors import clear_errors
+from clipstyler_cli.errors import checked_together, clear_errors
 from clipstyler_cli.files import read_photo
-from clipstyler_cli.local import library_errors, measure
+from clipstyler_cli.local import library_errors, measure, read_image_here, texts_here
 from clipstyler_cli.terminal import Terminal, print_json, table
 
 _ARGUMENTS = {"content_image": "CONTENT", "stylized_image": "STYLIZED"}
@@ -50,9 +52,15 @@ def command(
       clipstyler evaluate cat.jpg fire-cat.png fire --server localhost:50051
     """
     with clear_errors(**_ARGUMENTS), library_errors() if server is None else nullcontext():
-        before, after = read_photo(content, "CONTENT"), read_photo(stylized, "STYLIZED")
+        read = read_image_here if server is None else read_photo
+        before, after, texts, _ = checked_together(
+            partial(read, content, "CONTENT"),
+            partial(read, stylized, "STYLIZED"),
+            partial(texts_here, text, encoder_set) if server is None else lambda: None,
+            partial(check_seed, seed) if server is None else lambda: None,
+        )
         if server is None:
-            quality = measure(before, after, text, encoder_set=encoder_set, seed=seed)
+            quality = measure(before, after, texts, encoder_set=encoder_set, seed=seed)
         else:
             with server.connect() as client:
                 quality = client.encoders.evaluate(before, after, text, seed=seed, encoder_set=encoder_set or "")

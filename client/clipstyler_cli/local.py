@@ -6,23 +6,26 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import clipstyler_client as client
 from clipstyler_client import FieldViolation, InvalidRequestError, PreviewOptions, StylizeError, StylizeOptions
 
-from clipstyler_cli.errors import ending_at_once
+from clipstyler.options import ConfigError
+from clipstyler_cli.errors import UsageError, checked_together, ending_at_once
+from clipstyler_cli.files import read_photo
 from clipstyler_cli.local_store import local_store
 
 if TYPE_CHECKING:
     from clipstyler import events
+    from clipstyler.config import Calibration
     from clipstyler.encoders.base import EncoderSet
     from clipstyler.imaging import Picture
-    from clipstyler.spec import StylizationSpec
+    from clipstyler.spec import SpecRequest, StylizationSpec
 
 
-def stylize_here(
-    photo: bytes,
+def spec_here(
     style_text: str,
     *,
     source_text: str | None,
@@ -30,8 +33,74 @@ def stylize_here(
     options: StylizeOptions,
     previews: PreviewOptions,
     result_format: str,
-    device: str = "cpu",
-    accelerations: str = "auto",
+) -> StylizationSpec:
+    """Resolve what is asked of this machine. Raises as `resolved_here`."""
+    from clipstyler.region import RegionRequest
+    from clipstyler.spec import SpecRequest
+
+    asked = None
+    if region is not None:
+        asked = RegionRequest(region.mask is not None, region.boxes, region.text, region.feather)
+    return resolved_here(SpecRequest(style_text, source_text, dict(options), dict(previews), result_format, asked))
+
+
+def resolved_here(request: SpecRequest) -> StylizationSpec:
+    """Resolve a request with the encoder set that it names, which is looked up on this machine.
+
+    Raises
+    ------
+    ConfigError, SeveralProblemsError
+        Fields that cannot be used: all of them are named.
+    """
+    from clipstyler.encoders import registry
+    from clipstyler.spec import SpecLimits, resolve_spec
+
+    name = (request.options or {}).get("encoder_set") or registry.BUNDLED
+
+    spec: StylizationSpec
+    spec, _ = checked_together(
+        lambda: resolve_spec(request, {name: calibration_here(name)}, SpecLimits()), lambda: registry.spec(name)
+    )
+    return spec
+
+
+def calibration_here(encoder_set: str) -> Calibration:
+    """Return the calibration of an encoder set; of the bundled one, to find what else is wrong, if it is unknown."""
+    from clipstyler.encoders import registry
+
+    try:
+        return registry.spec(encoder_set).calibration
+    except ConfigError:
+        return registry.spec(registry.BUNDLED).calibration
+
+
+def read_image_here(path: Path, argument: str) -> bytes:
+    """Read an image that is used on this machine, and look at its header. Raises `UsageError` that names both."""
+    from clipstyler import imaging
+
+    data = read_photo(path, argument)
+    try:
+        imaging.read_header(data)
+    except imaging.ImageError as error:
+        raise UsageError(f"{argument}: {path}: {error}") from error
+    return data
+
+
+def check_place_here(device: str | None, accelerations: str | None) -> None:
+    """Check where the work is to be done, unless that is left open. Raises `ConfigError` or `SeveralProblemsError`."""
+    from clipstyler.acceleration import parse
+    from clipstyler.encoders import registry
+
+    def place() -> None:
+        if device is not None:
+            with ending_at_once():
+                registry.place(device)
+
+    checked_together(place, lambda: accelerations is None or parse(accelerations))
+
+
+def stylize_here(
+    photo: bytes, mask: bytes | None, spec: StylizationSpec, device: str, accelerations: str
 ) -> Generator[client.Event, None, None]:
     """Stylize in this process; the events are those of a server, and closing the iterator stops the work.
 
@@ -40,12 +109,12 @@ def stylize_here(
     Raises
     ------
     InvalidRequestError
-        Fields that cannot be used.
+        Photo and mask cannot be used, or do not go together with what is asked for.
     StylizeError
         The encoders cannot be loaded, or the optimization diverged.
     """
     with library_errors():
-        yield from _run(photo, style_text, source_text, region, options, previews, result_format, device, accelerations)
+        yield from _run(photo, mask, spec, device, accelerations)
 
 
 @contextmanager
@@ -54,7 +123,6 @@ def library_errors() -> Iterator[None]:
     with ending_at_once():
         from clipstyler.encoders.base import EncoderUnavailableError  # heavy, and only used here
         from clipstyler.imaging import ImageError
-        from clipstyler.options import ConfigError
 
     try:
         yield
@@ -70,34 +138,44 @@ def library_errors() -> Iterator[None]:
         raise StylizeError("INVALID_ARGUMENT", str(error), "DIVERGED") from error
 
 
-def measure(content: bytes, stylized: bytes, text: str, *, encoder_set: str | None, seed: int) -> client.QualityReport:
-    """Measure a stylization in this process.
+def texts_here(text: str, encoder_set: str | None) -> tuple[str, str]:
+    """Return a style text and the source text of an encoder set in normal form.
 
     Raises
     ------
-    ConfigError, ImageError, EncoderUnavailableError
-        A text, an image or the encoders cannot be used.
+    ConfigError, SeveralProblemsError
+        Text or encoder set cannot be used.
     """
     from clipstyler import prompts
-    from clipstyler.config import check_seed
     from clipstyler.encoders import registry
 
     name = encoder_set or registry.BUNDLED
-    style, source = prompts.check_texts(text, registry.spec(name).calibration.source_text)
-    before, after = _decoded(content, "content_image"), _decoded(stylized, "stylized_image")
-    return _quality(before, after, style, source, registry.load(name, store=local_store()), check_seed(seed))
+    source_text = calibration_here(name).source_text
+    texts: tuple[str, str]
+    texts, _ = checked_together(lambda: prompts.check_texts(text, source_text), lambda: registry.spec(name))
+    return texts
+
+
+def measure(
+    content: bytes, stylized: bytes, texts: tuple[str, str], *, encoder_set: str | None, seed: int
+) -> client.QualityReport:
+    """Measure a stylization by style text and source text in this process.
+
+    Raises
+    ------
+    SeveralProblemsError, ConfigError, EncoderUnavailableError
+        An image or the encoders cannot be used.
+    """
+    from clipstyler.encoders import registry
+
+    before, after = checked_together(
+        lambda: _decoded(content, "content_image"), lambda: _decoded(stylized, "stylized_image")
+    )
+    return _quality(before, after, *texts, registry.load(encoder_set or registry.BUNDLED, store=local_store()), seed)
 
 
 def _run(
-    photo: bytes,
-    style_text: str,
-    source_text: str | None,
-    region: client.Region | None,
-    options: StylizeOptions,
-    previews: PreviewOptions,
-    result_format: str,
-    device: str,
-    accelerations: str,
+    photo: bytes, mask_file: bytes | None, spec: StylizationSpec, device: str, accelerations: str
 ) -> Iterator[client.Event]:
     with ending_at_once():
         from platformdirs import user_cache_path
@@ -107,24 +185,16 @@ def _run(
         from clipstyler.acceleration_choice import choose, retain_memory_for
         from clipstyler.encoders import registry
         from clipstyler.inputs import read_inputs
-        from clipstyler.region import RegionRequest
-        from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
 
-    name = options.get("encoder_set") or registry.BUNDLED
-    asked = None
-    if region is not None:
-        asked = RegionRequest(region.mask is not None, region.boxes, region.text, region.feather)
-    request = SpecRequest(style_text, source_text, dict(options), dict(previews), result_format, asked)
-    spec = resolve_spec(request, {name: registry.spec(name).calibration}, SpecLimits())
     begun = time.monotonic()
-    picture, mask, spec, fitted, original = read_inputs(photo, cast("bytes | None", region and region.mask), spec)
+    picture, mask, spec, fitted, original = read_inputs(photo, mask_file, spec)
     spec = replace(spec, config=replace(fitted, output_size=max(original.width, original.height)))
     decode_s = time.monotonic() - begun
     yield client.Queued(position=0, seed=spec.seed)
     with ending_at_once():
         place = registry.place(device)
         choice = choose(accelerations, place, own_process=True, record=user_cache_path("clipstyler") / RECORD)
-        encoders = registry.load(name, place, store=local_store(), accelerations=choice.accelerations)
+        encoders = registry.load(spec.encoder_set, place, store=local_store(), accelerations=choice.accelerations)
     if choice.accelerations.memory:
         retain_memory_for(picture.width, picture.height)
     optimized = picture
@@ -220,7 +290,6 @@ def _region(spec: StylizationSpec) -> client.RegionSpec | None:
 
 def _decoded(data: bytes, field: str) -> Picture:
     from clipstyler import imaging
-    from clipstyler.options import ConfigError
 
     try:
         return imaging.decode(data)

@@ -11,7 +11,7 @@ from clipstyler_client import FieldViolation, InvalidRequestError, JobImage, Sty
 
 from clipstyler.input_files import read_whole
 from clipstyler_cli.errors import UsageError, checked_together, ending_at_once
-from clipstyler_cli.local import library_errors
+from clipstyler_cli.local import library_errors, resolved_here
 from clipstyler_cli.local_store import local_store
 
 if TYPE_CHECKING:
@@ -100,17 +100,14 @@ def fit_here(
     with library_errors():
         with ending_at_once():
             from clipstyler.encoders import registry
-            from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
+            from clipstyler.spec import SpecRequest
             from clipstyler.style import dump_style
             from clipstyler.style_fitting import fit_style
 
-        name = options.get("encoder_set") or registry.BUNDLED
-        request = SpecRequest(text, options=dict(options))
-        calibrations = {name: registry.spec(name).calibration}
         spec, pictures = checked_together(
-            lambda: resolve_spec(request, calibrations, SpecLimits()), lambda: _decoded(photos)
+            lambda: resolved_here(SpecRequest(text, options=dict(options))), lambda: _decoded(photos)
         )
-        encoders = registry.load(name, store=local_store())
+        encoders = registry.load(spec.encoder_set, store=local_store())
         steps = fit_style(pictures, spec, encoders, check=lambda: None)
         return dump_style(ended(steps, lambda step: progress(step, spec.config.steps)))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from clipstyler_cli.errors import UsageError, checked_together, ending_at_once
-from clipstyler_cli.local import library_errors
+from clipstyler_cli.local import library_errors, resolved_here
 from clipstyler_cli.local_store import local_store
 from clipstyler_cli.local_styles import ended, loaded
 from clipstyler_cli.video_work import Plan, Work, work_of
@@ -307,6 +307,13 @@ class _Run:
         return Picture(resized(picture, self._fitted_size).rgb[:height, :width])
 
 
+def check_source(source: Path) -> None:
+    """Look at a video. Raises `UsageError`."""
+    with ending_at_once():
+        from clipstyler.video import reading  # noqa: F401 - heavy, and only used here
+    _info(source)
+
+
 def _info(source: Path) -> VideoInfo:
     from clipstyler.video.reading import read_info
 
@@ -318,12 +325,9 @@ def _spec(request: VideoRequest) -> StylizationSpec | None:
     """Return how a style is fitted; None if there is one."""
     if request.text is None:
         return None
-    from clipstyler.encoders import registry
-    from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
+    from clipstyler.spec import SpecRequest
 
-    name = request.options.get("encoder_set") or registry.BUNDLED
-    calibrations = {name: registry.spec(name).calibration}
-    return resolve_spec(SpecRequest(request.text, options=request.options), calibrations, SpecLimits())
+    return resolved_here(SpecRequest(request.text, options=request.options))
 
 
 def _known(spec: StylizationSpec | None) -> StylizationSpec:

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from clipstyler_client import Client, Draft, Event, Preview, PreviewOptions, Region, Result, StylizeOptions
 
+from clipstyler.options import ConfigError, Violation
 from clipstyler.output_files import Output, check_outputs
 from clipstyler_cli.artifacts import PREVIEW_NAME, Artifacts
 from clipstyler_cli.connection import Target
-from clipstyler_cli.errors import JobGoesOnError, UsageError
+from clipstyler_cli.errors import JobGoesOnError, UsageError, checked_together
 from clipstyler_cli.files import ANIMATION_SUFFIXES, IMAGE_SUFFIXES, SHEET_SUFFIXES, Delivery, read_photo
-from clipstyler_cli.local import stylize_here
+from clipstyler_cli.local import check_place_here, read_image_here, spec_here, stylize_here
 from clipstyler_cli.progress import Display
 from clipstyler_cli.terminal import complain
+
+if TYPE_CHECKING:
+    from clipstyler.spec import StylizationSpec
 
 
 class Events(Protocol):
@@ -67,6 +72,14 @@ class _Outputs(NamedTuple):
     draft: Output | None
 
 
+class _Inputs(NamedTuple):
+    """What a run begins with, checked: the files of photo and mask, and on this machine what is asked for, resolved."""
+
+    photo: bytes
+    mask: bytes | None
+    spec: StylizationSpec | None
+
+
 def stylize(
     run: Run, keep: Keep, display: Display, delivery: Delivery, server: Target | None = None
 ) -> tuple[Result, Path]:
@@ -89,23 +102,18 @@ def stylize(
 
     Raises
     ------
-    UsageError, ConfigError
-        A file cannot be written as asked; nothing was done.
+    UsageError, ConfigError, SeveralProblemsError
+        A file, or something that is asked for, cannot be used: all of it is named; nothing was done.
     StylizeError, OSError
         The work, reading or writing failed.
     """
-    if run.detach and server is None:
-        raise UsageError("--detach: a job needs a server: name one with --server")
-    if run.timeout_s is not None and server is None:
-        raise UsageError("--timeout: limits a call to a server: name one with --server")
-    if keep.draft and server is None:
-        raise UsageError("--draft: drafts come from a server: name one with --server")
-    outputs = _checked(run, keep)
-    photo = read_photo(run.photo, "PHOTO")
-    run = _with_mask(run)
+    outputs, inputs = _checked(run, keep, server)
+    photo = inputs.photo
+    if outputs.previews:
+        outputs.previews.path.mkdir(parents=True, exist_ok=True)
     artifacts = Artifacts(delivery, outputs.previews, outputs.draft)
     with ExitStack() as stack:
-        events = _open(run, photo, IMAGE_SUFFIXES[run.out.suffix.lower()], server, stack)
+        events = _open(run, inputs, server, stack)
         stack.enter_context(display)
         result = _follow(events, display, artifacts)
     if artifacts.lacks_draft():
@@ -140,28 +148,52 @@ def describe(result: Result, out: Path) -> dict[str, Any]:
     return {"output": str(out), **asdict(result.spec), **values, "models": [m._asdict() for m in result.models]}
 
 
-def _with_mask(run: Run) -> Run:
-    """Read the mask of the region."""
-    if run.region is None or not isinstance(run.region.mask, Path):
-        return run
-    return replace(run, region=replace(run.region, mask=read_photo(run.region.mask, "--keep")))
+def _checked(run: Run, keep: Keep, server: Target | None) -> tuple[_Outputs, _Inputs]:
+    """Check everything that can be checked before the work; on this machine that is all of it."""
+    here = server is None
+    read = read_image_here if here else read_photo
+    mask = run.region.mask if run.region else None
+    outputs, photo, mask_file, spec, *_ = checked_together(
+        partial(_outputs, run, keep),
+        partial(read, run.photo, "PHOTO"),
+        partial(read, mask, "--keep") if isinstance(mask, Path) else lambda: None,
+        partial(_spec_here, run) if here else lambda: None,
+        partial(check_place_here, run.device, run.accelerations) if here else lambda: None,
+        partial(_check_that_no_server_is_needed, run, keep) if here else lambda: None,
+    )
+    return outputs, _Inputs(photo, mask_file, spec)
 
 
-def _checked(run: Run, keep: Keep) -> _Outputs:
-    """Check every output, and create the directory of previews."""
+def _check_that_no_server_is_needed(run: Run, keep: Keep) -> None:
+    needs = {
+        "detach": "a job needs a server" if run.detach else "",
+        "timeout": "limits a call to a server" if run.timeout_s is not None else "",
+        "draft": "drafts come from a server" if keep.draft else "",
+    }
+    if violations := [Violation(name, f"{why}: name one with --server") for name, why in needs.items() if why]:
+        raise ConfigError.of(violations)
+
+
+def _outputs(run: Run, keep: Keep) -> _Outputs:
+    """Check every output."""
     out = Output("out", run.out, IMAGE_SUFFIXES)
     previews = Output("previews", keep.previews) if keep.previews else None
     sheet = Output("contact_sheet", keep.contact_sheet, SHEET_SUFFIXES) if keep.contact_sheet else None
     animation = Output("animation", keep.animation, ANIMATION_SUFFIXES) if keep.animation else None
     draft = Output("draft", keep.draft, IMAGE_SUFFIXES) if keep.draft else None
     files = [output for output in (out, sheet, animation, draft) if output]
-    check_outputs(files, directories=[previews] if previews else [], inputs=_inputs(run))
-    if previews:
-        previews.path.mkdir(parents=True, exist_ok=True)
-        for path in (*_inputs(run), *(output.path for output in files)):
-            if PREVIEW_NAME.fullmatch(path.name) and path.parent.exists() and path.parent.samefile(previews.path):
-                raise UsageError(f"--previews: a preview may overwrite {path}; name another directory")
+    paths = [*_inputs(run), *(output.path for output in files)]
+    checked_together(
+        partial(check_outputs, files, directories=[previews] if previews else [], inputs=_inputs(run)),
+        partial(_check_previews, previews.path, paths) if previews else lambda: None,
+    )
     return _Outputs(out, previews, sheet, animation, draft)
+
+
+def _check_previews(directory: Path, paths: list[Path]) -> None:
+    for path in paths:
+        if PREVIEW_NAME.fullmatch(path.name) and path.parent.resolve() == directory.resolve():
+            raise UsageError(f"--previews: a preview may overwrite {path}; name another directory")
 
 
 def _inputs(run: Run) -> list[Path]:
@@ -169,46 +201,55 @@ def _inputs(run: Run) -> list[Path]:
     return [run.photo, mask] if isinstance(mask, Path) else [run.photo]
 
 
-def _open(run: Run, photo: bytes, result_format: str, server: Target | None, stack: ExitStack) -> Events:
+def _spec_here(run: Run) -> StylizationSpec:
+    return spec_here(
+        run.text,
+        source_text=run.source_text,
+        region=run.region,
+        options=run.options,
+        previews=run.previews,
+        result_format=_format(run),
+    )
+
+
+def _format(run: Run) -> str:
+    """Return the encoding of the result; PNG if the name of its file is none, which is an error of its own."""
+    return IMAGE_SUFFIXES.get(run.out.suffix.lower(), "png")
+
+
+def _open(run: Run, inputs: _Inputs, server: Target | None, stack: ExitStack) -> Events:
     events: Events
-    if server is None:
-        events = stylize_here(
-            photo,
-            run.text,
-            source_text=run.source_text,
-            region=run.region,
-            options=run.options,
-            previews=run.previews,
-            result_format=result_format,
-            device=run.device or "cpu",
-            accelerations=run.accelerations or "auto",
-        )
+    if inputs.spec is not None:
+        device, accelerations = run.device or "cpu", run.accelerations or "auto"
+        events = stylize_here(inputs.photo, inputs.mask, inputs.spec, device, accelerations)
     else:
+        assert server is not None  # what is resolved here is done here
         client = stack.enter_context(server.connect())
         if run.detach:
-            return _job(client, run, photo, result_format, stack)
-        events = _call(client, run, photo, result_format)
+            return _job(client, run, inputs, stack)
+        events = _call(client, run, inputs)
     return stack.enter_context(closing(events))
 
 
-def _asked(run: Run, result_format: str) -> dict[str, Any]:
+def _asked(run: Run, inputs: _Inputs) -> dict[str, Any]:
     """Return what is asked for besides photo and text, by the keywords of the client."""
+    region = run.region
     return {
         "source_text": run.source_text,
-        "region": run.region,
+        "region": replace(region, mask=inputs.mask) if region and inputs.mask is not None else region,
         "previews": run.previews,
-        "result_format": result_format,
+        "result_format": _format(run),
         "timeout_s": run.timeout_s,
         **run.options,
     }
 
 
-def _call(client: Client, run: Run, photo: bytes, result_format: str) -> Events:
-    return client.stylize(photo, run.text, **_asked(run, result_format))
+def _call(client: Client, run: Run, inputs: _Inputs) -> Events:
+    return client.stylize(inputs.photo, run.text, **_asked(run, inputs))
 
 
-def _job(client: Client, run: Run, photo: bytes, result_format: str, stack: ExitStack) -> Events:
-    job = client.jobs.create(photo, run.text, **_asked(run, result_format))
+def _job(client: Client, run: Run, inputs: _Inputs, stack: ExitStack) -> Events:
+    job = client.jobs.create(inputs.photo, run.text, **_asked(run, inputs))
     stack.enter_context(_leaving(job.name, client.target))
     return stack.enter_context(client.jobs.watch(job.name))
 

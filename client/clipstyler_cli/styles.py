@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from clipstyler_client import Client, Style, StylizeOptions
 
+from clipstyler.options import ConfigError, Violation
 from clipstyler.output_files import Output, check_outputs
 from clipstyler_cli.command_group import App
 from clipstyler_cli.connection import DEFAULT, Target, with_connection_flags
-from clipstyler_cli.errors import JobGoesOnError, UsageError, clear_errors
+from clipstyler_cli.errors import JobGoesOnError, UsageError, checked_together, clear_errors
 from clipstyler_cli.files import Delivery, read_photo
 from clipstyler_cli.local import library_errors
 from clipstyler_cli.option_flags import with_option_flags
@@ -131,13 +133,14 @@ def create(
         files = [*(photos or []), *map(Path, sources or [])]
         if text is None and photos:
             raise UsageError("--text: say what the photos should look like")
+        asked = cast("StylizeOptions", {name: value for name, value in options.items() if value is not None})
         if text is None:
+            _check_not_fitted(asked, source_text, timeout)
             if len(sources or []) != 1:
                 raise UsageError("JOB: name one finished job, or fit a style with --text")
             say(client.styles.create((sources or [""])[0]).name)
             return
-        asked = cast("StylizeOptions", {name: value for name, value in options.items() if value is not None})
-        read = [read_photo(path, "--photos") for path in files]
+        read = checked_together(*(partial(read_photo, path, "--photos") for path in files))
         job = client.styles.fit(read, text, source_text=source_text, timeout_s=timeout, **asked)
         try:
             say(followed(client, job.name, Display(Terminal(stderr=True), quiet)).style)
@@ -231,6 +234,13 @@ def delete(style: _Name, server: _Server = DEFAULT) -> None:
         name = name_on_server(client, style)
         client.styles.delete(name)
         say(f"deleted {name}")
+
+
+def _check_not_fitted(options: StylizeOptions, source_text: str | None, timeout_s: float | None) -> None:
+    """Refuse what belongs to a fit if a style is made of a finished job."""
+    values = {**options, "source_text": source_text, "timeout": timeout_s}
+    if names := [name for name, value in values.items() if value is not None]:
+        raise ConfigError.of([Violation(name, "belongs to a fit: name what is fitted with --text") for name in names])
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import typer
 from clipstyler_client import PreviewOptions, Region, Result, StylizeOptions
 
 from clipstyler_cli.connection import Target, with_connection_flags
-from clipstyler_cli.errors import UsageError, clear_errors
+from clipstyler_cli.errors import clear_errors
 from clipstyler_cli.files import IMAGE_SUFFIXES, Delivery
 from clipstyler_cli.option_flags import with_option_flags
 from clipstyler_cli.progress import Display
@@ -126,23 +126,22 @@ def command(
 
 
 def _region(mask: Path | None, boxes: list[str], text: str | None, feather: float | None) -> Region | None:
-    """Read the flags of a region; None if there are none.
-
-    Raises
-    ------
-    UsageError
-        A box is not written as four numbers.
-    """
+    """Read the flags of a region; None if there are none."""
     if mask is None and not boxes and text is None and feather is None:
         return None
     return Region(mask=mask, boxes=[_box(written) for written in boxes], text=text, feather=feather)
 
 
-def _box(written: str) -> tuple[float, ...]:
+def _box(written: str) -> tuple[Any, ...]:
+    """Read a box; what is no number stays as it was typed, and is refused with everything else that is wrong."""
+    return tuple(map(_number, written.split(",")))
+
+
+def _number(written: str) -> float | str:
     try:
-        return tuple(float(number) for number in written.split(","))
+        return float(written)
     except ValueError:
-        raise UsageError(f"--keep-box: {written!r} is not four numbers, as in 0.25,0.1,0.5,0.8") from None
+        return written
 
 
 def _early(result: Result) -> str:

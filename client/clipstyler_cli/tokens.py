@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import MAXYEAR, UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -131,7 +131,10 @@ def _expiry(text: str) -> datetime | None:
     found = _DURATION.fullmatch(text)
     if not found:
         raise UsageError(f"--expires: {text!r} is neither never nor a duration such as 12h, 90d, 6w or 1y")
-    return (datetime.now(UTC) + int(found[1]) * _UNITS[found[2]]).replace(microsecond=0)
+    try:
+        return (datetime.now(UTC) + int(found[1]) * _UNITS[found[2]]).replace(microsecond=0)
+    except OverflowError:
+        raise UsageError(f"--expires: {text!r} is after the year {MAXYEAR}: use never") from None
 
 
 def _when(token: Token) -> str:

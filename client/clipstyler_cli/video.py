@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,10 +11,13 @@ import typer
 
 from clipstyler.options import ConfigError, Violation
 from clipstyler.output_files import Output, check_outputs
+from clipstyler.spec import SpecRequest
+from clipstyler.style_controls import StyleControls
 from clipstyler.video.containers import ENCODINGS
 from clipstyler_cli.apply import PreserveColor, Quiet, Strength
-from clipstyler_cli.errors import UsageError, clear_errors
+from clipstyler_cli.errors import UsageError, checked_together, clear_errors
 from clipstyler_cli.files import Delivery
+from clipstyler_cli.local import resolved_here
 from clipstyler_cli.style_files import read_style
 from clipstyler_cli.terminal import complain, say
 from clipstyler_cli.video_progress import VideoProgress
@@ -76,26 +80,29 @@ def command(
       clipstyler video clip.mkv glass.webm "stained glass" --seed 7 --temporal 20000 --report glass.json
     """
     with clear_errors(style_text="TEXT", out="OUT", source="IN"):
-        if (text is None) == (style is None):
-            raise UsageError("TEXT: name a text, or a style with --style, and not both")
         options: dict[str, Any] = {"size": size, "steps": steps, "seed": seed, "encoder_set": encoder_set}
         asked = {name: value for name, value in options.items() if value is not None}
-        if style and (fitting := [*asked, *(["temporal"] if temporal else [])]):
-            problem = "belongs to the fit to a text, and a style is fitted already"
-            raise ConfigError.of([Violation(name, problem) for name in fitting])
+        controls = {"strength": strength, "preserve_color": preserve_color, "output_size": output_size}
         outputs = [Output("out", out, _SUFFIXES)]
         if report:
             outputs.append(Output("report", report, {".json"}))
-        check_outputs(outputs, inputs=[source])
-        from clipstyler_cli.local_video import VideoRequest, stylize_video_here
+        from clipstyler_cli.local_video import VideoRequest, check_source, stylize_video_here
 
+        style_file, *_ = checked_together(
+            lambda: read_style(style, "--style") if style else None,
+            partial(_check_look, text, style, [*asked, *(["temporal"] if temporal else [])]),
+            partial(check_outputs, outputs, inputs=[source]),
+            partial(check_source, source),
+            partial(StyleControls, **controls),
+            lambda: resolved_here(SpecRequest(text, options=asked)) if text is not None and style is None else None,
+        )
         request = VideoRequest(
             source=source,
             out=out,
             text=text,
-            style=read_style(style, "--style") if style else None,
+            style=style_file,
             options=asked,
-            controls={"strength": strength, "preserve_color": preserve_color, "output_size": output_size},
+            controls=controls,
             key_frames=key_frames,
             temporal=temporal,
             steadiness=steadiness,
@@ -109,3 +116,12 @@ def command(
         if not quiet:
             complain(f"{out}: {found.width} x {found.height} px, {found.frames} frames")
         delivery.finish()
+
+
+def _check_look(text: str | None, style: str | None, fitting: list[str]) -> None:
+    """Refuse a text beside a style, neither of them, and what belongs to a fit beside a style."""
+    if (text is None) == (style is None):
+        raise UsageError("TEXT: name a text, or a style with --style, and not both")
+    if style and fitting:
+        problem = "belongs to the fit to a text, and a style is fitted already"
+        raise ConfigError.of([Violation(name, problem) for name in fitting])

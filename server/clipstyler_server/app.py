@@ -23,7 +23,6 @@ from clipstyler_server.api.server import (
 )
 from clipstyler_server.errors import ServiceError
 from clipstyler_server.gauges import Gauges
-from clipstyler_server.identity.private_files import IdentityError
 from clipstyler_server.job_parts import JobParts, OwnJobs, SharedJobs
 from clipstyler_server.jobs.admission import Admission
 from clipstyler_server.jobs.directions import DirectionLookup
@@ -43,7 +42,7 @@ from clipstyler_server.observability.watchdog import Watchdog
 from clipstyler_server.placement import Place, in_cluster, on_this_machine, resources_of
 from clipstyler_server.settings import Settings
 from clipstyler_server.spool import Spool
-from clipstyler_server.start_checks import ServerStartError, check_sharing, identity_of
+from clipstyler_server.start_checks import ServerStartError, check_start
 from clipstyler_server.storage.retention import Retention
 from clipstyler_server.storage.room import Room
 from clipstyler_server.storage.storage import Storage, StorageUnusableError
@@ -90,16 +89,15 @@ class App:
     def __init__(
         self, settings: Settings, make_workload: WorkloadFactory = torch_workload, tracer: Tracer | None = None
     ) -> None:
-        check_sharing(settings)
+        self.identity = check_start(settings)
         self.settings = settings
         self.metrics = Metrics(settings.metrics_tenants)
         self.changes = ChangeSignal()
         try:
-            self.identity = identity_of(settings)
             self.tracer = tracer or tracer_for(settings.traces)
             self.storage = Storage(settings.data_path, settings.database_url, self.metrics, settings.shared_dir)
             self.cluster = ClusterConnection(settings.ray_address) if settings.engine == "ray" else None
-        except (IdentityError, TracesUnavailableError, StorageUnusableError, StartupError) as error:
+        except (TracesUnavailableError, StorageUnusableError, StartupError) as error:
             raise ServerStartError(str(error)) from error
         timeouts = supervision_timeouts(settings)
         self.optimizers = OptimizerPool(self._optimizers(self._place(make_workload)))

@@ -21,6 +21,8 @@ _QUERY_PASSWORD = re.compile(r"(password=)[^&]*", re.IGNORECASE)
 # It may contain ":", "/" and "?", and by mistake "@": up to the last one everything is hidden.
 _PASSWORD = re.compile(r"(://[^:@/]*:).*(?=@)")
 _HIDDEN = "***"
+_OF_OUR_OWN = "Value error, "  # how Pydantic begins what our checks say
+_SECONDS = "_s"  # which flags leave out: --drain-delay
 # Variables of the command, not of the server.
 _OF_THE_COMMAND = {"config", "token", "tls_ca"}
 # How similar a variable is to a setting that was meant. Others have this prefix too, such as Kubernetes' of services.
@@ -57,14 +59,17 @@ def load(path: str | None = None, **given: Any) -> Settings:
         are named.
     """
     path = path or os.environ.get(CONFIG)
-    file = _read(Path(path)) if path else {}
-    _check_environment()
+    problems: list[str] = []
+    file = _usable(path, problems) if path else {}
+    problems += _misspelled()
     elsewhere = _environment() | set(given)
     try:
-        return Settings(**{name: value for name, value in file.items() if name not in elsewhere}, **given)
+        settings = Settings(**{name: value for name, value in file.items() if name not in elsewhere}, **given)
     except ValidationError as error:
-        problems = (_problem(entry, path, file, given) for entry in error.errors())
-        raise ConfigurationError("; ".join(problems)) from None  # the original quotes values
+        problems += [_problem(entry, path, file, given) for entry in error.errors()]
+    if problems:
+        raise ConfigurationError("; ".join(problems))
+    return settings
 
 
 def origins(settings: Settings, path: str | None = None) -> list[Origin]:
@@ -90,10 +95,19 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} is not TOML: {error}") from error
-    unknown = [name for name in values if name not in Settings.model_fields]
-    if unknown:
-        raise ConfigurationError("; ".join(f"{path}: {name} is no setting{_near(name)}" for name in unknown))
     return values
+
+
+def _usable(path: str, problems: list[str]) -> dict[str, Any]:
+    """Return the settings of a file; what is wrong with it, and with its keys, is added to the problems."""
+    try:
+        values = _read(Path(path))
+    except ConfigurationError as error:
+        problems.append(str(error))
+        return {}
+    known = {name: value for name, value in values.items() if name in Settings.model_fields}
+    problems += [f"{path}: {name} is no setting{_near(name)}" for name in values if name not in known]
+    return known
 
 
 def _near(name: str) -> str:
@@ -107,18 +121,16 @@ def _environment() -> set[str]:
     return {name for name in Settings.model_fields if _PREFIX + name.upper() in present}
 
 
-def _check_environment() -> None:
-    """Refuse variables that must be misspelled settings: one of identity that is not read leaves the server open."""
+def _misspelled() -> list[str]:
+    """Return problems of variables that must be misspelled settings: one of identity leaves the server open."""
     given = sorted({name.upper().removeprefix(_PREFIX).lower() for name in os.environ if _is_ours(name)})
     unknown = [name for name in given if name not in Settings.model_fields and name not in _OF_THE_COMMAND]
-    misspelled = {name: difflib.get_close_matches(name, Settings.model_fields, 1, _MISSPELLED) for name in unknown}
-    problems = [
+    meant_by = {name: difflib.get_close_matches(name, Settings.model_fields, 1, _MISSPELLED) for name in unknown}
+    return [
         f"{_PREFIX}{name.upper()} is no setting: did you mean {_PREFIX}{meant[0].upper()}?"
-        for name, meant in misspelled.items()
+        for name, meant in meant_by.items()
         if meant
     ]
-    if problems:
-        raise ConfigurationError("; ".join(problems))
 
 
 def _is_ours(name: str) -> bool:
@@ -128,11 +140,14 @@ def _is_ours(name: str) -> bool:
 def _problem(entry: Any, path: str | None, file: Mapping[str, Any], given: Mapping[str, Any]) -> str:
     name = ".".join(str(part) for part in entry["loc"])
     top = str(entry["loc"][0]) if entry["loc"] else ""
+    problem = str(entry["msg"]).removeprefix(_OF_OUR_OWN)
+    if not top:  # of several settings, which it names
+        return problem
     if top in given:
-        return f"--{name.replace('_', '-')}: {entry['msg']}"
+        return f"--{name.removesuffix(_SECONDS).replace('_', '-')}: {problem}"
     if top in file and top not in _environment():
-        return f"{path}: {name}: {entry['msg']}"
-    return f"{_PREFIX}{name.upper()}: {entry['msg']}"
+        return f"{path}: {name}: {problem}"
+    return f"{_PREFIX}{name.upper()}: {problem}"
 
 
 def _shown(value: object) -> str:

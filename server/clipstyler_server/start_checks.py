@@ -14,36 +14,49 @@ class ServerStartError(Exception):
     """The server cannot start; the message says why and what to do."""
 
 
-def identity_of(settings: Settings) -> IdentityFiles:
-    """Read the files of identity, and refuse addresses that would be open to other machines without TLS.
-
-    Raises
-    ------
-    IdentityError
-        A file cannot be used, settings do not go together, or an address would be open.
-    """
-    identity = IdentityFiles(settings.identity_paths)
-    for name in ("host", "http_host"):
-        check_exposure(getattr(settings, name), name, identity.certificates is not None, settings.insecure)
-    if settings.http_auth and not settings.tokens:
-        raise IdentityError("http_auth needs tokens: set the file of tokens too")
-    return identity
-
-
-def check_sharing(settings: Settings) -> None:
-    """Refuse settings with which servers cannot share jobs.
+def check_start(settings: Settings) -> IdentityFiles:
+    """Read the files of identity, and refuse settings that cannot be served.
 
     Raises
     ------
     ServerStartError
-        They do not go together.
+        Files cannot be used, settings do not go together, or an address would be open to other machines without TLS:
+        all of it is named.
     """
+    problems: list[str] = []
+    identity = None
+    try:
+        identity = IdentityFiles(settings.identity_paths)
+    except IdentityError as error:
+        problems.append(str(error))
+    problems += [*_exposures(settings), *_wrong_sharing(settings)]
+    if settings.http_auth and not settings.tokens:
+        problems.append("http_auth needs tokens: set the file of tokens too")
+    if identity is None or problems:
+        raise ServerStartError("; ".join(problems))
+    return identity
+
+
+def _exposures(settings: Settings) -> list[str]:
+    has_tls = bool(settings.tls_cert and settings.tls_key)
+    problems = []
+    for name in ("host", "http_host"):
+        try:
+            check_exposure(getattr(settings, name), name, has_tls, settings.insecure)
+        except IdentityError as error:
+            problems.append(str(error))
+    return problems
+
+
+def _wrong_sharing(settings: Settings) -> list[str]:
+    """Return why servers with these settings cannot share jobs."""
     if not settings.shared_dir:
-        return
+        return []
+    problems = []
     if not settings.database_url.startswith("postgresql"):
-        raise ServerStartError("shared_dir needs a database that servers can share: set database_url to PostgreSQL's")
+        problems.append("shared_dir needs a database that servers can share: set database_url to PostgreSQL's")
     if _is_unspecified(settings.host) and not settings.advertise:
-        raise ServerStartError(
+        problems.append(
             f"other servers cannot call {settings.host}: set advertise to an address, HOST:PORT, at which they reach "
             "this one"
         )
@@ -51,7 +64,8 @@ def check_sharing(settings: Settings) -> None:
         try:
             Path(settings.peer_ca).read_bytes()
         except OSError as error:
-            raise ServerStartError(f"peer_ca {settings.peer_ca} cannot be read: {error.strerror}") from error
+            problems.append(f"peer_ca {settings.peer_ca} cannot be read: {error.strerror}")
+    return problems
 
 
 def _is_unspecified(host: str) -> bool:

@@ -53,11 +53,11 @@ class IdentityFiles:
     Raises
     ------
     IdentityError
-        A file cannot be used, or the files do not go together.
+        Files cannot be used, or do not go together: all of them are named.
     """
 
     def __init__(self, paths: IdentityPaths) -> None:
-        _check_combination(paths)
+        problems = _wrong_combinations(paths)
         self._paths = paths
         self.authenticator: Authenticator | None = None
         self.certificates: Certificates | None = None
@@ -70,7 +70,12 @@ class IdentityFiles:
             self._certificate_files = CertificateFiles(paths.tls_cert, paths.tls_key, paths.tls_client_ca)
         self._parts = list(self._watched())
         for part in self._parts:
-            part.load()
+            try:
+                part.load()
+            except IdentityError as error:
+                problems.append(str(error))
+        if problems:
+            raise IdentityError("; ".join(problems))
 
     def context(self) -> ssl.SSLContext | None:
         """Return a context for servers of the standard library that follows the files; None without TLS."""
@@ -140,12 +145,14 @@ class _Watched:
         return tuple(fingerprint(path) for path in self._paths)
 
 
-def _check_combination(paths: IdentityPaths) -> None:
+def _wrong_combinations(paths: IdentityPaths) -> list[str]:
+    problems = []
     if bool(paths.tls_cert) != bool(paths.tls_key):
-        raise IdentityError("tls_cert and tls_key go together: set both, or none")
+        problems.append("tls_cert and tls_key go together: set both, or none")
     if paths.tls_client_ca and not paths.tls_cert:
-        raise IdentityError("tls_client_ca needs TLS: set tls_cert and tls_key too")
+        problems.append("tls_client_ca needs TLS: set tls_cert and tls_key too")
     if paths.tenants and not (paths.tokens or paths.tls_client_ca):
-        raise IdentityError("tenants needs credentials to know them by: set tokens or tls_client_ca too")
+        problems.append("tenants needs credentials to know them by: set tokens or tls_client_ca too")
     if paths.tls_client_ca and not (paths.tokens or paths.tenants):
-        raise IdentityError("tls_client_ca needs tenants, the file of whose certificates are whose, or tokens")
+        problems.append("tls_client_ca needs tenants, the file of whose certificates are whose, or tokens")
+    return problems

@@ -71,8 +71,11 @@ class App(typer.Typer):
 
 def _is_path(parameter: Any, value: object) -> TypeGuard[str | Path]:
     """Whether a value is a path; older versions of Typer convert it later."""
-    kind = getattr(getattr(parameter, "type", None), "name", "")
-    return isinstance(value, Path) or (kind == "path" and isinstance(value, str))
+    return isinstance(value, Path) or (_kind(parameter) == "path" and isinstance(value, str))
+
+
+def _kind(parameter: Any) -> str:
+    return getattr(getattr(parameter, "type", None), "name", "")
 
 
 def _check_unicode(parameter: Any, value: object) -> None:
@@ -83,7 +86,7 @@ def _check_unicode(parameter: Any, value: object) -> None:
 
 def _check_finite(parameter: Any, value: object) -> None:
     """Refuse NaN, which no bound of Typer excludes, and infinity where there is no upper one."""
-    if parameter.type.name == "float range" and isinstance(value, float) and not math.isfinite(value):
+    if _kind(parameter) == "float range" and isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"{_name(parameter)}: must be a finite number, got {value}")
 
 

@@ -197,7 +197,7 @@ def test_bytes_that_are_no_image_are_refused_here_too(tmp_path: Path) -> None:
     text.write_text("no image")
     outcome = call("stylize", text, "fire", "-o", tmp_path / "out.png")
     assert outcome.exit_code == 2
-    assert "PHOTO: the bytes are no readable image" in outcome.stderr
+    assert f"PHOTO: {text}: the bytes are no readable image" in outcome.stderr
 
 
 def test_a_local_run_repeats_with_its_seed(photo: Path, tmp_path: Path) -> None:

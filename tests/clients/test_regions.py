@@ -135,7 +135,7 @@ def test_the_command_sends_a_second_text_to_a_server(photo: Path, mask: Path, tm
     ("arguments", "message"),
     [
         (["--keep-box", "0,0,1"], "--keep-box[0]: must be four fractions"),
-        (["--keep-box", "a,0,1,1"], "--keep-box: 'a,0,1,1' is not four numbers"),
+        (["--keep-box", "a,0,1,1"], "--keep-box[0]: x must be a number, got 'a'"),
         (["--keep-box", "0.5,0,0.6,1"], "--keep-box[0]: ends outside the photo"),
         (["--keep-box", "0,0,1,1"], "--keep-box: covers the whole photo"),
         (["--region-text", "gold"], "--region-text: there is no region"),

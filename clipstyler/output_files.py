@@ -53,18 +53,23 @@ def check_outputs(
         Outputs that cannot be written, are the same file, or are an input: all in one error.
     """
     violations: list[Violation] = []
+    unusable: set[Path] = set()
     holders = {found: "is the photo itself" for path in inputs if (found := _identity(path))}
     with ExitStack() as created:
         for output, reserve in [(d, _reserve_directory) for d in directories] + [(f, _reserve_file) for f in files]:
+            if output.path.parent in unusable:  # which is reported
+                continue
             try:
                 reserve(output, created)
                 found = _identity(output.path)
             except ConfigError as error:
                 violations += error.violations
+                unusable.add(output.path)
                 continue
             except (OSError, ValueError) as error:
                 reason = getattr(error, "strerror", None) or error
                 violations.append(Violation(output.field, f"{str(output.path)!r} cannot be written: {reason}"))
+                unusable.add(output.path)
                 continue
             if found in holders:
                 violations.append(

@@ -12,7 +12,7 @@ from typing import Annotated, Any, get_args
 
 import grpc
 import typer
-from clipstyler_client import DEFAULT_TARGET, Client, tls_credentials
+from clipstyler_client import DEFAULT_TARGET, Client, check_target, tls_credentials
 
 TOKEN = "CLIPSTYLER_TOKEN"
 _PANEL = "Connection"
@@ -30,6 +30,11 @@ class Target:
         Whether to encrypt, also without any of the files.
     tls_ca, tls_cert, tls_key
         Files in PEM: authorities of the server's certificate, and the client's own certificate with its key.
+
+    Raises
+    ------
+    OptionError
+        The address is none.
     """
 
     address: str
@@ -37,6 +42,9 @@ class Target:
     tls_ca: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
+
+    def __post_init__(self) -> None:
+        check_target(self.address)
 
     def connect(self) -> Client:
         """Return a client with the token of the environment.

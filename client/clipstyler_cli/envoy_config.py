@@ -173,7 +173,7 @@ class GatewayConfig:
     def _upstream_tls(self) -> str:
         if self.upstream_tls is None:
             return "      # Servers are called without TLS."
-        socket = self.upstream_tls.transport_socket(split_address(server)[0] for server in self.servers)
+        socket = self.upstream_tls.transport_socket(split_address(server, "--server")[0] for server in self.servers)
         return f"      transport_socket: {json.dumps(socket)}"
 
 
@@ -194,11 +194,11 @@ def _items(values: Iterable[object], columns: int) -> str:
     return indent("\n".join(f"- {json.dumps(value)}" for value in values), " " * columns)
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """Split "HOST:PORT"; raises `GatewayConfigError`. An IPv6 host is in brackets, which are removed."""
+def split_address(address: str, argument: str) -> tuple[str, int]:
+    """Split the "HOST:PORT" of an argument; raises `GatewayConfigError`. An IPv6 host loses its brackets."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or int(port) > _LARGEST_PORT:
-        raise GatewayConfigError(f"{address!r} is not HOST:PORT")
+        raise GatewayConfigError(f"{argument}: {address!r} is not HOST:PORT")
     return host.strip("[]"), int(port)
 
 
@@ -207,7 +207,7 @@ def _in_url(host: str) -> str:
 
 
 def _socket_address(server: str) -> dict[str, object]:
-    host, port = split_address(server)
+    host, port = split_address(server, "--server")
     return {"socket_address": {"address": host, "port_value": port}}
 
 
@@ -215,7 +215,7 @@ def _origin_matcher(origin: str) -> dict[str, object]:
     if origin == ANY_ORIGIN:
         return _regex(".*")
     if not re.fullmatch(r"https?://[^/\s]+", origin):
-        raise GatewayConfigError(f"{origin!r} is not an origin, such as https://example.org")
+        raise GatewayConfigError(f"--allow-origin: {origin!r} is not an origin, such as https://example.org")
     return {"exact": origin}
 
 
@@ -226,7 +226,7 @@ def _regex(pattern: str) -> dict[str, object]:
 def _page_files(page: Path) -> dict[str, Path]:
     """Return the files of a page by the path at which they are served."""
     if not (page / "index.html").is_file():
-        raise GatewayConfigError(f"{page} has no index.html")
+        raise GatewayConfigError(f"--page: {page} has no index.html")
     files = sorted(path.resolve() for path in page.rglob("*") if path.is_file())
     return {"/": page.resolve() / "index.html"} | {f"/{path.relative_to(page.resolve())}": path for path in files}
 

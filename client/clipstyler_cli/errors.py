@@ -21,6 +21,7 @@ _FLAGS = {
     "previews.every_steps": "--preview-every",
     "previews.draft": "--draft",
     "timeout_s": "--timeout",
+    "target": "--server",
     "region": "--keep",
     "region.mask": "--keep",
     "region.upload": "--keep",

@@ -82,7 +82,7 @@ def listener(
     from clipstyler_server.identity.certificates import CertificateFiles
     from clipstyler_server.identity.exposure import check_exposure, is_loopback
 
-    name, port = split_address(listen)
+    name, port = split_address(listen, "--listen")
     if (certificate is None) != (key is None):
         raise GatewayConfigError("--listen-tls-cert and --listen-tls-key go together: name both")
     tls = ListenerTls(certificate, key) if certificate and key else None

@@ -6,13 +6,14 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import MAXYEAR, UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from clipstyler_cli.command_group import App
-from clipstyler_cli.errors import UsageError, clear_errors
+from clipstyler_cli.errors import UsageError, checked_together, clear_errors
 from clipstyler_cli.terminal import Terminal, complain, print_json, say, styled, table
 
 if TYPE_CHECKING:
@@ -53,7 +54,10 @@ def create(
     with _clear_errors():
         from clipstyler_server.identity.tokens import add_token, draw
 
-        text, token = draw(tenant, _role(role), _expiry(expires))
+        owner, its_role, until = checked_together(
+            partial(_tenant, tenant), partial(_role, role), partial(_expiry, expires)
+        )
+        text, token = draw(owner, its_role, until)
         add_token(file, token)
         complain(f"token {token.id} for {tenant}, {role}, expires {_when(token)}; it is not shown again:")
         say(text)
@@ -115,6 +119,14 @@ def _clear_errors() -> Iterator[None]:
             yield
         except IdentityError as error:
             raise UsageError(str(error)) from error
+
+
+def _tenant(text: str) -> str:
+    from clipstyler_server.identity.roles import TENANT_RULE, is_tenant_name
+
+    if not is_tenant_name(text):
+        raise UsageError(f"TENANT: {text!r} is no name of a tenant: it has {TENANT_RULE}")
+    return text
 
 
 def _role(text: str) -> Role:

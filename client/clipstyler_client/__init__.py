@@ -10,7 +10,7 @@ from clipstyler_client._async.encoders import AsyncEncoders
 from clipstyler_client._async.jobs import AsyncJobs
 from clipstyler_client._async.stream import AsyncStylizationStream
 from clipstyler_client._async.styles import AsyncStyles
-from clipstyler_client._channel import DEFAULT_TARGET
+from clipstyler_client._channel import DEFAULT_TARGET, check_target
 from clipstyler_client._credentials import tls_credentials
 from clipstyler_client._encoders import Embeddings, Prediction, TextDirection
 from clipstyler_client._errors import (
@@ -115,5 +115,6 @@ __all__ = [
     "Upload",
     "Warning",
     "Worker",
+    "check_target",
     "tls_credentials",
 ]

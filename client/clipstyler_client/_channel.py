@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 from clipstyler_client._credentials import is_loopback
+from clipstyler_client._options import OptionError
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 _MIB = 2**20
+_PORT = re.compile(r":(\d+)$")
+_LARGEST_PORT = 65_535
 _PROXY = "grpc_proxy"  # an environment variable of gRPC
 _SERVICES = ("Stylization", "Style", "Encoder", "Server")
 # UNAVAILABLE is the only status that invites a plain retry (AIP-194). A stream is retried until its first message.
@@ -26,6 +30,20 @@ _SERVICE_CONFIG = {
         }
     ]
 }
+
+
+def check_target(target: str) -> None:
+    """Refuse what gRPC would read as something else: of a port that is too large it takes the lower 16 bits.
+
+    Raises
+    ------
+    OptionError
+        The target is empty or a URL, or has no such port.
+    """
+    port = _PORT.search(target)
+    is_url = target.startswith(("http://", "https://"))
+    if not target.strip() or is_url or (port and int(port[1]) > _LARGEST_PORT):
+        raise OptionError("target", f"{target!r} is no address of a server: use HOST:PORT, such as {DEFAULT_TARGET}")
 
 
 def channel_options(target: str) -> list[tuple[str, str | int]]:

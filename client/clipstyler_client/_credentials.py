@@ -74,7 +74,10 @@ def token_metadata(token: str | None, target: str, is_encrypted: bool) -> tuple[
 def is_loopback(target: str) -> bool:
     """Return whether a target is on this machine."""
     address = target.rpartition("/")[2].removeprefix("dns:").removeprefix("ipv4:").removeprefix("ipv6:")
-    host = urlsplit(f"//{address}").hostname or ""
+    try:
+        host = urlsplit(f"//{address}").hostname or ""
+    except ValueError:  # a bracket without the other one
+        return False
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

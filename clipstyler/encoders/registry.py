@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from clipstyler.acceleration import NONE, Accelerations
+from clipstyler.acceleration import NAMES_BY_DEVICE, NONE, Accelerations
 from clipstyler.config import Calibration, ConfigError
 from clipstyler.pocket.calibration import CALIBRATION as POCKET_CALIBRATION
 
@@ -163,6 +163,8 @@ def place(device: str | torch.device) -> torch.device:
         found = torch.device(device)
     except RuntimeError:
         raise ConfigError("device", f"{device!r} is unknown: use cpu, cuda, cuda:1, ...") from None
+    if found.type not in NAMES_BY_DEVICE:
+        raise ConfigError("device", f"{str(device)!r} cannot be used: use cpu, cuda, cuda:1, ...")
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise ConfigError("device", f"{str(device)!r} is not available here: use cpu, or check the CUDA driver")
     return found

@@ -144,9 +144,9 @@ def test_values_that_cannot_be_used_are_named(arguments, problem, target):
 
 
 def test_addresses_are_split():
-    assert split_address("[::1]:80") == ("::1", 80)
+    assert split_address("[::1]:80", "--listen") == ("::1", 80)
     with pytest.raises(GatewayConfigError):
-        split_address(":80")
+        split_address(":80", "--listen")
 
 
 def test_a_server_that_takes_the_gateway_for_one_caller_is_warned_about(servers):

@@ -12,7 +12,7 @@ from clipstyler.v1 import (
     style_service_pb2_grpc,
     stylization_service_pb2_grpc,
 )
-from clipstyler_client._channel import channel_options
+from clipstyler_client._channel import channel_options, check_target
 from clipstyler_client._credentials import WithMetadata, token_metadata
 from clipstyler_client._errors import from_rpc_error
 
@@ -34,10 +34,11 @@ class Connection:
     Raises
     ------
     OptionError
-        The token would leave this machine without encryption.
+        The target is no address, or the token would leave this machine without encryption.
     """
 
     def __init__(self, target: str, credentials: grpc.ChannelCredentials | None, token: str | None) -> None:
+        check_target(target)
         metadata = token_metadata(token, target, is_encrypted=credentials is not None)
         options = channel_options(target)
         if credentials is None:

@@ -71,11 +71,8 @@ class App(typer.Typer):
 
 def _is_path(parameter: Any, value: object) -> TypeGuard[str | Path]:
     """Whether a value is a path; older versions of Typer convert it later."""
-    return isinstance(value, Path) or (_kind(parameter) == "path" and isinstance(value, str))
-
-
-def _kind(parameter: Any) -> str:
-    return getattr(getattr(parameter, "type", None), "name", "")
+    kind = getattr(getattr(parameter, "type", None), "name", "")
+    return isinstance(value, Path) or (kind == "path" and isinstance(value, str))
 
 
 def _check_unicode(parameter: Any, value: object) -> None:
@@ -85,9 +82,15 @@ def _check_unicode(parameter: Any, value: object) -> None:
 
 
 def _check_finite(parameter: Any, value: object) -> None:
-    """Refuse NaN, which no bound of Typer excludes, and infinity where there is no upper one."""
-    if _kind(parameter) == "float range" and isinstance(value, float) and not math.isfinite(value):
+    """Refuse NaN, which bounds of older versions of Typer do not exclude, and infinity if there is no upper one."""
+    if isinstance(value, float) and not math.isfinite(value) and _is_bounded(parameter):
         raise UsageError(f"{_name(parameter)}: must be a finite number, got {value}")
+
+
+def _is_bounded(parameter: Any) -> bool:
+    """Whether the command bounds a number; other numbers are checked where they are used."""
+    places = (parameter, getattr(parameter, "type", None))  # older versions of Typer have bounds in the type
+    return any(getattr(place, bound, None) is not None for place in places for bound in ("min", "max"))
 
 
 def _name(parameter: Any) -> str:

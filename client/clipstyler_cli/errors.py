@@ -22,6 +22,7 @@ _FLAGS = {
     "previews.draft": "--draft",
     "timeout_s": "--timeout",
     "target": "--server",
+    "token": "CLIPSTYLER_TOKEN",
     "region": "--keep",
     "region.mask": "--keep",
     "region.upload": "--keep",

@@ -92,9 +92,9 @@ def command(
             lambda: read_style(style, "--style") if style else None,
             partial(_check_look, text, style, [*asked, *(["temporal"] if temporal else [])]),
             partial(check_outputs, outputs, inputs=[source]),
-            partial(check_source, source),
             partial(StyleControls, **controls),
             lambda: resolved_here(SpecRequest(text, options=asked)) if text is not None and style is None else None,
+            partial(check_source, source),
         )
         request = VideoRequest(
             source=source,

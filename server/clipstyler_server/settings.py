@@ -27,6 +27,9 @@ MAX_MESSAGE_BYTES = 3 * MIB
 # The largest `max_batch`.
 LARGEST_BATCH = 256
 MAX_RUNS_PER_DEVICE = 16
+# No time that is told to a caller lies after the year 9999, and no limit of bytes exceeds what the system can count.
+_LONGEST_S = 100 * 365 * 86_400
+_MOST_BYTES = 2**60
 
 
 class LogFormat(StrEnum):
@@ -144,7 +147,10 @@ class Settings(BaseSettings):
     evaluator_threads: int = Field(default=1, ge=1, le=1024, description="Threads of the evaluator.")
     cache_dir: str = Field(default="", description="Directory of exports and text directions; empty: the user's cache.")
     direction_cache_bytes: int = Field(
-        default=32 * MIB, ge=0, description="Memory for text directions, in each process that uses them."
+        default=32 * MIB,
+        ge=0,
+        le=_MOST_BYTES,
+        description="Memory for text directions, in each process that uses them.",
     )
     batch_wait_s: float = Field(
         default=0.002, ge=0, le=1, description="Maximum batching delay of an embedding, in seconds."
@@ -185,6 +191,7 @@ class Settings(BaseSettings):
     max_job_memory_bytes: int = Field(
         default=8 * 1024 * MIB,
         ge=0,
+        le=_MOST_BYTES,
         description="Memory that the stylizations of a device may take at once by estimate, besides the encoders: "
         "each its part of it, with `runs_per_device`; 0: no limit.",
     )
@@ -210,10 +217,14 @@ class Settings(BaseSettings):
     max_incoming_bytes: int = Field(
         default=68 * MIB,
         ge=0,
+        le=_MOST_BYTES,
         description="Bytes of requests with photos that may arrive at the same time; others wait. At least one fits.",
     )
     max_outgoing_bytes: int = Field(
-        default=64 * MIB, ge=0, description="Bytes of large responses that may wait for their readers; others wait."
+        default=64 * MIB,
+        ge=0,
+        le=_MOST_BYTES,
+        description="Bytes of large responses that may wait for their readers; others wait.",
     )
     receive_timeout_s: float = Field(
         default=60,
@@ -258,15 +269,23 @@ class Settings(BaseSettings):
         description="Name in these certificates; empty: the host by which a server is reached.",
     )
     retention_s: float = Field(
-        default=604_800, gt=0, description="Seconds that a finished job and its images are kept; default a week."
+        default=604_800,
+        gt=0,
+        le=_LONGEST_S,
+        description="Seconds that a finished job and its images are kept; default a week.",
     )
     retention_bytes: int = Field(
-        default=10 * 1024 * MIB, ge=0, description="Bytes of images above which the oldest finished jobs are deleted."
+        default=10 * 1024 * MIB,
+        ge=0,
+        le=_MOST_BYTES,
+        description="Bytes of images above which the oldest finished jobs are deleted.",
     )
     upload_retention_s: float = Field(
-        default=3600, gt=0, description="Seconds that an uploaded photo is kept if no job uses it."
+        default=3600, gt=0, le=_LONGEST_S, description="Seconds that an uploaded photo is kept if no job uses it."
     )
-    retention_interval_s: float = Field(default=300, gt=0, description="Seconds between two runs of retention.")
+    retention_interval_s: float = Field(
+        default=300, gt=0, le=_LONGEST_S, description="Seconds between two runs of retention."
+    )
     on_restart: Literal["requeue", "fail"] = Field(
         default="requeue", description="Policy for jobs interrupted by a crash of the server: requeue or fail."
     )
@@ -295,7 +314,7 @@ class Settings(BaseSettings):
         default=2, ge=1, le=64, description="Decoder processes; one caller never has all of them if there are several."
     )
     decoder_memory_bytes: int = Field(
-        default=1024 * MIB, ge=128 * MIB, description="Memory that a decoder may take for an image."
+        default=1024 * MIB, ge=128 * MIB, le=_MOST_BYTES, description="Memory that a decoder may take for an image."
     )
     decode_timeout_s: float = Field(default=20, gt=0, le=600, description="Seconds that decoding one photo may take.")
     start_timeout_s: float = Field(default=300, gt=0, le=3600, description="Seconds that a worker may take to start.")
@@ -337,10 +356,13 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _check_engine(self) -> Settings:
+        problems = []
         if self.engine == "ray" and self.optimizer_devices[0].device == ANY:
-            raise ValueError("the engine ray needs `devices`: cuda*8 for eight GPUs of the cluster, or cpu*4")
+            problems.append("the engine ray needs `devices`: cuda*8 for eight GPUs of the cluster, or cpu*4")
         if self.engine == "ray" and self.runs_per_device > 1:
-            raise ValueError("the engine ray runs one job per device: leave `runs_per_device` at 1")
+            problems.append("the engine ray runs one job per device: leave `runs_per_device` at 1")
+        if problems:
+            raise ValueError("; ".join(problems))
         return self
 
     @field_validator("accelerations")

@@ -343,3 +343,103 @@ def test_an_unknown_text_is_reported_on_the_command_line(photo: Path, tmp_path: 
     )
     assert outcome.exit_code == 0, outcome.output
     assert "warning: the encoders 'pocket' do not know 'quantum physics'" in outcome.stderr
+
+
+def named(stderr: str) -> list[str]:
+    """Return what each line of an error names."""
+    return [line.removeprefix("error:").partition(":")[0].strip() for line in stderr.splitlines()]
+
+
+def test_everything_that_cannot_be_used_is_named_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = call(
+        *("stylize", "none.jpg", "", "-o", "out.gif", "--keep", "mask.png", "--keep-box", "a,b", "--size", 3),
+        *("--encoder-set", "nope", "--device", "foo", "--accelerations", "bar"),
+        *("--detach", "--timeout", 3, "--draft", "draft.png", "--previews", "previews"),
+    )
+    assert (outcome.exit_code, list(tmp_path.iterdir())) == (2, [])
+    assert named(outcome.stderr) == [
+        *("--out", "PHOTO", "--keep", "TEXT", "--keep-box[0]", "--size", "--encoder-set", "--device"),
+        *("--accelerations", "--detach", "--timeout", "--draft"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("evaluate", "a", "b", "", "--encoder-set", "x"), ["CONTENT", "STYLIZED", "TEXT", "--encoder-set"]),
+        (("classify", "a", "b", "b", "--encoder-set", "x"), ["IMAGE", "LABELS[1]", "--encoder-set"]),
+        (("check", "", "--photo", "a", "--encoder-set", "x"), ["--photo", "TEXT", "--encoder-set"]),
+        (("demo", "--photo", "a", "--text", "", "--seed", "-1"), ["--photo", "--seed", "TEXT"]),
+        (("album", "a", "", "-o", "o", "--steps", "0", "--score"), ["PHOTOS", "TEXT", "--steps", "--score"]),
+        (
+            ("tokens", "create", "a b", "--file", "t", "--role", "x", "--expires", "1"),
+            ["TENANT", "--role", "--expires"],
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_other_commands_name_everything_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], expected: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    outcome = call(*words)
+    assert (outcome.exit_code, named(outcome.stderr)) == (2, expected)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_photo_and_a_bad_option_are_named_together(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(b"no image")
+    outcome = call("stylize", photo, "fire", "-o", tmp_path / "out.png", "--steps", 0)
+    assert (outcome.exit_code, named(outcome.stderr)) == (2, ["PHOTO", "--steps"])
+
+
+def test_a_broken_photo_of_a_check_is_named_as_it_was_typed(tmp_path: Path) -> None:
+    photo = tmp_path / "photo.png"
+    photo.write_bytes(b"no image")
+    outcome = call("check", "fire", "--photo", photo)
+    assert (outcome.exit_code, named(outcome.stderr)) == (2, ["--photo"])
+
+
+def test_an_album_is_not_fitted_for_a_size_that_cannot_be(photo: Path, tmp_path: Path) -> None:
+    outcome = call("album", photo, "fire", "-o", tmp_path / "album", "--output-size", 99_999)
+    assert (outcome.exit_code, named(outcome.stderr)) == (2, ["--output-size"])
+
+
+@pytest.mark.parametrize("device", ["meta", "mps", "tpu"])
+def test_a_device_that_cannot_be_used_is_named(photo: Path, tmp_path: Path, device: str) -> None:
+    outcome = call("stylize", photo, "fire", "-o", tmp_path / "out.png", "--device", device)
+    assert (outcome.exit_code, named(outcome.stderr)) == (2, ["--device"])
+
+
+@pytest.mark.parametrize("address", ["", " ", "localhost:99999", "http://localhost:50051"])
+@pytest.mark.parametrize("words", [("jobs", "list"), ("health",)], ids=["call", "health"])
+def test_an_address_that_grpc_would_read_otherwise_is_refused(words: tuple[str, ...], address: str) -> None:
+    outcome = call(*words, "--server", address)
+    assert (outcome.exit_code, named(outcome.stderr)) == (2, ["--server"])
+
+
+def test_a_bracket_that_is_not_closed_is_no_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIPSTYLER_TOKEN", "token")
+    outcome = call("jobs", "list", "--server", "[::1")
+    assert (outcome.exit_code, named(outcome.stderr)) == (2, ["CLIPSTYLER_TOKEN"])
+
+
+@pytest.mark.parametrize(
+    "words", [("health", "--timeout", "inf"), ("gateway", "--wait", "inf")], ids=lambda words: words[0]
+)
+def test_a_number_without_an_upper_bound_is_finite(words: tuple[str, ...]) -> None:
+    outcome = call(*words)
+    assert (outcome.exit_code, named(outcome.stderr)) == (2, [words[1]])
+
+
+def test_a_token_never_expires_after_the_calendar_ends(tmp_path: Path) -> None:
+    outcome = call("tokens", "create", "studio", "--file", tmp_path / "tokens", "--expires", "9999y")
+    assert (outcome.exit_code, named(outcome.stderr)) == (2, ["--expires"])
+    assert "use never" in outcome.stderr
+
+
+def test_what_belongs_to_a_fit_is_refused_beside_a_job() -> None:
+    outcome = call("styles", "create", "job", "--steps", 5, "--source-text", "a cat", "--timeout", 9)
+    assert (outcome.exit_code, named(outcome.stderr)) == (2, ["--steps", "--source-text", "--timeout"])

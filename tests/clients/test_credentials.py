@@ -155,7 +155,7 @@ def test_problems_with_credentials_are_one_line(folder: Path) -> None:
     half = call("jobs", "list", "--tls-cert", folder / "client.pem")
     assert [outcome.exit_code for outcome in (missing, plain, half)] == [1, 2, 2]
     assert "nowhere.pem" in missing.stderr
-    assert "--token: would be sent to example.org:1 without encryption" in plain.stderr
+    assert "CLIPSTYLER_TOKEN: would be sent to example.org:1 without encryption" in plain.stderr
     assert "--tls-cert: a certificate and its key go together" in half.stderr
     assert A_TOKEN not in plain.output
 

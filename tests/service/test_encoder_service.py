@@ -212,6 +212,17 @@ async def test_every_bad_field_is_named_in_one_error(stub: EncoderServiceStub) -
     assert fields(status_of(caught.value)) == ["labels[1]", "labels[2]"]
 
 
+async def test_bad_images_are_named_beside_bad_fields(stub: EncoderServiceStub) -> None:
+    measured = pb2.EvaluateStylizationRequest(content_image=b"x", stylized_image=photo()[:60], style_text="", seed=-1)
+    assert fields(await refusal(stub.EvaluateStylization(measured))) == [
+        *("style_text", "seed", "content_image"),
+    ]
+    classified = pb2.ClassifyImageRequest(image=b"x", labels=[""])
+    assert fields(await refusal(stub.ClassifyImage(classified))) == ["labels[0]", "image"]
+    encoded = pb2.EncodeImageRequest(images=[b"x", photo(), b""], encoder_set="nobody")
+    assert fields(await refusal(stub.EncodeImage(encoded))) == ["encoder_set", "images[0]", "images[2]"]
+
+
 @pytest.mark.parametrize(("count", "named"), [(5, 5), (64, 64), (200, 65)])
 async def test_a_caller_receives_every_bad_field_of_a_large_request(
     stub: EncoderServiceStub, count: int, named: int

@@ -128,6 +128,18 @@ async def test_a_fit_that_takes_too_long_fails(server):
         ({"photos": [photo(), pb.StylePhoto(upload=f"uploads/{'0' * 64}")]}, ["fit.photos[1].upload"]),
         ({"photos": [pb.StylePhoto(upload=f"uploads/{'0' * 64}")]}, ["fit.photos[0].upload"]),
         ({"options": StylizationOptions(steps=-1, crop_size=60)}, ["fit.spec.options.steps"]),
+        (
+            {"photos": [b"no image", photo(), b"no image", pb.StylePhoto(upload=f"uploads/{'0' * 64}")]},
+            ["fit.photos[0].image", "fit.photos[2]", "fit.photos[3].upload"],
+        ),
+        (
+            {"photos": [pb.StylePhoto(upload=f"uploads/{digit * 64}") for digit in "01"] + [b"no image"]},
+            ["fit.photos[0].upload", "fit.photos[1].upload", "fit.photos[2]"],
+        ),
+        (
+            {"photos": [pb.StylePhoto(), b"no image", pb.StylePhoto(upload="x")], "text": ""},
+            ["fit.photos[0]", "fit.photos[1]", "fit.photos[2].upload", "fit.spec.style_text"],
+        ),
         ({"photos": [photo(64, 64), photo(200, 40)], "options": StylizationOptions(crop_size=60)}, ["fit.photos[1]"]),
         ({"request_id": "x", "stylization": "y"}, ["request_id", "stylization"]),
         ({"priority": 9}, ["priority"]),

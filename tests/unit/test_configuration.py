@@ -130,3 +130,58 @@ def test_what_cannot_be_served_is_found_before_it_is(file, tmp_path):
         outcome = call("config", "check", "--config", file)
         assert outcome.exit_code == 2, problem
         assert problem.partition(" ")[0] in outcome.stderr or "nowhere" in outcome.stderr
+
+
+def test_file_environment_and_flags_are_checked_at_once(file, monkeypatch):
+    file.write_text("max_stepz = 7\nmax_steps = 0\n")
+    monkeypatch.setenv("CLIPSTYLER_TOKNES", "tokens")
+    monkeypatch.setenv("CLIPSTYLER_DEVICES", "gpu")
+    with pytest.raises(ConfigurationError) as refused:
+        load(str(file), drain_delay_s=-1)
+    problems = str(refused.value).split("; ")
+    assert [problem.partition(" is no setting")[0].partition(": Input")[0] for problem in problems] == [
+        f"{file}: max_stepz",
+        "CLIPSTYLER_TOKNES",
+        "CLIPSTYLER_DEVICES: 'gpu' is no device: use auto, cpu, cuda or cuda:N, with *COUNT for several optimizers",
+        f"{file}: max_steps",
+        "--drain-delay",
+    ]
+
+
+def test_settings_that_do_not_go_together_are_named_without_a_variable(monkeypatch):
+    with pytest.raises(ConfigurationError, match=r"^the engine ray needs `devices`.*; the engine ray runs one job per"):
+        load(engine="ray", runs_per_device=2)
+
+
+def test_all_that_cannot_be_served_is_named_at_once(file, tmp_path):
+    file.write_text(
+        f'host = "0.0.0.0"\ntls_cert = "x"\ntenants = "{tmp_path / "nobody"}"\nhttp_auth = true\n'
+        f'shared_dir = "{tmp_path}"\npeer_ca = "{tmp_path / "no.pem"}"\n'
+    )
+    outcome = call("config", "check", "--config", file)
+    assert outcome.exit_code == 2
+    for problem in (
+        "tls_cert and tls_key go together",
+        "tenants needs credentials",
+        "nobody cannot be read",
+        "host '0.0.0.0' can be reached",
+        "shared_dir needs a database",
+        "set advertise to an address",
+        "no.pem cannot be read",
+        "http_auth needs tokens",
+    ):
+        assert problem in outcome.stderr
+
+
+@pytest.mark.parametrize("name", ["retention_s", "upload_retention_s", "retention_interval_s"])
+@pytest.mark.parametrize("value", ["inf", "nan", "1e300"])
+def test_a_time_that_no_caller_can_be_told_is_refused(monkeypatch, name, value):
+    monkeypatch.setenv(f"CLIPSTYLER_{name.upper()}", value)
+    with pytest.raises(ConfigurationError, match=f"^CLIPSTYLER_{name.upper()}: Input should be"):
+        load()
+
+
+def test_every_number_has_an_upper_bound():
+    for name, field in Settings.model_fields.items():
+        if field.annotation in {int, float}:
+            assert any(hasattr(bound, "le") for bound in field.metadata), name

@@ -98,6 +98,14 @@ def test_everything_wrong_is_named_at_once(tmp_path: Path) -> None:
     assert "file1: " in found
 
 
+def test_a_directory_that_cannot_be_is_named_once_and_not_by_its_files(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    files = [Output("out", tmp_path / "file" / f"{number}.png") for number in range(3)]
+    with pytest.raises(ConfigError) as refused:
+        check_outputs(files, directories=[Output("out_dir", tmp_path / "file")])
+    assert [violation.field for violation in refused.value.violations] == ["out_dir"]
+
+
 def test_a_symbolic_link_is_written_through_and_stays(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     link = tmp_path / "link.png"

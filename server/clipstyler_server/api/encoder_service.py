@@ -101,7 +101,7 @@ class EncoderService(EncoderServiceServicer):
         check = _Violations()
         facts = check(self._facts, request.encoder_set)
         check(self._check_batch, "images", request.images)
-        check.done()
+        await self._checked(check, {f"images[{i}]": image for i, image in enumerate(request.images[:LARGEST_BATCH])})
         rows = [
             row
             async for embedded in self._embedded_in_parts(facts, request.images, current_caller().account)
@@ -134,7 +134,7 @@ class EncoderService(EncoderServiceServicer):
         check = _Violations()
         facts = check(self._facts, request.encoder_set)
         labels = check(zero_shot.check_labels, request.labels, self._settings.max_text_characters)
-        check.done()
+        await self._checked(check, {"image": request.image})
         account = current_caller().account
         async with self._held_views(facts, {"image": request.image}, account) as (view,):
             ranked = await self._evaluate(Classify(facts.name, view, labels), account)
@@ -151,8 +151,8 @@ class EncoderService(EncoderServiceServicer):
         facts = check(self._facts, request.encoder_set)
         style, source = self._texts(request, facts, check)
         seed = check(check_seed, request.seed)
-        check.done()
         images = {"content_image": request.content_image, "stylized_image": request.stylized_image}
+        await self._checked(check, images)
         account = current_caller().account
         async with self._pictures.hold(account, len(images) * PICTURE_BYTES):
             content, stylized = await _all(
@@ -185,6 +185,17 @@ class EncoderService(EncoderServiceServicer):
         source = request.source_text if request.HasField("source_text") else default
         texts = check(prompts.check_texts, request.style_text, source, self._settings.max_text_characters)
         return texts or ("", "")
+
+    async def _checked(self, check: _Violations, images: Mapping[str, bytes]) -> None:
+        """Raise what checks have found; if they have, images are looked at too, so that all is named at once."""
+        if check.found:
+            account = current_caller().account
+            for field, image in images.items():
+                try:
+                    await self._decoder.inspect(image, account)
+                except ImageError as error:
+                    check.found.append(Violation(field, str(error)))
+        check.done()
 
     def _check_batch(self, field: str, batch: Sequence[Any]) -> None:
         if not 1 <= len(batch) <= self._settings.max_batch:
@@ -247,22 +258,28 @@ def _weight(task: Task) -> int:
 
 
 class _Violations:
-    """Runs the checks of a request and raises everything that they found together."""
+    """Runs the checks of a request and raises everything that they found together.
+
+    Attributes
+    ----------
+    found
+        What cannot be used.
+    """
 
     def __init__(self) -> None:
-        self._found: list[Violation] = []
+        self.found: list[Violation] = []
 
     def __call__(self, check: Callable[..., _Checked], *values: object) -> _Checked:
         try:
             return check(*values)
         except ConfigError as error:
-            self._found.extend(error.violations)
+            self.found.extend(error.violations)
             return cast("_Checked", None)  # `done` raises before it is used
 
     def done(self) -> None:
         """Raise `ServiceError` INVALID_FIELD if a check failed."""
-        if self._found:
-            raise invalid(*self._found)
+        if self.found:
+            raise invalid(*self.found)
 
 
 def _embeddings(rows: Iterable[Floats]) -> list[pb.Embedding]:

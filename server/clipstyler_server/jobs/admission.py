@@ -117,8 +117,7 @@ class Admission:
         spec = await self._resolved(request, caller)
         await self._drafts.check(spec, caller)
         with self._intake.reserve(caller):
-            photo, mask = await self._images.find(request, caller)
-            others = await self._images.others(request, caller)
+            photo, mask, others = await self._images.find(request, caller)
             decoded = await self._images.decode(photo, request, caller, spec)
             levels, spec = await self._images.decode_mask(mask, caller, spec, decoded)
             output_limit = self._output_limit(caller)

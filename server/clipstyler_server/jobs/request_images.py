@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 from clipstyler.imaging import ImageError
 from clipstyler.masking import Levels
 from clipstyler.options import ConfigError
 from clipstyler.spec import StylizationSpec
 from clipstyler_server.errors import Reason, ServiceError, Violation, invalid
-from clipstyler_server.jobs.job_errors import invalid_spec, spec_violations
+from clipstyler_server.jobs.job_errors import invalid_spec
 from clipstyler_server.jobs.job_request import JobRequest, PhotoRequest
 from clipstyler_server.jobs.photos import Photo, stored_photo
 from clipstyler_server.observability.traces import traced
 from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.storage import Storage
 from clipstyler_server.workers.decoder.client import Decoded, ImageDecoder
+
+_PHOTO = "spec.image"
 
 
 class RequestImages:
@@ -34,40 +37,41 @@ class RequestImages:
         self._storage = storage
         self._decoder = decoder
 
-    async def find(self, request: JobRequest, caller: Caller) -> tuple[Photo, Photo | None]:
-        """Find photo and mask; if neither is stored, the `ServiceError` names both."""
+    async def find(self, request: JobRequest, caller: Caller) -> tuple[Photo, Photo | None, list[Photo]]:
+        """Find photo, mask and further photos; if one is not stored, the `ServiceError` names all that are bad."""
         try:
             photo = await self._found(request.photo, "spec.upload", caller)
+            mask = await self._found(request.mask, "spec.region.upload", caller) if request.mask else None
+            others = [
+                await self._found(other, f"photos[{number}].upload", caller)
+                for number, other in enumerate(request.others or (), 1)
+            ]
         except ServiceError as error:
-            others = await self._problems(self._mask(request, caller), "region.mask", caller)
-            raise (
-                invalid(*error.details.violations, *others) if error.reason is Reason.INVALID_FIELD else error
-            ) from None
-        return photo, await self._mask(request, caller)
+            if error.reason is not Reason.INVALID_FIELD:
+                raise
+            raise invalid(*await self.first_look(request, caller)) from None
+        return photo, mask, others
 
-    async def others(self, request: JobRequest, caller: Caller) -> list[Photo]:
-        """Find the further photos of a fit; raises `ServiceError`."""
-        asked = enumerate(request.others or (), 1)
-        return [await self._found(other, f"photos[{number}].upload", caller) for number, other in asked]
+    async def first_look(self, request: JobRequest, caller: Caller, besides: str = "") -> tuple[Violation, ...]:
+        """Return what is wrong with the images at the first look, besides those that were refused when they were read.
 
-    async def first_look(self, request: JobRequest, caller: Caller) -> tuple[Violation, ...]:
-        """Return what is wrong with photo and mask at the first look, besides names of uploads that are none."""
-        named = {violation.field for violation in request.violations}
+        `besides` is the field of an image that is known to be bad.
+        """
+        refused = {violation.field.removesuffix(".upload") for violation in request.violations}
         found: tuple[Violation, ...] = ()
-        if "spec.upload" not in named:
-            found += await self._problems(self._found(request.photo, "spec.upload", caller), "image", caller)
-        if "spec.region.upload" not in named:
-            found += await self._problems(self._mask(request, caller), "region.mask", caller)
+        for image in _images(request):
+            if image.field != besides and not refused & image.names:
+                found += await self._problems(image, caller)
         return found
 
     async def decode(self, photo: Photo, request: JobRequest | None, caller: Caller, spec: StylizationSpec) -> Decoded:
-        """Decode a photo; if that fails, the mask of its request is looked at too, so that both are named."""
+        """Decode a photo; if that fails, all images of its request are looked at, so that the bad ones are named."""
         try:
             with traced("decode", bytes=photo.size):
                 return await self._decoder.decode(photo.source, caller.account, spec.config.size, spec.config.enlarge)
         except ImageError as error:
-            others = await self._problems(self._mask(request, caller), "region.mask", caller) if request else ()
-            raise invalid(*spec_violations((Violation("image", str(error)),)), *others) from error
+            others = await self.first_look(request, caller, besides=_PHOTO) if request else ()
+            raise invalid(Violation(_PHOTO, str(error)), *others) from error
 
     async def decode_mask(
         self, mask: Photo | None, caller: Caller, spec: StylizationSpec, decoded: Decoded
@@ -106,15 +110,40 @@ class RequestImages:
             return await stored_photo(self._storage, asked.upload, field, caller.scope)
         return Photo(asked.image, len(asked.image))
 
-    async def _mask(self, request: JobRequest, caller: Caller) -> Photo | None:
-        return await self._found(request.mask, "spec.region.upload", caller) if request.mask else None
-
-    async def _problems(self, finding: Awaitable[Photo | None], field: str, caller: Caller) -> tuple[Violation, ...]:
+    async def _problems(self, image: _Image, caller: Caller) -> tuple[Violation, ...]:
         try:
-            if image := await finding:
-                await self._decoder.inspect(image.source, caller.account)
+            found = await self._found(image.asked, image.upload_field, caller)
+            await self._decoder.inspect(found.source, caller.account)
         except ImageError as error:
-            return spec_violations((Violation(field, str(error)),))
+            return (Violation(image.field, str(error)),)
         except ServiceError as error:
             return error.details.violations
         return ()
+
+
+class _Image(NamedTuple):
+    """An image of a request, by its paths in the contract.
+
+    Attributes
+    ----------
+    field, upload_field
+        What names it if it cannot be read, and if it is not stored.
+    names
+        By which it may have been refused already, without "upload".
+    asked
+        The image.
+    """
+
+    field: str
+    upload_field: str
+    names: set[str]
+    asked: PhotoRequest
+
+
+def _images(request: JobRequest) -> Iterator[_Image]:
+    yield _Image(_PHOTO, "spec.upload", {"spec", "photos[0]"}, request.photo)
+    if request.mask:
+        yield _Image("spec.region.mask", "spec.region.upload", {"spec.region"}, request.mask)
+    for number, other in enumerate(request.others or (), 1):
+        field = f"photos[{number}]"
+        yield _Image(field, f"{field}.upload", {field}, other)

@@ -18,6 +18,8 @@ RESUME_TIMEOUT_S = 120.0
 LONGEST_TIMEOUT_S = 366 * 86_400
 """The longest time that a call may be given."""
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.2, 5.0
+# Attempts of a stream that never received anything, as many as gRPC makes for other calls.
+_FIRST_ATTEMPTS = 5
 # A connection that broke gives no reason. A worker that crashed on a job is not sent the same job again.
 _TRANSIENT = {"", "DRAINING", "WORKER_NOT_READY", "STORAGE_UNAVAILABLE"}
 # What a client reports if a proxy resets a stream or ends it without a status. The server's own errors have a reason.
@@ -27,7 +29,7 @@ _RESET = {"INTERNAL", "UNKNOWN"}
 class Resume:
     """Resumes an interrupted stream: after growing, random delays, until the server was silent for too long.
 
-    A stream that never received anything fails at once: the channel has retried several times by then.
+    A stream that never received anything fails after five attempts.
 
     Parameters
     ----------
@@ -55,6 +57,7 @@ class Resume:
         self._timeout_s = timeout_s
         self._after_resets = after_resets
         self._received_at: float | None = None
+        self._attempts = 0
         self._delay_s = _FIRST_DELAY_S
 
     def received(self, event: Event) -> None:
@@ -65,6 +68,7 @@ class Resume:
 
     def begin(self) -> Any:
         """Begin the stream after the last event received."""
+        self._attempts += 1
         return self._begin_after(self._sequence)
 
     def delay_after(self, error: grpc.RpcError | StylizeError) -> float:
@@ -76,12 +80,19 @@ class Resume:
             Another attempt makes no sense, or the time is up.
         """
         reported = error if isinstance(error, StylizeError) else from_rpc_error(error)
-        is_silent = self._received_at is None or time.monotonic() - self._received_at > self._timeout_s
-        if is_silent or not self._is_transient(reported):
+        if self._received_at is None:
+            # What is reported in an event is how the job ended.
+            is_worth_it = isinstance(error, grpc.RpcError) and self._may_begin_again(reported)
+        else:
+            is_worth_it = self._is_transient(reported) and time.monotonic() - self._received_at <= self._timeout_s
+        if not is_worth_it:
             raise reported from error
         delay = self._delay_s * random.uniform(0.8, 1.2)
         self._delay_s = min(2 * self._delay_s, _LONGEST_DELAY_S)
         return delay
+
+    def _may_begin_again(self, error: StylizeError) -> bool:
+        return error.code == "UNAVAILABLE" and self._attempts < _FIRST_ATTEMPTS
 
     def _is_transient(self, error: StylizeError) -> bool:
         if error.code == "UNAVAILABLE":

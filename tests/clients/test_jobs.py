@@ -12,7 +12,9 @@ import uuid
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
+import grpc
 import pytest
 from clipstyler_cli.main import app
 from clipstyler_client import (
@@ -28,9 +30,11 @@ from clipstyler_client import (
     StylizeOptions,
     Upload,
 )
+from clipstyler_client._channel import channel_options
 from clipstyler_client._resume import Resume
 from typer.testing import CliRunner
 
+from tests.clients.scripted_server import serving
 from tests.clients.server_process import Server, module_server
 from tests.service.harness import noise_photo, photo
 
@@ -175,6 +179,27 @@ def test_a_stream_gives_up_on_a_server_that_does_not_come_back(tmp_path: Path) -
         lost.end(signal.SIGKILL)
         with pytest.raises(ServerUnavailableError):
             stream.result()
+
+
+def test_a_stream_is_begun_five_times_by_the_client_and_never_again_by_grpc() -> None:
+    attempts: list[int] = []
+
+    def starting(_request: object, context: grpc.ServicerContext) -> Iterator[Any]:
+        attempts.append(1)
+        context.abort(grpc.StatusCode.UNAVAILABLE, "starting")
+        yield from ()
+
+    with serving(starting) as scripted, Client(scripted.target) as client, pytest.raises(ServerUnavailableError):
+        client.stylize(photo(), "fire").result()
+    assert len(attempts) == 5  # gRPC loses a call if the connection breaks while it waits for the next attempt
+    options = dict(channel_options("127.0.0.1:1"))
+    unretried = [
+        f"{name['service']}/{name['method']}"
+        for config in json.loads(str(options["grpc.service_config"]))["methodConfig"]
+        for name in config["name"]
+        if "retryPolicy" not in config
+    ]
+    assert unretried == [f"clipstyler.v1.StylizationService/{method}" for method in ("Stylize", "WatchStylization")]
 
 
 @pytest.mark.parametrize("code", ["INTERNAL", "UNKNOWN"])

@@ -91,6 +91,7 @@ def measure_here(encoders: str, size: int, patches: int, accelerations: str, ste
     from clipstyler.evaluation.text_directions import text_guidance
     from clipstyler.imaging import decode, fit
     from clipstyler.interruption import StopPoints
+    from clipstyler.preparation import prepare
     from clipstyler.run_state import RunState
     from clipstyler.stylizer import step
 
@@ -104,7 +105,7 @@ def measure_here(encoders: str, size: int, patches: int, accelerations: str, ste
     if choice.accelerations.memory:
         retain_memory_for(photo.width, photo.height)
     state = RunState(photo, direction, loaded, config, seed=0, text=text)
-    for _ in state.prepare():
+    for _ in prepare(state):
         pass
     checks: list[float] = []
     stops = StopPoints(lambda: checks.append(time.perf_counter()), state.net, loaded.clip, loaded.content)

@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import psutil
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
@@ -157,7 +156,7 @@ def print_table(rows: list[Row]) -> None:
         speed = (f"{row.step_s:.2f} s", f"{row.ratio:.2f}")
         memory = (f"{row.peak_mib} MiB", f"{row.process_mib} MiB")
         table.add_row(row.work, row.accelerations, *speed, *memory, f"{row.pause_s:.2f} s", f"{row.loss:.3f}")
-    Console().print(table)
+    figures.show(table)
 
 
 def main() -> None:

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks import figures
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.registry import load
 from clipstyler.encoders.torch_encoders import TorchEncoders
@@ -81,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     encoders = load(options.encoders)
     found = confusions(options.data / "textures" / "judge", encoders)
-    Console().print(table(found))
+    figures.show(table(found))
     if options.json:
         figures = {"encoders": encoders.clip.digest, "accuracy": accuracies(found), "confusions": found}
         options.json.write_text(json.dumps(figures, indent=1) + "\n")

@@ -26,7 +26,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
@@ -193,7 +192,7 @@ def print_table(rows: list[Row], jobs: int, steps: int) -> None:
             f"{row.loss_difference:.1e}",
             str(row.same_bytes),
         )
-    Console().print(table)
+    figures.show(table)
 
 
 def main() -> None:

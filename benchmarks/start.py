@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch.nn import functional as F
 
@@ -138,7 +137,7 @@ def print_table(rows: list[Row]) -> None:
     for row in rows:
         seconds = (f"{value:.2f} s" for value in (row.reference_s, row.ours_s, row.again_s))
         table.add_row(f"{row.size} px", *seconds, f"{row.ratio:.1f}", f"{row.regret:.1%}")
-    Console().print(table)
+    figures.show(table)
 
 
 def main() -> None:

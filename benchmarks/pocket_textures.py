@@ -10,7 +10,6 @@ Examples
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,15 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder that `python -m training fetch` filled")
     parser.add_argument("--encoders", default="pocket")
     parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    figures.add_option(parser)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     encoders = load(options.encoders)
     found = confusions(options.data / "textures" / "judge", encoders)
     figures.show(table(found))
-    if options.json:
-        figures = {"encoders": encoders.clip.digest, "accuracy": accuracies(found), "confusions": found}
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    measured = {"encoders": encoders.clip.digest, "accuracy": accuracies(found), "confusions": found}
+    figures.write(options.json, measured, options.threads)
 
 
 if __name__ == "__main__":

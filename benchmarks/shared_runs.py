@@ -115,9 +115,7 @@ def print_table(rounds: list[Round], jobs: int, size: int, steps: int) -> None:
     figures.show(table)
     gain = statistics.median(row.gain for row in rounds)
     color = "green" if gain >= LEAST_GAIN else "red"
-    figures.show(
-        f"median: [{color}]{gain:.3f}[/{color}] times as fast; {LEAST_GAIN} is what makes it worth its memory"
-    )
+    figures.show(f"median: [{color}]{gain:.3f}[/{color}] times as fast; {LEAST_GAIN} is what makes it worth its memory")
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ class ProgressBar:
         self._bar.update(self._task, **fields)
 
     def needs_line(self, completed: int, total: int) -> bool:
-        """Return whether there is no bar and so many parts are worth a line: some lines per phase, and the last part."""
+        """Return whether so many parts are worth a line: without a bar, some per phase, and the last part."""
         return not self._console.is_terminal and (completed % max(1, total // _LINES) == 0 or completed == total)
 
     def say(self, line: str | Text) -> None:

@@ -80,7 +80,9 @@ class Resume:
             Another attempt makes no sense, or the time is up.
         """
         reported = error if isinstance(error, StylizeError) else from_rpc_error(error)
-        if self._received_at is None:
+        if self._after_resets and isinstance(error, StylizeError) and error.reason:
+            is_worth_it = False  # a job that ended stays as it is, whatever would help the next one
+        elif self._received_at is None:
             # What is reported in an event is how the job ended.
             is_worth_it = isinstance(error, grpc.RpcError) and self._may_begin_again(reported)
         else:

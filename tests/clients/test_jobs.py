@@ -218,6 +218,19 @@ def test_only_a_watch_resumes_after_a_proxy_reset_its_stream(code: str) -> None:
         assert begun == [3]
 
 
+@pytest.mark.parametrize("reason", ["WORKER_NOT_READY", "STORAGE_UNAVAILABLE", "DRAINING"])
+def test_a_job_that_failed_is_not_watched_again_whatever_its_reason(reason: str) -> None:
+    begun: list[int] = []
+    resume = Resume(begun.append, after_resets=True)
+    resume.received(Heartbeat(sequence=3))
+    failure = ServerUnavailableError("UNAVAILABLE", "the job failed", reason)
+    with pytest.raises(ServerUnavailableError):
+        resume.delay_after(failure)
+    one_shot = Resume(begun.append)
+    one_shot.received(Heartbeat(sequence=3))
+    assert one_shot.delay_after(failure) > 0  # the call begins anew
+
+
 def test_unknown_choices_are_refused_before_any_call(client: Client) -> None:
     for call in (lambda: client.jobs.page("lost"), lambda: create(client, priority="now")):
         with pytest.raises(OptionError):

@@ -81,7 +81,7 @@ def command(
         style_file, sheet = Output("out", out / f"{slug(text)}{SUFFIX}"), Output("out", out / "album-sheet.png")
         options = {"size": size, "steps": steps, "seed": seed, "encoder_set": encoder_set}
         asked = {name: value for name, value in options.items() if value is not None}
-        controls = {"strength": strength, "preserve_color": preserve_color, "output_size": output_size}
+        controls: dict[str, Any] = {"strength": strength, "preserve_color": preserve_color, "output_size": output_size}
         sampled = evenly(photos, sample)
         outputs, *_ = checked_together(
             partial(outputs_of, photos, out, result_format, style_file, sheet),

@@ -82,7 +82,7 @@ def command(
     with clear_errors(style_text="TEXT", out="OUT", source="IN"):
         options: dict[str, Any] = {"size": size, "steps": steps, "seed": seed, "encoder_set": encoder_set}
         asked = {name: value for name, value in options.items() if value is not None}
-        controls = {"strength": strength, "preserve_color": preserve_color, "output_size": output_size}
+        controls: dict[str, Any] = {"strength": strength, "preserve_color": preserve_color, "output_size": output_size}
         outputs = [Output("out", out, _SUFFIXES)]
         if report:
             outputs.append(Output("report", report, {".json"}))

@@ -121,7 +121,7 @@ def from_rpc_error(error: grpc.RpcError) -> StylizeError:
     return from_status(error.code(), error.details(), error.trailing_metadata() or ())
 
 
-def from_status(code: grpc.StatusCode, message: str | None, metadata: Iterable[tuple[str, Any]]) -> StylizeError:
+def from_status(code: grpc.StatusCode, message: str | None, metadata: Iterable[Any]) -> StylizeError:
     """Build the error of a call that ended with a status, with its details if they are among the trailing metadata."""
     status = status_pb2.Status()
     for key, value in metadata:

@@ -83,7 +83,7 @@ def random_start(encoders: EncoderSet, photo: bytes, text: str, size: int) -> Ru
 
 def all_tint_losses(state: RunState) -> list[float]:
     """Return the loss of the photo in every tint."""
-    return list(state.tint_losses(range(len(tints()))))
+    return [float(loss) for loss in state.tint_losses(range(len(tints())))]
 
 
 def reference_s(encoders: EncoderSet, photo: bytes, text: str, size: int) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator, Hashable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -32,13 +32,17 @@ from clipstyler.losses import (
 )
 from clipstyler.masking import Selected
 from clipstyler.photo_cache import PhotoCache
-from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, mirrored, padded, to_pixels
+from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, mirrored, padded, rounded
+from clipstyler.readback import Readback
 from clipstyler.render import FittedStyle, fix_style
 from clipstyler.seen_photo import SeenPhoto
 from clipstyler.starting import show
 from clipstyler.stylenet import StyleNet
 from clipstyler.tints import tints
 from clipstyler.view_choice import ViewChoice
+
+Snapshot = Callable[[], Picture]
+"""Returns a picture that was taken before, as soon as its pixels have arrived from the device."""
 
 SHORTLIST = 5  # tints that go through all losses, of those with the best global views
 WARM_UP_RATE = 2e-3  # of Adam; the photo is learned in a dozen steps at a rate too high for styles
@@ -317,10 +321,11 @@ class RunState:
         """
         best: list[int] = self._tint_scores().topk(SHORTLIST, largest=False).indices.sort().values.tolist()
         yield
-        losses = []
+        on_device = []
         for loss in self.tint_losses(best):
-            losses.append(loss)
+            on_device.append(loss)
             yield
+        losses: list[float] = torch.stack(on_device).tolist()
         return best[losses.index(min(losses))]
 
     def _tint_scores(self) -> Tensor:
@@ -331,17 +336,20 @@ class RunState:
         whole = config.weight_direction * directional + config.weight_patch * patch
         return whole + config.weight_content * seen.contents
 
-    def tint_losses(self, numbers: Sequence[int]) -> Iterator[float]:
-        """Yield the loss of the photo in each of some tints, all seen through the same patches."""
+    def tint_losses(self, numbers: Sequence[int]) -> Iterator[Tensor]:
+        """Yield the loss of the photo in each of some tints, all seen through the same patches, on the device.
+
+        The generator is left as it was.
+        """
         before = self.generator.get_state()
+        choice = self.choose_views().to(self.encoders.device)
+        self.generator.set_state(before)
         candidates = tints()
         for number in numbers:
             with torch.no_grad():
                 image = candidates[number](self._on_canvas(self.photo))
-                choice = self.choose_views().to(self.encoders.device)
                 terms = self.clip_terms(embedded([self], self.views(image, choice)))
-                loss = float(self.total(terms, self.content_term(image), self.variation_term(image)))
-            self.generator.set_state(before)
+                loss = self.total(terms, self.content_term(image), self.variation_term(image))
             yield loss
 
     def _warm_up(self, target: Tensor) -> Iterator[None]:
@@ -363,8 +371,12 @@ class RunState:
         return any_work, self.size, self.crop_side, self.text is None, self.kept is None, sizes
 
     def twin(self) -> RunState:
-        """Return a run of the same shape that has a network, an optimizer and tensors of its own."""
+        """Return a run of the same shape that has a network, an optimizer and tensors of its own.
+
+        It does not hold what belongs to the owner of the encoders: that may own the twin.
+        """
         twin = copy.copy(self)
+        twin.encoders = self.encoders.alone
         twin.output = None
         del twin.seen  # with the photo
         twin.generator = torch.Generator()
@@ -411,10 +423,15 @@ class RunState:
 
     def picture(self) -> Picture:
         """Return the image of the latest forward pass, after the contrast step."""
+        return self.snapshot()()
+
+    def snapshot(self) -> Snapshot:
+        """Take the image of the latest forward pass, after the contrast step: the next one may begin."""
         if self.output is None:
             raise RuntimeError("nothing was rendered yet: call render or step first")
         height, width = self.size
-        return Picture(to_pixels(adjust_contrast(self.output, self.config.contrast))[:height, :width], self.alpha)
+        pixels = Readback(rounded(adjust_contrast(self.output, self.config.contrast)))
+        return lambda: Picture(pixels.wait().numpy()[:height, :width], self.alpha)
 
 
 def preparation_parts(config: StylizeConfig, runs: int = 1) -> int:

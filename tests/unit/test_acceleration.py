@@ -127,7 +127,7 @@ def test_a_gpu_is_measured_and_recorded_by_itself(
     for _ in range(2):
         assert choose("auto", cuda, own_process=True, record=record).accelerations == expected
         acceleration_choice._measured.cache_clear()
-    assert measured == [["graphs", "tf32", "channels_last", "kernels", "bf16"]]
+    assert measured == [["graphs", "tf32", "channels_last", "bf16", "kernels"]]
     assert precisions == [True, True]
     assert [path.name for path in tmp_path.iterdir()] == ["accelerations-cuda.json"]
     choose("auto", cuda, own_process=False)

@@ -131,7 +131,7 @@ def test_a_gpu_is_measured_and_recorded_by_itself(
     assert precisions == [True, True]
     assert [path.name for path in tmp_path.iterdir()] == ["accelerations-cuda.json"]
     choose("auto", cuda, own_process=False)
-    assert measured[-1] == ["graphs", "channels_last", "kernels", "bf16"]
+    assert measured[-1] == ["graphs", "channels_last", "bf16", "kernels"]
     assert len(precisions) == 2
     assert calls == []
 

@@ -11,8 +11,8 @@ Two servers run real jobs in turns, one with CLIPSTYLER_RUNS_PER_DEVICE at the n
 background load affects both alike; the other one is idle meanwhile. `benchmarks.shared_steps` measures steps alone.
 
 They are started one after the other: on a machine that has run none before, the first measures which accelerations pay
-and compiles kernels for a GPU, which takes some minutes with few cores, and the second finds both on disk. Naming
-accelerations saves the measurement.
+and compiles kernels for a GPU before it is ready, and the second finds both on disk. Naming accelerations saves the
+measurement.
 """
 
 from __future__ import annotations

@@ -87,7 +87,8 @@ class _Pieces:
     def _image_tower(self, *, fused: bool) -> VisionTransformer:
         """Return ViT-B/32 with three blocks, frozen and in bfloat16; its weights are random, which takes as long."""
         model = nn.Module()
-        tower = model.visual = VisionTransformer(224, 32, _WIDTH, _BLOCKS, _HEADS, 4.0, output_dim=512)
+        with torch.random.fork_rng(devices=[]):
+            tower = model.visual = VisionTransformer(224, 32, _WIDTH, _BLOCKS, _HEADS, 4.0, output_dim=512)
         model.eval().requires_grad_(False)
         frozen_vit.optimize_in_place(model)
         model.to(self._device)

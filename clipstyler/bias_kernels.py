@@ -24,7 +24,8 @@ class FusedBiasReLU(torch.autograd.Function):
         """Add and rectify; keeps the output."""
         x = x.contiguous(memory_format=torch.channels_last)
         out = torch.empty_like(x)
-        _add_and_rectify[(triton.cdiv(x.numel(), _BLOCK),)](x, bias, out, x.numel(), x.shape[1], _BLOCK)
+        with torch.cuda.device_of(x):
+            _add_and_rectify[(triton.cdiv(x.numel(), _BLOCK),)](x, bias, out, x.numel(), x.shape[1], _BLOCK)
         ctx.save_for_backward(out)
         return out
 

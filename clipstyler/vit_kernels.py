@@ -29,7 +29,8 @@ class FusedAddNorm(torch.autograd.Function):
         total, normalized = torch.empty_like(x), torch.empty_like(branch)
         grid, sizes = _layout(x)
         moments = torch.empty(*grid, 2, device=x.device, dtype=torch.float32)
-        _add_and_normalize[grid](x, branch, weight, bias, total, normalized, moments, epsilon, *sizes)
+        with torch.cuda.device_of(x):
+            _add_and_normalize[grid](x, branch, weight, bias, total, normalized, moments, epsilon, *sizes)
         ctx.save_for_backward(total, moments, weight)
         return total, normalized
 

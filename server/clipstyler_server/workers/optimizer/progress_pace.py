@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import TypeVar
 
 from clipstyler.events import Progress
 from clipstyler.spec import PreviewPolicy
-from clipstyler_server.workers.optimizer.workload import LibraryEvent
+
+EventT = TypeVar("EventT")
 
 
 class ProgressPace:
@@ -29,7 +31,7 @@ class ProgressPace:
         self._due = 0.0
         self._held: list[Progress] = []  # steps since the latest report, in order
 
-    def paced(self, event: LibraryEvent) -> list[LibraryEvent]:
+    def paced(self, event: EventT) -> list[EventT | Progress]:
         """Return what is to be sent now that an event has come, in order."""
         if not isinstance(event, Progress):
             return [*self._released(), event]

@@ -24,13 +24,12 @@ import statistics
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import grpc
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
@@ -100,11 +99,10 @@ def seconds(ended: list[Stylization]) -> float:
 @contextmanager
 def started(runs: int, **settings: Any) -> Iterator[str]:
     """Run a server for so many runs at once; shows how long its start takes, and yields its address."""
-    console, begun = Console(), time.monotonic()
-    with ExitStack() as stack:
-        with console.status(f"starting a server for {runs} at once ..."):
-            target, _ = stack.enter_context(serving(runs_per_device=runs, **settings))
-        console.print(f"a server for {runs} at once was ready after {time.monotonic() - begun:.0f} s")
+    begun = time.monotonic()
+    figures.show(f"starting a server for {runs} at once")
+    with serving(runs_per_device=runs, **settings) as (target, _):
+        figures.show(f"ready after {time.monotonic() - begun:.0f} s")
         yield target
 
 
@@ -131,12 +129,10 @@ def print_table(rounds: list[Round], jobs: int, size: int, steps: int) -> None:
     for row in rounds:
         rates = (f"{60 * jobs / taken_s:.2f} images/min" for taken_s in (row.one_by_one_s, row.at_once_s))
         table.add_row(*rates, f"{row.gain:.3f}", f"{row.shared_steps} of {jobs * steps}")
-    Console().print(table)
+    figures.show(table)
     gain = statistics.median(row.gain for row in rounds)
     color = "green" if gain >= LEAST_GAIN else "red"
-    Console().print(
-        f"median: [{color}]{gain:.3f}[/{color}] times as fast; {LEAST_GAIN} is what makes it worth its memory"
-    )
+    figures.show(f"median: [{color}]{gain:.3f}[/{color}] times as fast; {LEAST_GAIN} is what makes it worth its memory")
 
 
 def main() -> None:

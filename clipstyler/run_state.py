@@ -1,9 +1,9 @@
-"""What belongs to one photo and one text while they are optimized: `RunState`, and how it begins."""
+"""What belongs to one photo and one text while they are optimized: `RunState`. `clipstyler.preparation` begins it."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Generator, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipstyler import patches
-from clipstyler.config import Border, Start, StylizeConfig
+from clipstyler.config import Border, StylizeConfig
 from clipstyler.crop_places import CropPlaces
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.fitted_net import Fit
@@ -36,17 +36,11 @@ from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, mirrored, padded, 
 from clipstyler.readback import Readback
 from clipstyler.render import FittedStyle, fix_style
 from clipstyler.seen_photo import SeenPhoto
-from clipstyler.starting import show
 from clipstyler.stylenet import StyleNet
-from clipstyler.tints import tints
 from clipstyler.view_choice import ViewChoice
 
 Snapshot = Callable[[], Picture]
 """Returns a picture that was taken before, as soon as its pixels have arrived from the device."""
-
-SHORTLIST = 5  # tints that go through all losses, of those with the best global views
-WARM_UP_RATE = 2e-3  # of Adam; the photo is learned in a dozen steps at a rate too high for styles
-
 
 # Options that no step reads, and a value for each: runs that differ in these only have steps of one shape.
 _READ_BY_NO_STEP: dict[str, Any] = {
@@ -146,7 +140,7 @@ class RunState:
         self.places = self._places_of(part) if part else None
         self.kept = self._kept_of(part) if part else None
         self.output: Tensor | None = None  # of the latest forward pass
-        self.seen = SeenPhoto(photo, self._on_canvas(self.photo), encoders, photos)
+        self.seen = SeenPhoto(photo, self.on_canvas(self.photo), encoders, photos)
         self.content_embedding = self.seen.embedding()
         # Those of a large photo are computed in every step: keeping them would cost what is saved elsewhere.
         keeps_features = config.weight_content and not self.is_large
@@ -195,7 +189,7 @@ class RunState:
 
     def render(self) -> Tensor:
         """Run the network: the stylized image, (1, 3, H, W) in (0, 1), kept for `picture`."""
-        output = self._on_canvas(self.net(self.input, banded=self.is_large))
+        output = self.on_canvas(self.net(self.input, banded=self.is_large))
         self.output = output.detach()
         return output
 
@@ -208,7 +202,8 @@ class RunState:
         """Add the gradients of the network's weights, given that of the image which `draw` returned."""
         (image if image.requires_grad else self.render()).backward(gradient)
 
-    def _on_canvas(self, image: Tensor) -> Tensor:
+    def on_canvas(self, image: Tensor) -> Tensor:
+        """Cut off what the network's sides have beyond the photo's."""
         height, width = self.canvas
         return image[..., :height, :width]
 
@@ -258,7 +253,7 @@ class RunState:
         clip_losses = directional_loss(embeddings, self.content_embedding, self.direction)
         patch_losses = zero[None]
         if config.weight_patch:
-            patch_losses = self._with_text(clip_losses[: config.patches], embeddings[: config.patches])
+            patch_losses = self.with_text(clip_losses[: config.patches], embeddings[: config.patches])
         tau = config.threshold if config.threshold_rejection else None
         rejected = zero
         if config.weight_patch and tau is not None:
@@ -280,7 +275,7 @@ class RunState:
     def protection_term(self, image: Tensor) -> Tensor:
         """Return the protection term of an image, before its weight: 0 if nothing is to stay."""
         return (
-            image.new_zeros(()) if self.kept is None else protection_loss(image, self._on_canvas(self.photo), self.kept)
+            image.new_zeros(()) if self.kept is None else protection_loss(image, self.on_canvas(self.photo), self.kept)
         )
 
     def total(self, clip: ClipTerms, content: Tensor, variation: Tensor) -> Tensor:
@@ -291,77 +286,12 @@ class RunState:
         """Return the weighted sum of the terms that CLIP measures."""
         return self.config.weight_direction * clip.direction + self.config.weight_patch * clip.patch
 
-    def _with_text(self, directional: Tensor, embeddings: Tensor) -> Tensor:
-        """Return losses of views of which a share is the distance from the text itself."""
+    def with_text(self, directional: Tensor, embeddings: Tensor) -> Tensor:
+        """Return losses of views, (N,), of which a share is the distance from the text itself."""
         share = self.config.text_share
         if self.text is None or not share:
             return directional
         return (1 - share) * directional + share * text_loss(embeddings, self.text)
-
-    def prepare(self) -> Generator[None, None, None]:
-        """Bring the network to its start, whose image is then kept for `picture`; leaves the optimizer untouched.
-
-        Yields after each of its `preparation_parts`: none takes longer than a step.
-        """
-        if _needs_tint(self.config):
-            nearest = yield from self.nearest_tint()
-            target = tints()[nearest](self._on_canvas(self.photo))
-            if self.config.start is Start.PHOTO:
-                self.output = self._on_canvas(show(self.net, self.input, target, banded=self.is_large))
-            yield from self._warm_up(target)
-        if self.output is None or self.config.warm_up:
-            with torch.no_grad():
-                self.render()
-        yield
-
-    def nearest_tint(self) -> Generator[None, None, int]:
-        """Find the tint nearest to the text: all of them by their global views, then the best of these by all losses.
-
-        Yields after each part of the search; returns the tint's number in `clipstyler.tints.tints`.
-        """
-        best: list[int] = self._tint_scores().topk(SHORTLIST, largest=False).indices.sort().values.tolist()
-        yield
-        on_device = []
-        for loss in self.tint_losses(best):
-            on_device.append(loss)
-            yield
-        losses: list[float] = torch.stack(on_device).tolist()
-        return best[losses.index(min(losses))]
-
-    def _tint_scores(self) -> Tensor:
-        """Return what the loss of each tint would be if the global view were the only patch, (tints,)."""
-        config, seen = self.config, self.seen.tints()
-        directional = directional_loss(seen.embeddings, self.content_embedding, self.direction)
-        patch = self._with_text(directional, seen.embeddings)
-        whole = config.weight_direction * directional + config.weight_patch * patch
-        return whole + config.weight_content * seen.contents
-
-    def tint_losses(self, numbers: Sequence[int]) -> Iterator[Tensor]:
-        """Yield the loss of the photo in each of some tints, all seen through the same patches, on the device.
-
-        The generator is left as it was.
-        """
-        before = self.generator.get_state()
-        choice = self.choose_views().to(self.encoders.device)
-        self.generator.set_state(before)
-        candidates = tints()
-        for number in numbers:
-            with torch.no_grad():
-                image = candidates[number](self._on_canvas(self.photo))
-                terms = self.clip_terms(embedded([self], self.views(image, choice)))
-                loss = self.total(terms, self.content_term(image), self.variation_term(image))
-            yield loss
-
-    def _warm_up(self, target: Tensor) -> Iterator[None]:
-        """Learn to reproduce a picture; yields after every step."""
-        optimizer = torch.optim.Adam(self.net.parameters(), lr=WARM_UP_RATE)
-        for _ in range(self.config.warm_up):
-            loss = F.l1_loss(self.render(), target)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            yield
-        self.optimizer.zero_grad(set_to_none=True)
 
     @property
     def shape(self) -> Hashable:
@@ -432,20 +362,6 @@ class RunState:
         height, width = self.size
         pixels = Readback(rounded(adjust_contrast(self.output, self.config.contrast)))
         return lambda: Picture(pixels.wait().numpy()[:height, :width], self.alpha)
-
-
-def preparation_parts(config: StylizeConfig, runs: int = 1) -> int:
-    """Return how many parts the preparation of so many runs has.
-
-    They are the texts, the photo, and of each run those of `RunState.prepare`: the search for a tint, the warm-up
-    steps, and the start picture.
-    """
-    search = 1 + SHORTLIST if _needs_tint(config) else 0
-    return 2 + runs * (search + config.warm_up + 1)
-
-
-def _needs_tint(config: StylizeConfig) -> bool:
-    return config.start is Start.PHOTO or config.warm_up > 0
 
 
 def embedded(states: Sequence[RunState], views: Tensor) -> Tensor:

@@ -43,7 +43,8 @@ class ProgressBar:
             console=console,
             disable=quiet or not console.is_terminal,
         )
-        self._task = self._bar.add_task(description, total=1, **({detail: ""} if detail else {}))
+        fields: dict[str, Any] = {detail: ""} if detail else {}
+        self._task = self._bar.add_task(description, total=1, **fields)
 
     def update(self, **fields: Any) -> None:
         """Change what is shown; see `rich.progress.Progress.update`."""

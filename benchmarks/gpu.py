@@ -2,7 +2,7 @@
 
 Examples
 --------
-    python -m benchmarks.gpu                             # everything: some three minutes on an H200
+    python -m benchmarks.gpu                             # everything: some minutes on an H200
     python -m benchmarks.gpu --only steps runs           # some parts
     python -m benchmarks.gpu --json benchmarks/results/gpu-h100.json
 
@@ -11,6 +11,10 @@ measured on one card in one process, one after another, after a warm-up; the ref
 
 steps
     One step: the authors' algorithm, ours in the plain form (`off`), and with one acceleration after the other.
+networks
+    CLIP, the content encoder and StyleNet of a step, each alone, with `bf16` and then with `kernels` too.
+choice
+    What `accelerations=auto` measures when a server starts, and how long that takes here, kernels to compile included.
 runs
     A whole run through the library from a photo of the right size to its picture, with what earlier runs left:
     captured steps, texts and photos. `first preview` is from the call to the first picture.
@@ -35,8 +39,10 @@ import torch
 from rich.table import Table
 
 from benchmarks import figures
+from benchmarks.gpu_networks import network_ms
 from benchmarks.step import PHOTO, fire_direction, median_seconds, random_vit_b_32, reference
-from clipstyler.acceleration import NONE, Accelerations, parse
+from clipstyler import gpu_pieces
+from clipstyler.acceleration import NAMES_BY_DEVICE, NONE, Accelerations, parse
 from clipstyler.captured_steps import CapturedStep, CapturedSteps
 from clipstyler.config import Preset, resolve
 from clipstyler.embedding import Embedding, Launched
@@ -53,10 +59,18 @@ from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_sp
 from clipstyler.stylizer import embed_together, step
 from clipstyler.tf32 import use_tf32
 
-ALL = "graphs,tf32,channels_last,kernels,bf16"
-VARIANTS = ("off", "graphs", "graphs,tf32", "graphs,tf32,channels_last", "graphs,tf32,channels_last,kernels", ALL)
+ALL = "graphs,tf32,channels_last,bf16,kernels"
+VARIANTS = (
+    "off",
+    "graphs",
+    "graphs,tf32",
+    "graphs,tf32,channels_last",
+    "graphs,tf32,channels_last,kernels",
+    "graphs,tf32,channels_last,bf16",
+    ALL,
+)
 _TEXTS = ("fire", "gold", "ink", "lava", "wool", "blueprint")
-PARTS = ("steps", "runs", "jobs", "curves")
+PARTS = ("choice", "steps", "networks", "runs", "jobs", "curves")
 _CACHE_BYTES = 2**28
 _JOB_STEPS = 60  # of each of several runs
 
@@ -156,6 +170,20 @@ def measure_steps(setting: Setting, repeats: int) -> dict[str, Any]:
         "step_ms": {name: 1e3 * seconds for name, seconds in found.items()},
         "times_as_fast": {name: found["authors"] / found[name] for name in VARIANTS},
     }
+
+
+def measure_networks(setting: Setting, accelerations: str, repeats: int) -> dict[str, Any]:
+    """Measure the networks of a step one by one."""
+    found = network_ms(setting.state(setting.load(accelerations)), repeats)
+    torch.cuda.empty_cache()
+    return {"setting": setting.name, "accelerations": accelerations} | found
+
+
+def measure_choice() -> dict[str, Any]:
+    """Measure the accelerations as a server does when it starts."""
+    begun = time.perf_counter()
+    found = gpu_pieces.speedups(torch.device("cuda"), NAMES_BY_DEVICE["cuda"])
+    return {"seconds": time.perf_counter() - begun, "speedups": found}
 
 
 def measure_run(setting: Setting, accelerations: str, repeats: int) -> dict[str, Any]:
@@ -274,13 +302,17 @@ def measure(arguments: argparse.Namespace, settings: Sequence[Setting]) -> None:
     repeats = arguments.repeats
     work: dict[str, Callable[[Setting], list[dict[str, Any]]]] = {
         "steps": lambda setting: [measure_steps(setting, 5 * repeats)],
+        "networks": lambda setting: [measure_networks(setting, each, repeats) for each in VARIANTS[-2:]],
         "runs": lambda setting: [measure_run(setting, ALL, repeats)],
         "jobs": lambda setting: [measure_jobs(setting, ALL, arguments.jobs)],
         "curves": lambda setting: [measure_curves(setting)],
     }
     found: dict[str, Any] = {"card": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
     for part in arguments.only:
-        found[part] = [row for setting in settings for row in work[part](setting)]
+        if part == "choice":
+            found[part] = [measure_choice()]
+        else:
+            found[part] = [row for setting in settings for row in work[part](setting)]
         figures.show(table_of(part, found[part]))
         figures.write(arguments.json, found)
 

@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from clipstyler_client import Client, ServerUnavailableError
+from clipstyler_client import Client, StylizeError
 
-START_S = 180.0
+START_S = 330.0  # longer than a worker may take to start (`CLIPSTYLER_START_TIMEOUT_S`)
 _STOP_S = 30.0
-_LOOK_S = 2.0  # between two looks at a process that should become ready
+_LOOK_S = 0.2  # between two looks at a process that should become ready
+_ANSWER_S = 2.0  # for what it says of itself
 _ROOT = Path(__file__).parents[1]
 
 
@@ -61,23 +62,17 @@ class Server:
 
         Raises
         ------
-        ServerUnavailableError
-            It does not in time.
         RuntimeError
-            Its process ended.
+            It does not in time, or its process ended; the message says what it was doing.
         """
         deadline = time.monotonic() + START_S
         with Client(self.target) as client:
-            while True:
-                try:
-                    client.wait_until_ready(_LOOK_S)
-                except ServerUnavailableError:
-                    if (code := self._process.poll()) is not None:
-                        raise RuntimeError(f"the server ended with exit code {code} before it was ready") from None
-                    if time.monotonic() >= deadline:
-                        raise
-                else:
-                    return
+            while problem := _problem(client):
+                if (code := self._process.poll()) is not None:
+                    raise RuntimeError(f"the server ended with exit code {code} before it was ready")
+                if time.monotonic() >= deadline:
+                    raise RuntimeError(f"the server was not ready after {START_S:g} s: {problem}")
+                time.sleep(_LOOK_S)
 
     def stop(self, timeout_s: float = _STOP_S) -> int:
         """Ask it to drain, and wait until it has; returns its exit code."""
@@ -108,6 +103,18 @@ def serving(module: str = "clipstyler_server", **settings: object) -> Iterator[t
             yield server.target, server.pid
         finally:
             server.stop()
+
+
+def _problem(client: Client) -> str:
+    """Return why a server does not accept jobs yet; empty if it does."""
+    try:
+        info = client.server_info(timeout_s=_ANSWER_S)
+    except StylizeError as error:
+        return error.message
+    if info.is_ready:
+        return ""
+    states = ", ".join(f"{worker.device or 'a worker'}: {worker.state}" for worker in info.workers)
+    return states or "it has no worker yet"
 
 
 def _free_port() -> int:

@@ -5,9 +5,14 @@ Examples
     python -m benchmarks.shared_runs                           # 4 jobs of `pocket` at 128 px, 3 rounds: some minutes
     python -m benchmarks.shared_runs --jobs 8 --size 256 --rounds 5
     python -m benchmarks.shared_runs --device cuda --json shared-runs.json
+    python -m benchmarks.shared_runs --device cuda --accelerations graphs,tf32,channels_last,bf16,kernels
 
 Two servers run real jobs in turns, one with CLIPSTYLER_RUNS_PER_DEVICE at the number of jobs and one with 1, so that
 background load affects both alike; the other one is idle meanwhile. `benchmarks.shared_steps` measures steps alone.
+
+They are started one after the other: on a machine that has run none before, the first measures which accelerations pay
+and compiles kernels for a GPU before it is ready, and the second finds both on disk. Naming accelerations saves the
+measurement.
 """
 
 from __future__ import annotations
@@ -16,7 +21,10 @@ import argparse
 import asyncio
 import os
 import statistics
+import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +35,7 @@ from rich.table import Table
 from benchmarks import figures
 from benchmarks.load import over
 from benchmarks.serving import serving
+from clipstyler.acceleration import AUTO
 from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler.v1.options_pb2 import PRESET_DRAFT, StylizationOptions
 from clipstyler.v1.stylization_pb2 import Stylization, StylizationSpec
@@ -87,14 +96,22 @@ def seconds(ended: list[Stylization]) -> float:
     return (max(job.end_time.ToNanoseconds() for job in ended) - begun) / 1e9
 
 
-def measure(device: str, jobs: int, size: int, steps: int, rounds: int) -> list[Round]:
+@contextmanager
+def started(runs: int, **settings: Any) -> Iterator[str]:
+    """Run a server for so many runs at once; shows how long its start takes, and yields its address."""
+    begun = time.monotonic()
+    figures.show(f"starting a server for {runs} at once")
+    with serving(runs_per_device=runs, **settings) as (target, _):
+        figures.show(f"ready after {time.monotonic() - begun:.0f} s")
+        yield target
+
+
+def measure(device: str, jobs: int, size: int, steps: int, rounds: int, accelerations: str = AUTO) -> list[Round]:
     """Run the jobs both ways in turns; the first round warms up and is left out."""
     settings: dict[str, Any] = {"evaluator": False, "device": device, "queue_capacity": 2 * jobs, "caller_share": 1}
+    settings["accelerations"] = accelerations
     work, found = (jobs, size, steps), []
-    with (
-        serving(**settings) as (alone, _),
-        serving(runs_per_device=jobs, **settings) as (together, _),
-    ):
+    with started(1, **settings) as alone, started(jobs, **settings) as together:
         for _ in range(1 + rounds):
             one_by_one_s = seconds(asyncio.run(finished(alone, *work)))
             ended = asyncio.run(finished(together, *work))
@@ -125,10 +142,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20, help="of each job; default: 20")
     parser.add_argument("--rounds", type=int, default=3, help="measured rounds, after one more; default: 3")
     parser.add_argument("--device", default="cpu", help="default: cpu")
+    parser.add_argument("--accelerations", default=AUTO, help="of both servers; default: auto")
     figures.add_option(parser)
     arguments = parser.parse_args()
     work = (arguments.jobs, arguments.size, arguments.steps)
-    rounds = measure(arguments.device, *work, arguments.rounds)
+    rounds = measure(arguments.device, *work, arguments.rounds, arguments.accelerations)
     print_table(rounds, *work)
     measured = {"device": arguments.device, "jobs": work[0], "size": work[1], "steps": work[2]}
     figures.write(arguments.json, measured | {"rounds": [asdict(row) for row in rounds]}, os.cpu_count())

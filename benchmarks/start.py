@@ -83,7 +83,7 @@ def random_start(encoders: EncoderSet, photo: bytes, text: str, size: int) -> Ru
 
 def all_tint_losses(state: RunState) -> list[float]:
     """Return the loss of the photo in every tint."""
-    return list(tint_losses(state, range(len(tints()))))
+    return [float(loss) for loss in tint_losses(state, range(len(tints())))]
 
 
 def reference_s(encoders: EncoderSet, photo: bytes, text: str, size: int) -> float:

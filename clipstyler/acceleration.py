@@ -29,7 +29,8 @@ class Accelerations:
     tf32
         Of a GPU: products in single precision round their factors to TF32, 10 bits of mantissa.
     kernels
-        Of a GPU, with `channels_last`: StyleNet's normalization by kernels written for it (`clipstyler.norm_kernels`).
+        Of a GPU, with `channels_last`: StyleNet's normalization by kernels written for it (`clipstyler.norm_kernels`);
+        with `bf16` also sums and normalizations of a frozen ViT, and VGG19's biases (`vit_kernels`, `bias_kernels`).
     graphs
         Of a GPU: steps are captured once and started as a whole (`clipstyler.captured_steps`).
     """
@@ -61,7 +62,7 @@ RECORD = "accelerations.json"
 NAMES = tuple(field.name for field in fields(Accelerations))
 NAMES_BY_DEVICE = {
     "cpu": ("memory", "bf16", "channels_last"),
-    "cuda": ("graphs", "tf32", "channels_last", "kernels", "bf16"),
+    "cuda": ("graphs", "tf32", "channels_last", "bf16", "kernels"),
 }
 """By type of device, in the order in which they are measured."""
 NONE = Accelerations()

@@ -13,7 +13,9 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
+from clipstyler.acceleration import Accelerations
 from clipstyler.cuda_recording import CudaRecording, Recorder
 from clipstyler.embedding import Launched
 from clipstyler.interruption import Check
@@ -40,7 +42,9 @@ class CapturedStep:
         device = states[0].encoders.device
         self._choices = [twin.choose_views().to(device) for twin in self._twins]
         self._take_over(states)
-        self._recording = record(lambda: advance(self._twins, self._choices), device)
+        twins, choices = self._twins, self._choices
+        self._recording = record(lambda: advance(twins, choices), device)
+        self._is_running = False
 
     def use(self, states: Sequence[RunState]) -> None:
         """Take over the values of runs that have completed no step."""
@@ -48,12 +52,23 @@ class CapturedStep:
         self._next = [state.choose_views() for state in states]
 
     def give_back(self, states: Sequence[RunState]) -> None:
-        """Give the runs the weights that were reached."""
+        """Give the runs the weights that were reached, also by a step that nobody waited for."""
+        if self._is_running:
+            self._wait()
         for twin, state in zip(self._twins, states, strict=True):
             twin.give_weights(state)
 
+    def launch(self) -> None:
+        """Have the device begin the next step of the runs in use; `step_in_parts` completes it."""
+        for mine, drawn in zip(self._choices, self._next, strict=True):
+            mine.copy_from(drawn)
+        self._recording.start()
+        self._is_running = True
+
     def step_in_parts(self, states: Sequence[RunState], check: Check) -> Generator[Launched, None, list[StepReport]]:
         """Complete one step of the runs in use; yields once, while the device computes.
+
+        A caller that stops in between calls `give_back`, which waits for the device.
 
         Raises
         ------
@@ -61,15 +76,11 @@ class CapturedStep:
             A loss is not finite.
         """
         check()
-        for mine, drawn in zip(self._choices, self._next, strict=True):
-            mine.copy_from(drawn)
-        self._recording.start()
-        try:
-            self._next = [state.choose_views() for state in states]  # while the device computes
-            yield Launched()
-        finally:  # whoever stops here: nothing may be touched before the device is done
-            rows = self._recording.wait()
-        reports = read_reports(rows)
+        if not self._is_running:
+            self.launch()
+        self._next = [state.choose_views() for state in states]  # while the device computes
+        yield Launched()
+        reports = read_reports(self._wait())
         for twin, state in zip(self._twins, states, strict=True):
             state.output = twin.output
             for run in (twin, state):
@@ -77,16 +88,28 @@ class CapturedStep:
         check()
         return reports
 
+    def _wait(self) -> Tensor:
+        self._is_running = False
+        return self._recording.wait()
+
     def _take_over(self, states: Sequence[RunState]) -> None:
         for twin, state in zip(self._twins, states, strict=True):
             twin.take_over(state)
 
 
 class _Key(NamedTuple):
-    """What a captured step is captured for."""
+    """What a captured step is captured for. It holds the encoders itself, so that their ids are not given again."""
 
-    encoders: int
+    clip: int
+    content: int
+    accelerations: Accelerations
     shapes: tuple[Hashable, ...]
+
+    @classmethod
+    def of(cls, states: Sequence[RunState]) -> _Key:
+        encoders = states[0].encoders
+        shapes = tuple(state.shape for state in states)
+        return cls(id(encoders.clip), id(encoders.content), encoders.accelerations, shapes)
 
 
 class CapturedSteps:
@@ -109,7 +132,7 @@ class CapturedSteps:
 
         None if a GPU has no room for one, even without those that no run uses.
         """
-        key = _Key(id(states[0].encoders), tuple(state.shape for state in states))
+        key = _Key.of(states)
         captured = self._find(key) or self._captured(states)
         if captured is None:
             yield None

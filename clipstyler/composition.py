@@ -28,7 +28,7 @@ from clipstyler.photo_cache import PhotoCache
 from clipstyler.preparation import prepare
 from clipstyler.region import Region
 from clipstyler.render import render
-from clipstyler.run_state import Part, RunState
+from clipstyler.run_state import Part, RunState, Snapshot
 from clipstyler.spec import StylizationSpec
 from clipstyler.stylenet import StyleNet
 from clipstyler.stylizer import StepReport, step_in_parts
@@ -169,6 +169,11 @@ class Composition:
         rejected = self._mean([report.rejected for report in reports])
         return StepReport(Losses(*joint), rejected, reports[0].is_shared)
 
+    def launch(self) -> None:
+        """Have the device begin the next step now, if it takes captured ones: what follows need not hold it up."""
+        if self._captured:
+            self._captured.launch()
+
     def _due(self) -> tuple[int, list[RunState]]:
         """Return the number of the photo whose turn it is, and its runs."""
         if not self._further:
@@ -189,8 +194,14 @@ class Composition:
 
     def picture(self) -> Picture:
         """Return the image of the latest forward passes."""
-        pictures = [run.picture() for run in self.runs]
-        return pictures[0] if self._region is None else self._joined(self._region, pictures, self._photo, self._mask)
+        return self.snapshot()()
+
+    def snapshot(self) -> Snapshot:
+        """Take the image of the latest forward passes: the next ones may begin."""
+        region, taken = self._region, [run.snapshot() for run in self.runs]
+        if region is None:
+            return taken[0]
+        return lambda: self._joined(region, [wait() for wait in taken], self._photo, self._mask)
 
     def drawn(self, original: Original, check: Check) -> Generator[Rendering, None, Picture]:
         """Return the image of the latest forward passes at the size of the original: rendered anew if that is larger.

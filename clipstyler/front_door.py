@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from clipstyler.encoders.base import EncoderSet
     from clipstyler.evaluation.direction_cache import DirectionCache
     from clipstyler.events import Result
+    from clipstyler.loaded_encoders import LoadedEncoders
     from clipstyler.optimization import Event
     from clipstyler.photo_cache import PhotoCache
 
@@ -141,18 +142,20 @@ class Stylization:
 
     def _run(self) -> Generator[Event, None, None]:
         from clipstyler.events import Result  # light, and needed here only
+        from clipstyler.loaded_encoders import LoadedEncoders
         from clipstyler.optimization import Reuse, optimize  # loads PyTorch
 
         mask = None if self._mask is None else _content(self._mask)
         inputs = read_inputs(_content(self._photo), mask, self.spec)
         encoders = self._encoders.load() if isinstance(self._encoders, _Named) else self._encoders
+        steps = encoders.steps if isinstance(encoders, LoadedEncoders) else None
         for event in optimize(
             inputs.picture,
             inputs.spec,
             encoders,
             original=inputs.original,
             mask=inputs.mask,
-            reuse=Reuse(self._directions, self._photos),
+            reuse=Reuse(self._directions, self._photos, steps),
         ):
             if isinstance(event, Result):
                 self._result = event
@@ -282,8 +285,11 @@ def available_encoders() -> list[str]:
     return [spec.name for spec in registry.catalog()]
 
 
-def load_encoders(name: str = "pocket", device: str = "cpu", accelerations: str = OFF) -> EncoderSet:
+def load_encoders(name: str = "pocket", device: str = "cpu", accelerations: str = OFF) -> LoadedEncoders:
     """Load an encoder set, for several stylizations.
+
+    With the acceleration `graphs`, what the first stylization of a shape captures serves the next ones. That takes
+    gigabytes of a GPU, which are free again when the set is let go of.
 
     Parameters
     ----------
@@ -305,10 +311,11 @@ def load_encoders(name: str = "pocket", device: str = "cpu", accelerations: str 
     """
     from clipstyler.acceleration_choice import choose
     from clipstyler.encoders import registry
+    from clipstyler.loaded_encoders import LoadedEncoders
 
     place = registry.place(device)
     choice = choose(accelerations, place, own_process=False)
-    return registry.load(name, place, accelerations=choice.accelerations)
+    return LoadedEncoders.of(registry.load(name, place, accelerations=choice.accelerations))
 
 
 class _Named:
@@ -324,7 +331,7 @@ class _Named:
         self._accelerations = accelerations
         self.calibration: Calibration = registry.spec(name).calibration
 
-    def load(self) -> EncoderSet:
+    def load(self) -> LoadedEncoders:
         return load_encoders(self.name, self._device, self._accelerations)
 
 

@@ -31,8 +31,9 @@ class FusedNormReLU(torch.autograd.Function):
         grid, sizes = _layout(x)
         partial, moments = _buffers(x, grid)
         out = torch.empty_like(x)
-        _sum_values[grid](x, partial, *sizes)
-        _normalize[grid](x, partial, moments, out, epsilon, *sizes)
+        with torch.cuda.device_of(x):  # Triton starts kernels on the current device
+            _sum_values[grid](x, partial, *sizes)
+            _normalize[grid](x, partial, moments, out, epsilon, *sizes)
         ctx.save_for_backward(x, moments)
         return out
 

@@ -249,8 +249,11 @@ def _steps(
         shared += report.is_shared
         elapsed_s = time.monotonic() - prepared
         reason = rule.add(report.losses)
-        if spec.previews.wants(completed):
-            yield Preview(completed, composition.picture())
+        preview = composition.snapshot() if spec.previews.wants(completed) else None
+        if not reason:
+            composition.launch()
+        if preview:
+            yield Preview(completed, preview())
         yield Progress(
             step=completed,
             steps=total,

@@ -54,5 +54,10 @@ def mean_gray(image: Tensor) -> Tensor:
 
 def to_pixels(image: Tensor) -> NDArray[np.uint8]:
     """Round (1, 3, H, W) in [0, 1] to 8-bit pixels (H, W, 3)."""
-    pixels: NDArray[np.uint8] = (image[0].permute(1, 2, 0) * 255).round().to(torch.uint8).cpu().numpy()
+    pixels: NDArray[np.uint8] = rounded(image).cpu().numpy()
     return pixels
+
+
+def rounded(image: Tensor) -> Tensor:
+    """Round (1, 3, H, W) in [0, 1] to 8-bit pixels (H, W, 3) on the same device."""
+    return (image[0].permute(1, 2, 0) * 255).round().to(torch.uint8)

@@ -52,10 +52,11 @@ def nearest_tint(run: RunState) -> Generator[None, None, int]:
     """
     best: list[int] = _tint_scores(run).topk(SHORTLIST, largest=False).indices.sort().values.tolist()
     yield
-    losses = []
+    on_device = []
     for loss in tint_losses(run, best):
-        losses.append(loss)
+        on_device.append(loss)
         yield
+    losses: list[float] = torch.stack(on_device).tolist()
     return best[losses.index(min(losses))]
 
 
@@ -68,17 +69,20 @@ def _tint_scores(run: RunState) -> Tensor:
     return whole + config.weight_content * seen.contents
 
 
-def tint_losses(run: RunState, numbers: Sequence[int]) -> Iterator[float]:
-    """Yield the loss of the photo in each of some tints, all seen through the same patches."""
+def tint_losses(run: RunState, numbers: Sequence[int]) -> Iterator[Tensor]:
+    """Yield the loss of the photo in each of some tints, all seen through the same patches; it stays on the device.
+
+    The run's generator is left as it was.
+    """
     before = run.generator.get_state()
+    choice = run.choose_views().to(run.encoders.device)
+    run.generator.set_state(before)
     candidates = tints()
     for number in numbers:
         with torch.no_grad():
             image = candidates[number](run.on_canvas(run.photo))
-            choice = run.choose_views().to(run.encoders.device)
             terms = run.clip_terms(embedded([run], run.views(image, choice)))
-            loss = float(run.total(terms, run.content_term(image), run.variation_term(image)))
-        run.generator.set_state(before)
+            loss = run.total(terms, run.content_term(image), run.variation_term(image))
         yield loss
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -32,11 +32,15 @@ from clipstyler.losses import (
 )
 from clipstyler.masking import Selected
 from clipstyler.photo_cache import PhotoCache
-from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, mirrored, padded, to_pixels
+from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, mirrored, padded, rounded
+from clipstyler.readback import Readback
 from clipstyler.render import FittedStyle, fix_style
 from clipstyler.seen_photo import SeenPhoto
 from clipstyler.stylenet import StyleNet
 from clipstyler.view_choice import ViewChoice
+
+Snapshot = Callable[[], Picture]
+"""Returns a picture that was taken before, as soon as its pixels have arrived from the device."""
 
 # Options that no step reads, and a value for each: runs that differ in these only have steps of one shape.
 _READ_BY_NO_STEP: dict[str, Any] = {
@@ -297,8 +301,12 @@ class RunState:
         return any_work, self.size, self.crop_side, self.text is None, self.kept is None, sizes
 
     def twin(self) -> RunState:
-        """Return a run of the same shape that has a network, an optimizer and tensors of its own."""
+        """Return a run of the same shape that has a network, an optimizer and tensors of its own.
+
+        It does not hold what belongs to the owner of the encoders: that may own the twin.
+        """
         twin = copy.copy(self)
+        twin.encoders = self.encoders.alone
         twin.output = None
         del twin.seen  # with the photo
         twin.generator = torch.Generator()
@@ -345,10 +353,15 @@ class RunState:
 
     def picture(self) -> Picture:
         """Return the image of the latest forward pass, after the contrast step."""
+        return self.snapshot()()
+
+    def snapshot(self) -> Snapshot:
+        """Take the image of the latest forward pass, after the contrast step: the next one may begin."""
         if self.output is None:
             raise RuntimeError("nothing was rendered yet: call render or step first")
         height, width = self.size
-        return Picture(to_pixels(adjust_contrast(self.output, self.config.contrast))[:height, :width], self.alpha)
+        pixels = Readback(rounded(adjust_contrast(self.output, self.config.contrast)))
+        return lambda: Picture(pixels.wait().numpy()[:height, :width], self.alpha)
 
 
 def embedded(states: Sequence[RunState], views: Tensor) -> Tensor:

@@ -71,7 +71,8 @@ def fit(regressors: Tensor, target: Tensor, logits: Tensor) -> Tensor:
 
     Returns
     -------
-    Weights and, last, the bias of each color: float64 of shape (3, C + 1).
+    Weights and, last, the bias of each color: float64 of shape (3, C + 1), on the CPU, where systems this small are
+    solved sooner than a GPU begins.
     """
     unknowns = regressors.shape[1] + 1
     moments = torch.zeros(3, unknowns, unknowns, dtype=torch.float64, device=regressors.device)
@@ -83,11 +84,20 @@ def fit(regressors: Tensor, target: Tensor, logits: Tensor) -> Tensor:
         weighted = x * (wanted * (1 - wanted))[:, None]
         moments += weighted @ x.T
         products += (weighted @ (torch.logit(wanted) - known.double())[..., None])[..., 0]
+    moments, products = _on_cpu(moments, products)
     ridge = _RIDGE * moments.diagonal(dim1=1, dim2=2).mean(dim=1)
-    penalty = torch.eye(unknowns, dtype=torch.float64, device=regressors.device)
+    penalty = torch.eye(unknowns, dtype=torch.float64)
     penalty[-1, -1] = 0  # the bias is free
     found: Tensor = torch.linalg.solve(moments + ridge[:, None, None] * penalty, products)
     return found
+
+
+def _on_cpu(moments: Tensor, products: Tensor) -> tuple[Tensor, Tensor]:
+    """Copy (3, U, U) and (3, U) from their device, waiting for it once."""
+    if moments.device.type == "cpu":
+        return moments, products
+    both = torch.cat([moments, products[..., None]], dim=2).cpu()
+    return both[..., :-1], both[..., -1]
 
 
 def behind(head: Tensor, wanted: Tensor) -> Tensor:
@@ -101,13 +111,18 @@ def behind(head: Tensor, wanted: Tensor) -> Tensor:
 
 def _linear(features: Tensor, weights: Tensor) -> Tensor:
     """Apply what `fit` returns: (1, C, H, W) to (1, 3, H, W)."""
-    weights = weights.to(features)
+    weights = _sent(weights, features)
     return F.conv2d(features, weights[:, :-1, None, None], weights[:, -1])
 
 
 def _set(net: StyleNet, head: Tensor, bias: Tensor, shortcut: Tensor) -> None:
     """Replace the head, and add to the weights of the last shortcut."""
     assert net.head.bias is not None
-    net.head.weight.copy_(head[..., None, None])
-    net.head.bias.copy_(bias)
-    net.last.skip.weight.add_(shortcut[..., None, None].to(net.last.skip.weight))
+    net.head.weight.copy_(_sent(head[..., None, None], net.head.weight))
+    net.head.bias.copy_(_sent(bias, net.head.bias))
+    net.last.skip.weight.add_(_sent(shortcut[..., None, None], net.last.skip.weight))
+
+
+def _sent(values: Tensor, like: Tensor) -> Tensor:
+    """Convert values of the CPU to the type of others, then copy them to where these are, without waiting."""
+    return values.to(like.dtype).to(like.device, non_blocking=True)

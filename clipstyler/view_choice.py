@@ -33,10 +33,13 @@ class ViewChoice(NamedTuple):
         """Overwrite this choice in place by another one with the same parts."""
         for mine, theirs in zip(self, other, strict=True):
             if mine is not None and theirs is not None:
-                mine.copy_(theirs, non_blocking=True)
+                mine.copy_(_staged(theirs, mine.device), non_blocking=True)
 
 
 def _sent(part: Tensor, device: torch.device) -> Tensor:
-    if device.type == "cuda":
-        part = part.pin_memory()
-    return part.to(device, non_blocking=True)
+    return _staged(part, device).to(device, non_blocking=True)
+
+
+def _staged(part: Tensor, device: torch.device) -> Tensor:
+    """Return values where a device copies them from without the host: in pinned memory for a GPU."""
+    return part.pin_memory() if device.type == "cuda" else part

@@ -4,6 +4,8 @@ import os
 
 # Tests compare the results of several processes, none of which may choose its arithmetic by a measurement of its own.
 os.environ.setdefault("CLIPSTYLER_ACCELERATIONS", "off")
+# Scripted steps take no time: tests count them.
+os.environ.setdefault("CLIPSTYLER_PROGRESS_INTERVAL_S", "0")
 
 
 def _refuse_to_be_replaced(*_: object) -> None:

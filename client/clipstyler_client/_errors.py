@@ -118,7 +118,8 @@ def from_message(error: error_pb2.Error) -> StylizeError:
 
 def from_rpc_error(error: grpc.RpcError) -> StylizeError:
     """Build the error of a failed call, with its details if the server sent any."""
-    return from_status(error.code(), error.details(), error.trailing_metadata() or ())
+    metadata: Any = error.trailing_metadata() or ()
+    return from_status(error.code(), error.details(), metadata)
 
 
 def from_status(code: grpc.StatusCode, message: str | None, metadata: Iterable[Any]) -> StylizeError:

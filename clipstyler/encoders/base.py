@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
@@ -102,6 +102,15 @@ class SupportsBf16(Protocol):
         ...
 
 
+@runtime_checkable
+class SupportsFusion(Protocol):
+    """Encoders in bfloat16 with operations that one kernel of a GPU can do instead of several."""
+
+    def fuse(self) -> None:
+        """Rewrite them in place, after `to_bf16`."""
+        ...
+
+
 class ContentEncoder(Protocol):
     """Maps images to feature maps that preserve the layout. Frozen, like `ClipEncoder`."""
 
@@ -143,6 +152,11 @@ class EncoderSet:
     accelerations: Accelerations = NONE
 
     @property
+    def alone(self) -> EncoderSet:
+        """The same encoders without what their owner keeps beside them (`clipstyler.loaded_encoders`)."""
+        return EncoderSet(*(getattr(self, field.name) for field in fields(EncoderSet)))
+
+    @property
     def models(self) -> tuple[EncoderModel, ...]:
         """The models with their digests, each file once."""
         named = (EncoderModel(encoder.name, encoder.digest) for encoder in (self.clip, self.content))
@@ -158,13 +172,18 @@ class EncoderSet:
 
 def accelerated(encoders: EncoderSet, accelerations: Accelerations) -> EncoderSet:
     """Apply accelerations to loaded encoders, in place where they support them; returns them with those in use."""
-    supporting = [part for part in (encoders.clip, encoders.content) if isinstance(part, SupportsBf16)]
-    if accelerations.bf16:
-        for part in supporting:
-            part.to_bf16()
+    parts = (encoders.clip, encoders.content)
+    supporting = [part for part in parts if isinstance(part, SupportsBf16)]
     is_used = bool(supporting) or encoders.device.type == "cuda"
     used = replace(accelerations.on(encoders.device.type), memory=False)
     used = replace(used, bf16=used.bf16 and is_used)
+    if accelerations.bf16:
+        for part in supporting:
+            part.to_bf16()
+    if used.bf16 and used.kernels:
+        for fusible in parts:
+            if isinstance(fusible, SupportsFusion):
+                fusible.fuse()
     return replace(encoders, accelerations=used)
 
 

@@ -30,29 +30,33 @@ class FrozenAttention(nn.Module):
         self.heads = attention.num_heads
 
     def forward(
-        self, query: Tensor, _key: Tensor, _value: Tensor, need_weights: bool = False, attn_mask: Tensor | None = None
+        self, query: Tensor, key: Tensor, _value: Tensor, need_weights: bool = False, attn_mask: Tensor | None = None
     ) -> tuple[Tensor, None]:
-        """Attend within (B, L, D); the signature is the replaced module's, which receives one tensor three times."""
+        """Attend from the first tokens, (B, Q, D), or from all of them, to all of (B, L, D).
+
+        The signature is that of the replaced module, which receives one tensor three times.
+        """
         if need_weights:
             raise ValueError("attention weights are not kept")
-        batch, length, width = query.shape
-        queries, keys, values = (
-            part.view(batch, length, self.heads, width // self.heads).transpose(1, 2) for part in self._projected(query)
-        )
+        queries, keys, values = (self._by_heads(part) for part in self._projected(query, key))
         attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=attn_mask)
-        out: Tensor = self.out_proj(attended.transpose(1, 2).reshape(batch, length, width))
+        out: Tensor = self.out_proj(attended.transpose(1, 2).reshape(query.shape))
         return out, None
 
-    def _projected(self, query: Tensor) -> Sequence[Tensor]:
-        """Return queries, keys and values, (B, L, D) each.
+    def _by_heads(self, part: Tensor) -> Tensor:
+        batch, length, width = part.shape
+        return part.view(batch, length, self.heads, width // self.heads).transpose(1, 2)
+
+    def _projected(self, query: Tensor, key: Tensor) -> Sequence[Tensor]:
+        """Return queries, (B, Q, D), and keys and values, (B, L, D) each.
 
         The softmax has the precision of the normalization on a CPU. A GPU's attention is in single precision inside.
         """
-        projected: Any = self.in_proj(query)
-        if isinstance(projected, Tensor):
-            projected = projected.to(query.dtype).chunk(3, -1)
-        parts: Sequence[Tensor] = projected
-        return parts
+        if isinstance(self.in_proj, ThreeBf16Linear):
+            parts: Sequence[Tensor] = self.in_proj(query, key)
+            return parts
+        queries, keys, values = self.in_proj(key).to(query.dtype).chunk(3, -1)
+        return queries[:, : query.shape[1]], keys, values
 
 
 class PatchEmbedding(nn.Module):
@@ -83,9 +87,9 @@ class ThreeBf16Linear(nn.Module):
             Bf16Linear(_linear(weight, bias)) for weight, bias in zip(linear.weight.chunk(3), biases, strict=True)
         )
 
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Project (B, L, D) three times."""
-        return [part(x) for part in self.parts]
+    def forward(self, query: Tensor, key: Tensor) -> list[Tensor]:
+        """Project (B, Q, D) once, and (B, L, D) twice."""
+        return [part(x) for part, x in zip(self.parts, (query, key, key), strict=True)]
 
 
 def optimize_in_place(model: nn.Module) -> None:

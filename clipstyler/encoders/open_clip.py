@@ -14,7 +14,7 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from clipstyler.encoders import frozen_vit
+from clipstyler.encoders import frozen_vit, fused_vit
 from clipstyler.encoders.base import EncoderUnavailableError, Towers, file_digest
 from clipstyler.encoders.onnx.tokenizers import CLIP_BPE
 from clipstyler.encoders.weights import sources
@@ -78,6 +78,10 @@ class OpenClip(nn.Module):
     def to_bf16(self) -> None:
         """Convert the linear layers of the image tower in place, if it is a vision transformer."""
         frozen_vit.to_bf16(self.model)
+
+    def fuse(self) -> None:
+        """Have the image tower, in bfloat16, compute sums with the normalizations that follow them."""
+        fused_vit.fuse_in_place(self.model)
 
     def encode_image(self, views: Tensor) -> Tensor:
         """Embed views: float32 (B, 3, image_size, image_size) in [0, 1] to (B, D), not yet normalized."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from clipstyler.encoders import bf16
 from clipstyler.encoders.base import EncoderUnavailableError, file_digest
+from clipstyler.encoders.bias_relu import fuse_biases
 from clipstyler.encoders.mirrored import mirrored
 from clipstyler.encoders.weights import sources
 from clipstyler.encoders.weights.store import Store
@@ -48,6 +49,11 @@ class Vgg19Content(nn.Module):
         """Convert the convolutions in place; feature maps stay in single precision."""
         bf16.to_bf16(self.layers)
         self._is_bf16 = True
+
+    def fuse(self) -> None:
+        """Have the convolutions, in bfloat16, leave their biases to the ReLU that follows each."""
+        fuse_biases(self.layers)
+        fuse_biases(self.mirrored_layers)
 
     def features(self, images: Tensor, *, mirrored: bool = False) -> list[Tensor]:
         """Feature maps after conv4_2 and conv5_2: (B, 3, H, W) in [0, 1] to two of (B, 512, h, w)."""

@@ -128,7 +128,14 @@ class Settings(BaseSettings):
         default=AUTO,
         description="Accelerations of an optimizer: auto (those that a measurement at the start finds faster), "
         "off, or names separated by commas: memory, bf16, channels_last of a CPU, "
-        "graphs, tf32, channels_last, kernels, bf16 of a GPU.",
+        "graphs, tf32, channels_last, bf16, kernels of a GPU.",
+    )
+    progress_interval_s: float = Field(
+        default=0.02,
+        ge=0,
+        le=10,
+        description="Minimum time in seconds between two progress events of a job, apart from those of previews and of "
+        "the last step; 0 reports every step.",
     )
     nice: int = Field(default=5, ge=0, le=19, description="Niceness of the optimizer process.")
 

@@ -25,6 +25,7 @@ def optimizer_options(settings: Settings, device: Device) -> OptimizerOptions:
         log_format=settings.log_format,
         models=settings.models,
         offline=settings.offline,
+        progress_interval_s=settings.progress_interval_s,
     )
 
 

@@ -44,5 +44,6 @@ def test_patches_that_do_not_overlap_are_a_product() -> None:
 def test_three_projections_are_the_one_that_they_were() -> None:
     linear = nn.Linear(12, 36)
     x = torch.rand(2, 5, 12)
-    found = torch.cat(ThreeBf16Linear(linear)(x), dim=-1)
-    assert torch.equal(found, Bf16Linear(linear)(x))
+    assert torch.equal(torch.cat(ThreeBf16Linear(linear)(x, x), dim=-1), Bf16Linear(linear)(x))
+    first, *rest = ThreeBf16Linear(linear)(x[:, :2], x)
+    assert torch.equal(torch.cat([first, *(part[:, :2] for part in rest)], dim=-1), Bf16Linear(linear)(x)[:, :2])

@@ -200,7 +200,7 @@ def test_tenants_are_counted_by_name_up_to_a_bound():
         metrics.tenants.job_finished(f"tenant-{number}", "succeeded")
     metrics.tenants.job_finished("tenant-0", "succeeded")
     metrics.tenants.call_ended("", "OK")
-    metrics.tenants.step_completed("tenant-1")
+    metrics.tenants.steps_completed("tenant-1", 1)
 
     body = metrics.exposition()[0].decode()
     assert 'clipstyler_tenant_jobs_total{outcome="succeeded",tenant="tenant-0"} 2.0' in body

@@ -31,6 +31,16 @@ async def test_a_stylization_streams_all_its_events_in_order(server):
     assert outcome.events[0].stylization.startswith("stylizations/")
 
 
+async def test_of_very_fast_steps_not_all_are_reported_but_all_are_counted(serve):
+    server = await serve(progress_interval_s=10)
+    asked = request("quick", options=StylizationOptions(steps=25), previews=PreviewOptions(every_steps=10))
+    outcome = await server.stylize(asked)
+    steps = [progress.step for progress in outcome.only("progress")]
+    assert steps[-1] == 25
+    assert set(steps) <= {1, 10, 20, 25}  # a reader may get the latest only
+    assert server.metric("step_duration_seconds_count") == 25
+
+
 async def test_the_preparation_is_progress_with_a_total_and_an_expected_end_that_comes_nearer(serve):
     server = await serve()
     first = await server.stylize(request("step=0.02 parts=4 x"))

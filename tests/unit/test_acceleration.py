@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest.mock import MagicMock
 
@@ -13,7 +13,7 @@ import torch
 from clipstyler_server.workers.engine import FailureKind, TaskFailed
 from pydantic import ValidationError
 
-from clipstyler import acceleration_choice, allocator, load_encoders, stylize
+from clipstyler import acceleration_choice, allocator, gpu_pieces, load_encoders, stylize
 from clipstyler.acceleration import NAMES, NAMES_BY_DEVICE, NONE, Accelerations, parse
 from clipstyler.acceleration_choice import Choice, choose
 from clipstyler.options import ConfigError
@@ -127,11 +127,11 @@ def test_a_gpu_is_measured_and_recorded_by_itself(
     for _ in range(2):
         assert choose("auto", cuda, own_process=True, record=record).accelerations == expected
         acceleration_choice._measured.cache_clear()
-    assert measured == [["graphs", "tf32", "channels_last", "kernels", "bf16"]]
+    assert measured == [["graphs", "tf32", "channels_last", "bf16", "kernels"]]
     assert precisions == [True, True]
     assert [path.name for path in tmp_path.iterdir()] == ["accelerations-cuda.json"]
     choose("auto", cuda, own_process=False)
-    assert measured[-1] == ["graphs", "channels_last", "kernels", "bf16"]
+    assert measured[-1] == ["graphs", "channels_last", "bf16", "kernels"]
     assert len(precisions) == 2
     assert calls == []
 
@@ -315,3 +315,28 @@ os.write(1, str(os.environ.get("PYTHONMALLOC")).encode())
 """
     found = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert (found.stdout, found.stderr) == ("None", "")
+
+
+def test_every_piece_of_a_gpu_computes_what_it_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the CPU, in the plain form: what is measured is a finite gradient, with and without the acceleration."""
+    found: list[torch.Tensor] = []
+
+    def computed(_pieces: object, work: Callable[[], torch.Tensor]) -> float:
+        found.append(work())
+        return 1.0
+
+    for name, small in {"_SIDE": 32, "_SMALL_SIDE": 16, "_TOKENS": 4, "_VIEWS": 2}.items():
+        monkeypatch.setattr(gpu_pieces, name, small)
+    for way in ("_seconds", "_captured_seconds"):
+        monkeypatch.setattr(gpu_pieces._Pieces, way, computed)
+    assert gpu_pieces.speedups(CPU, NAMES_BY_DEVICE["cuda"]) == dict.fromkeys(NAMES_BY_DEVICE["cuda"], 1.0)
+    assert len(found) == 12  # two per acceleration, four for the kernels of both networks
+    assert torch.isfinite(torch.stack([value.detach().float() for value in found])).all()
+
+
+def test_a_kernel_that_cannot_be_built_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_pieces: object, kernels: bool) -> float:
+        raise RuntimeError("no C compiler")
+
+    monkeypatch.setattr(gpu_pieces._Pieces, "_kernel_seconds", broken)
+    assert gpu_pieces.speedups(CPU, ["kernels"]) == {"kernels": 0.0}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import clipstyler
 from clipstyler import fitted_net
 from clipstyler.acceleration import Accelerations
 from clipstyler.captured_steps import CapturedStep, CapturedSteps
@@ -20,6 +23,7 @@ from clipstyler.encoders.base import EncoderSet
 from clipstyler.events import Preview, Progress, Result
 from clipstyler.imaging import Picture
 from clipstyler.interruption import never
+from clipstyler.loaded_encoders import LoadedEncoders
 from clipstyler.optimization import Reuse, optimize, optimize_in_parts
 from clipstyler.region import Box, Region
 from clipstyler.run_state import RunState
@@ -34,6 +38,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self.recorded = 0
+        self.started = 0
         self.running = 0  # started, and not waited for
         self.room = 100  # for so many captures
 
@@ -52,6 +57,7 @@ class Again:
 
     def start(self) -> None:
         self._recorder.running += 1
+        self._recorder.started += 1
         self._rows = self._work()
 
     def wait(self) -> Tensor:
@@ -188,6 +194,105 @@ def test_photos_that_take_turns_are_computed_step_by_step(encoders: EncoderSet, 
 def test_nothing_is_captured_unless_it_is_among_the_accelerations(encoders: EncoderSet, recorder: Recorder) -> None:
     events(replace(encoders, accelerations=PLAIN), CapturedSteps(recorder))
     assert recorder.recorded == 0
+
+
+def test_whoever_loads_encoders_once_captures_a_shape_once(encoders: EncoderSet, recorder: Recorder) -> None:
+    loaded = replace(LoadedEncoders.of(encoders), steps=CapturedSteps(recorder))
+    plain = replace(encoders, accelerations=PLAIN)
+    for seed in (1, 2, 1):
+        expected, found = (
+            clipstyler.stylize(photo(), "fire", encoders=each, size=64, steps=3, patches=4, seed=seed).result()
+            for each in (plain, loaded)
+        )
+        assert np.array_equal(found.image.rgb, expected.image.rgb)
+        assert found.losses == expected.losses
+    assert recorder.recorded == 1
+
+
+def test_captured_steps_go_with_the_encoders_that_they_belong_to(encoders: EncoderSet, recorder: Recorder) -> None:
+    """At once: they hold gigabytes, which must not wait for the garbage collector."""
+    loaded = replace(LoadedEncoders.of(encoders), steps=CapturedSteps(recorder))
+    gc.collect()
+    gc.disable()
+    try:
+        clipstyler.stylize(photo(), "fire", encoders=loaded, size=64, steps=2, patches=4, seed=1).result()
+        (_, captured), *_ = loaded.steps._idle
+        held = [weakref.ref(captured), weakref.ref(captured._twins[0].net), weakref.ref(loaded)]
+        del captured
+        assert all(one() is not None for one in held)
+        del loaded
+        assert [one() for one in held] == [None] * len(held)
+    finally:
+        gc.enable()
+
+
+def test_encoders_that_share_parts_but_not_their_arithmetic_share_no_captured_step(
+    encoders: EncoderSet, recorder: Recorder
+) -> None:
+    steps = CapturedSteps(recorder)
+    events(encoders, steps)
+    interleaved = Accelerations(graphs=True, channels_last=True)
+    events(replace(encoders, accelerations=interleaved), steps)
+    assert recorder.recorded == 2
+
+
+class Looking:
+    """Notes, when it gets an event, how many captured steps have been started."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.seen: list[tuple[str, int, int]] = []
+
+    def __call__(self, event: object) -> None:
+        if isinstance(event, Preview | Progress):
+            self.seen.append((type(event).__name__, event.step, self.recorder.started))
+
+
+def test_the_device_goes_on_while_events_are_consumed(encoders: EncoderSet, recorder: Recorder) -> None:
+    spec = spec_of("fire", encoders, quick(encoders, steps=3), seed=4, every_steps=2)
+    look = Looking(recorder)
+    for event in optimize(photo(), spec, encoders, reuse=Reuse(steps=CapturedSteps(recorder))):
+        look(event)
+    assert look.seen == [
+        ("Preview", 0, 0),
+        ("Progress", 1, 2),
+        ("Preview", 2, 3),
+        ("Progress", 2, 3),
+        ("Progress", 3, 3),  # no step is begun behind the last
+    ]
+
+
+def test_a_preview_is_taken_before_the_next_step_overwrites_its_image(
+    encoders: EncoderSet, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a graph does: every image of a run lies in the same memory."""
+    plain = seen(events(replace(encoders, accelerations=PLAIN), None))
+    memory: dict[RunState, Tensor] = {}
+    render = RunState.render
+
+    def render_in_place(state: RunState) -> Tensor:
+        output = render(state)
+        kept = memory.setdefault(state, torch.empty_like(output))
+        state.output = kept.copy_(output.detach())
+        return output
+
+    monkeypatch.setattr(RunState, "render", render_in_place)
+    assert seen(events(encoders, CapturedSteps(recorder))) == plain
+
+
+def test_a_run_that_is_dropped_between_steps_waits_for_the_one_that_was_begun(
+    encoders: EncoderSet, recorder: Recorder
+) -> None:
+    steps = CapturedSteps(recorder)
+    spec = spec_of("fire", encoders, quick(encoders), seed=4)
+    run = optimize(photo(), spec, encoders, reuse=Reuse(steps=steps))
+    assert any(isinstance(event, Progress) for event in run)
+    assert recorder.running == 1
+    run.close()
+    assert recorder.running == 0
+    plain = seen(events(replace(encoders, accelerations=PLAIN), None))
+    assert seen(events(encoders, steps)) == plain
+    assert recorder.recorded == 1
 
 
 def test_a_run_that_diverges_leaves_the_next_one_as_it_is(encoders: EncoderSet, recorder: Recorder) -> None:

@@ -113,8 +113,9 @@ class JobRunner:
             self._metrics.job_prepared(job.age_s - job.queued_s, job.trace.exemplar)
         match event:
             case Progress():
-                self._metrics.step_completed(event.step_s, job.watchers > 0, job.trace.exemplar)
-                self._metrics.tenants.step_completed(job.caller.tenant)
+                steps = event.step - job.step  # of which only the latest is reported
+                self._metrics.steps_completed(steps, event.step_s, job.watchers > 0, job.trace.exemplar)
+                self._metrics.tenants.steps_completed(job.caller.tenant, steps)
                 self._outlook.add_step(job.spec, event.step_s)
                 job.step = event.step
                 job.publish(event)

@@ -188,11 +188,12 @@ class Metrics:
         """Record how long the device worked after a cancellation."""
         self._cancel_to_idle.observe(seconds, _exemplar(trace))
 
-    def step_completed(self, seconds: float, is_watched: bool, trace: str = "") -> None:
-        """Count an optimizer step of a job that a call follows, or none."""
-        self._steps.observe(seconds, _exemplar(trace))
+    def steps_completed(self, steps: int, mean_s: float, is_watched: bool, trace: str = "") -> None:
+        """Count optimizer steps of a job that a call follows, or none."""
+        for _ in range(steps):
+            self._steps.observe(mean_s, _exemplar(trace))
         if not is_watched:
-            self._unwatched_steps.inc()
+            self._unwatched_steps.inc(steps)
 
     def first_preview_made(self, age_s: float, trace: str = "") -> None:
         """Record the time to a job's first preview."""

@@ -43,13 +43,13 @@ class TenantMetrics:
         """Count a finished job."""
         self._count("jobs", tenant, outcome)
 
-    def step_completed(self, tenant: str) -> None:
-        """Count an optimizer step."""
-        self._count("steps", tenant)
+    def steps_completed(self, tenant: str, steps: int) -> None:
+        """Count optimizer steps."""
+        self._count("steps", tenant, count=steps)
 
-    def _count(self, name: str, tenant: str, *labels: str) -> None:
+    def _count(self, name: str, tenant: str, *labels: str, count: int = 1) -> None:
         if counter := self._counters.get(name):
-            counter.labels(self._label(tenant or NO_TENANT), *labels).inc()
+            counter.labels(self._label(tenant or NO_TENANT), *labels).inc(count)
 
     def _label(self, tenant: str) -> str:
         """Return a tenant's name, or the common one once there are too many."""

@@ -101,7 +101,8 @@ class OptimizerActor:
         os.nice(self._options.nice)
         spin_briefly()
         logs.configure(self._options.log_level, self._options.log_format, "optimizer")
-        work(self._inbox, partial(self._make_workload, self._options), self._send)
+        load = partial(self._make_workload, self._options)
+        work(self._inbox, load, self._send, self._options.progress_interval_s)
 
     def _send(self, message: Any) -> None:
         self._outbox.put(pack_message(message))

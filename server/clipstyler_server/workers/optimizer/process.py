@@ -33,7 +33,7 @@ def main(connection: Connection[Any, Any], options: OptimizerOptions, make_workl
 
     channel = Channel(connection, receive, _exit_now)
     channel.start()
-    work(inbox, partial(make_workload, options), channel.send)
+    work(inbox, partial(make_workload, options), channel.send, options.progress_interval_s)
     channel.flush(timeout_s=5)  # it could not start
 
 

@@ -25,16 +25,15 @@ from clipstyler_server.workers.startup import cannot_start
 _LOOK_S = 0.05  # between two looks at cancel flags and deadlines while all runs wait
 
 
-def work(inbox: Inbox, load: Callable[[], Workload], send: Send) -> None:
+def work(inbox: Inbox, load: Callable[[], Workload], send: Send, progress_interval_s: float = 0.0) -> None:
     """Load the workload, then run tasks without end; returns if it cannot be loaded."""
     try:
         workload = load()
     except (StartupError, OSError) as error:
         send(cannot_start(error))
         return
-    context = RunContext(
-        workload, PreviewEncoder(send), ThreadPoolExecutor(1, thread_name_prefix="results"), send, inbox.notify
-    )
+    writer = ThreadPoolExecutor(1, thread_name_prefix="results")
+    context = RunContext(workload, PreviewEncoder(send), writer, send, inbox.notify, progress_interval_s)
     inbox.styles = StyleThread(workload, send)
     send(WorkerReady(workload.info))
     send(DeviceMemory(workload.device_memory()))

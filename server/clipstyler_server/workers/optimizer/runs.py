@@ -22,6 +22,7 @@ from clipstyler_server.workers.engine import EngineLost, FailureKind, StopCause,
 from clipstyler_server.workers.messages import DeviceMemory, PhotoReady, TaskEvent
 from clipstyler_server.workers.optimizer.image_files import write_image
 from clipstyler_server.workers.optimizer.previews import PreviewEncoder
+from clipstyler_server.workers.optimizer.progress_pace import ProgressPace
 from clipstyler_server.workers.optimizer.workload import LibraryEvent, Workload
 
 Send = Callable[[Any], None]
@@ -45,6 +46,8 @@ class RunContext:
         Sends events.
     notify
         Called when something is done that a run waited for.
+    progress_interval_s
+        Least time between two progress events of a run in seconds; 0 reports every step.
     """
 
     workload: Workload
@@ -52,6 +55,7 @@ class RunContext:
     writer: Executor
     send: Send
     notify: Callable[[], None]
+    progress_interval_s: float = 0.0
 
 
 class Run:
@@ -133,6 +137,7 @@ class Run:
             return None
         if self._events is None:
             self._events = self._begun(context.workload)
+            self._pace = ProgressPace(self.task.spec.previews, context.progress_interval_s)
         return self._go_on(self._events, context)
 
     def _go_on(self, events: Iterator[LibraryEvent | Wait], context: RunContext) -> Embedding | None:
@@ -155,7 +160,8 @@ class Run:
                     send(DeviceMemory(context.workload.device_memory()))
                 case event:
                     self._note(event)
-                    send(TaskEvent(job_id, event))
+                    for paced in self._pace.paced(event):
+                        send(TaskEvent(job_id, paced))
                     if isinstance(event, _TURN_ENDS):
                         return None
 

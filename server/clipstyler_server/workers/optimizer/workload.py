@@ -40,6 +40,8 @@ class OptimizerOptions:
         See `clipstyler.acceleration.parse`.
     models
         Directory of downloaded weights; empty for the user's cache.
+    progress_interval_s
+        Least time between two progress events of a run in seconds; 0 reports every step.
     """
 
     encoder_sets: tuple[str, ...]
@@ -54,6 +56,7 @@ class OptimizerOptions:
     accelerations: str = OFF
     models: str = ""
     offline: bool = False
+    progress_interval_s: float = 0.0
 
 
 class Workload(Protocol):

@@ -7,9 +7,11 @@ from typing import NamedTuple
 from clipstyler.config import Border, StylizeConfig
 
 RECOMPUTED_PIXELS = 512 * 512
-"""Above this, activations of StyleNet and of the content encoder are computed again in the backward pass."""
-BANDED_PIXELS = 1536 * 1024
-"""Above this, StyleNet is computed in bands and run twice per step, so that it holds nothing while others need much."""
+"""Above this, activations of StyleNet and of the content encoder are computed again in the backward pass, and a CPU
+computes in bands."""
+LARGE_PIXELS = 1536 * 1024
+"""Above this, every device computes StyleNet in bands, and it runs twice per step, so that it holds nothing while
+others need much."""
 
 # Measured as the peak of a process over what it has with encoders loaded, on a CPU, at 256 to 2048 px with 16 to 64
 # patches, with the acceleration `memory`, which takes most; StyleNet's activations and the content features dominate
@@ -30,9 +32,17 @@ _BYTES_PER_RESULT_PIXEL = 16
 _TILE_BYTES = 600 * 2**20
 
 
-def is_banded(width: int, height: int) -> bool:
-    """Return whether a photo of this size in pixels is large enough for bands."""
-    return width * height > BANDED_PIXELS
+def is_large(width: int, height: int) -> bool:
+    """Return whether a photo of this size in pixels is so large that a step holds as little as it can."""
+    return width * height > LARGE_PIXELS
+
+
+def is_banded(width: int, height: int, device_type: str) -> bool:
+    """Return whether StyleNet is computed in bands for a photo of this size in pixels.
+
+    On a CPU they take no more time than activations that are computed again; on a GPU they do.
+    """
+    return width * height > (RECOMPUTED_PIXELS if device_type == "cpu" else LARGE_PIXELS)
 
 
 class Footprint(NamedTuple):
@@ -81,7 +91,7 @@ def footprint(
     pixels = width * height
     image = max(
         _BYTES_PER_PIXEL * min(pixels, RECOMPUTED_PIXELS),
-        _BYTES_PER_RECOMPUTED_PIXEL * min(pixels, BANDED_PIXELS),
+        _BYTES_PER_RECOMPUTED_PIXEL * min(pixels, LARGE_PIXELS),
         _BYTES_PER_BANDED_PIXEL * pixels,
     )
     if config.border is Border.MIRROR:

@@ -44,7 +44,7 @@ def small_bands(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def gradients(part: Part, run: object, inputs: list[Tensor], weight: Tensor) -> list[Tensor]:
     entered = [x.detach().requires_grad_() for x in inputs]
-    parameters = [parameter for module in part.modules for parameter in module.parameters()]
+    parameters = part.parameters()
     for parameter in parameters:
         parameter.grad = None
     out = run(*entered)
@@ -70,7 +70,7 @@ def test_a_part_in_bands_is_the_part_in_double_precision(
     def before(x: Tensor, skip: Tensor) -> Tensor:
         return torch.cat([F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False), skip], dim=1)
 
-    part = Part(block, before, lambda x: torch.sigmoid(head(x)), (2, 1), (block, head))
+    part = Part(block, before, head, (2, 1), (block,), (head,))
     inputs = [random(batch, 2, height // 2, width // 2).double(), random(batch, 3, height, width, seed=1).double()]
     weight = random(batch, 3, height, width, seed=2).double()
     plain = gradients(part, part, inputs, weight)
@@ -207,7 +207,8 @@ def test_a_run_on_a_large_photo_is_the_same_within_rounding(
         if large:
             request.getfixturevalue("small_bands")
             monkeypatch.setattr(recomputation, "RECOMPUTED_PIXELS", 64)
-            monkeypatch.setattr(run_state, "is_banded", lambda _width, _height: True)
+            monkeypatch.setattr(run_state, "is_large", lambda _width, _height: True)
+            monkeypatch.setattr(run_state, "is_banded", lambda *_: True)
         state = new_state(registry.load("pocket"), start=Start.PHOTO)
         assert state.is_large == large
         for _ in state.prepare():

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from clipstyler.interleaved_norm import NORM_EPSILON, channel_means
 
@@ -165,13 +166,9 @@ class _Convolved(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (gradient,), (x,), layer = gradients, ctx.saved_tensors, ctx.layer
         stride = layer.stride[0]
-        slopes, to_x = _Slopes(layer.parameters()), _zeros(x, wanted=ctx.needs_input_grad[1])
+        slopes, to_x = _Slopes(layer.parameters()), torch.empty_like(x)
         for band in _bands_of(x, layer):
-            with torch.enable_grad():
-                rows = band.with_margin(x).detach().requires_grad_(to_x is not None)
-                out = band.core(layer(rows), stride)
-            (to_rows,) = slopes.differentiate(slopes.wanted, (out,), (band.of(gradient, stride),), (rows,))
-            _add(band, to_x, to_rows)
+            _put(band, to_x, slopes.of_convolution(layer, band, band.with_margin(x), band.of(gradient, stride)))
         return None, to_x, *slopes.totals
 
 
@@ -245,22 +242,19 @@ class _Work:
 
     def second_slopes(self, slopes: _Slopes, values: Tensor, statistics: _Statistics, to_second: Tensor) -> Tensor:
         """Add the gradients of the second convolution; return that of what it sees."""
-        wanted, to_normalized = slopes.wanted_of([self.second]), torch.zeros_like(values)
+        to_normalized = torch.empty_like(values)
         for band in self.narrow_bands:
-            rows = statistics.normalized(band.with_margin(values)).relu_().requires_grad_()
-            with torch.enable_grad():
-                out = band.core(self.second(rows))
-            (to_rows,) = slopes.differentiate(wanted, (out,), (band.of(to_second),), (rows,))
-            _add(band, to_normalized, to_rows)
+            rows = statistics.normalized(band.with_margin(values)).relu_()
+            _put(band, to_normalized, slopes.of_convolution(self.second, band, rows, band.of(to_second)))
         return to_normalized
 
     def first_slopes(
         self, slopes: _Slopes, to_first: Tensor, gradient: Tensor, wanted: Sequence[bool]
     ) -> list[Tensor | None]:
         """Add the gradients of the first convolution, of what precedes it, and of the skip; return the inputs'."""
-        later = {id(parameter) for module in (self.second, *self.part.head) for parameter in module.parameters()}
+        later = {id(parameter) for module in (self.first, self.second, *self.part.head) for parameter in module.parameters()}
         parameters = [parameter for parameter in slopes.wanted if id(parameter) not in later]
-        totals = [_zeros(x, wanted=want) for x, want in zip(self.inputs, wanted, strict=False)]
+        totals = [torch.empty_like(x) if want else None for x, want in zip(self.inputs, wanted, strict=False)]
         for band in self.bands:
             with torch.enable_grad():
                 cut = [
@@ -268,12 +262,13 @@ class _Work:
                     for x, scale, total in zip(self.inputs, self.part.scales, totals, strict=True)
                 ]
                 x = self.part.before(*cut)
-                out = (band.core(self.first(x)), self.part.block.skip(band.core(x)))
-            pulls = (band.of(to_first), self.block_slope(band, gradient))
-            for total, slope, scale in zip(
-                totals, slopes.differentiate(parameters, out, pulls, cut), self.part.scales, strict=True
-            ):
-                _add(band, total, slope, scale)
+                out = (x, self.part.block.skip(band.core(x)))
+            to_x = slopes.of_convolution(self.first, band, x.detach(), band.of(to_first))
+            pulls = (to_x, self.block_slope(band, gradient))
+            found = slopes.differentiate(parameters, out, pulls, cut)
+            for total, slope, scale in zip(totals, found, self.part.scales, strict=True):
+                if total is not None and slope is not None:
+                    _put(band, total, slope, scale)
         return totals
 
 
@@ -297,6 +292,33 @@ class _Slopes:
         """Return the parameters of modules that want a gradient."""
         return [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
 
+    def of_convolution(self, layer: nn.Conv2d, band: _Band, rows: Tensor, gradient: Tensor) -> Tensor:
+        """Add the gradients of a convolution's parameters; return that of the rows that it sees, a band and its margin.
+
+        Given the gradient of the band's output. Unlike autograd, this does not compute the output again.
+        """
+        stride, kernel = layer.stride[0], layer.kernel_size[0]
+        above = band.above - band.above % stride
+        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        with torch.enable_grad():
+            leaf = rows.detach().requires_grad_()
+            padded = F.pad(leaf, [layer.padding[0]] * 4, mode)
+            window = padded[..., above : above + (gradient.shape[-2] - 1) * stride + kernel, :]
+        parameters = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
+        to_window, *found = torch.ops.aten.convolution_backward(
+            gradient, window.detach(), layer.weight, [layer.out_channels], layer.stride, (0, 0), (1, 1), False, (0, 0), 1,
+            [True, layer.weight.requires_grad, layer.bias is not None and layer.bias.requires_grad],
+        )
+        for parameter, slope in zip(parameters, found, strict=False):
+            self._add(parameter, slope)
+        (to_rows,) = torch.autograd.grad(window, leaf, to_window)
+        return to_rows
+
+    def _add(self, parameter: Tensor, slope: Tensor | None) -> None:
+        total = self._totals[parameter]
+        if total is not None and slope is not None:
+            total.add_(slope)
+
     def differentiate(
         self,
         parameters: Sequence[Tensor],
@@ -306,9 +328,10 @@ class _Slopes:
     ) -> list[Tensor | None]:
         """Add the gradients of parameters, given those of what a band computed; return those of its rows."""
         sources = [*parameters, *(cut for cut in rows if cut.requires_grad)]
-        found = iter(torch.autograd.grad(outputs, sources, gradients))
+        pairs = [pair for pair in zip(outputs, gradients, strict=True) if pair[0].requires_grad]
+        found = iter(torch.autograd.grad([out for out, _ in pairs], sources, [pull for _, pull in pairs]))
         for parameter in parameters:
-            self._totals[parameter] += next(found)
+            self._add(parameter, next(found))
         return [next(found) if cut.requires_grad else None for cut in rows]
 
 
@@ -316,10 +339,11 @@ def _zeros(like: Tensor, *, wanted: bool) -> Tensor | None:
     return torch.zeros_like(like) if wanted else None
 
 
-def _add(band: _Band, total: Tensor | None, slope: Tensor | None, scale: int = 1) -> None:
-    """Add the gradient of a band and its margin to that of the whole."""
-    if total is not None:
-        band.with_margin(total, scale).add_(slope)
+def _put(band: _Band, total: Tensor, slope: Tensor, scale: int = 1) -> None:
+    """Add the gradient of a band and its margin to that of the whole, of which the bands above are known."""
+    rows, known = band.with_margin(total, scale), min(2 * band.above // scale, slope.shape[-2])
+    rows[..., :known, :].add_(slope[..., :known, :])
+    rows[..., known:, :].copy_(slope[..., known:, :])
 
 
 def _assembled(bands: Sequence[_Band], compute: Callable[[_Band], Tensor], like: Tensor, scale: int = 1) -> Tensor:
@@ -390,19 +414,16 @@ def _replace_by_slopes(
     With n the normalized values and g the rectified gradient, they are (g - mean(g) - n mean(g n)) / deviation.
     """
 
-    def rectified(band: _Band) -> tuple[Tensor, Tensor]:
-        normalized = statistics.normalized(band.of(values))
-        slope: Tensor = torch.ops.aten.threshold_backward(gradient(band), normalized, 0)
-        return normalized, slope
-
     mean: Any = 0.0
     along: Any = 0.0
     for band in bands:
-        normalized, slope = rectified(band)
+        normalized = band.of(values).sub_(statistics.mean).mul_(statistics.scale)
+        slope = torch.ops.aten.threshold_backward(gradient(band), normalized, 0)
         share = (band.bottom - band.top) / bands[-1].bottom
         mean = mean + channel_means(slope).double() * share
-        along = along + channel_means(normalized.mul_(slope)).double() * share
+        along = along + channel_means(slope.mul_(normalized)).double() * share
     mean, along = mean.to(values.dtype), along.to(values.dtype)
     for band in bands:
-        normalized, slope = rectified(band)
-        band.of(values).copy_(slope.sub_(mean).addcmul_(normalized, along, value=-1).mul_(statistics.scale))
+        normalized = band.of(values)
+        slope = torch.ops.aten.threshold_backward(gradient(band), normalized, 0)
+        normalized.mul_(-along).add_(slope.sub_(mean)).mul_(statistics.scale)

@@ -146,10 +146,9 @@ class _InBands(torch.autograd.Function):
         second = _assembled(work.narrow_bands, work.second_rows(first, ctx.first), inputs[0])
         work.add_head_slopes(slopes, second, ctx.second, gradient)
         _replace_by_slopes(second, ctx.second, work.bands, lambda band: work.block_slope(band, gradient))
-        to_normalized = work.second_slopes(slopes, first, ctx.first, second)
+        work.replace_by_slopes_of_second(slopes, first, ctx.first, second)
+        _replace_by_slopes(first, ctx.first, work.bands, lambda band: band.of(second))
         del second
-        _replace_by_slopes(first, ctx.first, work.bands, lambda band: band.of(to_normalized))
-        del to_normalized
         to_inputs = work.first_slopes(slopes, first, gradient, ctx.needs_input_grad[2:])
         return None, None, *to_inputs, *slopes.totals
 
@@ -166,10 +165,10 @@ class _Convolved(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (gradient,), (x,), layer = gradients, ctx.saved_tensors, ctx.layer
         stride = layer.stride[0]
-        slopes, to_x = _Slopes(layer.parameters()), torch.empty_like(x)
+        slopes, to_x = _Slopes(layer.parameters()), _Overlapping(torch.empty_like(x))
         for band in _bands_of(x, layer):
-            _put(band, to_x, slopes.of_convolution(layer, band, band.with_margin(x), band.of(gradient, stride)))
-        return None, to_x, *slopes.totals
+            to_x.add(band, slopes.of_convolution(layer, band, band.with_margin(x), band.of(gradient, stride)))
+        return None, to_x.total, *slopes.totals
 
 
 def _bands_of(x: Tensor, layer: nn.Conv2d) -> list[_Band]:
@@ -240,21 +239,30 @@ class _Work:
                 out = self.part.after(rows)
             slopes.differentiate(wanted, (out,), (band.of(gradient),))
 
-    def second_slopes(self, slopes: _Slopes, values: Tensor, statistics: _Statistics, to_second: Tensor) -> Tensor:
-        """Add the gradients of the second convolution; return that of what it sees."""
-        to_normalized = torch.empty_like(values)
+    def replace_by_slopes_of_second(
+        self, slopes: _Slopes, values: Tensor, statistics: _Statistics, gradient: Tensor
+    ) -> None:
+        """Add the gradients of the second convolution; replace that of its output by that of what it sees."""
+        to_normalized = _Overlapping(gradient)
         for band in self.narrow_bands:
             rows = statistics.normalized(band.with_margin(values)).relu_()
-            _put(band, to_normalized, slopes.of_convolution(self.second, band, rows, band.of(to_second)))
-        return to_normalized
+            to_normalized.add(band, slopes.of_convolution(self.second, band, rows, band.of(gradient)))
 
     def first_slopes(
         self, slopes: _Slopes, to_first: Tensor, gradient: Tensor, wanted: Sequence[bool]
     ) -> list[Tensor | None]:
-        """Add the gradients of the first convolution, of what precedes it, and of the skip; return the inputs'."""
+        """Add the gradients of the first convolution, of what precedes it, and of the skip; return the inputs'.
+
+        One of these takes the memory of the first convolution's.
+        """
         later = {id(parameter) for module in (self.first, self.second, *self.part.head) for parameter in module.parameters()}
         parameters = [parameter for parameter in slopes.wanted if id(parameter) not in later]
-        totals = [torch.empty_like(x) if want else None for x, want in zip(self.inputs, wanted, strict=False)]
+        totals: list[_Overlapping | None] = []
+        spare: Tensor | None = to_first
+        for x, want in zip(self.inputs, wanted, strict=False):
+            fits = spare is not None and (x.shape, x.stride()) == (spare.shape, spare.stride())
+            totals.append(_Overlapping(spare if fits else torch.empty_like(x)) if want else None)
+            spare = None if want and fits else spare
         for band in self.bands:
             with torch.enable_grad():
                 cut = [
@@ -268,8 +276,8 @@ class _Work:
             found = slopes.differentiate(parameters, out, pulls, cut)
             for total, slope, scale in zip(totals, found, self.part.scales, strict=True):
                 if total is not None and slope is not None:
-                    _put(band, total, slope, scale)
-        return totals
+                    total.add(band, slope, scale)
+        return [None if total is None else total.total for total in totals]
 
 
 class _Slopes:
@@ -339,11 +347,26 @@ def _zeros(like: Tensor, *, wanted: bool) -> Tensor | None:
     return torch.zeros_like(like) if wanted else None
 
 
-def _put(band: _Band, total: Tensor, slope: Tensor, scale: int = 1) -> None:
-    """Add the gradient of a band and its margin to that of the whole, of which the bands above are known."""
-    rows, known = band.with_margin(total, scale), min(2 * band.above // scale, slope.shape[-2])
-    rows[..., :known, :].add_(slope[..., :known, :])
-    rows[..., known:, :].copy_(slope[..., known:, :])
+class _Overlapping:
+    """The gradient of a whole image, added up from those of bands with their margins, from the top to the bottom.
+
+    Its memory may hold what bands are computed from: a band's rows are overwritten once the band is added.
+    """
+
+    def __init__(self, total: Tensor) -> None:
+        self.total = total
+        self._below: Tensor | None = None  # of the latest band: the rows of its margin
+
+    def add(self, band: _Band, slope: Tensor, scale: int = 1) -> None:
+        """Add the gradient of the next band and its margin."""
+        above, rows = band.above // scale, band.of(self.total, scale)
+        end = above + rows.shape[-2]
+        if above:
+            band.with_margin(self.total, scale)[..., :above, :].add_(slope[..., :above, :])
+        rows.copy_(slope[..., above:end, :])
+        if self._below is not None:
+            rows[..., : self._below.shape[-2], :].add_(self._below)
+        self._below = slope[..., end:, :].clone() if end < slope.shape[-2] else None
 
 
 def _assembled(bands: Sequence[_Band], compute: Callable[[_Band], Tensor], like: Tensor, scale: int = 1) -> Tensor:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from clipstyler import allocator, gpu_pieces
 from clipstyler.acceleration import NAMES_BY_DEVICE, NONE, Accelerations, parse
 from clipstyler.encoders.bf16 import Bf16Linear
-from clipstyler.footprint import is_large
+from clipstyler.footprint import is_banded
 from clipstyler.output_files import write_whole
 from clipstyler.stylenet import Arithmetic, StyleNet
 from clipstyler.tf32 import use_tf32
@@ -82,7 +82,7 @@ def choose(wanted: str, device: torch.device, *, own_process: bool, record: Path
 
 def retain_memory_for(width: int, height: int) -> None:
     """Fit the acceleration `memory` to a photo of a size in pixels: a large one must not fragment the heap."""
-    (allocator.retain_small_blocks if is_large(width, height) else allocator.retain_memory)()
+    (allocator.retain_small_blocks if is_banded(width, height, "cpu") else allocator.retain_memory)()
 
 
 @cache

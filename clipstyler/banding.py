@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from clipstyler.interleaved_norm import NORM_EPSILON, channel_means
 
-_BAND_VALUES = 2**22  # of the largest map in a band, without the margin: 16 MiB
+_BAND_VALUES = 2**20  # of the largest map in a band, without the margin: 4 MiB
 _EVEN = 2  # what heights and margins of bands are multiples of, as some images have half the size
 
 

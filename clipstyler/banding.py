@@ -142,14 +142,8 @@ class _InBands(torch.autograd.Function):
         (gradient,) = gradients
         part, inputs = ctx.part, ctx.saved_tensors
         work, slopes = _Work(part, inputs), _Slopes(part.parameters())
-        first = _assembled(work.bands, work.first_rows, inputs[0])
-        second = _assembled(work.narrow_bands, work.second_rows(first, ctx.first), inputs[0])
-        work.add_head_slopes(slopes, second, ctx.second, gradient)
-        _replace_by_slopes(second, ctx.second, work.bands, lambda band: work.block_slope(band, gradient))
-        work.replace_by_slopes_of_second(slopes, first, ctx.first, second)
-        _replace_by_slopes(first, ctx.first, work.bands, lambda band: band.of(second))
-        del second
-        to_inputs = work.first_slopes(slopes, first, gradient, ctx.needs_input_grad[2:])
+        to_first = work.add_body_slopes(slopes, ctx.first, ctx.second, gradient)
+        to_inputs = work.add_entry_slopes(slopes, to_first, gradient, ctx.needs_input_grad[2:])
         return None, None, *to_inputs, *slopes.totals
 
 
@@ -217,7 +211,7 @@ class _Work:
         body = statistics.normalized(band.of(values)).relu_()
         return body.add_(self.part.block.skip(band.core(self.entered(band))))
 
-    def block_slope(self, band: _Band, gradient: Tensor) -> Tensor:
+    def _block_slope(self, band: _Band, gradient: Tensor) -> Tensor:
         """Return the gradient of the block's output, given all of that of the part's."""
         rows = band.of(gradient)
         if not self.part.head:
@@ -228,7 +222,23 @@ class _Work:
             (slope,) = torch.autograd.grad(self.part.after(anything), anything, rows)
         return slope
 
-    def add_head_slopes(self, slopes: _Slopes, values: Tensor, statistics: _Statistics, gradient: Tensor) -> None:
+    def add_body_slopes(self, slopes: _Slopes, first: _Statistics, second: _Statistics, gradient: Tensor) -> Tensor:
+        """Add the gradients of the head and of the second convolution; return that of the first convolution's output.
+
+        What is computed again is replaced by its gradient, so that two images exist as a whole.
+        """
+        values = _assembled(self.bands, self.first_rows, self.inputs[0])
+        deeper = _assembled(self.narrow_bands, self.second_rows(values, first), self.inputs[0])
+        self._add_head_slopes(slopes, deeper, second, gradient)
+        _replace_by_slopes(deeper, second, self.bands, lambda band: self._block_slope(band, gradient))
+        to_normalized = _Overlapping(deeper)
+        for band in self.narrow_bands:
+            rows = first.normalized(band.with_margin(values)).relu_()
+            to_normalized.add(band, slopes.of_convolution(self.second, band, rows, band.of(deeper)))
+        _replace_by_slopes(values, first, self.bands, lambda band: band.of(deeper))
+        return values
+
+    def _add_head_slopes(self, slopes: _Slopes, values: Tensor, statistics: _Statistics, gradient: Tensor) -> None:
         """Add the gradients of what follows the block."""
         wanted = slopes.wanted_of(self.part.head)
         if not wanted:
@@ -239,30 +249,16 @@ class _Work:
                 out = self.part.after(rows)
             slopes.differentiate(wanted, (out,), (band.of(gradient),))
 
-    def replace_by_slopes_of_second(
-        self, slopes: _Slopes, values: Tensor, statistics: _Statistics, gradient: Tensor
-    ) -> None:
-        """Add the gradients of the second convolution; replace that of its output by that of what it sees."""
-        to_normalized = _Overlapping(gradient)
-        for band in self.narrow_bands:
-            rows = statistics.normalized(band.with_margin(values)).relu_()
-            to_normalized.add(band, slopes.of_convolution(self.second, band, rows, band.of(gradient)))
-
-    def first_slopes(
+    def add_entry_slopes(
         self, slopes: _Slopes, to_first: Tensor, gradient: Tensor, wanted: Sequence[bool]
     ) -> list[Tensor | None]:
         """Add the gradients of the first convolution, of what precedes it, and of the skip; return the inputs'.
 
-        One of these takes the memory of the first convolution's.
+        One of these replaces that of the first convolution's output.
         """
-        later = {id(parameter) for module in (self.first, self.second, *self.part.head) for parameter in module.parameters()}
-        parameters = [parameter for parameter in slopes.wanted if id(parameter) not in later]
-        totals: list[_Overlapping | None] = []
-        spare: Tensor | None = to_first
-        for x, want in zip(self.inputs, wanted, strict=False):
-            fits = spare is not None and (x.shape, x.stride()) == (spare.shape, spare.stride())
-            totals.append(_Overlapping(spare if fits else torch.empty_like(x)) if want else None)
-            spare = None if want and fits else spare
+        body = set(self.part.block.body.parameters())
+        parameters = [parameter for parameter in slopes.wanted_of(self.part.modules) if parameter not in body]
+        totals = self._totals(to_first, wanted)
         for band in self.bands:
             with torch.enable_grad():
                 cut = [
@@ -272,24 +268,32 @@ class _Work:
                 x = self.part.before(*cut)
                 out = (x, self.part.block.skip(band.core(x)))
             to_x = slopes.of_convolution(self.first, band, x.detach(), band.of(to_first))
-            pulls = (to_x, self.block_slope(band, gradient))
+            pulls = (to_x, self._block_slope(band, gradient))
             found = slopes.differentiate(parameters, out, pulls, cut)
             for total, slope, scale in zip(totals, found, self.part.scales, strict=True):
                 if total is not None and slope is not None:
                     total.add(band, slope, scale)
         return [None if total is None else total.total for total in totals]
 
+    def _totals(self, spare: Tensor | None, wanted: Sequence[bool]) -> list[_Overlapping | None]:
+        """Return what the gradients of the inputs are added up in; one takes spare memory if it fits."""
+        totals: list[_Overlapping | None] = []
+        for x, want in zip(self.inputs, wanted, strict=False):
+            if want and spare is not None and (x.shape, x.stride()) == (spare.shape, spare.stride()):
+                totals.append(_Overlapping(spare))
+                spare = None
+            else:
+                totals.append(_Overlapping(torch.empty_like(x)) if want else None)
+        return totals
+
 
 class _Slopes:
     """Gradients of parameters, added up over bands."""
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
-        self._totals = {parameter: _zeros(parameter, wanted=parameter.requires_grad) for parameter in parameters}
-
-    @property
-    def wanted(self) -> list[Tensor]:
-        """Parameters that want a gradient."""
-        return [parameter for parameter, total in self._totals.items() if total is not None]
+        self._totals = {
+            parameter: torch.zeros_like(parameter) if parameter.requires_grad else None for parameter in parameters
+        }
 
     @property
     def totals(self) -> list[Tensor | None]:
@@ -306,26 +310,25 @@ class _Slopes:
         Given the gradient of the band's output. Unlike autograd, this does not compute the output again.
         """
         stride, kernel = layer.stride[0], layer.kernel_size[0]
-        above = band.above - band.above % stride
         mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        # The convolution pads each side by 1. Where the band has a margin, that is one row of it instead.
+        begin = max(band.above - 1, 0)
+        end = band.above - 1 + (gradient.shape[-2] - 1) * stride + kernel
         with torch.enable_grad():
-            leaf = rows.detach().requires_grad_()
-            padded = F.pad(leaf, [layer.padding[0]] * 4, mode)
-            window = padded[..., above : above + (gradient.shape[-2] - 1) * stride + kernel, :]
-        parameters = [layer.weight] if layer.bias is None else [layer.weight, layer.bias]
-        to_window, *found = torch.ops.aten.convolution_backward(
-            gradient, window.detach(), layer.weight, [layer.out_channels], layer.stride, (0, 0), (1, 1), False, (0, 0), 1,
-            [True, layer.weight.requires_grad, layer.bias is not None and layer.bias.requires_grad],
+            leaf = rows[..., begin:end, :].detach().requires_grad_()
+            window = F.pad(leaf, (1, 1, begin - band.above + 1, end - begin - leaf.shape[-2]), mode)
+        wanted = [True, layer.weight.requires_grad, layer.bias is not None and layer.bias.requires_grad]
+        like = ([layer.out_channels], layer.stride, (0, 0), layer.dilation, False, (0, 0), layer.groups)
+        to_window, to_weight, to_bias = torch.ops.aten.convolution_backward(
+            gradient, window.detach(), layer.weight, *like, wanted
         )
-        for parameter, slope in zip(parameters, found, strict=False):
-            self._add(parameter, slope)
-        (to_rows,) = torch.autograd.grad(window, leaf, to_window)
-        return to_rows
-
-    def _add(self, parameter: Tensor, slope: Tensor | None) -> None:
-        total = self._totals[parameter]
-        if total is not None and slope is not None:
-            total.add_(slope)
+        self._add(layer.weight, to_weight)
+        if layer.bias is not None:
+            self._add(layer.bias, to_bias)
+        (to_leaf,) = torch.autograd.grad(window, leaf, to_window)
+        if to_leaf.shape == rows.shape:
+            return to_leaf
+        return F.pad(to_leaf, (0, 0, begin, rows.shape[-2] - begin - to_leaf.shape[-2]))
 
     def differentiate(
         self,
@@ -342,9 +345,10 @@ class _Slopes:
             self._add(parameter, next(found))
         return [next(found) if cut.requires_grad else None for cut in rows]
 
-
-def _zeros(like: Tensor, *, wanted: bool) -> Tensor | None:
-    return torch.zeros_like(like) if wanted else None
+    def _add(self, parameter: Tensor, slope: Tensor | None) -> None:
+        total = self._totals[parameter]
+        if total is not None and slope is not None:
+            total.add_(slope)
 
 
 class _Overlapping:
@@ -388,9 +392,7 @@ def _empty(rows: Tensor, height: int, like: Tensor) -> Tensor:
     return torch.empty(batch, channels, height, width, dtype=rows.dtype, device=rows.device, memory_format=layout)
 
 
-def _measured(
-    bands: Sequence[_Band], compute: Callable[[_Band], Tensor], like: Tensor
-) -> tuple[Tensor, _Statistics]:
+def _measured(bands: Sequence[_Band], compute: Callable[[_Band], Tensor], like: Tensor) -> tuple[Tensor, _Statistics]:
     """Compute all bands, and their statistics."""
     moments = _Moments()
 
@@ -436,7 +438,6 @@ def _replace_by_slopes(
 
     With n the normalized values and g the rectified gradient, they are (g - mean(g) - n mean(g n)) / deviation.
     """
-
     mean: Any = 0.0
     along: Any = 0.0
     for band in bands:

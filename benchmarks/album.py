@@ -24,7 +24,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
@@ -174,7 +173,7 @@ def print_table(rows: Sequence[Row]) -> None:
         ):
             for name, separate, *others in zip(Spread._fields, *spreads, strict=True):
                 table.add_row(row.text, name, part, *_beside(separate, others))
-    Console().print(table)
+    figures.show(table)
 
 
 def _beside(separate: float, others: Sequence[float]) -> list[str]:
@@ -217,7 +216,7 @@ def main() -> None:
             right = {name: judged(judge, text, shown).right for name, shown in pictures._asdict().items()}
             verdicts.append({"text": text, "named_right": right})
     print_table(rows)
-    Console().print(*verdicts, sep="\n")
+    figures.show(*verdicts, sep="\n")
     if options.sheet:
         sheet(strips).save(options.sheet)
     work = {name: getattr(options, name) for name in ("sample", "size", "steps", "seed", "harmonize")}

@@ -30,7 +30,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from scipy import ndimage
@@ -190,7 +189,7 @@ def print_table(rows: list[Row]) -> None:
             f"{row.texture:.2f}",
             f"{row.frame:.1f} ({row.own_frame:.1f})",
         )
-    Console().print(table)
+    figures.show(table)
 
 
 def main() -> None:

@@ -21,7 +21,6 @@ from typing import Any
 import grpc
 from clipstyler_client import Client, Progress
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
@@ -91,7 +90,7 @@ def print_table(rows: list[Row]) -> None:
     for row in rows:
         ratio = f"{row.ratio:.2f}" if row.ratio <= MOST_TIMES else f"[red]{row.ratio:.2f}[/red]"
         table.add_row(row.while_it, f"{row.health_ms:.3f} ms", f"{row.direction_ms:.3f} ms", ratio)
-    Console().print(table)
+    figures.show(table)
 
 
 def main() -> None:

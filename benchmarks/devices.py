@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import grpc
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
@@ -111,8 +110,8 @@ def print_table(rows: list[Throughput], steps: int, step_s: float) -> None:
         shown = linear if row.of_linear >= LEAST_OF_LINEAR else f"[red]{linear}[/red]"
         counts = (str(row.devices), str(row.unread_watchers), str(row.jobs))
         table.add_row(*counts, f"{row.seconds:.2f}", f"{row.jobs_per_s:.3f}", shown, f"{100 * row.of_steps:.1f} %")
-    Console().print(table)
-    Console().print(f"at least {100 * LEAST_OF_LINEAR:g} % of linear is the aim")
+    figures.show(table)
+    figures.show(f"at least {100 * LEAST_OF_LINEAR:g} % of linear is the aim")
 
 
 def main() -> None:

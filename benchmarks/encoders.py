@@ -24,7 +24,6 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
@@ -94,7 +93,7 @@ def print_table(rows: list[Row], threads: int) -> None:
             f"{row.onnx_per_s:.1f} /s",
             f"[red]{row.ratio:.2f}[/red]" if missed else f"{row.ratio:.2f}",
         )
-    Console().print(table)
+    figures.show(table)
 
 
 def main() -> None:

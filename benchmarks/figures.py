@@ -1,4 +1,4 @@
-"""Measurements as a file, with the machine and the versions they belong to."""
+"""Measurements as a table, and as a file with the machine and the versions they belong to."""
 
 from __future__ import annotations
 
@@ -12,12 +12,23 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "onnxruntime-gpu", "onnxruntime", "grpcio")
+from rich.console import Console
+
+_WIDTH_OF_FILES = 160  # characters
+_PACKAGES = ("torch", "onnxruntime-gpu", "onnxruntime", "grpcio")
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
     """Add the option that names the file."""
     parser.add_argument("--json", type=Path, help="also write the figures, the machine and the versions here")
+
+
+def show(*parts: Any, **options: Any) -> None:
+    """Print as `rich.console.Console.print` does; into a file or a pipe in wide lines, so that no cell is cut off."""
+    console = Console()
+    if not console.is_terminal:
+        console.width = _WIDTH_OF_FILES
+    console.print(*parts, **options)
 
 
 def write(path: Path | None, figures: Mapping[str, Any], threads: int | None = None) -> None:
@@ -48,7 +59,7 @@ def processor() -> str:
 
 def _versions() -> dict[str, str]:
     found = {}
-    for package in PACKAGES:
+    for package in _PACKAGES:
         try:
             found[package] = version(package)
         except ModuleNotFoundError:

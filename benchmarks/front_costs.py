@@ -36,7 +36,6 @@ from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.database import Database
 from clipstyler_server.storage.records import Record, State
 from pgserver.postgres_server import get_server
-from rich.console import Console
 from rich.table import Table
 from sqlalchemy import create_engine, text
 
@@ -231,11 +230,11 @@ def print_tables(costs: FrontCosts, queues: list[Positions]) -> None:
     for name, value in asdict(costs).items():
         shown = f"{1000 * value:.3f} ms" if name.endswith(("cpu_s", "write_s")) else f"{value:,.1f}"
         table.add_row(name, shown)
-    Console().print(table)
+    figures.show(table)
     table = Table("waiting jobs", "accounts", "all positions", title="What a queue needs for every change")
     for row in queues:
         table.add_row(f"{row.waiting:,}", f"{row.accounts:,}", f"{1000 * row.seconds:.1f} ms")
-    Console().print(table)
+    figures.show(table)
 
 
 def main() -> None:

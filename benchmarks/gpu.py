@@ -32,7 +32,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
@@ -282,7 +281,7 @@ def measure(arguments: argparse.Namespace, settings: Sequence[Setting]) -> None:
     found: dict[str, Any] = {"card": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
     for part in arguments.only:
         found[part] = [row for setting in settings for row in work[part](setting)]
-        Console(width=160).print(table_of(part, found[part]))
+        figures.show(table_of(part, found[part]))
         figures.write(arguments.json, found)
 
 

@@ -26,7 +26,6 @@ from typing import Any
 
 import grpc
 import psutil
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
@@ -138,13 +137,13 @@ def print_tables(watched: Watching, grown: list[Memory]) -> None:
     ratio = f"{watched.ratio:.3f}" if watched.ratio < MOST_TIMES else f"[red]{watched.ratio:.3f}[/red]"
     alone, busy = (f"{1000 * seconds:.2f} ms" for seconds in (watched.alone_s, watched.watched_s))
     table.add_row(str(watched.watchers), alone, busy, ratio, str(watched.events))
-    Console().print(table)
+    figures.show(table)
     table = Table(title="Memory of the front process")
     table.add_column("cancelled jobs", justify="right")
     table.add_column("MiB", justify="right")
     for row in grown:
         table.add_row(str(row.cancelled), f"{row.mib:.1f}")
-    Console().print(table)
+    figures.show(table)
 
 
 def main() -> None:

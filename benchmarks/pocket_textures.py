@@ -10,16 +10,15 @@ Examples
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks import figures
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.registry import load
 from clipstyler.encoders.torch_encoders import TorchEncoders
@@ -76,15 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder that `python -m training fetch` filled")
     parser.add_argument("--encoders", default="pocket")
     parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    figures.add_option(parser)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
     encoders = load(options.encoders)
     found = confusions(options.data / "textures" / "judge", encoders)
-    Console().print(table(found))
-    if options.json:
-        figures = {"encoders": encoders.clip.digest, "accuracy": accuracies(found), "confusions": found}
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    figures.show(table(found))
+    measured = {"encoders": encoders.clip.digest, "accuracy": accuracies(found), "confusions": found}
+    figures.write(options.json, measured, options.threads)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ from pathlib import Path
 import torch
 from clipstyler_server.spool import create, write_pixels
 from PIL import Image
-from rich.console import Console
 from rich.table import Table
 
 import clipstyler
@@ -147,7 +146,7 @@ def print_table(rows: list[Row], size: int) -> None:
         seconds = (f"{value:.1f} s" for value in (row.longest_tile_s, row.decode_s, row.render_s, row.encode_s))
         sizes = (f"{value:.0f} MiB" for value in (row.peak_mib, row.png_mib))
         table.add_row(f"{row.width} x {row.height}", str(row.tiles), *seconds, *sizes)
-    Console().print(table)
+    figures.show(table)
 
 
 def main() -> None:

@@ -34,7 +34,6 @@ from clipstyler_cli.envoy_config import GatewayConfig
 from clipstyler_cli.envoy_process import running
 from clipstyler_client import AsyncClient, StylizeError
 from pgserver.postgres_server import get_server
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
@@ -256,12 +255,12 @@ def print_tables(outcome: Outcome) -> None:
         table.add_column(heading, justify="left" if heading == "method" else "right")
     for method, p50_s in sorted(outcome.p50_s.items()):
         table.add_row(method, f"{1000 * p50_s:.1f} ms", f"{1000 * outcome.p99_s[method]:.1f} ms")
-    Console().print(table)
+    figures.show(table)
     color = "green" if outcome.is_clean else "red"
     lost = f"{outcome.lost} of {outcome.durable_jobs} durable jobs lost"
-    Console().print(f"[{color}]{outcome.failed} calls failed, {lost}, {outcome.doubled} doubled[/{color}]")
+    figures.show(f"[{color}]{outcome.failed} calls failed, {lost}, {outcome.doubled} doubled[/{color}]")
     for failure, count in outcome.failures.items():
-        Console().print(f"{count} x {failure}", markup=False)
+        figures.show(f"{count} x {failure}", markup=False)
 
 
 def main() -> None:

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 from clipstyler_client import Client, PreviewOptions, StylizeOptions
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
@@ -124,10 +123,10 @@ def print_table(pairs: list[Pair]) -> None:
         table.add_column(heading, justify="right")
     for pair in pairs:
         table.add_row(f"{pair.library_s:.3f} s", f"{pair.service_s:.3f} s", f"{pair.ratio:.3f}")
-    Console().print(table)
+    figures.show(table)
     ratio = median_ratio(pairs)
     shown = f"{ratio:.3f}" if ratio <= MOST_TIMES else f"[red]{ratio:.3f}[/red]"
-    Console().print(f"median {shown}, at most {MOST_TIMES} is the aim")
+    figures.show(f"median {shown}, at most {MOST_TIMES} is the aim")
 
 
 def median_ratio(pairs: list[Pair]) -> float:

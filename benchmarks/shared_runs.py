@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
@@ -113,12 +112,10 @@ def print_table(rounds: list[Round], jobs: int, size: int, steps: int) -> None:
     for row in rounds:
         rates = (f"{60 * jobs / taken_s:.2f} images/min" for taken_s in (row.one_by_one_s, row.at_once_s))
         table.add_row(*rates, f"{row.gain:.3f}", f"{row.shared_steps} of {jobs * steps}")
-    Console().print(table)
+    figures.show(table)
     gain = statistics.median(row.gain for row in rounds)
     color = "green" if gain >= LEAST_GAIN else "red"
-    Console().print(
-        f"median: [{color}]{gain:.3f}[/{color}] times as fast; {LEAST_GAIN} is what makes it worth its memory"
-    )
+    figures.show(f"median: [{color}]{gain:.3f}[/{color}] times as fast; {LEAST_GAIN} is what makes it worth its memory")
 
 
 def main() -> None:

@@ -26,7 +26,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
@@ -38,6 +37,7 @@ from clipstyler.encoders.torch_encoders import TorchEncoders
 from clipstyler.evaluation.text_directions import text_guidance
 from clipstyler.imaging import Picture, decode, fit
 from clipstyler.openmp import spin_briefly
+from clipstyler.preparation import prepare
 from clipstyler.run_state import RunState
 from clipstyler.stylizer import step
 
@@ -91,7 +91,7 @@ def states(encoders: EncoderSet, photo: Picture, size: int, jobs: int) -> list[R
         guidance = text_guidance(TorchEncoders(encoders), text, source, config.template_set)
         direction, style = (torch.tensor(row, device=encoders.device) for row in (guidance.direction, guidance.style))
         state = RunState(fit(photo, size), direction, encoders, config, seed, style if config.text_share else None)
-        for _ in state.prepare():
+        for _ in prepare(state):
             pass
         found.append(state)
     return found
@@ -192,7 +192,7 @@ def print_table(rows: list[Row], jobs: int, steps: int) -> None:
             f"{row.loss_difference:.1e}",
             str(row.same_bytes),
         )
-    Console().print(table)
+    figures.show(table)
 
 
 def main() -> None:

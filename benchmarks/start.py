@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch.nn import functional as F
 
@@ -35,7 +34,8 @@ from clipstyler.events import Preview
 from clipstyler.imaging import decode_fitted
 from clipstyler.optimization import Reuse, optimize
 from clipstyler.photo_cache import PhotoCache
-from clipstyler.run_state import WARM_UP_RATE, RunState
+from clipstyler.preparation import WARM_UP_RATE, nearest_tint, tint_losses
+from clipstyler.run_state import RunState
 from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_spec
 from clipstyler.tints import tints
 
@@ -83,7 +83,7 @@ def random_start(encoders: EncoderSet, photo: bytes, text: str, size: int) -> Ru
 
 def all_tint_losses(state: RunState) -> list[float]:
     """Return the loss of the photo in every tint."""
-    return list(state.tint_losses(range(len(tints()))))
+    return list(tint_losses(state, range(len(tints()))))
 
 
 def reference_s(encoders: EncoderSet, photo: bytes, text: str, size: int) -> float:
@@ -108,7 +108,7 @@ def regret(encoders: EncoderSet, photo: bytes, text: str, size: int) -> float:
     """Return by how much the loss of the chosen tint exceeds the best one's, as a fraction."""
     state = random_start(encoders, photo, text, size)
     losses = all_tint_losses(state)
-    search = state.nearest_tint()
+    search = nearest_tint(state)
     while True:
         try:
             next(search)
@@ -137,7 +137,7 @@ def print_table(rows: list[Row]) -> None:
     for row in rows:
         seconds = (f"{value:.2f} s" for value in (row.reference_s, row.ours_s, row.again_s))
         table.add_row(f"{row.size} px", *seconds, f"{row.ratio:.1f}", f"{row.regret:.1%}")
-    Console().print(table)
+    figures.show(table)
 
 
 def main() -> None:

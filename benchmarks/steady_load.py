@@ -27,7 +27,6 @@ from typing import Any
 import grpc
 import psutil
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
@@ -207,14 +206,14 @@ def print_tables(outcome: Outcome) -> None:
         table.add_row(
             row.method, str(row.calls), *(f"{1000 * value:.1f} ms" for value in (row.p50_s, row.p99_s, row.longest_s))
         )
-    Console().print(table)
+    figures.show(table)
     growth = f"{outcome.growth:.3f}" if outcome.growth <= MOST_GROWTH else f"[red]{outcome.growth:.3f}[/red]"
-    Console().print(
+    figures.show(
         f"{outcome.events} events sent; front process: {outcome.memory_begin_mib:.1f} MiB, then "
         f"{outcome.memory_end_mib:.1f} MiB, times {growth}, peak {outcome.memory_peak_mib:.1f} MiB"
     )
     for error, count in outcome.errors.items():
-        Console().print(f"{count} x {error}", style="red", markup=False)
+        figures.show(f"{count} x {error}", style="red", markup=False)
 
 
 def main() -> None:

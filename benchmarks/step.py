@@ -29,7 +29,6 @@ from typing import Any
 import open_clip
 import torch
 import torchvision
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
@@ -178,7 +177,7 @@ def print_table(rows: list[Row]) -> None:
             f"{row.reference_s:.2f} s",
             f"{row.ratio:.1f}",
         )
-    Console().print(table)
+    figures.show(table)
 
 
 def main() -> None:

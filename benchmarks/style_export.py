@@ -34,7 +34,6 @@ import onnx
 import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -251,7 +250,7 @@ def print_table(rows: list[Row]) -> None:
         seconds = (row.stylenet_s, row.fixed_net_s, row.one_graph_s, row.two_graphs_s)
         ratios = f"{row.gain:.2f}", f"{row.onnxruntime_gain:.2f}", f"{row.difference:.1e}"
         table.add_row(f"{row.width} x {row.height}", *(f"{value:.3f} s" for value in seconds), *ratios)
-    Console().print(table)
+    figures.show(table)
 
 
 def main() -> None:

@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
@@ -72,7 +71,7 @@ def print_table(rows: Sequence[Row]) -> None:
         others = ", ".join(f"{name} {count}" for name, count in row.mistaken_for.items())
         table.add_row(row.text, f"{row.right} of {row.photos}", others)
     table.add_row("all", f"{_share(rows):.1%}", "")
-    Console().print(table)
+    figures.show(table)
 
 
 def _share(rows: Sequence[Row]) -> float:

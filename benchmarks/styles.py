@@ -23,7 +23,6 @@ from pathlib import Path
 
 import torch
 from clipstyler_client import Client
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
@@ -109,7 +108,7 @@ def print_table(rows: list[Row]) -> None:
         parts = (f"{value:.3f} s" for value in (row.decode_s, row.draw_s, row.encode_s))
         served = (f"{row.served_s:.3f} s", f"{1 / row.served_s:.2f}") if row.served_s else ("", "")
         table.add_row(f"{row.width} x {row.height}", *parts, f"{row.photos_per_s:.2f}", *served)
-    Console().print(table)
+    figures.show(table)
 
 
 def main() -> None:

@@ -22,7 +22,6 @@ from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
 from clipstyler_server.settings import Settings
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
@@ -144,7 +143,7 @@ def main() -> None:
         print(child(arguments.child, arguments.seconds))
         return
     found = rows(arguments.seconds)
-    Console().print(table(found))
+    figures.show(table(found))
     figures.write(arguments.json, {"rows": [asdict(row) for row in found]})
 
 

@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
@@ -180,7 +179,7 @@ def main() -> None:
         values = [f"{value:.6f}" for value in (row.warping_error, row.source_warping_error)]
         ratios = (row.warping_ratio, row.exact_warping_ratio, row.difference_ratio, row.contrast)
         table.add_row(row.style, row.treatment, *values, *(f"{ratio or 0:.2f}" for ratio in ratios))
-    Console().print(table)
+    figures.show(table)
     clip = {"photo": options.photo.name, "width": camera.width, "height": camera.height, "frames": count}
     figures.write(options.json, {"clip": clip, "treatments": [asdict(row) for row in rows]}, threads=options.threads)
     if options.sheet:

@@ -25,6 +25,7 @@ from clipstyler.interruption import Check, StopPoints
 from clipstyler.masking import Levels, join, pixels_left, select
 from clipstyler.original import Original
 from clipstyler.photo_cache import PhotoCache
+from clipstyler.preparation import prepare
 from clipstyler.region import Region
 from clipstyler.render import render
 from clipstyler.run_state import Part, RunState
@@ -123,9 +124,9 @@ class Composition:
         return [run.net for run in self.runs]
 
     def prepare(self) -> Generator[None, None, None]:
-        """Bring every network to its start; yields as `RunState.prepare`."""
+        """Bring every network to its start; yields as `clipstyler.preparation.prepare`."""
         for run in self.runs:
-            yield from run.prepare()
+            yield from prepare(run)
 
     def add(self, photo: Picture) -> None:
         """Fit the network to a further photo too. Photos take turns: each step sees one, and no photo decides alone."""

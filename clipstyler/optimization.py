@@ -34,8 +34,8 @@ from clipstyler.interruption import Check, StopPoints, never
 from clipstyler.masking import Levels
 from clipstyler.original import Original
 from clipstyler.photo_cache import PhotoCache
+from clipstyler.preparation import preparation_parts
 from clipstyler.provenance import library_versions, provider, threads
-from clipstyler.run_state import preparation_parts
 from clipstyler.spec import StylizationSpec
 from clipstyler.stopping import StopRule
 from clipstyler.style import dump_style

@@ -1,9 +1,9 @@
-"""What belongs to one photo and one text while they are optimized: `RunState`, and how it begins."""
+"""What belongs to one photo and one text while they are optimized: `RunState`. `clipstyler.preparation` begins it."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Generator, Hashable, Iterator, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from clipstyler import patches
-from clipstyler.config import Border, Start, StylizeConfig
+from clipstyler.config import Border, StylizeConfig
 from clipstyler.crop_places import CropPlaces
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.fitted_net import Fit
@@ -35,14 +35,8 @@ from clipstyler.photo_cache import PhotoCache
 from clipstyler.pixels import SMALLEST_SIDE, adjust_contrast, mirrored, padded, to_pixels
 from clipstyler.render import FittedStyle, fix_style
 from clipstyler.seen_photo import SeenPhoto
-from clipstyler.starting import show
 from clipstyler.stylenet import StyleNet
-from clipstyler.tints import tints
 from clipstyler.view_choice import ViewChoice
-
-SHORTLIST = 5  # tints that go through all losses, of those with the best global views
-WARM_UP_RATE = 2e-3  # of Adam; the photo is learned in a dozen steps at a rate too high for styles
-
 
 # Options that no step reads, and a value for each: runs that differ in these only have steps of one shape.
 _READ_BY_NO_STEP: dict[str, Any] = {
@@ -143,7 +137,7 @@ class RunState:
         self.places = self._places_of(part) if part else None
         self.kept = self._kept_of(part) if part else None
         self.output: Tensor | None = None  # of the latest forward pass
-        self.seen = SeenPhoto(photo, self._on_canvas(self.photo), encoders, photos)
+        self.seen = SeenPhoto(photo, self.on_canvas(self.photo), encoders, photos)
         self.content_embedding = self.seen.embedding()
         # Those of a large photo are computed in every step: keeping them would cost what is saved elsewhere.
         keeps_features = config.weight_content and not self.is_large
@@ -192,7 +186,7 @@ class RunState:
 
     def render(self) -> Tensor:
         """Run the network: the stylized image, (1, 3, H, W) in (0, 1), kept for `picture`."""
-        output = self._on_canvas(self.net(self.input, banded=self.is_banded))
+        output = self.on_canvas(self.net(self.input, banded=self.is_banded))
         self.output = output.detach()
         return output
 
@@ -205,7 +199,8 @@ class RunState:
         """Add the gradients of the network's weights, given that of the image which `draw` returned."""
         (image if image.requires_grad else self.render()).backward(gradient)
 
-    def _on_canvas(self, image: Tensor) -> Tensor:
+    def on_canvas(self, image: Tensor) -> Tensor:
+        """Cut off what the network's sides have beyond the photo's."""
         height, width = self.canvas
         return image[..., :height, :width]
 
@@ -255,7 +250,7 @@ class RunState:
         clip_losses = directional_loss(embeddings, self.content_embedding, self.direction)
         patch_losses = zero[None]
         if config.weight_patch:
-            patch_losses = self._with_text(clip_losses[: config.patches], embeddings[: config.patches])
+            patch_losses = self.with_text(clip_losses[: config.patches], embeddings[: config.patches])
         tau = config.threshold if config.threshold_rejection else None
         rejected = zero
         if config.weight_patch and tau is not None:
@@ -277,7 +272,7 @@ class RunState:
     def protection_term(self, image: Tensor) -> Tensor:
         """Return the protection term of an image, before its weight: 0 if nothing is to stay."""
         return (
-            image.new_zeros(()) if self.kept is None else protection_loss(image, self._on_canvas(self.photo), self.kept)
+            image.new_zeros(()) if self.kept is None else protection_loss(image, self.on_canvas(self.photo), self.kept)
         )
 
     def total(self, clip: ClipTerms, content: Tensor, variation: Tensor) -> Tensor:
@@ -288,73 +283,12 @@ class RunState:
         """Return the weighted sum of the terms that CLIP measures."""
         return self.config.weight_direction * clip.direction + self.config.weight_patch * clip.patch
 
-    def _with_text(self, directional: Tensor, embeddings: Tensor) -> Tensor:
-        """Return losses of views of which a share is the distance from the text itself."""
+    def with_text(self, directional: Tensor, embeddings: Tensor) -> Tensor:
+        """Return losses of views, (N,), of which a share is the distance from the text itself."""
         share = self.config.text_share
         if self.text is None or not share:
             return directional
         return (1 - share) * directional + share * text_loss(embeddings, self.text)
-
-    def prepare(self) -> Generator[None, None, None]:
-        """Bring the network to its start, whose image is then kept for `picture`; leaves the optimizer untouched.
-
-        Yields after each of its `preparation_parts`: none takes longer than a step.
-        """
-        if _needs_tint(self.config):
-            nearest = yield from self.nearest_tint()
-            target = tints()[nearest](self._on_canvas(self.photo))
-            if self.config.start is Start.PHOTO:
-                self.output = self._on_canvas(show(self.net, self.input, target, banded=self.is_banded))
-            yield from self._warm_up(target)
-        if self.output is None or self.config.warm_up:
-            with torch.no_grad():
-                self.render()
-        yield
-
-    def nearest_tint(self) -> Generator[None, None, int]:
-        """Find the tint nearest to the text: all of them by their global views, then the best of these by all losses.
-
-        Yields after each part of the search; returns the tint's number in `clipstyler.tints.tints`.
-        """
-        best: list[int] = self._tint_scores().topk(SHORTLIST, largest=False).indices.sort().values.tolist()
-        yield
-        losses = []
-        for loss in self.tint_losses(best):
-            losses.append(loss)
-            yield
-        return best[losses.index(min(losses))]
-
-    def _tint_scores(self) -> Tensor:
-        """Return what the loss of each tint would be if the global view were the only patch, (tints,)."""
-        config, seen = self.config, self.seen.tints()
-        directional = directional_loss(seen.embeddings, self.content_embedding, self.direction)
-        patch = self._with_text(directional, seen.embeddings)
-        whole = config.weight_direction * directional + config.weight_patch * patch
-        return whole + config.weight_content * seen.contents
-
-    def tint_losses(self, numbers: Sequence[int]) -> Iterator[float]:
-        """Yield the loss of the photo in each of some tints, all seen through the same patches."""
-        before = self.generator.get_state()
-        candidates = tints()
-        for number in numbers:
-            with torch.no_grad():
-                image = candidates[number](self._on_canvas(self.photo))
-                choice = self.choose_views().to(self.encoders.device)
-                terms = self.clip_terms(embedded([self], self.views(image, choice)))
-                loss = float(self.total(terms, self.content_term(image), self.variation_term(image)))
-            self.generator.set_state(before)
-            yield loss
-
-    def _warm_up(self, target: Tensor) -> Iterator[None]:
-        """Learn to reproduce a picture; yields after every step."""
-        optimizer = torch.optim.Adam(self.net.parameters(), lr=WARM_UP_RATE)
-        for _ in range(self.config.warm_up):
-            loss = F.l1_loss(self.render(), target)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            yield
-        self.optimizer.zero_grad(set_to_none=True)
 
     @property
     def shape(self) -> Hashable:
@@ -416,20 +350,6 @@ class RunState:
             raise RuntimeError("nothing was rendered yet: call render or step first")
         height, width = self.size
         return Picture(to_pixels(adjust_contrast(self.output, self.config.contrast))[:height, :width], self.alpha)
-
-
-def preparation_parts(config: StylizeConfig, runs: int = 1) -> int:
-    """Return how many parts the preparation of so many runs has.
-
-    They are the texts, the photo, and of each run those of `RunState.prepare`: the search for a tint, the warm-up
-    steps, and the start picture.
-    """
-    search = 1 + SHORTLIST if _needs_tint(config) else 0
-    return 2 + runs * (search + config.warm_up + 1)
-
-
-def _needs_tint(config: StylizeConfig) -> bool:
-    return config.start is Start.PHOTO or config.warm_up > 0
 
 
 def embedded(states: Sequence[RunState], views: Tensor) -> Tensor:

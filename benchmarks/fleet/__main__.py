@@ -18,7 +18,6 @@ from collections.abc import Iterator
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
@@ -90,7 +89,7 @@ def main() -> None:
     on_cpu = [case for case in cases if case.name.startswith("CPU") and case.name != FAILING]
     loads = {case.name: p95_at_loads(case, LOADS, arguments.seed) for case in track(on_cpu, "Varying the load")}
     for table in tables(found, done):
-        Console().print(table)
+        figures.show(table)
     if arguments.plot:
         draw(arguments.plot, done, loads)
     written = {

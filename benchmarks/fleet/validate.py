@@ -30,7 +30,6 @@ from typing import Any
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
-from rich.console import Console
 from rich.table import Table
 
 from benchmarks import figures
@@ -233,7 +232,7 @@ def print_table(rows: list[Row], optimizers: str) -> None:
         shown = f"{row.difference:.1%}"
         shown = shown if row.difference <= MOST_DIFFERENCE else f"[red]{shown}[/red]"
         table.add_row(row.figure, f"{row.measured:.3f}", f"{row.simulated:.3f}", shown)
-    Console().print(table)
+    figures.show(table)
 
 
 def main() -> None:

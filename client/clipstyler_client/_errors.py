@@ -12,7 +12,7 @@ StylizeError
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import grpc
@@ -118,20 +118,23 @@ def from_message(error: error_pb2.Error) -> StylizeError:
 
 def from_rpc_error(error: grpc.RpcError) -> StylizeError:
     """Build the error of a failed call, with its details if the server sent any."""
+    return from_status(error.code(), error.details(), error.trailing_metadata() or ())
+
+
+def from_status(code: grpc.StatusCode, message: str | None, metadata: Iterable[tuple[str, Any]]) -> StylizeError:
+    """Build the error of a call that ended with a status, with its details if they are among the trailing metadata."""
     status = status_pb2.Status()
-    metadata: Any = error.trailing_metadata() or ()
     for key, value in metadata:
         if key == _DETAILS:
             try:
                 status.ParseFromString(value)
             except DecodeError:
                 break
-            return _from_status(status, error.code().name)
-    code = error.code().name
-    return _KINDS.get(code, StylizeError)(code, error.details() or code)
+            return _from_details(status, code.name)
+    return _KINDS.get(code.name, StylizeError)(code.name, message or code.name)
 
 
-def _from_status(status: status_pb2.Status, code: str) -> StylizeError:
+def _from_details(status: status_pb2.Status, code: str) -> StylizeError:
     info = error_details_pb2.ErrorInfo()
     request = error_details_pb2.BadRequest()
     retry = error_details_pb2.RetryInfo()

@@ -138,11 +138,29 @@ def style_photo(photo: Photo | Upload) -> pb.StylePhoto:
     return pb.StylePhoto(upload=photo.name) if isinstance(photo, Upload) else pb.StylePhoto(image=photo_bytes(photo))
 
 
-def apply_messages(how: pb.StyleApplication, photos: Photos) -> Iterator[pb.ApplyStyleRequest]:
-    """Yield the messages of a call; each photo is read when it is due."""
-    yield pb.ApplyStyleRequest(application=how)
-    for photo in photos:
-        yield pb.ApplyStyleRequest(photo=style_photo(photo))
+class ApplyMessages:
+    """The messages of a call; each photo is read when it is due. One that cannot be read is the end of them.
+
+    gRPC would cancel the call instead, without the photos that are being drawn, and without telling why.
+    """
+
+    def __init__(self, how: pb.StyleApplication, photos: Photos) -> None:
+        self._how = how
+        self._photos = photos
+        self._error: Exception | None = None
+
+    def __iter__(self) -> Iterator[pb.ApplyStyleRequest]:
+        yield pb.ApplyStyleRequest(application=self._how)
+        try:
+            for photo in self._photos:
+                yield pb.ApplyStyleRequest(photo=style_photo(photo))
+        except Exception as error:  # noqa: BLE001 - whatever the caller's photos raise, `end` raises
+            self._error = error
+
+    def end(self) -> None:
+        """Raise what the photos raised, if anything."""
+        if self._error:
+            raise self._error
 
 
 class StyledAssembly:

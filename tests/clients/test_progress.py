@@ -61,7 +61,7 @@ def test_the_bar_shows_the_parts_of_the_preparation_and_then_the_steps() -> None
     display.show(Started(steps=60, width=256, height=192, device="cpu"))
     display.show(Preparing(part=2, parts=9, remaining_s=30.0))
     assert (bar.description, bar.completed, bar.total) == ("preparing", 2, 9)
-    assert display._eta.left_s == pytest.approx(30, abs=1)
+    assert display.eta.left_s == pytest.approx(30, abs=1)
     losses = Losses(1, 1, 1, 1, 1)
     display.show(Progress(step=1, steps=60, losses=losses, rejected=0, elapsed_s=1, remaining_s=29.5))
     assert (bar.description, bar.completed, bar.total) == ("stylizing", 1, 60)

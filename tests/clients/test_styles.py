@@ -178,6 +178,35 @@ async def test_the_asynchronous_client_does_the_same(server: Server, file: Path,
         await asyncio.sleep(0)
 
 
+async def test_a_style_that_is_not_there_is_named_however_much_is_sent(server: Server, photos: list[Path]) -> None:
+    """A call that the server ends while the client sends has the server's status, not that of the failed message."""
+    nowhere, many = "0" * 64, photos[:1] * 40
+    for _ in range(5):
+        with Client(server.target) as client, pytest.raises(StylizeError) as known:
+            list(client.styles.apply(nowhere, many))
+        async with AsyncClient(server.target) as client:
+            with pytest.raises(StylizeError) as known_too:
+                _ = [styled async for styled in client.styles.apply(nowhere, many)]
+        for caught in (known.value, known_too.value):
+            assert (caught.code, caught.reason) == ("NOT_FOUND", "STYLE_NOT_FOUND")
+
+
+async def test_a_file_that_cannot_be_read_is_raised_after_the_photos_before_it(
+    server: Server, file: Path, photos: list[Path], tmp_path: Path
+) -> None:
+    with Client(server.target) as client:
+        style = client.styles.upload(file).name
+        applied = client.styles.apply(style, [photos[0], tmp_path / "none.png", photos[1]])
+        assert next(applied).image
+        with pytest.raises(FileNotFoundError):
+            next(applied)
+    async with AsyncClient(server.target) as client:
+        applied = client.styles.apply(style, [photos[0], tmp_path / "none.png", photos[1]])
+        assert (await anext(applied)).image
+        with pytest.raises(FileNotFoundError):
+            await anext(applied)
+
+
 def test_what_cannot_be_sent_is_refused_at_once(client: Client) -> None:
     with pytest.raises(OptionError, match="result_format"):
         client.styles.render(b"", style="x", result_format="gif")

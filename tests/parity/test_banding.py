@@ -23,6 +23,7 @@ from clipstyler.encoders.base import EncoderSet
 from clipstyler.fitted_net import Fit
 from clipstyler.imaging import Picture
 from clipstyler.pocket import towers
+from clipstyler.preparation import prepare
 from clipstyler.run_state import RunState
 from clipstyler.starting import show
 from clipstyler.stylenet import Arithmetic, ResidualBlock, StyleNet
@@ -286,7 +287,7 @@ def test_a_run_on_a_large_photo_is_the_same_within_rounding(
             monkeypatch.setattr(run_state, "is_banded", lambda *_: True)
         state = new_state(registry.load("pocket"), start=Start.PHOTO)
         assert state.is_large == large
-        for _ in state.prepare():
+        for _ in prepare(state):
             pass
         curves.append([step([state])[0].losses.total for _ in range(5)])
     assert curves[1][:2] == pytest.approx(curves[0][:2], rel=2e-4)

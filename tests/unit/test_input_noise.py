@@ -77,6 +77,22 @@ def test_positional_noise_is_of_the_same_kind() -> None:
     assert abs(np.corrcoef(apart.ravel(), noise[1][:, :64, :64].ravel())[0, 1]) < 0.1
 
 
+def test_every_block_of_every_octave_is_another() -> None:
+    places = [(octave, row, column) for octave in (0, 1, 5) for row in (0, 1, 9) for column in (0, 1, 9)]
+    blocks = np.stack([input_noise._normal_block(1, *place).ravel() for place in places])
+    alike = np.corrcoef(blocks) - np.eye(len(places))
+    assert np.abs(alike).max() < 0.02
+
+
+def test_coarse_octaves_go_on_from_block_to_block() -> None:
+    """What is interpolated bends at the border of a block as much as elsewhere."""
+    side = slice(0, 1024)
+    smooth = positional_octaves(1, 6, side, side) - positional_octaves(1, 1, side, side)
+    for axis in (1, 2):
+        bends = np.abs(np.diff(smooth, 2, axis=axis)).mean(axis=(0, 3 - axis))
+        assert bends[[254, 255, 510, 511]].max() < 1.2 * bends.max(initial=0, where=np.arange(len(bends)) % 256 < 250)
+
+
 @pytest.mark.parametrize("count", [1, 8])
 def test_noise_that_is_kept_is_what_is_drawn_anew(count: int) -> None:
     parts = [(slice(0, 300), slice(200, 600)), (slice(700, 712), slice(8, 1000))]

@@ -22,8 +22,9 @@ from clipstyler.imaging import Picture, decode_fitted, encode, fit
 from clipstyler.losses import protection_loss
 from clipstyler.masking import select
 from clipstyler.optimization import optimize
+from clipstyler.preparation import preparation_parts, prepare
 from clipstyler.region import Box, Region
-from clipstyler.run_state import Part, RunState, preparation_parts
+from clipstyler.run_state import Part, RunState
 from clipstyler.stylizer import step
 from tests.running import spec_of, text_direction
 from tests.tiny_encoders import tiny_encoders
@@ -119,7 +120,7 @@ def test_without_a_region_a_run_is_what_its_steps_are() -> None:
     encoders = tiny_encoders()
     config = config_of(encoders, output_size=64, input_noise=0.1, crop_overhang=0.5, border="mirror")
     plain = RunState(photo(), text_direction(encoders, "fire", "a Photo", "plain"), encoders, config, 1)
-    for _ in plain.prepare():
+    for _ in prepare(plain):
         pass
     for _ in range(config.steps):
         step([plain])

@@ -21,7 +21,8 @@ from clipstyler.imaging import Picture, fit
 from clipstyler.optimization import optimize
 from clipstyler.original import Original
 from clipstyler.pixels import adjust_contrast
-from clipstyler.run_state import SHORTLIST, RunState
+from clipstyler.preparation import SHORTLIST, prepare
+from clipstyler.run_state import RunState
 from clipstyler.stylizer import StepReport, step, step_in_parts
 from clipstyler.tints import tints
 from tests.running import spec_of, stylize, text_direction
@@ -399,7 +400,7 @@ def test_the_preparation_counts_its_parts_and_can_be_stopped_at_each(options: di
 @pytest.mark.parametrize("options", [{"start": Start.PHOTO}, {"warm_up": 3}, {"start": Start.PHOTO, "warm_up": 3}])
 def test_the_preparation_shows_the_photo_in_some_tint_better_than_random_weights(options: dict[str, Any]) -> None:
     def error(state: RunState) -> float:
-        for _ in state.prepare():
+        for _ in prepare(state):
             pass
         assert state.output is not None
         shown, image = state.output, state.photo[..., : state.canvas[0], : state.canvas[1]]
@@ -410,7 +411,7 @@ def test_the_preparation_shows_the_photo_in_some_tint_better_than_random_weights
 
 def test_the_preparation_leaves_the_optimizer_and_the_crops_as_they_were() -> None:
     prepared, fresh = (new_state(tiny_encoders(), start=Start.PHOTO, warm_up=2) for _ in range(2))
-    for _ in prepared.prepare():
+    for _ in prepare(prepared):
         pass
     assert prepared.optimizer.state_dict()["state"] == {}
     assert prepared.fit.updates == 0

@@ -11,6 +11,7 @@ from clipstyler.config import StylizeConfig, resolve
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.registry import load
 from clipstyler.imaging import decode, fit
+from clipstyler.preparation import nearest_tint, prepare, tint_losses
 from clipstyler.run_state import RunState
 from clipstyler.tints import luminance, tints
 from tests.running import embed_text, text_direction
@@ -63,7 +64,7 @@ def test_a_pencil_sketch_starts_without_color() -> None:
 def test_two_stages_choose_what_all_losses_of_all_tints_choose(photo: str, text: str) -> None:
     encoders = load("pocket")
     state = new_state(text, encoders, resolve(encoders.calibration, size=128, patches=8), photo)
-    losses = list(state.tint_losses(range(len(tints()))))
+    losses = list(tint_losses(state, range(len(tints()))))
     assert chosen(state) == losses.index(min(losses))
 
 
@@ -85,7 +86,7 @@ def test_the_search_leaves_the_crops_to_come_as_they_were(size: int) -> None:
 
 def chosen(state: RunState) -> int:
     """Run the search to its end."""
-    search = state.nearest_tint()
+    search = nearest_tint(state)
     while True:
         try:
             next(search)
@@ -103,7 +104,7 @@ def new_state(text: str, encoders: EncoderSet, config: StylizeConfig, photo: str
 def started(text: str, encoders: EncoderSet, config: StylizeConfig) -> torch.Tensor:
     """What the network shows at its start, (1, 3, H, W)."""
     state = new_state(text, encoders, config)
-    for _ in state.prepare():
+    for _ in prepare(state):
         pass
     assert state.output is not None
     return state.output

@@ -14,6 +14,7 @@ from clipstyler_client import _styles as values
 from clipstyler_client._sync.connection import CALL_TIMEOUT_S, Connection
 from clipstyler_client._sync.jobs import Jobs
 from clipstyler_client._codec import Photo, photo_bytes, spec_message
+from clipstyler_client._ending import Ending
 from clipstyler_client._errors import from_rpc_error
 from clipstyler_client._jobs import Job, JobImage, Upload, full_name, job, priority_number
 from clipstyler_client._options import PreviewOptions, StylizeOptions
@@ -178,19 +179,24 @@ class Styles:
             A control is unknown or does not fit.
         StylizeError
             The call failed.
+        Exception
+            What reading a photo raised, after those before it.
         """
         how = values.application(style, second_style, controls, result_format)
         assembly = values.StyledAssembly()
-        call = self._stub.ApplyStyle(values.apply_messages(how, photos), timeout=timeout_s)
+        messages = values.ApplyMessages(how, photos)
+        call = self._stub.ApplyStyle(iter(messages), timeout=timeout_s)
+        ending = Ending(call)
         try:
             for part in call:
                 if styled := assembly.add(part):
                     yield styled
             assembly.end()
         except grpc.RpcError as error:
-            raise from_rpc_error(error) from error
+            raise ending.error(error) from error
         finally:
             call.cancel()  # the server need not finish what is no longer read
+        messages.end()
 
     def render(
         self,

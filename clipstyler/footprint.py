@@ -19,7 +19,7 @@ others need much."""
 # without them.
 _BYTES_PER_PIXEL = 4600
 _BYTES_PER_RECOMPUTED_PIXEL = 2600
-_BYTES_PER_BANDED_PIXEL = 1750
+_BYTES_PER_BANDED_PIXEL = 1550
 _BYTES_PER_LARGE_PIXEL = 560
 _BYTES_PER_CROP_PIXEL = 70
 # Of each further photo of a fit: pixels, input and content features.

@@ -207,7 +207,8 @@ class StyleNet(nn.Module):
 
     def _opened(self, photo: Tensor, run: Runner) -> Tensor:
         """Return the first features."""
-        return run(Part(self.first, self.stem, _unchanged, (1,), (self.stem, self.first)), photo)
+        first: Tensor = run(Part(self.first, self.stem, _unchanged, (1,), (self.stem, self.first)), photo)
+        return first
 
     def _descended(self, first: Tensor, run: Runner) -> tuple[Tensor, Tensor]:
         """Return the features that skip all deeper ones, and what these begin with, of half the size."""
@@ -228,9 +229,11 @@ class StyleNet(nn.Module):
 
     def _shrunk(self, shrink: nn.Module, x: Tensor, run: Runner) -> Tensor:
         """Halve the sides. A convolution that sees a mirrored border keeps a copy of its input; not of a large one."""
+        assert isinstance(shrink, nn.Conv2d)
         if run is _in_bands and _pixels(x) > _BANDED_PART_PIXELS:
             return convolved_in_bands(shrink, x)
-        return (run if self._mirrored and run is not _in_bands else kept)(shrink, x)
+        shrunk: Tensor = (run if self._mirrored and run is not _in_bands else kept)(shrink, x)
+        return shrunk
 
     def _close(self) -> Part:
         return Part(self.last, _joined, self._logits, (1, 1), (self.last,), (self.head,))

@@ -167,7 +167,7 @@ def test_a_large_photo_takes_the_memory_of_few_maps(
         monkeypatch.setattr(stylenet, "LARGE_PIXELS", limit)
         taken.append(peak(lambda: net(photo, banded=True).square().mean().backward()))
     plain = peak(lambda: net(photo).square().mean().backward())
-    assert taken[1] < 6.5 < taken[0] < 9
+    assert taken[1] < 7 < taken[0] < 9
     assert plain > 30
 
 

@@ -298,7 +298,7 @@ def test_a_style_of_a_large_photo_is_fitted_and_drawn_by_plain_layers(request: p
     state = new_state(registry.load("pocket"))
     plain = state.style()
     request.getfixturevalue("small_bands")
-    state.is_large = True
+    state.is_large = state.is_banded = True
     style = state.style()
     for found, expected in zip(style.net.parameters(), plain.net.parameters(), strict=True):
         assert torch.equal(found, expected)

@@ -82,7 +82,7 @@ def choose(wanted: str, device: torch.device, *, own_process: bool, record: Path
 
 def retain_memory_for(width: int, height: int) -> None:
     """Fit the acceleration `memory` to a photo of a size in pixels: a large one must not fragment the heap."""
-    (allocator.retain_small_blocks if is_banded(width, height) else allocator.retain_memory)()
+    (allocator.retain_small_blocks if is_banded(width, height, "cpu") else allocator.retain_memory)()
 
 
 @cache

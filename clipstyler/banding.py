@@ -1,27 +1,29 @@
-"""A part of StyleNet on a large image, band of rows by band of rows: the same function in a fraction of the memory.
+"""Parts of a network on a large image, band of rows by band of rows: the same function in a fraction of the memory.
 
-A convolution sees a few rows, so a band is computed from its own rows and a few on either side. An instance
-normalization sees the whole image, but only through the mean and the deviation of each channel. With these given,
-a part is local; so forward, they are gathered over all bands first, one normalization after the other. Backward, the
-gradients of a normalization's mean and deviation are sums over all bands too: they are gathered from the last
-normalization to the first, each time computing the bands again, before the last pass finds all other gradients.
+A convolution sees a few rows, so a band of its output is computed from the same rows of its input and a margin. An
+instance normalization sees the whole image, but only through the mean and the deviation of each channel: they are
+gathered while the values before it are computed, and applied by whatever reads these values. So of all that a part of
+StyleNet computes, only the values before its two normalizations exist as a whole, and only while the part is computed.
+Backward they are computed again and replaced by their gradients, from the last normalization to the first.
 
-Only the inputs, the output and their gradients exist as a whole. The price is about twice the arithmetic.
+All else is as large as a band: what autograd keeps, padded copies, and copies in the layout that a convolution prefers.
+The arithmetic is that of a part whose activations are not kept, and that of the margins.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from clipstyler.interleaved_norm import NORM_EPSILON
+from clipstyler.interleaved_norm import NORM_EPSILON, channel_means
 
-_BAND_VALUES = 2**22  # of the inputs, without the margin: 16 MiB
-_MARGIN = 4  # rows: two convolutions see one each, and an enlarged input one more; even, as a scale may be 2
+_BAND_VALUES = 2**20  # of the largest map in a band, without the margin: 4 MiB
+_EVEN = 2  # what heights and margins of bands are multiples of, as some images have half the size
 
 
 @dataclass(frozen=True)
@@ -31,16 +33,18 @@ class Part:
     Attributes
     ----------
     block
-        Two times convolution, instance normalization and ReLU (`body`), beside a convolution (`skip`). Convolutions
+        Two times convolution, instance normalization and ReLU (`body`), beside a 1x1 convolution (`skip`). Convolutions
         of `body` see one row on either side, whatever their padding is.
     before
         Maps the inputs to the block's.
     after
-        Maps the block's output to that of the part.
+        Maps the block's output to that of the part; linear, pixel by pixel.
     scales
         Of each input: by how much its sides are smaller than the output's, 1 or 2.
     modules
-        Those with parameters.
+        Those of the block and of `before` with parameters.
+    head
+        Those of `after` with parameters.
     """
 
     block: Any
@@ -48,6 +52,7 @@ class Part:
     after: Callable[[Tensor], Tensor]
     scales: tuple[int, ...]
     modules: tuple[nn.Module, ...]
+    head: tuple[nn.Module, ...] = ()
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Compute the part as a whole."""
@@ -58,37 +63,9 @@ class Part:
         height, width = inputs[0].shape[-2:]
         return height * width * self.scales[0] ** 2
 
-
-class _Statistics(NamedTuple):
-    """Of each channel of each image, (B, C, 1, 1): its mean, and the inverse of its deviation."""
-
-    mean: Tensor
-    scale: Tensor
-
-    def detached(self) -> _Statistics:
-        """Return the same as leaves that want gradients."""
-        return _Statistics(*(value.detach().requires_grad_() for value in self))
-
-
-class _Band(NamedTuple):
-    """Rows of the output, and how many more are computed above and below."""
-
-    top: int
-    bottom: int
-    above: int
-    below: int
-
-    def rows(self, scale: int) -> slice:
-        """Rows of an input, with the margin."""
-        return slice((self.top - self.above) // scale, (self.bottom + self.below) // scale)
-
-    def core(self, values: Tensor) -> Tensor:
-        """Cut the margin off what was computed."""
-        return values[..., self.above : self.above + self.bottom - self.top, :]
-
-    def of_whole(self, values: Tensor) -> Tensor:
-        """Cut the band out of a whole image."""
-        return values[..., self.top : self.bottom, :]
+    def parameters(self) -> list[nn.Parameter]:
+        """Return those of all modules."""
+        return [parameter for module in (*self.modules, *self.head) for parameter in module.parameters()]
 
 
 def in_bands(part: Part, *inputs: Tensor) -> Tensor:
@@ -101,9 +78,52 @@ def in_bands(part: Part, *inputs: Tensor) -> Tensor:
     *inputs
         Float32, (B, C, H / scale, W / scale) with even H.
     """
-    parameters = [parameter for module in part.modules for parameter in module.parameters()]
-    out: Tensor = _InBands.apply(part, len(inputs), *inputs, *parameters)
+    out: Tensor = _InBands.apply(part, len(inputs), *inputs, *part.parameters())
     return out
+
+
+def convolved_in_bands(layer: nn.Conv2d, x: Tensor) -> Tensor:
+    """Compute a convolution band by band, equal to calling it within rounding, gradients included.
+
+    Parameters
+    ----------
+    layer
+        With a stride of 1 or 2, whose outputs are centered at most one and a half rows from what they see.
+    x
+        Float32, (B, C, H, W).
+    """
+    out: Tensor = _Convolved.apply(layer, x, *layer.parameters())
+    return out
+
+
+class _Band(NamedTuple):
+    """Rows of an image, and how many more are looked at above and below."""
+
+    top: int
+    bottom: int
+    above: int
+    below: int
+
+    def of(self, whole: Tensor, scale: int = 1) -> Tensor:
+        """Cut the band out of a whole image whose sides are smaller by a scale."""
+        return whole[..., self.top // scale : -(-self.bottom // scale), :]
+
+    def with_margin(self, whole: Tensor, scale: int = 1) -> Tensor:
+        """Cut the band and its margin out of a whole image."""
+        return whole[..., (self.top - self.above) // scale : -(-(self.bottom + self.below) // scale), :]
+
+    def core(self, values: Tensor, scale: int = 1) -> Tensor:
+        """Cut the margin off what was computed."""
+        above = self.above // scale
+        rows = -((self.top - self.bottom) // scale)  # rounded up
+        return values[..., above : above + rows, :]
+
+
+def _bands(height: int, width: int, channels: int, margin: int) -> list[_Band]:
+    """Divide an image that has so many channels at once."""
+    rows = max(_EVEN, _BAND_VALUES // (channels * width) // _EVEN * _EVEN)
+    ends = ((top, min(top + rows, height)) for top in range(0, height, rows))
+    return [_Band(top, bottom, min(margin, top), min(margin, height - bottom)) for top, bottom in ends]
 
 
 class _InBands(torch.autograd.Function):
@@ -111,91 +131,277 @@ class _InBands(torch.autograd.Function):
     def forward(ctx: Any, part: Part, count: int, *tensors: Tensor) -> Tensor:
         inputs = tensors[:count]
         work = _Work(part, inputs)
-        first = work.gather(lambda band: work.first(band)[1])
-        second = work.gather(lambda band: work.second(work.first(band)[1], first))
+        values, first = _measured(work.bands, work.first_rows, inputs[0])
+        values, second = _measured(work.narrow_bands, work.second_rows(values, first), inputs[0])
         ctx.part, ctx.first, ctx.second = part, first, second
         ctx.save_for_backward(*inputs)
-        out: Tensor | None = None
-        for band in work.bands:
-            rows = band.core(work.whole(band, first, second).out)
-            if out is None:
-                out = _empty(rows, inputs[0], work.height)
-            band.of_whole(out).copy_(rows)
-        assert out is not None
-        return out
+        return _assembled(work.bands, lambda band: part.after(work.block_rows(band, values, second)), inputs[0])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         (gradient,) = gradients
-        inputs: tuple[Tensor, ...] = ctx.saved_tensors
-        work = _Work(ctx.part, inputs)
-        second_slopes = _second_slopes(work, ctx.first, ctx.second, gradient)
-        first_slopes = _first_slopes(work, ctx.first, ctx.second, gradient, second_slopes)
-        wanted = ctx.needs_input_grad[2:]
-        found = _slopes(work, ctx.first, ctx.second, gradient, (first_slopes, second_slopes), wanted)
-        return None, None, *found
+        part, inputs = ctx.part, ctx.saved_tensors
+        work, slopes = _Work(part, inputs), _Slopes(part.parameters())
+        to_first = work.add_body_slopes(slopes, ctx.first, ctx.second, gradient)
+        to_inputs = work.add_entry_slopes(slopes, to_first, gradient, ctx.needs_input_grad[2:])
+        return None, None, *to_inputs, *slopes.totals
 
 
-class _Computed(NamedTuple):
-    """What a band makes: the values before both normalizations, and the output, all with margins."""
+class _Convolved(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, layer: nn.Conv2d, x: Tensor, *_parameters: Tensor) -> Tensor:
+        ctx.layer = layer
+        ctx.save_for_backward(x)
+        stride = layer.stride[0]
+        return _assembled(_bands_of(x, layer), lambda band: band.core(layer(band.with_margin(x)), stride), x, stride)
 
-    first: Tensor
-    second: Tensor
-    out: Tensor
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        (gradient,), (x,), layer = gradients, ctx.saved_tensors, ctx.layer
+        stride = layer.stride[0]
+        slopes, to_x = _Slopes(layer.parameters()), _Overlapping(torch.empty_like(x))
+        for band in _bands_of(x, layer):
+            to_x.add(band, slopes.of_convolution(layer, band, band.with_margin(x), band.of(gradient, stride)))
+        return None, to_x.total, *slopes.totals
+
+
+def _bands_of(x: Tensor, layer: nn.Conv2d) -> list[_Band]:
+    height, width = x.shape[-2:]
+    return _bands(height, width, max(layer.in_channels, layer.out_channels), _EVEN)
+
+
+class _Statistics(NamedTuple):
+    """Of each channel of each image, (B, C, 1, 1): its mean, and the inverse of its deviation."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def normalized(self, values: Tensor) -> Tensor:
+        """Normalize values."""
+        return (values - self.mean).mul_(self.scale)
 
 
 class _Work:
     """A part with its whole inputs."""
 
-    def __init__(self, part: Part, inputs: tuple[Tensor, ...]) -> None:
+    def __init__(self, part: Part, inputs: Sequence[Tensor]) -> None:
         self.part = part
         self.inputs = inputs
-        self.height = inputs[0].shape[-2] * part.scales[0]
-        self.width = inputs[0].shape[-1] * part.scales[0]
-        self.pixels = self.height * self.width
-        channels = sum(value.shape[1] for value in inputs)
-        rows = max(_MARGIN, _BAND_VALUES // (channels * self.width) // _MARGIN * _MARGIN)
-        self.bands = [
-            _Band(top, bottom, min(_MARGIN, top), min(_MARGIN, self.height - bottom))
-            for top, bottom in ((top, min(top + rows, self.height)) for top in range(0, self.height, rows))
-        ]
+        self.first, _, self.second, _ = part.block.body
+        height, width = (side * part.scales[0] for side in inputs[0].shape[-2:])
+        channels = max(sum(value.shape[1] for value in inputs), self.first.out_channels)
+        self.bands = _bands(height, width, channels, max(part.scales))
+        self.narrow_bands = _bands(height, width, channels, 1)
 
-    def cut(self, band: _Band) -> tuple[Tensor, ...]:
-        """Return the rows of the inputs that a band needs."""
-        return tuple(x[..., band.rows(scale), :] for x, scale in zip(self.inputs, self.part.scales, strict=True))
+    def entered(self, band: _Band) -> Tensor:
+        """Return what the block sees of a band and its margin."""
+        cut = (band.with_margin(x, scale) for x, scale in zip(self.inputs, self.part.scales, strict=True))
+        return self.part.before(*cut)
 
-    def first(self, band: _Band, cut: tuple[Tensor, ...] | None = None) -> tuple[Tensor, Tensor]:
-        """Return the block's input and the values before the first normalization."""
-        x = self.part.before(*(cut or self.cut(band)))
-        return x, self.part.block.body[0](x)
+    def first_rows(self, band: _Band) -> Tensor:
+        """Return values before the first normalization."""
+        return band.core(self.first(self.entered(band)))
 
-    def second(self, values: Tensor, statistics: _Statistics) -> Tensor:
-        """Return the values before the second normalization."""
-        out: Tensor = self.part.block.body[2](_normalized(values, statistics))
-        return out
+    def second_rows(self, values: Tensor, statistics: _Statistics) -> Callable[[_Band], Tensor]:
+        """Return what finds the values before the second normalization, given all of those before the first."""
+        return lambda band: band.core(self.second(statistics.normalized(band.with_margin(values)).relu_()))
 
-    def out(self, x: Tensor, values: Tensor, statistics: _Statistics) -> Tensor:
-        """Return the output."""
-        return self.part.after(_normalized(values, statistics) + self.part.block.skip(x))
+    def block_rows(self, band: _Band, values: Tensor, statistics: _Statistics) -> Tensor:
+        """Return the block's output, given all values before the second normalization."""
+        body = statistics.normalized(band.of(values)).relu_()
+        return body.add_(self.part.block.skip(band.core(self.entered(band))))
 
-    def whole(
-        self, band: _Band, first: _Statistics, second: _Statistics, cut: tuple[Tensor, ...] | None = None
-    ) -> _Computed:
-        """Compute a band from its inputs to its output."""
-        x, values = self.first(band, cut)
-        deeper = self.second(values, first)
-        return _Computed(values, deeper, self.out(x, deeper, second))
+    def _block_slope(self, band: _Band, gradient: Tensor) -> Tensor:
+        """Return the gradient of the block's output, given all of that of the part's."""
+        rows = band.of(gradient)
+        if not self.part.head:
+            return rows
+        batch, _, height, width = rows.shape
+        anything = rows.new_zeros(batch, self.second.out_channels, height, width, requires_grad=True)
+        with torch.enable_grad():
+            (slope,) = torch.autograd.grad(self.part.after(anything), anything, rows)
+        return slope
 
-    def gather(self, compute: Callable[[_Band], Tensor]) -> _Statistics:
-        """Return the statistics of what is computed of all bands."""
-        moments = _Moments()
+    def add_body_slopes(self, slopes: _Slopes, first: _Statistics, second: _Statistics, gradient: Tensor) -> Tensor:
+        """Add the gradients of the head and of the second convolution; return that of the first convolution's output.
+
+        What is computed again is replaced by its gradient, so that two images exist as a whole.
+        """
+        values = _assembled(self.bands, self.first_rows, self.inputs[0])
+        deeper = _assembled(self.narrow_bands, self.second_rows(values, first), self.inputs[0])
+        self._add_head_slopes(slopes, deeper, second, gradient)
+        _replace_by_slopes(deeper, second, self.bands, lambda band: self._block_slope(band, gradient))
+        to_normalized = _Overlapping(deeper)
+        for band in self.narrow_bands:
+            rows = first.normalized(band.with_margin(values)).relu_()
+            to_normalized.add(band, slopes.of_convolution(self.second, band, rows, band.of(deeper)))
+        _replace_by_slopes(values, first, self.bands, lambda band: band.of(deeper))
+        return values
+
+    def _add_head_slopes(self, slopes: _Slopes, values: Tensor, statistics: _Statistics, gradient: Tensor) -> None:
+        """Add the gradients of what follows the block."""
+        wanted = slopes.wanted_of(self.part.head)
+        if not wanted:
+            return
         for band in self.bands:
-            moments.add(band.core(compute(band)))
-        return moments.statistics()
+            rows = self.block_rows(band, values, statistics)
+            with torch.enable_grad():
+                out = self.part.after(rows)
+            slopes.differentiate(wanted, (out,), (band.of(gradient),))
+
+    def add_entry_slopes(
+        self, slopes: _Slopes, to_first: Tensor, gradient: Tensor, wanted: Sequence[bool]
+    ) -> list[Tensor | None]:
+        """Add the gradients of the first convolution, of what precedes it, and of the skip; return the inputs'.
+
+        One of these replaces that of the first convolution's output.
+        """
+        body = set(self.part.block.body.parameters())
+        parameters = [parameter for parameter in slopes.wanted_of(self.part.modules) if parameter not in body]
+        totals = self._totals(to_first, wanted)
+        for band in self.bands:
+            with torch.enable_grad():
+                cut = [
+                    band.with_margin(x, scale).detach().requires_grad_(total is not None)
+                    for x, scale, total in zip(self.inputs, self.part.scales, totals, strict=True)
+                ]
+                x = self.part.before(*cut)
+                out = (x, self.part.block.skip(band.core(x)))
+            to_x = slopes.of_convolution(self.first, band, x.detach(), band.of(to_first))
+            pulls = (to_x, self._block_slope(band, gradient))
+            found = slopes.differentiate(parameters, out, pulls, cut)
+            for total, slope, scale in zip(totals, found, self.part.scales, strict=True):
+                if total is not None and slope is not None:
+                    total.add(band, slope, scale)
+        return [None if total is None else total.total for total in totals]
+
+    def _totals(self, spare: Tensor | None, wanted: Sequence[bool]) -> list[_Overlapping | None]:
+        """Return what the gradients of the inputs are added up in; one takes spare memory if it fits."""
+        totals: list[_Overlapping | None] = []
+        for x, want in zip(self.inputs, wanted, strict=False):
+            if want and spare is not None and (x.shape, x.stride()) == (spare.shape, spare.stride()):
+                totals.append(_Overlapping(spare))
+                spare = None
+            else:
+                totals.append(_Overlapping(torch.empty_like(x)) if want else None)
+        return totals
 
 
-def _normalized(values: Tensor, statistics: _Statistics) -> Tensor:
-    return ((values - statistics.mean) * statistics.scale).relu()
+class _Slopes:
+    """Gradients of parameters, added up over bands."""
+
+    def __init__(self, parameters: Iterable[Tensor]) -> None:
+        self._totals = {
+            parameter: torch.zeros_like(parameter) if parameter.requires_grad else None for parameter in parameters
+        }
+
+    @property
+    def totals(self) -> list[Tensor | None]:
+        """The gradients, None for parameters that want none."""
+        return list(self._totals.values())
+
+    def wanted_of(self, modules: Iterable[nn.Module]) -> list[Tensor]:
+        """Return the parameters of modules that want a gradient."""
+        return [parameter for module in modules for parameter in module.parameters() if parameter.requires_grad]
+
+    def of_convolution(self, layer: nn.Conv2d, band: _Band, rows: Tensor, gradient: Tensor) -> Tensor:
+        """Add the gradients of a convolution's parameters; return that of the rows that it sees, a band and its margin.
+
+        Given the gradient of the band's output. Unlike autograd, this does not compute the output again.
+        """
+        stride, kernel = layer.stride[0], layer.kernel_size[0]
+        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        # The convolution pads each side by 1. Where the band has a margin, that is one row of it instead.
+        begin = max(band.above - 1, 0)
+        end = band.above - 1 + (gradient.shape[-2] - 1) * stride + kernel
+        with torch.enable_grad():
+            leaf = rows[..., begin:end, :].detach().requires_grad_()
+            window = F.pad(leaf, (1, 1, begin - band.above + 1, end - begin - leaf.shape[-2]), mode)
+        wanted = [True, layer.weight.requires_grad, layer.bias is not None and layer.bias.requires_grad]
+        like = ([layer.out_channels], layer.stride, (0, 0), layer.dilation, False, (0, 0), layer.groups)
+        to_window, to_weight, to_bias = torch.ops.aten.convolution_backward(
+            gradient, window.detach(), layer.weight, *like, wanted
+        )
+        self._add(layer.weight, to_weight)
+        if layer.bias is not None:
+            self._add(layer.bias, to_bias)
+        (to_leaf,) = torch.autograd.grad(window, leaf, to_window)
+        if to_leaf.shape == rows.shape:
+            return to_leaf
+        return F.pad(to_leaf, (0, 0, begin, rows.shape[-2] - begin - to_leaf.shape[-2]))
+
+    def differentiate(
+        self,
+        parameters: Sequence[Tensor],
+        outputs: Sequence[Tensor],
+        gradients: Sequence[Tensor],
+        rows: Sequence[Tensor] = (),
+    ) -> list[Tensor | None]:
+        """Add the gradients of parameters, given those of what a band computed; return those of its rows."""
+        sources = [*parameters, *(cut for cut in rows if cut.requires_grad)]
+        pairs = [pair for pair in zip(outputs, gradients, strict=True) if pair[0].requires_grad]
+        found = iter(torch.autograd.grad([out for out, _ in pairs], sources, [pull for _, pull in pairs]))
+        for parameter in parameters:
+            self._add(parameter, next(found))
+        return [next(found) if cut.requires_grad else None for cut in rows]
+
+    def _add(self, parameter: Tensor, slope: Tensor | None) -> None:
+        total = self._totals[parameter]
+        if total is not None and slope is not None:
+            total.add_(slope)
+
+
+class _Overlapping:
+    """The gradient of a whole image, added up from those of bands with their margins, from the top to the bottom.
+
+    Its memory may hold what bands are computed from: a band's rows are overwritten once the band is added.
+    """
+
+    def __init__(self, total: Tensor) -> None:
+        self.total = total
+        self._below: Tensor | None = None  # of the latest band: the rows of its margin
+
+    def add(self, band: _Band, slope: Tensor, scale: int = 1) -> None:
+        """Add the gradient of the next band and its margin."""
+        above, rows = band.above // scale, band.of(self.total, scale)
+        end = above + rows.shape[-2]
+        if above:
+            band.with_margin(self.total, scale)[..., :above, :].add_(slope[..., :above, :])
+        rows.copy_(slope[..., above:end, :])
+        if self._below is not None:
+            rows[..., : self._below.shape[-2], :].add_(self._below)
+        self._below = slope[..., end:, :].clone() if end < slope.shape[-2] else None
+
+
+def _assembled(bands: Sequence[_Band], compute: Callable[[_Band], Tensor], like: Tensor, scale: int = 1) -> Tensor:
+    """Compute all bands, in the layout of another image."""
+    whole: Tensor | None = None
+    for band in bands:
+        rows = compute(band)
+        if whole is None:
+            whole = _empty(rows, -(-bands[-1].bottom // scale), like)
+        band.of(whole, scale).copy_(rows)
+    assert whole is not None
+    return whole
+
+
+def _empty(rows: Tensor, height: int, like: Tensor) -> Tensor:
+    """Return memory for a whole image of which some rows are known."""
+    batch, channels, _, width = rows.shape
+    layout = torch.channels_last if like.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+    return torch.empty(batch, channels, height, width, dtype=rows.dtype, device=rows.device, memory_format=layout)
+
+
+def _measured(bands: Sequence[_Band], compute: Callable[[_Band], Tensor], like: Tensor) -> tuple[Tensor, _Statistics]:
+    """Compute all bands, and their statistics."""
+    moments = _Moments()
+
+    def measure(band: _Band) -> Tensor:
+        rows = compute(band)
+        moments.add(rows)
+        return rows
+
+    return _assembled(bands, measure, like), moments.statistics()
 
 
 class _Moments:
@@ -211,7 +417,8 @@ class _Moments:
         """Add a band, (B, C, H, W)."""
         count = values.shape[-2] * values.shape[-1]
         self._dtype = values.dtype
-        variance, mean = torch.var_mean(values, dim=(2, 3), correction=0, keepdim=True)
+        mean = channel_means(values)
+        variance = channel_means((values - mean).square_())
         total = self._count + count
         distance = mean.double() - self._mean
         self._mean = self._mean + distance * (count / total)
@@ -224,101 +431,23 @@ class _Moments:
         return _Statistics(self._mean.to(self._dtype), scale.to(self._dtype))
 
 
-def _second_slopes(work: _Work, first: _Statistics, second: _Statistics, gradient: Tensor) -> _Statistics:
-    """Gather the gradients of the second normalization's statistics."""
-    leaves = second.detached()
-    sums = _Sums(leaves)
-    for band in work.bands:
-        with torch.no_grad():
-            x, values = work.first(band)
-            deeper = work.second(values, first)
-        with torch.enable_grad():
-            out = work.out(x, deeper, leaves)
-            sums.add(torch.autograd.grad(band.core(out), leaves, band.of_whole(gradient)))
-    return sums.result()
+def _replace_by_slopes(
+    values: Tensor, statistics: _Statistics, bands: Sequence[_Band], gradient: Callable[[_Band], Tensor]
+) -> None:
+    """Replace values before a normalization and a ReLU by their gradients, given those of what follows.
 
-
-def _first_slopes(
-    work: _Work, first: _Statistics, second: _Statistics, gradient: Tensor, second_slopes: _Statistics
-) -> _Statistics:
-    """Gather the gradients of the first normalization's statistics."""
-    leaves = first.detached()
-    sums = _Sums(leaves)
-    for band in work.bands:
-        with torch.no_grad():
-            x, values = work.first(band)
-        with torch.enable_grad():
-            deeper = work.second(values, leaves)
-            out = work.out(x, deeper, second)
-            pull = _pull(band.core(deeper), second, second_slopes, work.pixels)
-            outputs = (band.core(out), band.core(deeper))
-            sums.add(torch.autograd.grad(outputs, leaves, (band.of_whole(gradient), pull)))
-    return sums.result()
-
-
-def _slopes(
-    work: _Work,
-    first: _Statistics,
-    second: _Statistics,
-    gradient: Tensor,
-    statistics_slopes: tuple[_Statistics, _Statistics],
-    wanted: tuple[bool, ...],
-) -> list[Tensor | None]:
-    """Return the gradients of inputs and parameters, None for those that are not wanted."""
-    parameters = [parameter for module in work.part.modules for parameter in module.parameters()]
-    found: list[Tensor | None] = [
-        torch.zeros_like(value) if want else None
-        for value, want in zip([*work.inputs, *parameters], wanted, strict=True)
-    ]
-    scales = (*work.part.scales, *[0] * len(parameters))
-    for band in work.bands:
-        with torch.enable_grad():
-            cut = tuple(part.detach().requires_grad_(want) for part, want in zip(work.cut(band), wanted, strict=False))
-            made = work.whole(band, first, second, cut)
-            outputs = tuple(band.core(part) for part in made)
-            pulls = (
-                _pull(outputs[0], first, statistics_slopes[0], work.pixels),
-                _pull(outputs[1], second, statistics_slopes[1], work.pixels),
-                band.of_whole(gradient),
-            )
-            sources = [value for value, want in zip([*cut, *parameters], wanted, strict=True) if want]
-            slopes = iter(torch.autograd.grad(outputs, sources, pulls))
-        for total, scale in zip(found, scales, strict=True):
-            if total is not None:
-                place = total[..., band.rows(scale), :] if scale else total
-                place.add_(next(slopes))
-    return found
-
-
-def _pull(values: Tensor, statistics: _Statistics, slopes: _Statistics, count: int) -> Tensor:
-    """Return the gradient that values before a normalization have through its statistics alone.
-
-    The mean has the derivative 1 / N, and the inverse deviation r has -r^3 (x - mean) / N.
+    With n the normalized values and g the rectified gradient, they are (g - mean(g) - n mean(g n)) / deviation.
     """
-    factor = slopes.scale * statistics.scale**3
-    return (slopes.mean - factor * (values.detach() - statistics.mean)) / count
-
-
-class _Sums:
-    """Sums of the gradients of statistics over all bands, in double precision."""
-
-    def __init__(self, like: _Statistics) -> None:
-        self._dtype = like.mean.dtype
-        self._sums = [torch.zeros_like(value, dtype=torch.float64) for value in like]
-
-    def add(self, slopes: tuple[Tensor, ...]) -> None:
-        """Add those of a band."""
-        for total, slope in zip(self._sums, slopes, strict=True):
-            total.add_(slope)
-
-    def result(self) -> _Statistics:
-        """Return the sums in the precision of the statistics."""
-        return _Statistics(*(total.to(self._dtype) for total in self._sums))
-
-
-def _empty(rows: Tensor, like: Tensor, height: int) -> Tensor:
-    """Return memory for a whole output of which some rows are known, in the layout of an input."""
-    batch, channels, _, width = rows.shape
-    is_interleaved = like.is_contiguous(memory_format=torch.channels_last)
-    layout = torch.channels_last if is_interleaved else torch.contiguous_format
-    return torch.empty(batch, channels, height, width, dtype=rows.dtype, device=rows.device, memory_format=layout)
+    mean: Any = 0.0
+    along: Any = 0.0
+    for band in bands:
+        normalized = band.of(values).sub_(statistics.mean).mul_(statistics.scale)
+        slope = torch.ops.aten.threshold_backward(gradient(band), normalized, 0)
+        share = (band.bottom - band.top) / bands[-1].bottom
+        mean = mean + channel_means(slope).double() * share
+        along = along + channel_means(slope.mul_(normalized)).double() * share
+    mean, along = mean.to(values.dtype), along.to(values.dtype)
+    for band in bands:
+        normalized = band.of(values)
+        slope = torch.ops.aten.threshold_backward(gradient(band), normalized, 0)
+        normalized.mul_(-along).add_(slope.sub_(mean)).mul_(statistics.scale)

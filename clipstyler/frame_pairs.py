@@ -38,8 +38,8 @@ class FramePair:
 
     def loss(self) -> Tensor:
         """Return the temporal loss of the network as it is now, before its weight."""
-        net, is_large = self._state.net, self._state.is_large
-        drawn = [net(image, banded=is_large) for image in self._inputs]
+        net, is_banded = self._state.net, self._state.is_banded
+        drawn = [net(image, banded=is_banded) for image in self._inputs]
         return frame_difference_loss(self._change(*drawn), self._photo_change)
 
     def _change(self, frame: Tensor, before: Tensor) -> list[Tensor]:

@@ -59,13 +59,19 @@ class _NormReLU(torch.autograd.Function):
         return gradient.sub_(mean).addcmul_(normalized, slope, value=-1).mul_(scale).to(gradients[0].dtype)
 
 
+def channel_means(x: Tensor) -> Tensor:
+    """Mean of each channel, (B, C, H, W) to (B, C, 1, 1), fast and accurate in either layout."""
+    is_interleaved = x.is_contiguous(memory_format=torch.channels_last)
+    return _mean(x) if is_interleaved else x.mean(dim=(2, 3), keepdim=True)
+
+
 def _in_single_precision(x: Tensor) -> Tensor:
     """Return values in single precision at least."""
     return x.float() if x.dtype in {torch.bfloat16, torch.float16} else x
 
 
 def _mean(x: Tensor) -> Tensor:
-    """Mean of each channel, (B, C, H, W) to (B, C, 1, 1), fast and accurate.
+    """Mean of each channel, (B, C, H, W) to (B, C, 1, 1), with interleaved channels.
 
     A GPU adds up in pairs; a CPU would add one number after the other, so there it is a product with ones, by rows.
     """

@@ -27,7 +27,7 @@ def prepare(run: RunState) -> Generator[None, None, None]:
         nearest = yield from nearest_tint(run)
         target = tints()[nearest](run.on_canvas(run.photo))
         if run.config.start is Start.PHOTO:
-            run.output = run.on_canvas(show(run.net, run.input, target, banded=run.is_large))
+            run.output = run.on_canvas(show(run.net, run.input, target, banded=run.is_banded))
         yield from _warm_up(run, target)
     if run.output is None or run.config.warm_up:
         with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -10,7 +11,8 @@ from torch.utils.checkpoint import checkpoint
 
 from clipstyler.footprint import RECOMPUTED_PIXELS
 
-Runner = Callable[..., Tensor]
+ValueT = TypeVar("ValueT")
+Runner = Callable[..., Any]
 """Calls its first argument with the others."""
 
 
@@ -21,12 +23,12 @@ def by_size(image: Tensor) -> Runner:
     return recomputed if image.shape[-2] * image.shape[-1] > RECOMPUTED_PIXELS else kept
 
 
-def kept(part: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+def kept(part: Callable[..., ValueT], *inputs: Any) -> ValueT:
     """Run a part as it is."""
     return part(*inputs)
 
 
-def recomputed(part: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+def recomputed(part: Callable[..., ValueT], *inputs: Any) -> ValueT:
     """Run a part without keeping its activations: the backward pass computes them again, to the same bits."""
-    out: Tensor = checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False)
+    out: ValueT = checkpoint(part, *inputs, use_reentrant=False, preserve_rng_state=False)
     return out

@@ -17,7 +17,7 @@ from clipstyler.config import Border, StylizeConfig
 from clipstyler.crop_places import CropPlaces
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.fitted_net import Fit
-from clipstyler.footprint import is_banded
+from clipstyler.footprint import is_banded, is_large
 from clipstyler.imaging import Picture
 from clipstyler.input_noise import octaves
 from clipstyler.interruption import Check, never
@@ -129,7 +129,8 @@ class RunState:
         self.crop_side = config.crop_side(photo.width, photo.height)
         self.size = (photo.height, photo.width)
         self.canvas = tuple(max(side, SMALLEST_SIDE) for side in self.size)
-        self.is_large = is_banded(photo.width, photo.height)
+        self.is_large = is_large(photo.width, photo.height)
+        self.is_banded = is_banded(photo.width, photo.height, encoders.device.type)
         self.alpha = photo.alpha
         self.generator = torch.Generator().manual_seed(seed)
         self.seed = seed
@@ -189,7 +190,7 @@ class RunState:
 
     def render(self) -> Tensor:
         """Run the network: the stylized image, (1, 3, H, W) in (0, 1), kept for `picture`."""
-        output = self.on_canvas(self.net(self.input, banded=self.is_large))
+        output = self.on_canvas(self.net(self.input, banded=self.is_banded))
         self.output = output.detach()
         return output
 

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from clipstyler.banding import Part, in_bands
+from clipstyler.banding import Part, convolved_in_bands, in_bands
+from clipstyler.footprint import LARGE_PIXELS
 from clipstyler.interleaved_norm import InterleavedNormReLU
 from clipstyler.recomputation import Runner, by_size, kept, recomputed
 
@@ -163,8 +164,8 @@ class StyleNet(nn.Module):
         """
         run = _runner(photo, banded)
         with nullcontext() if banded else self._precision(photo):
-            x, first = self._features(photo, run)
-            return run(self._close(), x, first).contiguous()
+            logits = run(self._close(), *self._features(photo, run))
+            return torch.sigmoid(logits).contiguous()
 
     def _precision(self, photo: Tensor) -> AbstractContextManager[object]:
         """Return the context that has a GPU multiply in bfloat16; weights and gradients are in single precision.
@@ -183,29 +184,64 @@ class StyleNet(nn.Module):
 
     def _features(self, photo: Tensor, run: Runner) -> tuple[Tensor, Tensor]:
         """Return what the last block joins: the deepest features, enlarged, and the first ones; (B, 16, H, W) each."""
-        opening = Part(self.first, self.stem, _unchanged, (1,), (self.stem, self.first))
-        first = run(opening, photo.contiguous(memory_format=self.layout))
+        photo = photo.contiguous(memory_format=self.layout)
+        if run is _in_bands and torch.is_grad_enabled() and _pixels(photo) > LARGE_PIXELS:
+            return self._features_again(photo, run)
+        first = self._opened(photo, run)
+        skip, x = self._descended(first, run)
+        return run(_enlarging(self.up[-1]), self._deepest(x, run), skip), first
+
+    def _features_again(self, photo: Tensor, run: Runner) -> tuple[Tensor, Tensor]:
+        """Return the same features, holding less for the backward pass, which computes whole stretches again.
+
+        The first features are computed once more where they are joined, so that neither they nor their gradient wait
+        while the parts before are differentiated.
+        """
+
+        def entered(photo: Tensor) -> tuple[Tensor, Tensor]:
+            return self._descended(self._opened(photo, run), run)
+
+        skip, x = recomputed(entered, photo)
+        x = recomputed(self._deepest, x, run)
+        return run(_enlarging(self.up[-1]), x, skip), self._opened(photo, run)
+
+    def _opened(self, photo: Tensor, run: Runner) -> Tensor:
+        """Return the first features."""
+        first: Tensor = run(Part(self.first, self.stem, _unchanged, (1,), (self.stem, self.first)), photo)
+        return first
+
+    def _descended(self, first: Tensor, run: Runner) -> tuple[Tensor, Tensor]:
+        """Return the features that skip all deeper ones, and what these begin with, of half the size."""
+        skip = run(_plain(self.down[0]), first)
+        return skip, self._shrunk(self.shrink[0], skip, run)
+
+    def _deepest(self, x: Tensor, run: Runner) -> Tensor:
+        """Return the features of half the size that have seen all deeper ones."""
         skips = []
-        x = first
-        for block, shrink in zip(self.down, self.shrink, strict=True):
+        for block, shrink in list(zip(self.down, self.shrink, strict=True))[1:]:
             x = run(_plain(block), x)
             skips.append(x)
-            x = self._shrunk(shrink, x)
+            x = self._shrunk(shrink, x, run)
         x = run(_plain(self.bottom), x)
-        for block in self.up:
-            x = run(Part(block, _enlarged, _unchanged, (2, 1), (block,)), x, skips.pop())
-        return x, first
+        for block in list(self.up)[:-1]:
+            x = run(_enlarging(block), x, skips.pop())
+        return x
 
-    def _shrunk(self, shrink: nn.Module, x: Tensor) -> Tensor:
+    def _shrunk(self, shrink: nn.Module, x: Tensor, run: Runner) -> Tensor:
         """Halve the sides. A convolution that sees a mirrored border keeps a copy of its input; not of a large one."""
-        return (by_size(x) if self._mirrored else kept)(shrink, x)
+        assert isinstance(shrink, nn.Conv2d)
+        if run is _in_bands and _pixels(x) > _BANDED_PART_PIXELS:
+            return convolved_in_bands(shrink, x)
+        shrunk: Tensor = (run if self._mirrored and run is not _in_bands else kept)(shrink, x)
+        return shrunk
 
     def _close(self) -> Part:
-        return Part(self.last, _joined, self._image, (1, 1), (self.last, self.head))
+        return Part(self.last, _joined, self._logits, (1, 1), (self.last,), (self.head,))
 
-    def _image(self, x: Tensor) -> Tensor:
+    def _logits(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):  # half precision has too few levels for an image
-            return torch.sigmoid(self.head(x.to(self.head.weight.dtype)))
+            logits: Tensor = self.head(x.to(self.head.weight.dtype))
+            return logits
 
 
 def _plain(block: nn.Module) -> Part:
@@ -224,6 +260,15 @@ def _joined(x: Tensor, skip: Tensor) -> Tensor:
 def _enlarged(x: Tensor, skip: Tensor) -> Tensor:
     with torch.autocast(x.device.type, enabled=False):  # which would convert x to single precision, and back
         return _joined(F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False), skip)
+
+
+def _enlarging(block: nn.Module) -> Part:
+    """Return a part that is a block on the features of half the size, enlarged, and those that skipped them."""
+    return Part(block, _enlarged, _unchanged, (2, 1), (block,))
+
+
+def _pixels(x: Tensor) -> int:
+    return x.shape[-2] * x.shape[-1]
 
 
 def _runner(photo: Tensor, banded: bool) -> Runner:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from clipstyler.banding import convolved_in_bands
+from clipstyler.footprint import is_banded
 from clipstyler.pocket.tokenizer import BUCKETS
 from clipstyler.recomputation import by_size
 
@@ -26,6 +28,23 @@ def _conv(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.GroupNorm(_GROUPS, outputs), nn.SiLU(inplace=True)
     )
+
+
+def _units(level: nn.Module) -> list[nn.Module]:
+    """Return the parts of a level, each with one convolution."""
+    parts = list(level.children())
+    return [level] if isinstance(parts[0], nn.Conv2d) else parts
+
+
+def _computed(unit: nn.Module, maps: Tensor, banded: bool) -> Tensor:
+    """Compute a part of a level, with its convolution in bands if its maps are large."""
+    if not (banded and isinstance(unit, nn.Sequential)):
+        whole: Tensor = unit(maps)
+        return whole
+    convolution, normalization, activation = unit
+    assert isinstance(convolution, nn.Conv2d)
+    out: Tensor = activation(normalization(convolved_in_bands(convolution, maps)))
+    return out
 
 
 class _Residual(nn.Module):
@@ -86,11 +105,13 @@ class ImageTower(nn.Module):
 
     def maps(self, images: Tensor, deepest: int) -> list[Tensor]:
         """Feature maps of images in [0, 1], (B, 3, H, W), from level 0 (full size) to level `deepest` (/ 2^deepest)."""
-        run = by_size(images)
+        height, width = images.shape[-2:]
+        run, banded = by_size(images), is_banded(width, height, images.device.type)
         x = images * 2 - 1
         maps = []
         for level in list(self.levels)[: deepest + 1]:
-            x = run(level, x)
+            for unit in _units(level):
+                x = run(_computed, unit, x, banded)
             maps.append(x)
         return maps
 

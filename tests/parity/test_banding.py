@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.random_checkpoints import TINY_CLIP, write_encoders
 from clipstyler import banding, recomputation, run_state, stylenet
-from clipstyler.banding import Part, in_bands
+from clipstyler.banding import Part, convolved_in_bands, in_bands
 from clipstyler.config import Start, resolve
 from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.fitted_net import Fit
 from clipstyler.imaging import Picture
+from clipstyler.pocket import towers
 from clipstyler.preparation import prepare
 from clipstyler.run_state import RunState
 from clipstyler.starting import show
@@ -45,7 +50,7 @@ def small_bands(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def gradients(part: Part, run: object, inputs: list[Tensor], weight: Tensor) -> list[Tensor]:
     entered = [x.detach().requires_grad_() for x in inputs]
-    parameters = [parameter for module in part.modules for parameter in module.parameters()]
+    parameters = part.parameters()
     for parameter in parameters:
         parameter.grad = None
     out = run(*entered)
@@ -71,7 +76,7 @@ def test_a_part_in_bands_is_the_part_in_double_precision(
     def before(x: Tensor, skip: Tensor) -> Tensor:
         return torch.cat([F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False), skip], dim=1)
 
-    part = Part(block, before, lambda x: torch.sigmoid(head(x)), (2, 1), (block, head))
+    part = Part(block, before, head, (2, 1), (block,), (head,))
     inputs = [random(batch, 2, height // 2, width // 2).double(), random(batch, 3, height, width, seed=1).double()]
     weight = random(batch, 3, height, width, seed=2).double()
     plain = gradients(part, part, inputs, weight)
@@ -93,10 +98,18 @@ def test_inputs_that_want_no_gradient_get_none() -> None:
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 0.03)])
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("large", [False, True])
 def test_stylenet_in_bands_is_the_same_function(
-    channels_last: bool, mirrored: bool, dtype: torch.dtype, tolerance: float
+    large: bool,
+    channels_last: bool,
+    mirrored: bool,
+    dtype: torch.dtype,
+    tolerance: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Exactly in double precision. In single precision, both are a hundredth off: the smallest maps have 48 pixels."""
+    if large:
+        monkeypatch.setattr(stylenet, "LARGE_PIXELS", 1)
     photo = random(1, 3, 64, 48).sigmoid().to(dtype)
     weight = random(1, 3, 64, 48, seed=3).to(dtype)
     outcomes = []
@@ -128,6 +141,65 @@ def test_bands_keep_a_fraction_of_the_activations() -> None:
         with torch.autograd.graph.saved_tensors_hooks(count, lambda values: values):
             StyleNet.initialize(torch.Generator().manual_seed(0))(photo, banded=banded)
     assert kept[True] < kept[False] / 4
+
+
+def peak(work: Callable[[], object]) -> float:
+    """Memory that PyTorch allocates while it works: the most at once, in maps of 16 channels of 256 x 256 px."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        work()
+    assert profiler.profiler is not None
+    events = profiler.profiler.kineto_results.events()
+    changes = sorted((event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]")
+    return max(itertools.accumulate(count for _, count in changes)) / (16 * 256 * 256 * 4)
+
+
+@pytest.mark.parametrize(("channels_last", "mirrored"), [(False, False), (True, True)])
+def test_a_large_photo_takes_the_memory_of_few_maps(
+    channels_last: bool, mirrored: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the most, the last block has its inputs, two maps and a gradient, beside what skips deeper ones."""
+    monkeypatch.setattr(stylenet, "_BANDED_PART_PIXELS", 1024)
+    monkeypatch.setattr(banding, "_BAND_VALUES", 2**16)
+    net = StyleNet.initialize(torch.Generator().manual_seed(0), arithmetic=Arithmetic(channels_last), mirrored=mirrored)
+    photo = random(1, 3, 256, 256).sigmoid()
+    taken = []
+    for limit in (256 * 256, 256 * 256 - 1):
+        monkeypatch.setattr(stylenet, "LARGE_PIXELS", limit)
+        taken.append(peak(lambda: net(photo, banded=True).square().mean().backward()))
+    plain = peak(lambda: net(photo).square().mean().backward())
+    assert taken[1] < 7 < taken[0] < 9
+    assert plain > 30
+
+
+def test_content_features_of_a_large_photo_take_the_memory_of_few_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Layer by layer; a level at once would keep three more maps."""
+    monkeypatch.setattr(banding, "_BAND_VALUES", 2**15)
+    monkeypatch.setattr(recomputation, "RECOMPUTED_PIXELS", 1)
+    content, image = registry.load("pocket").content, random(1, 3, 256, 256).sigmoid().requires_grad_()
+    found = []
+    for banded in (False, True):
+        monkeypatch.setattr(towers, "is_banded", lambda *_, banded=banded: banded)
+        image.grad = None
+        taken = peak(lambda: sum(x.square().mean() for x in content.features(image, mirrored=True)).backward())
+        found.append(image.grad)
+        assert taken < 6.5
+    assert relative(found[1], found[0]) < 1e-4
+
+
+@pytest.mark.usefixtures("small_bands")
+@pytest.mark.parametrize("padding_mode", ["zeros", "reflect", "replicate"])
+@pytest.mark.parametrize(("kernel", "stride", "height"), [(3, 1, 21), (3, 2, 21), (3, 2, 24), (4, 2, 24)])
+def test_a_convolution_in_bands_is_the_convolution(kernel: int, stride: int, height: int, padding_mode: Any) -> None:
+    layer = nn.Conv2d(16, 8, kernel, stride, 1, padding_mode=padding_mode).double()
+    outcomes = []
+    for run in (layer, lambda x: convolved_in_bands(layer, x)):
+        layer.zero_grad(set_to_none=True)
+        x = random(2, 16, height, 18).double().requires_grad_()
+        out = run(x)
+        (out * random(*out.shape, seed=1)).sum().backward()
+        outcomes.append([out, x.grad, layer.weight.grad, layer.bias.grad])
+    for found, expected in zip(*outcomes, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.usefixtures("small_bands")
@@ -208,7 +280,10 @@ def test_a_run_on_a_large_photo_is_the_same_within_rounding(
         if large:
             request.getfixturevalue("small_bands")
             monkeypatch.setattr(recomputation, "RECOMPUTED_PIXELS", 64)
-            monkeypatch.setattr(run_state, "is_banded", lambda _width, _height: True)
+            monkeypatch.setattr(stylenet, "LARGE_PIXELS", 64)
+            monkeypatch.setattr(towers, "is_banded", lambda *_: True)
+            monkeypatch.setattr(run_state, "is_large", lambda _width, _height: True)
+            monkeypatch.setattr(run_state, "is_banded", lambda *_: True)
         state = new_state(registry.load("pocket"), start=Start.PHOTO)
         assert state.is_large == large
         for _ in prepare(state):
@@ -223,7 +298,7 @@ def test_a_style_of_a_large_photo_is_fitted_and_drawn_by_plain_layers(request: p
     state = new_state(registry.load("pocket"))
     plain = state.style()
     request.getfixturevalue("small_bands")
-    state.is_large = True
+    state.is_large = state.is_banded = True
     style = state.style()
     for found, expected in zip(style.net.parameters(), plain.net.parameters(), strict=True):
         assert torch.equal(found, expected)

@@ -214,7 +214,8 @@ def test_a_step_with_all_accelerations_is_near_the_plain_one(tmp_path: Path) -> 
 
 
 def test_a_large_photo_is_optimized_with_all_accelerations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clipstyler.run_state.is_banded", lambda _width, _height: True)
+    monkeypatch.setattr("clipstyler.run_state.is_large", lambda _width, _height: True)
+    monkeypatch.setattr("clipstyler.run_state.is_banded", lambda *_: True)
     encoders = load("pocket", "cuda", accelerations=Accelerations(False, True, True, True, True, True))
     assert np.isfinite(run(encoders, "fire", CapturedSteps(), steps=2)[1]).all()
 

@@ -147,7 +147,8 @@ def test_every_check_of_a_run_can_stop_it(large: bool, monkeypatch: pytest.Monke
     if large:
         monkeypatch.setattr(recomputation, "RECOMPUTED_PIXELS", 1)
         monkeypatch.setattr(stylenet, "_BANDED_PART_PIXELS", 1024)
-        monkeypatch.setattr(run_state, "is_banded", lambda _width, _height: True)
+        monkeypatch.setattr(run_state, "is_large", lambda _width, _height: True)
+        monkeypatch.setattr(run_state, "is_banded", lambda *_: True)
     encoders, counted = registry.load("pocket"), Counted()
     options = {"output_size": 96, "enlarge": True, "steps": 1, "start": Start.PHOTO}
     result(encoders, counted, **options)

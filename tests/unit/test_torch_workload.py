@@ -11,7 +11,7 @@ from clipstyler_server.workers.optimizer.torch_workload import TorchWorkload
 
 from clipstyler import acceleration_choice
 from clipstyler.embedding import Embedding
-from clipstyler.footprint import BANDED_PIXELS
+from clipstyler.footprint import RECOMPUTED_PIXELS
 from clipstyler.imaging import Picture
 from clipstyler.interruption import never
 
@@ -53,9 +53,9 @@ def test_other_errors_stay_what_they_are(monkeypatch):
 @pytest.mark.parametrize(
     ("retains", "pixels", "expected"),
     [
-        (True, BANDED_PIXELS, ["retain_memory"]),
-        (True, BANDED_PIXELS + 1, ["retain_small_blocks"]),
-        (False, BANDED_PIXELS + 1, []),
+        (True, RECOMPUTED_PIXELS, ["retain_memory"]),
+        (True, RECOMPUTED_PIXELS + 1, ["retain_small_blocks"]),
+        (False, RECOMPUTED_PIXELS + 1, []),
     ],
 )
 def test_the_allocator_is_set_for_the_size_of_each_job(monkeypatch, retains, pixels, expected):

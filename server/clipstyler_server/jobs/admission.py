@@ -246,6 +246,7 @@ class Admission:
             _result_size(spec, decoded),
             len(spec.texts),
             others,
+            info.device.partition(":")[0] if info else "cpu",
         )
         if limit and needed.total > limit:
             problem = (

@@ -2,12 +2,13 @@
 
 Examples
 --------
-    python -m benchmarks.service                            # some two minutes on two cores
+    python -m benchmarks.service                            # some five minutes on two cores
     python -m benchmarks.service --pairs 9 --steps 30 --json service.json
 
 The library runs in a process of its own that is as warm as the server's optimizer: the same threads, priority and
 accelerations (none), encoders loaded, texts and photo cached. Both decode the photo and encode previews and result; the
 server has no evaluator, because the library measures no quality. They take turns, and the first pair does not count.
+Every process has a speed of its own, a tenth more or less, so that both are started several times.
 """
 
 from __future__ import annotations
@@ -136,7 +137,8 @@ def median_ratio(pairs: list[Pair]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=5, help="measured pairs, after one more; default: 5")
+    parser.add_argument("--pairs", type=int, default=3, help="measured pairs of a start, after one more; default: 3")
+    parser.add_argument("--starts", type=int, default=4, help="of both processes, each with its pairs; default: 4")
     parser.add_argument("--size", type=int, default=128, help="longest side in pixels; default: 128")
     parser.add_argument("--steps", type=int, default=60, help="default: 60")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: every core")
@@ -144,8 +146,10 @@ def main() -> None:
     arguments = parser.parse_args()
     options = StylizeOptions(size=arguments.size, steps=arguments.steps, seed=1)
     settings = {"threads": arguments.threads, "nice": 0, "evaluator": False, "accelerations": "off"}
-    with serving(**settings) as (target, _), library(arguments.threads) as worker:
-        pairs = [measure(target, worker, options) for _ in range(1 + arguments.pairs)][1:]
+    pairs: list[Pair] = []
+    for _ in range(arguments.starts):
+        with serving(**settings) as (target, _), library(arguments.threads) as worker:
+            pairs += [measure(target, worker, options) for _ in range(1 + arguments.pairs)][1:]
     print_table(pairs)
     measured = {"pairs": [asdict(pair) for pair in pairs], "median_ratio": median_ratio(pairs)}
     figures.write(arguments.json, measured, arguments.threads)

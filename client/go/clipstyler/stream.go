@@ -95,6 +95,7 @@ func (s *Stream) read(ctx context.Context, resumption *resumption, yield func(*p
 		}
 		event, failed := reader.read(message)
 		if failed != nil {
+			resumption.toldTheEnd()
 			return failed
 		}
 		if event == nil {
@@ -118,6 +119,7 @@ type resumption struct {
 	receivedAt time.Time
 	backoff    time.Duration
 	isRepeated bool
+	isOver     bool
 	// Whether it goes on after a proxy reset it. A proxy resets streams whose time is up, too: a watch continues then,
 	// but a one-shot call would begin anew each time.
 	afterResets bool
@@ -127,8 +129,17 @@ func (r *resumption) received() {
 	r.receivedAt, r.backoff = time.Now(), firstBackoff
 }
 
+// toldTheEnd records that an event told how the stylization ended: a job that is watched stays as it is, whatever would
+// help the next one; a one-shot call may begin anew.
+func (r *resumption) toldTheEnd() {
+	r.isOver = r.afterResets
+}
+
 // delayAfter returns the time to wait before the next attempt, and false if none makes sense.
 func (r *resumption) delayAfter(err *Error) (time.Duration, bool) {
+	if r.isOver {
+		return 0, false
+	}
 	if r.receivedAt.IsZero() { // gRPC has retried already
 		delay, ok := recommendedDelay(err)
 		ok = ok && !r.isRepeated

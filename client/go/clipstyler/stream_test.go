@@ -139,6 +139,22 @@ func TestFailureWithAReasonEndsAWatch(t *testing.T) {
 	}
 }
 
+func TestJobThatEndedIsNotWatchedAgain(t *testing.T) {
+	draining := &pb.StylizationEvent_Cancelled{Reason: pb.Stylization_CANCEL_REASON_DRAINING}
+	end := &pb.StylizationEvent{Event: &pb.StylizationEvent_Cancelled_{Cancelled: draining}}
+	for _, before := range [][]*pb.StylizationEvent{{queued()}, {}} {
+		calls := 0
+		watch := func(_ *pb.WatchStylizationRequest, call events) error {
+			calls++
+			return call.play(0, append(before, end)...)
+		}
+		_, err := (&server{watch: watch}).serve(t).Jobs.Watch(t.Context(), "some-job", 0).Result()
+		if failure := failureOf(t, err); failure.Reason != "DRAINING" || calls != 1 {
+			t.Errorf("%v after %d calls", failure, calls)
+		}
+	}
+}
+
 func TestCrashOfTheWorkerIsNotResumed(t *testing.T) {
 	calls := 0
 	stylize := func(_ *pb.StylizeRequest, call events) error {

@@ -42,6 +42,8 @@ export class StylizationStream implements AsyncIterable<StylizationEvent> {
   readonly #events: AsyncGenerator<StylizationEvent, void, undefined>;
   #sequence: bigint;
   #result: StylizationEvent_Result | undefined;
+  /** What an event told: how the stylization ended. */
+  #end: unknown;
 
   constructor(beginAfter: BeginAfter, settings: StreamSettings) {
     this.#beginAfter = beginAfter;
@@ -93,6 +95,8 @@ export class StylizationStream implements AsyncIterable<StylizationEvent> {
         } catch (thrown) {
           if (this.#result || this.#closing.signal.aborted) return;
           const error = deadline.translate(thrown);
+          // A job that is watched stays as it is, whatever would help the next one; a one-shot call may begin anew.
+          if (this.#end && resumesAfter === "any") throw error;
           await deadline.wait(resumption.delayAfter(error), error);
         }
       }
@@ -101,10 +105,19 @@ export class StylizationStream implements AsyncIterable<StylizationEvent> {
     }
   }
 
+  async #readBy(reader: EventReader, message: StylizationEvent): Promise<StylizationEvent | undefined> {
+    try {
+      return await reader.read(message);
+    } catch (end) {
+      this.#end = end;
+      throw end;
+    }
+  }
+
   async *#once(deadline: Deadline): AsyncGenerator<StylizationEvent, void, undefined> {
     const reader = new EventReader();
     for await (const { event: message } of this.#beginAfter(this.#sequence, deadline.callOptions())) {
-      const event = message && (await reader.read(message));
+      const event = message && (await this.#readBy(reader, message));
       if (!event) continue;
       if (event.sequence > this.#sequence) this.#sequence = event.sequence;
       if (event.event.case === "result") this.#result = event.event.value;

@@ -156,6 +156,14 @@ test("a failure that the server reports with its reason ends a watch", async () 
   assert.equal(calls, 1);
 });
 
+test("a job that ended is not watched again, whatever its reason", async () => {
+  let calls = 0;
+  const end: Body = { case: "cancelled", value: { step: 2, reason: Stylization_CancelReason.DRAINING } };
+  const watchStylization = () => (calls++, play([QUEUED, end]));
+  await assert.rejects(clientOf({ watchStylization }).jobs.watch("some-job").result(), { reason: "DRAINING" });
+  assert.equal(calls, 1);
+});
+
 test("silence longer than allowed ends a watch", async () => {
   const watchStylization = async function* () {
     yield* play([QUEUED]);

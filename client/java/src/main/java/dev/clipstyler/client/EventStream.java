@@ -7,6 +7,7 @@ import io.grpc.StatusRuntimeException;
 import java.time.Duration;
 import java.util.Iterator;
 import java.util.NoSuchElementException;
+import java.util.Optional;
 
 /**
  * The events of a stylization, its result last; resumes by itself after interruptions.
@@ -95,7 +96,7 @@ public final class EventStream implements Iterable<StylizationEvent>, AutoClosea
         call = context.wrap(() -> beginning.after(sequence, deadline)).call();
       }
       while (call.hasNext()) {
-        var event = reader.read(call.next());
+        var event = read(call.next());
         if (event.isPresent()) {
           return event.get();
         }
@@ -108,6 +109,15 @@ public final class EventStream implements Iterable<StylizationEvent>, AutoClosea
       throw new IllegalStateException(impossible);
     }
     throw StylizeException.broken("the stream ended without a result");
+  }
+
+  private Optional<StylizationEvent> read(StylizationEvent event) {
+    try {
+      return reader.read(event);
+    } catch (StylizeException end) {
+      resumption.toldTheEnd();
+      throw end;
+    }
   }
 
   private void received(StylizationEvent event) {

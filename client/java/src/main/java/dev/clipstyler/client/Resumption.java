@@ -21,6 +21,7 @@ final class Resumption {
   private final boolean isAfterResets;
   private boolean hasReceived;
   private boolean isRepeated;
+  private boolean isOver;
   private long receivedAt;
   private long backoffMs = FIRST_BACKOFF_MS;
 
@@ -40,8 +41,19 @@ final class Resumption {
     backoffMs = FIRST_BACKOFF_MS;
   }
 
+  /**
+   * Records that an event told how the stylization ended: a job that is watched stays as it is, whatever would help the
+   * next one; a one-shot call may begin anew.
+   */
+  void toldTheEnd() {
+    isOver = isAfterResets;
+  }
+
   /** The time to wait before the next attempt; empty if none makes sense. */
   Optional<Duration> delayAfter(StylizeException failure) {
+    if (isOver) {
+      return Optional.empty();
+    }
     if (!hasReceived) { // gRPC has retried already
       var isLast = isRepeated || !Calls.isRetryRecommended(failure);
       isRepeated = true;

@@ -133,6 +133,20 @@ class EventStreamTest {
   }
 
   @Test
+  void aJobThatEndedIsNotWatchedAgain() {
+    var draining = StylizationEvent.Cancelled.newBuilder().setReason(CancelReason.CANCEL_REASON_DRAINING);
+    var server = new ScriptedServer((number, after, call) -> {
+      call.send(queued());
+      call.send(StylizationEvent.newBuilder().setCancelled(draining).build());
+    });
+    try (server; var client = server.client()) {
+      var failure = assertThrows(StylizeException.class, () -> client.jobs().watch("some-job").result());
+      assertEquals("DRAINING", failure.reason());
+      assertEquals(1, server.calls.get());
+    }
+  }
+
+  @Test
   void aCrashOfTheWorkerIsNotResumed() {
     var server = new ScriptedServer((number, after, call) -> {
       call.send(queued());

@@ -105,7 +105,7 @@ export class StylizationStream implements AsyncIterable<StylizationEvent> {
     }
   }
 
-  async #readBy(reader: EventReader, message: StylizationEvent): Promise<StylizationEvent | undefined> {
+  async #decoded(reader: EventReader, message: StylizationEvent): Promise<StylizationEvent | undefined> {
     try {
       return await reader.read(message);
     } catch (end) {
@@ -117,7 +117,7 @@ export class StylizationStream implements AsyncIterable<StylizationEvent> {
   async *#once(deadline: Deadline): AsyncGenerator<StylizationEvent, void, undefined> {
     const reader = new EventReader();
     for await (const { event: message } of this.#beginAfter(this.#sequence, deadline.callOptions())) {
-      const event = message && (await this.#readBy(reader, message));
+      const event = message && (await this.#decoded(reader, message));
       if (!event) continue;
       if (event.sequence > this.#sequence) this.#sequence = event.sequence;
       if (event.event.case === "result") this.#result = event.event.value;

@@ -52,6 +52,14 @@ def _layout(x: Tensor) -> tuple[tuple[int], tuple[int, int]]:
 
 
 @triton.jit
+def _row_of_program(WIDTH: tl.constexpr, BLOCK: tl.constexpr):
+    """The row of a program, its columns, which of them exist, and where they lie."""
+    row = tl.program_id(0).to(tl.int64)
+    column = tl.arange(0, BLOCK)
+    return row, column, column < WIDTH, row * WIDTH + column
+
+
+@triton.jit
 def _add_and_normalize(
     x,
     branch,
@@ -64,10 +72,7 @@ def _add_and_normalize(
     WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    row = tl.program_id(0).to(tl.int64)
-    column = tl.arange(0, BLOCK)
-    inside = column < WIDTH
-    place = row * WIDTH + column
+    row, column, inside, place = _row_of_program(WIDTH, BLOCK)
     values = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
     values += tl.load(branch + place, mask=inside, other=0.0).to(tl.float32)
     tl.store(total + place, values.to(total.dtype.element_ty), mask=inside)
@@ -94,10 +99,7 @@ def _differentiate(
     WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    row = tl.program_id(0).to(tl.int64)
-    column = tl.arange(0, BLOCK)
-    inside = column < WIDTH
-    place = row * WIDTH + column
+    row, column, inside, place = _row_of_program(WIDTH, BLOCK)
     mean = tl.load(moments + 2 * row)
     scale = tl.load(moments + 2 * row + 1)
     values = tl.load(total + place, mask=inside, other=0.0).to(tl.float32)

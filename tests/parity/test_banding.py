@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.random_checkpoints import TINY_CLIP, write_encoders
-from clipstyler import banding, recomputation, run_state, stylenet
+from clipstyler import bands, recomputation, run_state, stylenet
 from clipstyler.banding import Part, convolved_in_bands, in_bands
 from clipstyler.config import Start, resolve
 from clipstyler.encoders import registry
@@ -45,7 +45,7 @@ def relative(found: Tensor, expected: Tensor) -> float:
 def small_bands(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every part of the small pictures here is banded, if bands are asked for."""
     monkeypatch.setattr(stylenet, "_BANDED_PART_PIXELS", 64)
-    monkeypatch.setattr(banding, "_BAND_VALUES", 16 * 16 * 8)
+    monkeypatch.setattr(bands, "_BAND_VALUES", 16 * 16 * 8)
 
 
 def gradients(part: Part, run: object, inputs: list[Tensor], weight: Tensor) -> list[Tensor]:
@@ -67,7 +67,7 @@ def test_a_part_in_bands_is_the_part_in_double_precision(
 ) -> None:
     """With an input of half the size, and what is local before and after it."""
     width = 10
-    monkeypatch.setattr(banding, "_BAND_VALUES", 5 * rows * width)
+    monkeypatch.setattr(bands, "_BAND_VALUES", 5 * rows * width)
     block, head = ResidualBlock(5, 4, mirrored=mirrored).double(), nn.Conv2d(4, 3, 1).double()
     with torch.no_grad():
         for seed, parameter in enumerate([*block.parameters(), *head.parameters()]):
@@ -159,7 +159,7 @@ def test_a_large_photo_takes_the_memory_of_few_maps(
 ) -> None:
     """At the most, the last block has its inputs, two maps and a gradient, beside what skips deeper ones."""
     monkeypatch.setattr(stylenet, "_BANDED_PART_PIXELS", 1024)
-    monkeypatch.setattr(banding, "_BAND_VALUES", 2**16)
+    monkeypatch.setattr(bands, "_BAND_VALUES", 2**16)
     net = StyleNet.initialize(torch.Generator().manual_seed(0), arithmetic=Arithmetic(channels_last), mirrored=mirrored)
     photo = random(1, 3, 256, 256).sigmoid()
     taken = []
@@ -173,7 +173,7 @@ def test_a_large_photo_takes_the_memory_of_few_maps(
 
 def test_content_features_of_a_large_photo_take_the_memory_of_few_maps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Layer by layer; a level at once would keep three more maps."""
-    monkeypatch.setattr(banding, "_BAND_VALUES", 2**15)
+    monkeypatch.setattr(bands, "_BAND_VALUES", 2**15)
     monkeypatch.setattr(recomputation, "RECOMPUTED_PIXELS", 1)
     content, image = registry.load("pocket").content, random(1, 3, 256, 256).sigmoid().requires_grad_()
     found = []

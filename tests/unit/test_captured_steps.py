@@ -280,6 +280,13 @@ def test_a_preview_is_taken_before_the_next_step_overwrites_its_image(
     assert seen(events(encoders, CapturedSteps(recorder))) == plain
 
 
+def assert_the_next_run_is_unharmed(encoders: EncoderSet, recorder: Recorder, steps: CapturedSteps) -> None:
+    """With the captured step that another run left."""
+    plain = seen(events(replace(encoders, accelerations=PLAIN), None))
+    assert seen(events(encoders, steps)) == plain
+    assert recorder.recorded == 1
+
+
 def test_a_run_that_is_dropped_between_steps_waits_for_the_one_that_was_begun(
     encoders: EncoderSet, recorder: Recorder
 ) -> None:
@@ -290,9 +297,7 @@ def test_a_run_that_is_dropped_between_steps_waits_for_the_one_that_was_begun(
     assert recorder.running == 1
     run.close()
     assert recorder.running == 0
-    plain = seen(events(replace(encoders, accelerations=PLAIN), None))
-    assert seen(events(encoders, steps)) == plain
-    assert recorder.recorded == 1
+    assert_the_next_run_is_unharmed(encoders, recorder, steps)
 
 
 def test_a_run_that_diverges_leaves_the_next_one_as_it_is(encoders: EncoderSet, recorder: Recorder) -> None:
@@ -319,9 +324,7 @@ def test_a_cancel_between_steps_gives_the_captured_step_back(encoders: EncoderSe
     with pytest.raises(InterruptedError):
         progress.extend(event for event in run if isinstance(event, Progress))
     assert len(progress) == 3
-    plain = seen(events(replace(encoders, accelerations=PLAIN), None))
-    assert seen(events(encoders, steps)) == plain
-    assert recorder.recorded == 1
+    assert_the_next_run_is_unharmed(encoders, recorder, steps)
 
 
 def test_weights_are_the_runs_own_afterwards(encoders: EncoderSet, recorder: Recorder) -> None:
@@ -349,9 +352,7 @@ def test_a_run_that_is_dropped_while_the_device_computes_waits_for_it(encoders: 
     assert recorder.running == 1
     run.close()
     assert recorder.running == 0
-    plain = seen(events(replace(encoders, accelerations=PLAIN), None))
-    assert seen(events(encoders, steps)) == plain
-    assert recorder.recorded == 1
+    assert_the_next_run_is_unharmed(encoders, recorder, steps)
 
 
 def test_without_room_for_a_captured_step_a_run_takes_plain_ones(encoders: EncoderSet, recorder: Recorder) -> None:

@@ -53,6 +53,17 @@ async def test_a_full_disk_refuses_new_jobs_clearly_and_leaves_nothing_behind(se
     assert (await server.watch(created.name)).kinds()[-1] == "result"
 
 
+async def test_a_disk_without_room_for_results_refuses_jobs_whose_photo_is_there_already(server, monkeypatch):
+    created = await server.create(order("stored"))
+    assert (await server.watch(created.name)).kinds()[-1] == "result"
+    with monkeypatch.context() as patch:
+        patch.setattr(server.app.storage.blobs, "free_bytes", lambda: 10_000_000)
+        assert reason(await refusal(server.create(order("not stored")))) == "STORAGE_FULL"
+        assert reason((await server.stylize(request())).status) == "STORAGE_FULL"
+        assert server.metric("storage_failures_total", reason="full") == 2
+    assert (await server.stylize(request())).status is None
+
+
 async def test_a_disk_that_is_full_when_a_result_comes_fails_that_job_only(server, full_disk, gate):
     created = await server.create(order(f"hold={gate} full x"))
     await eventually(lambda: server.app.scheduler.running)

@@ -58,6 +58,10 @@ class BlobStore:
             raise
         return digest
 
+    def free_bytes(self) -> int:
+        """Return what the file system has left for this process."""
+        return shutil.disk_usage(self._directory).free
+
     def begin(self) -> Path:
         """Begin an image whose bytes come in parts; returns its file."""
         self.restore()

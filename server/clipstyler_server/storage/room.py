@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,11 +14,12 @@ from clipstyler_server.storage.records import Unused
 from clipstyler_server.storage.storage import Storage
 
 _BATCH = 100
+_SPARE_BYTES = 16 * 2**20  # of the disk: for results of what is accepted, and for the database
 _RETRY_S = 60.0
 
 
 class Room:
-    """Makes room before something is stored.
+    """Makes room before something is stored; on a disk that is nearly full there is none.
 
     Parameters
     ----------
@@ -71,6 +74,8 @@ class Room:
             raise _full("you store", limit)
         if self._excess() > 0:
             raise _full("the server stores", self.max_bytes)
+        if self._storage.blobs.free_bytes() < self._promised.total() + _SPARE_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as if it had been tried: counted and reported
 
     def _excess(self) -> int:
         return self._storage.database.stored_bytes() + self._promised.total() - self.max_bytes

@@ -142,6 +142,9 @@ async def test_a_bad_photo_and_a_bad_mask_are_both_named(server):
     unknown = "uploads/" + "0" * 64
     missing = request(upload=unknown, region=Region(upload=unknown))
     assert fields((await server.stylize(missing)).status) == ["spec.upload", "spec.region.upload"]
+    stored = await server.upload(b"no image")
+    unreadable = request(upload=stored, region=Region(upload=stored))
+    assert fields((await server.stylize(unreadable)).status) == ["spec.upload", "spec.region.upload"]
 
 
 @pytest.mark.parametrize(

@@ -327,6 +327,8 @@ async def test_what_is_missing_for_rendering_is_named(server):
     assert fields(await refused(**both)) == ["stylization"]
     bad = {"application": pb.StyleApplication(style=style), "photo": pb.StylePhoto(image=b"x")}
     assert fields(await refused(**bad)) == ["photo"]
+    bad["photo"] = pb.StylePhoto(upload=await server.upload(b"x"))
+    assert fields(await refused(**bad)) == ["photo.upload"]
 
 
 async def test_a_call_that_ends_stops_its_photo_and_leaves_nothing(server):

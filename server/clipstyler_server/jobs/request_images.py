@@ -11,7 +11,6 @@ from clipstyler.masking import Levels
 from clipstyler.options import ConfigError
 from clipstyler.spec import StylizationSpec
 from clipstyler_server.errors import Reason, ServiceError, Violation, invalid
-from clipstyler_server.jobs.job_errors import invalid_spec
 from clipstyler_server.jobs.job_request import JobRequest, PhotoRequest
 from clipstyler_server.jobs.photos import Photo, stored_photo
 from clipstyler_server.observability.traces import traced
@@ -19,7 +18,7 @@ from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.storage import Storage
 from clipstyler_server.workers.decoder.client import Decoded, ImageDecoder
 
-_PHOTO = "spec.image"
+_PHOTO, _MASK = "spec.image", "spec.region.mask"
 
 
 class RequestImages:
@@ -70,8 +69,9 @@ class RequestImages:
             with traced("decode", bytes=photo.size):
                 return await self._decoder.decode(photo.source, caller.account, spec.config.size, spec.config.enlarge)
         except ImageError as error:
-            others = await self.first_look(request, caller, besides=_PHOTO) if request else ()
-            raise invalid(Violation(_PHOTO, str(error)), *others) from error
+            field = photo.field or _PHOTO
+            others = await self.first_look(request, caller, besides=field) if request else ()
+            raise invalid(Violation(field, str(error)), *others) from error
 
     async def decode_mask(
         self, mask: Photo | None, caller: Caller, spec: StylizationSpec, decoded: Decoded
@@ -86,22 +86,23 @@ class RequestImages:
                     mask.source, caller.account, (header.width, header.height), (picture.width, picture.height)
                 )
         except ImageError as error:
-            raise invalid_spec(Violation("region.mask", str(error))) from error
+            raise invalid(Violation(mask.field or _MASK, str(error))) from error
         return levels, replace(spec, region=replace(spec.region, mask_digest=digest))
 
     async def check_others(self, photos: list[Photo], caller: Caller, spec: StylizationSpec) -> None:
         """Raise `ServiceError` INVALID_FIELD for further photos that no style can be fitted to, naming each."""
         violations = []
         for number, photo in enumerate(photos, 1):
+            field = photo.field or f"photos[{number}]"
             try:
                 picture = (await self.decode(photo, None, caller, spec)).picture
                 spec.config.crop_side(picture.width, picture.height)
             except ConfigError as problem:
-                violations.append(Violation(f"photos[{number}]", problem.problem))
+                violations.append(Violation(field, problem.problem))
             except ServiceError as problem:
                 if problem.reason is not Reason.INVALID_FIELD:
                     raise
-                violations += [Violation(f"photos[{number}]", found.problem) for found in problem.details.violations]
+                violations += [Violation(field, found.problem) for found in problem.details.violations]
         if violations:
             raise invalid(*violations)
 
@@ -112,7 +113,7 @@ class RequestImages:
 
     async def _problems(self, image: _Image, caller: Caller) -> tuple[Violation, ...]:
         try:
-            found = await self._found(image.asked, image.upload_field, caller)
+            found = await self._found(image.asked, image.field, caller)
             await self._decoder.inspect(found.source, caller.account)
         except ImageError as error:
             return (Violation(image.field, str(error)),)
@@ -126,8 +127,8 @@ class _Image(NamedTuple):
 
     Attributes
     ----------
-    field, upload_field
-        What names it if it cannot be read, and if it is not stored.
+    field
+        What names it.
     names
         By which it may have been refused already, without "upload".
     asked
@@ -135,15 +136,19 @@ class _Image(NamedTuple):
     """
 
     field: str
-    upload_field: str
     names: set[str]
     asked: PhotoRequest
 
+    @classmethod
+    def of(cls, asked: PhotoRequest, sent: str, uploaded: str, names: set[str]) -> _Image:
+        """Describe an image by the field that it is sent in, or that of its upload."""
+        return cls(uploaded if asked.upload else sent, names, asked)
+
 
 def _images(request: JobRequest) -> Iterator[_Image]:
-    yield _Image(_PHOTO, "spec.upload", {"spec", "photos[0]"}, request.photo)
+    yield _Image.of(request.photo, _PHOTO, "spec.upload", {"spec", "photos[0]"})
     if request.mask:
-        yield _Image("spec.region.mask", "spec.region.upload", {"spec.region"}, request.mask)
+        yield _Image.of(request.mask, _MASK, "spec.region.upload", {"spec.region"})
     for number, other in enumerate(request.others or (), 1):
         field = f"photos[{number}]"
-        yield _Image(field, f"{field}.upload", {field}, other)
+        yield _Image.of(other, field, f"{field}.upload", {field})

@@ -110,7 +110,7 @@ class StyleLane:
             try:
                 return await self._decoder.extract(photo.source, caller.account, size, False, target)
             except ImageError as problem:
-                raise invalid(Violation("photo", str(problem))) from problem
+                raise invalid(Violation(photo.field or "photo", str(problem))) from problem
 
         fitted = replace(application, controls=replace(application.controls, output_size=0))
         async with self._lent(fitted, extract, caller, limit_s) as image:

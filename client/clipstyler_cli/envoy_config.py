@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from string import Template
@@ -16,7 +17,7 @@ from google.protobuf import any_pb2, descriptor_pb2, duration_pb2
 from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
 from clipstyler_cli.envoy_tls import ListenerTls, UpstreamTls
-from clipstyler_cli.errors import GatewayConfigError
+from clipstyler_cli.errors import GatewayConfigError, checked_together
 
 CONFIG_NAME = "envoy.yaml"
 DESCRIPTORS_NAME = "descriptors.binpb"
@@ -111,8 +112,8 @@ class GatewayConfig:
 
         Raises
         ------
-        GatewayConfigError
-            A value cannot be used.
+        GatewayConfigError, SeveralProblemsError
+            Values that cannot be used.
         OSError
             The directory cannot be written.
         """
@@ -125,8 +126,18 @@ class GatewayConfig:
         path.write_text(text)
         return path
 
+    def check(self) -> None:
+        """Raise `GatewayConfigError` for a value that cannot be used, or `SeveralProblemsError` for all of them."""
+        checked_together(
+            *(partial(_origin_matcher, origin) for origin in self.origins),
+            *(partial(split_address, server, "--server") for server in self.servers),
+            *([partial(_page_files, self.page)] if self.page else []),
+            *([partial(self.upstream_tls.transport_socket, ())] if self.upstream_tls else []),
+        )
+
     def render(self) -> str:
-        """Return the configuration as YAML; raises `GatewayConfigError`."""
+        """Return the configuration as YAML; raises as `check`."""
+        self.check()
         template = Template(resources.files(__package__).joinpath(CONFIG_NAME).read_text())
         matchers = [_origin_matcher(origin) for origin in (*self.origins, *self._own_origin())] + [
             _regex(_LOOPBACK_ORIGIN)

@@ -6,9 +6,10 @@ import ipaddress
 import ssl
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from clipstyler_cli.errors import GatewayConfigError
+from clipstyler_cli.errors import GatewayConfigError, checked_together
 
 _TYPES = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3."
 _SECRET_NAME = "gateway"
@@ -60,6 +61,11 @@ class UpstreamTls:
     certificate: Path | None = None
     key: Path | None = None
 
+    def check_files(self) -> None:
+        """Raise `GatewayConfigError` for a file that is not here, or `SeveralProblemsError` for all of them."""
+        named = {"--tls-ca": self.ca, "--tls-cert": self.certificate, "--tls-key": self.key}
+        checked_together(*(partial(_check_file, flag, path) for flag, path in named.items() if path))
+
     def transport_socket(self, hosts: Iterable[str]) -> dict[str, object]:
         """Return the transport socket of a cluster whose certificates must be those of its hosts."""
         if (self.certificate is None) != (self.key is None):
@@ -75,6 +81,11 @@ class UpstreamTls:
             common["tls_certificates"] = [_certificate(self.certificate, self.key)]
         # A server behind a proxy of its own is found by the name that it is called by.
         return _socket("UpstreamTlsContext", {"common_tls_context": common, "auto_host_sni": True})
+
+
+def _check_file(flag: str, path: Path) -> None:
+    if not path.is_file():
+        raise GatewayConfigError(f"{flag}: {path} is no file")
 
 
 def _socket(kind: str, context: dict[str, object]) -> dict[str, object]:

@@ -56,7 +56,7 @@ class SeveralProblemsError(Exception):
         self.errors = errors
 
 
-class GatewayConfigError(ValueError):
+class GatewayConfigError(UsageError):
     """An address, an origin, a certificate or a page that the gateway cannot use; the message names it."""
 
 

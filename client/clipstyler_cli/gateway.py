@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -14,14 +16,13 @@ from clipstyler_cli.connection import Target, Tls, TlsCa, TlsCert, TlsKey
 from clipstyler_cli.envoy_config import MAX_STREAM_S, GatewayConfig
 from clipstyler_cli.envoy_process import check_server, running
 from clipstyler_cli.envoy_tls import UpstreamTls
-from clipstyler_cli.errors import clear_errors
+from clipstyler_cli.errors import checked_together, clear_errors
 from clipstyler_cli.listening import (
     AllowOrigin,
     Insecure,
     Listen,
     ListenTlsCert,
     ListenTlsKey,
-    clear_problems,
     listener,
 )
 from clipstyler_cli.live_page import built_page
@@ -73,24 +74,26 @@ def command(
       curl -d '{}' http://127.0.0.1:8080/clipstyler.v1.ServerService/GetServerInfo
     """
     servers = tuple(server or (DEFAULT_TARGET,))
-    with clear_errors(), clear_problems():
-        # A configuration that is written may be for another machine.
-        at = listener(listen, listen_tls_cert, listen_tls_key, insecure, is_here=write is None)
-        config = GatewayConfig(
-            at.host,
-            at.port,
-            servers,
-            tuple(allow_origin or ()),
-            trusted_hops,
-            max_stream,
-            page or (None if write else built_page()),
-            UpstreamTls(tls_ca, tls_cert, tls_key) if tls or tls_ca or tls_cert or tls_key else None,
-            at.tls,
+    upstream_tls = UpstreamTls(tls_ca, tls_cert, tls_key) if tls or tls_ca or tls_cert or tls_key else None
+    is_here = write is None  # a configuration that is written may be for another machine
+    asked = GatewayConfig(
+        servers=servers,
+        origins=tuple(allow_origin or ()),
+        trusted_hops=trusted_hops,
+        max_stream_s=max_stream,
+        page=page or (built_page() if is_here else None),
+        upstream_tls=upstream_tls,
+    )
+    with clear_errors():
+        at, *_ = checked_together(
+            partial(listener, listen, listen_tls_cert, listen_tls_key, insecure, is_here),
+            asked.check,
+            *([upstream_tls.check_files] if upstream_tls and is_here else []),
         )
+        config = replace(asked, host=at.host, port=at.port, tls=at.tls)
         if write:
             say(str(config.write(write)))
             return
-        config.render()  # names bad values before it waits
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left running
         for address in servers:
             if warning := check_server(Target(address, tls, tls_ca, tls_cert, tls_key), wait):

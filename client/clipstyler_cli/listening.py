@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +12,7 @@ import typer
 
 from clipstyler_cli.envoy_config import split_address
 from clipstyler_cli.envoy_tls import ListenerTls
-from clipstyler_cli.errors import GatewayConfigError, UsageError
+from clipstyler_cli.errors import GatewayConfigError, checked_together
 
 _PANEL = "Callers"
 _REMEDY = "set --listen-tls-cert and --listen-tls-key"
@@ -75,32 +74,45 @@ def listener(
 
     Raises
     ------
-    GatewayConfigError, clipstyler_server.identity.private_files.IdentityError
-        A value cannot be used, or other machines would reach the gateway without TLS.
+    GatewayConfigError, SeveralProblemsError
+        Values that cannot be used, or other machines would reach the gateway without TLS.
     """
-    # Imported here: most commands do without.
-    from clipstyler_server.identity.certificates import CertificateFiles
+    is_encrypted = bool(certificate or key)
+    (host, port, is_local), tls = checked_together(
+        partial(_address, listen, is_encrypted, is_insecure), partial(_tls, certificate, key, is_here)
+    )
+    return Listener(host, port, tls, is_local)
+
+
+def _address(listen: str, is_encrypted: bool, is_insecure: bool) -> tuple[str, int, bool]:
+    """Return the numeric address and the port to listen on, and whether only this machine reaches them."""
+    # Imported here, and below: most commands do without.
     from clipstyler_server.identity.exposure import check_exposure, is_loopback
-
-    name, port = split_address(listen, "--listen")
-    if (certificate is None) != (key is None):
-        raise GatewayConfigError("--listen-tls-cert and --listen-tls-key go together: name both")
-    tls = ListenerTls(certificate, key) if certificate and key else None
-    check_exposure(name, "--listen", tls is not None, is_insecure, _REMEDY)
-    if tls and is_here:
-        CertificateFiles(tls.certificate, tls.key).read()
-    return Listener(_numeric(name), port, tls, is_loopback(name))
-
-
-@contextmanager
-def clear_problems() -> Iterator[None]:
-    """Turn a gateway that cannot be configured into a `UsageError`."""
     from clipstyler_server.identity.private_files import IdentityError
 
+    name, port = split_address(listen, "--listen")
     try:
-        yield
-    except (GatewayConfigError, IdentityError) as error:
-        raise UsageError(str(error)) from error
+        check_exposure(name, "--listen", is_encrypted, is_insecure, _REMEDY)
+    except IdentityError as error:
+        raise GatewayConfigError(str(error)) from error
+    return _numeric(name), port, is_loopback(name)
+
+
+def _tls(certificate: Path | None, key: Path | None, is_here: bool) -> ListenerTls | None:
+    """Return what callers are answered with by TLS, once its files were looked at if they are here."""
+    from clipstyler_server.identity.certificates import CertificateFiles
+    from clipstyler_server.identity.private_files import IdentityError
+
+    if (certificate is None) != (key is None):
+        raise GatewayConfigError("--listen-tls-cert and --listen-tls-key go together: name both")
+    if certificate is None or key is None:
+        return None
+    try:
+        if is_here:
+            CertificateFiles(certificate, key).read()
+    except IdentityError as error:
+        raise GatewayConfigError(str(error)) from error
+    return ListenerTls(certificate, key)
 
 
 def _numeric(host: str) -> str:

@@ -6,6 +6,8 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -14,14 +16,13 @@ import typer
 
 from clipstyler_cli.envoy_config import GatewayConfig
 from clipstyler_cli.envoy_process import Envoy, running
-from clipstyler_cli.errors import UsageError, clear_errors
+from clipstyler_cli.errors import UsageError, checked_together, clear_errors
 from clipstyler_cli.listening import (
     AllowOrigin,
     Insecure,
     Listen,
     ListenTlsCert,
     ListenTlsKey,
-    clear_problems,
     listener,
 )
 from clipstyler_cli.live_page import built_page
@@ -66,19 +67,18 @@ def command(
     chosen = {"ENCODER_SETS": encoder_sets, "DEVICE": device, "DATA_DIR": data_dir}
     settings = {name: value for name, value in chosen.items() if value is not None}
     console = Terminal(stderr=True)
-    with clear_errors(), clear_problems(), TemporaryDirectory(prefix="clipstyler-live-") as directory:
+    with clear_errors(), TemporaryDirectory(prefix="clipstyler-live-") as directory:
         page = built_page()
         if page is None:
             raise UsageError("the live page was not built: `make web` builds it")
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the children are ended on the way out
-        at = listener(listen, listen_tls_cert, listen_tls_key, insecure)
+        asked = GatewayConfig(origins=tuple(allow_origin or ()), page=page)
+        at, _ = checked_together(partial(listener, listen, listen_tls_cert, listen_tls_key, insecure), asked.check)
         kept_log = log or Path(directory, "server.log")
         settings |= _SETTINGS | (_ALONE if at.is_local else {})
         with (
             running_server(kept_log, settings, console) as server,
-            running(
-                GatewayConfig(at.host, at.port, (server.target,), tuple(allow_origin or ()), page=page, tls=at.tls)
-            ) as gateway,
+            running(replace(asked, host=at.host, port=at.port, servers=(server.target,), tls=at.tls)) as gateway,
         ):
             say(f"the live page is on {gateway.address}")
             sys.stdout.flush()

@@ -143,6 +143,25 @@ def test_values_that_cannot_be_used_are_named(arguments, problem, target):
     assert problem in outcome.output
 
 
+def test_all_values_that_cannot_be_used_are_named_at_once():
+    flags = ["--listen", "here", "--listen-tls-cert", "x.pem", "--allow-origin", "a", "--allow-origin", "b"]
+    behind = ["--server", "there", "--page", "nowhere", "--tls-ca", "none.pem", "--tls-key", "none.key"]
+    outcome = call(*flags, *behind)
+    assert outcome.exit_code == 2
+    lines = [line.strip().removeprefix("error: ") for line in outcome.output.splitlines()]
+    assert [line.split(":")[0] for line in lines] == [
+        "--listen",
+        "--listen-tls-cert and --listen-tls-key go together",
+        "--allow-origin",
+        "--allow-origin",
+        "--server",
+        "--page",
+        "--tls-cert and --tls-key go together",
+        "--tls-ca",
+        "--tls-key",
+    ]
+
+
 def test_addresses_are_split():
     assert split_address("[::1]:80", "--listen") == ("::1", 80)
     with pytest.raises(GatewayConfigError):

@@ -15,15 +15,17 @@ _PORT = re.compile(r":(\d+)$")
 _LARGEST_PORT = 65_535
 _PROXY = "grpc_proxy"  # an environment variable of gRPC
 _SERVICES = ("Stylization", "Style", "Encoder", "Server")
-# Streams of events, which this client begins again by itself. gRPC loses some of those that it retries: if the
+# Calls without a deadline, which this client begins again by itself. gRPC loses some of those that it retries: if the
 # connection breaks while it waits for the next attempt, the call never ends.
-_STREAMS = [
-    {"service": "clipstyler.v1.StylizationService", "method": method} for method in ("Stylize", "WatchStylization")
+_ENDLESS = [
+    {"service": "clipstyler.v1.StylizationService", "method": "Stylize"},
+    {"service": "clipstyler.v1.StylizationService", "method": "WatchStylization"},
+    {"service": "clipstyler.v1.StyleService", "method": "ApplyStyle"},
 ]
 # UNAVAILABLE is the only status that invites a plain retry (AIP-194).
 _SERVICE_CONFIG = {
     "methodConfig": [
-        {"name": _STREAMS},
+        {"name": _ENDLESS},
         {
             "name": [{"service": f"clipstyler.v1.{name}Service"} for name in _SERVICES],
             "retryPolicy": {

@@ -26,6 +26,35 @@ _TRANSIENT = {"", "DRAINING", "WORKER_NOT_READY", "STORAGE_UNAVAILABLE"}
 _RESET = {"INTERNAL", "UNKNOWN"}
 
 
+class Backoff:
+    """Delays that grow and are random."""
+
+    def __init__(self) -> None:
+        self._delay_s = _FIRST_DELAY_S
+
+    def reset(self) -> None:
+        """Begin with short delays again."""
+        self._delay_s = _FIRST_DELAY_S
+
+    def next_s(self) -> float:
+        """Return the seconds to wait this time."""
+        delay_s = self._delay_s * random.uniform(0.8, 1.2)
+        self._delay_s = min(2 * self._delay_s, _LONGEST_DELAY_S)
+        return delay_s
+
+
+class FirstAttempts:
+    """Attempts of a call that never received anything: five, if the server cannot be reached."""
+
+    def __init__(self) -> None:
+        self._failed = 0
+
+    def allows_another(self, error: StylizeError) -> bool:
+        """Count an attempt that failed, and return whether the next one makes sense."""
+        self._failed += 1
+        return error.code == "UNAVAILABLE" and self._failed < _FIRST_ATTEMPTS
+
+
 class Resume:
     """Resumes an interrupted stream: after growing, random delays, until the server was silent for too long.
 
@@ -57,18 +86,17 @@ class Resume:
         self._timeout_s = timeout_s
         self._after_resets = after_resets
         self._received_at: float | None = None
-        self._attempts = 0
-        self._delay_s = _FIRST_DELAY_S
+        self._first_attempts = FirstAttempts()
+        self._backoff = Backoff()
 
     def received(self, event: Event) -> None:
         """Record that an event was received."""
         self._sequence = max(self._sequence, event.sequence)
         self._received_at = time.monotonic()
-        self._delay_s = _FIRST_DELAY_S
+        self._backoff.reset()
 
     def begin(self) -> Any:
         """Begin the stream after the last event received."""
-        self._attempts += 1
         return self._begin_after(self._sequence)
 
     def delay_after(self, error: grpc.RpcError | StylizeError) -> float:
@@ -84,17 +112,12 @@ class Resume:
             is_worth_it = False  # a job that ended stays as it is, whatever would help the next one
         elif self._received_at is None:
             # What is reported in an event is how the job ended.
-            is_worth_it = isinstance(error, grpc.RpcError) and self._may_begin_again(reported)
+            is_worth_it = isinstance(error, grpc.RpcError) and self._first_attempts.allows_another(reported)
         else:
             is_worth_it = self._is_transient(reported) and time.monotonic() - self._received_at <= self._timeout_s
         if not is_worth_it:
             raise reported from error
-        delay = self._delay_s * random.uniform(0.8, 1.2)
-        self._delay_s = min(2 * self._delay_s, _LONGEST_DELAY_S)
-        return delay
-
-    def _may_begin_again(self, error: StylizeError) -> bool:
-        return error.code == "UNAVAILABLE" and self._attempts < _FIRST_ATTEMPTS
+        return self._backoff.next_s()
 
     def _is_transient(self, error: StylizeError) -> bool:
         if error.code == "UNAVAILABLE":

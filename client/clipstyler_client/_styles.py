@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import NamedTuple, TypedDict
 
 from clipstyler.v1 import style_pb2
@@ -141,26 +143,65 @@ def style_photo(photo: Photo | Upload) -> pb.StylePhoto:
 class ApplyMessages:
     """The messages of a call; each photo is read when it is due. One that cannot be read is the end of them.
 
-    gRPC would cancel the call instead, without the photos that are being drawn, and without telling why.
+    gRPC would cancel the call instead, without the photos that are being drawn, and without telling why. Until the
+    first answer, photos are kept, so that the call can begin again.
+
+    Attributes
+    ----------
+    is_answered
+        Whether the server answered anything: the call cannot begin again, and nothing more is kept.
     """
 
     def __init__(self, how: pb.StyleApplication, photos: Photos) -> None:
         self._how = how
-        self._photos = photos
+        self._photos = iter(photos)
         self._error: Exception | None = None
+        self._lock = Lock()  # gRPC reads messages in a thread of each call
+        self._calls = 0
+        self._sent: list[Photo | Upload] = []
+        self._again: deque[Photo | Upload] = deque()
+        self.is_answered = False
 
-    def __iter__(self) -> Iterator[pb.ApplyStyleRequest]:
-        yield pb.ApplyStyleRequest(application=self._how)
-        try:
-            for photo in self._photos:
-                yield pb.ApplyStyleRequest(photo=style_photo(photo))
-        except Exception as error:  # noqa: BLE001 - whatever the caller's photos raise, `end` raises
-            self._error = error
+    def begin(self) -> Iterator[pb.ApplyStyleRequest]:
+        """Return the messages of a call, from the first one on; those of calls before are no longer read."""
+        with self._lock:
+            self._calls += 1
+            self._again.extendleft(reversed(self._sent))
+            self._sent.clear()
+            return self._messages(self._calls)
+
+    def answered(self) -> None:
+        """Record that the server answered."""
+        if not self.is_answered:
+            self.is_answered = True
+            self._sent.clear()
 
     def end(self) -> None:
         """Raise what the photos raised, if anything."""
         if self._error:
             raise self._error
+
+    def _messages(self, call: int) -> Iterator[pb.ApplyStyleRequest]:
+        yield pb.ApplyStyleRequest(application=self._how)
+        try:
+            for photo in self._due(call):
+                yield pb.ApplyStyleRequest(photo=style_photo(photo))
+        except Exception as error:  # noqa: BLE001 - whatever the caller's photos raise, `end` raises
+            self._error = error
+
+    def _due(self, call: int) -> Iterator[Photo | Upload]:
+        """Yield the photos of a call until another one begins."""
+        while True:
+            with self._lock:
+                if call != self._calls:
+                    return
+                try:
+                    photo = self._again.popleft() if self._again else next(self._photos)
+                except StopIteration:
+                    return
+                if not self.is_answered:
+                    self._sent.append(photo)
+            yield photo
 
 
 class StyledAssembly:

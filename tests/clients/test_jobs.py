@@ -199,7 +199,8 @@ def test_a_stream_is_begun_five_times_by_the_client_and_never_again_by_grpc() ->
         for name in config["name"]
         if "retryPolicy" not in config
     ]
-    assert unretried == [f"clipstyler.v1.StylizationService/{method}" for method in ("Stylize", "WatchStylization")]
+    endless = ("StylizationService/Stylize", "StylizationService/WatchStylization", "StyleService/ApplyStyle")
+    assert unretried == [f"clipstyler.v1.{method}" for method in endless]
 
 
 @pytest.mark.parametrize("code", ["INTERNAL", "UNKNOWN"])

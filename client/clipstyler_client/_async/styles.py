@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
@@ -18,7 +19,7 @@ from clipstyler_client._ending import Ending
 from clipstyler_client._errors import from_rpc_error
 from clipstyler_client._jobs import Job, JobImage, Upload, full_name, job, priority_number
 from clipstyler_client._options import PreviewOptions, StylizeOptions
-from clipstyler_client._resume import check_timeout
+from clipstyler_client._resume import Allowance, Backoff, FirstAttempts, check_timeout
 from clipstyler_client._styles import Photos, Style, StyleControls, StyledPhoto, StylePage
 
 
@@ -185,17 +186,24 @@ class AsyncStyles:
         how = values.application(style, second_style, controls, result_format)
         assembly = values.StyledAssembly()
         messages = values.ApplyMessages(how, photos)
-        call = self._stub.ApplyStyle(iter(messages), timeout=timeout_s)
-        ending = Ending(call)
-        try:
-            async for part in call:
-                if styled := assembly.add(part):
-                    yield styled
-            assembly.end()
-        except grpc.RpcError as error:
-            raise ending.error(error) from error
-        finally:
-            call.cancel()  # the server need not finish what is no longer read
+        attempts, backoff, allowance = FirstAttempts(), Backoff(), Allowance(timeout_s)
+        while True:
+            call = self._stub.ApplyStyle(messages.begin(), timeout=allowance.left_s)
+            ending = Ending(call)
+            try:
+                async for part in call:
+                    messages.answered()
+                    if styled := assembly.add(part):
+                        yield styled
+                assembly.end()
+                break
+            except grpc.RpcError as error:
+                problem = ending.error(error)
+                if messages.is_answered or not attempts.allows_another(problem):
+                    raise problem from error
+            finally:
+                call.cancel()  # the server need not finish what is no longer read
+            await asyncio.sleep(backoff.next_s())
         messages.end()
 
     async def render(

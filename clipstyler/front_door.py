@@ -55,6 +55,7 @@ class Options(TypedDict, total=False):
     seed: int
     crop_size: int
     learning_rate: float
+    final_rate: float
     threshold: float
     threshold_rejection: bool
     augmentation: bool

@@ -29,6 +29,7 @@ from clipstyler_cli.artifacts import sheet_of
 from clipstyler_cli.errors import UsageError, checked_together, clear_errors
 from clipstyler_cli.files import Delivery
 from clipstyler_cli.local import read_image_here, resolved_here
+from clipstyler_cli.option_flags import STEPS_HELP
 from clipstyler_cli.statuses import EXIT_FAILED
 from clipstyler_cli.style_files import SUFFIX, slug
 from clipstyler_cli.terminal import Terminal, complain, say
@@ -48,7 +49,7 @@ def command(
         int, typer.Option(min=1, max=_LARGEST_SAMPLE, help="Photos that the style is fitted to, evenly chosen.")
     ] = 4,
     size: Annotated[int | None, typer.Option(help="Longest side at which it is fitted. Default: 256.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps. Default: 60.")] = None,
+    steps: Annotated[int | None, typer.Option(help=STEPS_HELP)] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all random numbers. Default: random.")] = None,
     encoder_set: Annotated[str | None, typer.Option(help="Encoder set that guides the fit.")] = None,
     strength: Strength = 1.0,

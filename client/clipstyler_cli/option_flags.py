@@ -9,10 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from clipstyler.config import PRESETS
+from clipstyler.config import DEFAULT_PRESET, PRESETS
 from clipstyler.options import Option, Source
 from clipstyler.spec import OPTIONS
 
+STEPS_HELP = f"Optimizer steps. Default: {PRESETS[DEFAULT_PRESET].steps}."
+"""Of a command that has a few flags of its own."""
 _COMPUTATION = "Computation"
 _CALIBRATED = "Calibrated options (default: the encoder set's)"
 

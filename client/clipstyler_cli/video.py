@@ -18,6 +18,7 @@ from clipstyler_cli.apply import PreserveColor, Quiet, Strength
 from clipstyler_cli.errors import UsageError, checked_together, clear_errors
 from clipstyler_cli.files import Delivery
 from clipstyler_cli.local import resolved_here
+from clipstyler_cli.option_flags import STEPS_HELP
 from clipstyler_cli.style_files import read_style
 from clipstyler_cli.terminal import complain, say
 from clipstyler_cli.video_progress import VideoProgress
@@ -50,7 +51,7 @@ def command(
     size: Annotated[
         int | None, typer.Option(help="Longest side at which it is fitted. Default: 256.", rich_help_panel=_FITTING)
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps. Default: 60.", rich_help_panel=_FITTING)] = None,
+    steps: Annotated[int | None, typer.Option(help=STEPS_HELP, rich_help_panel=_FITTING)] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed of all random numbers. Default: random.", rich_help_panel=_FITTING)
     ] = None,

@@ -4,7 +4,8 @@ from clipstyler.config import Border, Calibration, Start, TemplateSet
 
 CALIBRATION = Calibration(
     threshold=0.03,
-    learning_rate=1e-3,
+    learning_rate=2e-3,
+    final_rate=0.1,
     crop_fraction=0.32,
     crop_overhang=0.5,
     border=Border.MIRROR,

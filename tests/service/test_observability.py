@@ -41,7 +41,7 @@ async def test_the_server_describes_itself(server):
     assert (encoders.source_text, encoders.models[0].digest) == ("a Photo", "ab" * 32)
     assert encoders.calibration.weight_patch == 9000
     assert encoders.calibration.HasField("threshold")
-    assert [(preset.size, preset.steps, preset.patches) for preset in info.presets] == [(256, 60, 16), (512, 200, 64)]
+    assert [(preset.size, preset.steps, preset.patches) for preset in info.presets] == [(256, 40, 16), (512, 200, 64)]
     (worker,) = info.workers
     assert (worker.device, worker.provider, worker.thread_count) == ("cpu", "scripted", 1)
     assert tuple(worker.accelerations) == scripted.ACCELERATIONS

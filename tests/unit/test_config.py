@@ -30,7 +30,7 @@ def test_the_paper_preset_with_the_papers_calibration_has_the_papers_numbers() -
 
 def test_a_preset_sets_the_work_and_a_calibration_the_numbers() -> None:
     draft = resolve(Calibration(threshold=0.3), Preset.DRAFT)
-    assert (draft.size, draft.steps, draft.patches, draft.threshold) == (256, 60, 16, 0.3)
+    assert (draft.size, draft.steps, draft.patches, draft.threshold) == (256, 40, 16, 0.3)
 
 
 def test_what_the_caller_asks_for_wins() -> None:

@@ -5,7 +5,7 @@ import { DEFAULTS, fromFragment, isDrawnLarger, isSeed, specOf, toFragment, type
 
 const INFO: ServerInfo = create(ServerInfoSchema, {
   limits: { maxPreviewSize: 256, maxOutputSize: 8192 },
-  presets: [{ preset: Preset.DRAFT, size: 256, steps: 60, patches: 16 }, { preset: Preset.PAPER, size: 512, steps: 200, patches: 64 }],
+  presets: [{ preset: Preset.DRAFT, size: 256, steps: 40, patches: 16 }, { preset: Preset.PAPER, size: 512, steps: 200, patches: 64 }],
   encoderSets: [{ name: "pocket", calibration: { weightPatch: 9000, weightContent: 150 } }],
 });
 const ALL: Settings = {

@@ -67,6 +67,15 @@ async def test_a_closed_terminal_drains_the_server_and_kills_no_worker(launch, g
     assert (await server.ended())[0] == 0
 
 
+async def test_ctrl_c_while_the_workers_start_is_a_quiet_end(launch):
+    server = await launch()
+    await eventually(lambda: len(server.children()) >= 2)  # the first is that of multiprocessing, not a worker
+    for process in (*server.children(), psutil.Process(server.process.pid)):  # as a terminal does to its group
+        process.send_signal(signal.SIGINT)
+    assert (await server.ended())[0] == 0
+    assert [line["event"] for line in server.lines] == ["server_draining", "server_stopped"]
+
+
 async def test_nohup_keeps_a_server_running_when_its_terminal_is_closed(launch):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

@@ -114,6 +114,11 @@ async def test_connect_unary_in_json(session, url):
         assert got.status == 404
 
 
+async def test_unknown_parameters_in_the_address_are_ignored_as_unknown_fields_are(session, url):
+    async with session.post(f"{url}/{SERVER}/GetServerInfo?nothing=1", json={"nothing": 1}) as got:
+        assert (await got.json())["serverInfo"]["queue"]["capacity"] == 200
+
+
 async def test_json_lines_arrive_as_they_are_made(session, url, tmp_path):
     turns = Turns(tmp_path)
     spec = {"image": base64.b64encode(photo_named("small")).decode(), "styleText": f"turns={turns.path} x"}

@@ -14,7 +14,7 @@ from string import Template
 from textwrap import indent
 
 from google.protobuf import any_pb2, descriptor_pb2, duration_pb2
-from google.rpc import error_details_pb2, status_pb2  # type: ignore[import-untyped]
+from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
 from clipstyler_cli.envoy_tls import ListenerTls, UpstreamTls
 from clipstyler_cli.errors import GatewayConfigError, checked_together
@@ -57,6 +57,21 @@ _CONTENT_TYPES = {
     ".webmanifest": "application/manifest+json",
     ".txt": "text/plain; charset=utf-8",
     ".woff2": "font/woff2",
+}
+_BINARY = {
+    "string_match": {"safe_regex": {"regex": "application/(grpc|proto|connect).*"}},
+    "treat_missing_header_as_empty": True,
+}
+# The codes under which callers of JSON see what the gateway itself refuses, by HTTP status.
+_REFUSALS = {
+    400: code_pb2.INVALID_ARGUMENT,
+    403: code_pb2.PERMISSION_DENIED,
+    404: code_pb2.NOT_FOUND,
+    408: code_pb2.DEADLINE_EXCEEDED,
+    413: code_pb2.RESOURCE_EXHAUSTED,
+    431: code_pb2.RESOURCE_EXHAUSTED,
+    503: code_pb2.UNAVAILABLE,
+    504: code_pb2.DEADLINE_EXCEEDED,
 }
 _NO_JSON = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
 _PAGE_HEADERS = {
@@ -160,6 +175,7 @@ class GatewayConfig:
             LISTENER_TLS=self._listener_tls(),
             UPSTREAM_TLS=self._upstream_tls(),
             NO_JSON=json.dumps(_NO_JSON),
+            JSON_REFUSALS=_items([_json_refusal(status, code) for status, code in _REFUSALS.items()], 20),
             PAGE_ROUTES=_items([_page_route(path, file) for path, file in files.items()], 24),
         )
 
@@ -232,6 +248,24 @@ def _origin_matcher(origin: str) -> dict[str, object]:
 
 def _regex(pattern: str) -> dict[str, object]:
     return {"safe_regex": {"regex": pattern}}
+
+
+def _json_refusal(status: int, code: int) -> dict[str, object]:
+    """Return how an error of the gateway is written for callers of JSON."""
+    asked_in_json = {
+        "or_filter": {
+            "filters": [
+                {"header_filter": {"header": {"name": "content-type", "invert_match": True} | _BINARY}},
+                # Set where JSON was translated: by then the type of the content is that of gRPC.
+                {"header_filter": {"header": {"name": "x-envoy-original-path", "present_match": True}}},
+            ]
+        }
+    }
+    has_status = {"comparison": {"op": "EQ", "value": {"default_value": status, "runtime_key": "gateway.refusal"}}}
+    return {
+        "filter": {"and_filter": {"filters": [{"status_code_filter": has_status}, asked_in_json]}},
+        "body_format_override": {"json_format": {"code": code, "message": "%LOCAL_REPLY_BODY%"}},
+    }
 
 
 def _page_files(page: Path) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,8 +13,9 @@ from clipstyler_client import InvalidRequestError, OptionError, ServerUnavailabl
 
 from clipstyler.options import ConfigError
 from clipstyler_cli.statuses import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE
-from clipstyler_cli.terminal import complain
+from clipstyler_cli.terminal import Terminal, complain, restore_cursor
 
+_CANCELLED = "error: cancelled"
 # Fields of the contract that are not a flag of the same name.
 _FLAGS = {
     "image": "PHOTO",
@@ -121,7 +123,8 @@ def clear_errors(**arguments: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        _leave(str(interrupt) or "error: cancelled", EXIT_INTERRUPTED, kind="")
+        restore_cursor()
+        _leave(str(interrupt) or _CANCELLED, EXIT_INTERRUPTED, kind="")
     except (ConfigError, InvalidRequestError, OptionError) as error:
         _leave(_problems(error, arguments), EXIT_USAGE)
     except StylizeError as error:
@@ -162,8 +165,15 @@ def _leave(message: str, code: int, kind: str = "error: ") -> None:
 @contextmanager
 def ending_at_once() -> Iterator[None]:
     """Ctrl-C exits the process while modules are imported, because an import may swallow or print an exception."""
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    before = signal.signal(signal.SIGINT, _end_at_once)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def _end_at_once(*_: object) -> None:
+    restore_cursor()
+    below_the_bar = "\n" if Terminal(stderr=True).is_terminal else ""
+    complain(below_the_bar + _CANCELLED)
+    os._exit(EXIT_INTERRUPTED)

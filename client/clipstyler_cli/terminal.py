@@ -66,6 +66,11 @@ def complain(line: str) -> None:
     Terminal(stderr=True).print(line, soft_wrap=True)
 
 
+def restore_cursor() -> None:
+    """Show the cursor of the terminal again: a progress bar that is not ended leaves it hidden."""
+    Terminal(stderr=True).show_cursor()
+
+
 def print_json(values: Any) -> None:
     """Print values as JSON, in ASCII."""
     say(json.dumps(values, indent=2))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import runpy
 import signal
 import subprocess
@@ -17,6 +19,8 @@ from typer.testing import CliRunner, Result
 
 from clipstyler.config import PRESETS
 from tests.clients.scripted_server import ScriptedServer, invalid_steps, picture, queue_full, serving
+
+HIDDEN_CURSOR, SHOWN_CURSOR = b"\x1b[?25l", b"\x1b[?25h"
 
 
 def call(*arguments: object) -> Result:
@@ -235,6 +239,26 @@ def test_ctrl_c_is_quiet_while_modules_are_imported(photo: Path, tmp_path: Path,
     assert process.returncode in (-signal.SIGINT, 130)
     assert "Traceback" not in told
     assert "Exception" not in told
+
+
+@pytest.mark.parametrize("seen", [HIDDEN_CURSOR, b"waiting"])  # while the bar begins, and while PyTorch is imported
+def test_ctrl_c_shows_the_cursor_again(photo: Path, tmp_path: Path, seen: bytes) -> None:
+    words = ["stylize", photo, "fire", "-o", tmp_path / "out.png", "--size", 64]
+    terminal, inside = os.openpty()
+    command = [sys.executable, "-m", "clipstyler_cli.entry", *map(str, words)]
+    with subprocess.Popen(command, stdout=inside, stderr=inside, env=os.environ | {"TERM": "xterm"}) as process:
+        os.close(inside)
+        shown = b""
+        while seen not in shown:
+            shown += os.read(terminal, 4096)
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(OSError):  # the end of a terminal
+            while part := os.read(terminal, 4096):
+                shown += part
+    os.close(terminal)
+    assert process.returncode == 130
+    assert shown.rindex(SHOWN_CURSOR) > shown.rindex(HIDDEN_CURSOR)
+    assert shown.endswith(b"error: cancelled\r\n")
 
 
 def test_ctrl_c_before_the_first_import_is_quiet_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from clipstyler_cli.envoy_config import GatewayConfig
 from clipstyler_cli.envoy_process import running
 from clipstyler_client import AsyncClient, Client, InvalidRequestError, Progress, Result, StylizeError
 from google.protobuf.json_format import ParseDict
-from google.rpc import error_details_pb2
+from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from clipstyler.v1 import server_service_pb2
 from clipstyler.v1 import stylization_service_pb2 as pb
@@ -114,6 +114,11 @@ async def test_connect_unary_in_json(session, url):
         assert got.status == 404
 
 
+async def test_unknown_parameters_in_the_address_are_ignored_as_unknown_fields_are(session, url):
+    async with session.post(f"{url}/{SERVER}/GetServerInfo?nothing=1", json={"nothing": 1}) as got:
+        assert (await got.json())["serverInfo"]["queue"]["capacity"] == 200
+
+
 async def test_json_lines_arrive_as_they_are_made(session, url, tmp_path):
     turns = Turns(tmp_path)
     spec = {"image": base64.b64encode(photo_named("small")).decode(), "styleText": f"turns={turns.path} x"}
@@ -168,6 +173,33 @@ async def test_a_result_beyond_every_buffer_comes_through_as_json(session, url):
     image = event["result"]["result"]["image"]
     assert size == int(image["sizeBytes"]) > 28 * 2**20
     assert received.digest() == base64.b64decode(image["sha256"])
+
+
+@pytest.mark.parametrize(
+    ("call", "status", "code", "message"),
+    [
+        (("POST", f"{STYLIZATION}/GetStylization", "{bad"), 400, code_pb2.INVALID_ARGUMENT, "Unexpected end of string"),
+        (("POST", f"{STYLIZATION}/Stylize", '{"spec":{"image":"!"}}'), 400, code_pb2.INVALID_ARGUMENT, "spec.image: "),
+        (("POST", f"{STYLIZATION}/Nothing", "{}"), 404, code_pb2.NOT_FOUND, "Could not resolve"),
+        (("GET", f"{SERVER}/GetServerInfo", ""), 404, code_pb2.NOT_FOUND, "Could not resolve"),
+        (("GET", "nothing", ""), 404, code_pb2.NOT_FOUND, "nothing is here"),
+        (("POST", f"{STYLIZATION}/Stylize", "x" * 25 * 2**20), 413, code_pb2.RESOURCE_EXHAUSTED, "content length too"),
+    ],
+)
+@pytest.mark.parametrize("content_type", ["application/json", "application/x-www-form-urlencoded"])
+async def test_what_the_gateway_refuses_is_a_status_in_json(session, url, call, status, code, message, content_type):
+    method, path, data = call
+    headers = {"content-type": content_type}
+    async with session.request(method, f"{url}/{path}", data=data, headers=headers) as got:
+        refusal = ParseDict(await got.json(), status_pb2.Status())
+        assert (got.status, refusal.code, refusal.message[: len(message)]) == (status, code, message)
+
+
+async def test_a_server_that_is_away_is_a_status_in_json(session):
+    with running(GatewayConfig(port=0, servers=("127.0.0.1:1",))) as gateway:
+        async with session.post(f"{gateway.address}/{SERVER}/GetServerInfo", json={}) as got:
+            refusal = ParseDict(await got.json(), status_pb2.Status())
+            assert (got.status, refusal.code) == (503, code_pb2.UNAVAILABLE)
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "application/grpc-web+proto", "text/plain"])

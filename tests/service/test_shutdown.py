@@ -14,7 +14,8 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
 
-from tests.service.harness import collect, details, eventually, reason, request
+from tests.service.harness import PATIENCE_S, collect, details, eventually, reason, request
+from tests.service.process import START_S
 
 
 @pytest.fixture
@@ -65,6 +66,15 @@ async def test_a_closed_terminal_drains_the_server_and_kills_no_worker(launch, g
     gate.touch()
     assert (await running).kinds()[-1] == "result"
     assert (await server.ended())[0] == 0
+
+
+async def test_ctrl_c_while_the_workers_start_is_a_quiet_end(launch):
+    server = await launch()
+    await eventually(lambda: len(server.children()) >= 2)  # the first is that of multiprocessing, not a worker
+    for process in (*server.children(), psutil.Process(server.process.pid)):  # as a terminal does to its group
+        process.send_signal(signal.SIGINT)
+    assert (await server.ended())[0] == 0
+    assert [line["event"] for line in server.lines] == ["server_draining", "server_stopped"]
 
 
 async def test_nohup_keeps_a_server_running_when_its_terminal_is_closed(launch):
@@ -212,3 +222,12 @@ async def test_a_second_signal_in_the_delay_leaves_no_grace_and_starts_no_waitin
     assert reason((await running).status) == reason((await waiting).status) == "DRAINING"
     assert "started" not in (await waiting).kinds()
     assert (await server.ended())[0] == 0
+
+
+async def test_an_export_of_encoders_ends_with_the_server_and_leaves_no_scratch_files(launch, tmp_path):
+    server = await launch("clipstyler_server", encoder_sets="pocket", cache_dir=tmp_path, evaluator=True)
+    await eventually(lambda: list(tmp_path.rglob(".clipstyler-*")), START_S)
+    (exporting,) = (child for child in server.children() if "clipstyler.encoders.onnx.prepare" in child.cmdline())
+    server.process.kill()
+    await asyncio.to_thread(exporting.wait, PATIENCE_S)
+    assert [path.suffix for path in (tmp_path / "exports").iterdir()] == [".lock"]

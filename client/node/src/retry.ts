@@ -19,6 +19,9 @@ export const RETRY_POLICY: RetryPolicy = {
   retryableCodes: [Code.Unavailable],
 };
 
+/** The longest time that timers of JavaScript can wait, 24 days; beyond it they fire at once. A later deadline is none. */
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
+
 /** What a caller can say about one call. */
 export interface CallLimits {
   /** Ends the call. */
@@ -42,7 +45,7 @@ export class Deadline {
   /** Options for the next attempt. */
   callOptions(): CallOptions {
     const leftMs = this.#until - performance.now();
-    const timeout = leftMs === Infinity ? {} : { timeoutMs: Math.max(1, Math.ceil(leftMs)) };
+    const timeout = leftMs > LONGEST_TIMER_MS ? {} : { timeoutMs: Math.max(1, Math.ceil(leftMs)) };
     return { ...timeout, ...(this.#signal && { signal: this.#signal }) };
   }
 
@@ -56,7 +59,7 @@ export class Deadline {
   async wait(ms: number, error: StylizeError): Promise<void> {
     if (performance.now() + ms >= this.#until) throw error;
     await new Promise<void>((resolve) => {
-      const timer = setTimeout(done, ms);
+      const timer = setTimeout(done, Math.min(ms, LONGEST_TIMER_MS));
       const signal = this.#signal;
       function done(): void {
         clearTimeout(timer);

@@ -1,4 +1,6 @@
 import { type MessageInitShape } from "@bufbuild/protobuf";
+import { Code } from "@connectrpc/connect";
+import { StylizeError } from "./errors.js";
 import { type ImageFormat } from "./gen/clipstyler/v1/image_pb.js";
 import { type PreviewOptionsSchema, type StylizationOptionsSchema } from "./gen/clipstyler/v1/options_pb.js";
 import { type StylizationSpecSchema } from "./gen/clipstyler/v1/stylization_pb.js";
@@ -43,9 +45,11 @@ export function textSpec(init: TextInit) {
   };
 }
 
-/** Name a photo in a message. */
+/** Name a photo in a message; throws `StylizeError` for what is none, as callers without TypeScript may pass. */
 export async function photoField(photo: Photo): Promise<{ case: "image"; value: Uint8Array } | { case: "upload"; value: string }> {
   if (photo instanceof Uint8Array) return { case: "image", value: photo };
   if (photo instanceof Blob) return { case: "image", value: new Uint8Array(await photo.arrayBuffer()) };
-  return { case: "upload", value: photo.upload };
+  if (typeof photo?.upload === "string") return { case: "upload", value: photo.upload };
+  const problem = "photo: must be the bytes of an image file, as a Uint8Array or a Blob, or what jobs.upload returned";
+  throw new StylizeError(Code.InvalidArgument, problem, { reason: "INVALID_FIELD", metadata: { fields: "photo" } });
 }

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
+import { setTimeout } from "node:timers/promises";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { Stylization_ImageKind, Stylization_State, StylizeError } from "../src/core.js";
 import { clientOf, failure, IMAGE, imageMetadata, PHOTO } from "./server.js";
@@ -60,6 +61,18 @@ test("a retry that the deadline forbids is not waited for", async () => {
   await assert.rejects(client.jobs.get(NAME, { timeoutMs: 1000 }), { reason: "STORAGE_UNAVAILABLE" });
   assert.ok(performance.now() - begun < 900);
 });
+
+for (const timeoutMs of [2 ** 31, Number.MAX_VALUE]) {
+  test(`a timeout of ${timeoutMs} ms, longer than timers can wait, does not end a call at once`, async () => {
+    const client = clientOf({
+      getStylization: async () => {
+        await setTimeout(20);
+        return { stylization: { name: NAME } };
+      },
+    });
+    assert.equal((await client.jobs.get(NAME, { timeoutMs })).name, NAME);
+  });
+}
 
 test("a bare UUID is completed to a name", async () => {
   const names: string[] = [];

@@ -39,6 +39,15 @@ test("the request has what was asked for", async () => {
   assert.deepEqual(texts, [sent, sent]);
 });
 
+for (const photo of [undefined, null, "photo.jpg", PHOTO.buffer] as unknown as Uint8Array[]) {
+  test(`what is no photo is refused at once: ${String(photo)}`, async () => {
+    const client = clientOf({});
+    const refused = { name: "StylizeError", code: Code.InvalidArgument, message: /^photo: must be/ };
+    await assert.rejects(client.stylize({ ...ASKED, photo }).result(), refused);
+    await assert.rejects(client.jobs.create({ ...ASKED, photo }), refused);
+  });
+}
+
 test("chunks are assembled and not shown", async () => {
   const client = clientOf({ stylize: () => play([chunk(0, 400), chunk(400, 1000), result(IMAGE, false)]) });
   const stream = client.stylize(ASKED);

@@ -1,13 +1,17 @@
 """Exports encoders into a cache and compares them with PyTorch, in a program of its own: callers need no PyTorch.
 
-It reads a task as JSON on standard input and writes the outcome as JSON on standard output.
+It reads a task as JSON on standard input and writes the outcome as JSON on standard output. Its argument is a pipe
+of its caller, with which it ends.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -64,22 +68,34 @@ def prepare(task: Preparation, timeout_s: float) -> Prepared:
     PreparationError
         It failed or took too long.
     """
-    command = [sys.executable, "-m", __name__]
+    text = json.dumps(asdict(task))
+    reading, writing = os.pipe()  # closed when this process exits, however it does
+    command = [sys.executable, "-m", __name__, str(reading)]
     try:
         ran = subprocess.run(
-            command, input=json.dumps(asdict(task)), capture_output=True, text=True, check=True, timeout=timeout_s
+            command, input=text, capture_output=True, text=True, check=True, timeout=timeout_s, pass_fds=[reading]
         )
     except subprocess.CalledProcessError as error:
         last = (error.stderr or "").strip().rpartition("\n")[2]
         raise PreparationError(f"preparing {task.name!r} failed: {last or error}") from error
     except subprocess.TimeoutExpired as error:
         raise PreparationError(f"preparing {task.name!r} took more than {timeout_s:g} s") from error
+    finally:
+        os.close(reading)
+        os.close(writing)
     return Prepared(**json.loads(ran.stdout.strip().rpartition("\n")[2]))
 
 
 def main() -> None:
     """Run a task."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as an exception, so that no scratch files are left
+    threading.Thread(target=_end_with_caller, args=(int(sys.argv[1]),), daemon=True).start()
     print(json.dumps(asdict(_prepare(Preparation(**json.load(sys.stdin))))))
+
+
+def _end_with_caller(pipe: int) -> None:
+    os.read(pipe, 1)  # nothing is ever written
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _prepare(task: Preparation) -> Prepared:

@@ -9,10 +9,12 @@ import asyncio
 import multiprocessing
 import signal
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 from typing import Any
 
 from clipstyler_server.observability.foreign_output import WorkerStderr, relay
 from clipstyler_server.workers.channel import Channel
+from clipstyler_server.workers.ending_signals import held_back
 from clipstyler_server.workers.messages import Shutdown
 
 _CONTEXT = multiprocessing.get_context("spawn")
@@ -72,7 +74,7 @@ class ChildProcess:
         """
         try:
             relay(self._stderr.reading, self._name)
-            await asyncio.to_thread(self._process.start)
+            await asyncio.to_thread(self._spawn)
             self._channel.start()
         except (OSError, RuntimeError):
             self.kill()
@@ -108,6 +110,11 @@ class ChildProcess:
         if code is not None and code < 0:
             return f"was killed by {signal.Signals(-code).name}"
         return f"exited with code {code}"
+
+    def _spawn(self) -> None:
+        resource_tracker.ensure_running()  # by itself, because it would end what holds signals back
+        with held_back():
+            self._process.start()
 
     def _received(self, message: object) -> None:
         self._loop.call_soon_threadsafe(self._on_message, message)

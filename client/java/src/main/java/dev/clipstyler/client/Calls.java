@@ -15,7 +15,7 @@ final class Calls {
 
   /** The deadline of a call, all attempts included; null for none. */
   static Deadline deadline(Duration timeout) {
-    return timeout == null ? null : Deadline.after(timeout.toNanos(), TimeUnit.NANOSECONDS);
+    return timeout == null ? null : Deadline.after(nanoseconds(timeout), TimeUnit.NANOSECONDS);
   }
 
   /**
@@ -40,16 +40,21 @@ final class Calls {
 
   /** Waits; false, at once, if the deadline is earlier, and if the thread is interrupted. */
   static boolean pause(Duration delay, Deadline deadline) {
-    if (deadline != null && deadline.timeRemaining(TimeUnit.NANOSECONDS) <= delay.toNanos()) {
+    if (deadline != null && deadline.timeRemaining(TimeUnit.NANOSECONDS) <= nanoseconds(delay)) {
       return false;
     }
     try {
-      TimeUnit.NANOSECONDS.sleep(delay.toNanos());
+      TimeUnit.NANOSECONDS.sleep(nanoseconds(delay));
       return true;
     } catch (InterruptedException interrupted) {
       Thread.currentThread().interrupt();
       return false;
     }
+  }
+
+  /** The longest that 64 bits can hold, 292 years, for whatever is longer. */
+  private static long nanoseconds(Duration duration) {
+    return TimeUnit.NANOSECONDS.convert(duration);
   }
 
   private static <T> T translated(Function<Deadline, T> attempt, Deadline deadline) {

@@ -2,6 +2,7 @@ package dev.clipstyler.client;
 
 import static dev.clipstyler.client.ScriptedServer.refusal;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -33,6 +34,17 @@ class CallsTest {
     }));
     assertEquals("STORAGE_UNAVAILABLE", failure.reason());
     assertTrue(System.nanoTime() - begun < Duration.ofSeconds(20).toNanos());
+  }
+
+  @Test
+  void aTimeoutMayBeLongerThanAnyClock() {
+    var forever = Duration.ofSeconds(Long.MAX_VALUE);
+    assertEquals("done", Calls.unary(forever, deadline -> deadline.isExpired() ? "late" : "done"));
+  }
+
+  @Test
+  void aRecommendedDelayMayBeLongerThanAnyClock() {
+    assertFalse(Calls.pause(Duration.ofSeconds(Long.MAX_VALUE), Calls.deadline(Duration.ofMinutes(1))));
   }
 
   @Test

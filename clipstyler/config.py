@@ -109,20 +109,14 @@ def _calibrated(default: Any, help: str, bounds: Bounds | None = None) -> Any:
 class CalibratedOptions:
     """Options whose defaults belong to an encoder set. The values here fit ViT-B/32 with VGG19 (the paper).
 
-    The learning rate is halved every 100 steps; a final rate below 1 lets it fall within them too, so that the last
-    steps settle what the first ones began. A crop overhang of 0 draws crops uniformly over all places, as in the paper:
-    the outermost pixels are then hardly ever seen; 0.5 with a mirrored border shows all of them equally often.
+    The learning rate is halved every 100 steps. A crop overhang of 0 draws crops uniformly over all places, as in the
+    paper: the outermost pixels are then hardly ever seen; 0.5 with a mirrored border shows all of them equally often.
     Without input noise (the paper), StyleNet has nothing to make texture from in flat areas. From a random start (the
     paper), a small encoder's gradients may lead into wrong colors for good; a start from the photo solves for
     StyleNet's last layers in closed form. Warm-up steps come after either.
     """
 
     learning_rate: float = _calibrated(5e-4, "Adam learning rate.", Bounds(0, 0.1, above=True))
-    final_rate: float = _calibrated(
-        1.0,
-        "Share of the learning rate that is left after the last step; it falls along half a cosine. 1 keeps it.",
-        Bounds(0, 1),
-    )
     threshold: float = _calibrated(0.7, "Patch loss at or below which a patch is rejected.", Bounds(0, 2))
     weight_direction: float = _calibrated(500.0, "Weight of the global directional CLIP loss.", _WEIGHT)
     weight_patch: float = _calibrated(9000.0, "Weight of the PatchCLIP loss.", _WEIGHT)

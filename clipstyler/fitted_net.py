@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 
@@ -14,37 +12,12 @@ from clipstyler.stylenet import Arithmetic, StyleNet
 HALVING_PERIOD = 100  # updates after which the learning rate is halved
 
 
-class Schedule(NamedTuple):
-    """The learning rates of all updates of a run.
-
-    Attributes
-    ----------
-    first
-        Of the first update.
-    final_share
-        What is left of it after the last one: it falls along half a cosine. 1 keeps it (the paper).
-    updates
-        How many there are.
-    """
-
-    first: float
-    final_share: float = 1.0
-    updates: int = 1
-
-    def rate_after(self, updates: int) -> float:
-        """Return the rate after so many updates, which is also halved after every hundred (the paper)."""
-        left = (1 + math.cos(math.pi * min(updates / self.updates, 1.0))) / 2
-        share = self.final_share + (1 - self.final_share) * left
-        return self.first * share * 0.5 ** (updates // HALVING_PERIOD)
-
-
 @dataclass(eq=False)
 class Fit:
-    """A network that is being fitted, what updates it and at which rates, and how often it did."""
+    """A network that is being fitted, what updates it, and how often it did."""
 
     net: StyleNet
     optimizer: torch.optim.Optimizer
-    schedule: Schedule
     updates: int = 0
 
     @classmethod
@@ -53,14 +26,14 @@ class Fit:
         generator: torch.Generator,
         device: torch.device,
         accelerations: Accelerations,
-        schedule: Schedule,
+        learning_rate: float,
         *,
         mirrored: bool,
     ) -> Fit:
         """Return a fresh network whose weights come from a generator (on the CPU), before its first update."""
         arithmetic = _arithmetic(accelerations)
         net = StyleNet.initialize(generator, device, arithmetic=arithmetic, mirrored=mirrored)
-        return cls(net, _adam(net, schedule.first, device), schedule)
+        return cls(net, _adam(net, learning_rate, device))
 
     def update(self) -> None:
         """Apply the gradients once, on the device alone."""
@@ -68,25 +41,21 @@ class Fit:
         self.optimizer.zero_grad(set_to_none=True)
 
     def count(self) -> None:
-        """Count an update, and change the learning rate when it is time."""
-        before = self.schedule.rate_after(self.updates)
+        """Count an update, and lower the learning rate when it is time."""
         self.updates += 1
-        after = self.schedule.rate_after(self.updates)
-        if after != before:
-            self._set_rate(after)
+        if self.updates % HALVING_PERIOD == 0:
+            for group in self.optimizer.param_groups:
+                group["lr"] *= 0.5
 
-    def begin_again(self, schedule: Schedule) -> None:
-        """Forget, in place, all updates and their moments, and follow another schedule."""
-        self.updates, self.schedule = 0, schedule
+    def begin_again(self, learning_rate: float) -> None:
+        """Forget, in place, all updates and their moments."""
+        self.updates = 0
         for moments in self.optimizer.state.values():
             for moment in moments.values():
                 moment.zero_()
-        self._set_rate(schedule.first)
-
-    def _set_rate(self, rate: float) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] *= 0  # in place if it is a tensor
-            group["lr"] += rate
+            group["lr"] += learning_rate
 
 
 def _arithmetic(accelerations: Accelerations) -> Arithmetic:

@@ -55,7 +55,6 @@ class Options(TypedDict, total=False):
     seed: int
     crop_size: int
     learning_rate: float
-    final_rate: float
     threshold: float
     threshold_rejection: bool
     augmentation: bool

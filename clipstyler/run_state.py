@@ -16,7 +16,7 @@ from clipstyler import patches
 from clipstyler.config import Border, StylizeConfig
 from clipstyler.crop_places import CropPlaces
 from clipstyler.encoders.base import EncoderSet
-from clipstyler.fitted_net import Fit, Schedule
+from clipstyler.fitted_net import Fit
 from clipstyler.footprint import is_banded, is_large
 from clipstyler.imaging import Picture
 from clipstyler.input_noise import octaves
@@ -46,7 +46,6 @@ Snapshot = Callable[[], Picture]
 _READ_BY_NO_STEP: dict[str, Any] = {
     "steps": 1,
     "learning_rate": 1e-3,
-    "final_rate": 1.0,
     "output_size": 0,
     "keep_style": False,
     "stop_patch_loss": 0.0,
@@ -160,7 +159,9 @@ class RunState:
 
     def _new_fit(self, generator: torch.Generator) -> Fit:
         config, encoders = self.config, self.encoders
-        return Fit.begin(generator, encoders.device, encoders.accelerations, _schedule(config), mirrored=self.mirrored)
+        return Fit.begin(
+            generator, encoders.device, encoders.accelerations, config.learning_rate, mirrored=self.mirrored
+        )
 
     def _places_of(self, part: Part) -> CropPlaces:
         overhang = self._overhang()
@@ -323,7 +324,7 @@ class RunState:
         for mine, theirs in zip(self._read_tensors(), other._read_tensors(), strict=True):
             mine.copy_(theirs)
         other.give_weights(self)
-        self.fit.begin_again(other.fit.schedule)
+        self.fit.begin_again(other.config.learning_rate)
 
     @torch.no_grad()
     def give_weights(self, other: RunState) -> None:
@@ -362,10 +363,6 @@ class RunState:
         height, width = self.size
         pixels = Readback(rounded(adjust_contrast(self.output, self.config.contrast)))
         return lambda: Picture(pixels.wait().numpy()[:height, :width], self.alpha)
-
-
-def _schedule(config: StylizeConfig) -> Schedule:
-    return Schedule(config.learning_rate, config.final_rate, config.steps)
 
 
 def embedded(states: Sequence[RunState], views: Tensor) -> Tensor:

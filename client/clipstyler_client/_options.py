@@ -23,7 +23,6 @@ class StylizeOptions(TypedDict, total=False):
     encoder_set: str
     crop_size: int
     learning_rate: float
-    final_rate: float
     threshold: float
     threshold_rejection: bool
     augmentation: bool

@@ -4,8 +4,7 @@ from clipstyler.config import Border, Calibration, Start, TemplateSet
 
 CALIBRATION = Calibration(
     threshold=0.03,
-    learning_rate=2e-3,
-    final_rate=0.1,
+    learning_rate=1e-3,
     crop_fraction=0.32,
     crop_overhang=0.5,
     border=Border.MIRROR,
@@ -16,7 +15,7 @@ CALIBRATION = Calibration(
     weak_patch_loss=0.25,
     logit_scale=20.0,
     weight_direction=1500.0,
-    weight_content=400.0,
+    weight_content=420.0,
     weight_tv_norm=1e-3,
     weight_tv_squared=2.5e-5,
     contrast=1.0,

@@ -115,7 +115,6 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     ("fire", {}),
     ("watercolor", {"steps": 5}),
     ("fire", {"learning_rate": 1e-4}),
-    ("fire", {"final_rate": 0.3}),
 ]
 OPTIONS: list[dict[str, Any]] = [
     {},

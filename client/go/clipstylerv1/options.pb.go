@@ -357,9 +357,6 @@ type StylizationOptions struct {
 	// Octaves of the input noise, 1 to 8, each twice as coarse as the one before. More than one hide a photo's slow changes
 	// of light, along which flat areas may fall into two materials. Default: the calibration's (paper: 1).
 	NoiseOctaves *int32 `protobuf:"varint,27,opt,name=noise_octaves,json=noiseOctaves,proto3,oneof" json:"noise_octaves,omitempty"`
-	// Share of the learning rate that is left after the last step, 0 to 1; it falls along half a cosine, so that the last
-	// steps settle what the first ones began. 1 keeps it. Default: the calibration's (paper: 1).
-	FinalRate *float64 `protobuf:"fixed64,29,opt,name=final_rate,json=finalRate,proto3,oneof" json:"final_rate,omitempty"`
 	// Longest side of the result in pixels, 0 to the server's limit, whatever `size` is: the fitted network is applied to
 	// the photo at this size. 0, the default: as the photo, up to the server's limit. Returned resolved.
 	OutputSize *int32 `protobuf:"varint,28,opt,name=output_size,json=outputSize,proto3,oneof" json:"output_size,omitempty"`
@@ -595,13 +592,6 @@ func (x *StylizationOptions) GetNoiseOctaves() int32 {
 	return 0
 }
 
-func (x *StylizationOptions) GetFinalRate() float64 {
-	if x != nil && x.FinalRate != nil {
-		return *x.FinalRate
-	}
-	return 0
-}
-
 func (x *StylizationOptions) GetOutputSize() int32 {
 	if x != nil && x.OutputSize != nil {
 		return *x.OutputSize
@@ -710,7 +700,7 @@ var File_clipstyler_v1_options_proto protoreflect.FileDescriptor
 
 const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x1bclipstyler/v1/options.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/image.proto\"\x8a\r\n" +
+	"\x1bclipstyler/v1/options.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/image.proto\"\xd7\f\n" +
 	"\x12StylizationOptions\x12-\n" +
 	"\x06preset\x18\x01 \x01(\x0e2\x15.clipstyler.v1.PresetR\x06preset\x12\x17\n" +
 	"\x04size\x18\x02 \x01(\x05H\x00R\x04size\x88\x01\x01\x12\x19\n" +
@@ -743,15 +733,13 @@ const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\ftemplate_set\x18\x18 \x01(\tH\x13R\vtemplateSet\x88\x01\x01\x12*\n" +
 	"\x05start\x18\x19 \x01(\x0e2\x14.clipstyler.v1.StartR\x05start\x12-\n" +
 	"\x06border\x18\x1a \x01(\x0e2\x15.clipstyler.v1.BorderR\x06border\x12(\n" +
-	"\rnoise_octaves\x18\x1b \x01(\x05H\x14R\fnoiseOctaves\x88\x01\x01\x12\"\n" +
-	"\n" +
-	"final_rate\x18\x1d \x01(\x01H\x15R\tfinalRate\x88\x01\x01\x12$\n" +
-	"\voutput_size\x18\x1c \x01(\x05H\x16R\n" +
+	"\rnoise_octaves\x18\x1b \x01(\x05H\x14R\fnoiseOctaves\x88\x01\x01\x12$\n" +
+	"\voutput_size\x18\x1c \x01(\x05H\x15R\n" +
 	"outputSize\x88\x01\x01\x12+\n" +
-	"\x0fstop_patch_loss\x18\x1e \x01(\x01H\x17R\rstopPatchLoss\x88\x01\x01\x12(\n" +
-	"\rstop_patience\x18\x1f \x01(\x05H\x18R\fstopPatience\x88\x01\x01\x12\"\n" +
+	"\x0fstop_patch_loss\x18\x1e \x01(\x01H\x16R\rstopPatchLoss\x88\x01\x01\x12(\n" +
+	"\rstop_patience\x18\x1f \x01(\x05H\x17R\fstopPatience\x88\x01\x01\x12\"\n" +
 	"\n" +
-	"keep_style\x18( \x01(\bH\x19R\tkeepStyle\x88\x01\x01B\a\n" +
+	"keep_style\x18( \x01(\bH\x18R\tkeepStyle\x88\x01\x01B\a\n" +
 	"\x05_sizeB\b\n" +
 	"\x06_stepsB\n" +
 	"\n" +
@@ -778,8 +766,7 @@ const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\n" +
 	"\b_warm_upB\x0f\n" +
 	"\r_template_setB\x10\n" +
-	"\x0e_noise_octavesB\r\n" +
-	"\v_final_rateB\x0e\n" +
+	"\x0e_noise_octavesB\x0e\n" +
 	"\f_output_sizeB\x12\n" +
 	"\x10_stop_patch_lossB\x10\n" +
 	"\x0e_stop_patienceB\r\n" +

@@ -38,6 +38,9 @@ type Client struct {
 // Connect makes a client of the server at "HOST:PORT". The connection is not encrypted unless options say otherwise,
 // with [grpc.WithTransportCredentials].
 func Connect(target string, options ...grpc.DialOption) (*Client, error) {
+	if !isAddress(target) {
+		return nil, fmt.Errorf("clipstyler: %q is no address of a server: use HOST:PORT, such as %s", target, DefaultTarget)
+	}
 	connection, err := grpc.NewClient(target, append(dialOptions(), options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("clipstyler: %w", err)

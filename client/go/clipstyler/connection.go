@@ -2,6 +2,9 @@ package clipstyler
 
 import (
 	"context"
+	"errors"
+	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -35,6 +38,15 @@ const (
 	}]
 }`
 )
+
+// isAddress refuses what gRPC would wait for without ever reaching it: nothing, a URL, a port that there cannot be.
+func isAddress(target string) bool {
+	if strings.TrimSpace(target) == "" || strings.HasPrefix(target, "http://") || strings.HasPrefix(target, "https://") {
+		return false
+	}
+	_, err := strconv.ParseUint(target[strings.LastIndexByte(target, ':')+1:], 10, 16)
+	return !errors.Is(err, strconv.ErrRange) // without a number at its end it may be a name or a path
+}
 
 // dialOptions are retries, also of requests as large as a photo, and pings that detect a dead connection.
 func dialOptions() []grpc.DialOption {

@@ -1,5 +1,6 @@
+import { Code } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager, type GrpcTransportOptions } from "@connectrpc/connect-node";
-import { Client } from "./core.js";
+import { Client, StylizeError } from "./core.js";
 import { bearer } from "./credentials.js";
 
 export * from "./core.js";
@@ -18,13 +19,21 @@ const MAX_SESSION_MEMORY_MB = 256;
 export type ConnectOptions = Omit<GrpcTransportOptions, "baseUrl" | "sessionManager"> & { readonly token?: string };
 
 /**
- * Connect to a server by gRPC. `target` is "HOST:PORT", or a URL; "https://HOST:PORT" for TLS.
+ * Connect to a server by gRPC. `target` is "HOST:PORT", or a URL; "https://HOST:PORT" for TLS. Throws `StylizeError` for
+ * what is neither.
  */
 export function connect(target: string = DEFAULT_TARGET, { nodeOptions, token, ...options }: ConnectOptions = {}): Client {
-  const baseUrl = target.includes("://") ? target : `http://${target}`;
+  const baseUrl = urlOf(target);
   const sessionOptions = { maxSessionMemory: MAX_SESSION_MEMORY_MB, ...nodeOptions };
   const sessionManager = new Http2SessionManager(baseUrl, { pingIntervalMs: KEEPALIVE_MS, ...options }, sessionOptions);
   const interceptors = [...(options.interceptors ?? []), ...bearer(token, baseUrl)];
   const transport = createGrpcTransport({ ...options, interceptors, baseUrl, sessionManager });
   return new Client(transport, { close: () => sessionManager.abort() });
+}
+
+function urlOf(target: string): string {
+  const url = target.includes("://") ? target : `http://${target}`;
+  if (/^https?:/.test(url) && URL.canParse(url)) return url;
+  const problem = `target: ${JSON.stringify(target)} is no address of a server: use HOST:PORT, such as ${DEFAULT_TARGET}`;
+  throw new StylizeError(Code.InvalidArgument, problem, { reason: "INVALID_FIELD", metadata: { fields: "target" } });
 }

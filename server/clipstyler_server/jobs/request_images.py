@@ -93,7 +93,7 @@ class RequestImages:
         """Raise `ServiceError` INVALID_FIELD for further photos that no style can be fitted to, naming each."""
         violations = []
         for number, photo in enumerate(photos, 1):
-            field = photo.field or f"photos[{number}]"
+            field = f"photos[{number}]"
             try:
                 picture = (await self.decode(photo, None, caller, spec)).picture
                 spec.config.crop_side(picture.width, picture.height)
@@ -113,7 +113,7 @@ class RequestImages:
 
     async def _problems(self, image: _Image, caller: Caller) -> tuple[Violation, ...]:
         try:
-            found = await self._found(image.asked, image.field, caller)
+            found = await self._found(image.asked, image.upload_field, caller)
             await self._decoder.inspect(found.source, caller.account)
         except ImageError as error:
             return (Violation(image.field, str(error)),)
@@ -127,8 +127,8 @@ class _Image(NamedTuple):
 
     Attributes
     ----------
-    field
-        What names it.
+    field, upload_field
+        What names it if it cannot be read, and if it is not stored.
     names
         By which it may have been refused already, without "upload".
     asked
@@ -136,19 +136,20 @@ class _Image(NamedTuple):
     """
 
     field: str
+    upload_field: str
     names: set[str]
     asked: PhotoRequest
 
-    @classmethod
-    def of(cls, asked: PhotoRequest, sent: str, uploaded: str, names: set[str]) -> _Image:
-        """Describe an image by the field that it is sent in, or that of its upload."""
-        return cls(uploaded if asked.upload else sent, names, asked)
-
 
 def _images(request: JobRequest) -> Iterator[_Image]:
-    yield _Image.of(request.photo, _PHOTO, "spec.upload", {"spec", "photos[0]"})
+    yield _Image(_sent_in(request.photo, _PHOTO, "spec.upload"), "spec.upload", {"spec", "photos[0]"}, request.photo)
     if request.mask:
-        yield _Image.of(request.mask, _MASK, "spec.region.upload", {"spec.region"})
+        field = _sent_in(request.mask, _MASK, "spec.region.upload")
+        yield _Image(field, "spec.region.upload", {"spec.region"}, request.mask)
     for number, other in enumerate(request.others or (), 1):
         field = f"photos[{number}]"
-        yield _Image.of(other, field, f"{field}.upload", {field})
+        yield _Image(field, f"{field}.upload", {field}, other)
+
+
+def _sent_in(asked: PhotoRequest, image_field: str, upload_field: str) -> str:
+    return upload_field if asked.upload else image_field

@@ -26,13 +26,25 @@ public final class Client implements AutoCloseable {
     this.timeout = timeout;
   }
 
-  /** Connects to "HOST:PORT" without encryption. */
+  /**
+   * Connects to "HOST:PORT" without encryption.
+   *
+   * @throws IllegalArgumentException the target is no address of a server
+   */
   public static Client connect(String target) {
     return connect(target, InsecureChannelCredentials.create());
   }
 
-  /** Connects to "HOST:PORT" with credentials, for TLS. */
+  /**
+   * Connects to "HOST:PORT" with credentials, for TLS.
+   *
+   * @throws IllegalArgumentException the target is no address of a server
+   */
   public static Client connect(String target, ChannelCredentials credentials) {
+    if (!Connection.isAddress(target)) {
+      throw new IllegalArgumentException(
+          "\"" + target + "\" is no address of a server: use HOST:PORT, such as " + DEFAULT_TARGET);
+    }
     return connect(Grpc.newChannelBuilder(target, credentials));
   }
 

@@ -24,6 +24,7 @@ import java.util.function.Function;
 record Connection(ManagedChannel channel) {
   private static final long RETRY_BUFFER_BYTES = 64L << 20;
   private static final long KEEPALIVE_S = 60;
+  private static final int LARGEST_PORT = 65_535;
 
   // UNAVAILABLE is the only status that invites a plain retry. A stream is retried until its first message.
   private static final Map<String, Object> SERVICE_CONFIG = Map.of(
@@ -39,6 +40,16 @@ record Connection(ManagedChannel channel) {
               "maxBackoff", "5s",
               "backoffMultiplier", 2.0,
               "retryableStatusCodes", List.of("UNAVAILABLE")))));
+
+  /** False for what gRPC would wait for without ever reaching it: nothing, a URL, a port that there cannot be. */
+  static boolean isAddress(String target) {
+    if (target.isBlank() || target.startsWith("http://") || target.startsWith("https://")) {
+      return false;
+    }
+    var port = target.substring(target.lastIndexOf(':') + 1);
+    // Without a number at its end it may be a name or a path.
+    return !port.matches("\\d+") || port.length() <= 9 && Integer.parseInt(port) <= LARGEST_PORT;
+  }
 
   /** Retries, also of requests as large as a photo, and pings that detect a dead connection. */
   static <B extends ManagedChannelBuilder<B>> B configured(B builder) {

@@ -110,8 +110,9 @@ def works() -> list[Work]:
         # The first preview was measured with `pocket`; beside a job of ViT-B/32 it is little.
         found.append(Work(f"{encoders}, {name}", "2 CPU cores", preset.steps, step_s, prepare[preset.size]))
     for row in reversed(read("gpu-h200")["runs"]):
+        steps = PRESETS[Preset(row["setting"].rpartition(", ")[2])].steps
         step_s = row["optimize_s"] / row["steps"]
-        found.append(Work(row["setting"], GPU, row["steps"], step_s, row["whole_s"] - row["optimize_s"]))
+        found.append(Work(row["setting"], GPU, steps, step_s, row["whole_s"] - row["optimize_s"]))
     return found
 
 

@@ -18,6 +18,7 @@ from benchmarks.fleet.costs import GPU, Assumptions, FrontCosts, Work, read, wor
 from benchmarks.fleet.demand import DAY_S, Arrival, Demand, JobClass, arrivals
 from benchmarks.fleet.resources import peak_load, usage
 from benchmarks.fleet.simulation import Fleet, Outcome, simulate
+from clipstyler.config import PRESETS, Preset
 
 HOUR_S = 3600.0
 COSTS = FrontCosts(
@@ -210,7 +211,7 @@ def test_the_figures_of_a_case_are_those_of_its_outcome():
 def test_a_device_does_what_was_measured():
     found = {(work.name, work.device): work for work in works()}
     draft, gpu = found["pocket, draft", "2 CPU cores"], found["vit-b-32, paper", GPU]
-    assert draft.seconds == pytest.approx(60 * draft.step_s + draft.overhead_s)
+    assert draft.seconds == pytest.approx(PRESETS[Preset.DRAFT].steps * draft.step_s + draft.overhead_s)
     (measured,) = (row for row in read("gpu-h200")["runs"] if row["setting"] == gpu.name)
     assert gpu.jobs_per_hour == pytest.approx(3600 / measured["whole_s"])
 

@@ -77,19 +77,13 @@ async def test_no_photo_is_lost_by_beginning_again(service: tuple[Starting, str]
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-async def test_five_attempts_are_made(service: tuple[Starting, str], asynchronous: bool) -> None:
+@pytest.mark.parametrize(("refusals", "answers", "calls"), [(100, 4, 5), (0, 2, 1)])
+async def test_a_call_ends_after_five_attempts_or_once_it_was_answered(
+    service: tuple[Starting, str], asynchronous: bool, refusals: int, answers: int, calls: int
+) -> None:
     """Not more: gRPC makes none of its own, which could wait forever."""
     starting, target = service
-    starting.refusals = 100
+    starting.refusals, starting.answers = refusals, answers
     with pytest.raises(ServerUnavailableError, match="starting"):
         await applied(target, asynchronous=asynchronous)
-    assert starting.calls == 5
-
-
-@pytest.mark.parametrize("asynchronous", [False, True])
-async def test_a_call_that_was_answered_does_not_begin_again(service: tuple[Starting, str], asynchronous: bool) -> None:
-    starting, target = service
-    starting.answers = 2
-    with pytest.raises(ServerUnavailableError, match="starting"):
-        await applied(target, asynchronous=asynchronous)
-    assert starting.calls == 1
+    assert starting.calls == calls

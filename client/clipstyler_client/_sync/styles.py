@@ -15,7 +15,7 @@ from clipstyler_client import _styles as values
 from clipstyler_client._sync.connection import CALL_TIMEOUT_S, Connection
 from clipstyler_client._sync.jobs import Jobs
 from clipstyler_client._codec import Photo, photo_bytes, spec_message
-from clipstyler_client._ending import Ending
+from clipstyler_client._ending import POLL_S, Ending
 from clipstyler_client._errors import from_rpc_error
 from clipstyler_client._jobs import Job, JobImage, Upload, full_name, job, priority_number
 from clipstyler_client._options import PreviewOptions, StylizeOptions
@@ -198,6 +198,8 @@ class Styles:
                 assembly.end()
                 break
             except grpc.RpcError as error:
+                while ending.may_change:
+                    time.sleep(POLL_S)
                 problem = ending.error(error)
                 if messages.is_answered or not attempts.allows_another(problem):
                     raise problem from error

@@ -12,6 +12,7 @@ from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.settings import Settings
 from typer.testing import CliRunner
 
+from clipstyler.config import DEFAULT_PRESET, PRESETS
 from tests.clients.scripted_server import picture
 from tests.clients.server_process import Server, module_server
 from tests.languages import snippets
@@ -31,6 +32,8 @@ def beside_a_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+STEPS = PRESETS[DEFAULT_PRESET].steps
+
 server = module_server
 
 
@@ -44,7 +47,7 @@ def test_python_examples_run(code: str, tmp_path: Path, server: Server) -> None:
 @pytest.mark.parametrize(("code", "file"), list(zip(blocks("js"), ("glass.png", "styled-0.png"), strict=True)))
 def test_node_examples_run(code: str, file: str, tmp_path: Path, server: Server) -> None:
     output = snippets.run_node(snippets.addressed(code, server.target), tmp_path)
-    assert ("step 60 of 60" in output) == ("console.log" in code)
+    assert (f"step {STEPS} of {STEPS}" in output) == ("console.log" in code)
     assert (tmp_path / file).read_bytes().startswith(b"\x89PNG")
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from clipstyler.config import DEFAULT_PRESET, PRESETS
 from tests.clients.scripted_server import picture
 from tests.clients.server_process import Server, module_server
 from tests.contract.toolchains import ROOT, java_folder, require, run
@@ -27,6 +28,7 @@ PAGE = ROOT / "docs" / "clients.md"
 STYLES = ROOT / "docs" / "styles.md"
 STYLIZE, JOB, STYLE, ERRORS = range(4)
 PNG = b"\x89PNG"
+STEPS = PRESETS[DEFAULT_PRESET].steps
 
 
 server = module_server
@@ -50,7 +52,7 @@ def test_the_readme_of_a_client_works_as_written(language: str, folder: Path, se
     (code, _), (commands,) = blocks(page, language), blocks(page, "sh")
     assert f"`{file}` beside a `photo.jpg`" in page.read_text()
     (folder / file).write_text(addressed(code, server.target))
-    assert "step 60" in run("bash", "-euc", commands, cwd=folder)
+    assert f"step {STEPS}" in run("bash", "-euc", commands, cwd=folder)
     assert (folder / "glass.png").read_bytes().startswith(PNG)
 
 
@@ -61,7 +63,7 @@ def test_the_commands_of_the_java_readme_work_as_written(folder: Path, server: S
     assert build == f"(cd $CLIENT && {' '.join(JAVA_BUILD)})"
     (folder / "Stylize.java").write_text(addressed(blocks(page, "java")[0], server.target))
     script = f"{checkout.partition('=')[0]}={JAVA}\n{command}"
-    assert "step 60" in run("bash", "-euc", script, cwd=folder)
+    assert f"step {STEPS}" in run("bash", "-euc", script, cwd=folder)
     assert (folder / "glass.png").read_bytes().startswith(PNG)
 
 
@@ -77,7 +79,7 @@ def test_the_readme_of_a_client_fits_and_applies_a_style(
 @pytest.mark.parametrize("language", RUN)
 def test_the_page_stylizes_in_every_language(language: str, folder: Path, server: Server) -> None:
     output = RUN[language](addressed(blocks(PAGE, language)[STYLIZE], server.target), folder)
-    assert "step 60 of 60" in output
+    assert f"step {STEPS} of {STEPS}" in output
     assert (folder / "glass.png").read_bytes().startswith(PNG)
 
 

@@ -60,7 +60,8 @@ class BlobStore:
 
     def free_bytes(self) -> int:
         """Return what the file system has left for this process."""
-        return shutil.disk_usage(self._directory).free
+        at = self._directory if self._directory.is_dir() else self._directory.parent  # it is created again when needed
+        return shutil.disk_usage(at).free
 
     def begin(self) -> Path:
         """Begin an image whose bytes come in parts; returns its file."""

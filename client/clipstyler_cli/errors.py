@@ -19,7 +19,6 @@ _CANCELLED = "error: cancelled"
 # Fields of the contract that are not a flag of the same name.
 _FLAGS = {
     "image": "PHOTO",
-    "upload": "PHOTO",
     "style_text": "TEXT",
     "previews.every_steps": "--preview-every",
     "previews.draft": "--draft",

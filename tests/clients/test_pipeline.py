@@ -171,7 +171,7 @@ def test_bad_files_are_recorded_and_moved_and_the_others_go_on(server: Server, i
     assert run(inbox, out, "bad files", server)[0] == 0  # what has failed is not tried again
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+@pytest.mark.skipif(os.geteuid() == 0, reason="needs a user other than root, who reads everything")
 def test_a_file_that_cannot_be_read_stays_with_an_error(server: Server, inbox: Path, out: Path):
     fill(inbox, "secret.png")
     (inbox / "secret.png").chmod(0)

@@ -158,6 +158,13 @@ def test_other_machines_are_not_served_without_tls(command, listen):
     assert "--insecure" in outcome.output
 
 
+def test_the_live_page_names_all_that_it_cannot_use_at_once():
+    outcome = call("live", "--listen", "here", "--listen-tls-key", "x.key", "--allow-origin", "a")
+    assert outcome.exit_code == 2
+    for problem in ("--listen: 'here'", "--listen-tls-cert and --listen-tls-key", "--allow-origin: 'a'"):
+        assert problem in outcome.output
+
+
 def test_an_operator_may_insist(tmp_path, tls):
     assert call("gateway", "--listen", "0.0.0.0:80", "--write", tmp_path).exit_code == 2
     assert call("gateway", "--listen", "0.0.0.0:80", "--write", tmp_path, "--insecure").exit_code == 0

@@ -71,7 +71,7 @@ def test_the_server_works_on_a_read_only_file_system(tmp_path: Path) -> None:
     if not may_mount():
         pytest.skip("this user may not mount file systems")
     if CLIPSTYLER.resolve().is_relative_to("/tmp"):
-        pytest.skip("the project lies in /tmp, which the server's own /tmp would hide")
+        pytest.skip("needs a checkout outside /tmp, which the server's own /tmp would hide")
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]

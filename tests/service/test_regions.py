@@ -145,6 +145,7 @@ async def test_a_bad_photo_and_a_bad_mask_are_both_named(server):
     stored = await server.upload(b"no image")
     unreadable = request(upload=stored, region=Region(upload=stored))
     assert fields((await server.stylize(unreadable)).status) == ["spec.upload", "spec.region.upload"]
+    assert fields((await server.stylize(request(region=Region(upload=stored)))).status) == ["spec.region.upload"]
 
 
 @pytest.mark.parametrize(

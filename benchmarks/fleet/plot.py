@@ -85,7 +85,7 @@ def _limits(cases: list[Figures]) -> dict[str, Any]:
                 "type": "quantitative",
                 "scale": {"type": "log"},
                 "title": "jobs per day",
-                "axis": {"format": "~s"},
+                "axis": {"format": "~s", "labelSeparation": 10},
             },
             "color": {"field": "fleet", "type": "nominal", "scale": {"scheme": "set2"}},
         },

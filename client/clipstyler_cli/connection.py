@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -13,6 +13,8 @@ from typing import Annotated, Any, get_args
 import grpc
 import typer
 from clipstyler_client import DEFAULT_TARGET, Client, check_target, tls_credentials
+
+from clipstyler_cli.errors import UsageError
 
 TOKEN = "CLIPSTYLER_TOKEN"
 _PANEL = "Connection"
@@ -98,11 +100,20 @@ def with_connection_flags(command: Callable[..., None]) -> Callable[..., None]:
     def run(**values: Any) -> None:
         address = values.pop("server")
         flags = {name: values.pop(name) for name in _FLAGS}
+        if address is None:
+            _check_unused(flags)
         command(**values, server=None if address is None else Target(address, **flags))
 
     run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
+
+
+def _check_unused(flags: Mapping[str, Any]) -> None:
+    """Refuse flags that say how to reach a server where none is named; the environment may name authorities anyway."""
+    unused = [f"--{name.replace('_', '-')}" for name in ("tls", "tls_cert", "tls_key") if flags[name]]
+    if unused:
+        raise UsageError("\n".join(f"{flag}: needs a server: name one with --server" for flag in unused))
 
 
 def _as_typed(parameter: inspect.Parameter) -> inspect.Parameter:

@@ -191,7 +191,7 @@ def export(
         from clipstyler.style import digest_of  # heavy, and only used here
         from clipstyler.style_export import TOLERANCE, export_style, largest_difference
 
-        loaded = _loaded(data)
+        loaded = _loaded(style, data)
         model = export_style(loaded, digest_of(data))
         difference = largest_difference(loaded, model)
         if not difference <= TOLERANCE:
@@ -295,19 +295,19 @@ def _details_here(name: str) -> tuple[dict[str, Any], bytes]:
     from clipstyler.style import digest_of
 
     data = read_style(name)
-    description = _loaded(data).description
+    description = _loaded(name, data).description
     values = {key: value for key, value in asdict(description).items() if key != "thumbnail"}
     values["models"] = [model._asdict() for model in description.models]
     return {"name": f"styles/{digest_of(data)}"} | values | {"size_bytes": len(data)}, description.thumbnail
 
 
-def _loaded(data: bytes) -> StyleHere:
+def _loaded(name: str, data: bytes) -> StyleHere:
     from clipstyler.style import StyleError, load_style
 
     try:
         return load_style(data)
     except StyleError as error:
-        raise UsageError(f"STYLE: {error}") from error
+        raise UsageError(f"STYLE: {name}: {error}") from error
 
 
 def _readable(value: Any) -> str:

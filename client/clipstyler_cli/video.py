@@ -80,7 +80,7 @@ def command(
 
       clipstyler video clip.mkv glass.webm "stained glass" --seed 7 --temporal 20000 --report glass.json
     """
-    with clear_errors(style_text="TEXT", out="OUT", source="IN"):
+    with clear_errors(style_text="TEXT", out="OUT", source="IN", style=f"--style: {style}"):
         options: dict[str, Any] = {"size": size, "steps": steps, "seed": seed, "encoder_set": encoder_set}
         asked = {name: value for name, value in options.items() if value is not None}
         controls: dict[str, Any] = {"strength": strength, "preserve_color": preserve_color, "output_size": output_size}

@@ -209,6 +209,14 @@ async def test_a_database_of_the_version_before_is_refused_with_what_to_do_and_l
         server.cleanup()
 
 
+async def test_a_file_that_is_no_database_is_refused_in_one_line_and_left_alone(serve, tmp_path):
+    database = tmp_path / "jobs.sqlite3"
+    database.write_bytes(b"no database" * 1000)
+    with pytest.raises(ServerStartError, match=r"^the database cannot be used: file is not a database$"):
+        await serve(data_dir=str(tmp_path))
+    assert database.read_bytes() == b"no database" * 1000
+
+
 async def test_jobs_in_postgresql_outlive_a_server_too(serve, gate, tmp_path):
     database = pgserver.get_server(tmp_path / "postgres")
     url = database.get_uri().replace("postgresql://", "postgresql+psycopg://")

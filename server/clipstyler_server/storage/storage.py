@@ -116,7 +116,7 @@ class Storage:
                 "(and --database-url)"
             ) from error
         except ServiceError as error:
-            raise StorageUnusableError(f"the database cannot be used: {error.__cause__}") from error
+            raise StorageUnusableError(f"the database cannot be used: {_problem_of(error.__cause__)}") from error
 
     async def check(self) -> None:
         """Look whether everything is still there and answers, restore what can be, and set `problems`."""
@@ -235,9 +235,13 @@ class Storage:
         except (OSError, SQLAlchemyError) as error:
             reported = _storage_error(error)
             self._metrics.storage_failed(reported.reason.removeprefix("STORAGE_").lower())
-            # Without the statement's parameters, which hold texts of users.
-            logs.get_logger().error("storage_failed", problem=str(getattr(error, "orig", error))[:500])
+            logs.get_logger().error("storage_failed", problem=_problem_of(error)[:500])
             raise reported from error
+
+
+def _problem_of(error: BaseException | None) -> str:
+    """Return what a database or a disk reports, without the statement's parameters, which hold texts of users."""
+    return str(getattr(error, "orig", error))
 
 
 def _storage_error(error: Exception) -> ServiceError:

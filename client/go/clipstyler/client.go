@@ -39,11 +39,12 @@ type Client struct {
 // with [grpc.WithTransportCredentials].
 func Connect(target string, options ...grpc.DialOption) (*Client, error) {
 	if !isAddress(target) {
-		return nil, fmt.Errorf("clipstyler: %q is no address of a server: use HOST:PORT, such as %s", target, DefaultTarget)
+		problem := fmt.Sprintf("target: %q is no address of a server: use HOST:PORT, such as %s", target, DefaultTarget)
+		return nil, invalid(problem, nil)
 	}
 	connection, err := grpc.NewClient(target, append(dialOptions(), options...)...)
 	if err != nil {
-		return nil, fmt.Errorf("clipstyler: %w", err)
+		return nil, invalid(err.Error(), err)
 	}
 	stylizations := pb.NewStylizationServiceClient(connection)
 	return &Client{

@@ -4,13 +4,14 @@ import (
 	"testing"
 
 	"clipstyler.dev/client/go/clipstyler"
+	"google.golang.org/grpc/codes"
 )
 
 func TestWhatIsNoAddressIsRefusedAtOnce(t *testing.T) {
 	for _, target := range []string{"", " ", "http://127.0.0.1:50051", "https://a", "a:65536", "[::1]:99999999999999999999"} {
-		if client, err := clipstyler.Connect(target); err == nil {
-			client.Close()
-			t.Errorf("%q was taken", target)
+		_, err := clipstyler.Connect(target)
+		if failure := failureOf(t, err); failure.Code != codes.InvalidArgument || failure.Reason != "INVALID_FIELD" {
+			t.Errorf("%q: %v", target, err)
 		}
 	}
 	for _, target := range []string{"a", "a:65535", "[::1]:80", "dns:///a:80", "unix:/run/a.sock"} {

@@ -2,6 +2,7 @@ package clipstyler
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	pb "clipstyler.dev/client/go/clipstylerv1"
@@ -13,6 +14,10 @@ import (
 const (
 	reasonBroken   = "BROKEN_RESULT"
 	reasonDraining = "DRAINING"
+	reasonInvalid  = "INVALID_FIELD"
+
+	// What gRPC reports for a request that cannot be encoded, such as one with a text that is no UTF-8. It was never sent.
+	unsendable = "grpc: error while marshaling: "
 )
 
 // FieldViolation is a field of the request that cannot be used, by its path in the contract, and why.
@@ -53,6 +58,9 @@ func asError(err error) *Error {
 		return known
 	}
 	reported := status.Convert(err)
+	if problem, ok := strings.CutPrefix(reported.Message(), unsendable); ok {
+		return invalid(problem, err)
+	}
 	translated := &Error{Code: reported.Code(), Message: reported.Message(), Metadata: map[string]string{}, cause: err}
 	for _, detail := range reported.Details() {
 		translated.add(detail)
@@ -92,6 +100,11 @@ func ErrorOf(message *pb.Error) *Error {
 		translated.Violations = append(translated.Violations, FieldViolation{violation.GetField(), violation.GetDescription()})
 	}
 	return translated
+}
+
+// invalid is the error of what this package itself refuses.
+func invalid(message string, cause error) *Error {
+	return &Error{Code: codes.InvalidArgument, Reason: reasonInvalid, Message: message, cause: cause}
 }
 
 func broken(format string, values ...any) *Error {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -33,6 +34,21 @@ func TestRetriesOfCreateHaveTheSameRequestID(t *testing.T) {
 	uuid4 := regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 	if slices.Sort(ids); len(ids) != 3 || ids[0] != ids[2] || !uuid4.MatchString(ids[0]) {
 		t.Errorf("%v", ids)
+	}
+}
+
+func TestARequestThatCannotBeEncodedIsTheCallersErrorAndIsNeverSent(t *testing.T) {
+	spec := &pb.StylizationSpec{StyleText: "no UTF-8: \xff"}
+	create := func(*pb.CreateStylizationRequest) (*pb.CreateStylizationResponse, error) { panic("sent") }
+	stylize := func(*pb.StylizeRequest, events) error { panic("sent") }
+	client := (&server{create: create, stylize: stylize}).serve(t)
+	_, created := client.Jobs.Create(t.Context(), &pb.CreateStylizationRequest{Spec: spec})
+	_, stylized := client.Stylize(t.Context(), &pb.StylizeRequest{Spec: spec}).Result()
+	for _, err := range []error{created, stylized} {
+		failure := failureOf(t, err)
+		if failure.Code != codes.InvalidArgument || failure.Reason != "INVALID_FIELD" || !strings.Contains(failure.Message, "UTF-8") {
+			t.Errorf("%#v", failure)
+		}
 	}
 }
 

@@ -23,6 +23,8 @@ export interface ErrorDetails {
 
 // What is reported for a connection that broke, and for a stream that a proxy reset or ended without a status.
 const INTERRUPTED: readonly Code[] = [Code.Unavailable, Code.Internal, Code.Unknown];
+// What Connect reports for a request that does not fit the contract, with the field if it knows it. It was never sent.
+const UNSENDABLE = /^serialize binary: (?:cannot encode field ([\w.]+) to binary: )?(.*)$/s;
 const NO_DETAILS: ErrorDetails = { reason: "", metadata: {}, violations: [], retryDelayMs: undefined };
 
 /** A call or a job failed. */
@@ -57,6 +59,8 @@ export class StylizeError extends Error implements ErrorDetails {
   static from(thrown: unknown): StylizeError {
     if (thrown instanceof StylizeError) return thrown;
     const error = ConnectError.from(thrown);
+    const unsendable = UNSENDABLE.exec(error.rawMessage);
+    if (unsendable) return invalid(unsendable[1] ?? "", unsendable[2]!, error);
     const code = isConnectionFailure(error) ? Code.Unavailable : error.code;
     return new StylizeError(code, error.rawMessage, detailsOf(error), { cause: error });
   }
@@ -75,6 +79,13 @@ export class StylizeError extends Error implements ErrorDetails {
 /** The error of bytes that are not those that the server announced. */
 export function brokenResult(problem: string): StylizeError {
   return new StylizeError(Code.DataLoss, `${problem}; request it again`, { reason: "BROKEN_RESULT" });
+}
+
+/** The error of a field that the client itself refuses; "" if it is not known which. */
+export function invalid(field: string, description: string, cause?: unknown): StylizeError {
+  const message = field ? `${field}: ${description}` : description;
+  const details = { reason: "INVALID_FIELD", metadata: { fields: field }, violations: [{ field, description }] };
+  return new StylizeError(Code.InvalidArgument, message, details, { cause });
 }
 
 function detailsOf(error: ConnectError): ErrorDetails {

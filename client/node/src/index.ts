@@ -1,7 +1,7 @@
-import { Code } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager, type GrpcTransportOptions } from "@connectrpc/connect-node";
-import { Client, StylizeError } from "./core.js";
+import { Client } from "./core.js";
 import { bearer } from "./credentials.js";
+import { invalid } from "./errors.js";
 
 export * from "./core.js";
 
@@ -34,6 +34,5 @@ export function connect(target: string = DEFAULT_TARGET, { nodeOptions, token, .
 function urlOf(target: string): string {
   const url = target.includes("://") ? target : `http://${target}`;
   if (/^https?:/.test(url) && URL.canParse(url)) return url;
-  const problem = `target: ${JSON.stringify(target)} is no address of a server: use HOST:PORT, such as ${DEFAULT_TARGET}`;
-  throw new StylizeError(Code.InvalidArgument, problem, { reason: "INVALID_FIELD", metadata: { fields: "target" } });
+  throw invalid("target", `${JSON.stringify(target)} is no address of a server: use HOST:PORT, such as ${DEFAULT_TARGET}`);
 }

@@ -1,6 +1,5 @@
 import { type MessageInitShape } from "@bufbuild/protobuf";
-import { Code } from "@connectrpc/connect";
-import { StylizeError } from "./errors.js";
+import { invalid } from "./errors.js";
 import { type ImageFormat } from "./gen/clipstyler/v1/image_pb.js";
 import { type PreviewOptionsSchema, type StylizationOptionsSchema } from "./gen/clipstyler/v1/options_pb.js";
 import { type StylizationSpecSchema } from "./gen/clipstyler/v1/stylization_pb.js";
@@ -50,6 +49,5 @@ export async function photoField(photo: Photo): Promise<{ case: "image"; value: 
   if (photo instanceof Uint8Array) return { case: "image", value: photo };
   if (photo instanceof Blob) return { case: "image", value: new Uint8Array(await photo.arrayBuffer()) };
   if (typeof photo?.upload === "string") return { case: "upload", value: photo.upload };
-  const problem = "photo: must be the bytes of an image file, as a Uint8Array or a Blob, or what jobs.upload returned";
-  throw new StylizeError(Code.InvalidArgument, problem, { reason: "INVALID_FIELD", metadata: { fields: "photo" } });
+  throw invalid("photo", "must be the bytes of an image file, as a Uint8Array or a Blob, or what jobs.upload returned");
 }

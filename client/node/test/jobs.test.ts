@@ -25,6 +25,17 @@ test("retries of create have the same request id", async () => {
   assert.match(ids[0]!, UUID4);
 });
 
+test("a request that does not fit the contract is the caller's error, and never sent", async () => {
+  const client = clientOf({ stylize: () => assert.fail("sent"), createStylization: () => assert.fail("sent") });
+  const init = { photo: PHOTO, styleText: "fire", options: { steps: 1.5 } };
+  const field = "clipstyler.v1.StylizationOptions.steps";
+  const expected = { name: "StylizeError", code: Code.InvalidArgument, reason: "INVALID_FIELD", metadata: { fields: field } };
+  await assert.rejects(client.jobs.create(init), { ...expected, message: `${field}: invalid int32: 1.5` });
+  await assert.rejects(client.stylize(init).result(), expected);
+  const watched = client.jobs.watch(NAME, { afterSequence: 2n ** 80n });
+  await assert.rejects(watched.result(), { code: Code.InvalidArgument, reason: "INVALID_FIELD" });
+});
+
 test("only UNAVAILABLE is retried", async () => {
   let calls = 0;
   const client = clientOf({

@@ -14,7 +14,8 @@ OLDEST = $(UV) run --quiet --isolated --no-project --python '>=3.11' --resolutio
 COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-emit-index-url
 # All that read photos, but not the one of the server's store of files.
 PHOTO_TESTS := tests/unit/light_images.py $(filter-out %/test_image_files.py,$(wildcard tests/unit/test_imag*.py))
-# Tests that hold no time against a limit: they take the CPU time that the others leave over.
+# Tests that hold no time against a limit: they take the CPU time that the others leave over, on one thread each, because
+# threads that wait for one that does not get its turn do not work either.
 PATIENT := tests/contract tests/deploy tests/parity tests/unit tests/conformance tests/languages tests/clients/test_readme.py
 # The live page's dependencies, from its lock.
 NODE_MODULES := client/web/node_modules/.package-lock.json
@@ -37,11 +38,11 @@ live: $(INSTALLED) ## start server, gateway and live page, and print the address
 
 test: $(INSTALLED) test-light ## run the whole test suite: what is in no hurry runs beside the rest
 	mkdir -p out
-	nice -n 19 $(BIN)/python -m pytest -m "not full_size" -p no:cacheprovider --timeout 900 $(PATIENT) &> out/patient.log & \
-	trap 'kill $$! 2> /dev/null || true' EXIT; \
-	$(BIN)/python -m pytest -m "not full_size" $(addprefix --ignore=,$(PATIENT)) && hasty=0 || hasty=$$?; \
-	wait $$! && patient=0 || patient=$$?; \
-	cat out/patient.log; exit $$((hasty | patient))
+	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m pytest -m "not full_size" -p no:cacheprovider --timeout 900 $(PATIENT) \
+	  &> out/patient.log & patient=$$!; trap 'kill $$patient 2> /dev/null || true' EXIT; failed=0; \
+	$(BIN)/python -m pytest -m "not full_size" $(addprefix --ignore=,$(PATIENT)) |& tee out/hasty.log || failed=1; \
+	wait $$patient || failed=1; \
+	cat out/patient.log; grep -hE '^(FAILED|ERROR) ' out/{hasty,patient}.log || true; exit $$failed
 
 test-full: $(INSTALLED) ## run it with full-size models too: minutes and gigabytes
 	$(BIN)/python -m pytest

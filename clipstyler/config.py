@@ -128,6 +128,9 @@ class CalibratedOptions:
     text_share: float = _calibrated(
         0.0, "Share of the distance from the text itself in the patch loss; 0 is the paper.", Bounds(0, 1)
     )
+    distinctness: float = _calibrated(
+        0.0, "Share of what all looks have in common that is taken away from the text; 0 is the paper.", Bounds(0, 1)
+    )
     input_noise: float = _calibrated(
         0.0, "Standard deviation of the noise on StyleNet's input; adds texture to flat areas.", Bounds(0, 1)
     )

@@ -68,6 +68,7 @@ class Options(TypedDict, total=False):
     enlarge: bool
     crop_overhang: float
     text_share: float
+    distinctness: float
     input_noise: float
     noise_octaves: int
     border: str

@@ -51,6 +51,7 @@ _READ_BY_NO_STEP: dict[str, Any] = {
     "stop_patch_loss": 0.0,
     "stop_patience": 0,
     "warm_up": 0,
+    "distinctness": 0.0,
     "input_noise": 0.0,
     "contrast": 0.0,
 }

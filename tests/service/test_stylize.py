@@ -69,6 +69,7 @@ async def test_the_result_contains_everything_needed_to_reproduce_it(server):
         "enlarge",
         "crop_overhang",
         "text_share",
+        "distinctness",
         "input_noise",
         "warm_up",
         "stop_patch_loss",

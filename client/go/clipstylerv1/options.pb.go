@@ -366,6 +366,9 @@ type StylizationOptions struct {
 	// The run ends early if its loss, averaged over ten steps, has not fallen by 1 % for so many steps, 0 to 100000; 0 never
 	// ends it. Default: 0.
 	StopPatience *int32 `protobuf:"varint,31,opt,name=stop_patience,json=stopPatience,proto3,oneof" json:"stop_patience,omitempty"`
+	// Share of what all looks have in common that is taken away from the direction and the embedding of a text, 0 to 1: what
+	// is left tells similar looks apart. Default: the calibration's (paper: 0).
+	Distinctness *float64 `protobuf:"fixed64,32,opt,name=distinctness,proto3,oneof" json:"distinctness,omitempty"`
 	// Whether the fitted network is kept with the result, so that StyleService can make a style of it; about 1.3 MB.
 	// Default: false.
 	KeepStyle     *bool `protobuf:"varint,40,opt,name=keep_style,json=keepStyle,proto3,oneof" json:"keep_style,omitempty"`
@@ -613,6 +616,13 @@ func (x *StylizationOptions) GetStopPatience() int32 {
 	return 0
 }
 
+func (x *StylizationOptions) GetDistinctness() float64 {
+	if x != nil && x.Distinctness != nil {
+		return *x.Distinctness
+	}
+	return 0
+}
+
 func (x *StylizationOptions) GetKeepStyle() bool {
 	if x != nil && x.KeepStyle != nil {
 		return *x.KeepStyle
@@ -700,7 +710,7 @@ var File_clipstyler_v1_options_proto protoreflect.FileDescriptor
 
 const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\n" +
-	"\x1bclipstyler/v1/options.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/image.proto\"\xd7\f\n" +
+	"\x1bclipstyler/v1/options.proto\x12\rclipstyler.v1\x1a\x19clipstyler/v1/image.proto\"\x91\r\n" +
 	"\x12StylizationOptions\x12-\n" +
 	"\x06preset\x18\x01 \x01(\x0e2\x15.clipstyler.v1.PresetR\x06preset\x12\x17\n" +
 	"\x04size\x18\x02 \x01(\x05H\x00R\x04size\x88\x01\x01\x12\x19\n" +
@@ -737,9 +747,10 @@ const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\voutput_size\x18\x1c \x01(\x05H\x15R\n" +
 	"outputSize\x88\x01\x01\x12+\n" +
 	"\x0fstop_patch_loss\x18\x1e \x01(\x01H\x16R\rstopPatchLoss\x88\x01\x01\x12(\n" +
-	"\rstop_patience\x18\x1f \x01(\x05H\x17R\fstopPatience\x88\x01\x01\x12\"\n" +
+	"\rstop_patience\x18\x1f \x01(\x05H\x17R\fstopPatience\x88\x01\x01\x12'\n" +
+	"\fdistinctness\x18  \x01(\x01H\x18R\fdistinctness\x88\x01\x01\x12\"\n" +
 	"\n" +
-	"keep_style\x18( \x01(\bH\x18R\tkeepStyle\x88\x01\x01B\a\n" +
+	"keep_style\x18( \x01(\bH\x19R\tkeepStyle\x88\x01\x01B\a\n" +
 	"\x05_sizeB\b\n" +
 	"\x06_stepsB\n" +
 	"\n" +
@@ -769,7 +780,8 @@ const file_clipstyler_v1_options_proto_rawDesc = "" +
 	"\x0e_noise_octavesB\x0e\n" +
 	"\f_output_sizeB\x12\n" +
 	"\x10_stop_patch_lossB\x10\n" +
-	"\x0e_stop_patienceB\r\n" +
+	"\x0e_stop_patienceB\x0f\n" +
+	"\r_distinctnessB\r\n" +
 	"\v_keep_style\"\xbd\x01\n" +
 	"\x0ePreviewOptions\x12$\n" +
 	"\vevery_steps\x18\x01 \x01(\x05H\x00R\n" +

@@ -16,6 +16,7 @@ import {
   type UploadImageResponse,
 } from "./gen/clipstyler/v1/stylization_service_pb.js";
 import { readImage, sha256, type JobImage } from "./images.js";
+import { messages } from "./responses.js";
 import { callWithRetries, Deadline, type CallLimits, type RetryPolicy } from "./retry.js";
 import { specOf, type SpecInit } from "./spec.js";
 import { StylizationStream } from "./stream.js";
@@ -118,7 +119,8 @@ export class Jobs {
   /** Download an image of a job: its result, its latest preview, or the photo. */
   async download(name: string, kind = Stylization_ImageKind.RESULT, limits?: CallLimits): Promise<JobImage> {
     const request = { name: fullName(name), kind };
-    return this.#call((options) => readImage(this.#stub.getStylizationImage(request, options)), limits);
+    const begin = (options: CallOptions) => this.#stub.getStylizationImage(request, options);
+    return this.#call((options) => readImage(messages(begin, options)), limits);
   }
 
   /** Send a large photo in parts, for `create`. Not possible in browsers, which send a photo in one message. */

@@ -2,6 +2,7 @@ import { Code, type CallOptions } from "@connectrpc/connect";
 import { brokenResult, StylizeError } from "./errors.js";
 import { EventReader } from "./events.js";
 import type { StylizationEvent, StylizationEvent_Result } from "./gen/clipstyler/v1/event_pb.js";
+import { messages } from "./responses.js";
 import { Backoff, Deadline, type CallLimits, type RetryPolicy } from "./retry.js";
 
 /** Milliseconds without any message from the server after which a stream gives up. */
@@ -116,7 +117,8 @@ export class StylizationStream implements AsyncIterable<StylizationEvent> {
 
   async *#once(deadline: Deadline): AsyncGenerator<StylizationEvent, void, undefined> {
     const reader = new EventReader();
-    for await (const { event: message } of this.#beginAfter(this.#sequence, deadline.callOptions())) {
+    const begin = (options: CallOptions) => this.#beginAfter(this.#sequence, options);
+    for await (const { event: message } of messages(begin, deadline.callOptions())) {
       const event = message && (await this.#decoded(reader, message));
       if (!event) continue;
       if (event.sequence > this.#sequence) this.#sequence = event.sequence;

@@ -14,6 +14,7 @@ import {
 import { type Stylization } from "./gen/clipstyler/v1/stylization_pb.js";
 import { ImageParts, joined, readImage, sha256, type JobImage } from "./images.js";
 import { CALL_TIMEOUT_MS, fullName, jobFields, wholeJob, type JobInit } from "./jobs.js";
+import { messages } from "./responses.js";
 import { callWithRetries, Deadline, type CallLimits, type RetryPolicy } from "./retry.js";
 import { photoField, textSpec, type Photo, type TextInit } from "./spec.js";
 
@@ -115,9 +116,10 @@ export class Styles {
   /** Download the file of a style, checked against its name. */
   async download(name: string, limits?: CallLimits): Promise<Uint8Array> {
     const request = { name: styleName(name) };
+    const begin = (options: CallOptions) => this.#stub.downloadStyle(request, options);
     return this.#call(async (options) => {
       const chunks: Uint8Array[] = [];
-      for await (const { data } of this.#stub.downloadStyle(request, options)) chunks.push(data);
+      for await (const { data } of messages(begin, options)) chunks.push(data);
       return checkedFile(request.name, joined(chunks));
     }, limits);
   }
@@ -136,17 +138,14 @@ export class Styles {
    * possible in browsers, which cannot stream photos to a server: `render` draws one.
    */
   async *apply(init: StyleInit, photos: StylePhotos, limits: CallLimits = {}): AsyncGenerator<StyledPhoto, void, undefined> {
-    const leaving = new AbortController();
-    const signal = limits.signal ? AbortSignal.any([limits.signal, leaving.signal]) : leaving.signal;
-    const deadline = new Deadline({ ...limits, signal });
+    const deadline = new Deadline(limits);
     const source = new PhotoSource(photos);
+    const begin = (options: CallOptions) => this.#stub.applyStyle(source.requests(init), options);
     try {
-      yield* styledPhotos(this.#stub.applyStyle(source.requests(init), deadline.callOptions()));
+      yield* styledPhotos(messages(begin, deadline.callOptions()));
     } catch (thrown) {
       if (source.failure) throw source.failure.thrown;
       throw deadline.translate(thrown);
-    } finally {
-      leaving.abort();
     }
   }
 
@@ -158,7 +157,8 @@ export class Styles {
       stylization: job === undefined ? "" : fullName(job),
       ...(photo !== undefined && { photo: { photo: await photoField(photo) } }),
     };
-    return this.#call((options) => readImage(this.#stub.renderStyle(request, options)), limits);
+    const begin = (options: CallOptions) => this.#stub.renderStyle(request, options);
+    return this.#call((options) => readImage(messages(begin, options)), limits);
   }
 
   #call<T>(attempt: (options: CallOptions) => Promise<T>, limits: CallLimits = {}): Promise<T> {

@@ -139,9 +139,11 @@ test("an upload announces its digest, and a retry sends everything again", async
 
 test("a download is joined and checked", async () => {
   let data = IMAGE;
+  const signals: AbortSignal[] = [];
   const client = clientOf({
-    getStylizationImage: async function* ({ kind }) {
+    getStylizationImage: async function* ({ kind }, { signal }) {
       assert.equal(kind, Stylization_ImageKind.PREVIEW);
+      signals.push(signal);
       yield { part: { case: "metadata", value: imageMetadata(IMAGE) } };
       yield { part: { case: "data", value: data.subarray(0, 100) } };
       yield { part: { case: "data", value: data.subarray(100) } };
@@ -152,6 +154,7 @@ test("a download is joined and checked", async () => {
   assert.equal(image.metadata.widthPx, 64);
   data = IMAGE.toReversed();
   await assert.rejects(client.jobs.download(NAME, Stylization_ImageKind.PREVIEW), { reason: "BROKEN_RESULT" });
+  assert.equal(signals[1]!.aborted, true, "the rest of what is broken is sent until the deadline");
 });
 
 test("failures of the connection are UNAVAILABLE, mistakes of the caller are not", () => {

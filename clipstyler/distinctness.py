@@ -1,0 +1,59 @@
+"""What a text asks for beyond what all looks have in common. Not in the paper.
+
+To a small encoder, the texts of all looks lie close together and far from "a photo": half of a direction from the photo to
+a look leads to any look. An optimization goes there first, where flames, leaves and lava are still alike.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from clipstyler.encoders.base import ClipEncoder
+from clipstyler.pocket.knowledge import known_concepts
+
+
+class AverageLook(NamedTuple):
+    """The mean of the looks of the vocabulary, as a CLIP encoder embeds their names.
+
+    Attributes
+    ----------
+    embedding
+        Unit mean of their unit embeddings, (D,).
+    direction
+        Unit mean of their unit directions from the photo, (D,).
+    """
+
+    embedding: Tensor
+    direction: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, clip: ClipEncoder) -> AverageLook:
+        """Embed the names of the looks, without templates."""
+        rows = F.normalize(clip.encode_text(list(known_concepts())), dim=1)
+        photo, looks = rows[:1], rows[1:]
+        directions = F.normalize(looks - photo, dim=1)
+        return cls(F.normalize(looks.mean(0), dim=0), F.normalize(directions.mean(0), dim=0))
+
+
+def distinct(vector: Tensor, average: Tensor, share: float) -> Tensor:
+    """Take a share of an average away from a vector.
+
+    Parameters
+    ----------
+    vector
+        An embedding or a direction, (D,).
+    average
+        That of the average look, of length 1, (D,).
+    share
+        How much of it, as a share of the vector's length, 0 to 1; 0 changes nothing.
+
+    Returns
+    -------
+    The rest, as long as the vector, (D,).
+    """
+    return F.normalize(F.normalize(vector, dim=0) - share * average, dim=0) * vector.norm()

@@ -1,5 +1,6 @@
 package dev.clipstyler.client;
 
+import io.grpc.Context;
 import io.grpc.Deadline;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
@@ -57,11 +58,16 @@ final class Calls {
     return TimeUnit.NANOSECONDS.convert(duration);
   }
 
+  /** An attempt that fails between two parts of a response ends its call: nobody reads the rest. */
   private static <T> T translated(Function<Deadline, T> attempt, Deadline deadline) {
+    var leaving = Context.current().withCancellation();
+    var before = leaving.attach();
     try {
       return attempt.apply(deadline);
     } catch (StatusRuntimeException failure) {
       throw StylizeException.of(failure);
+    } finally {
+      leaving.detachAndCancel(before, null);
     }
   }
 }

@@ -61,6 +61,7 @@ class StylesTest {
   private static final class Styling extends StyleServiceGrpc.StyleServiceImplBase implements AutoCloseable {
     final List<String> names = new ArrayList<>();
     final CountDownLatch cancelled = new CountDownLatch(1);
+    ByteString rendered = IMAGE;
     List<Part> parts = List.of(Part.METADATA, Part.FIRST, Part.REST);
     int failsAt = Integer.MAX_VALUE;
     int readsOnly = Integer.MAX_VALUE;
@@ -137,8 +138,12 @@ class StylesTest {
     @Override
     public void renderStyle(RenderStyleRequest request, StreamObserver<RenderStyleResponse> observer) {
       names.add(request.getApplication().getStyle() + request.getStylization());
+      ((ServerCallStreamObserver<?>) observer).setOnCancelHandler(cancelled::countDown);
       observer.onNext(RenderStyleResponse.newBuilder().setMetadata(announced()).build());
-      answer(observer, RenderStyleResponse.newBuilder().setData(IMAGE).build());
+      observer.onNext(RenderStyleResponse.newBuilder().setData(rendered).build());
+      if (rendered == IMAGE) { // else it goes on until nobody listens
+        observer.onCompleted();
+      }
     }
 
     @Override
@@ -332,6 +337,17 @@ class StylesTest {
           assertEquals(Status.Code.DATA_LOSS, failure.code());
         }
       }
+    }
+  }
+
+  @Test
+  void theRestOfAnImageThatIsBrokenIsNotWaitedFor() throws InterruptedException {
+    try (var server = new Styling(); var client = server.client()) {
+      server.rendered = ByteString.copyFrom(new byte[IMAGE.size() + 1]);
+      var request = RenderStyleRequest.newBuilder().setApplication(APPLICATION).setPhoto(photo(FILE)).build();
+      var failure = assertThrows(StylizeException.class, () -> client.styles().render(request));
+      assertEquals(Status.Code.DATA_LOSS, failure.code());
+      assertTrue(server.cancelled.await(10, TimeUnit.SECONDS));
     }
   }
 

@@ -115,6 +115,7 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     ("fire", {}),
     ("watercolor", {"steps": 5}),
     ("fire", {"learning_rate": 1e-4}),
+    ("fire", {"distinctness": 0.3}),
 ]
 OPTIONS: list[dict[str, Any]] = [
     {},

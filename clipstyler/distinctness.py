@@ -1,7 +1,7 @@
 """What a text asks for beyond what all looks have in common. Not in the paper.
 
-To a small encoder, the texts of all looks lie close together and far from "a photo": a good half of the direction from the
-photo to a look leads to any look. An optimization goes there first, where flames, leaves and lava are still alike.
+To a small encoder, the texts of all looks lie close together and far from "a photo": a good half of the direction from
+the photo to a look leads to any look. An optimization goes there first, where flames, leaves and lava are still alike.
 """
 
 from __future__ import annotations
@@ -56,5 +56,5 @@ def distinct(vector: Tensor, average: Tensor, share: float) -> Tensor:
     -------
     The rest, as long as the vector, (D,).
     """
-    rest = F.normalize(F.normalize(vector, dim=0) - share * average, dim=0)
-    return rest * vector.norm()
+    rest: Tensor = F.normalize(F.normalize(vector, dim=0) - share * average, dim=0) * vector.norm()
+    return rest

@@ -63,8 +63,8 @@ def command(
 
       clipstyler apply fire cat.jpg -o styled --mix-with mosaic --mix 0.3 --server localhost:50051
     """
-    named = {"style": f"STYLE: {style}", "second_style": f"--mix-with: {mix_with}"}
-    with clear_errors(**ARGUMENTS, **named), ExitStack() as stack:
+    words = {"style": f"STYLE: {style}", "second_style": f"--mix-with: {mix_with}"}
+    with clear_errors(**ARGUMENTS, **words), ExitStack() as stack:
         controls: dict[str, Any] = {"strength": strength, "preserve_color": preserve_color, "output_size": output_size}
         if mix_with:
             controls["mix"] = _EVEN_MIX if mix is None else mix

@@ -30,6 +30,7 @@ from rich.table import Table
 
 from benchmarks import figures
 from clipstyler.acceleration_choice import choose
+from clipstyler.composition import Guide
 from clipstyler.config import Preset, resolve
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.registry import load
@@ -89,8 +90,8 @@ def states(encoders: EncoderSet, photo: Picture, size: int, jobs: int) -> list[R
         text = TEXTS[seed % len(TEXTS)]
         source = encoders.calibration.source_text
         guidance = text_guidance(TorchEncoders(encoders), text, source, config.template_set)
-        direction, style = (torch.tensor(row, device=encoders.device) for row in (guidance.direction, guidance.style))
-        state = RunState(fit(photo, size), direction, encoders, config, seed, style if config.text_share else None)
+        guide = Guide.of(guidance, config, encoders)
+        state = RunState(fit(photo, size), guide.direction, encoders, config, seed, guide.text)
         for _ in prepare(state):
             pass
         found.append(state)

@@ -26,6 +26,7 @@ from torch.nn import functional as F
 import clipstyler
 from benchmarks import figures
 from benchmarks.step import PHOTO
+from clipstyler.composition import Guide
 from clipstyler.config import Start
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.torch_encoders import TorchEncoders
@@ -76,9 +77,9 @@ def random_start(encoders: EncoderSet, photo: bytes, text: str, size: int) -> Ru
     """Return a run with random weights that was not prepared."""
     spec = spec_of(encoders, text, size)
     guidance = guidance_of(TorchEncoders(encoders), text, spec.source_text, spec.config.template_set).guidance
-    direction, style = (torch.tensor(row, device=encoders.device) for row in (guidance.direction, guidance.style))
+    guide = Guide.of(guidance, spec.config, encoders)
     picture = decode_fitted(photo, size, spec.config.enlarge)
-    return RunState(picture, direction, encoders, spec.config, spec.seed, style)
+    return RunState(picture, guide.direction, encoders, spec.config, spec.seed, guide.text)
 
 
 def all_tint_losses(state: RunState) -> list[float]:

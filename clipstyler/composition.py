@@ -17,8 +17,10 @@ from torch import Tensor
 
 from clipstyler.captured_steps import CapturedStep, CapturedSteps
 from clipstyler.config import SMALLEST_CROP, StylizeConfig
+from clipstyler.distinctness import AverageLook, distinct
 from clipstyler.embedding import Wait
 from clipstyler.encoders.base import EncoderSet
+from clipstyler.evaluation.text_directions import TextGuidance
 from clipstyler.events import Losses, Rendering
 from clipstyler.imaging import Picture, resized
 from clipstyler.interruption import Check, StopPoints
@@ -60,6 +62,16 @@ class Guide(NamedTuple):
 
     direction: Tensor
     text: Tensor | None
+
+    @classmethod
+    def of(cls, guidance: TextGuidance, config: StylizeConfig, encoders: EncoderSet) -> Guide:
+        """Return what is wanted of a text, on the device, without what all looks have in common."""
+        direction, text = (torch.tensor(row, device=encoders.device) for row in (guidance.direction, guidance.style))
+        if config.distinctness:
+            average = AverageLook.of(encoders.clip)
+            direction = distinct(direction, average.direction, config.distinctness)
+            text = distinct(text, average.embedding, config.distinctness)
+        return cls(direction, text if config.text_share else None)
 
 
 class _Plan(NamedTuple):

@@ -7,18 +7,13 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-import torch
-
 from clipstyler.captured_steps import CapturedSteps
 from clipstyler.composition import Composition, Further, FurtherLoss, Guide
-from clipstyler.config import StylizeConfig
 from clipstyler.diagnostics import cut_texts, unfamiliar_text, weak_result
-from clipstyler.distinctness import AverageLook, distinct
 from clipstyler.embedding import Embedding, Launched, Wait
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.torch_encoders import TorchEncoders
 from clipstyler.evaluation.direction_cache import DirectionCache, guidance_of
-from clipstyler.evaluation.text_directions import TextGuidance
 from clipstyler.events import (
     Losses,
     Optimized,
@@ -166,13 +161,12 @@ def optimize_in_parts(
     yield Preparing(0, parts)
     stops = StopPoints(check, encoders.clip, encoders.content)
     guides = []
-    with stops:
-        average = AverageLook.of(encoders.clip) if config.distinctness else None
     for words in spec.texts:
         with stops:
             guidance = guidance_of(measuring, words, spec.source_text, config.template_set, reuse.directions).guidance
         yield from unfamiliar_text(encoders.name, words, guidance.confidence)
-        guides.append(_guide(guidance, config, average, encoders.device))
+        with stops:
+            guides.append(Guide.of(guidance, config, encoders))
     yield Preparing(1, parts)
     with stops:
         composition = Composition(photo, guides, encoders, spec, mask, reuse.photos)
@@ -215,15 +209,6 @@ def optimize_in_parts(
         stop_reason=last.reason,
         style=style,
     )
-
-
-def _guide(guidance: TextGuidance, config: StylizeConfig, average: AverageLook | None, device: torch.device) -> Guide:
-    """Return what a run follows of a text."""
-    direction, text = (torch.tensor(row, device=device) for row in (guidance.direction, guidance.style))
-    if average:
-        direction = distinct(direction, average.direction, config.distinctness)
-        text = distinct(text, average.embedding, config.distinctness)
-    return Guide(direction, text if config.text_share else None)
 
 
 def _captured_steps(encoders: EncoderSet, reuse: Reuse) -> CapturedSteps | None:

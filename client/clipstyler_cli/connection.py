@@ -17,6 +17,7 @@ from clipstyler_client import DEFAULT_TARGET, Client, check_target, tls_credenti
 from clipstyler_cli.errors import UsageError
 
 TOKEN = "CLIPSTYLER_TOKEN"
+_CA = "CLIPSTYLER_TLS_CA"
 _PANEL = "Connection"
 
 
@@ -72,7 +73,7 @@ Tls = Annotated[
 TlsCa = Annotated[
     Path | None,
     typer.Option(
-        envvar="CLIPSTYLER_TLS_CA",
+        envvar=_CA,
         help=f"Authorities of the server's certificate, in PEM. Tokens come from {TOKEN} only.",
         rich_help_panel=_PANEL,
     ),
@@ -111,7 +112,9 @@ def with_connection_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 def _check_unused(flags: Mapping[str, Any]) -> None:
     """Refuse flags that say how to reach a server where none is named; the environment may name authorities anyway."""
-    unused = [f"--{name.replace('_', '-')}" for name in ("tls", "tls_cert", "tls_key") if flags[name]]
+    is_from_environment = str(flags["tls_ca"]) == os.environ.get(_CA)
+    typed = [name for name, value in flags.items() if value and not (name == "tls_ca" and is_from_environment)]
+    unused = [f"--{name.replace('_', '-')}" for name in typed]
     if unused:
         raise UsageError("\n".join(f"{flag}: needs a server: name one with --server" for flag in unused))
 

@@ -80,7 +80,7 @@ def show(
 
       clipstyler styles show fire.style --json
     """
-    with clear_errors(name="STYLE"):
+    with clear_errors(name=f"STYLE: {style}"):
         output, delivery = Output("thumbnail", thumbnail or Path(), {".png"}), Delivery()
         if thumbnail:
             check_outputs([output])
@@ -161,7 +161,7 @@ def download(
     --------
       clipstyler styles download styles/3f2a... -o fire.style
     """
-    with _connected(server) as client:
+    with _connected(server, name=f"STYLE: {style}") as client:
         output, delivery = Output("out", out, {SUFFIX}), Delivery()
         check_outputs([output])
         say(str(delivery.write(output, client.styles.download(name_on_server(client, style)))))
@@ -217,7 +217,7 @@ def upload(
     --------
       clipstyler styles upload fire.style
     """
-    with _connected(server) as client:
+    with _connected(server, data=f"FILE: {file}") as client:
         say(client.styles.upload(read_photo(file, "FILE")).name)
 
 
@@ -230,7 +230,7 @@ def delete(style: _Name, server: _Server = DEFAULT) -> None:
     --------
       clipstyler styles delete styles/3f2a...
     """
-    with _connected(server) as client:
+    with _connected(server, name=f"STYLE: {style}") as client:
         name = name_on_server(client, style)
         client.styles.delete(name)
         say(f"deleted {name}")
@@ -244,8 +244,8 @@ def _check_not_fitted(options: StylizeOptions, source_text: str | None, timeout_
 
 
 @contextmanager
-def _connected(server: Target) -> Iterator[Client]:
-    with clear_errors(stylization="JOB", name="STYLE", data="FILE", style_text="--text"), server.connect() as client:
+def _connected(server: Target, **arguments: str) -> Iterator[Client]:
+    with clear_errors(stylization="JOB", style_text="--text", **arguments), server.connect() as client:
         yield client
 
 

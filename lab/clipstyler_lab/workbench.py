@@ -107,7 +107,7 @@ class Workbench:
         return self._guidance[text]
 
     def direction(self, text: str) -> Tensor:
-        """Return the text direction, (D,), on the device."""
+        """Return the text direction, (D,), on the device: the paper's, whatever a calibration takes away from it."""
         return torch.tensor(self.guidance(text).direction, device=self.encoders.device)
 
     def tensor(self, picture: Picture) -> Tensor:

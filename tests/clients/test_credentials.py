@@ -162,10 +162,14 @@ def test_problems_with_credentials_are_one_line(folder: Path) -> None:
 
 def test_flags_of_a_connection_without_a_server_are_refused(tmp_path: Path) -> None:
     words = ("classify", "examples/astronaut.jpg", "a cat", "a dog")
-    outcome = call(*words, "--tls", "--tls-cert", tmp_path / "a.pem")
+    outcome = call(*words, "--tls", "--tls-ca", tmp_path / "ca.pem", "--tls-cert", tmp_path / "a.pem")
     needed = "needs a server: name one with --server"
     assert outcome.exit_code == 2
-    assert outcome.stderr.splitlines() == [f"error: --tls: {needed}", f"       --tls-cert: {needed}"]
+    assert outcome.stderr.splitlines() == [
+        f"error: --tls: {needed}",
+        f"       --tls-ca: {needed}",
+        f"       --tls-cert: {needed}",
+    ]
     assert call(*words, CLIPSTYLER_TLS_CA=str(tmp_path / "nowhere.pem")).exit_code == 0
 
 

@@ -336,7 +336,7 @@ def test_a_server_s_refusal_names_the_arguments_of_the_command(
     second = run("apply", "look.style", *words, "--mix-with", "two.png")
     assert (second.exit_code, "--mix-with: two.png: the file is no style" in second.stderr) == (2, True)
     assert not (file.parent / "out").exists()
-    assert "STYLE: must be styles/" in run("styles", "show", "styles/zz", "--server", server.target).stderr
+    assert "STYLE: styles/zz: must be styles/" in run("styles", "show", "styles/zz", "--server", server.target).stderr
     missing = run("styles", "upload", "none.style", "--server", server.target)
     assert (missing.exit_code, "FILE: none.style: No such file" in missing.stderr) == (2, True)
 

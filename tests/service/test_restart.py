@@ -234,8 +234,10 @@ async def test_jobs_in_postgresql_outlive_a_server_too(serve, gate, tmp_path):
 
 
 async def test_a_database_that_is_not_there_is_a_clear_error(serve, tmp_path):
-    for url in ("postgresql+psycopg://nobody@127.0.0.1:1/none", "nonsense", "nosuch://x"):
-        with pytest.raises(ServerStartError, match="database"):
+    with pytest.raises(ServerStartError, match="the database cannot be used: connection"):
+        await serve(database_url="postgresql+psycopg://nobody@127.0.0.1:1/none")
+    for url in ("nonsense", "nosuch://x", "postgresql+psycopg://a:b:c/x"):
+        with pytest.raises(ServerStartError, match=r"^database_url is not the address of a database: use postgresql\+"):
             await serve(database_url=url)
 
 

@@ -7,10 +7,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from clipstyler.composition import Guide
 from clipstyler.config import Calibration, resolve
 from clipstyler.distinctness import AverageLook, distinct
 from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet
+from clipstyler.encoders.torch_encoders import TorchEncoders
+from clipstyler.evaluation.text_directions import text_guidance
 from clipstyler.imaging import Picture
 from clipstyler.pocket.knowledge import known_concepts
 from tests.running import stylize
@@ -49,6 +52,17 @@ def test_similar_looks_are_told_apart(encoders: EncoderSet) -> None:
     before, after = (1 - (rows @ looks.T).fill_diagonal_(-1).amax(1) / (rows * looks).sum(1) for rows in (looks, rest))
     assert float((after > before).float().mean()) > 0.95
     assert float(after.mean()) > 1.15 * float(before.mean())
+
+
+def test_the_direction_and_the_embedding_of_a_text_are_both_distinct(encoders: EncoderSet) -> None:
+    guidance = text_guidance(TorchEncoders(encoders), "fire", "a Photo", "plain")
+    average = AverageLook.of(encoders.clip)
+    config = resolve(encoders.calibration, distinctness=0.3, text_share=0.5)
+    guide = Guide.of(guidance, config, encoders)
+    assert guide.text is not None
+    assert torch.equal(guide.direction, distinct(torch.tensor(guidance.direction), average.direction, 0.3))
+    assert torch.equal(guide.text, distinct(torch.tensor(guidance.style), average.embedding, 0.3))
+    assert Guide.of(guidance, resolve(encoders.calibration, text_share=0), encoders).text is None
 
 
 def test_an_option_decides_how_much_and_the_paper_takes_nothing(encoders: EncoderSet) -> None:

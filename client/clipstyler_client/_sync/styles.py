@@ -232,11 +232,14 @@ class Styles:
             request.photo.CopyFrom(values.style_photo(photo))
         assembly = values.StyledAssembly()
         image = None
+        call = self._stub.RenderStyle(request, timeout=timeout_s)
         try:
-            for part in self._stub.RenderStyle(request, timeout=timeout_s):
+            for part in call:
                 image = assembly.add_part(part)
         except grpc.RpcError as error:
             raise from_rpc_error(error) from error
+        finally:
+            call.cancel()  # the server need not finish what is broken
         if image is None:
             raise values.broken_image()
         return image

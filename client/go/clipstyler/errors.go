@@ -104,7 +104,8 @@ func ErrorOf(message *pb.Error) *Error {
 
 // invalid is the error of what this package itself refuses.
 func invalid(message string, cause error) *Error {
-	return &Error{Code: codes.InvalidArgument, Reason: reasonInvalid, Message: message, cause: cause}
+	metadata := map[string]string{}
+	return &Error{Code: codes.InvalidArgument, Reason: reasonInvalid, Message: message, Metadata: metadata, cause: cause}
 }
 
 func broken(format string, values ...any) *Error {

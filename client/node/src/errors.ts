@@ -59,8 +59,8 @@ export class StylizeError extends Error implements ErrorDetails {
   static from(thrown: unknown): StylizeError {
     if (thrown instanceof StylizeError) return thrown;
     const error = ConnectError.from(thrown);
-    const unsendable = UNSENDABLE.exec(error.rawMessage);
-    if (unsendable) return invalid(unsendable[1] ?? "", unsendable[2]!, error);
+    const unsendable = error.code === Code.Internal && UNSENDABLE.exec(error.rawMessage);
+    if (unsendable) return invalid(unsendable[1], unsendable[2]!, error);
     const code = isConnectionFailure(error) ? Code.Unavailable : error.code;
     return new StylizeError(code, error.rawMessage, detailsOf(error), { cause: error });
   }
@@ -81,11 +81,12 @@ export function brokenResult(problem: string): StylizeError {
   return new StylizeError(Code.DataLoss, `${problem}; request it again`, { reason: "BROKEN_RESULT" });
 }
 
-/** The error of a field that the client itself refuses; "" if it is not known which. */
-export function invalid(field: string, description: string, cause?: unknown): StylizeError {
-  const message = field ? `${field}: ${description}` : description;
-  const details = { reason: "INVALID_FIELD", metadata: { fields: field }, violations: [{ field, description }] };
-  return new StylizeError(Code.InvalidArgument, message, details, { cause });
+/** The error of what the client itself refuses: of an argument, or of a field by its full name in the contract, if it is known. */
+export function invalid(field: string | undefined, description: string, cause?: unknown): StylizeError {
+  const reason = "INVALID_FIELD";
+  if (field === undefined) return new StylizeError(Code.InvalidArgument, description, { reason }, { cause });
+  const details = { reason, metadata: { fields: field }, violations: [{ field, description }] };
+  return new StylizeError(Code.InvalidArgument, `${field}: ${description}`, details, { cause });
 }
 
 function detailsOf(error: ConnectError): ErrorDetails {

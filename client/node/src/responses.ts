@@ -16,6 +16,15 @@ export async function* messages<T>(
     for (let { done, value } = await response.next(); !done; { done, value } = await response.next()) yield value;
   } finally {
     leaving.abort();
-    await response.next().catch(() => {}); // the end of a call is where its timer is cleared
+    await ended(response);
+  }
+}
+
+/** Wait for the end of a call, which is where its timer is cleared: behind what has arrived already. */
+async function ended(response: AsyncIterator<unknown>): Promise<void> {
+  try {
+    while (!(await response.next()).done);
+  } catch {
+    // it has ended
   }
 }

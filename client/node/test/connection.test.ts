@@ -1,7 +1,13 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
+import { createServer } from "node:http2";
+import { type AddressInfo } from "node:net";
 import { test } from "node:test";
-import { Code } from "@connectrpc/connect";
-import { connect } from "../src/index.js";
+import { setTimeout } from "node:timers/promises";
+import { Code, type ServiceImpl } from "@connectrpc/connect";
+import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { connect, StylizationService, type Client } from "../src/index.js";
+import { PHOTO, play, type Body } from "./server.js";
 
 for (const target of ["", " ", "ftp://127.0.0.1:50051", "127.0.0.1:99999", "a b:1"]) {
   test(`what is no address of a server is refused at once: ${JSON.stringify(target)}`, () => {
@@ -14,3 +20,46 @@ for (const target of ["127.0.0.1:1", "[::1]:1", "http://a:1", "https://a"]) {
     connect(target).close();
   });
 }
+
+/** Play methods on a port of this machine, and call them. */
+async function served(
+  methods: Partial<ServiceImpl<typeof StylizationService>>,
+  act: (client: Client) => Promise<void>,
+): Promise<void> {
+  const server = createServer(connectNodeAdapter({ routes: ({ service }) => service(StylizationService, methods) }));
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const client = connect(`127.0.0.1:${(server.address() as AddressInfo).port}`);
+  try {
+    await act(client);
+  } finally {
+    client.close();
+    server.close();
+  }
+}
+
+function timers(): number {
+  return process.getActiveResourcesInfo().filter((name) => name === "Timeout").length;
+}
+
+test("a call that is left ends, behind what has arrived, and its timer keeps no program alive", async () => {
+  const queued: Body = { case: "queued", value: { position: 0, seed: 7n } };
+  const left: Promise<unknown>[] = [];
+  async function* stylize(_request: unknown, { signal }: { signal: AbortSignal }) {
+    const ended = once(signal, "abort");
+    left.push(ended);
+    yield* play(Array<Body>(20).fill(queued));
+    await ended;
+  }
+  await served({ stylize }, async (client) => {
+    const asked = { photo: PHOTO, styleText: "fire" };
+    for await (const _ of client.stylize(asked)) break;
+    await setTimeout(50); // for the timers of a connection without calls
+    const before = timers();
+    for await (const _ of client.stylize(asked, { timeoutMs: 600_000 })) break;
+    const stream = client.stylize(asked, { timeoutMs: 600_000 });
+    for await (const _ of stream) stream.close();
+    assert.equal((await Promise.all(left)).length, 3);
+    await setTimeout(50);
+    assert.ok(timers() <= before, `${timers()} timers, ${before} before`);
+  });
+});

@@ -1,6 +1,5 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { setImmediate } from "node:timers/promises";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { Stylization_CancelReason, StylizeError, type StylizationStream } from "../src/core.js";
 import { badRequest, clientOf, failure, IMAGE, numbered, PHOTO, play, result, type Body } from "./server.js";
@@ -227,18 +226,6 @@ test("leaving the loop ends the call", async () => {
   const { client, ended } = endless();
   for await (const _ of client.stylize(ASKED)) break;
   assert.equal(await ended, true);
-});
-
-test("a call that is left keeps no program alive until its deadline", async () => {
-  const timers = () => process.getActiveResourcesInfo().filter((name) => name === "Timeout").length;
-  const before = timers();
-  const { client, ended } = endless();
-  for await (const _ of client.stylize(ASKED, { timeoutMs: 600_000 })) break;
-  const stream = client.stylize(ASKED, { timeoutMs: 600_000 });
-  for await (const _ of stream) stream.close();
-  assert.equal(await ended, true);
-  await setImmediate();
-  assert.equal(timers(), before);
 });
 
 test("closing a stream ends its loop quietly, and there is no result", async () => {

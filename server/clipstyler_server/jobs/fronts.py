@@ -24,7 +24,7 @@ from clipstyler_server.settings import Settings
 from clipstyler_server.storage.leases import Front, Leases
 from clipstyler_server.storage.records import Record
 from clipstyler_server.storage.shared_queue import Ending, SharedQueue, Ticket
-from clipstyler_server.storage.storage import Storage, unavailable_error
+from clipstyler_server.storage.storage import Storage, problem_of, unavailable_error
 
 # A lease is renewed so many times before it ends, and given up when so much of it has passed.
 _RENEWALS = 4
@@ -130,7 +130,7 @@ class Fronts:
                     await self._take_over(self.front)
                 await asyncio.sleep(self._lease_s / _RENEWALS)
             except (OSError, SQLAlchemyError) as error:
-                logs.get_logger().warning("lease_not_renewed", problem=str(getattr(error, "orig", error))[:500])
+                logs.get_logger().warning("lease_not_renewed", problem=problem_of(error)[:500])
                 await asyncio.sleep(min(_RETRY_S, self._lease_s / _RENEWALS))
 
     async def follow(self) -> None:

@@ -94,9 +94,14 @@ class Storage:
             ) from None
         except OSError as error:
             raise StorageUnusableError(f"the data directory {directory} cannot be used: {error.strerror}") from error
-        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, ValueError) as error:
+        except ModuleNotFoundError as error:
             self._lock.release()
-            raise StorageUnusableError(f"database_url cannot be used: {error}") from error
+            raise StorageUnusableError(f"database_url needs {error.name}, which is not installed") from error
+        except (ArgumentError, NoSuchModuleError, ValueError) as error:
+            self._lock.release()
+            raise StorageUnusableError(
+                "database_url is not the address of a database: use postgresql+psycopg://USER@HOST/NAME, or none"
+            ) from error
 
     async def open(self) -> None:
         """Bring the tables up to date, and delete files that an earlier run left incomplete.
@@ -116,7 +121,7 @@ class Storage:
                 "(and --database-url)"
             ) from error
         except ServiceError as error:
-            raise StorageUnusableError(f"the database cannot be used: {_problem_of(error.__cause__)}") from error
+            raise StorageUnusableError(f"the database cannot be used: {problem_of(error.__cause__)}") from error
 
     async def check(self) -> None:
         """Look whether everything is still there and answers, restore what can be, and set `problems`."""
@@ -235,11 +240,11 @@ class Storage:
         except (OSError, SQLAlchemyError) as error:
             reported = _storage_error(error)
             self._metrics.storage_failed(reported.reason.removeprefix("STORAGE_").lower())
-            logs.get_logger().error("storage_failed", problem=_problem_of(error)[:500])
+            logs.get_logger().error("storage_failed", problem=problem_of(error)[:500])
             raise reported from error
 
 
-def _problem_of(error: BaseException | None) -> str:
+def problem_of(error: BaseException | None) -> str:
     """Return what a database or a disk reports, without the statement's parameters, which hold texts of users."""
     return str(getattr(error, "orig", error))
 

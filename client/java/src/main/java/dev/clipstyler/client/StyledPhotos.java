@@ -90,6 +90,9 @@ public final class StyledPhotos implements Iterable<StyledPhoto>, AutoCloseable 
       Thread.currentThread().interrupt();
       close();
       throw StylizeException.of(Status.Code.CANCELLED, "", "the thread was interrupted");
+    } catch (StylizeException broken) {
+      close();
+      throw broken;
     }
     parts.end();
     return null;

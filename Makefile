@@ -16,7 +16,9 @@ COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --python-versi
 PHOTO_TESTS := tests/unit/light_images.py $(filter-out %/test_image_files.py,$(wildcard tests/unit/test_imag*.py))
 # Tests that hold no time against a limit: they take the CPU time that the others leave over, on one thread each, because
 # threads that wait for one that does not get its turn do not work either.
-PATIENT := tests/contract tests/deploy tests/parity tests/unit tests/conformance tests/languages tests/clients/test_readme.py
+PATIENT_CLIENTS := artifacts documented encoder_calls examples lab_commands labels outputs readme regions weights_command
+PATIENT := tests/contract tests/deploy tests/parity tests/unit tests/conformance tests/languages \
+  $(PATIENT_CLIENTS:%=tests/clients/test_%.py)
 # The live page's dependencies, from its lock.
 NODE_MODULES := client/web/node_modules/.package-lock.json
 TEXT ?= fire

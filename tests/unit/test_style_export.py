@@ -126,7 +126,7 @@ def test_the_command_exports_a_style(file: Path) -> None:
     [
         ("nowhere", "x.onnx", "neither a file nor a bundled style"),
         ("look.style", "x.png", "must end in one of .onnx"),
-        ("text.txt", "x.onnx", "STYLE: the file is no style"),
+        ("text.txt", "x.onnx", "STYLE: text.txt: the file is no style"),
     ],
 )
 def test_what_cannot_be_exported_is_said_before_any_work(

@@ -1,9 +1,9 @@
-"""A small job through a server beside the same job by the library alone: how many times as long it takes.
+"""A draft through a server beside the same draft by the library alone: how many times as long it takes.
 
 Examples
 --------
     python -m benchmarks.service                            # some five minutes on two cores
-    python -m benchmarks.service --pairs 9 --steps 30 --json service.json
+    python -m benchmarks.service --starts 4 --size 128 --steps 60 --json service.json
 
 The library runs in a process of its own that is as warm as the server's optimizer: the same threads, priority and
 accelerations (none), encoders loaded, texts and photo cached. Both decode the photo and encode previews and result; the
@@ -30,6 +30,7 @@ from rich.table import Table
 
 from benchmarks import figures
 from benchmarks.serving import serving
+from clipstyler.config import PRESETS, Preset
 
 PHOTO = Path(__file__).parents[1] / "examples" / "astronaut.jpg"
 TEXT = "fire"
@@ -37,6 +38,7 @@ PREVIEW_EVERY = 10
 MOST_TIMES = 1.05
 """How many times as long a job may take through the server."""
 _CACHE_BYTES = 2**26
+_DRAFT = PRESETS[Preset.DRAFT]
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def measure(target: str, worker: Connection[Any, Any], options: StylizeOptions) 
 
 def print_table(pairs: list[Pair]) -> None:
     """Print the pairs and the median of their ratios, in red if it misses the target."""
-    table = Table(title="A small job of `pocket` through a server, beside the library alone")
+    table = Table(title="A draft of `pocket` through a server, beside the library alone")
     for heading in ("library", "service", "times as long"):
         table.add_column(heading, justify="right")
     for pair in pairs:
@@ -138,9 +140,9 @@ def median_ratio(pairs: list[Pair]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=3, help="measured pairs of a start, after one more; default: 3")
-    parser.add_argument("--starts", type=int, default=4, help="of both processes, each with its pairs; default: 4")
-    parser.add_argument("--size", type=int, default=128, help="longest side in pixels; default: 128")
-    parser.add_argument("--steps", type=int, default=60, help="default: 60")
+    parser.add_argument("--starts", type=int, default=2, help="of both processes, each with its pairs; default: 2")
+    parser.add_argument("--size", type=int, default=_DRAFT.size, help=f"longest side in pixels; default: {_DRAFT.size}")
+    parser.add_argument("--steps", type=int, default=_DRAFT.steps, help=f"default: {_DRAFT.steps}")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: every core")
     figures.add_option(parser)
     arguments = parser.parse_args()

@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("scipy")
-pytest.importorskip("skimage")
-pytest.importorskip("sklearn")
+from tests.training_tools import MISSING
+
+pytest.importorskip("scipy", reason=MISSING)
+pytest.importorskip("skimage", reason=MISSING)
+pytest.importorskip("sklearn", reason=MISSING)
 
 from clipstyler.pocket.knowledge import PHOTO, known_concepts, modifiers, wordings
 from training.pocket.concepts import MEDIA, TEXTURES

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from clipstyler.pocket.knowledge import known_concepts, wordings
 from clipstyler.pocket.model import WEIGHTS, PocketClip, PocketContent, load
+from tests.training_tools import MISSING
 from training.pocket.captions import misspelt
 
 LARGEST_FILE = 16 * 2**20
@@ -91,7 +92,7 @@ def test_content_features_are_normalized_maps(content: PocketContent, height: in
 
 
 def test_content_ignores_brightness_and_sees_structure(content: PocketContent) -> None:
-    pytest.importorskip("skimage")
+    pytest.importorskip("skimage", reason=MISSING)
     from training.pocket.photos import held_out_photos
 
     coffee, flower = (torch.from_numpy(p[:256, :256]).permute(2, 0, 1)[None] for p in held_out_photos())
@@ -199,7 +200,7 @@ def test_the_papers_own_texts_are_known(clip: PocketClip, texts: Tensor, sentenc
 
 
 def test_a_color_moves_a_text_towards_pictures_of_that_color(clip: PocketClip) -> None:
-    pytest.importorskip("sklearn")
+    pytest.importorskip("sklearn", reason=MISSING)
     from training.pocket.concepts import TEXTURES
     from training.pocket.modifiers import MODIFIERS
 
@@ -230,7 +231,7 @@ def test_every_wording_means_its_concept(clip: PocketClip, texts: Tensor) -> Non
 
 
 def test_held_out_views_are_named_also_under_attack(clip: PocketClip, texts: Tensor) -> None:
-    pytest.importorskip("sklearn")
+    pytest.importorskip("sklearn", reason=MISSING)
     from training.pocket.evaluate import attacked, held_out_views, named
 
     views, concepts = held_out_views(4, clip.image_size)
@@ -244,7 +245,7 @@ def test_held_out_views_are_named_also_under_attack(clip: PocketClip, texts: Ten
 
 
 def test_whole_pictures_withstand_twenty_steps_of_a_strong_attack(clip: PocketClip, texts: Tensor) -> None:
-    pytest.importorskip("sklearn")
+    pytest.importorskip("sklearn", reason=MISSING)
     from training.pocket.evaluate import ATTACKED_SIZE, attacked, held_out_pictures, named
 
     pictures, concepts = held_out_pictures(1, ATTACKED_SIZE)
@@ -258,7 +259,7 @@ def test_whole_pictures_withstand_twenty_steps_of_a_strong_attack(clip: PocketCl
 def test_a_photo_stays_a_photo_whatever_its_cast(
     clip: PocketClip, texts: Tensor, cast: tuple[float, float, float]
 ) -> None:
-    pytest.importorskip("skimage")
+    pytest.importorskip("skimage", reason=MISSING)
     from training.pocket.photos import held_out_photos, random_view
 
     rng, photos = np.random.default_rng(11), held_out_photos()

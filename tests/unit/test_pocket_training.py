@@ -11,9 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
-pytest.importorskip("scipy")
-pytest.importorskip("skimage")
-pytest.importorskip("sklearn")
+from tests.training_tools import MISSING
+
+pytest.importorskip("scipy", reason=MISSING)
+pytest.importorskip("skimage", reason=MISSING)
+pytest.importorskip("sklearn", reason=MISSING)
 
 from clipstyler.pocket.knowledge import known_concepts
 from clipstyler.pocket.model import WEIGHTS, load

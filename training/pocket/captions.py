@@ -32,6 +32,7 @@ TEMPLATES = (
 _PHOTO_TEMPLATES = ("a good {}", "a bad {}", "a close-up {}", "the {}", "a cropped {}", "a bright {}", "a dark {}")
 # What a picture shows is not how it looks.
 _SUBJECT_TEMPLATES = ("{} of {}", "{} with a {}", "a {} in {}", "{}, {}", "{} as {}")
+# As users write it, in either spelling.
 _MODIFIER_TEMPLATES = ("{0} {1}", "{1} in {0}", "{1} with {0} colours", "{0} coloured {1}", "{1}, {0}", "{0} {1} style")
 
 _SHARE_PLAIN = 0.5

@@ -48,6 +48,7 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 
 class StylesTest {
@@ -337,6 +338,17 @@ class StylesTest {
           assertEquals(Status.Code.DATA_LOSS, failure.code());
         }
       }
+    }
+  }
+
+  @Test
+  void aBrokenImageEndsTheCallThatStillTakesPhotos() throws InterruptedException {
+    try (var server = new Styling(); var client = server.client()) {
+      server.parts = List.of(Part.FIRST, Part.REST);
+      Iterable<StylePhoto> endless = () -> Stream.generate(() -> photo(FILE)).iterator();
+      var photos = client.styles().apply(APPLICATION, endless).iterator();
+      assertEquals(Status.Code.DATA_LOSS, assertThrows(StylizeException.class, photos::next).code());
+      assertTrue(server.cancelled.await(10, TimeUnit.SECONDS));
     }
   }
 

@@ -49,7 +49,7 @@ export const DRAFT = -4;
 /** An image of a job. */
 export interface StoredImage {
   readonly job: string;
-  /** Of a preview, from 1; or one of the constants above. */
+  /** Of a preview, from 0, the start; or one of the constants above. */
   readonly step: number;
   readonly blob: Blob;
 }
@@ -88,7 +88,7 @@ export class Store {
 
   /** The previews of a job, in order. */
   async previews(job: string): Promise<StoredImage[]> {
-    const range = IDBKeyRange.bound([job, 1], [job, Infinity]);
+    const range = IDBKeyRange.bound([job, 0], [job, Infinity]);
     return (await this.#do<StoredImage[]>("images", "readonly", (store) => store.getAll(range))) ?? [];
   }
 

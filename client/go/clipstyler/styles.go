@@ -169,25 +169,33 @@ func PhotoFiles(paths ...string) iter.Seq2[*pb.StylePhoto, error] {
 	}
 }
 
-// sendPhotos sends what is to be done, and the photos. It returns an error of their source only: receiving has those of
-// the call.
+// sendPhotos sends what is to be done, and the photos. It returns an error of their source, or of a message that cannot
+// be sent: receiving has those of the call.
 func sendPhotos(
 	call pb.StyleService_ApplyStyleClient, application *pb.StyleApplication, photos iter.Seq2[*pb.StylePhoto, error],
 ) error {
 	part := &pb.ApplyStyleRequest_Application{Application: completed(application)}
-	if call.Send(&pb.ApplyStyleRequest{Part: part}) != nil {
-		return nil
+	if err := call.Send(&pb.ApplyStyleRequest{Part: part}); err != nil {
+		return unsent(err)
 	}
 	for photo, err := range photos {
 		if err != nil {
 			return err
 		}
-		if call.Send(&pb.ApplyStyleRequest{Part: &pb.ApplyStyleRequest_Photo{Photo: photo}}) != nil {
-			return nil
+		if err := call.Send(&pb.ApplyStyleRequest{Part: &pb.ApplyStyleRequest_Photo{Photo: photo}}); err != nil {
+			return unsent(err)
 		}
 	}
 	call.CloseSend()
 	return nil
+}
+
+// unsent returns why a message was not sent, or nil if the call has ended.
+func unsent(err error) error {
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return asError(err)
 }
 
 // receivePhotos gives what arrives, to the end or until the caller leaves.

@@ -317,6 +317,25 @@ func TestErrorsOfTheSourceAndOfTheCallEndIt(t *testing.T) {
 	}
 }
 
+func TestAStyleThatCannotBeEncodedIsTheCallersError(t *testing.T) {
+	apply := func(call applyCall) error {
+		for {
+			if _, err := call.Recv(); err != nil {
+				return err
+			}
+		}
+	}
+	client := (&styleServer{apply: apply}).serve(t)
+	for _, application := range []*pb.StyleApplication{{Style: "no UTF-8: \xff"}, {SecondStyle: "\xff"}} {
+		var last error
+		for _, last = range client.Styles.Apply(t.Context(), application, clipstyler.PhotoFiles()) {
+		}
+		if failure := failureOf(t, last); failure.Code != codes.InvalidArgument || failure.Reason != "INVALID_FIELD" {
+			t.Errorf("%#v", failure)
+		}
+	}
+}
+
 func TestBrokenImagesOfStylesAreRefused(t *testing.T) {
 	for _, parts := range [][]*pb.ApplyStyleResponse{styled(0)[:2], styled(0)[1:]} {
 		apply := func(call applyCall) error { return sendAll(call, parts) }

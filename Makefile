@@ -19,6 +19,9 @@ PHOTO_TESTS := tests/unit/light_images.py $(filter-out %/test_image_files.py,$(w
 PATIENT_CLIENTS := artifacts documented encoder_calls examples lab_commands labels outputs readme regions weights_command
 PATIENT := tests/contract tests/deploy tests/parity tests/unit tests/conformance tests/languages \
   $(PATIENT_CLIENTS:%=tests/clients/test_%.py)
+# They mostly wait for servers, as the others do: together they keep the machine busy.
+SERVICE := tests/service tests/engines
+PYTEST := $(BIN)/python -m pytest -m "not full_size" -p no:cacheprovider
 # The live page's dependencies, from its lock.
 NODE_MODULES := client/web/node_modules/.package-lock.json
 TEXT ?= fire
@@ -38,13 +41,15 @@ demo: $(INSTALLED) ## stylize a photo through a real server; leaves out/demo.png
 live: $(INSTALLED) ## start server, gateway and live page, and print the address (LISTEN=127.0.0.1:8080)
 	$(BIN)/clipstyler live --listen "$(LISTEN)"
 
-test: $(INSTALLED) test-light ## run the whole test suite: what is in no hurry runs beside the rest
+test: $(INSTALLED) test-light ## run the whole test suite, in three parts side by side
 	mkdir -p out
-	OMP_NUM_THREADS=1 nice -n 19 $(BIN)/python -m pytest -m "not full_size" -p no:cacheprovider --timeout 900 $(PATIENT) \
-	  &> out/patient.log & patient=$$!; trap 'kill $$patient 2> /dev/null || true' EXIT; failed=0; \
-	$(BIN)/python -m pytest -m "not full_size" $(addprefix --ignore=,$(PATIENT)) |& tee out/hasty.log || failed=1; \
-	wait $$patient || failed=1; \
-	cat out/patient.log; grep -hE '^(FAILED|ERROR) ' out/{hasty,patient}.log || true; exit $$failed
+	trap 'kill $$(jobs -p) 2> /dev/null || true' EXIT; failed=0; \
+	OMP_NUM_THREADS=1 nice -n 19 $(PYTEST) --timeout 900 $(PATIENT) &> out/patient.log & patient=$$!; \
+	$(PYTEST) $(SERVICE) &> out/service.log & service=$$!; \
+	$(PYTEST) $(addprefix --ignore=,$(PATIENT) $(SERVICE)) |& tee out/others.log || failed=1; \
+	wait $$service || failed=1; cat out/service.log; \
+	wait $$patient || failed=1; cat out/patient.log; \
+	grep -hE '^(FAILED|ERROR) ' out/{patient,service,others}.log || true; exit $$failed
 
 test-full: $(INSTALLED) ## run it with full-size models too: minutes and gigabytes
 	$(BIN)/python -m pytest

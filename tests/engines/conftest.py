@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.service.conftest import _light_children, gate, log  # noqa: F401 - fixtures
+from tests.service.conftest import _light_children, _warm_children, gate, log  # noqa: F401 - fixtures
 from tests.service.process import ServerProcess, launching
 
 ROOT = Path(__file__).parents[2]

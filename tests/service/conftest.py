@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 import pytest_asyncio
 import structlog
 from clipstyler_server.app import App
+from clipstyler_server.workers import process
+from clipstyler_server.workers.decoder import process as decoding
+from clipstyler_server.workers.optimizer import process as optimizing
 
 from tests.service import scripted
 from tests.service.harness import Harness, eventually, settings
@@ -32,6 +36,19 @@ def _light_children() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.delattr(sys.modules["__main__"], "__file__", raising=False)
         patch.setattr(sys.modules["__main__"], "__spec__", None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _warm_children() -> Iterator[None]:
+    """Fork workers from a process that has imported what they need: a suite starts hundreds of them.
+
+    Servers in processes of their own spawn them, as users' servers do.
+    """
+    warm = multiprocessing.get_context("forkserver")
+    warm.set_forkserver_preload([scripted.__name__, optimizing.__name__, decoding.__name__])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "_CONTEXT", warm)
         yield
 
 

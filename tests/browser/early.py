@@ -79,7 +79,9 @@ STARTERS: dict[str, Starter] = {
     "fragile_site": serving,
     "live_process": _living,
     "guarded_site": _guarding,
-    "narrow_site": partial(serving, queue_capacity=1, max_image_bytes=60_000, max_image_pixels=200_000),
+    "narrow_site": partial(
+        serving, queue_capacity=1, max_image_bytes=60_000, max_image_pixels=200_000, encoder_sets="scripted,other"
+    ),
     "real_site": partial(serving, module="clipstyler_server", encoder_sets="pocket", threads=2),
 }
 

@@ -13,7 +13,7 @@ import { announce, byId, showText } from "./dom";
 import { Form } from "./form";
 import { History } from "./history";
 import { acceptPhotos, type Take } from "./intake";
-import { PhotoError, photoFrom, type Photo } from "./photo";
+import { PhotoError, photoFrom, takenPhoto, type Photo } from "./photo";
 import { isFinal, recordOf, Run, type Change } from "./run";
 import { savePicture, saveSettings } from "./save";
 import { observeServer } from "./server";
@@ -232,7 +232,7 @@ export class App {
     if (!record) return;
     const run = await Run.restore(this.#store, record);
     this.#form.fill(record.settings);
-    this.#photo = run.photo && (await photoFrom(run.photo, record.photoName, this.#info));
+    this.#photo = run.photo && (await takenPhoto(run.photo, record.photoName));
     this.#show(run, run.photo);
     const fragment = toFragment(record.settings, name);
     if (location.hash !== fragment) history.pushState(null, "", fragment);

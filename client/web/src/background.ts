@@ -1,6 +1,6 @@
 import { Code, StylizeError, type Jobs, type Stylization } from "@clipstyler/client/web";
 import { thumbnail } from "./photo";
-import { describe, isFinal, pixelsOf, stateOf } from "./run";
+import { blobOf, describe, isFinal, pixelsOf, stateOf, stepsOf } from "./run";
 import { repeating } from "./settings";
 import { RESULT, THUMBNAIL, type JobRecord, type Store } from "./store";
 import { problemText } from "./words";
@@ -16,9 +16,9 @@ export function keepUpToDate(store: Store, jobs: Jobs, isShown: (name: string) =
   const round = async () => {
     for (const record of await store.jobs()) {
       if (isFinal(record.state) || isShown(record.name)) continue;
-      const updated = await update(record, store, jobs);
-      if (!updated || isShown(record.name)) continue;
-      await store.putJob(updated);
+      const news = await newsOf(record, store, jobs);
+      if (!news || isShown(record.name)) continue;
+      await store.changeJob(record.name, (job) => (isFinal(job.state) ? job : { ...job, ...news }));
       changed();
     }
     setTimeout(() => void round(), INTERVAL_MS);
@@ -26,25 +26,25 @@ export function keepUpToDate(store: Store, jobs: Jobs, isShown: (name: string) =
   void round();
 }
 
-async function update(record: JobRecord, store: Store, jobs: Jobs): Promise<JobRecord | undefined> {
+async function newsOf(record: JobRecord, store: Store, jobs: Jobs): Promise<Partial<JobRecord> | undefined> {
   try {
     const job = await jobs.get(record.name);
     if (stateOf(job) === "succeeded") return await finished(record, job, store, jobs);
     const problem = job.error ? problemText(StylizeError.fromMessage(job.error)) : "";
-    return { ...record, state: stateOf(job), step: job.step, steps: job.spec?.options?.steps ?? record.steps, problem };
+    return { state: stateOf(job), step: job.step, steps: job.spec?.options?.steps ?? record.steps, problem };
   } catch (thrown) {
     if (StylizeError.from(thrown).code !== Code.NotFound) return undefined; // asked again in the next round
-    return { ...record, state: "failed", problem: "The server no longer has this job." };
+    return { state: "failed", problem: "The server no longer has this job." };
   }
 }
 
-async function finished(record: JobRecord, job: Stylization, store: Store, jobs: Jobs): Promise<JobRecord> {
+async function finished(record: JobRecord, job: Stylization, store: Store, jobs: Jobs): Promise<Partial<JobRecord>> {
   const { data } = await jobs.download(record.name);
-  const image = new Blob([data as Uint8Array<ArrayBuffer>]);
+  const image = blobOf(data, job.result?.image?.format);
   await store.putImage({ job: record.name, step: RESULT, blob: image });
   const small = await thumbnail(image);
   if (small) await store.putImage({ job: record.name, step: THUMBNAIL, blob: small });
-  const steps = job.spec?.options?.steps ?? record.steps;
+  const steps = stepsOf(job) ?? record.steps;
   const settings = repeating(record.settings, job.spec);
-  return { ...record, state: "succeeded", step: steps, steps, settings, ...pixelsOf(job.result), description: describe(job) };
+  return { state: "succeeded", step: steps, steps, settings, ...pixelsOf(job.result), description: describe(job) };
 }

@@ -16,6 +16,7 @@ const PLACES: readonly (readonly [path: RegExp, error: string, input: string])[]
   [/options\.patches/, "patches-error", "patches"],
   [/options\.seed/, "seed-error", "seed"],
   [/options\.preset/, "preset-error", "preset"],
+  [/options\.encoder_set/, "encoder-set-error", "encoder-set"],
   [/(image|photo|upload)/, "photo-error", "choose"],
 ];
 
@@ -31,6 +32,7 @@ export class Form {
   readonly #text = byId<HTMLInputElement>("style-text");
   readonly #preset = byId<HTMLSelectElement>("preset");
   readonly #seed = byId<HTMLInputElement>("seed");
+  readonly #encoderSet = byId<HTMLSelectElement>("encoder-set");
   readonly #sliders = new Map<Strength, HTMLInputElement>();
   #info: ServerInfo | undefined;
   #areAllLooksShown = false;
@@ -51,14 +53,19 @@ export class Form {
     });
     byId("draw-seed").addEventListener("click", () => (this.#seed.value = drawSeed()));
     this.#preset.addEventListener("change", () => this.#showDefaults());
+    this.#encoderSet.addEventListener("change", () => {
+      this.#showDefaults();
+      this.#showHint();
+    });
     for (const strength of STRENGTHS) byId("strengths").append(this.#slider(strength));
     this.#showLooks();
   }
 
   /** Show the limits, presets and encoders of the server. */
   showServer(info: ServerInfo): void {
+    const chosen = this.#chosenEncoders;
     this.#info = info;
-    const { limits, encoderSets } = info;
+    const { limits } = info;
     if (limits) {
       this.#text.maxLength = limits.maxTextCharacters;
       inputOf("size").max = String(limits.maxSize);
@@ -66,11 +73,7 @@ export class Form {
       inputOf("steps").max = String(limits.maxSteps);
       inputOf("patches").max = String(limits.maxPatches);
     }
-    const choice = byId<HTMLSelectElement>("encoder-set");
-    const chosen = choice.value;
-    choice.replaceChildren(...encoderSets.map(({ name }) => make("option", { value: name }, name)));
-    if (chosen) choice.value = chosen;
-    byId("encoders-field").hidden = encoderSets.length < 2;
+    this.#offerEncoders(chosen);
     this.#showDefaults();
     this.#showHint();
   }
@@ -85,14 +88,14 @@ export class Form {
     const numbers = NUMBERS.map((name) => [name, this.#number(name)] as const);
     if (document.querySelector("#form .error:not([hidden])")) return undefined;
     const sourceText = byId<HTMLInputElement>("source-text").value.trim();
-    const encoderSet = byId<HTMLSelectElement>("encoder-set").value;
+    const encoderSet = this.#chosenEncoders;
     return {
       text,
       preset: this.#preset.value as PresetName,
       ...Object.fromEntries(numbers.filter(([, value]) => value !== undefined)),
       ...(seed !== "" && { seed }),
       ...(sourceText && { sourceText }),
-      ...(encoderSet && encoderSet !== this.#info?.encoderSets[0]?.name && { encoderSet }),
+      ...(encoderSet && { encoderSet }),
       strengths: this.#readStrengths(),
       previews: byId<HTMLInputElement>("previews").checked,
     };
@@ -106,7 +109,7 @@ export class Form {
     this.#seed.value = settings.seed ?? "";
     byId<HTMLInputElement>("source-text").value = settings.sourceText ?? "";
     byId<HTMLInputElement>("previews").checked = settings.previews;
-    if (settings.encoderSet) byId<HTMLSelectElement>("encoder-set").value = settings.encoderSet;
+    this.#offerEncoders(settings.encoderSet);
     for (const [name, slider] of this.#sliders) {
       slider.value = String(settings.strengths[name] ?? 1);
       slider.dispatchEvent(new Event("input"));
@@ -187,6 +190,21 @@ export class Form {
     return make("div", { className: "strength" }, title, output, slider);
   }
 
+  /** Offer the encoders of the server, the default first, and those that a link asks for, which it may not have. */
+  #offerEncoders(chosen: string | undefined): void {
+    const names = this.#info?.encoderSets.map(({ name }) => name) ?? [];
+    const offered = new Set(chosen ? [...names, chosen] : names);
+    this.#encoderSet.replaceChildren(...[...offered].map((name) => make("option", { value: name }, name)));
+    this.#encoderSet.value = chosen ?? names[0] ?? "";
+    byId("encoders-field").hidden = offered.size < 2;
+  }
+
+  /** Undefined for the default of the server. */
+  get #chosenEncoders(): string | undefined {
+    const { value } = this.#encoderSet;
+    return value === "" || value === this.#info?.encoderSets[0]?.name ? undefined : value;
+  }
+
   #showLooks(): void {
     const count = shownCount(this.#areAllLooksShown);
     const choose = (name: string) => {
@@ -203,7 +221,7 @@ export class Form {
 
   #showHint(): void {
     const text = this.#text.value;
-    const set = encoderSetOf(byId<HTMLSelectElement>("encoder-set").value, this.#info);
+    const set = encoderSetOf(this.#encoderSet.value, this.#info);
     const hint = `These encoders may not know this. Looks that they know: ${nearestTo(text, 3).join(", ")}, …`;
     showText(byId("text-hint"), set?.name === BUNDLED && isUnknown(text) ? hint : "");
   }
@@ -214,7 +232,7 @@ export class Form {
       inputOf(name).placeholder = preset ? String(preset[name]) : "";
     }
     inputOf("outputSize").placeholder = `up to ${defaultOutputSize(this.#info)}`;
-    const set = this.#info?.encoderSets[0];
+    const set = encoderSetOf(this.#encoderSet.value, this.#info);
     if (set) byId<HTMLInputElement>("source-text").placeholder = set.sourceText;
   }
 }

@@ -13,11 +13,18 @@ export class Frame {
   readonly #urls = new BlobUrls();
   #shown: Blob | undefined;
   #photo: Blob | undefined;
+  #isPhotoShown = true;
 
-  constructor() {
+  /** `cannotShow` is called if the photo is in a format that this browser does not know. */
+  constructor(cannotShow: () => void) {
     this.#compare.addEventListener("input", () => this.#cut());
     this.#over.addEventListener("load", () => this.#fit(this.#over));
-    this.#before.addEventListener("error", () => this.#allowComparison(false));
+    this.#before.addEventListener("error", () => {
+      this.#isPhotoShown = false;
+      this.#allowComparison(false);
+      if (this.#shown === this.#photo) this.#frame.hidden = true;
+      cannotShow();
+    });
   }
 
   /** Begin with a photo; undefined takes the picture away. */
@@ -26,6 +33,7 @@ export class Frame {
     this.#urls.giveBack();
     this.#photo = photo;
     this.#shown = undefined;
+    this.#isPhotoShown = true;
     this.#frame.hidden = !photo;
     for (const image of [this.#under, this.#over, this.#before]) image.removeAttribute("src");
     this.#allowComparison(false);
@@ -45,7 +53,7 @@ export class Frame {
     if (!isFirst && !prefersCalm()) {
       this.#over.animate([{ opacity: 0 }, { opacity: 1 }], { duration: FADE_MS, easing: "ease-out" });
     }
-    this.#allowComparison(picture !== this.#photo);
+    this.#allowComparison(picture !== this.#photo && this.#isPhotoShown);
   }
 
   #allowComparison(isPossible: boolean): void {

@@ -50,6 +50,15 @@ export async function photoFrom(file: Blob, name: string, info: ServerInfo | und
   return { blob, name, longestPx, isShown: true, note: `Made smaller for the server: ${smaller}, ${fileSize(blob.size)}.` };
 }
 
+/** The photo of a job: the server has taken it as it is, whether this browser can show it or not. */
+export async function takenPhoto(file: Blob, name: string): Promise<Photo> {
+  const bitmap = await decode(file);
+  if (!bitmap) return unshownPhoto(file, name);
+  const longestPx = Math.max(bitmap.width, bitmap.height);
+  bitmap.close();
+  return { blob: file, name, longestPx, isShown: true, note: "" };
+}
+
 /** Draws a small picture of an image; undefined if this browser cannot show it. */
 export async function thumbnail(image: Blob): Promise<Blob | undefined> {
   const bitmap = await decode(image);
@@ -67,6 +76,10 @@ function unshown(file: Blob, name: string, info: ServerInfo | undefined): Photo 
   if (file.size > maxBytes) {
     throw new PhotoError(`${name} has ${fileSize(file.size)}; the server takes ${fileSize(maxBytes)}.`);
   }
+  return unshownPhoto(file, name);
+}
+
+function unshownPhoto(file: Blob, name: string): Photo {
   return { blob: file, name, isShown: false, note: `This browser cannot show ${name}; the server may read it.` };
 }
 

@@ -138,7 +138,7 @@ export class Run implements Follower {
   async keep(photo: Blob): Promise<void> {
     this.photo = photo;
     await this.#store.putImage({ job: this.name, step: PHOTO, blob: photo });
-    await this.#save();
+    await this.#store.addJob(this.#record);
     await this.#keepThumbnail(photo);
     this.onSaved();
   }
@@ -274,8 +274,7 @@ export class Run implements Follower {
   #finish(event: StylizationEvent_Result): void {
     const { spec, result, imageData } = event;
     this.result = blobOf(imageData, result?.image?.format);
-    // A run may end before its last step; older servers do not report how many it took.
-    const steps = result?.stepCount || (spec?.options?.steps ?? this.#record.steps);
+    const steps = stepsOf(event) ?? this.#record.steps;
     this.#update({
       state: "succeeded",
       step: steps,
@@ -298,6 +297,12 @@ export class Run implements Follower {
     if (small && isNewest) await this.#store.putImage({ job: this.name, step: THUMBNAIL, blob: small });
   }
 
+  #keptInAnotherTab(): void {
+    if (this.#record.isKept) return;
+    this.#update({ isKept: true });
+    this.onChange("state");
+  }
+
   #update(change: Partial<JobRecord>): void {
     this.#record = { ...this.#record, ...change };
   }
@@ -308,7 +313,10 @@ export class Run implements Follower {
     const write = async () => {
       const record = this.#record;
       await this.#imagesSaved;
-      await this.#store.putJob(record);
+      await this.#store.changeJob(this.name, ({ isKept }) => {
+        if (isKept) this.#keptInAnotherTab();
+        return { ...record, isKept: record.isKept || isKept };
+      });
       this.onSaved();
     };
     this.#recordSaved = this.#recordSaved.then(write);
@@ -363,6 +371,11 @@ export function pixelsOf(result: StylizationResult | undefined): Pick<JobRecord,
   return width && height ? { pixels: { width, height } } : {};
 }
 
+/** Returns how many steps were taken: a run may end before its last one; older servers do not report it. */
+export function stepsOf({ spec, result }: Pick<Stylization, "spec" | "result">): number | undefined {
+  return result?.stepCount || spec?.options?.steps;
+}
+
 /** Returns everything that repeats a result, as JSON. */
 export function describe({ spec, result }: Pick<Stylization, "spec" | "result">): string {
   const json = { spec: {}, result: {} };
@@ -371,6 +384,7 @@ export function describe({ spec, result }: Pick<Stylization, "spec" | "result">)
   return JSON.stringify(json, null, 2);
 }
 
-function blobOf(data: Uint8Array, format: number | undefined): Blob {
+/** Returns an image of the server. */
+export function blobOf(data: Uint8Array, format: number | undefined): Blob {
   return new Blob([data as Uint8Array<ArrayBuffer>], { type: MIME_TYPES[format ?? 0] ?? "" });
 }

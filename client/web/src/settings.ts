@@ -119,10 +119,10 @@ export function repeating(settings: Settings, spec: StylizationSpec | undefined)
 /** Returns the settings that a resolved spec stands for, of a job that another browser created. */
 export function settingsOf(spec: StylizationSpec | undefined, info: ServerInfo | undefined): Settings {
   const options = spec?.options;
-  const calibration = encoderSetOf(options?.encoderSet, info)?.calibration;
+  const set = encoderSetOf(options?.encoderSet, info);
   const strengths: Partial<Record<Strength, number>> = {};
   for (const { name, option } of STRENGTHS) {
-    const [weight, calibrated] = [options?.[option], calibration?.[option]];
+    const [weight, calibrated] = [options?.[option], set?.calibration?.[option]];
     if (weight !== undefined && calibrated && weight !== calibrated) strengths[name] = weight / calibrated;
   }
   return {
@@ -133,6 +133,8 @@ export function settingsOf(spec: StylizationSpec | undefined, info: ServerInfo |
     ...(options?.steps !== undefined && { steps: options.steps }),
     ...(options?.patches !== undefined && { patches: options.patches }),
     ...(options?.seed !== undefined && { seed: String(options.seed) }),
+    ...(spec?.sourceText && spec.sourceText !== set?.sourceText && { sourceText: spec.sourceText }),
+    ...(options?.encoderSet && options.encoderSet !== info?.encoderSets[0]?.name && { encoderSet: options.encoderSet }),
     strengths,
     previews: spec?.previews?.everySteps !== 0,
   };

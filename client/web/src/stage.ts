@@ -12,7 +12,7 @@ const DRAWN_SHARE = 0.2;
 
 /** The left side of the page: the picture, how far it is, and what can be done with it. */
 export class Stage {
-  readonly #frame = new Frame();
+  readonly #frame = new Frame(() => showText(byId("photo-note"), "This browser cannot show the photo."));
   readonly #plots = new Plots();
   readonly #drop = byId("drop");
   readonly #scrubRow = byId("scrub-row");

@@ -76,8 +76,20 @@ export class Store {
     return this.#do<JobRecord | undefined>("jobs", "readonly", (store) => store.get(name));
   }
 
-  async putJob(job: JobRecord): Promise<void> {
+  async addJob(job: JobRecord): Promise<void> {
     await this.#do("jobs", "readwrite", (store) => store.put(job));
+    this.#channel.postMessage(CHANGED);
+  }
+
+  /** Changes a job to what `change` makes of it now; one that was deleted meanwhile, in this tab or another, stays so. */
+  async changeJob(name: string, change: (job: JobRecord) => JobRecord): Promise<void> {
+    await this.#do("jobs", "readwrite", (store) => {
+      const reading = store.get(name) as IDBRequest<JobRecord | undefined>;
+      reading.addEventListener("success", () => {
+        if (reading.result) store.put(change(reading.result));
+      });
+      return reading;
+    });
     this.#channel.postMessage(CHANGED);
   }
 

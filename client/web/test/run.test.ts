@@ -9,14 +9,17 @@ const JOB = create(StylizationSchema, { name: "stylizations/8c4ab1a1-5f0c-4a3e-9
 
 function aRun(state: JobState = "queued") {
   const written: string[] = [];
+  const record = { ...recordOf(JOB, DEFAULTS, "cat.jpg"), state };
   const store = {
-    putJob: vi.fn(async ({ state, sequence }) => void written.push(`job ${state} ${sequence}`)),
+    changeJob: vi.fn(async (_, change) => {
+      const { state, sequence } = change(record);
+      written.push(`job ${state} ${sequence}`);
+    }),
     putImage: vi.fn(async ({ step }) => {
       await Promise.resolve();
       written.push(`image ${step}`);
     }),
   };
-  const record = { ...recordOf(JOB, DEFAULTS, "cat.jpg"), state };
   return { run: new Run(store as unknown as Store, record), written };
 }
 

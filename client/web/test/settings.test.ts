@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { Preset, ServerInfoSchema, StylizationSpecSchema, type ServerInfo } from "@clipstyler/client/web";
 import { expect, test } from "vitest";
-import { DEFAULTS, fromFragment, isDrawnLarger, isSeed, specOf, toFragment, type Settings } from "../src/settings";
+import { DEFAULTS, fromFragment, isDrawnLarger, isSeed, settingsOf, specOf, toFragment, type Settings } from "../src/settings";
 
 const INFO: ServerInfo = create(ServerInfoSchema, {
   limits: { maxPreviewSize: 256, maxOutputSize: 8192 },
@@ -61,4 +61,16 @@ test("a result that is larger than the working size is drawn", () => {
 test("a seed has up to 63 bits", () => {
   expect(isSeed("9223372036854775807")).toBe(true);
   for (const text of ["9223372036854775808", "-1", "1.5", "seven", ""]) expect(isSeed(text)).toBe(false);
+});
+
+test("a job of another browser has the settings that its result was made with", () => {
+  const spec = (encoderSet: string, sourceText: string) =>
+    create(StylizationSpecSchema, { styleText: "gold", sourceText, options: { encoderSet, steps: 40, weightPatch: 18000 } });
+  const sourceText = "a Photo";
+  const encoderSets = [{ name: "pocket", sourceText, calibration: { weightPatch: 9000 } }, { name: "other", sourceText }];
+  const info = create(ServerInfoSchema, { encoderSets });
+  expect(settingsOf(spec("pocket", "a Photo"), info)).toMatchObject({ text: "gold", steps: 40, strengths: { patch: 2 } });
+  expect(settingsOf(spec("pocket", "a Photo"), info)).not.toHaveProperty("encoderSet");
+  expect(settingsOf(spec("pocket", "a Photo"), info)).not.toHaveProperty("sourceText");
+  expect(settingsOf(spec("other", "a cat"), info)).toMatchObject({ encoderSet: "other", sourceText: "a cat" });
 });

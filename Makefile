@@ -20,7 +20,7 @@ PATIENT_CLIENTS := artifacts documented encoder_calls examples lab_commands labe
 PATIENT := tests/contract tests/deploy tests/parity tests/unit tests/conformance tests/languages \
   $(PATIENT_CLIENTS:%=tests/clients/test_%.py)
 # They mostly wait for servers, as the others do: together they keep the machine busy.
-SERVICE := tests/service tests/engines
+SERVICE := tests/service tests/engines tests/faults
 PYTEST := $(BIN)/python -m pytest -m "not full_size" -p no:cacheprovider
 # The live page's dependencies, from its lock.
 NODE_MODULES := client/web/node_modules/.package-lock.json

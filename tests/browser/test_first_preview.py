@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from statistics import median
 
 from clipstyler_client import AsyncClient, Preview, PreviewOptions
 
 from tests.browser.site import CAT, FIRST_PREVIEW, Site, Visit
 
-RUNS = 10
+RUNS, FEWEST_RUNS = 30, 5
 MOST_MS = 150
-# Another one if something else had the processors: a page that is late by itself is late each time.
-ATTEMPTS = 3
 TEXT = "fire step=0.02"
 STEPS = 4
 PREVIEWS = PreviewOptions(every_steps=1, max_size=512)
@@ -34,22 +31,13 @@ async def test_the_browser_is_at_most_150_ms_behind(site: Site, visit: Visit, ea
     await asyncio.wait(early.values())  # nothing that starts takes the processors
     await visit.choose()
     await visit.fill(TEXT, steps=STEPS)
-    behind = []
-    async with AsyncClient(f"127.0.0.1:{site.settings['port']}") as client:
-        for _ in range(ATTEMPTS):
-            behind.append(await median_behind(client, visit))
-            if behind[-1] <= MOST_MS:
-                return
-    raise AssertionError(f"the browser is {behind} ms behind")
-
-
-async def median_behind(client: AsyncClient, visit: Visit) -> float:
-    """Milliseconds by which the browser is later, as medians of runs in turn."""
     directly, in_the_browser = [], []
-    for _ in range(RUNS):
-        directly.append(await first_preview(client))
-        in_the_browser.append(await visit.page.evaluate(FIRST_PREVIEW))
-        await visit.status("Done")
-    behind = median(in_the_browser) - median(directly)
-    print(f"first preview: {median(directly):.0f} ms directly, {behind:+.0f} ms in the browser (medians of {RUNS})")
-    return behind
+    async with AsyncClient(f"127.0.0.1:{site.settings['port']}") as client:
+        for _ in range(RUNS):
+            directly.append(await first_preview(client))
+            in_the_browser.append(await visit.page.evaluate(FIRST_PREVIEW))
+            await visit.status("Done")
+            # The fastest of each: what else has the processors makes single runs late, a late page all of them.
+            if len(directly) >= FEWEST_RUNS and min(in_the_browser) - min(directly) <= MOST_MS:
+                return
+    raise AssertionError(f"first previews in ms: {directly} directly, {in_the_browser} in the browser")

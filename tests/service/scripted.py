@@ -14,6 +14,7 @@ fail=1       raise at the step `at`
 oom=1        run out of memory at the step `at`
 busy=1       the step `at` takes until the work is stopped within it
 parts=N      prepare in N parts
+enough=N     N steps are enough: the run ends before its last one
 warning=CODE warn with CODE before the first step
 side=N       the result is N x N px of noise
 tiles=N      the result is the negative of the photo at the size of the result, drawn in N tiles of `step` seconds;
@@ -136,7 +137,7 @@ class Script:
         if spec.previews.wants(0):
             yield Preview(0, _noise(np.random.default_rng(0), width, height))
         before_s, shared_steps = 0.0, 0
-        for number in range(1, steps + 1):
+        for number in range(1, int(words.get("enough", steps)) + 1):
             _note(trace, f"step {number}")
             _note(Path(words["times"]) if "times" in words else None, f"{time.monotonic():.6f}")
             waiting = _waiting()
@@ -172,6 +173,7 @@ class Script:
             versions=VERSIONS | ({"shared_steps": str(shared_steps)} if shared_steps else {}),
             losses=LOSSES,
             timings=Timings(optimize_s=time.monotonic() - begun),
+            steps=number,
             style=self._style(task) if spec.config.keep_style else b"",
         )
 

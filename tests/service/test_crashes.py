@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 import psutil
 import pytest
@@ -11,6 +13,7 @@ from clipstyler_server.workers.engine import EngineLost
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from clipstyler.events import Started
 from clipstyler.v1 import server_service_pb2
 from clipstyler.v1.stylization_pb2 import Stylization
 from tests.service import scripted
@@ -145,6 +148,28 @@ async def test_a_job_whose_engine_is_lost_before_it_began_waits_and_runs_again(s
     job = await server.get(created.name)
     assert (job.state, job.attempt_count) == (Stylization.STATE_SUCCEEDED, 2)
     assert [line["attempts"] for line in log if line["event"] == "job_waits_again"] == [1]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_job_that_was_cancelled_does_not_come_back_when_its_engine_is_lost(serve, monkeypatch, begun):
+    server = await serve()
+    is_cancelled = asyncio.Event()
+
+    async def lose_when_cancelled(task):
+        if begun:
+            yield Started(3, 8, 8, "cpu")
+        await is_cancelled.wait()
+        raise EngineLost("was killed by SIGKILL")
+        yield
+
+    monkeypatch.setattr(server.app.optimizers, "run", lose_when_cancelled)
+    monkeypatch.setattr(server.app.optimizers, "cancel", lambda _: is_cancelled.set())
+    created = await server.create(order())
+    watching = asyncio.create_task(server.watch(created.name))
+    await eventually(lambda: server.running)
+    await server.cancel(created.name)
+    assert (await watching).kinds()[-1] == "cancelled"
+    assert (await server.get(created.name)).state == Stylization.STATE_CANCELLED
 
 
 async def test_a_job_that_loses_engine_after_engine_fails(serve, monkeypatch):

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import string
+import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import pytest
+from clipstyler_server.jobs.job_storing import JobStoring
 
 from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler.v1.options_pb2 import StylizationOptions
@@ -347,6 +349,31 @@ async def test_a_bad_name_is_refused(server, name):
 async def test_an_unknown_name_is_not_found(server):
     for call in (server.get(NOBODY), server.cancel(NOBODY), server.delete(NOBODY), server.image(NOBODY)):
         assert reason(await refusal(call)) == "STYLIZATION_NOT_FOUND"
+
+
+async def test_a_caller_that_left_while_its_job_was_stored_still_gets_the_warnings(server, monkeypatch):
+    write, begun = JobStoring._write, threading.Event()
+
+    def slowly(storing, *arguments):
+        begun.set()
+        time.sleep(0.3)
+        write(storing, *arguments)
+
+    monkeypatch.setattr(JobStoring, "_write", slowly)
+    asked = order(options=StylizationOptions(size=256, steps=3))  # of a photo of 96 px
+    asked.request_id = str(uuid.uuid4())
+    leaving = server.stub.CreateStylization(asked)
+    await asyncio.to_thread(begun.wait)
+    leaving.cancel()
+    watched = await server.watch((await server.create(asked)).name)
+    assert [warning.code for warning in watched.only("warning")] == ["PHOTO_SMALLER_THAN_SIZE"]
+
+
+async def test_a_job_that_ended_early_has_the_steps_that_it_took(server):
+    created = await server.create(order("enough=2 x", options=StylizationOptions(steps=5)))
+    await server.watch(created.name)
+    job = await server.get(created.name)
+    assert (job.step, job.result.step_count, job.spec.options.steps) == (2, 2, 5)
 
 
 async def test_a_one_shot_call_leaves_a_job_that_can_be_looked_up(server):

@@ -173,6 +173,21 @@ async def test_one_caller_fills_its_share_of_the_storage_and_another_one_still_s
     assert [(await server.watch(job.name)).kinds()[-1] for job in held] == ["result"] * 3
 
 
+async def test_a_photo_that_was_uploaded_needs_no_second_room(serve):
+    server = await serve(retention_bytes=1_000_000, caller_share=1)
+    uploaded = await server.upload(noisy(0))
+    created = await server.create(order("as uploaded", upload=uploaded))
+    assert (await server.watch(created.name)).kinds()[-1] == "result"
+
+
+async def test_what_can_never_fit_deletes_nothing(serve):
+    server = await serve(retention_bytes=2_000_000, caller_share=0.5)
+    done = await server.create(order())
+    await server.watch(done.name)
+    assert reason(await refusal(announce(server, 1_500_000))) == "STORAGE_FULL"
+    assert (await server.get(done.name)).state == Stylization.STATE_SUCCEEDED
+
+
 async def test_uploads_of_one_caller_push_out_its_own_and_no_other_callers(serve):
     server = await serve(retention_bytes=4_000_000, caller_share=0.5)
     async with relayed(server.app.grpc_address) as channel:

@@ -10,7 +10,7 @@ from clipstyler_server.errors import Reason, ServiceError
 from clipstyler.v1.options_pb2 import StylizationOptions
 from clipstyler.v1.stylization_pb2 import Stylization
 from clipstyler.v1.stylization_service_pb2 import WatchStylizationRequest
-from tests.service.harness import eventually, order
+from tests.service.harness import eventually, fields, order
 
 
 def sequences(outcome) -> list[int]:
@@ -79,6 +79,12 @@ async def test_the_watcher_of_a_finished_job_gets_its_end_at_once(server):
     assert resumed.kinds() == ["result"]  # nothing was missed
     assert beyond.kinds() == ["result"]  # an end is never left out
     assert late.events[-1] == live.events[-1]
+
+
+async def test_a_place_before_the_first_event_is_refused(server):
+    created = await server.create(order())
+    await server.watch(created.name)
+    assert fields((await server.watch(created.name, after=-1)).status) == ["after_sequence"]
 
 
 async def test_the_image_of_a_job_that_is_deleted_while_it_is_sent_is_said_to_be_gone(server):

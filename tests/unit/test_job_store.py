@@ -235,6 +235,25 @@ class TestDatabase:
         store.use_upload("", "u" * 64, now=9.0)
         assert store.unused(9)[-1].upload == "u" * 64
 
+    def test_what_is_in_use_is_not_listed_as_unused(self, store):
+        digests = [letter * 64 for letter in "wxyz"]
+        used = [
+            {"content": digests[0]},
+            {"mask": digests[1]},
+            {"result": digests[2]},
+            {"fitted_photos": 2, "other_photos": digests[3]},
+        ]
+        jobs = [record(state=State.SUCCEEDED, ended_at=float(place), **files) for place, files in enumerate(used)]
+        for job in jobs:
+            store.create(job)
+        everything = store.unused_bytes()
+        for job, digest in zip(jobs, digests, strict=True):
+            (left_out,) = {job.id for job in jobs} - {entry.job_id for entry in store.unused(9, using=[digest])}
+            assert left_out == job.id
+            assert store.unused_bytes(using=[digest]) == everything * 3 / 4
+        assert store.unused(9, using=digests) == []
+        assert store.unused_bytes(using=digests) == 0
+
 
 def test_a_database_of_a_later_version_is_refused(tmp_path):
     url = f"sqlite:///{tmp_path / 'jobs.sqlite3'}"

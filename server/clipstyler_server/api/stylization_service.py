@@ -23,6 +23,7 @@ from clipstyler_server.api.codec.requests import (
     read_image_kind,
     read_job,
     read_one_shot,
+    read_watch,
 )
 from clipstyler_server.api.codec.stylization import stylization_message
 from clipstyler_server.api.codec.values import read_stylization_name, timestamp
@@ -146,8 +147,8 @@ class StylizationService(StylizationServiceServicer):
         context: Context,
     ) -> AsyncIterator[pb.WatchStylizationResponse | Deferred]:
         """Stream the events of a job."""
-        job_id = read_stylization_name(request.name)
-        async with aclosing(self._follower.events(job_id, current_caller(), request.after_sequence)) as events:
+        job_id, after = read_watch(request)
+        async with aclosing(self._follower.events(job_id, current_caller(), after)) as events:
             async for event in events:
                 yield self._response(pb.WatchStylizationResponse, job_id, event)
                 self._count(event)

@@ -125,7 +125,8 @@ class Admission:
             spec = _fitted(spec, decoded, levels, output_limit)
             self._check_footprint(spec, decoded, len(others))
             await self._images.check_others(others, caller, spec)
-            sent_bytes = sum(image.size for image in (photo, mask, *others) if image)
+            images = [image for image in (photo, mask, *others) if image]
+            sent_bytes = sum(image.size for image in images)
             job = Job(
                 Job.new_id(),
                 spec,
@@ -143,7 +144,9 @@ class Admission:
                 log_context=logs.context(),
             )
             self._intake.check_deadline(job)
-            async with self._room.hold(caller, sent_bytes):
+            arriving_bytes = sum(image.size for image in images if not image.digest)  # the others have their room
+            stored = [image.digest for image in images if image.digest]
+            async with self._room.hold(caller, arriving_bytes, stored):
                 with traced("store"):
                     if self._scheduler.draining:
                         raise draining_error()

@@ -325,7 +325,7 @@ def _gap_before(first: int, after: int, when: datetime) -> list[JobEvent]:
 def _step(record: Record, spec: StylizationSpec, end: StoredEnd | None, job: Job | None) -> int:
     """Steps completed; 0 of a job that failed."""
     if isinstance(end, Result):
-        return spec.config.steps
+        return end.steps or spec.config.steps
     if isinstance(end, Cancelled):
         return end.step
     if end:

@@ -73,7 +73,7 @@ class JobStoring:
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:
-            writing.add_done_callback(partial(self._caller_left, job))
+            writing.add_done_callback(partial(self._caller_left, job, warnings))
             raise
 
     def _write(
@@ -105,10 +105,10 @@ class JobStoring:
                 self._storage.database.use_upload(record.tenant, digest, record.created_at)
             self._intake.create(described, caller)
 
-    def _caller_left(self, job: Job, writing: asyncio.Future[None]) -> None:
+    def _caller_left(self, job: Job, warnings: tuple[Warning, ...], writing: asyncio.Future[None]) -> None:
         """Nothing waits for a job that was just stored: a durable one runs, one that belongs to a call does not."""
         if writing.cancelled() or writing.exception():
             return
-        self._intake.accept(job)
+        self._intake.accept(job, warnings)
         if job.one_shot:
             self._intake.cancel(job, CancelReason.CALLER_LEFT)

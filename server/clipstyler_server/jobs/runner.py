@@ -77,7 +77,7 @@ class JobRunner:
             error = failure(failed, job.id) if isinstance(failed, TaskFailed) else failed
             return Failed(error.details)
         except EngineLost as lost:
-            return None if _may_run_again(job, lost) else Failed(crash_error(lost.problem).details)
+            return _lost(job, lost)
         except asyncio.CancelledError:
             # Shutdown: the engine did not stop in time.
             return _interrupted(job, job.step, CancelReason.DRAINING)
@@ -151,6 +151,13 @@ def _interrupted(job: Job, step: int, otherwise: CancelReason) -> End | None:
     if reason is CancelReason.DRAINING and not job.one_shot:
         return None
     return Cancelled(step, reason)
+
+
+def _lost(job: Job, lost: EngineLost) -> End | None:
+    """Return how a job ends whose engine was lost; None if it is to be run again, unless it was cancelled."""
+    if job.cancel_reason:
+        return _interrupted(job, job.step, job.cancel_reason)
+    return None if _may_run_again(job, lost) else Failed(crash_error(lost.problem).details)
 
 
 def _may_run_again(job: Job, lost: EngineLost) -> bool:

@@ -179,7 +179,8 @@ class StyleStore:
         now = self._storage.now()
         text = dump_description(description)
         record = StyleRecord(caller.tenant, digest, caller.account, now, now, size, text)
-        async with self._room.hold(caller, size):
+        is_kept = await self._storage.read(self._storage.database.find_style, digest, caller.tenant) is not None
+        async with self._room.hold(caller, 0 if is_kept else size, [digest]):
             await asyncio.shield(self._storage.write(self._write, record, source))
         return _stored(await self._record(digest, caller.tenant))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,16 @@ from sqlalchemy import (
     Engine,
     Row,
     Select,
+    Subquery,
     and_,
     create_engine,
     delete,
     event,
+    false,
     func,
     insert,
     literal,
+    not_,
     or_,
     select,
     text,
@@ -164,41 +167,22 @@ class Database:
         old = and_(_T.state.in_(_FINAL), _T.ended_at < ended_before)
         return self._all(select(STYLIZATIONS).where(old).order_by(_T.ended_at, _T.id).limit(limit))
 
-    def unused(self, limit: int, account: str | None = None) -> list[Unused]:
-        """List finished jobs, uploads and styles, of one caller or of all, those first that were unused longest."""
-        jobs = select(
-            _T.id.label("job_id"),
-            literal("").label("upload"),
-            literal("").label("style"),
-            _T.tenant.label("tenant"),
-            _JOB_BYTES.label("size"),
-            _T.ended_at.label("at"),
-        )
-        jobs = jobs.where(_T.state.in_(_FINAL))
-        uploads = select(
-            literal("").label("job_id"),
-            _U.digest.label("upload"),
-            literal("").label("style"),
-            _U.tenant.label("tenant"),
-            _U.size_bytes.label("size"),
-            _U.used_at.label("at"),
-        )
-        styles = select(
-            literal("").label("job_id"),
-            literal("").label("upload"),
-            _S.digest.label("style"),
-            _S.tenant.label("tenant"),
-            _STYLE_BYTES.label("size"),
-            _S.used_at.label("at"),
-        )
-        if account is not None:
-            jobs, uploads = jobs.where(_T.account == account), uploads.where(_U.account == account)
-            styles = styles.where(_S.account == account)
-        found = union_all(jobs, uploads, styles).subquery()
+    def unused(self, limit: int, account: str | None = None, using: Collection[str] = ()) -> list[Unused]:
+        """List finished jobs, uploads and styles, of one caller or of all, those first that were unused longest.
+
+        Those with one of the files `using`, by their digests, are left out.
+        """
+        found = _unused(account, using)
         order = (found.c.at, found.c.job_id, found.c.upload, found.c.style)
         with self._engine.connect() as connection:
             rows = connection.execute(select(found).order_by(*order).limit(limit))
             return [Unused(row.job_id, row.upload, row.style, row.tenant, int(row.size)) for row in rows]
+
+    def unused_bytes(self, account: str | None = None, using: Collection[str] = ()) -> int:
+        """Sum the bytes of all that `unused` lists."""
+        found = _unused(account, using)
+        with self._engine.connect() as connection:
+            return int(connection.scalar(select(func.sum(found.c.size))) or 0)
 
     def stored_bytes(self, account: str | None = None) -> int:
         """Sum the bytes of jobs, their images, uploads and styles, of one caller or of all."""
@@ -320,8 +304,7 @@ class Database:
         return self._refers(digest, tenant)
 
     def _refers(self, digest: str, tenant: str | None = None) -> bool:
-        of_fit = and_(_T.fitted_photos > 1, _T.other_photos.contains(digest))
-        by_job = select(_T.id).where(or_(*(image == digest for image in _IMAGES), of_fit)).limit(1)
+        by_job = select(_T.id).where(_has_file(digest)).limit(1)
         by_upload = select(_U.digest).where(_U.digest == digest).limit(1)
         if tenant is not None:
             by_job, by_upload = by_job.where(_T.tenant == tenant), by_upload.where(_U.tenant == tenant)
@@ -345,6 +328,46 @@ def _keep_style(connection: Connection, style: StyleRecord) -> None:
     used = update(STYLES).where(_is_style(style.tenant, style.digest)).values(used_at=style.used_at)
     if not connection.execute(used).rowcount:
         connection.execute(insert(STYLES).values(**dataclasses.asdict(style)))
+
+
+def _unused(account: str | None, using: Collection[str]) -> Subquery:
+    nothing = literal("")
+    jobs = select(
+        _T.id.label("job_id"),
+        nothing.label("upload"),
+        nothing.label("style"),
+        _T.tenant.label("tenant"),
+        _JOB_BYTES.label("size"),
+        _T.ended_at.label("at"),
+    )
+    has_one = or_(false(), *(_has_file(digest) for digest in using))
+    jobs = jobs.where(_T.state.in_(_FINAL), not_(func.coalesce(has_one, false())))
+    uploads = select(
+        nothing.label("job_id"),
+        _U.digest.label("upload"),
+        nothing.label("style"),
+        _U.tenant.label("tenant"),
+        _U.size_bytes.label("size"),
+        _U.used_at.label("at"),
+    ).where(_U.digest.not_in(using))
+    styles = select(
+        nothing.label("job_id"),
+        nothing.label("upload"),
+        _S.digest.label("style"),
+        _S.tenant.label("tenant"),
+        _STYLE_BYTES.label("size"),
+        _S.used_at.label("at"),
+    ).where(_S.digest.not_in(using))
+    if account is not None:
+        jobs, uploads = jobs.where(_T.account == account), uploads.where(_U.account == account)
+        styles = styles.where(_S.account == account)
+    return union_all(jobs, uploads, styles).subquery()
+
+
+def _has_file(digest: str) -> ColumnElement[bool]:
+    """Whether a job refers to a file; NULL is a no."""
+    of_fit = and_(_T.fitted_photos > 1, _T.other_photos.contains(digest))
+    return or_(*(image == digest for image in _IMAGES), of_fit)
 
 
 def _is_upload(tenant: str, digest: str) -> ColumnElement[bool]:

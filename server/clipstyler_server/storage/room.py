@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 from clipstyler_server.errors import Reason, ServiceError, error
@@ -38,8 +38,17 @@ class Room:
         self._promised: Counter[str] = Counter()
 
     @asynccontextmanager
-    async def hold(self, caller: Caller, size: int) -> AsyncIterator[None]:
+    async def hold(self, caller: Caller, size: int, using: Collection[str] = ()) -> AsyncIterator[None]:
         """Keep room for so many bytes of a caller while they arrive and are stored.
+
+        Nothing is deleted for what does not fit all the same.
+
+        Parameters
+        ----------
+        caller, size
+            Who stores how many bytes.
+        using
+            Digests of stored files that the request refers to: they stay.
 
         Raises
         ------
@@ -49,7 +58,7 @@ class Room:
         account = caller.account
         self._promised[account] += size
         try:
-            await self._storage.write(self._make, account, self.max_bytes_of(caller))
+            await self._storage.write(self._make, account, self.max_bytes_of(caller), using)
             yield
         finally:
             self._promised[account] -= size
@@ -65,26 +74,26 @@ class Room:
         """Delete unused jobs and uploads beyond the bytes in all, inside of `write`; returns how many."""
         return self._free(self._excess(), None)
 
-    def _make(self, account: str, limit: int) -> None:
+    def _make(self, account: str, limit: int, using: Collection[str]) -> None:
         database = self._storage.database
-        own = database.stored_bytes(account) + self._promised[account] - limit
-        self._free(own, account)
-        self._free(self._excess(), None)
-        if database.stored_bytes(account) + self._promised[account] > limit:
+        own, all_ = database.stored_bytes(account) + self._promised[account] - limit, self._excess()
+        if own > 0 and own > database.unused_bytes(account, using):
             raise _full("you store", limit)
-        if self._excess() > 0:
+        if all_ > 0 and all_ > database.unused_bytes(None, using):
             raise _full("the server stores", self.max_bytes)
+        self._free(own, account, using)
+        self._free(self._excess(), None, using)
         if self._storage.blobs.free_bytes() < self._promised.total() + _SPARE_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as if it had been tried: counted and reported
 
     def _excess(self) -> int:
         return self._storage.database.stored_bytes() + self._promised.total() - self.max_bytes
 
-    def _free(self, excess: int, account: str | None) -> int:
+    def _free(self, excess: int, account: str | None, using: Collection[str] = ()) -> int:
         """Delete what was unused longest, of one caller or of all, until so many bytes are free."""
         deleted = 0
         while excess > 0:
-            batch: list[Unused] = self._storage.database.unused(_BATCH, account)
+            batch: list[Unused] = self._storage.database.unused(_BATCH, account, using)
             if not batch:
                 break
             for entry in batch:
@@ -99,7 +108,7 @@ class Room:
 def _full(whose: str, limit: int) -> ServiceError:
     return error(
         Reason.STORAGE_FULL,
-        f"what {whose} would exceed {{limit}} bytes, and nothing of it is finished: try again later",
+        f"what {whose} would exceed {{limit}} bytes, and what is finished of it makes no room: try again later",
         retry_delay_s=_RETRY_S,
         limit=limit,
     )

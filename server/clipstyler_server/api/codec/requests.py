@@ -16,9 +16,10 @@ from clipstyler.v1.stylization_service_pb2 import (
     CreateStylizationRequest,
     GetStylizationImageRequest,
     StylizeRequest,
+    WatchStylizationRequest,
 )
 from clipstyler_server.api.codec.spec import read_spec
-from clipstyler_server.api.codec.values import canonical_uuid
+from clipstyler_server.api.codec.values import canonical_uuid, read_stylization_name
 from clipstyler_server.errors import Violation, invalid
 from clipstyler_server.jobs.job_request import JobRequest, PhotoRequest
 
@@ -53,6 +54,13 @@ def read_fit(request: CreateStyleRequest, bundled: Sequence[bytes]) -> JobReques
     job = _durable(spec, request, violations)
     kept = replace(job.spec, options={**(job.spec.options or {}), "keep_style": True})
     return replace(job, spec=kept, photo=first, others=tuple(others))
+
+
+def read_watch(request: WatchStylizationRequest) -> tuple[str, int]:
+    """Return the id of a job, and the number of the last event that its watcher has; or raise INVALID_FIELD."""
+    if request.after_sequence < 0:
+        raise invalid(Violation("after_sequence", f"must be at least 0, got {request.after_sequence}"))
+    return read_stylization_name(request.name), request.after_sequence
 
 
 def read_image_kind(request: GetStylizationImageRequest) -> int:

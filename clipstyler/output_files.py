@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import tempfile
-from collections.abc import Collection, Iterable, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,12 +91,25 @@ def write_whole(path: Path, data: bytes) -> None:
     OSError
         It cannot be written there; an existing file is unchanged.
     """
+    with part_of(path) as part:
+        part.write_bytes(data)
+
+
+@contextmanager
+def part_of(path: Path) -> Iterator[Path]:
+    """Give the place of a new file, which in the end replaces another one as `write_whole` does.
+
+    Raises
+    ------
+    OSError
+        It cannot be written there; an existing file is unchanged.
+    """
     if path.exists() and not path.is_file():
         raise FileExistsError(0, "is not a regular file", str(path))
     target = Path(os.path.realpath(path))
     part = target.with_name(f".clipstyler-{secrets.token_hex(8)}.part")
     try:
-        part.write_bytes(data)
+        yield part
         with suppress(FileNotFoundError):
             part.chmod(target.stat().st_mode & 0o7777)
         part.replace(target)

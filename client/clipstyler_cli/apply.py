@@ -66,7 +66,7 @@ def command(
     words = {"style": f"STYLE: {style}", "second_style": f"--mix-with: {mix_with}"}
     with clear_errors(**ARGUMENTS, **words), ExitStack() as stack:
         controls: dict[str, Any] = {"strength": strength, "preserve_color": preserve_color, "output_size": output_size}
-        if mix_with:
+        if mix_with is not None:
             controls["mix"] = _EVEN_MIX if mix is None else mix
         checks: list[Callable[[], Any]] = [
             partial(outputs_of, photos, out, result_format),
@@ -140,13 +140,13 @@ def deliver(results: Iterator[StyledPhoto], photos: list[Path], outputs: list[Ou
 
 
 def _check_mix(mix: float | None, mix_with: str | None) -> None:
-    if mix is not None and not mix_with:
+    if mix is not None and mix_with is None:
         raise UsageError("--mix: needs a second style: name one with --mix-with")
 
 
 def _second(mix_with: str | None, found: Callable[[str, str], StyleT]) -> StyleT | None:
     """Return the second style as it is found, None if there is none."""
-    return found(mix_with, "--mix-with") if mix_with else None
+    return found(mix_with, "--mix-with") if mix_with is not None else None
 
 
 def _here(

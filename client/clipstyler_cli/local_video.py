@@ -141,15 +141,17 @@ def stylize_video_here(request: VideoRequest, progress: Progress, *, restart: bo
         seed = request.options.get("seed", draw_seed())
         with work_of(request.out, _identity(request), seed, restart=restart) as work:
             try:
+                run.check_space(work)
                 report = run.report(work)
             except KeyboardInterrupt:
-                kept = f"stopped; {work.folder} keeps what is done: the same command goes on with it"
+                again = "the same command without --restart" if restart else "the same command"
+                kept = f"stopped; {work.folder} keeps what is done: {again} goes on with it"
                 raise PausedError(kept) from None
-            except VideoError:
+            except (UsageError, VideoError):
                 if work.plan() is None:  # the video cannot be used, and nothing of it is worth keeping
                     work.remove()
                 raise
-        work.remove()
+            work.remove()
         return report
 
 
@@ -178,7 +180,16 @@ class _Run:
         self._size = even(self._fitted_size)
         if min(self._size) < 2:
             raise UsageError(f"--output-size: the result would be {' x '.join(map(str, self._fitted_size))} px")
-        _check_space(request.out, self._size, self.info.frames)
+
+    def check_space(self, work: Work) -> None:
+        """Check that the frames that are not there yet find room beside the result."""
+        frames = max(0, self.info.frames - work.frames_done())
+        needed, free = 3 * self._size[0] * self._size[1] * frames, shutil.disk_usage(work.folder).free
+        if needed > free:
+            raise UsageError(
+                f"OUT: there are {free / 1e9:.1f} GB free in {work.folder.parent}, and until the result is complete "
+                f"its frames may take {needed / 1e9:.1f} GB more: make room, or use a smaller --output-size"
+            )
 
     def report(self, work: Work) -> VideoReport:
         """Make the result."""
@@ -353,16 +364,6 @@ def _identity(request: VideoRequest) -> dict[str, Any]:
         "steadiness": request.steadiness,
         "versions": {"clipstyler": __version__, **library_versions()},
     }
-
-
-def _check_space(out: Path, size: tuple[int, int], frames: int) -> None:
-    """Check that the frames find room beside the result."""
-    needed, free = 3 * size[0] * size[1] * frames, shutil.disk_usage(out.resolve().parent).free
-    if needed > free:
-        raise UsageError(
-            f"OUT: there are {free / 1e9:.1f} GB free in {out.parent}, and until the result is complete its frames may "
-            f"take {needed / 1e9:.1f} GB: use another place, or a smaller --output-size"
-        )
 
 
 @contextmanager

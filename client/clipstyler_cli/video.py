@@ -70,7 +70,7 @@ def command(
 ) -> None:
     """Stylize a video on this machine: fit a style of TEXT on its key frames, apply it to every frame.
 
-    Sound is copied. Ctrl-C leaves an unfinished run beside OUT, and the same command goes on with it.
+    Sound is copied. Ctrl-C leaves an unfinished run beside OUT; the same command, without --restart, goes on with it.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def command(
         from clipstyler_cli.local_video import VideoRequest, check_source, stylize_video_here
 
         style_file, *_ = checked_together(
-            lambda: read_style(style, "--style") if style else None,
+            lambda: read_style(style, "--style") if style is not None else None,
             partial(_check_look, text, style, [*asked, *(["temporal"] if temporal else [])]),
             partial(check_outputs, outputs, inputs=[source]),
             partial(StyleControls, **controls),
@@ -123,6 +123,6 @@ def _check_look(text: str | None, style: str | None, fitting: list[str]) -> None
     """Refuse a text beside a style, neither of them, and what belongs to a fit beside a style."""
     if (text is None) == (style is None):
         raise UsageError("TEXT: name a text, or a style with --style, and not both")
-    if style and fitting:
+    if style is not None and fitting:
         problem = "belongs to the fit to a text, and a style is fitted already"
         raise ConfigError.of([Violation(name, problem) for name in fitting])

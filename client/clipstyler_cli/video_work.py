@@ -99,7 +99,12 @@ class Work:
 
     def remove(self) -> None:
         """Remove all of it."""
+        self.forget()
         shutil.rmtree(self.folder)
+
+    def forget(self) -> None:
+        """Remove what was asked for: without it the rest is nothing to go on with, however much of it is there."""
+        (self.folder / "run.json").unlink(missing_ok=True)
 
     def _json(self, name: str) -> Any:
         return json.loads((self.folder / name).read_text())
@@ -157,6 +162,7 @@ def _check_request(work: Work, request: Mapping[str, Any], seed: int, restart: b
                 "command to go on with it, or discard it with --restart"
             )
         return
+    work.forget()
     for path in work.folder.iterdir():
         if path.name != "lock":
             path.unlink()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from clipstyler.output_files import part_of
 from clipstyler.video.containers import ENCODINGS, OPTIONS
 from clipstyler.video.reading import TimedFrame, VideoError, VideoInfo, chroma_interpolation, opened
 
@@ -86,22 +84,16 @@ def write_video(
     OSError, VideoError
         It cannot be written.
     """
-    part = path.with_name(f".clipstyler-{secrets.token_hex(8)}.part")
-    try:
-        with opened(source) as container, _output(part, path) as output:
-            video = _video(output, path, info, size)
-            packets = _CopiedPackets(container, output)
-            output.metadata.update(_kept_metadata(container))
-            for count, (picture, time) in enumerate(frames, 1):
-                packets.write_until(float(time * info.time_base))
-                output.mux(video.encode(_encodable(picture, time, info)))
-                yield count
-            output.mux(video.encode(None))
-            packets.write_until(float("inf"))
-        part.replace(os.path.realpath(path))
-    finally:
-        with suppress(OSError):
-            part.unlink()
+    with part_of(path) as part, opened(source) as container, _output(part, path) as output:
+        video = _video(output, path, info, size)
+        packets = _CopiedPackets(container, output)
+        output.metadata.update(_kept_metadata(container))
+        for count, (picture, time) in enumerate(frames, 1):
+            packets.write_until(float(time * info.time_base))
+            output.mux(video.encode(_encodable(picture, time, info)))
+            yield count
+        output.mux(video.encode(None))
+        packets.write_until(float("inf"))
 
 
 class _CopiedPackets:

@@ -216,10 +216,71 @@ def test_a_single_frame_is_no_video(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_is_foreseen(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local_video.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000}))
-    outcome = run(clip, tmp_path / "out.mp4", "--style", STYLE)
+    out, frame_bytes = tmp_path / "out.mp4", 3 * 32 * 24
+
+    def leave(frames: int) -> None:
+        usage = type("Usage", (), {"free": frames * frame_bytes})
+        monkeypatch.setattr(local_video.shutil, "disk_usage", lambda _: usage)
+
+    leave(FRAMES - 1)
+    outcome = run(clip, out, "--style", STYLE)
     assert outcome.exit_code == 2
     assert "GB free" in outcome.stderr
+    assert list(tmp_path.iterdir()) == []
+    leave(FRAMES)
+    with pytest.MonkeyPatch.context() as interrupting:
+        interrupted_after(4, interrupting)
+        assert run(clip, out, "--style", STYLE, "-q").exit_code == 130
+    leave(FRAMES - 5)  # less than what is left
+    assert run(clip, out, "--style", STYLE, "-q").exit_code == 2
+    leave(FRAMES - 4)
+    assert run(clip, out, "--style", STYLE, "-q").exit_code == 0
+
+
+def test_a_link_is_followed_and_permissions_are_kept(clip: Path, tmp_path: Path) -> None:
+    target, link = tmp_path / "elsewhere" / "real.mp4", tmp_path / "link.mp4"
+    target.parent.mkdir()
+    target.touch(0o600)
+    link.symlink_to(target)
+    outcome = run(clip, link, "--style", STYLE, "-q")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert link.is_symlink()
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert read_info(target).frames == FRAMES
+
+
+@pytest.mark.parametrize("option", ["--style", "--mix-with"])
+def test_a_style_without_a_name_is_no_style(clip: Path, tmp_path: Path, option: str) -> None:
+    if option == "--style":
+        outcome = run(clip, tmp_path / "out.mp4", option, "")
+    else:
+        words = ["apply", STYLE, str(PHOTO), "-o", str(tmp_path / "styled"), option, ""]
+        outcome = CliRunner().invoke(app, words)
+    assert (outcome.exit_code, option in outcome.stderr) == (2, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_is_discarded_is_never_gone_on_with(clip: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.mp4"
+    words = [clip, out, "--style", STYLE, "--restart", "-q"]
+    with pytest.MonkeyPatch.context() as interrupting:
+        interrupted_after(2, interrupting)
+        outcome = run(*words)
+    assert "the same command without --restart goes on" in outcome.stderr
+    unlink, removed = Path.unlink, []
+
+    def interrupted(path: Path, **options: bool) -> None:
+        if len(removed) == 2:
+            raise KeyboardInterrupt
+        if path.parent.suffix == ".unfinished":
+            removed.append(path.name)
+        unlink(path, **options)
+
+    with pytest.MonkeyPatch.context() as interrupting:
+        interrupting.setattr(Path, "unlink", interrupted)
+        assert run(*words).exit_code != 0
+    assert removed[0] == "run.json"
+    assert run(clip, out, "--style", STYLE, "-q").exit_code == 0
 
 
 @pytest.mark.parametrize("package", ["av", "cv2"])

@@ -21,7 +21,7 @@ from clipstyler_server.workers.engine import (
     TaskStopped,
     WorkerState,
 )
-from clipstyler_server.workers.optimizer.applications import StyleFile
+from clipstyler_server.workers.optimizer.applications import StyleFile, StyleFileError
 
 from clipstyler.events import Optimized, Preview, Progress, Rendering, Result, Started
 from clipstyler.image_format import ImageFormat
@@ -205,6 +205,19 @@ async def test_a_style_is_applied_beside_the_tasks(engine, tmp_path):
     image = await engine.pool.for_style().apply(*application(tmp_path, "a look"))
     assert image == ImageFile(tmp_path / "styled", image.metadata)
     assert hashlib.sha256(image.path.read_bytes()).hexdigest() == image.metadata.sha256
+    gate.touch()
+    for _, collecting in running:
+        await collecting
+
+
+async def test_a_style_that_is_gone_costs_no_other_work(engine, tmp_path):
+    gate = tmp_path / "gate"
+    running = [await begun(engine, f"hold={gate}", tmp_path / str(number)) for number in range(2)]
+    asked = application(tmp_path, "a look")
+    asked[0].path.unlink()
+    with pytest.raises(StyleFileError) as error:
+        await engine.pool.for_style().apply(*asked)
+    assert (error.value.digest, error.value.is_gone) == (asked[0].digest, True)
     gate.touch()
     for _, collecting in running:
         await collecting

@@ -60,7 +60,6 @@ from clipstyler.events import (
 from clipstyler.imaging import Picture, fit
 from clipstyler.masking import join
 from clipstyler.original import Original
-from clipstyler.style import load_style
 from tests.service.styles import style_file
 
 LOSSES = Losses(12.5, 0.5, 0.25, 0.125, 2.0)
@@ -103,7 +102,9 @@ class Script:
             one.gradient = one.views
 
     def apply(self, order: Apply, check: Check) -> Generator[Rendering, None, Picture]:
-        style = load_style(order.style.path.read_bytes(), order.style.digest)
+        style = order.style.load()
+        if order.second:
+            order.second.load()
         words = _words(style.description.style_text)
         tiles, trace = int(words.get("tiles", 1)), Path(words["trace"]) if "trace" in words else None
         for tile in range(tiles):

@@ -415,16 +415,35 @@ async def test_a_style_survives_a_restart(serve):
     assert await applied(again, iter(asked(style, photo())))
 
 
-async def test_a_style_that_was_damaged_on_the_disk_is_refused(serve):
-    server = await serve()
-    style = await uploaded(server)
-    path, _ = server.app.storage.blobs.find(style.rpartition("/")[2])
+@pytest.mark.parametrize("which", ["style", "second_style"])
+async def test_a_style_that_was_damaged_on_the_disk_is_refused_by_its_name(server, which):
+    styles = {"style": await uploaded(server), "second_style": await uploaded(server)}
+    path, _ = server.app.storage.blobs.find(styles[which].rpartition("/")[2])
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(grpc.aio.AioRpcError) as error:
-        await applied(server, iter(asked(style, photo())))
-    assert reason(await refusal(_raised(error.value))) == "STORAGE_DAMAGED"
+        await applied(server, iter(asked(styles["style"], photo(), second_style=styles["second_style"])))
+    status = await refusal(_raised(error.value))
+    assert (reason(status), styles[which] in status.message) == ("STORAGE_DAMAGED", True)
+
+
+@pytest.mark.parametrize("which", ["style", "second_style"])
+async def test_a_style_that_is_deleted_while_it_is_applied_is_not_found(server, which):
+    styles = {"style": await uploaded(server), "second_style": await uploaded(server)}
+    how, one = asked(styles["style"], photo(), second_style=styles["second_style"])
+
+    async def requests():
+        yield how
+        yield one
+        await eventually(lambda: server.metric("style_application_seconds_count", outcome="succeeded"))
+        await stub(server).DeleteStyle(pb.DeleteStyleRequest(name=styles[which]))
+        yield one
+
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await applied(server, requests())
+    status = await refusal(_raised(error.value))
+    assert (reason(status), status.message) == ("STYLE_NOT_FOUND", f"there is no {styles[which]}")
 
 
 async def test_a_draining_server_takes_no_photos(serve):

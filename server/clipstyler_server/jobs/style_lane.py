@@ -18,6 +18,7 @@ from clipstyler_server.errors import Reason, ServiceError, Violation, error, inv
 from clipstyler_server.jobs.job_errors import crash_error, deadline_error
 from clipstyler_server.jobs.photos import Photo
 from clipstyler_server.jobs.scheduler import Scheduler
+from clipstyler_server.jobs.style_store import style_not_found
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.settings import Settings
 from clipstyler_server.sharing import Caller, FairBudget, Lease
@@ -25,7 +26,7 @@ from clipstyler_server.spool import PixelFile, Spool, remove, write_pixels
 from clipstyler_server.storage.storage import full_error, unavailable_error
 from clipstyler_server.workers.decoder.client import ImageDecoder
 from clipstyler_server.workers.engine import EngineLost, FailureKind, StopCause, TaskFailed, TaskStopped
-from clipstyler_server.workers.optimizer.applications import StyleFile
+from clipstyler_server.workers.optimizer.applications import StyleFile, StyleFileError
 from clipstyler_server.workers.optimizer.pool import OptimizerPool
 from clipstyler_server.workers.turns import see_through
 
@@ -100,7 +101,7 @@ class StyleLane:
         ------
         ServiceError
             INVALID_FIELD: the photo cannot be used. WORKER_NOT_READY, DRAINING, WORKER_CRASHED, DEADLINE_EXCEEDED,
-            STYLE_NOT_FOUND, OUT_OF_MEMORY, STORAGE_FULL or STORAGE_UNAVAILABLE.
+            STYLE_NOT_FOUND, STORAGE_DAMAGED, OUT_OF_MEMORY, STORAGE_FULL or STORAGE_UNAVAILABLE.
         """
         limit_s = min(timeout_s or self._settings.default_deadline_s, self._settings.max_deadline_s)
         most = caller.limits.output_limit(self._settings.max_output_size)
@@ -181,7 +182,9 @@ class StyleLane:
         except TaskStopped as stopped:
             raise (deadline_error() if stopped.cause is StopCause.DEADLINE else _cancelled()) from None
         except TaskFailed as failed:
-            raise _failure(failed, application.style.digest) from None
+            raise _failure(failed) from None
+        except StyleFileError as problem:
+            raise _unusable(problem) from None
         except EngineLost as lost:
             raise crash_error(lost.problem) from None
 
@@ -207,14 +210,18 @@ def _cancelled() -> ServiceError:
     return error(Reason.CANCELLED, "the call ended before the photo was stylized")
 
 
-def _failure(failed: TaskFailed, digest: str) -> ServiceError:
+def _unusable(problem: StyleFileError) -> ServiceError:
+    if problem.is_gone:
+        return style_not_found(problem.digest)
+    return error(Reason.STORAGE_DAMAGED, "styles/{digest} is damaged here: upload it again", digest=problem.digest)
+
+
+def _failure(failed: TaskFailed) -> ServiceError:
     match failed.kind:
         case FailureKind.OUT_OF_MEMORY:
             return error(Reason.OUT_OF_MEMORY, "{problem}: request a smaller output_size", problem=failed.problem)
         case FailureKind.STORAGE_FULL:
             return full_error()
-        case FailureKind.INVALID:
-            return error(Reason.STORAGE_DAMAGED, "styles/{digest} is damaged here: upload it again", digest=digest)
         case FailureKind.STORAGE_UNAVAILABLE:
             return unavailable_error()
         case _:

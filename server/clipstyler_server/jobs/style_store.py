@@ -166,7 +166,7 @@ class StyleStore:
                 continue
             data = await self._storage.read(self._storage.blobs.read, digest, offset, _DOWNLOAD_BYTES)
             if data is None:
-                raise _not_found(digest)
+                raise style_not_found(digest)
             yield data
 
     async def _keep(self, source: bytes | Path, size: int, caller: Caller) -> StoredStyle:
@@ -189,7 +189,7 @@ class StyleStore:
             if isinstance(source, bytes):
                 self._storage.blobs.put(source)
             elif not self._storage.blobs.touch(record.digest):
-                raise _not_found(record.digest)
+                raise style_not_found(record.digest)
             self._storage.database.keep_style(record)
 
     def _newest(self, limit: int, after: tuple[float, str] | None, scope: str | None) -> list[StoredStyle]:
@@ -206,13 +206,13 @@ class StyleStore:
     async def _record(self, digest: str, scope: str | None) -> StyleRecord:
         record = await self._storage.read(self._storage.database.find_style, digest, scope)
         if record is None:
-            raise _not_found(digest)
+            raise style_not_found(digest)
         return record
 
     async def _path(self, digest: str) -> Path:
         found = await self._storage.read(self._storage.blobs.find, digest)
         if found is None:
-            raise _not_found(digest)
+            raise style_not_found(digest)
         return found[0]
 
 
@@ -231,7 +231,8 @@ def made_style(caller: Caller, data: bytes, now: float) -> StyleRecord:
     return StyleRecord(caller.tenant, digest_of(data), caller.account, now, now, len(data), text)
 
 
-def _not_found(digest: str) -> ServiceError:
+def style_not_found(digest: str) -> ServiceError:
+    """Make the error of a style that there is none of."""
     return error(Reason.STYLE_NOT_FOUND, "there is no styles/{digest}", digest=digest)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,19 +20,19 @@ _FILES = ("photo", "mask", "style", "second")
 
 @dataclass(frozen=True)
 class Parcel:
-    """A message, and the contents of the files that it names, by field."""
+    """A message, and the contents of the files that it names, by field; a file that is gone has none."""
 
     message: Any
     contents: Mapping[str, bytes]
 
 
 def pack_command(command: Any) -> Any:
-    """Return a command with the contents of its files, if it names any.
+    """Return a command with the contents of its files, if it names any; one that is gone is missed where it is read.
 
     Raises
     ------
     OSError
-        A file cannot be read.
+        A file that is there cannot be read.
     """
     match command:
         case PhotoReady(_, PixelFile()) | Apply():
@@ -76,8 +77,12 @@ def unpack_message(parcel: Parcel, target: Path) -> Any:
 
 
 def _packed(command: PhotoReady | Apply) -> Parcel:
-    files = {name: getattr(command, name, None) for name in _FILES}
-    return Parcel(command, {name: file.path.read_bytes() for name, file in files.items() if file})
+    contents: dict[str, bytes] = {}
+    for name in _FILES:
+        if file := getattr(command, name, None):
+            with suppress(FileNotFoundError):
+                contents[name] = file.path.read_bytes()
+    return Parcel(command, contents)
 
 
 def _unpacked(message: Any, contents: Mapping[str, bytes], paths: Mapping[str, Path]) -> Any:

@@ -13,8 +13,7 @@ from typing import Any
 from clipstyler.allocator import return_unused_memory
 from clipstyler.image_format import ImageFormat
 from clipstyler.imaging import ImageFile, Picture
-from clipstyler.options import ConfigError
-from clipstyler.style import StyleError
+from clipstyler.style import Style, StyleError, load_style
 from clipstyler.style_controls import StyleControls
 from clipstyler_server.observability import logs
 from clipstyler_server.spool import PixelFile
@@ -25,12 +24,28 @@ from clipstyler_server.workers.optimizer.workload import Workload
 _IDLE_S = 1.0  # without a photo, until memory is returned: the next one of a call needs as much again
 
 
+class StyleFileError(Exception):
+    """The file of the style with this digest `is_gone`, or is damaged."""
+
+    def __init__(self, digest: str, is_gone: bool) -> None:
+        super().__init__(digest, is_gone)
+        self.digest = digest
+        self.is_gone = is_gone
+
+
 @dataclass(frozen=True)
 class StyleFile:
     """A style in a file, and the digest that it must have."""
 
     path: Path
     digest: str
+
+    def load(self) -> Style:
+        """Read the style; raises `StyleFileError`."""
+        try:
+            return load_style(self.path.read_bytes(), self.digest)
+        except (FileNotFoundError, StyleError) as error:
+            raise StyleFileError(self.digest, is_gone=isinstance(error, FileNotFoundError)) from error
 
 
 @dataclass(frozen=True)
@@ -76,7 +91,7 @@ class Applied:
     """From the optimizer: the result, or why there is none."""
 
     number: int
-    end: ImageFile | TaskStopped | TaskFailed
+    end: ImageFile | TaskStopped | TaskFailed | StyleFileError
 
 
 class StyleThread:
@@ -123,13 +138,15 @@ class StyleThread:
             return_unused_memory()
             return self._waiting.get()
 
-    def _end(self, order: Apply) -> ImageFile | TaskStopped | TaskFailed:
+    def _end(self, order: Apply) -> ImageFile | TaskStopped | TaskFailed | StyleFileError:
         try:
             return self._applied(order)
-        except (TaskStopped, TaskFailed) as ending:
+        except (TaskStopped, TaskFailed, StyleFileError) as ending:
             return ending.with_traceback(None)
-        except (StyleError, ConfigError, FileNotFoundError, MemoryError) as error:
-            return TaskFailed(_kind(error), str(error))
+        except FileNotFoundError as error:
+            return TaskFailed(FailureKind.STORAGE_UNAVAILABLE, str(error))
+        except MemoryError as error:
+            return TaskFailed(FailureKind.OUT_OF_MEMORY, str(error))
         except Exception as error:  # noqa: BLE001 - one photo's failure must not end the process
             logs.get_logger().exception("style_crashed")
             return TaskFailed(FailureKind.INTERNAL, type(error).__name__)
@@ -153,13 +170,3 @@ class StyleThread:
                 picture: Picture = end.value
                 return write_image(picture, order.result_format, order.target, check)
             self._send(Applying())
-
-
-def _kind(error: Exception) -> FailureKind:
-    match error:
-        case MemoryError():
-            return FailureKind.OUT_OF_MEMORY
-        case FileNotFoundError():
-            return FailureKind.STORAGE_UNAVAILABLE
-        case _:
-            return FailureKind.INVALID

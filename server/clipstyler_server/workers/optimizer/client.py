@@ -28,7 +28,14 @@ from clipstyler_server.workers.engine import (
     WorkerState,
 )
 from clipstyler_server.workers.messages import Cancel, DeviceMemory, PhotoReady, TaskEvent, WorkerReady
-from clipstyler_server.workers.optimizer.applications import Applied, Apply, Applying, CancelApply, StyleFile
+from clipstyler_server.workers.optimizer.applications import (
+    Applied,
+    Apply,
+    Applying,
+    CancelApply,
+    StyleFile,
+    StyleFileError,
+)
 from clipstyler_server.workers.supervisor import ProcessSupervisor, SupervisionTimeouts
 
 _Ending = TaskStopped | TaskFailed | EngineLost
@@ -73,7 +80,7 @@ class OptimizerClient(ProcessSupervisor):
         # Events of the tasks that it has, by job.
         self._runs: dict[str, asyncio.Queue[EngineEvent | _Ending]] = {}
         self._numbers = itertools.count(1)
-        self._applying: dict[int, asyncio.Future[ImageFile | _Ending]] = {}
+        self._applying: dict[int, asyncio.Future[ImageFile | _Ending | StyleFileError]] = {}
 
     @property
     def name(self) -> str:
@@ -135,7 +142,7 @@ class OptimizerClient(ProcessSupervisor):
 
         Raises
         ------
-        TaskStopped, TaskFailed, EngineLost
+        TaskStopped, TaskFailed, StyleFileError, EngineLost
             There is no result.
         """
         number = next(self._numbers)

@@ -27,7 +27,6 @@ from clipstyler.options import ConfigError
 from clipstyler.original import Original
 from clipstyler.photo_cache import PhotoCache
 from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
-from clipstyler.style import load_style
 from clipstyler.style_applying import LoadedStyle, apply_style
 from clipstyler.stylizer import embed_together
 from clipstyler_server.observability import logs
@@ -148,7 +147,7 @@ class TorchWorkload:
         """Load a style, unless it is one of the latest."""
         loaded = self._styles.pop(file.digest, None)
         if loaded is None:
-            loaded = LoadedStyle.of(load_style(file.path.read_bytes(), file.digest), self._device)
+            loaded = LoadedStyle.of(file.load(), self._device)
         self._styles[file.digest] = loaded
         if len(self._styles) > _STYLES:
             self._styles.popitem(last=False)

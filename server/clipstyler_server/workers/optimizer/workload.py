@@ -113,10 +113,10 @@ class Workload(Protocol):
 
         Raises
         ------
-        StyleError
-            The style cannot be used.
+        StyleFileError
+            A style cannot be used.
         FileNotFoundError
-            Its file, or that of the photo, is gone.
+            The file of the photo is gone.
         """
         ...
 

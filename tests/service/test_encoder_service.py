@@ -50,6 +50,7 @@ from tests.service.harness import (
 )
 from tests.service.relay import relayed
 
+CUT_TEXT = "black pencil " * 38  # longer than the encoders read
 TOLERANCE = 1e-5  # of a value of a unit embedding, whatever else was in its batch
 
 
@@ -189,6 +190,22 @@ async def test_a_measured_stylization_repeats_by_its_seed(stub: EncoderServiceSt
             pb2.EvaluateStylizationRequest(content_image=photo(), stylized_image=photo(), style_text="fire", seed=-1),
             "seed",
         ),
+        ("EncodeText", pb2.EncodeTextRequest(texts=["fire", CUT_TEXT]), "texts[1]"),
+        ("GetTextDirection", pb2.GetTextDirectionRequest(style_text=CUT_TEXT), "style_text"),
+        ("GetTextDirection", pb2.GetTextDirectionRequest(style_text="fire", source_text=CUT_TEXT), "source_text"),
+        ("ClassifyImage", pb2.ClassifyImageRequest(image=photo(), labels=["fire", CUT_TEXT]), "labels[1]"),
+        (
+            "EvaluateStylization",
+            pb2.EvaluateStylizationRequest(content_image=photo(), stylized_image=photo(), style_text=CUT_TEXT),
+            "style_text",
+        ),
+        (
+            "EvaluateStylization",
+            pb2.EvaluateStylizationRequest(
+                content_image=photo(), stylized_image=photo(), style_text="fire", source_text=CUT_TEXT
+            ),
+            "source_text",
+        ),
     ],
 )
 async def test_bad_input_is_refused_by_its_field_and_the_process_lives(
@@ -308,8 +325,9 @@ async def test_the_health_of_the_encoder_service_follows_the_evaluator(evaluatin
     watch.cancel()
 
 
-async def test_every_result_carries_its_quality(evaluating: Harness) -> None:
-    outcome = await evaluating.stylize(request(), timeout=120)
+@pytest.mark.parametrize("text", ["a look", CUT_TEXT])
+async def test_every_result_carries_its_quality(evaluating: Harness, text: str) -> None:
+    outcome = await evaluating.stylize(request(text), timeout=120)
     assert outcome.kinds()[-1] == "result"
     quality = outcome.result.result.quality
     assert quality.protocol == 2

@@ -158,7 +158,7 @@ class EncoderService(EncoderServiceServicer):
             content, stylized = await _all(
                 images, lambda image: self._decoder.decode(image, account, LARGEST_SIDE, enlarge=False)
             )
-            task = Measure(facts.name, content.picture, stylized.picture, style, source, seed)
+            task = Measure(facts.name, content.picture, stylized.picture, style, source, seed, strict=True)
             measured = await self._evaluate(task, account)
         return pb.EvaluateStylizationResponse(quality=quality_message(measured), encoder=_info(facts))
 

@@ -145,7 +145,13 @@ class Classify:
 
 @dataclass(frozen=True)
 class Measure:
-    """Measure a stylization. Answer: `QualityReport`."""
+    """Measure a stylization. Answer: `QualityReport`.
+
+    Attributes
+    ----------
+    strict
+        Whether texts are refused of which the encoders read only the beginning.
+    """
 
     encoder_set: str
     content: Picture
@@ -153,6 +159,7 @@ class Measure:
     style_text: str
     source_text: str
     seed: int
+    strict: bool
 
 
 Task = EncodeTexts | EncodeImages | FindDirection | Classify | Measure

@@ -105,14 +105,16 @@ class TaskRunner:
     ) -> DirectionFound | tuple[zero_shot.Prediction, ...] | QualityReport:
         encoders = self._encoders[task.encoder_set]
         match task:
-            case FindDirection(name, style_text, source_text):
-                self._check_read_whole(name, {"style_text": style_text, "source_text": source_text})
+            case FindDirection():
+                self._check_pair_read_whole(task)
                 found = self._direction(task.encoder_set, task.style_text, task.source_text)
                 return DirectionFound(found.guidance, found.origin, self._directions.stats)
             case Classify():
                 self._check_read_whole(task.encoder_set, {f"labels[{i}]": t for i, t in enumerate(task.labels)})
                 return tuple(zero_shot.classify_view(task.view, task.labels, encoders))
             case Measure():
+                if task.strict:
+                    self._check_pair_read_whole(task)
                 guidance = self._direction(task.encoder_set, task.style_text, task.source_text).guidance
                 return metrics.evaluate(task.content, task.stylized, guidance, encoders, task.seed)
 
@@ -121,6 +123,10 @@ class TaskRunner:
         texts = {f"texts[{i}]": text for i, text in enumerate(task.texts)}
         violations = self._violations(task.encoder_set, texts, TemplateSet.PLAIN)
         return ConfigError.of(violations) if violations else None
+
+    def _check_pair_read_whole(self, task: FindDirection | Measure) -> None:
+        texts = {"style_text": task.style_text, "source_text": task.source_text}
+        self._check_read_whole(task.encoder_set, texts)
 
     def _check_read_whole(self, name: str, texts: Mapping[str, str]) -> None:
         """Raise `ConfigError` for texts, by field, of which the encoders read only the beginning."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from clipstyler.v1.stylization_service_pb2_grpc import StylizationServiceStub
 from clipstyler_server.api.authentication import PEER_HEADER
 from clipstyler_server.api.codec.values import stylization_name
 from clipstyler_server.errors import Reason, ServiceError, error
+from clipstyler_server.identity.certificates import Certificates
 from clipstyler_server.identity.files import IdentityFiles
 from clipstyler_server.jobs.job_errors import draining_error
 from clipstyler_server.settings import MAX_MESSAGE_BYTES, Settings
@@ -23,8 +26,20 @@ _WINDOW_BYTES = 64 * 1024
 _KEEPALIVE_MS = 10_000
 
 
+@dataclass(eq=False)
+class _Link:
+    """A channel, the certificate that it shows, and how many calls use it."""
+
+    address: str
+    certificates: Certificates | None
+    channel: grpc.aio.Channel
+    calls: int = 0
+
+
 class Peers:
     """Channels to other servers, opened when they are used.
+
+    gRPC reads a certificate once for each channel: one that shows a former certificate is closed after its last call.
 
     Parameters
     ----------
@@ -42,23 +57,24 @@ class Peers:
     def __init__(self, settings: Settings, identity: IdentityFiles) -> None:
         self._settings = settings
         self._identity = identity
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._links: list[_Link] = []
         self.closed = False
 
     async def watch(self, front: Front, job_id: str, after: int) -> AsyncGenerator[pb.WatchStylizationResponse, None]:
         """Stream what another server publishes of a job; ends early, without an error, if that server is lost."""
         asked = pb.WatchStylizationRequest(name=stylization_name(job_id), after_sequence=after)
-        call = self._stub(front).WatchStylization(asked, metadata=_key_of(front))
-        try:
-            async for response in call:
-                yield response
-        except grpc.aio.AioRpcError:
-            return  # the caller looks again where the job is
-        except asyncio.CancelledError:
-            if not self.closed:
-                raise
-        finally:
-            call.cancel()
+        async with self._stub(front) as stub:
+            call = stub.WatchStylization(asked, metadata=_key_of(front))
+            try:
+                async for response in call:
+                    yield response
+            except grpc.aio.AioRpcError:
+                return  # the caller looks again where the job is
+            except asyncio.CancelledError:
+                if not self.closed:
+                    raise
+            finally:
+                call.cancel()
 
     async def image(
         self, front: Front, request: pb.GetStylizationImageRequest
@@ -71,8 +87,9 @@ class Peers:
             IMAGE_NOT_FOUND: it has none; DRAINING: this server was closed meanwhile.
         """
         try:
-            async for response in self._stub(front).GetStylizationImage(request, metadata=_key_of(front)):
-                yield response
+            async with self._stub(front) as stub:
+                async for response in stub.GetStylizationImage(request, metadata=_key_of(front)):
+                    yield response
         except grpc.aio.AioRpcError:
             raise _no_image(request.name) from None
         except asyncio.CancelledError:
@@ -83,16 +100,35 @@ class Peers:
     async def close(self) -> None:
         """End all calls, and close all channels."""
         self.closed = True
-        for channel in self._channels.values():
-            await channel.close()
+        for link in self._links:
+            await link.channel.close()
 
-    def _stub(self, front: Front) -> Any:
-        channel = self._channels.get(front.address)
-        if channel is None:
-            channel = self._channels[front.address] = self._open(front.address)
-        return StylizationServiceStub(channel)
+    @asynccontextmanager
+    async def _stub(self, front: Front) -> AsyncIterator[Any]:
+        """Lend a stub whose channel shows the certificate of now."""
+        link = self._link(front.address, self._identity.certificates)
+        link.calls += 1
+        try:
+            yield StylizationServiceStub(link.channel)
+        finally:
+            link.calls -= 1
+            await self._close_former()
 
-    def _open(self, address: str) -> grpc.aio.Channel:
+    def _link(self, address: str, certificates: Certificates | None) -> _Link:
+        for link in self._links:
+            if link.address == address and link.certificates is certificates:
+                return link
+        self._links.append(_Link(address, certificates, self._open(address, certificates)))
+        return self._links[-1]
+
+    async def _close_former(self) -> None:
+        now = self._identity.certificates
+        former = [link for link in self._links if link.certificates is not now and not link.calls]
+        for link in former:
+            self._links.remove(link)
+            await link.channel.close()
+
+    def _open(self, address: str, certificates: Certificates | None) -> grpc.aio.Channel:
         options: list[tuple[str, int | str]] = [
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.keepalive_time_ms", _KEEPALIVE_MS),
@@ -100,7 +136,6 @@ class Peers:
             # A slow reader here is a slow reader there: nothing piles up in between.
             ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
         ]
-        certificates = self._identity.certificates
         if certificates is None:
             return grpc.aio.insecure_channel(address, options)
         if name := self._settings.peer_name:

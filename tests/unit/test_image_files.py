@@ -71,6 +71,14 @@ def test_naming_an_image_again_makes_it_young_again(images):
     assert not images.is_older_than("0" * 64, 0)
 
 
+@pytest.mark.parametrize("name", [".nfs000000000012ab34", ".DS_Store", "a" * 63])
+def test_what_a_file_system_leaves_beside_images_is_none_of_them(images, name):
+    digest = images.put(b"image")
+    foreign = images._path(digest).with_name(name)
+    foreign.touch()
+    assert images.older_than(-60) == [digest]
+
+
 def test_many_writers_of_one_image_do_not_disturb_each_other(images):
     data = os.urandom(100_000)
     threads = [threading.Thread(target=images.put, args=(data,)) for _ in range(8)]

@@ -152,7 +152,8 @@ class BlobStore:
     def older_than(self, age_s: float) -> list[str]:
         """List the digests of images last stored or referred to longer ago than this."""
         limit = self._now() - age_s
-        return [path.name for path in self._directory.glob("*/*") if self._is_older(path, limit)]
+        images = (path for path in self._directory.glob("*/*") if _DIGEST.fullmatch(path.name))
+        return [path.name for path in images if self._is_older(path, limit)]
 
     def is_older_than(self, digest: str, age_s: float) -> bool:
         """Return whether an image exists and was last stored or referred to longer ago than this."""

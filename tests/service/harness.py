@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import grpc
+import pytest
 from clipstyler_server.app import App
 from clipstyler_server.jobs.job import Job
 from clipstyler_server.settings import Settings
@@ -96,6 +97,17 @@ async def eventually(condition: Callable[[], object], timeout_s: float = PATIENC
         while not (value := condition()):
             await asyncio.sleep(0.01)
         return value
+
+
+def fail_once(patch: pytest.MonkeyPatch, owner: object, name: str, error: Exception) -> None:
+    """Have the next call of a function raise an error."""
+    real = getattr(owner, name)
+
+    def fail(*_: object) -> None:
+        patch.setattr(owner, name, real)
+        raise error
+
+    patch.setattr(owner, name, fail)
 
 
 @dataclass

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import uuid
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ from clipstyler.v1.stylization_pb2 import Stylization
 from tests.service import scripted
 from tests.service.certificates import Authority
 from tests.service.databases import postgres, rows
-from tests.service.harness import eventually, order, photo, reason, refusal, request, settings
+from tests.service.harness import eventually, fail_once, order, photo, reason, refusal, request, settings
 from tests.service.test_security import As
 from tests.service.test_style_fits import create as create_fit
 from tests.service.test_style_fits import fit
@@ -257,6 +259,27 @@ async def test_callers_take_turns_across_servers(share, gate):
     starts = [(await first.get(job.name)).start_time.ToNanoseconds() for job in order_of.values()]
     # Two devices: one may be a moment later, but no job starts before the one two places ahead of it.
     assert all(later > earlier for earlier, later in zip(starts, starts[2:], strict=False))
+
+
+async def test_a_shared_directory_that_fails_once_when_a_result_comes_loses_nothing(share, gate, monkeypatch):
+    (server,) = await share(1)
+    created = await server.create(order(f"hold={gate} x"))
+    await eventually(lambda: at_work(server))
+    fail_once(monkeypatch, os, "fsync", OSError(errno.EIO, "Input/output error"))
+    gate.touch()
+    assert (await server.watch(created.name)).kinds()[-1] == "result"
+    assert server.metric("storage_failures_total", reason="unavailable") == 1
+
+
+async def test_a_result_whose_file_is_gone_fails_its_job(share, gate, monkeypatch):
+    (server,) = await share(1)
+    created = await server.create(order(f"hold={gate} x"))
+    await eventually(lambda: at_work(server))
+    fail_once(monkeypatch, os, "fsync", FileNotFoundError(errno.ENOENT, "No such file or directory"))
+    gate.touch()
+    outcome = await server.watch(created.name)
+    assert outcome.only("failed")[0].error.reason == "STORAGE_UNAVAILABLE"
+    assert (await server.get(created.name)).state == Stylization.STATE_FAILED
 
 
 async def test_every_device_of_a_server_takes_jobs_of_the_shared_queue(share, gate):

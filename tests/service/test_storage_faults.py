@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from clipstyler.v1.stylization_pb2 import Stylization
-from tests.service.harness import eventually, order, reason, refusal, request
+from tests.service.harness import eventually, fail_once, order, reason, refusal, request
 
 
 @pytest.fixture
@@ -75,9 +75,19 @@ async def test_a_disk_that_is_full_when_a_result_comes_fails_that_job_only(serve
 
     assert outcome.only("failed")[0].error.reason == "STORAGE_FULL"
     assert images(server) == before
+    assert list(server.app.settings.spool_path.glob("*.result")) == []
     job = await server.get(created.name)
     assert (job.state, job.error.reason) == (Stylization.STATE_FAILED, "STORAGE_FULL")
     assert (await server.stylize(request())).status is None
+
+
+async def test_a_disk_that_fails_once_when_a_result_comes_loses_nothing(server, gate, monkeypatch):
+    created = await server.create(order(f"hold={gate} hiccup x"))
+    await eventually(lambda: server.app.scheduler.running)
+    fail_once(monkeypatch, os, "fsync", OSError(errno.EIO, "Input/output error"))
+    gate.touch()
+    assert (await server.watch(created.name)).kinds()[-1] == "result"
+    assert server.metric("storage_failures_total", reason="unavailable") == 1
 
 
 async def test_a_locked_database_delays_the_end_and_loses_nothing(server, gate):

@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from tests.service.harness import fail_once
+
 
 @pytest.fixture
 def images(tmp_path) -> BlobStore:
@@ -50,6 +52,17 @@ def test_a_full_disk_leaves_nothing_behind(images, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         images.put(b"too much")
     assert files(images) == []
+
+
+def test_a_file_that_could_not_be_moved_is_moved_by_the_next_try(images, tmp_path, monkeypatch):
+    path, digest = tmp_path / "result", hashlib.sha256(b"result").hexdigest()
+    path.write_bytes(b"result")
+    fail_once(monkeypatch, os, "fsync", OSError(errno.EIO, "Input/output error"))
+    with pytest.raises(OSError, match="Input/output"):
+        images.adopt(path, digest)
+    assert (files(images), path.read_bytes()) == ([], b"result")
+    images.adopt(path, digest)
+    assert (files(images), path.exists()) == ([digest], False)
 
 
 def test_what_a_killed_server_did_not_finish_is_swept_away(images):

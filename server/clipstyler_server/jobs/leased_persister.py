@@ -48,9 +48,9 @@ class LeasedPersister(JobPersister):
         await self._write_quietly(partial(self._queue.put_back, job.id, job.lease))
 
     async def store_end(self, job: Job, state: State, event: JobEvent, end: End) -> StoredEvent | None:
-        """Store the end of a job; a full disk makes it a failure. None if another server has the job.
+        """Store the end of a job; a full disk, or a lost file, makes it a failure. None if another server has the job.
 
-        While the database does not answer, this tries again, but no longer than the lease lasts: nothing is published
+        While the storage does not answer, this tries again, but no longer than the lease lasts: nothing is published
         that is not stored.
         """
         kept: KeptEnd | None = None
@@ -62,7 +62,7 @@ class LeasedPersister(JobPersister):
                     return StoredEvent(state, replace(event, payload=without_bytes(kept.end)))
                 break
             except ServiceError as error:
-                if kept is None and error.reason is Reason.STORAGE_FULL:
+                if kept is None and _is_final(error):
                     state, kept = State.FAILED, KeptEnd(Failed(error.details))
                     continue
             await asyncio.sleep(_RETRY_S)
@@ -80,3 +80,8 @@ class LeasedPersister(JobPersister):
             await self._storage.write(work)
         except ServiceError:
             return  # logged; whoever takes the job over corrects it
+
+
+def _is_final(error: ServiceError) -> bool:
+    """Return whether no later try stores a result: the disk is full, or its file is gone."""
+    return error.reason is Reason.STORAGE_FULL or isinstance(error.__cause__, FileNotFoundError)

@@ -14,6 +14,7 @@ from clipstyler_server.jobs.job_errors import draining_error
 from clipstyler_server.jobs.persister import JobPersister
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.metrics import Metrics
+from clipstyler_server.spool import remove
 from clipstyler_server.storage.records import State
 
 
@@ -80,6 +81,8 @@ class OpenJobs:
         job.trace.enter("store")
         parts = [job.next_event(part) for part in _parts(end)]
         stored = await self._persister.store_end(job, state_after(end), job.next_event(end), end)
+        if isinstance(end, Result):
+            remove(end.image.path)  # still there if it could not be stored
         if stored is None:
             self.release(job)
             return

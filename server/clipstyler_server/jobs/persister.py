@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from clipstyler.events import Result
 from clipstyler_server.errors import ServiceError
@@ -21,6 +21,7 @@ from clipstyler_server.storage.storage import Storage
 _DELAYS_S = (0.1, 0.5, 2.0)  # before each retry of a short failure
 _LONG_DELAY_S = 2.0
 _SETTLE_S = 2.0
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ class JobPersister:
     async def store_end(self, job: Job, state: State, event: JobEvent, end: End) -> StoredEvent | None:
         """Store the end of a job; one that cannot be stored becomes a failure. None if another server has the job."""
         try:
-            kept = await self._store_files(job, end)
-            await self._persist(job, state, event, kept)
+            kept = await _retried(partial(self._store_files, job, end))
+            await _retried(partial(self._finish, job, state, event, kept))
         except ServiceError as error:
             failed = Failed(error.details)
             event = JobEvent(event.sequence, event.time, failed)
@@ -107,15 +108,6 @@ class JobPersister:
             await asyncio.wait(set(self._tasks), timeout=_SETTLE_S)
         for task in self._tasks:
             task.cancel()
-
-    async def _persist(self, job: Job, state: State, event: JobEvent, kept: KeptEnd) -> None:
-        """Store an end, retrying after each of the short delays."""
-        for delay_s in _DELAYS_S:
-            try:
-                return await self._finish(job, state, event, kept)
-            except ServiceError:
-                await asyncio.sleep(delay_s)
-        return await self._finish(job, state, event, kept)
 
     async def _persist_eventually(self, job: Job, event: JobEvent, failed: Failed) -> None:
         """Store a failure, however long that takes."""
@@ -151,3 +143,13 @@ class JobPersister:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+async def _retried(work: Callable[[], Awaitable[_Value]]) -> _Value:
+    """Store something, retrying after each of the short delays."""
+    for delay_s in _DELAYS_S:
+        try:
+            return await work()
+        except ServiceError:
+            await asyncio.sleep(delay_s)
+    return await work()

@@ -91,14 +91,12 @@ class BlobStore:
         Raises
         ------
         OSError
-            It cannot be moved; nothing is left behind.
+            It cannot be moved; a later try may succeed.
         """
-        try:
-            if not self.touch(digest):
-                self.restore()
-                self._move(path, digest)
-        finally:
-            path.unlink(missing_ok=True)
+        if not self.touch(digest):
+            self.restore()
+            self._move(path, digest)
+        path.unlink(missing_ok=True)
 
     def _move(self, path: Path, digest: str) -> None:
         try:

@@ -8,6 +8,7 @@ import os
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 from clipstyler_server.app import App
@@ -21,7 +22,7 @@ from clipstyler.v1.stylization_pb2 import Stylization
 from tests.service import scripted
 from tests.service.certificates import Authority
 from tests.service.databases import postgres, rows
-from tests.service.harness import eventually, fail_once, order, photo, reason, refusal, request, settings
+from tests.service.harness import PATIENCE_S, eventually, fail_once, order, photo, reason, refusal, request, settings
 from tests.service.test_security import As
 from tests.service.test_style_fits import create as create_fit
 from tests.service.test_style_fits import fit
@@ -280,6 +281,19 @@ async def test_a_result_whose_file_is_gone_fails_its_job(share, gate, monkeypatc
     outcome = await server.watch(created.name)
     assert outcome.only("failed")[0].error.reason == "STORAGE_UNAVAILABLE"
     assert (await server.get(created.name)).state == Stylization.STATE_FAILED
+
+
+async def test_a_cancel_outlasts_the_lease_that_ends_while_a_result_is_stored(share, gate, monkeypatch):
+    (server,) = await share(1)
+    created = await server.create(order(f"hold={gate} x"))
+    await eventually(lambda: at_work(server))
+    monkeypatch.setattr(os, "fsync", Mock(side_effect=OSError(errno.EIO, "Input/output error")))
+    gate.touch()
+    await eventually(lambda: server.metric("storage_failures_total", reason="unavailable"))
+    cancelling = asyncio.create_task(server.cancel(created.name))
+    rows(server.app.settings.database_url, "DELETE FROM fronts RETURNING id")
+    await asyncio.wait_for(cancelling, PATIENCE_S)
+    assert (await server.watch(created.name)).kinds()[-1] == "cancelled"
 
 
 async def test_every_device_of_a_server_takes_jobs_of_the_shared_queue(share, gate):

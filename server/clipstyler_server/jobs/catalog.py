@@ -223,7 +223,9 @@ class Catalog:
             runs = job.id in self._scheduler.running
             self._scheduler.cancel(job, CancelReason.REQUESTED)
             if not runs:
-                await job.ended.wait()
+                await job.gone.wait()
+                if job.end is None:  # it waits or runs elsewhere
+                    await self.cancel(job_id, scope)
 
     async def delete(self, job_id: str, scope: str | None) -> None:
         """Delete a finished job, and the images that no other job has.

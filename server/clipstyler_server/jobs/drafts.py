@@ -26,7 +26,7 @@ class _Choice(NamedTuple):
 
 
 class Drafts:
-    """Draws drafts beside the queue: no job waits for one, and a job that ends takes its draft with it.
+    """Draws drafts beside the queue: no job waits for one, and a job that ends or leaves takes its draft with it.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ class Drafts:
         await asyncio.gather(*self._drawing, return_exceptions=True)
 
     async def _draw_until_the_end(self, job: Job) -> None:
-        drawing, ending = asyncio.create_task(self._draw(job)), asyncio.create_task(job.ended.wait())
+        drawing, ending = asyncio.create_task(self._draw(job)), asyncio.create_task(job.gone.wait())
         try:
             await asyncio.wait({drawing, ending}, return_when=asyncio.FIRST_COMPLETED)
         finally:

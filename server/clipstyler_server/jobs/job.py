@@ -81,8 +81,10 @@ class Job:
         Whether the engine has begun it, and its preparation has ended.
     position
         Jobs running or waiting before it, as last published.
-    end, ended
-        How it ended, once that was published; set then.
+    end
+        How it ended, once that was published.
+    gone
+        Set once its end was published, or this server has let go of it.
     """
 
     def __init__(  # noqa: PLR0913 - one fact each, set once
@@ -131,7 +133,7 @@ class Job:
         self.log_context = log_context or {}
         self.position = -1
         self.end: StoredEnd | None = None
-        self.ended = asyncio.Event()
+        self.gone = asyncio.Event()
         self.sequence = first_sequence
         # Of a job that was claimed while it waited nothing is lost.
         self._log_begins = first_sequence if attempts or not lease else 0
@@ -225,7 +227,7 @@ class Job:
         if isinstance(event.payload, Result | Failed | Cancelled):
             end: Any = event.payload
             self.end = end
-            self.ended.set()
+            self.gone.set()
 
     def begin_again(self) -> None:
         """Forget how far its run came, which was lost."""

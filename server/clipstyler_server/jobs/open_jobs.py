@@ -67,6 +67,7 @@ class OpenJobs:
         self.jobs.pop(job.id, None)
         if deadline := self._deadlines.pop(job.id, None):
             deadline.cancel()
+        job.gone.set()
         job.disconnect(draining_error())
 
     async def close(self, timeout_s: float) -> None:

@@ -14,7 +14,10 @@ import pytest
 from clipstyler_server.app import App
 from clipstyler_server.identity import tokens
 from clipstyler_server.identity.roles import Role
+from clipstyler_server.jobs.claims import Claims
+from clipstyler_server.jobs.job_errors import not_ready_error
 from clipstyler_server.start_checks import ServerStartError
+from clipstyler_server.storage.shared_queue import SharedQueue
 
 from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler.v1.options_pb2 import StylizationOptions
@@ -294,6 +297,30 @@ async def test_a_cancel_outlasts_the_lease_that_ends_while_a_result_is_stored(sh
     rows(server.app.settings.database_url, "DELETE FROM fronts RETURNING id")
     await asyncio.wait_for(cancelling, PATIENCE_S)
     assert (await server.watch(created.name)).kinds()[-1] == "cancelled"
+
+
+async def test_a_claimed_job_that_could_not_be_returned_runs_later(share, monkeypatch):
+    (server,) = await share(1)
+    fail_once(monkeypatch, Claims, "_job", not_ready_error("is starting"))
+    fail_once(monkeypatch, SharedQueue, "put_back", OSError("the connection is lost"))
+    created = await server.create(order())
+    assert (await server.watch(created.name)).kinds()[-1] == "result"
+    assert server.metric("storage_failures_total", reason="unavailable") == 1
+
+
+async def test_a_job_whose_claim_was_stored_but_not_confirmed_runs_later(share, monkeypatch):
+    (server,) = await share(1)
+    claim = SharedQueue.claim
+
+    def lose(queue: SharedQueue, front_id: str) -> None:
+        if claim(queue, front_id):
+            monkeypatch.setattr(SharedQueue, "claim", claim)
+            raise OSError("the connection is lost")
+
+    monkeypatch.setattr(SharedQueue, "claim", lose)
+    created = await server.create(order())
+    assert (await server.watch(created.name)).kinds()[-1] == "result"
+    assert (await server.get(created.name)).attempt_count == 1
 
 
 async def test_every_device_of_a_server_takes_jobs_of_the_shared_queue(share, gate):

@@ -235,6 +235,16 @@ def test_a_server_that_leaves_returns_its_jobs_in_their_order(database, queue):
     assert all(found.crashes == 0 for found in database.newest(10))
 
 
+def test_a_server_returns_the_jobs_that_it_does_not_know(database, queue):
+    server = registered(database)
+    for _ in range(2):
+        queue.add(record(), 10, 10)
+    known, unknown = (queue.claim(server.id).id for _ in range(2))
+    queue.release(server.id, [known])
+    assert queue.claim(server.id).id == unknown
+    assert queue.claim(server.id) is None
+
+
 def test_deleting_a_file_waits_for_those_who_are_storing_it(database, queue):
     digest = "ab" * 32
     with database.holding(digest):

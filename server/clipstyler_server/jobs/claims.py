@@ -158,6 +158,7 @@ class Claims:
                 if record:
                     await self._begin(record)
                     continue
+                await self._return_lost()
             except ServiceError:
                 await asyncio.sleep(_PAUSE_S)  # logged
             await self._scheduler.freed.wait(_POLL_S)
@@ -167,6 +168,11 @@ class Claims:
         if front is None or not self._scheduler.free_places():
             return None
         return await self._storage.write(self._queue.claim, front.id)
+
+    async def _return_lost(self) -> None:
+        """Return jobs that this server has as the database says, but does not know: writing or answering failed."""
+        if front := self._fronts.front:
+            await self._storage.write(self._queue.release, front.id, list(self._scheduler.jobs))
 
     async def _begin(self, record: Record) -> None:
         """Hand a claimed job to the scheduler; end it if that is impossible, return it if it is not possible now."""

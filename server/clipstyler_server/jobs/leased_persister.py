@@ -79,7 +79,7 @@ class LeasedPersister(JobPersister):
         try:
             await self._storage.write(work)
         except ServiceError:
-            return  # logged; whoever takes the job over corrects it
+            return  # logged; `Claims`, or whoever takes the job over, corrects it
 
 
 def _is_final(error: ServiceError) -> bool:

@@ -7,7 +7,7 @@ database's. Everything here is called inside of `Storage.write` or `Storage.read
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
@@ -117,11 +117,11 @@ class SharedQueue:
                 _save(connection, turns, arrivals)
             return is_back
 
-    def release(self, lease: str) -> None:
-        """Return all jobs of a server that leaves to the queue."""
+    def release(self, lease: str, kept: Collection[str] = ()) -> None:
+        """Return all jobs of a server to the queue, except those that it keeps."""
         with self._database.transaction() as connection:
-            owned = select(_T.id).where(and_(_RUNS, _T.lease_owner == lease)).order_by(_T.arrival.desc())
-            for job_id in list(connection.scalars(owned)):
+            given_up = and_(_RUNS, _T.lease_owner == lease, _T.id.not_in(kept))
+            for job_id in list(connection.scalars(select(_T.id).where(given_up).order_by(_T.arrival.desc()))):
                 turns, arrivals = _locked(connection)
                 _wait_again(connection, turns, _T.id == job_id, crashed=False)
                 _save(connection, turns, arrivals)

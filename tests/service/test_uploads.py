@@ -13,6 +13,7 @@ import pytest
 from google.rpc import error_details_pb2
 from PIL import Image
 
+from clipstyler.v1.options_pb2 import StylizationOptions
 from clipstyler.v1.stylization_pb2 import Stylization
 from clipstyler.v1.stylization_service_pb2 import UploadImageRequest
 from clipstyler.v1.stylization_service_pb2_grpc import StylizationServiceStub
@@ -127,6 +128,25 @@ async def test_an_upload_outlives_a_deleted_job_until_it_expires(serve):
         await server.info()
     await server.app.retention.enforce()
     assert files(server) == set()
+
+
+async def test_a_result_stays_though_an_equal_one_is_deleted_while_it_is_stored(server, monkeypatch):
+    same = StylizationOptions(seed=1, steps=2)
+    first = await server.create(order("the same", options=same))
+    await server.watch(first.name)
+    blobs, loop, deletions = server.app.storage.blobs, asyncio.get_running_loop(), []
+    adopt = blobs.adopt
+
+    def adopt_slowly(path, digest):
+        adopt(path, digest)
+        deletions.append(asyncio.run_coroutine_threadsafe(server.delete(first.name), loop))
+        time.sleep(0.3)
+
+    monkeypatch.setattr(blobs, "adopt", adopt_slowly)
+    second = await server.create(order("the same", options=same))
+    assert (await server.watch(second.name)).kinds()[-1] == "result"
+    await asyncio.wrap_future(deletions[0])
+    assert (await server.get(second.name)).result.image.sha256 in files(server)
 
 
 async def test_old_jobs_go_with_their_images_and_running_ones_stay(serve, gate):

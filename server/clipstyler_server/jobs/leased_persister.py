@@ -57,7 +57,7 @@ class LeasedPersister(JobPersister):
         while self._holds(job.lease):
             try:
                 if kept is None:
-                    kept = await self._store_files(job, end)
+                    kept = await self._storage.write(self._store_files, job, end)
                 if await self._finished(job, state, event, kept):
                     return StoredEvent(state, replace(event, payload=without_bytes(kept.end)))
                 break

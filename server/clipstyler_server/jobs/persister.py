@@ -76,8 +76,7 @@ class JobPersister:
     async def store_end(self, job: Job, state: State, event: JobEvent, end: End) -> StoredEvent | None:
         """Store the end of a job; one that cannot be stored becomes a failure. None if another server has the job."""
         try:
-            kept = await _retried(partial(self._store_files, job, end))
-            await _retried(partial(self._finish, job, state, event, kept))
+            kept = await _retried(partial(self._storage.write, self._write_whole, job, state, event, end))
         except ServiceError as error:
             failed = Failed(error.details)
             event = JobEvent(event.sequence, event.time, failed)
@@ -85,21 +84,27 @@ class JobPersister:
             return StoredEvent(State.FAILED, event, storing)
         return StoredEvent(state, replace(event, payload=without_bytes(kept.end)))
 
-    async def _store_files(self, job: Job, end: End) -> KeptEnd:
-        """Store the image and the style of a result."""
+    def _write_whole(self, job: Job, state: State, event: JobEvent, end: End) -> KeptEnd:
+        """Store an end with its files: between the two, others would delete a file that no row refers to."""
+        kept = self._store_files(job, end)
+        self._write_end(job, state, event, kept)
+        return kept
+
+    def _store_files(self, job: Job, end: End) -> KeptEnd:
+        """Store the image and the style of a result, inside of `Storage.write`."""
         if not isinstance(end, Result):
             return KeptEnd(end)
         image = end.image.metadata
-        await self._storage.write(self._storage.blobs.adopt, end.image.path, image.sha256)
+        self._storage.blobs.adopt(end.image.path, image.sha256)
         changes: dict[str, object] = {
             "result": image.sha256,
             "stored_bytes": job.stored_bytes + image.size_bytes + len(end.style),
         }
         if end.style:
-            changes["style"] = await self._storage.write(self._storage.blobs.put, end.style)
+            changes["style"] = self._storage.blobs.put(end.style)
         if not (end.style and job.fitted_photos):
             return KeptEnd(end, changes)
-        made = await self._storage.write(made_style, job.caller, end.style, self._storage.now())
+        made = made_style(job.caller, end.style, self._storage.now())
         return KeptEnd(replace(end, style_digest=made.digest), changes, made)
 
     async def settle(self) -> None:
@@ -114,17 +119,15 @@ class JobPersister:
         while True:
             await asyncio.sleep(_LONG_DELAY_S)
             try:
-                return await self._finish(job, State.FAILED, event, KeptEnd(failed))
+                return await self._storage.write(self._write_end, job, State.FAILED, event, KeptEnd(failed))
             except ServiceError:
                 continue  # logged
 
-    async def _finish(self, job: Job, state: State, event: JobEvent, kept: KeptEnd) -> None:
-        row = {"ended_at": event.time.timestamp(), "sequence": event.sequence, "end": dump_end(kept.end)}
-        await self._storage.write(self._write_end, job, state, {**kept.changes, **row}, kept.made)
-
-    def _write_end(self, job: Job, state: State, changes: dict[str, object], made: StyleRecord | None) -> None:
+    def _write_end(self, job: Job, state: State, event: JobEvent, kept: KeptEnd) -> None:
         database = self._storage.database
-        enter = partial(database.transition, job.id, state, None, made)
+        row = {"ended_at": event.time.timestamp(), "sequence": event.sequence, "end": dump_end(kept.end)}
+        changes = {**kept.changes, **row}
+        enter = partial(database.transition, job.id, state, None, kept.made)
         if enter(**changes):
             return
         # Recording its start may have failed.

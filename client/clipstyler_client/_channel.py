@@ -1,12 +1,18 @@
-"""Channel options that fit this service."""
+"""Channel options that fit this service, and stubs on a channel."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+from functools import partial
+from typing import Any
+
+import grpc
+import grpc.aio
 
 from clipstyler_client._credentials import is_loopback
+from clipstyler_client._errors import StylizationCancelledError
 from clipstyler_client._options import OptionError
 
 DEFAULT_TARGET = "127.0.0.1:50051"
@@ -70,3 +76,20 @@ def channel_options(target: str) -> list[tuple[str, str | int]]:
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 5_000),
     ]
+
+
+class Stub:
+    """A stub whose calls carry metadata, and are cancelled if the channel is closed already."""
+
+    def __init__(self, stub: Any, metadata: tuple[tuple[str, str], ...]) -> None:
+        self._stub = stub
+        self._metadata = metadata
+
+    def __getattr__(self, method: str) -> Any:
+        return partial(self._call, getattr(self._stub, method))
+
+    def _call(self, method: Any, request: Any, timeout: float | None = None) -> Any:
+        try:
+            return method(request, timeout=timeout, metadata=self._metadata)
+        except (ValueError, grpc.aio.UsageError) as error:  # of a closed channel: without asyncio, and with it
+            raise StylizationCancelledError("CANCELLED", "the client was closed") from error

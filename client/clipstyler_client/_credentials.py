@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
-from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import grpc
@@ -82,14 +80,3 @@ def is_loopback(target: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
-
-
-class WithMetadata:
-    """A stub whose calls carry metadata."""
-
-    def __init__(self, stub: Any, metadata: tuple[tuple[str, str], ...]) -> None:
-        self._stub = stub
-        self._metadata = metadata
-
-    def __getattr__(self, method: str) -> Any:
-        return partial(getattr(self._stub, method), metadata=self._metadata)

@@ -151,6 +151,8 @@ class AsyncClient:
         ------
         ServerUnavailableError
             None does in time.
+        StylizationCancelledError
+            The client was closed.
         """
         deadline = time.monotonic() + timeout_s
         problem = "its worker is still starting"
@@ -158,6 +160,8 @@ class AsyncClient:
             try:
                 info = await self.server_info(timeout_s=max(_POLL_S, min(INFO_TIMEOUT_S, left_s)))
             except StylizeError as error:
+                if self._connection.is_closed:
+                    raise
                 problem = error.message
             else:
                 if info.is_ready:

@@ -150,6 +150,8 @@ class Client:
         ------
         ServerUnavailableError
             None does in time.
+        StylizationCancelledError
+            The client was closed.
         """
         deadline = time.monotonic() + timeout_s
         problem = "its worker is still starting"
@@ -157,6 +159,8 @@ class Client:
             try:
                 info = self.server_info(timeout_s=max(_POLL_S, min(INFO_TIMEOUT_S, left_s)))
             except StylizeError as error:
+                if self._connection.is_closed:
+                    raise
                 problem = error.message
             else:
                 if info.is_ready:

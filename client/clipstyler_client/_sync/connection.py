@@ -12,8 +12,8 @@ from clipstyler.v1 import (
     style_service_pb2_grpc,
     stylization_service_pb2_grpc,
 )
-from clipstyler_client._channel import channel_options, check_target
-from clipstyler_client._credentials import WithMetadata, token_metadata
+from clipstyler_client._channel import Stub, channel_options, check_target
+from clipstyler_client._credentials import token_metadata
 from clipstyler_client._errors import from_rpc_error
 
 CALL_TIMEOUT_S = 60.0
@@ -35,10 +35,16 @@ class Connection:
     ------
     OptionError
         The target is no address, or the token would leave this machine without encryption.
+
+    Attributes
+    ----------
+    is_closed
+        Whether it was closed: all calls are cancelled.
     """
 
     def __init__(self, target: str, credentials: grpc.ChannelCredentials | None, token: str | None) -> None:
         check_target(target)
+        self.is_closed = False
         metadata = token_metadata(token, target, is_encrypted=credentials is not None)
         options = channel_options(target)
         if credentials is None:
@@ -47,10 +53,10 @@ class Connection:
             self._channel = grpc.secure_channel(target, credentials, options)
         # The stubs are typed for one kind of channel, and serve both.
         channel: Any = self._channel
-        self.stylizations = WithMetadata(stylization_service_pb2_grpc.StylizationServiceStub(channel), metadata)
-        self.styles = WithMetadata(style_service_pb2_grpc.StyleServiceStub(channel), metadata)
-        self.encoders = WithMetadata(encoder_service_pb2_grpc.EncoderServiceStub(channel), metadata)
-        self.server = WithMetadata(server_service_pb2_grpc.ServerServiceStub(channel), metadata)
+        self.stylizations = Stub(stylization_service_pb2_grpc.StylizationServiceStub(channel), metadata)
+        self.styles = Stub(style_service_pb2_grpc.StyleServiceStub(channel), metadata)
+        self.encoders = Stub(encoder_service_pb2_grpc.EncoderServiceStub(channel), metadata)
+        self.server = Stub(server_service_pb2_grpc.ServerServiceStub(channel), metadata)
 
     def call(self, method: Any, request: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
         """Make a call that has one response.
@@ -67,4 +73,5 @@ class Connection:
 
     def close(self) -> None:
         """Close the channel; running calls are cancelled."""
+        self.is_closed = True
         self._channel.close()

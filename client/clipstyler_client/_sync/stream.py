@@ -10,7 +10,7 @@ from typing import Self
 import grpc
 
 from clipstyler_client._codec import EventReader
-from clipstyler_client._errors import BrokenResultError, ServerUnavailableError, StylizeError
+from clipstyler_client._errors import BrokenResultError, ServerUnavailableError, StylizationCancelledError, StylizeError
 from clipstyler_client._events import Event, Result
 from clipstyler_client._resume import Resume
 
@@ -29,8 +29,12 @@ class StylizationStream(Iterator[Event]):
         self._begin()
 
     def _begin(self) -> None:
+        if self._ended:
+            raise StylizationCancelledError("CANCELLED", "the stream was closed")
         self._call, self._reader = self._resume.begin(), EventReader()
         self._messages = iter(self._call)
+        if self._ended:  # another thread closed it meanwhile
+            self._call.cancel()
 
     def __next__(self) -> Event:
         """Wait for the next event.

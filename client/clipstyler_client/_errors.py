@@ -12,7 +12,9 @@ StylizeError
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import grpc
@@ -106,6 +108,31 @@ _KINDS: dict[str, type[StylizeError]] = {
     "DEADLINE_EXCEEDED": DeadlineExceededError,
     "CANCELLED": StylizationCancelledError,
 }
+
+
+@contextmanager
+def own_errors() -> Iterator[None]:
+    """Raise errors of this package for those of gRPC."""
+    try:
+        with cancellation_named():
+            yield
+    except grpc.RpcError as error:
+        raise from_rpc_error(error) from error
+
+
+@contextmanager
+def cancellation_named() -> Iterator[None]:
+    """Raise `StylizationCancelledError` if a call was cancelled, and not the task that waits for it.
+
+    gRPC for asyncio raises `asyncio.CancelledError` in both cases.
+    """
+    try:
+        yield
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise StylizationCancelledError("CANCELLED", "the call was cancelled") from None
 
 
 def from_message(error: error_pb2.Error) -> StylizeError:

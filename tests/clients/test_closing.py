@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import grpc
 import pytest
@@ -59,3 +62,74 @@ async def test_calls_of_a_closed_client_are_cancelled() -> None:
     for waiting in (asynchronous.server_info(), asynchronous.wait_until_ready(), asynchronous.jobs.upload(PHOTO)):
         with pytest.raises(StylizationCancelledError, match="the client was closed"):
             await waiting
+
+
+class Silent(ScriptedServer):
+    """Answers nothing after the first event of a stylization."""
+
+    def GetStylization(self, _request: object, context: grpc.ServicerContext) -> None:
+        self._wait(context)
+
+    def GetStylizationImage(self, _request: object, context: grpc.ServicerContext) -> Iterator[None]:
+        self._wait(context)
+        yield
+
+    def Stylize(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        yield from super().Stylize(request, context)
+        self._wait(context)
+
+    @staticmethod
+    def _wait(context: grpc.ServicerContext) -> None:
+        ended = threading.Event()
+        context.add_callback(ended.set)
+        ended.wait(20)
+
+
+def one_event(_request: object, _context: object) -> Iterator[Event]:
+    yield Event(queued=Event.Queued())
+
+
+@pytest.fixture
+def silent() -> Iterator[ScriptedServer]:
+    with serving(one_event, kind=Silent) as server:
+        yield server
+
+
+WAITS: list[Callable[[AsyncClient], Awaitable[Any]]] = [
+    lambda client: client.stylize(PHOTO, "fire").result(),
+    lambda client: client.jobs.get("x"),
+    lambda client: client.jobs.download("x"),
+]
+
+
+@pytest.mark.parametrize("wait", WAITS)
+async def test_closing_a_client_does_not_cancel_the_task_that_waits_for_it(
+    silent: ScriptedServer, wait: Callable[[AsyncClient], Awaitable[Any]]
+) -> None:
+    client = AsyncClient(silent.target)
+    await client.server_info()
+    waiting = asyncio.ensure_future(wait(client))
+    await asyncio.wait([waiting], timeout=0.05)
+    await client.close()
+    with pytest.raises(StylizationCancelledError):
+        await waiting
+    assert not waiting.cancelled()
+
+
+async def test_closing_a_stream_does_not_cancel_its_reader_either(silent: ScriptedServer) -> None:
+    async with AsyncClient(silent.target) as client, client.stylize(PHOTO, "fire") as stream:
+        await anext(stream)
+        reader = asyncio.ensure_future(stream.result())
+        await asyncio.wait([reader], timeout=0.05)
+        stream.close()
+        with pytest.raises(StylizationCancelledError):
+            await reader
+
+
+async def test_a_task_that_is_cancelled_stays_so_and_its_stream_names_that(silent: ScriptedServer) -> None:
+    async with AsyncClient(silent.target) as client, client.stylize(PHOTO, "fire") as stream:
+        await anext(stream)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(stream), 0.05)
+        with pytest.raises(StylizationCancelledError, match="the wait for an event was cancelled"):
+            await anext(stream)

@@ -10,7 +10,13 @@ from typing import Self
 import grpc
 
 from clipstyler_client._codec import EventReader
-from clipstyler_client._errors import BrokenResultError, ServerUnavailableError, StylizationCancelledError, StylizeError
+from clipstyler_client._errors import (
+    BrokenResultError,
+    ServerUnavailableError,
+    StylizationCancelledError,
+    StylizeError,
+    cancellation_named,
+)
 from clipstyler_client._events import Event, Result
 from clipstyler_client._resume import Resume
 
@@ -58,18 +64,22 @@ class AsyncStylizationStream(AsyncIterator[Event]):
     async def _next(self) -> Event:
         while True:
             try:
-                async for response in self._messages:
-                    event = self._reader.read(response.event)
-                    if event is not None:
-                        self._resume.received(event)
-                        return event
+                with cancellation_named():
+                    async for response in self._messages:
+                        event = self._reader.read(response.event)
+                        if event is not None:
+                            self._resume.received(event)
+                            return event
             except (grpc.RpcError, ServerUnavailableError) as error:
                 await asyncio.sleep(self._resume.delay_after(error))
                 self._begin()
             else:
-                raise BrokenResultError(
-                    "DATA_LOSS", "the stream ended without a result; request it again", "BROKEN_RESULT"
-                )
+                raise self._end_without_result()
+
+    def _end_without_result(self) -> StylizeError:
+        if self._call.cancelled():
+            return StylizationCancelledError("CANCELLED", "the call ended when the wait for an event was cancelled")
+        return BrokenResultError("DATA_LOSS", "the stream ended without a result; request it again", "BROKEN_RESULT")
 
     async def result(self) -> Result:
         """Wait for the end and return the result, skipping the other events; may be called again.

@@ -14,7 +14,7 @@ from clipstyler.v1 import (
 )
 from clipstyler_client._channel import Stub, channel_options, check_target
 from clipstyler_client._credentials import token_metadata
-from clipstyler_client._errors import from_rpc_error
+from clipstyler_client._errors import own_errors
 
 CALL_TIMEOUT_S = 60.0
 
@@ -66,10 +66,8 @@ class Connection:
         StylizeError
             The call failed.
         """
-        try:
+        with own_errors():
             return method(request, timeout=timeout_s)
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from error
 
     def close(self) -> None:
         """Close the channel; running calls are cancelled."""

@@ -7,14 +7,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, Unpack
 
-import grpc
-
 from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler_client import _jobs as values
 from clipstyler_client._sync.connection import CALL_TIMEOUT_S, Connection
 from clipstyler_client._sync.stream import StylizationStream
 from clipstyler_client._codec import Photo, photo_bytes, spec_message
-from clipstyler_client._errors import from_rpc_error
+from clipstyler_client._errors import own_errors
 from clipstyler_client._jobs import Job, JobImage, JobPage, Upload
 from clipstyler_client._options import PreviewOptions, StylizeOptions
 from clipstyler_client._regions import Region, region_message
@@ -158,11 +156,9 @@ class Jobs:
             There is no such image yet, or it arrived broken.
         """
         assembly = values.ImageAssembly()
-        try:
+        with own_errors():
             for part in self._stub.GetStylizationImage(values.image_request(name, kind), timeout=timeout_s):
                 assembly.add(part)
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from error
         return assembly.finish()
 
     def upload(self, photo: Photo, *, timeout_s: float = CALL_TIMEOUT_S) -> Upload:

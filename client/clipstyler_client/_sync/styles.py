@@ -16,7 +16,7 @@ from clipstyler_client._sync.connection import CALL_TIMEOUT_S, Connection
 from clipstyler_client._sync.jobs import Jobs
 from clipstyler_client._codec import Photo, photo_bytes, spec_message
 from clipstyler_client._ending import POLL_S, Ending
-from clipstyler_client._errors import from_rpc_error
+from clipstyler_client._errors import cancellation_named, own_errors
 from clipstyler_client._jobs import Job, JobImage, Upload, full_name, job, priority_number
 from clipstyler_client._options import PreviewOptions, StylizeOptions
 from clipstyler_client._resume import Allowance, Backoff, FirstAttempts, check_timeout
@@ -131,11 +131,9 @@ class Styles:
         """Download the file of a style, checked against its name."""
         data = bytearray()
         request = pb.DownloadStyleRequest(name=values.style_name(name))
-        try:
+        with own_errors():
             for part in self._stub.DownloadStyle(request, timeout=timeout_s):
                 data += part.data
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from error
         return values.checked_file(name, bytes(data))
 
     def upload(self, file: Photo) -> Style:
@@ -191,10 +189,11 @@ class Styles:
             call = self._stub.ApplyStyle(messages.begin(), timeout=allowance.left_s)
             ending = Ending(call)
             try:
-                for part in call:
-                    messages.answered()
-                    if styled := assembly.add(part):
-                        yield styled
+                with cancellation_named():
+                    for part in call:
+                        messages.answered()
+                        if styled := assembly.add(part):
+                            yield styled
                 assembly.end()
                 break
             except grpc.RpcError as error:
@@ -234,10 +233,9 @@ class Styles:
         image = None
         call = self._stub.RenderStyle(request, timeout=timeout_s)
         try:
-            for part in call:
-                image = assembly.add_part(part)
-        except grpc.RpcError as error:
-            raise from_rpc_error(error) from error
+            with own_errors():
+                for part in call:
+                    image = assembly.add_part(part)
         finally:
             call.cancel()  # the server need not finish what is broken
         if image is None:

@@ -31,6 +31,7 @@ from clipstyler_client import (
     ServerUnavailableError,
     Started,
     StylizationCancelledError,
+    StylizationStream,
     StylizeError,
     StylizeOptions,
     Warning,
@@ -333,6 +334,24 @@ def test_the_result_is_kept_after_the_events() -> None:
         *_, last = stream
         assert stream.result() is last
         assert stream.result() is last
+
+
+def test_a_failure_is_kept_too() -> None:
+    with serving(queue_full) as server, Client(server.target) as client:
+        for ask in (StylizationStream.result, list):
+            stream = client.stylize(PHOTO, "fire")
+            for again in (ask, StylizationStream.result, StylizationStream.result):
+                with pytest.raises(ServerBusyError, match="the queue is full"):
+                    again(stream)
+
+
+async def test_a_failure_is_kept_by_the_async_client_too() -> None:
+    with serving(queue_full) as server:
+        async with AsyncClient(server.target) as client:
+            stream = client.stylize(PHOTO, "fire")
+            for _ in range(2):
+                with pytest.raises(ServerBusyError, match="the queue is full"):
+                    await stream.result()
 
 
 def test_a_code_that_a_newer_server_sends_is_still_an_error() -> None:

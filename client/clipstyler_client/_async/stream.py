@@ -32,6 +32,7 @@ class AsyncStylizationStream(AsyncIterator[Event]):
         self._resume = resume
         self._ended = False
         self._result: Result | None = None
+        self._failure: StylizeError | None = None
         self._begin()
 
     def _begin(self) -> None:
@@ -54,8 +55,8 @@ class AsyncStylizationStream(AsyncIterator[Event]):
             raise StopAsyncIteration
         try:
             event = await self._next()
-        except StylizeError:
-            self._ended = True
+        except StylizeError as error:
+            self._ended, self._failure = True, error
             raise
         if isinstance(event, Result):
             self._ended, self._result = True, event
@@ -91,6 +92,8 @@ class AsyncStylizationStream(AsyncIterator[Event]):
         """
         async for _ in self:
             pass
+        if self._failure:
+            raise self._failure
         if self._result is None:
             raise BrokenResultError("DATA_LOSS", "the stream was closed before its result", "BROKEN_RESULT")
         return self._result

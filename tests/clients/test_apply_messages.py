@@ -57,7 +57,8 @@ def test_after_the_first_answer_photos_are_not_kept() -> None:
 
 def test_the_status_of_the_server_replaces_that_of_grpc() -> None:
     call = Call()
-    ending = Ending(call)
+    ending = Ending()
+    ending.of(call)
     assert ending.may_change
     call.status = OF_THE_SERVER
     assert not ending.may_change
@@ -69,7 +70,8 @@ def test_the_status_of_the_server_replaces_that_of_grpc() -> None:
 def test_the_status_of_the_server_is_waited_for_a_moment_only(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("clipstyler_client._ending.time.monotonic", lambda: now[0])
-    ending = Ending(Call())
+    ending = Ending()
+    ending.of(Call())
     assert ending.may_change
     now[0] = 0.9
     assert ending.may_change

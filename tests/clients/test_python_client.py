@@ -43,7 +43,17 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from clipstyler.v1 import error_pb2, image_pb2, options_pb2, server_service_pb2, stylization_pb2
-from tests.clients.scripted_server import Event, Script, invalid_steps, ordinary, picture, queue_full, result, serving
+from tests.clients.scripted_server import (
+    Event,
+    Script,
+    ScriptedServer,
+    invalid_steps,
+    ordinary,
+    picture,
+    queue_full,
+    result,
+    serving,
+)
 
 PHOTO = picture("gray")
 KINDS = [Queued, Started, Preview, *[Progress, Preview] * 3, Heartbeat, Warning, Gap, Result]
@@ -189,6 +199,26 @@ def test_a_full_queue_reports_when_to_retry() -> None:
     with serving(queue_full) as server, Client(server.target) as client, pytest.raises(ServerBusyError) as caught:
         client.stylize(PHOTO, "fire").result()
     assert caught.value.retry_delay_s == 12
+
+
+class Full(ScriptedServer):
+    """Refuses an upload after its first message."""
+
+    def UploadImage(self, request_iterator: Iterator[object], context: grpc.ServicerContext) -> None:
+        next(request_iterator)
+        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the disk is full")
+
+
+async def test_the_server_says_why_it_refuses_an_upload_also_while_a_part_is_sent() -> None:
+    """Without waiting for its status, gRPC's own was reported in some 3 % of these calls."""
+    photo = bytes(12 * 2**20)
+    with serving(kind=Full) as server, Client(server.target) as client:
+        with pytest.raises(ServerBusyError, match="the disk is full"):
+            client.jobs.upload(photo)
+        async with AsyncClient(server.target) as asynchronous:
+            for _ in range(100):
+                with pytest.raises(ServerBusyError, match="the disk is full"):
+                    await asynchronous.jobs.upload(photo)
 
 
 def test_a_server_that_is_away_for_a_moment_is_tried_again() -> None:

@@ -12,10 +12,10 @@ import grpc
 
 from clipstyler.v1 import style_service_pb2 as pb
 from clipstyler_client import _styles as values
-from clipstyler_client._async.connection import CALL_TIMEOUT_S, AsyncConnection
+from clipstyler_client._async.connection import CALL_TIMEOUT_S, AsyncConnection, problem_of
 from clipstyler_client._async.jobs import AsyncJobs
 from clipstyler_client._codec import Photo, photo_bytes, spec_message
-from clipstyler_client._ending import POLL_S, Ending
+from clipstyler_client._ending import Ending
 from clipstyler_client._errors import cancellation_named, own_errors
 from clipstyler_client._jobs import Job, JobImage, Upload, full_name, job, priority_number
 from clipstyler_client._options import PreviewOptions, StylizeOptions
@@ -186,8 +186,8 @@ class AsyncStyles:
         messages = values.ApplyMessages(how, photos)
         attempts, backoff, allowance = FirstAttempts(), Backoff(), Allowance(timeout_s)
         while True:
-            call = self._stub.ApplyStyle(messages.begin(), timeout=allowance.left_s)
-            ending = Ending(call)
+            ending = Ending()
+            call = ending.of(self._stub.ApplyStyle(messages.begin(), timeout=allowance.left_s))
             try:
                 with cancellation_named():
                     async for part in call:
@@ -197,9 +197,7 @@ class AsyncStyles:
                 assembly.end()
                 break
             except grpc.RpcError as error:
-                while ending.may_change:
-                    await asyncio.sleep(POLL_S)
-                problem = ending.error(error)
+                problem = await problem_of(ending, error)
                 if messages.is_answered or not attempts.allows_another(problem):
                     raise problem from error
             finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import grpc
@@ -14,9 +15,17 @@ from clipstyler.v1 import (
 )
 from clipstyler_client._channel import Stub, channel_options, check_target
 from clipstyler_client._credentials import token_metadata
-from clipstyler_client._errors import own_errors
+from clipstyler_client._ending import POLL_S, Ending
+from clipstyler_client._errors import StylizeError, own_errors
 
 CALL_TIMEOUT_S = 60.0
+
+
+def problem_of(ending: Ending, error: grpc.RpcError) -> StylizeError:
+    """Build the error of a call that failed, once it is known how it ended for the server."""
+    while ending.may_change:
+        time.sleep(POLL_S)
+    return ending.error(error)
 
 
 class Connection:

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any, Unpack
 
+import grpc
+
 from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler_client import _jobs as values
-from clipstyler_client._sync.connection import CALL_TIMEOUT_S, Connection
+from clipstyler_client._sync.connection import CALL_TIMEOUT_S, Connection, problem_of
 from clipstyler_client._sync.stream import StylizationStream
 from clipstyler_client._codec import Photo, photo_bytes, spec_message
-from clipstyler_client._errors import own_errors
+from clipstyler_client._ending import Ending
+from clipstyler_client._errors import cancellation_named, own_errors
 from clipstyler_client._jobs import Job, JobImage, JobPage, Upload
 from clipstyler_client._options import PreviewOptions, StylizeOptions
 from clipstyler_client._regions import Region, region_message
@@ -164,4 +167,9 @@ class Jobs:
     def upload(self, photo: Photo, *, timeout_s: float = CALL_TIMEOUT_S) -> Upload:
         """Send a large photo or mask in parts, for `create`; raises `StylizeError`."""
         messages = values.upload_messages(photo)
-        return Upload((self._connection.call(self._stub.UploadImage, messages, timeout_s)).upload)
+        ending = Ending()
+        try:
+            with cancellation_named():
+                return Upload((ending.of(self._stub.UploadImage(messages, timeout=timeout_s))).upload)
+        except grpc.RpcError as error:
+            raise problem_of(ending, error) from error

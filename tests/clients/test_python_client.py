@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from clipstyler_client import (
     Gap,
     Heartbeat,
     InvalidRequestError,
+    OptionError,
     Preparing,
     Preview,
     PreviewOptions,
@@ -174,6 +177,27 @@ def test_options_travel_as_given_and_what_is_not_given_stays_absent(tmp_path: Pa
 def test_an_option_that_cannot_be_sent_is_refused_here(options: StylizeOptions, message: str) -> None:
     with Client("127.0.0.1:1") as client, pytest.raises(ValueError, match=message):
         client.stylize(PHOTO, "fire", **options)
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1, math.nan, math.inf, 1e12])
+async def test_a_time_that_no_call_can_be_given_is_refused_by_each_of_them(timeout_s: float) -> None:
+    def calls(client: Any) -> list[Callable[[], Any]]:
+        return [
+            partial(client.server_info, timeout_s=timeout_s),
+            partial(client.jobs.download, "x", timeout_s=timeout_s),
+            partial(client.jobs.upload, PHOTO, timeout_s=timeout_s),
+            partial(client.styles.download, "x", timeout_s=timeout_s),
+            partial(client.styles.render, PHOTO, style="x", timeout_s=timeout_s),
+        ]
+
+    with Client("127.0.0.1:1") as client:
+        for call in calls(client):
+            with pytest.raises(OptionError, match="timeout_s: "):
+                call()
+    async with AsyncClient("127.0.0.1:1") as asynchronous:
+        for call in calls(asynchronous):
+            with pytest.raises(OptionError, match="timeout_s: "):
+                await call()
 
 
 def test_a_refused_field_is_named() -> None:

@@ -154,19 +154,20 @@ class AsyncJobs:
         Raises
         ------
         OptionError
-            The kind is unknown.
+            The kind is unknown, or the time does not fit.
         StylizeError
             There is no such image yet, or it arrived broken.
         """
         assembly = values.ImageAssembly()
+        request, timeout_s = values.image_request(name, kind), check_timeout(timeout_s)
         with own_errors():
-            async for part in self._stub.GetStylizationImage(values.image_request(name, kind), timeout=timeout_s):
+            async for part in self._stub.GetStylizationImage(request, timeout=timeout_s):
                 assembly.add(part)
         return assembly.finish()
 
     async def upload(self, photo: Photo, *, timeout_s: float = CALL_TIMEOUT_S) -> Upload:
         """Send a large photo or mask in parts, for `create`; raises `StylizeError`."""
-        messages = values.upload_messages(photo)
+        messages, timeout_s = values.upload_messages(photo), check_timeout(timeout_s)
         ending = Ending()
         try:
             with cancellation_named():

@@ -17,6 +17,7 @@ from clipstyler_client._channel import Stub, channel_options, check_target
 from clipstyler_client._credentials import token_metadata
 from clipstyler_client._ending import POLL_S, Ending
 from clipstyler_client._errors import StylizeError, own_errors
+from clipstyler_client._resume import check_timeout
 
 CALL_TIMEOUT_S = 60.0
 
@@ -74,7 +75,10 @@ class Connection:
         ------
         StylizeError
             The call failed.
+        OptionError
+            The time is not positive, or longer than a year.
         """
+        timeout_s = check_timeout(timeout_s)
         with own_errors():
             return method(request, timeout=timeout_s)
 

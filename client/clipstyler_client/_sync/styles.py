@@ -130,7 +130,7 @@ class Styles:
     def download(self, name: str, *, timeout_s: float = CALL_TIMEOUT_S) -> bytes:
         """Download the file of a style, checked against its name."""
         data = bytearray()
-        request = pb.DownloadStyleRequest(name=values.style_name(name))
+        request, timeout_s = pb.DownloadStyleRequest(name=values.style_name(name)), check_timeout(timeout_s)
         with own_errors():
             for part in self._stub.DownloadStyle(request, timeout=timeout_s):
                 data += part.data
@@ -229,7 +229,7 @@ class Styles:
             request.photo.CopyFrom(values.style_photo(photo))
         assembly = values.StyledAssembly()
         image = None
-        call = self._stub.RenderStyle(request, timeout=timeout_s)
+        call = self._stub.RenderStyle(request, timeout=check_timeout(timeout_s))
         try:
             with own_errors():
                 for part in call:

@@ -85,14 +85,19 @@ class Resume:
         self._sequence = after_sequence
         self._timeout_s = timeout_s
         self._after_resets = after_resets
-        self._received_at: float | None = None
+        self._has_received = False
+        self._listens_since = time.monotonic()
         self._first_attempts = FirstAttempts()
         self._backoff = Backoff()
+
+    def listen(self) -> None:
+        """Record that the reader begins to wait for an event: before, it was busy, whatever the server did."""
+        self._listens_since = time.monotonic()
 
     def received(self, event: Event) -> None:
         """Record that an event was received."""
         self._sequence = max(self._sequence, event.sequence)
-        self._received_at = time.monotonic()
+        self._has_received = True
         self._backoff.reset()
 
     def begin(self) -> Any:
@@ -110,11 +115,11 @@ class Resume:
         reported = error if isinstance(error, StylizeError) else from_rpc_error(error)
         if self._after_resets and isinstance(error, StylizeError) and error.reason:
             is_worth_it = False  # a job that ended stays as it is, whatever would help the next one
-        elif self._received_at is None:
+        elif not self._has_received:
             # What is reported in an event is how the job ended.
             is_worth_it = isinstance(error, grpc.RpcError) and self._first_attempts.allows_another(reported)
         else:
-            is_worth_it = self._is_transient(reported) and time.monotonic() - self._received_at <= self._timeout_s
+            is_worth_it = self._is_transient(reported) and time.monotonic() - self._listens_since <= self._timeout_s
         if not is_worth_it:
             raise reported from error
         return self._backoff.next_s()

@@ -26,6 +26,7 @@ from clipstyler_client import (
     OptionError,
     Progress,
     ServerUnavailableError,
+    StylizationStream,
     StylizeError,
     StylizeOptions,
     Upload,
@@ -34,7 +35,8 @@ from clipstyler_client._channel import channel_options
 from clipstyler_client._resume import Resume
 from typer.testing import CliRunner
 
-from tests.clients.scripted_server import serving
+from clipstyler.v1 import stylization_service_pb2 as pb
+from tests.clients.scripted_server import Event, serving
 from tests.clients.server_process import Server, module_server
 from tests.service.harness import noise_photo, photo
 
@@ -217,6 +219,26 @@ def test_only_a_watch_resumes_after_a_proxy_reset_its_stream(code: str) -> None:
             assert 0 < resume.delay_after(error) < 1
         resume.begin()
         assert begun == [3]
+
+
+def test_silence_is_counted_while_the_reader_waits_and_not_while_it_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, lost = [0.0], threading.Event()
+    monkeypatch.setattr("clipstyler_client._resume.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("clipstyler_client._sync.stream.time.sleep", lambda delay_s: now.append(now.pop() + delay_s))
+
+    def watch(sequence: int) -> Iterator[Any]:
+        if not lost.is_set():
+            yield pb.WatchStylizationResponse(event=Event(sequence=sequence + 1, heartbeat=Event.Heartbeat()))
+        raise ServerUnavailableError("UNAVAILABLE", "the connection broke")
+
+    stream = StylizationStream(Resume(watch, timeout_s=10))
+    for sequence in (1, 2, 3):
+        assert next(stream).sequence == sequence
+        now[0] += 100
+    lost.set()
+    with pytest.raises(ServerUnavailableError):
+        next(stream)
+    assert 310 < now[0] < 320
 
 
 @pytest.mark.parametrize("reason", ["WORKER_NOT_READY", "STORAGE_UNAVAILABLE", "DRAINING"])

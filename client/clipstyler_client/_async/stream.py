@@ -53,6 +53,7 @@ class AsyncStylizationStream(AsyncIterator[Event]):
         """
         if self._ended:
             raise StopAsyncIteration
+        self._resume.listen()
         try:
             event = await self._next()
         except StylizeError as error:

@@ -53,6 +53,7 @@ class StylizationStream(Iterator[Event]):
         """
         if self._ended:
             raise StopIteration
+        self._resume.listen()
         try:
             event = self._next()
         except StylizeError as error:

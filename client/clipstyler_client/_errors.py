@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 import grpc
@@ -169,7 +169,8 @@ def _from_details(status: status_pb2.Status, code: str) -> StylizeError:
     for detail in status.details:
         for message in (info, request, retry):
             if detail.Is(message.DESCRIPTOR):
-                detail.Unpack(message)
+                with suppress(DecodeError):  # the others still tell something
+                    detail.Unpack(message)
     violations = tuple(FieldViolation(v.field, v.description) for v in request.field_violations)
     delay = retry.retry_delay.ToTimedelta().total_seconds() if retry.HasField("retry_delay") else None
     return _KINDS.get(code, StylizeError)(code, status.message, info.reason, violations, delay, info.metadata)

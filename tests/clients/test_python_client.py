@@ -41,9 +41,11 @@ from clipstyler_client import (
 )
 from clipstyler_client._errors import from_message
 from clipstyler_client._server_info import server_info
-from google.protobuf import duration_pb2
+from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
 
 from clipstyler.v1 import error_pb2, image_pb2, options_pb2, server_service_pb2, stylization_pb2
 from tests.clients.scripted_server import (
@@ -372,6 +374,20 @@ def test_an_error_without_details_keeps_its_code() -> None:
     with serving(abort) as server, Client(server.target) as client, pytest.raises(StylizeError) as caught:
         client.stylize(PHOTO, "fire").result()
     assert (caught.value.code, caught.value.message) == ("INTERNAL", "oops")
+
+
+def test_a_detail_that_is_damaged_is_left_out() -> None:
+    def abort(_request: object, context: grpc.ServicerContext) -> Iterator[Event]:
+        damaged = any_pb2.Any(type_url="type.googleapis.com/google.rpc.BadRequest", value=b"\xff")
+        whole = any_pb2.Any()
+        whole.Pack(error_details_pb2.ErrorInfo(reason="QUEUE_FULL"))
+        status = status_pb2.Status(code=grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], details=[damaged, whole])
+        context.abort_with_status(rpc_status.to_status(status))
+        yield Event()
+
+    with serving(abort) as server, Client(server.target) as client, pytest.raises(ServerBusyError) as caught:
+        client.stylize(PHOTO, "fire").result()
+    assert (caught.value.reason, caught.value.violations) == ("QUEUE_FULL", ())
 
 
 def test_the_client_is_light() -> None:

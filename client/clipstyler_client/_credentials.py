@@ -70,7 +70,9 @@ def token_metadata(token: str | None, target: str, is_encrypted: bool) -> tuple[
 
 
 def is_loopback(target: str) -> bool:
-    """Return whether a target is on this machine."""
+    """Return whether a target is on this machine; a list of addresses, of which gRPC takes any, is not."""
+    if "," in target:
+        return False
     address = target.rpartition("/")[2].removeprefix("dns:").removeprefix("ipv4:").removeprefix("ipv6:")
     try:
         host = urlsplit(f"//{address}").hostname or ""

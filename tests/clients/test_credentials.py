@@ -96,7 +96,8 @@ def test_a_token_leaves_this_machine_only_encrypted(server: ScriptedServer) -> N
     with Client(server.target, token=A_TOKEN) as client:
         client.server_info()
     assert server.authorizations == [f"Bearer {A_TOKEN}"]
-    for target in ("example.org:50051", "10.0.0.1:50051", "dns:///example.org:50051", "[2001:db8::1]:50051"):
+    listed = ("ipv4:127.0.0.1:50051,10.0.0.1:50051", "ipv6:[::1]:50051,[2001:db8::1]:50051")
+    for target in ("example.org:50051", "10.0.0.1:50051", "dns:///example.org:50051", "[2001:db8::1]:50051", *listed):
         with pytest.raises(OptionError, match="without encryption"):
             Client(target, token=A_TOKEN)
         with pytest.raises(OptionError, match="without encryption"):

@@ -52,11 +52,11 @@ def check_target(target: str) -> None:
     Raises
     ------
     OptionError
-        The target is empty or a URL, or has no such port.
+        The target is empty, no text or a URL, or has no such port.
     """
     port = _PORT.search(target)
     is_url = target.startswith(("http://", "https://"))
-    if not target.strip() or is_url or (port and int(port[1]) > _LARGEST_PORT):
+    if not target.strip() or not target.isprintable() or is_url or (port and int(port[1]) > _LARGEST_PORT):
         raise OptionError("target", f"{target!r} is no address of a server: use HOST:PORT, such as {DEFAULT_TARGET}")
 
 

@@ -19,7 +19,7 @@ from clipstyler_client._errors import (
     StylizeError,
     from_message,
 )
-from clipstyler_client._options import PreviewOptions, choose, fill, present
+from clipstyler_client._options import PreviewOptions, choose, encoded, fill, present
 
 Photo = bytes | str | Path
 _MAX_PHOTO_BYTES = 256 * 2**20
@@ -62,7 +62,8 @@ def spec_message(
     OptionError
         An option is unknown or does not fit.
     """
-    message = stylization_pb2.StylizationSpec(
+    message = encoded(
+        stylization_pb2.StylizationSpec,
         style_text=style_text,
         source_text=source_text,
         options=fill(options_pb2.StylizationOptions(), options),

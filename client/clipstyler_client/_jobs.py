@@ -15,7 +15,7 @@ from clipstyler.v1.names import word_of
 from clipstyler_client._codec import Photo, format_word, photo_bytes, quality, spec
 from clipstyler_client._errors import BrokenResultError, StylizeError, from_message
 from clipstyler_client._events import QualityReport, Spec
-from clipstyler_client._options import choose
+from clipstyler_client._options import choose, encoded
 
 FINISHED = ("succeeded", "failed", "cancelled")
 UPLOAD_CHUNK_BYTES = 2**20
@@ -124,13 +124,13 @@ def priority_number(word: str) -> stylization_pb2.Stylization.Priority.ValueType
 def page_request(state: str | None, page_size: int, token: str) -> pb.ListStylizationsRequest:
     """Build the request of a page."""
     number = choose("state", _Stylization.State.DESCRIPTOR, state)
-    return pb.ListStylizationsRequest(page_size=page_size, page_token=token, state=number)
+    return encoded(pb.ListStylizationsRequest, page_size=page_size, page_token=token, state=number)
 
 
 def image_request(name: str, kind: str) -> pb.GetStylizationImageRequest:
     """Build the request of a download."""
     number = choose("kind", _Stylization.ImageKind.DESCRIPTOR, kind)
-    return pb.GetStylizationImageRequest(name=full_name(name), kind=number)
+    return encoded(pb.GetStylizationImageRequest, name=full_name(name), kind=number)
 
 
 def upload_messages(photo: Photo) -> Iterator[pb.UploadImageRequest]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, TypedDict, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypedDict, TypeVar
 
 from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
@@ -69,6 +69,7 @@ class OptionError(ValueError):
         self.problem = problem
 
 
+FieldsT = ParamSpec("FieldsT")
 MessageT = TypeVar("MessageT", bound=Message)
 
 
@@ -92,6 +93,22 @@ def fill(message: MessageT, values: Mapping[str, Any]) -> MessageT:
         except (TypeError, ValueError, AttributeError) as error:
             raise OptionError(name, f"{value!r} does not fit: {error}") from error
     return message
+
+
+def encoded(kind: Callable[FieldsT, MessageT], /, *args: FieldsT.args, **fields: FieldsT.kwargs) -> MessageT:
+    """Make a message from its fields.
+
+    Raises
+    ------
+    OptionError
+        A text is no UTF-8, such as an argument of a command, or the name of a file, in another encoding.
+    """
+    try:
+        return kind(*args, **fields)
+    except UnicodeEncodeError as error:
+        text = error.object
+        named = (name for name, value in fields.items() if isinstance(value, (str, list, tuple)) and text in value)
+        raise OptionError(next(named, "text"), f"{text!r} does not fit: {error}") from error
 
 
 def present(message: Message) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def region_message(region: Region | None) -> region_pb2.Region | None:
     boxes = [_box(number, box) for number, box in enumerate(region.boxes)]
     try:
         message = region_pb2.Region(boxes=boxes, text=region.text, feather=region.feather)
-    except TypeError as error:
+    except (TypeError, UnicodeEncodeError) as error:
         raise OptionError("region", f"does not fit: {error}") from error
     if isinstance(region.mask, Upload):
         message.upload = region.mask.name

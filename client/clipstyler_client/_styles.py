@@ -18,7 +18,7 @@ from clipstyler_client._codec import Photo, format_number, format_word, photo_by
 from clipstyler_client._errors import BrokenResultError, StylizeError, from_message
 from clipstyler_client._events import EncoderModel
 from clipstyler_client._jobs import JobImage, Upload
-from clipstyler_client._options import fill
+from clipstyler_client._options import encoded, fill
 
 Photos = Iterable[Photo | Upload]
 """Photos of a call, each read when it is due."""
@@ -127,7 +127,8 @@ def application(
     style: str, second_style: str, controls: StyleControls, result_format: str | None
 ) -> pb.StyleApplication:
     """Build what says how photos are stylized; raises `OptionError`."""
-    return pb.StyleApplication(
+    return encoded(
+        pb.StyleApplication,
         style=style_name(style) if style else "",
         second_style=style_name(second_style) if second_style else "",
         controls=fill(style_pb2.StyleControls(), controls),

@@ -29,6 +29,7 @@ from clipstyler_client import (
     PreviewOptions,
     Progress,
     Queued,
+    Region,
     Result,
     ServerBusyError,
     ServerUnavailableError,
@@ -61,6 +62,7 @@ from tests.clients.scripted_server import (
 )
 
 PHOTO = picture("gray")
+NO_TEXT = "\udcff"  # what Python makes of an argument or a file name that is no UTF-8
 KINDS = [Queued, Started, Preview, *[Progress, Preview] * 3, Heartbeat, Warning, Gap, Result]
 
 
@@ -200,6 +202,30 @@ async def test_a_time_that_no_call_can_be_given_is_refused_by_each_of_them(timeo
         for call in calls(asynchronous):
             with pytest.raises(OptionError, match="timeout_s: "):
                 await call()
+
+
+@pytest.mark.parametrize(
+    ("field", "call"),
+    [
+        ("style_text", lambda client: client.stylize(PHOTO, NO_TEXT)),
+        ("source_text", lambda client: client.jobs.create(PHOTO, "fire", source_text=NO_TEXT)),
+        ("region", lambda client: client.stylize(PHOTO, "fire", region=Region(boxes=[(0, 0, 1, 1)], text=NO_TEXT))),
+        ("request_id", lambda client: client.jobs.create(PHOTO, "fire", request_id=NO_TEXT)),
+        ("name", lambda client: client.jobs.get(NO_TEXT)),
+        ("name", lambda client: client.jobs.watch(NO_TEXT)),
+        ("name", lambda client: client.jobs.download(NO_TEXT)),
+        ("name", lambda client: client.styles.delete(NO_TEXT)),
+        ("style", lambda client: next(client.styles.apply(NO_TEXT, [PHOTO]))),
+        ("texts", lambda client: client.encoders.encode_text(["fire", NO_TEXT])),
+        ("labels", lambda client: client.encoders.classify(PHOTO, ("fire", NO_TEXT))),
+        ("encoder_set", lambda client: client.encoders.text_direction("fire", encoder_set=NO_TEXT)),
+        ("target", lambda _: Client(NO_TEXT)),
+    ],
+)
+def test_text_that_is_no_utf_8_is_refused_by_its_name(field: str, call: Callable[[Client], object]) -> None:
+    with Client("127.0.0.1:1") as client, pytest.raises(OptionError, match=r"'\S*\\udcff' \w+") as refused:
+        call(client)
+    assert refused.value.field == field
 
 
 def test_a_refused_field_is_named() -> None:

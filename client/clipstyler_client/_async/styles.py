@@ -18,7 +18,7 @@ from clipstyler_client._codec import Photo, photo_bytes, spec_message
 from clipstyler_client._ending import Ending
 from clipstyler_client._errors import cancellation_named, own_errors
 from clipstyler_client._jobs import Job, JobImage, Upload, full_name, job, priority_number
-from clipstyler_client._options import PreviewOptions, StylizeOptions
+from clipstyler_client._options import PreviewOptions, StylizeOptions, encoded
 from clipstyler_client._resume import Allowance, Backoff, FirstAttempts, check_timeout
 from clipstyler_client._styles import Photos, Style, StyleControls, StyledPhoto, StylePage
 
@@ -49,7 +49,7 @@ class AsyncStyles:
             As in `fit`, which also tells how far it is.
         """
         if job:
-            request = pb.CreateStyleRequest(stylization=full_name(job))
+            request = encoded(pb.CreateStyleRequest, stylization=full_name(job))
             return values.style((await self._connection.call(self._stub.CreateStyle, request)).style)
         fit = await self.fit(photos, style_text, **options)
         return await self.get((await self._jobs.watch(fit.name).result()).style)
@@ -87,7 +87,8 @@ class AsyncStyles:
         OptionError
             An option is unknown or does not fit.
         """
-        request = pb.CreateStyleRequest(
+        request = encoded(
+            pb.CreateStyleRequest,
             fit=pb.StyleFit(
                 spec=spec_message(None, style_text, source_text, options, previews, None),
                 photos=[pb.StylePhoto(upload=(await self._sent(photo)).name) for photo in photos],
@@ -104,7 +105,7 @@ class AsyncStyles:
 
     async def get(self, name: str) -> Style:
         """Get a style, with its thumbnail, by its name or bare SHA-256."""
-        request = pb.GetStyleRequest(name=values.style_name(name))
+        request = encoded(pb.GetStyleRequest, name=values.style_name(name))
         return values.style((await self._connection.call(self._stub.GetStyle, request)).style)
 
     async def list(self) -> AsyncIterator[Style]:
@@ -120,17 +121,19 @@ class AsyncStyles:
 
     async def page(self, page_size: int = 0, token: str = "") -> StylePage:
         """Get one page of styles."""
-        request = pb.ListStylesRequest(page_size=page_size, page_token=token)
+        request = encoded(pb.ListStylesRequest, page_size=page_size, page_token=token)
         return values.style_page(await self._connection.call(self._stub.ListStyles, request))
 
     async def delete(self, name: str) -> None:
         """Delete a style that is not bundled."""
-        await self._connection.call(self._stub.DeleteStyle, pb.DeleteStyleRequest(name=values.style_name(name)))
+        await self._connection.call(
+            self._stub.DeleteStyle, encoded(pb.DeleteStyleRequest, name=values.style_name(name))
+        )
 
     async def download(self, name: str, *, timeout_s: float = CALL_TIMEOUT_S) -> bytes:
         """Download the file of a style, checked against its name."""
         data = bytearray()
-        request, timeout_s = pb.DownloadStyleRequest(name=values.style_name(name)), check_timeout(timeout_s)
+        request, timeout_s = encoded(pb.DownloadStyleRequest, name=values.style_name(name)), check_timeout(timeout_s)
         with own_errors():
             async for part in self._stub.DownloadStyle(request, timeout=timeout_s):
                 data += part.data
@@ -224,7 +227,7 @@ class AsyncStyles:
             A control is unknown or does not fit.
         """
         how = values.application(style, second_style, controls, result_format)
-        request = pb.RenderStyleRequest(application=how, stylization=full_name(job) if job else "")
+        request = encoded(pb.RenderStyleRequest, application=how, stylization=full_name(job) if job else "")
         if photo is not None:
             request.photo.CopyFrom(values.style_photo(photo))
         assembly = values.StyledAssembly()

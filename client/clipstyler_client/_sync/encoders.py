@@ -10,6 +10,7 @@ from clipstyler_client._sync.connection import Connection
 from clipstyler_client._codec import Photo, photo_bytes, quality
 from clipstyler_client._encoders import Embeddings, Prediction, TextDirection
 from clipstyler_client._events import QualityReport
+from clipstyler_client._options import encoded
 
 
 class Encoders:
@@ -21,24 +22,28 @@ class Encoders:
 
     def encode_text(self, texts: Sequence[str], *, encoder_set: str = "") -> Embeddings:
         """Embed texts, each as one sentence."""
-        request = pb.EncodeTextRequest(texts=texts, encoder_set=encoder_set)
+        request = encoded(pb.EncodeTextRequest, texts=texts, encoder_set=encoder_set)
         return values.embeddings(self._connection.call(self._stub.EncodeText, request))
 
     def encode_image(self, images: Sequence[Photo], *, encoder_set: str = "") -> Embeddings:
         """Embed images, given as bytes or paths."""
-        request = pb.EncodeImageRequest(images=[photo_bytes(image) for image in images], encoder_set=encoder_set)
+        request = encoded(
+            pb.EncodeImageRequest, images=[photo_bytes(image) for image in images], encoder_set=encoder_set
+        )
         return values.embeddings(self._connection.call(self._stub.EncodeImage, request))
 
     def text_direction(
         self, style_text: str, source_text: str | None = None, *, encoder_set: str = ""
     ) -> TextDirection:
         """Get the direction from a source text (default: the encoders') to a style text."""
-        request = pb.GetTextDirectionRequest(style_text=style_text, source_text=source_text, encoder_set=encoder_set)
+        request = encoded(
+            pb.GetTextDirectionRequest, style_text=style_text, source_text=source_text, encoder_set=encoder_set
+        )
         return values.direction(self._connection.call(self._stub.GetTextDirection, request))
 
     def classify(self, image: Photo, labels: Sequence[str], *, encoder_set: str = "") -> tuple[Prediction, ...]:
         """Rank labels by how well they describe an image, the most probable first."""
-        request = pb.ClassifyImageRequest(image=photo_bytes(image), labels=labels, encoder_set=encoder_set)
+        request = encoded(pb.ClassifyImageRequest, image=photo_bytes(image), labels=labels, encoder_set=encoder_set)
         return values.predictions(self._connection.call(self._stub.ClassifyImage, request))
 
     def evaluate(
@@ -52,7 +57,8 @@ class Encoders:
         encoder_set: str = "",
     ) -> QualityReport:
         """Measure a stylized image against its photo and its text."""
-        request = pb.EvaluateStylizationRequest(
+        request = encoded(
+            pb.EvaluateStylizationRequest,
             content_image=photo_bytes(content),
             stylized_image=photo_bytes(stylized),
             style_text=style_text,

@@ -17,7 +17,7 @@ from clipstyler_client._codec import Photo, photo_bytes, spec_message
 from clipstyler_client._ending import Ending
 from clipstyler_client._errors import cancellation_named, own_errors
 from clipstyler_client._jobs import Job, JobImage, JobPage, Upload
-from clipstyler_client._options import PreviewOptions, StylizeOptions
+from clipstyler_client._options import PreviewOptions, StylizeOptions, encoded
 from clipstyler_client._regions import Region, region_message
 from clipstyler_client._resume import RESUME_TIMEOUT_S, Resume, check_timeout
 
@@ -67,7 +67,8 @@ class Jobs:
         StylizeError
             The job was not accepted.
         """
-        request = pb.CreateStylizationRequest(
+        request = encoded(
+            pb.CreateStylizationRequest,
             spec=spec_message(
                 b"" if isinstance(photo, Upload) else photo_bytes(photo),
                 style_text,
@@ -87,7 +88,7 @@ class Jobs:
 
     def get(self, name: str) -> Job:
         """Get a job by its name or bare UUID; raises `StylizeError`."""
-        request = pb.GetStylizationRequest(name=values.full_name(name))
+        request = encoded(pb.GetStylizationRequest, name=values.full_name(name))
         return values.job((self._connection.call(self._stub.GetStylization, request)).stylization)
 
     def list(self, state: str | None = None) -> Iterator[Job]:
@@ -132,20 +133,20 @@ class Jobs:
         """
 
         def watch_after(sequence: int) -> Any:
-            request = pb.WatchStylizationRequest(name=values.full_name(name), after_sequence=sequence)
+            request = encoded(pb.WatchStylizationRequest, name=values.full_name(name), after_sequence=sequence)
             return self._stub.WatchStylization(request)
 
         return StylizationStream(Resume(watch_after, after_sequence, resume_timeout_s, after_resets=True))
 
     def cancel(self, name: str) -> Job:
         """Cancel a job within one step; a finished one stays as it is. Raises `StylizeError`."""
-        request = pb.CancelStylizationRequest(name=values.full_name(name))
+        request = encoded(pb.CancelStylizationRequest, name=values.full_name(name))
         return values.job((self._connection.call(self._stub.CancelStylization, request)).stylization)
 
     def delete(self, name: str) -> None:
         """Delete a finished job and its images; raises `StylizeError`."""
         self._connection.call(
-            self._stub.DeleteStylization, pb.DeleteStylizationRequest(name=values.full_name(name))
+            self._stub.DeleteStylization, encoded(pb.DeleteStylizationRequest, name=values.full_name(name))
         )
 
     def download(self, name: str, kind: str = "result", *, timeout_s: float = CALL_TIMEOUT_S) -> JobImage:

@@ -146,7 +146,7 @@ async def test_a_result_stays_though_an_equal_one_is_deleted_while_it_is_stored(
     second = await server.create(order("the same", options=same))
     assert (await server.watch(second.name)).kinds()[-1] == "result"
     await asyncio.wrap_future(deletions[0])
-    assert (await server.get(second.name)).result.image.sha256 in files(server)
+    assert (await server.get(second.name)).result.image.sha256.hex() in files(server)
 
 
 async def test_old_jobs_go_with_their_images_and_running_ones_stay(serve, gate):

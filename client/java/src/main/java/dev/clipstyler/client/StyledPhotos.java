@@ -16,13 +16,13 @@ import java.util.NoSuchElementException;
  * <p>Iterate over it once, in one thread. Another thread takes the photos from their source, as fast as the server takes
  * them, and results wait at the server until they are read. {@link #close} ends the call. A photo that cannot be used
  * has an error of its own, and the others go on; iterating throws {@link StylizeException} if the call failed, and what
- * the source of the photos threw.
+ * the source of the photos threw: a checked exception as the cause of an {@link IllegalStateException}.
  */
 public final class StyledPhotos implements Iterable<StyledPhoto>, AutoCloseable {
   private final BlockingClientCall<ApplyStyleRequest, ApplyStyleResponse> call;
   private final ImageParts parts = new ImageParts();
   private final Iterator<StyledPhoto> photos = new Photos();
-  private volatile RuntimeException sourceFailure;
+  private volatile Throwable sourceFailure;
   private volatile boolean isClosed;
 
   private StyledPhotos(BlockingClientCall<ApplyStyleRequest, ApplyStyleResponse> call) {
@@ -54,21 +54,23 @@ public final class StyledPhotos implements Iterable<StyledPhoto>, AutoCloseable 
   }
 
   private void send(StyleApplication application, Iterable<StylePhoto> source) {
+    var requests = new Requests(source);
     try {
       call.write(ApplyStyleRequest.newBuilder().setApplication(application).build());
-      for (var photo : source) {
-        if (!call.write(ApplyStyleRequest.newBuilder().setPhoto(photo).build())) {
+      for (var request = requests.next(); request != null; request = requests.next()) {
+        if (!call.write(request)) {
           return; // the server ended the call
         }
       }
-      call.halfClose();
+      if (sourceFailure == null) {
+        call.halfClose();
+      } else {
+        call.cancel("the source of the photos failed", sourceFailure);
+      }
     } catch (StatusException ended) {
       // reading reports it
-    } catch (InterruptedException interrupted) {
-      call.cancel("interrupted", interrupted);
-    } catch (RuntimeException failure) {
-      sourceFailure = failure;
-      call.cancel("the source of the photos failed", failure);
+    } catch (InterruptedException | RuntimeException | Error unsent) {
+      call.cancel("a photo could not be sent", unsent);
     }
   }
 
@@ -85,7 +87,7 @@ public final class StyledPhotos implements Iterable<StyledPhoto>, AutoCloseable 
       if (isClosed) {
         return null;
       }
-      throw sourceFailure == null ? StylizeException.of(failure) : sourceFailure;
+      throw sourceFailure == null ? StylizeException.of(failure) : unchecked(sourceFailure);
     } catch (InterruptedException interrupted) {
       Thread.currentThread().interrupt();
       close();
@@ -110,6 +112,36 @@ public final class StyledPhotos implements Iterable<StyledPhoto>, AutoCloseable 
         return parts.add(part.getData()).map(image -> StyledPhoto.of(part.getPhotoIndex(), image)).orElse(null);
       default:
         return null; // a kind that a newer server sends
+    }
+  }
+
+  private static RuntimeException unchecked(Throwable failure) {
+    if (failure instanceof Error error) {
+      throw error;
+    }
+    return failure instanceof RuntimeException exception
+        ? exception
+        : new IllegalStateException("the source of the photos failed", failure);
+  }
+
+  /** The photos of the source, up to where it fails: also with exceptions that other languages need not declare. */
+  private final class Requests {
+    private final Iterable<StylePhoto> source;
+    private Iterator<StylePhoto> photos;
+
+    private Requests(Iterable<StylePhoto> source) {
+      this.source = source;
+    }
+
+    /** The next photo; null at the end. */
+    private ApplyStyleRequest next() {
+      try {
+        photos = photos == null ? source.iterator() : photos;
+        return photos.hasNext() ? ApplyStyleRequest.newBuilder().setPhoto(photos.next()).build() : null;
+      } catch (Throwable failure) {
+        sourceFailure = failure;
+        return null;
+      }
     }
   }
 

@@ -35,6 +35,7 @@ import dev.clipstyler.v1.UploadStyleRequest;
 import dev.clipstyler.v1.UploadStyleResponse;
 import io.grpc.Server;
 import io.grpc.Status;
+import io.grpc.StatusException;
 import io.grpc.inprocess.InProcessChannelBuilder;
 import io.grpc.inprocess.InProcessServerBuilder;
 import io.grpc.stub.ServerCallStreamObserver;
@@ -42,6 +43,7 @@ import io.grpc.stub.StreamObserver;
 import java.io.IOException;
 import java.util.ArrayList;
 import java.util.HexFormat;
+import java.util.Iterator;
 import java.util.List;
 import java.util.UUID;
 import java.util.concurrent.CountDownLatch;
@@ -50,6 +52,7 @@ import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 
 class StylesTest {
   private static final ByteString FILE = ByteString.copyFromUtf8("a style");
@@ -326,6 +329,32 @@ class StylesTest {
         assertEquals("STYLE_NOT_FOUND", thrown.reason());
       }
     }
+  }
+
+  @Test
+  @Timeout(30)
+  void whateverTheSourceThrowsReachesItsReader() {
+    var checked = new IOException("no such file");
+    assertSame(checked, assertThrows(IllegalStateException.class, () -> applyTo(checked)).getCause());
+    var refused = new StatusException(Status.NOT_FOUND);
+    assertSame(refused, assertThrows(IllegalStateException.class, () -> applyTo(refused)).getCause());
+    var error = new OutOfMemoryError("a large photo");
+    assertSame(error, assertThrows(OutOfMemoryError.class, () -> applyTo(error)));
+  }
+
+  private static void applyTo(Throwable failure) {
+    Iterable<StylePhoto> source = () -> StylesTest.<RuntimeException, Iterator<StylePhoto>>thrown(failure);
+    try (var server = new Styling();
+        var client = server.client();
+        var photos = client.styles().apply(APPLICATION, source)) {
+      photos.iterator().next();
+    }
+  }
+
+  /** Throws what need not be declared, as Kotlin and Scala do. */
+  @SuppressWarnings("unchecked")
+  private static <E extends Throwable, T> T thrown(Throwable failure) throws E {
+    throw (E) failure;
   }
 
   @Test

@@ -95,8 +95,7 @@ record Connection(ManagedChannel channel) {
 
   private EventStream stream(
       EventStream.Beginning beginning, Resumption resumption, long afterSequence, Duration timeout) {
-    // A server that restarts is back within seconds; the channel by itself waits ever longer before it reconnects.
-    return new EventStream(beginning, resumption, afterSequence, timeout, channel::resetConnectBackoff);
+    return new EventStream(beginning, resumption, afterSequence, timeout, channel);
   }
 
   static <T, R> Iterator<R> mapped(Iterator<T> source, Function<T, R> function) {

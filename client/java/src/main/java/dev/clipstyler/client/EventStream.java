@@ -3,6 +3,8 @@ package dev.clipstyler.client;
 import dev.clipstyler.v1.StylizationEvent;
 import io.grpc.Context;
 import io.grpc.Deadline;
+import io.grpc.ManagedChannel;
+import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import java.time.Duration;
 import java.util.Iterator;
@@ -14,7 +16,7 @@ import java.util.Optional;
  *
  * <p>Iterate over it once, in one thread. {@link #close} ends the call: that cancels a one-shot stylization and changes
  * nothing for a job that is watched. A result that arrived in chunks is complete in its image data. Iterating throws
- * {@link StylizeException} if the call failed, or the stylization failed or was cancelled.
+ * {@link StylizeException} if the call failed, the client was closed, or the stylization failed or was cancelled.
  */
 public final class EventStream implements Iterable<StylizationEvent>, AutoCloseable {
 
@@ -25,7 +27,7 @@ public final class EventStream implements Iterable<StylizationEvent>, AutoClosea
 
   private final Beginning beginning;
   private final Deadline deadline;
-  private final Runnable reconnect;
+  private final ManagedChannel channel;
   private final Context.CancellableContext context = Context.current().withCancellation();
   private final Resumption resumption;
   private final Iterator<StylizationEvent> events = new Events();
@@ -35,11 +37,11 @@ public final class EventStream implements Iterable<StylizationEvent>, AutoClosea
   private StylizationEvent.Result result;
 
   EventStream(
-      Beginning beginning, Resumption resumption, long afterSequence, Duration timeout, Runnable reconnect) {
+      Beginning beginning, Resumption resumption, long afterSequence, Duration timeout, ManagedChannel channel) {
     this.beginning = beginning;
     this.resumption = resumption;
     this.deadline = Calls.deadline(timeout);
-    this.reconnect = reconnect;
+    this.channel = channel;
     this.sequence = afterSequence;
   }
 
@@ -78,15 +80,26 @@ public final class EventStream implements Iterable<StylizationEvent>, AutoClosea
           return null;
         }
         call = null;
-        var delay = resumption.delayAfter(failure);
-        if (delay.isEmpty() || !Calls.pause(delay.get(), deadline)) {
-          close();
-          throw failure;
-        }
-        reconnect.run();
+        pauseAfter(failure);
       }
     }
     return null;
+  }
+
+  /** Waits before the next attempt; ends the stream if none makes sense. */
+  private void pauseAfter(StylizeException failure) {
+    var delay = channel.isShutdown() ? Optional.<Duration>empty() : resumption.delayAfter(failure);
+    var isNext = delay.isPresent() && Calls.pause(delay.get(), deadline);
+    if (channel.isShutdown()) {
+      close();
+      throw StylizeException.of(Status.Code.CANCELLED, "", "the client was closed");
+    }
+    if (!isNext) {
+      close();
+      throw failure;
+    }
+    // A server that restarts is back within seconds; the channel by itself waits ever longer before it reconnects.
+    channel.resetConnectBackoff();
   }
 
   private StylizationEvent attempt() {

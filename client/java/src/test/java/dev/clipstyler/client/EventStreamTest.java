@@ -21,8 +21,12 @@ import io.grpc.Status;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Function;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
 
 class EventStreamTest {
   private static final StylizeRequest ASKED = StylizeRequest.getDefaultInstance();
@@ -212,6 +216,41 @@ class EventStreamTest {
       }
       assertTrue(server.cancelled.await(10, TimeUnit.SECONDS));
       assertEquals("BROKEN_RESULT", assertThrows(StylizeException.class, stream::result).reason());
+    }
+  }
+
+  @Test
+  @Timeout(30)
+  void closingTheClientEndsItsStreams() {
+    try (var server = playing(queued())) {
+      server.isEndless = true;
+      for (var streamOf : List.<Function<Client, EventStream>>of(
+          client -> client.stylize(ASKED), client -> client.jobs().watch("some-job"))) {
+        var client = server.client();
+        var events = streamOf.apply(client).iterator();
+        events.next();
+        client.close();
+        var failure = assertThrows(StylizeException.class, events::next);
+        assertEquals(Status.Code.CANCELLED, failure.code());
+        assertEquals("the client was closed", failure.getMessage());
+      }
+    }
+  }
+
+  @Test
+  @Timeout(30)
+  void closingTheClientEndsAStreamThatWaitsToResume() {
+    var client = new AtomicReference<Client>();
+    var server = new ScriptedServer((number, after, call) -> {
+      call.send(queued());
+      CompletableFuture.delayedExecutor(50, TimeUnit.MILLISECONDS).execute(client.get()::close);
+      throw refusal(Status.Code.UNAVAILABLE, "DRAINING", 300);
+    });
+    try (server) {
+      client.set(server.client());
+      var stream = client.get().jobs().watch("some-job");
+      assertEquals(Status.Code.CANCELLED, assertThrows(StylizeException.class, stream::result).code());
+      assertEquals(1, server.calls.get());
     }
   }
 

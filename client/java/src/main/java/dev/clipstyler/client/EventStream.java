@@ -35,6 +35,7 @@ public final class EventStream implements Iterable<StylizationEvent>, AutoClosea
   private Iterator<StylizationEvent> call;
   private EventReader reader;
   private StylizationEvent.Result result;
+  private StylizeException failure;
 
   EventStream(
       Beginning beginning, Resumption resumption, long afterSequence, Duration timeout, ManagedChannel channel) {
@@ -55,9 +56,12 @@ public final class EventStream implements Iterable<StylizationEvent>, AutoClosea
     return events;
   }
 
-  /** Waits for the end and returns the result, skipping the other events; may be called again. */
+  /** Waits for the end and returns the result, skipping the other events; may be called again, after a failure too. */
   public StylizationEvent.Result result() {
     events.forEachRemaining(event -> {});
+    if (failure != null) {
+      throw failure;
+    }
     if (result == null) {
       throw StylizeException.broken("the stream was closed before its result");
     }
@@ -75,31 +79,36 @@ public final class EventStream implements Iterable<StylizationEvent>, AutoClosea
     while (!context.isCancelled()) {
       try {
         return attempt();
-      } catch (StylizeException failure) {
+      } catch (StylizeException interruption) {
         if (context.isCancelled()) {
           return null;
         }
         call = null;
-        pauseAfter(failure);
+        pauseAfter(interruption);
       }
     }
     return null;
   }
 
   /** Waits before the next attempt; ends the stream if none makes sense. */
-  private void pauseAfter(StylizeException failure) {
-    var delay = channel.isShutdown() ? Optional.<Duration>empty() : resumption.delayAfter(failure);
+  private void pauseAfter(StylizeException interruption) {
+    var delay = channel.isShutdown() ? Optional.<Duration>empty() : resumption.delayAfter(interruption);
     var isNext = delay.isPresent() && Calls.pause(delay.get(), deadline);
     if (channel.isShutdown()) {
-      close();
-      throw StylizeException.of(Status.Code.CANCELLED, "", "the client was closed");
+      throw ended(StylizeException.of(Status.Code.CANCELLED, "", "the client was closed"));
     }
     if (!isNext) {
-      close();
-      throw failure;
+      throw ended(interruption);
     }
     // A server that restarts is back within seconds; the channel by itself waits ever longer before it reconnects.
     channel.resetConnectBackoff();
+  }
+
+  /** Ends the stream by an error. */
+  private StylizeException ended(StylizeException error) {
+    failure = error;
+    close();
+    return error;
   }
 
   private StylizationEvent attempt() {
@@ -114,10 +123,10 @@ public final class EventStream implements Iterable<StylizationEvent>, AutoClosea
           return event.get();
         }
       }
-    } catch (StatusRuntimeException failure) {
-      throw StylizeException.of(failure);
-    } catch (StylizeException failure) {
-      throw failure;
+    } catch (StatusRuntimeException error) {
+      throw StylizeException.of(error);
+    } catch (StylizeException error) {
+      throw error;
     } catch (Exception impossible) {
       throw new IllegalStateException(impossible);
     }

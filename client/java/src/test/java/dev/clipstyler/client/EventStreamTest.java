@@ -8,6 +8,7 @@ import static dev.clipstyler.client.ScriptedServer.queued;
 import static dev.clipstyler.client.ScriptedServer.refusal;
 import static dev.clipstyler.client.ScriptedServer.result;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -160,6 +161,21 @@ class EventStreamTest {
     assertEquals("WORKER_CRASHED", failure.reason());
     assertEquals(Duration.ofMillis(1500), failure.retryDelay().orElseThrow());
     assertEquals(1, server.calls.get());
+  }
+
+  @Test
+  void aResultThatFailedFailsAgainByTheSameError() {
+    var server = new ScriptedServer((number, after, call) -> {
+      call.send(queued());
+      throw refusal(Status.Code.UNAVAILABLE, "WORKER_CRASHED", 0);
+    });
+    try (server; var client = server.client(); var stream = client.stylize(ASKED)) {
+      var failure = assertThrows(StylizeException.class, () -> kinds(stream));
+      assertEquals("WORKER_CRASHED", failure.reason());
+      assertSame(failure, assertThrows(StylizeException.class, stream::result));
+      stream.close();
+      assertSame(failure, assertThrows(StylizeException.class, stream::result));
+    }
   }
 
   @Test

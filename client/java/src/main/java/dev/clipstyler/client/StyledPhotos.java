@@ -16,7 +16,8 @@ import java.util.NoSuchElementException;
  * <p>Iterate over it once, in one thread. Another thread takes the photos from their source, as fast as the server takes
  * them, and results wait at the server until they are read. {@link #close} ends the call. A photo that cannot be used
  * has an error of its own, and the others go on; iterating throws {@link StylizeException} if the call failed, and what
- * the source of the photos threw: a checked exception as the cause of an {@link IllegalStateException}.
+ * the source of the photos threw, after the photos before: a checked exception as the cause of an
+ * {@link IllegalStateException}.
  */
 public final class StyledPhotos implements Iterable<StyledPhoto>, AutoCloseable {
   private final BlockingClientCall<ApplyStyleRequest, ApplyStyleResponse> call;
@@ -62,11 +63,7 @@ public final class StyledPhotos implements Iterable<StyledPhoto>, AutoCloseable 
           return; // the server ended the call
         }
       }
-      if (sourceFailure == null) {
-        call.halfClose();
-      } else {
-        call.cancel("the source of the photos failed", sourceFailure);
-      }
+      call.halfClose();
     } catch (StatusException ended) {
       // reading reports it
     } catch (InterruptedException | RuntimeException | Error unsent) {
@@ -87,7 +84,7 @@ public final class StyledPhotos implements Iterable<StyledPhoto>, AutoCloseable 
       if (isClosed) {
         return null;
       }
-      throw sourceFailure == null ? StylizeException.of(failure) : unchecked(sourceFailure);
+      throw StylizeException.of(failure);
     } catch (InterruptedException interrupted) {
       Thread.currentThread().interrupt();
       close();
@@ -97,6 +94,9 @@ public final class StyledPhotos implements Iterable<StyledPhoto>, AutoCloseable 
       throw broken;
     }
     parts.end();
+    if (sourceFailure != null) {
+      throw unchecked(sourceFailure);
+    }
     return null;
   }
 

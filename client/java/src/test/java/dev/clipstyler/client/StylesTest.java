@@ -351,6 +351,25 @@ class StylesTest {
     }
   }
 
+  @Test
+  void photosBeforeTheFailureOfTheirSourceAreDone() {
+    var failure = new IllegalStateException("no such file");
+    Iterable<StylePhoto> broken = () -> IntStream.range(0, 3).mapToObj(number -> {
+      if (number == 2) {
+        throw failure;
+      }
+      return photo(FILE);
+    }).iterator();
+    try (var server = new Styling();
+        var client = server.client();
+        var photos = client.styles().apply(APPLICATION, broken)) {
+      var done = photos.iterator();
+      assertEquals(0, done.next().index());
+      assertEquals(1, done.next().index());
+      assertSame(failure, assertThrows(IllegalStateException.class, done::next));
+    }
+  }
+
   /** Throws what need not be declared, as Kotlin and Scala do. */
   @SuppressWarnings("unchecked")
   private static <E extends Throwable, T> T thrown(Throwable failure) throws E {

@@ -86,11 +86,11 @@ record Connection(ManagedChannel channel) {
   }
 
   EventStream oneShot(EventStream.Beginning beginning, Duration timeout) {
-    return stream(beginning, new Resumption(false), 0, timeout);
+    return stream(beginning, new Resumption(false, Resumption.TIMEOUT), 0, timeout);
   }
 
   EventStream watch(EventStream.Beginning beginning, long afterSequence, Duration timeout) {
-    return stream(beginning, new Resumption(true), afterSequence, timeout);
+    return stream(beginning, new Resumption(true, Resumption.TIMEOUT), afterSequence, timeout);
   }
 
   private EventStream stream(

@@ -76,6 +76,7 @@ public final class EventStream implements Iterable<StylizationEvent>, AutoClosea
 
   /** The next event; null at the end. */
   private StylizationEvent read() {
+    resumption.waiting();
     while (!context.isCancelled()) {
       try {
         return attempt();

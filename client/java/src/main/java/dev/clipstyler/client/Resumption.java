@@ -19,10 +19,11 @@ final class Resumption {
   private static final Set<Status.Code> RESET = Set.of(Status.Code.INTERNAL, Status.Code.UNKNOWN);
 
   private final boolean isAfterResets;
+  private final Duration timeout;
   private boolean hasReceived;
   private boolean isRepeated;
   private boolean isOver;
-  private long receivedAt;
+  private long waitingSince;
   private long backoffMs = FIRST_BACKOFF_MS;
 
   /**
@@ -30,14 +31,20 @@ final class Resumption {
    *
    * @param isAfterResets whether the stream goes on after a proxy reset it. A proxy resets streams whose time is up,
    *     too: a watch continues then, but a one-shot call would begin anew each time
+   * @param timeout how long the server may be silent
    */
-  Resumption(boolean isAfterResets) {
+  Resumption(boolean isAfterResets, Duration timeout) {
     this.isAfterResets = isAfterResets;
+    this.timeout = timeout;
+  }
+
+  /** Records that the next event is waited for: only from then on is it the server that is silent, not the reader. */
+  void waiting() {
+    waitingSince = System.nanoTime();
   }
 
   void received() {
     hasReceived = true;
-    receivedAt = System.nanoTime();
     backoffMs = FIRST_BACKOFF_MS;
   }
 
@@ -59,7 +66,7 @@ final class Resumption {
       isRepeated = true;
       return isLast ? Optional.empty() : failure.retryDelay();
     }
-    if (!isTransient(failure) || System.nanoTime() - receivedAt > TIMEOUT.toNanos()) {
+    if (!isTransient(failure) || System.nanoTime() - waitingSince > timeout.toNanos()) {
       return Optional.empty();
     }
     var delay = Duration.ofMillis(Math.round(backoffMs * ThreadLocalRandom.current().nextDouble(0.8, 1.2)));

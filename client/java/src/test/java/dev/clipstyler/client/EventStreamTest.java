@@ -19,13 +19,16 @@ import dev.clipstyler.v1.StylizationEvent;
 import dev.clipstyler.v1.StylizationEvent.EventCase;
 import dev.clipstyler.v1.StylizeRequest;
 import io.grpc.Status;
+import io.grpc.inprocess.InProcessChannelBuilder;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Function;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
@@ -90,6 +93,29 @@ class EventStreamTest {
       assertEquals(List.of(0L, 2L), asked);
       assertEquals(4, stream.sequence());
     }
+  }
+
+  @Test
+  void silenceIsThatOfTheServerNotOfABusyReader() throws InterruptedException {
+    var calls = new AtomicInteger();
+    EventStream.Beginning breaking = (after, deadline) -> Stream.of(calls.incrementAndGet() > 2, true)
+        .map(breaks -> {
+          if (breaks) {
+            throw Status.UNAVAILABLE.asRuntimeException();
+          }
+          return queued();
+        })
+        .iterator();
+    var patience = Duration.ofMillis(300);
+    var channel = InProcessChannelBuilder.forName("unused").build();
+    var events = new EventStream(breaking, new Resumption(true, patience), 0, null, channel).iterator();
+    events.next();
+    Thread.sleep(2 * patience.toMillis());
+    events.next();
+    assertEquals(2, calls.get());
+    assertEquals(Status.Code.UNAVAILABLE, assertThrows(StylizeException.class, events::next).code());
+    assertTrue(calls.get() > 2);
+    channel.shutdownNow();
   }
 
   @Test

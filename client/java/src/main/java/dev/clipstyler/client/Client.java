@@ -9,6 +9,7 @@ import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannelBuilder;
 import io.grpc.Status;
 import java.time.Duration;
+import java.util.concurrent.TimeUnit;
 
 /** A connection to a clipstyler server; safe for use by several threads. */
 public final class Client implements AutoCloseable {
@@ -109,7 +110,8 @@ public final class Client implements AutoCloseable {
     var problem = "its worker is still starting";
     do {
       try {
-        var info = withTimeout(INFO_TIMEOUT.compareTo(allowed) < 0 ? INFO_TIMEOUT : allowed).serverInfo();
+        var left = Duration.ofNanos(deadline.timeRemaining(TimeUnit.NANOSECONDS));
+        var info = withTimeout(INFO_TIMEOUT.compareTo(left) < 0 ? INFO_TIMEOUT : left).serverInfo();
         if (info.getWorkersList().stream().anyMatch(Client::isReady)) {
           return info;
         }

@@ -2,13 +2,14 @@ package dev.clipstyler.client;
 
 import dev.clipstyler.v1.ApplyStyleRequest;
 import dev.clipstyler.v1.ApplyStyleResponse;
-import dev.clipstyler.v1.StyleApplication;
-import dev.clipstyler.v1.StylePhoto;
+import io.grpc.Deadline;
 import io.grpc.Status;
 import io.grpc.StatusException;
 import io.grpc.stub.BlockingClientCall;
+import java.time.Duration;
 import java.util.Iterator;
 import java.util.NoSuchElementException;
+import java.util.function.Function;
 
 /**
  * What becomes of the photos of a call, each as it is done.
@@ -20,25 +21,31 @@ import java.util.NoSuchElementException;
  * {@link IllegalStateException}.
  */
 public final class StyledPhotos implements Iterable<StyledPhoto>, AutoCloseable {
-  private final BlockingClientCall<ApplyStyleRequest, ApplyStyleResponse> call;
+  private final Function<Deadline, BlockingClientCall<ApplyStyleRequest, ApplyStyleResponse>> calls;
+  private final ApplyRequests requests;
+  private final Deadline deadline;
   private final ImageParts parts = new ImageParts();
   private final Iterator<StyledPhoto> photos = new Photos();
-  private volatile Throwable sourceFailure;
+  private BlockingClientCall<ApplyStyleRequest, ApplyStyleResponse> call;
+  private boolean isRepeated;
   private volatile boolean isClosed;
 
-  private StyledPhotos(BlockingClientCall<ApplyStyleRequest, ApplyStyleResponse> call) {
-    this.call = call;
+  private StyledPhotos(
+      Function<Deadline, BlockingClientCall<ApplyStyleRequest, ApplyStyleResponse>> calls,
+      ApplyRequests requests,
+      Deadline deadline) {
+    this.calls = calls;
+    this.requests = requests;
+    this.deadline = deadline;
   }
 
   /** Begins to send what is to be done, and the photos. */
   static StyledPhotos of(
-      BlockingClientCall<ApplyStyleRequest, ApplyStyleResponse> call,
-      StyleApplication application,
-      Iterable<StylePhoto> photos) {
-    var styled = new StyledPhotos(call);
-    var sender = new Thread(() -> styled.send(application, photos), "clipstyler-photos");
-    sender.setDaemon(true);
-    sender.start();
+      Function<Deadline, BlockingClientCall<ApplyStyleRequest, ApplyStyleResponse>> calls,
+      ApplyRequests requests,
+      Duration timeout) {
+    var styled = new StyledPhotos(calls, requests, Calls.deadline(timeout));
+    styled.begin(requests.begin());
     return styled;
   }
 
@@ -49,55 +56,86 @@ public final class StyledPhotos implements Iterable<StyledPhoto>, AutoCloseable 
 
   /** Ends the call. */
   @Override
-  public void close() {
+  public synchronized void close() {
     isClosed = true;
     call.cancel("the caller ended the call", null);
   }
 
-  private void send(StyleApplication application, Iterable<StylePhoto> source) {
-    var requests = new Requests(source);
+  /** Begins the call of a number, unless the caller has closed it. */
+  private synchronized void begin(int number) {
+    if (isClosed) {
+      return;
+    }
+    var begun = calls.apply(deadline);
+    call = begun;
+    var sender = new Thread(() -> send(begun, number), "clipstyler-photos");
+    sender.setDaemon(true);
+    sender.start();
+  }
+
+  private void send(BlockingClientCall<ApplyStyleRequest, ApplyStyleResponse> begun, int number) {
     try {
-      call.write(ApplyStyleRequest.newBuilder().setApplication(application).build());
-      for (var request = requests.next(); request != null; request = requests.next()) {
-        if (!call.write(request)) {
+      for (var request = requests.next(number); request != null; request = requests.next(number)) {
+        if (!begun.write(request)) {
           return; // the server ended the call
         }
       }
-      call.halfClose();
+      begun.halfClose();
     } catch (StatusException ended) {
       // reading reports it
     } catch (InterruptedException | RuntimeException | Error unsent) {
-      call.cancel("a photo could not be sent", unsent);
+      begun.cancel("a photo could not be sent", unsent);
     }
   }
 
   /** The next photo; null at the end. */
   private StyledPhoto read() {
     try {
-      for (var part = call.read(); part != null; part = call.read()) {
+      for (var part = next(); part != null; part = next()) {
         var styled = styled(part);
         if (styled != null) {
           return styled;
         }
       }
-    } catch (StatusException failure) {
-      if (isClosed) {
-        return null;
-      }
-      throw StylizeException.of(failure);
     } catch (InterruptedException interrupted) {
       Thread.currentThread().interrupt();
       close();
       throw StylizeException.of(Status.Code.CANCELLED, "", "the thread was interrupted");
-    } catch (StylizeException broken) {
+    } catch (StylizeException failure) {
       close();
-      throw broken;
+      throw failure;
     }
-    parts.end();
-    if (sourceFailure != null) {
-      throw unchecked(sourceFailure);
+    if (!isClosed) {
+      parts.end();
+      requests.end();
     }
     return null;
+  }
+
+  /** The next part of a response; null at the end, and after the caller has closed the call. */
+  private ApplyStyleResponse next() throws InterruptedException {
+    while (true) {
+      try {
+        var part = call.read();
+        requests.answered();
+        return part;
+      } catch (StatusException ended) {
+        if (isClosed) {
+          return null;
+        }
+        beginAfter(StylizeException.of(ended));
+      }
+    }
+  }
+
+  /** Begins again, once, after the delay that the server recommends; throws the failure if that makes no sense. */
+  private void beginAfter(StylizeException failure) {
+    var isAgain = !isRepeated && !requests.isAnswered() && Calls.isRetryRecommended(failure);
+    if (!isAgain || !Calls.pause(failure.retryDelay().orElseThrow(), deadline)) {
+      throw failure;
+    }
+    isRepeated = true;
+    begin(requests.begin());
   }
 
   /** The photo that a part completes; null if more parts come. */
@@ -112,36 +150,6 @@ public final class StyledPhotos implements Iterable<StyledPhoto>, AutoCloseable 
         return parts.add(part.getData()).map(image -> StyledPhoto.of(part.getPhotoIndex(), image)).orElse(null);
       default:
         return null; // a kind that a newer server sends
-    }
-  }
-
-  private static RuntimeException unchecked(Throwable failure) {
-    if (failure instanceof Error error) {
-      throw error;
-    }
-    return failure instanceof RuntimeException exception
-        ? exception
-        : new IllegalStateException("the source of the photos failed", failure);
-  }
-
-  /** The photos of the source, up to where it fails: also with exceptions that other languages need not declare. */
-  private final class Requests {
-    private final Iterable<StylePhoto> source;
-    private Iterator<StylePhoto> photos;
-
-    private Requests(Iterable<StylePhoto> source) {
-      this.source = source;
-    }
-
-    /** The next photo; null at the end. */
-    private ApplyStyleRequest next() {
-      try {
-        photos = photos == null ? source.iterator() : photos;
-        return photos.hasNext() ? ApplyStyleRequest.newBuilder().setPhoto(photos.next()).build() : null;
-      } catch (Throwable failure) {
-        sourceFailure = failure;
-        return null;
-      }
     }
   }
 

@@ -107,8 +107,10 @@ public final class Styles {
    * <p>The photos are taken from their source in another thread, as fast as the server takes them.
    */
   public StyledPhotos apply(StyleApplication application, Iterable<StylePhoto> photos) {
-    var call = connection.stylesByStream(Calls.deadline(timeout)).applyStyle();
-    return StyledPhotos.of(call, completed(application), photos);
+    return StyledPhotos.of(
+        deadline -> connection.stylesByStream(deadline).applyStyle(),
+        new ApplyRequests(completed(application), photos),
+        timeout);
   }
 
   /** Draws one photo in a style, or in that of a finished job which kept it; without a photo, that of the job. */

@@ -36,6 +36,7 @@ import dev.clipstyler.v1.UploadStyleResponse;
 import io.grpc.Server;
 import io.grpc.Status;
 import io.grpc.StatusException;
+import io.grpc.StatusRuntimeException;
 import io.grpc.inprocess.InProcessChannelBuilder;
 import io.grpc.inprocess.InProcessServerBuilder;
 import io.grpc.stub.ServerCallStreamObserver;
@@ -67,6 +68,7 @@ class StylesTest {
     final CountDownLatch cancelled = new CountDownLatch(1);
     ByteString rendered = IMAGE;
     List<Part> parts = List.of(Part.METADATA, Part.FIRST, Part.REST);
+    int refusals;
     int failsAt = Integer.MAX_VALUE;
     int readsOnly = Integer.MAX_VALUE;
     private int uploads;
@@ -166,15 +168,23 @@ class StylesTest {
             names.add(request.getApplication().getStyle());
             return;
           }
+          if (refusals-- > 0) {
+            fail(refusal(Status.Code.UNAVAILABLE, "WORKER_NOT_READY", 10));
+            return;
+          }
           if (number == failsAt) {
-            hasFailed = true;
-            call.onError(refusal(Status.Code.NOT_FOUND, "STYLE_NOT_FOUND", 0));
+            fail(refusal(Status.Code.NOT_FOUND, "STYLE_NOT_FOUND", 0));
             return;
           }
           draw(call, number++, request.getPhoto().getImage());
           if (number < readsOnly) {
             call.request(1);
           }
+        }
+
+        private void fail(StatusRuntimeException failure) {
+          hasFailed = true;
+          call.onError(failure);
         }
 
         @Override
@@ -279,6 +289,28 @@ class StylesTest {
       assertTrue(done.get(1).image().isEmpty());
       assertEquals(IMAGE, done.get(2).image().orElseThrow().data());
       assertEquals(List.of(NAME), server.names);
+    }
+  }
+
+  @Test
+  void photosAreSentAgainAfterTheRecommendedDelay() {
+    var taken = new AtomicInteger();
+    Iterable<StylePhoto> source = () -> Stream.of(FILE, BAD)
+        .peek(data -> taken.incrementAndGet())
+        .map(StylesTest::photo)
+        .iterator();
+    try (var server = new Styling(); var client = server.client()) {
+      server.refusals = 5; // all attempts of gRPC
+      var photos = client.styles().apply(APPLICATION, source).iterator();
+      assertEquals(IMAGE, photos.next().image().orElseThrow().data());
+      assertEquals("INVALID_FIELD", photos.next().error().orElseThrow().reason());
+      assertFalse(photos.hasNext());
+      assertEquals(2, taken.get());
+      server.refusals = 10;
+      var refused = client.styles().apply(APPLICATION, source).iterator();
+      var failure = assertThrows(StylizeException.class, refused::next);
+      assertEquals("WORKER_NOT_READY", failure.reason());
+      assertEquals(0, server.refusals);
     }
   }
 

@@ -12,6 +12,9 @@ from pathlib import Path
 from clipstyler.options import ConfigError, Violation
 
 MAX_CHARACTERS = 500
+"""Of a text, unless whoever checks it allows more."""
+MOST_CHARACTERS = 10_000
+"""That may be allowed."""
 _LEADING_ARTICLE = re.compile(r"^(?:a|an|the)\s+(?=\S)", re.IGNORECASE)
 # Letters and symbols without ink: fillers of Hangul, and the empty Braille pattern.
 _BLANKS = frozenset("\u115f\u1160\u3164\uffa0\u2800")
@@ -61,9 +64,9 @@ def check_text(field: str, text: str, max_characters: int = MAX_CHARACTERS) -> s
     """
     if not isinstance(text, str):
         raise ConfigError(field, f"must be a text, got {text!r}")
-    if len(text) > max_characters:
-        raise ConfigError(field, f"has {len(text)} characters, the limit is {max_characters}: shorten it")
+    _check_length(field, text, max_characters)
     normal = normalize(text)
+    _check_length(field, normal, max_characters)  # NFC takes some characters apart
     if not normal:
         raise ConfigError(field, "is empty: describe a look, for instance 'a sketch with black pencil'")
     categories = {unicodedata.category(character) for character in normal}
@@ -74,6 +77,11 @@ def check_text(field: str, text: str, max_characters: int = MAX_CHARACTERS) -> s
     if not any(map(_is_visible, normal)):
         raise ConfigError(field, "contains only invisible characters: describe a look, for instance 'fire'")
     return normal
+
+
+def _check_length(field: str, text: str, max_characters: int) -> None:
+    if len(text) > max_characters:
+        raise ConfigError(field, f"has {len(text)} characters, the limit is {max_characters}: shorten it")
 
 
 def _is_visible(character: str) -> bool:

@@ -96,7 +96,7 @@ class SpecLimits:
     options, previews
         By option.
     text_characters
-        Maximum length of a text.
+        Maximum length of a text, at most `clipstyler.prompts.MOST_CHARACTERS`.
     """
 
     options: Mapping[str, float] | None = None

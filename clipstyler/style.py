@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from clipstyler.config import Border
 from clipstyler.encoders.description import EncoderModel
-from clipstyler.prompts import MAX_CHARACTERS
+from clipstyler.prompts import MOST_CHARACTERS
 
 FORMAT_VERSION = 1
 MAX_BYTES = 4 * 2**20
@@ -34,9 +34,9 @@ THUMBNAIL_SIDE = 128
 _KEY = "clipstyler.style"
 _SCALE = ".scale"
 _LARGEST_BYTE = 127
-_HEADER_BYTES = 256 * 1024
+_HEADER_BYTES = 2**20  # the longest texts, each character as 14, and the largest thumbnail
 _THUMBNAIL_BYTES = 128 * 1024
-_NAME_CHARACTERS = 200
+_NAME_CHARACTERS = 4096  # an encoder set may be a path
 _LARGEST_COUNT = 2**31 - 1
 _PNG = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR"
 _PLAIN: Mapping[str, Any] = {"int": int, "float": (int, float), "str": str}
@@ -325,7 +325,7 @@ def _check(description: StyleDescription) -> None:
     """Refuse values that nothing can be drawn with."""
     texts = (description.style_text, description.source_text)
     is_usable = (
-        all(0 < len(text) <= MAX_CHARACTERS for text in texts)
+        all(0 < len(text) <= MOST_CHARACTERS for text in texts)
         and all(len(name) <= _NAME_CHARACTERS for name in (description.encoder_set, description.template_set))
         and 0 <= description.seed < 2**63
         and 64 <= description.size <= 4096

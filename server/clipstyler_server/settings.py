@@ -17,7 +17,7 @@ from clipstyler.encoders.registry import BUNDLED
 from clipstyler.home import cache_directory
 from clipstyler.imaging import Limits
 from clipstyler.input_files import MAX_FILE_BYTES
-from clipstyler.prompts import MAX_CHARACTERS
+from clipstyler.prompts import MAX_CHARACTERS, MOST_CHARACTERS
 from clipstyler_server.devices import ANY, Device, parse_devices
 from clipstyler_server.identity.files import IdentityPaths
 
@@ -188,7 +188,9 @@ class Settings(BaseSettings):
         default=False,
         description="Whether HEIC photos are read. No release of their decoder is free of known vulnerabilities.",
     )
-    max_text_characters: int = Field(default=MAX_CHARACTERS, ge=1, le=10_000, description="Maximum length of a text.")
+    max_text_characters: int = Field(
+        default=MAX_CHARACTERS, ge=1, le=MOST_CHARACTERS, description="Maximum length of a text."
+    )
     max_size: int = Field(default=1024, ge=64, le=4096, description="Maximum `size` of a stylization.")
     max_output_size: int = Field(
         default=8192, ge=64, le=16_383, description="Maximum `output_size`; results of larger photos are limited to it."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from operator import attrgetter
 from pathlib import Path
 
 import grpc
@@ -88,6 +89,26 @@ async def test_a_disk_that_fails_once_when_a_result_comes_loses_nothing(server, 
     gate.touch()
     assert (await server.watch(created.name)).kinds()[-1] == "result"
     assert server.metric("storage_failures_total", reason="unavailable") == 1
+
+
+@pytest.mark.parametrize(("broken", "is_stored"), [("storage.blobs.adopt", True), ("persister.store_end", False)])
+async def test_an_unexpected_error_while_an_end_is_stored_fails_that_job_only(
+    server, gate, monkeypatch, broken, is_stored
+):
+    def defect(*arguments):
+        raise ValueError("nobody expected this")
+
+    created = await server.create(order(f"hold={gate} unexpected x"))
+    await eventually(lambda: server.app.scheduler.running and not server.app.persister._tasks)
+    part, method = attrgetter(broken.rpartition(".")[0])(server.app), broken.rpartition(".")[2]
+    with monkeypatch.context() as patch:
+        patch.setattr(part, method, defect)
+        gate.touch()
+        error = (await server.watch(created.name)).only("failed")[0].error
+    assert (error.reason, error.metadata["error_id"]) == ("INTERNAL", created.name.split("/")[1])
+    await eventually(lambda: not server.app.scheduler.jobs)
+    assert ((await server.get(created.name)).state == Stylization.STATE_FAILED) == is_stored
+    assert (await server.stylize(request())).status is None
 
 
 async def test_a_locked_database_delays_the_end_and_loses_nothing(server, gate):

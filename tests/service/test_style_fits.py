@@ -67,6 +67,13 @@ async def test_a_text_alone_is_fitted_to_photos_of_the_server(server):
     assert style.photo_count == 3
 
 
+async def test_the_longest_text_that_a_server_accepts_makes_a_style(serve):
+    server = await serve(max_text_characters=10_000)
+    text = "\u00e9" * 10_000
+    job = await create(server, fit(text, [photo()]))
+    assert (await get(server, (await server.watch(job.name)).result.result.style)).style_text == text
+
+
 async def test_one_photo_is_enough(server):
     job = await create(server, fit("one photo", [photo()]))
     assert (await get(server, (await server.watch(job.name)).result.result.style)).photo_count == 1

@@ -43,6 +43,14 @@ def test_a_text_that_cannot_be_used_names_its_field(style: str, source: str, fie
     assert caught.value.field == field
 
 
+def test_a_text_in_normal_form_is_within_its_limit_and_is_accepted_again() -> None:
+    lengthened = "\u0958"  # two characters in NFC
+    normal = prompts.check_text("style_text", lengthened * 250)
+    assert prompts.check_text("style_text", normal) == normal
+    with pytest.raises(ConfigError, match="has 502 characters, the limit is 500"):
+        prompts.check_text("style_text", lengthened * 251)
+
+
 @pytest.mark.parametrize(
     ("template", "text", "sentence"),
     [

@@ -16,6 +16,7 @@ from safetensors.numpy import load
 from clipstyler.imaging import Picture
 from clipstyler.optimization import optimize
 from clipstyler.options import ConfigError
+from clipstyler.prompts import MOST_CHARACTERS
 from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_spec
 from clipstyler.style import (
     FORMAT_VERSION,
@@ -99,6 +100,14 @@ def test_a_style_survives_its_file(style, data):
     assert load_description(dump_description(style.description)) == style.description
     for name, array in style.weights.items():
         assert np.abs(read.weights[name] - array).max() <= np.abs(array).max() / 1000  # half precision
+
+
+def test_the_longest_texts_and_the_path_of_an_encoder_set_survive_a_file(style):
+    long = "\U0001f525" * MOST_CHARACTERS
+    changes = {"style_text": long, "source_text": long, "encoder_set": "/encoders" * 400}
+    changes["thumbnail"] = style.description.thumbnail.ljust(128 * 1024, b"\0")
+    described = replace(style.description, **changes)
+    assert load_style(dump_style(Style(described, style.weights))).description == described
 
 
 def test_the_file_is_one_of_safetensors_and_small(style, data):

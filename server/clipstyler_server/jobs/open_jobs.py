@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from clipstyler.events import Result
+from clipstyler_server.errors import internal
 from clipstyler_server.jobs.chunks import chunks_of
 from clipstyler_server.jobs.events import Chunk, End, Failed, state_after
 from clipstyler_server.jobs.job import Job
 from clipstyler_server.jobs.job_errors import draining_error
-from clipstyler_server.jobs.persister import JobPersister
+from clipstyler_server.jobs.persister import JobPersister, StoredEvent
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.spool import remove
@@ -81,7 +83,7 @@ class OpenJobs:
         """Store the end of a job, then publish it."""
         job.trace.enter("store")
         parts = [job.next_event(part) for part in _parts(end)]
-        stored = await self._persister.store_end(job, state_after(end), job.next_event(end), end)
+        stored = await self._stored(job, end)
         if isinstance(end, Result):
             remove(end.image.path)  # still there if it could not be stored
         if stored is None:
@@ -96,6 +98,17 @@ class OpenJobs:
         # Until then only this process knows of it.
         await stored.stored()
         del self.jobs[job.id]
+
+    async def _stored(self, job: Job, end: End) -> StoredEvent | None:
+        """Store the end of a job as the persister does; after an unexpected error it is a failure, stored or not."""
+        event, failed = job.next_event(end), Failed(internal(job.id).details)
+        for told in (end, failed):
+            event = replace(event, payload=told)
+            try:
+                return await self._persister.store_end(job, state_after(told), event, told)
+            except Exception as error:  # noqa: BLE001 - whatever it is, no job stays open
+                logs.get_logger().error("job_end_failed", job_id=job.id, exc_info=error)
+        return StoredEvent(State.FAILED, event)
 
     def _report(self, job: Job, reason: str | None) -> None:
         """Count, trace and log a finished job; one that failed has a reason."""

@@ -6,6 +6,8 @@ import hashlib
 import io
 from typing import BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from clipstyler.image_format import ImageFormat
@@ -14,6 +16,7 @@ from clipstyler.imaging.values import EncodedImage, Picture
 # Compression of PNG: a large picture is not worth the many seconds that a few percent of its bytes cost.
 _LARGE_PIXELS = 2**22
 _FAST, _THOROUGH = 1, 6
+_STRIP_PIXELS = 2**16
 
 
 def encode(picture: Picture, image_format: ImageFormat, quality: int = 90) -> bytes:
@@ -22,7 +25,8 @@ def encode(picture: Picture, image_format: ImageFormat, quality: int = 90) -> by
     Parameters
     ----------
     picture
-        What to encode. Its alpha is kept in PNG and WebP; JPEG shows it on white.
+        What to encode. PNG and WebP keep its alpha, with the colors that give the picture when they are shown on white,
+        as far as there are any; JPEG shows it on white.
     image_format
         The encoding.
     quality
@@ -35,10 +39,23 @@ def encode(picture: Picture, image_format: ImageFormat, quality: int = 90) -> by
 
 def encode_into(file: BinaryIO, picture: Picture, image_format: ImageFormat, quality: int = 90) -> None:
     """Encode a picture as `encode` does, and write it to a file, a part at a time."""
-    image = Image.fromarray(picture.rgb)
-    if picture.alpha is not None and image_format is not ImageFormat.JPEG:
-        image.putalpha(Image.fromarray(picture.alpha))
+    is_opaque = picture.alpha is None or image_format is ImageFormat.JPEG
+    image = Image.fromarray(picture.rgb if is_opaque else _taken_off_white(picture))
     image.save(file, format=image_format.value, **_options(picture, image_format, quality))
+
+
+def _taken_off_white(picture: Picture) -> NDArray[np.uint8]:
+    """Return what gives the picture when it is composited on white, (H, W, 4); black where it is too dark for that."""
+    assert picture.alpha is not None
+    pixels = np.empty((picture.height, picture.width, 4), np.uint8)
+    pixels[..., 3] = picture.alpha
+    step = max(1, _STRIP_PIXELS // picture.width)
+    for top in range(0, picture.height, step):
+        rows = slice(top, top + step)
+        alpha = picture.alpha[rows, :, None]
+        opacity = np.where(alpha == 0, 255, alpha).astype(np.float32) / 255  # what is not seen keeps its color
+        pixels[rows, :, :3] = np.rint(np.maximum(255 - (255 - picture.rgb[rows]) / opacity, 0))
+    return pixels
 
 
 def _options(picture: Picture, image_format: ImageFormat, quality: int) -> dict[str, int]:

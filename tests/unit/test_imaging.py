@@ -221,6 +221,21 @@ def test_a_png_comes_back_exactly() -> None:
     assert np.array_equal(decode(encode(Picture(GRADIENT), ImageFormat.PNG)).rgb, GRADIENT)
 
 
+def test_every_color_comes_back_under_every_alpha_if_a_file_can_say_it() -> None:
+    alpha, color = (values.astype(np.uint8) for values in np.mgrid[:256, :256])
+    picture = Picture(np.dstack([color] * 3), alpha)
+    back = decode(encode(picture, ImageFormat.PNG))
+    assert np.array_equal(back.alpha, alpha)
+    darkest = 255 - alpha  # black on white
+    assert np.array_equal(back.rgb[..., 0], np.maximum(color, darkest))
+
+
+def test_no_photo_changes_by_being_read_and_written() -> None:
+    rgba = np.random.default_rng(1).integers(0, 256, (600, 900, 4), np.uint8)
+    picture = decode(file_of(Image.fromarray(rgba)))
+    assert np.array_equal(decode(encode(picture, ImageFormat.PNG)).rgb, picture.rgb)
+
+
 def test_the_module_needs_no_torch() -> None:
     sources = (Path(__file__).parents[2] / "clipstyler" / "imaging").rglob("*.py")
     assert not [source for source in sources if "import torch" in source.read_text()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import random
 import struct
@@ -11,9 +12,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.numpy import load
 
-from clipstyler.imaging import Picture
+from clipstyler.imaging import ImageFormat, Picture, decode, encode
 from clipstyler.optimization import optimize
 from clipstyler.options import ConfigError
 from clipstyler.prompts import MOST_CHARACTERS
@@ -272,6 +274,14 @@ def test_the_same_bytes_come_out(style):
 def test_the_output_size_shrinks_and_never_enlarges(style):
     assert applied(style, photo(200, 100), output_size=80).rgb.shape == (40, 80, 3)
     assert applied(style, photo(60, 30), output_size=80).rgb.shape == (30, 60, 3)
+
+
+def test_without_strength_a_transparent_photo_is_itself_in_a_file_too(style):
+    rgba = Image.new("RGBA", (70, 70), (255, 0, 0, 128))
+    file = io.BytesIO()
+    rgba.save(file, "PNG")
+    data = encode(applied(style, decode(file.getvalue()), strength=0), ImageFormat.PNG)
+    assert np.abs(np.asarray(Image.open(io.BytesIO(data))).astype(int) - np.asarray(rgba)).max() <= 1
 
 
 def test_strength_leads_from_the_photo_to_the_style_and_beyond(style):

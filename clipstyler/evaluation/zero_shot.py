@@ -71,16 +71,18 @@ def classify(picture: Picture, labels: Sequence[str], encoders: InferenceEncoder
     ConfigError
         Labels that cannot be used.
     """
-    return classify_view(encoders.views(image_of(picture.rgb)), labels, encoders)
+    return classify_view(encoders.views(image_of(picture.rgb)), check_labels(labels), encoders)
 
 
 def classify_view(view: Floats, labels: Sequence[str], encoders: InferenceEncoders) -> list[Prediction]:
-    """Rank labels as `classify` does, by the view of a picture: float32 (1, 3, image_size, image_size) in [0, 1]."""
-    checked = check_labels(labels)
+    """Rank labels as `classify` does, by the view of a picture: float32 (1, 3, image_size, image_size) in [0, 1].
+
+    `check_labels` has returned the labels, whatever length it allowed.
+    """
     calibration = encoders.calibration
     image = l2_normalize(encoders.encode_image(view))[0]
-    texts = np.stack([embed_text(encoders, label, calibration.template_set) for label in checked])
+    texts = np.stack([embed_text(encoders, label, calibration.template_set) for label in labels])
     logits = calibration.logit_scale * (texts @ image).astype(np.float64)
     shares = np.exp(logits - logits.max())
-    predictions = map(Prediction, checked, (shares / shares.sum()).tolist())
+    predictions = map(Prediction, labels, (shares / shares.sum()).tolist())
     return sorted(predictions, key=lambda prediction: -prediction.probability)

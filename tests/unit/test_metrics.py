@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from clipstyler.encoders.inference import image_of
 from clipstyler.encoders.torch_encoders import TorchEncoders
-from clipstyler.evaluation import metrics, quality
+from clipstyler.evaluation import metrics, quality, zero_shot
 from clipstyler.evaluation.text_directions import text_guidance
 from clipstyler.imaging import Picture, fit
 from tests.running import embed_text, text_direction
@@ -90,3 +91,9 @@ def test_a_larger_photo_is_measured_as_the_optimization_saw_it(encoders: TorchEn
     assert measured(encoders, before=photo, after=stylized) == measured(
         encoders, before=fit(photo, 256), after=stylized
     )
+
+
+def test_labels_may_be_as_long_as_whoever_checked_them_allows(encoders: TorchEncoders) -> None:
+    labels = zero_shot.check_labels(["fire", "x" * 600], max_characters=1000)
+    view = encoders.views(image_of(noise(1).rgb))
+    assert {prediction.label for prediction in zero_shot.classify_view(view, labels, encoders)} == set(labels)

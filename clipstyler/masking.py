@@ -82,10 +82,11 @@ def picture_mask(mask: Picture, photo: tuple[int, int], size: tuple[int, int]) -
 
 
 def mask_digest(mask: bytes | Picture) -> str:
-    """Return the SHA-256 of a mask in hexadecimal: of its file, or of a picture's shape and pixels."""
+    """Return the SHA-256 of a mask in hexadecimal: of its file, or of a picture's shape, pixels and alpha."""
     if isinstance(mask, bytes):
         return hashlib.sha256(mask).hexdigest()
-    return hashlib.sha256(repr(mask.rgb.shape).encode() + mask.rgb.tobytes()).hexdigest()
+    alpha = b"" if mask.alpha is None else mask.alpha.tobytes()
+    return hashlib.sha256(repr(mask.rgb.shape).encode() + mask.rgb.tobytes() + alpha).hexdigest()
 
 
 def scaled(levels: Levels, size: tuple[int, int]) -> Levels:

@@ -94,6 +94,12 @@ def test_a_mask_may_be_a_picture() -> None:
     assert mask_digest(picture) != mask_digest(Picture(picture.rgb[:, ::-1]))
 
 
+def test_white_strokes_on_transparency_are_told_apart_by_their_digests() -> None:
+    white, alpha = np.full((6, 10, 3), 255, np.uint8), np.asarray(half(10, 6))
+    strokes = [Picture(white, alpha), Picture(white, 255 - alpha), Picture(white)]
+    assert len(set(map(mask_digest, strokes))) == 3
+
+
 @pytest.mark.parametrize(
     ("box", "columns", "rows"),
     [

@@ -135,6 +135,11 @@ class Composition:
         """The networks: that of the style text, and that of the region's text if it has one."""
         return [run.net for run in self.runs]
 
+    @property
+    def longest_sides(self) -> list[int]:
+        """The longest sides in pixels of all photos that the network of the style text is fitted to."""
+        return [max(run.size) for run in (self.runs[0], *self._further)]
+
     def prepare(self) -> Generator[None, None, None]:
         """Bring every network to its start; yields as `clipstyler.preparation.prepare`."""
         for run in self.runs:

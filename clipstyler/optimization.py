@@ -191,8 +191,8 @@ def optimize_in_parts(
     stylized = yield from composition.drawn(original, check)
     style = b""
     if config.keep_style:
-        (net, *_), photo_count = composition.nets, 1 + len(further.photos)
-        style = dump_style(style_of(net, photo_count, composition.picture(), spec, encoders.models, last.step))
+        net, sides = composition.nets[0], composition.longest_sides
+        style = dump_style(style_of(net, sides, composition.picture(), spec, encoders.models, last.step))
     yield Result(
         image=stylized,
         spec=spec,

@@ -28,6 +28,8 @@ MAX_BYTES = 4 * 2**20
 """No style file is larger; one has 1.3 MB."""
 MAX_PHOTOS = 16
 """That a style may be fitted to."""
+SMALLEST_SIZE = 64
+"""Of a style, pixels."""
 SUFFIX = ".style"
 THUMBNAIL_SIDE = 128
 
@@ -75,7 +77,8 @@ class StyleDescription:
     seed
         Of its start, its crops, and the noise on its input.
     size
-        Longest side in pixels of a photo as the network was fitted to it; larger ones are drawn from there on.
+        Longest side in pixels of a photo as the network was fitted to it, the largest of several, at least 64; larger
+        ones are drawn from there on.
     steps, photos
         Optimizer steps completed, and photos that it was fitted to.
     input_noise, noise_octaves, contrast, border
@@ -328,7 +331,7 @@ def _check(description: StyleDescription) -> None:
         all(0 < len(text) <= MOST_CHARACTERS for text in texts)
         and all(len(name) <= _NAME_CHARACTERS for name in (description.encoder_set, description.template_set))
         and 0 <= description.seed < 2**63
-        and 64 <= description.size <= 4096
+        and SMALLEST_SIZE <= description.size <= 4096
         and 0 <= description.steps <= _LARGEST_COUNT
         and 1 <= description.photos <= _LARGEST_COUNT
         and 0 <= description.input_noise <= 1

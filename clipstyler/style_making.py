@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from clipstyler.encoders.description import EncoderModel
 from clipstyler.image_format import ImageFormat
 from clipstyler.imaging import Picture, encode, shrink
 from clipstyler.provenance import library_versions
 from clipstyler.spec import StylizationSpec
-from clipstyler.style import THUMBNAIL_SIDE, Precision, Style, StyleDescription
+from clipstyler.style import SMALLEST_SIZE, THUMBNAIL_SIDE, Precision, Style, StyleDescription
 from clipstyler.stylenet import StyleNet
 
 
 def style_of(
     net: StyleNet,
-    photos: int,
+    longest_sides: Sequence[int],
     stylized: Picture,
     spec: StylizationSpec,
     models: tuple[EncoderModel, ...],
@@ -25,8 +27,8 @@ def style_of(
     ----------
     net
         The network.
-    photos
-        How many it was fitted to.
+    longest_sides
+        Of the photos that it was fitted to, in pixels.
     stylized
         What it makes of one of them.
     spec
@@ -44,9 +46,9 @@ def style_of(
         encoder_set=spec.encoder_set,
         models=models,
         seed=spec.seed,
-        size=config.size,
+        size=max(SMALLEST_SIZE, *longest_sides),
         steps=steps,
-        photos=photos,
+        photos=len(longest_sides),
         input_noise=config.input_noise,
         noise_octaves=config.noise_octaves,
         contrast=config.contrast,

@@ -224,6 +224,12 @@ def test_a_job_keeps_the_style_that_it_fitted_if_it_is_asked_to():
     assert distance.mean() < 12
 
 
+@pytest.mark.parametrize(("widths", "size"), [([90, 150], 128), ([90, 70], 90), ([40], 64)])
+def test_the_size_of_a_style_is_that_of_the_largest_photo_as_it_was_fitted(widths, size):
+    photos = [photo(width, 40) for width in widths]
+    assert fitted(*photos, size=128, steps=1, crop_size=32).description.size == size
+
+
 def test_the_same_photos_give_the_same_bytes(data):
     assert dump_style(fitted()) == data
 

@@ -31,7 +31,9 @@ class Store:
         return hashlib.sha256(text.encode()).hexdigest()[:24]
 
     def find(self, key: str) -> Outcome | None:
-        """Return a stored outcome; None if there is none, or its files are not readable."""
+        """Return a stored outcome; None if there is none, its record is not readable, or its picture is missing."""
+        if not self.picture(key).is_file():
+            return None
         try:
             record = json.loads((self._folder / f"{key}.json").read_text())
             quality = QualityReport(**record.pop("quality"))

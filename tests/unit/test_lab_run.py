@@ -161,6 +161,15 @@ def test_a_broken_record_is_made_anew(styles: Path, tmp_path: Path) -> None:
     assert found.find(trial) is None
 
 
+def test_an_outcome_without_its_picture_is_made_anew(styles: Path, tmp_path: Path) -> None:
+    found = Outcomes(Workbench(settings(styles), tiny_encoders()), Store(tmp_path / CELLS))
+    trial = Trial(Method.COLORS, "cat", "fire", 3)
+    picture = found.make(trial).picture
+    picture.unlink()
+    assert found.find(trial) is None
+    assert found.make(trial).picture.is_file()
+
+
 def test_variants_switch_one_part_off_each(styles: Path) -> None:
     bench = Workbench(settings(styles), tiny_encoders())
     configs = {name: bench.spec(variant_trials(bench.settings, name)[0]).config for name in VARIANTS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from clipstyler_lab.catalog import EXPERIMENTS
 from clipstyler_lab.experiments import curves
 from clipstyler_lab.experiments.ablation import FULL, VARIANTS, variant_trials
 from clipstyler_lab.experiments.averages import SSIM, compared
+from clipstyler_lab.experiments.comparison import method_trials
 from clipstyler_lab.experiments.curves import VARIED, values
 from clipstyler_lab.experiments.zero_shot import accuracy, predictions
 from clipstyler_lab.outcomes import Outcomes
@@ -168,6 +170,12 @@ def test_an_outcome_without_its_picture_is_made_anew(styles: Path, tmp_path: Pat
     picture.unlink()
     assert found.find(trial) is None
     assert found.make(trial).picture.is_file()
+
+
+def test_a_look_without_pictures_has_no_style_image(styles: Path, tmp_path: Path) -> None:
+    (tmp_path / "ice").mkdir()
+    shutil.copytree(styles / "fire", tmp_path / "fire")
+    assert {trial.text for trial in method_trials(settings(tmp_path), Method.GATYS)} == {"fire"}
 
 
 def test_variants_switch_one_part_off_each(styles: Path) -> None:

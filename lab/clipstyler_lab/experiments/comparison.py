@@ -14,6 +14,7 @@ from clipstyler_lab.experiments.averages import (
     average,
     compared,
 )
+from clipstyler_lab.gallery import Gallery
 from clipstyler_lab.methods import RETRIEVING, WITH_STYLE_IMAGE
 from clipstyler_lab.outcomes import Outcomes
 from clipstyler_lab.section import Section, Sheet, Table, Tile
@@ -27,8 +28,8 @@ STYLE_IMAGE = (Method.CLIPSTYLER, Method.GATYS, Method.ADAIN, Method.RETRIEVED_G
 
 def method_trials(settings: LabSettings, method: Method) -> list[Trial]:
     """Return every photo by every text with the first seed; without texts for which there is no style image."""
-    given = method in WITH_STYLE_IMAGE - RETRIEVING
-    texts = [text for text in settings.texts if not given or (settings.styles / text).is_dir()]
+    looks = Gallery(settings.styles).looks if method in WITH_STYLE_IMAGE - RETRIEVING else settings.texts
+    texts = [text for text in settings.texts if text in looks]
     return [Trial(method, photo, text, settings.seed_numbers[0]) for photo in settings.photos for text in texts]
 
 

@@ -135,6 +135,7 @@ class Stylization:
         self._photos = photos
         self._events: Generator[Event, None, None] | None = None
         self._result: Result[Picture] | None = None
+        self._error: Exception | None = None
 
     def __iter__(self) -> Iterator[Event]:
         if self._events is None:
@@ -143,6 +144,17 @@ class Stylization:
 
     def _run(self) -> Generator[Event, None, None]:
         from clipstyler.events import Result  # light, and needed here only
+
+        try:
+            for event in self._optimized():
+                if isinstance(event, Result):
+                    self._result = event
+                yield event
+        except Exception as error:
+            self._error = error
+            raise
+
+    def _optimized(self) -> Iterator[Event]:
         from clipstyler.loaded_encoders import LoadedEncoders
         from clipstyler.optimization import Reuse, optimize  # loads PyTorch
 
@@ -150,20 +162,17 @@ class Stylization:
         inputs = read_inputs(_content(self._photo), mask, self.spec)
         encoders = self._encoders.load() if isinstance(self._encoders, _Named) else self._encoders
         steps = encoders.steps if isinstance(encoders, LoadedEncoders) else None
-        for event in optimize(
+        return optimize(
             inputs.picture,
             inputs.spec,
             encoders,
             original=inputs.original,
             mask=inputs.mask,
             reuse=Reuse(self._directions, self._photos, steps),
-        ):
-            if isinstance(event, Result):
-                self._result = event
-            yield event
+        )
 
     def result(self) -> Result[Picture]:
-        """Run to the end and return the result.
+        """Run to the end and return the result; one that failed raises its error each time.
 
         Raises
         ------
@@ -177,7 +186,7 @@ class Stylization:
         for _ in self:
             pass
         if self._result is None:
-            raise RuntimeError("the stylization was stopped before its result: begin a new one")
+            raise self._error or RuntimeError("the stylization was stopped before its result: begin a new one")
         return self._result
 
     def save(self, path: str | Path) -> Path:

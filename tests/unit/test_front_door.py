@@ -12,6 +12,7 @@ from PIL import Image
 
 import clipstyler
 from clipstyler.events import Preview, Progress, Result, Started
+from clipstyler.imaging import ImageError
 from clipstyler.options import ConfigError
 from clipstyler.photo_cache import PhotoCache
 
@@ -126,6 +127,13 @@ def test_a_crop_larger_than_the_photo_is_refused_before_encoders_are_loaded(phot
     stylization = clipstyler.stylize(photo, "fire", encoders="vit-b-32", crop_size=60, size=64, steps=1)
     with pytest.raises(ConfigError, match="larger than the image"):
         stylization.result()
+
+
+def test_a_stylization_that_failed_tells_why_each_time(tmp_path: Path) -> None:
+    stylization = clipstyler.stylize(b"no image", "fire", size=64, steps=1)
+    for ask in (stylization.result, lambda: stylization.save(tmp_path / "fire.png")):
+        with pytest.raises(ImageError):
+            ask()
 
 
 def test_a_failed_write_leaves_the_older_file(photo: Path, encoders, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -176,7 +176,10 @@ def dump_description(description: StyleDescription) -> str:
 
 def load_description(text: str) -> StyleDescription:
     """Read what describes a style; raises `StyleError`."""
-    return _description(json.loads(text))
+    described = _object(text)
+    if described is None:
+        raise StyleError("the style is damaged: its description is no JSON")
+    return _description(described)
 
 
 def _stored(weights: Mapping[str, Array], precision: str) -> dict[str, Array]:
@@ -244,11 +247,8 @@ def _metadata(header: dict[str, Any]) -> dict[str, Any]:
     """Take what describes the style out of the header."""
     metadata = header.pop("__metadata__", None)
     text = metadata.get(_KEY) if isinstance(metadata, dict) else None
-    try:
-        described = json.loads(text) if isinstance(text, str) else None
-    except (ValueError, RecursionError):
-        described = None
-    if not isinstance(described, dict) or not isinstance(described.get("version"), int):
+    described = _object(text) if isinstance(text, str) else None
+    if described is None or not isinstance(described.get("version"), int):
         raise StyleError(f"the file is no style, or a damaged one: its metadata has no {_KEY}")
     if described["version"] > FORMAT_VERSION:
         raise StyleError(
@@ -258,6 +258,15 @@ def _metadata(header: dict[str, Any]) -> dict[str, Any]:
     if set(described) != {"version", "contents", "description"} or not isinstance(described["description"], dict):
         raise StyleError("the style is damaged: its metadata is incomplete")
     return described
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    """Read an object of JSON; None if the text is none."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
 
 
 def _tensor(data: bytes, start: int, name: str, entry: Any, expected: Mapping[str, Tensor]) -> Array:

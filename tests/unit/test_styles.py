@@ -170,6 +170,12 @@ def test_what_is_no_style_is_refused(broken):
         load_style(broken)
 
 
+@pytest.mark.parametrize("broken", ["{", "[]", "null", "{}", "[" * 200_000])
+def test_what_does_not_describe_a_style_is_refused(broken):
+    with pytest.raises(StyleError):
+        load_description(broken)
+
+
 def test_nothing_is_read_that_this_program_would_not_have_written(data):
     with pytest.raises(StyleError):
         load_style(data + b"\0")

@@ -42,7 +42,9 @@ type Stream struct {
 	begin    beginAfter
 	isWatch  bool
 	sequence int64
+	isBegun  bool
 	result   *pb.StylizationEvent_Result
+	err      *Error // why there is no result
 }
 
 // Sequence returns the number of the last event received: a later watch can begin after it.
@@ -50,35 +52,45 @@ func (s *Stream) Sequence() int64 { return s.sequence }
 
 // Events iterates over the events, the result last. Chunks of a large result are not among them: the result has all
 // its bytes. An error is the last thing that it gives: the call failed, or the stylization failed or was cancelled.
+// A later range gives that error only.
 func (s *Stream) Events() iter.Seq2[*pb.StylizationEvent, error] {
 	return func(yield func(*pb.StylizationEvent, error) bool) {
-		ctx, cancel := context.WithCancel(s.ctx)
-		defer cancel()
-		resumption := &resumption{backoff: firstBackoff, afterResets: s.isWatch}
-		for {
-			err := s.read(ctx, resumption, yield)
-			if err == nil {
-				return
-			}
-			delay, ok := resumption.delayAfter(err)
-			if !ok || !wait(ctx, delay) {
-				yield(nil, err)
-				return
-			}
+		if !s.isBegun {
+			s.isBegun, s.err = true, broken("the stream was closed before its result")
+			s.play(yield)
+		} else if s.err != nil {
+			yield(nil, s.err)
 		}
 	}
 }
 
-// Result waits for the end and returns the result, skipping the events that are left. It may be called again.
+// Result waits for the end and returns the result, skipping the events. It may be called again, and after a range.
 func (s *Stream) Result() (*pb.StylizationEvent_Result, error) {
-	if s.result == nil {
-		for _, err := range s.Events() {
-			if err != nil {
-				return nil, err
-			}
+	for _, err := range s.Events() {
+		if err != nil {
+			return nil, err
 		}
 	}
 	return s.result, nil
+}
+
+// play makes attempts until there is a result or an error, or the caller leaves.
+func (s *Stream) play(yield func(*pb.StylizationEvent, error) bool) {
+	ctx, cancel := context.WithCancel(s.ctx)
+	defer cancel()
+	resumption := &resumption{backoff: firstBackoff, afterResets: s.isWatch}
+	for {
+		err := s.read(ctx, resumption, yield)
+		if err == nil {
+			return
+		}
+		delay, ok := resumption.delayAfter(err)
+		if !ok || !wait(ctx, delay) {
+			s.err = err
+			yield(nil, err)
+			return
+		}
+	}
 }
 
 // read gives the events of one attempt; it returns nil after the result, and when the caller leaves.
@@ -103,7 +115,9 @@ func (s *Stream) read(ctx context.Context, resumption *resumption, yield func(*p
 		}
 		resumption.received()
 		s.sequence = max(s.sequence, event.GetSequence())
-		s.result = event.GetResult()
+		if s.result = event.GetResult(); s.result != nil {
+			s.err = nil
+		}
 		if !yield(event, nil) {
 			return nil
 		}

@@ -226,3 +226,30 @@ func TestEndOfTheContextEndsTheCall(t *testing.T) {
 	}
 	<-ended
 }
+
+func TestAStreamThatEndedMakesNoOtherCall(t *testing.T) {
+	calls := 0
+	stylize := func(_ *pb.StylizeRequest, call events) error {
+		calls++
+		call.play(0, queued())
+		return refusal(codes.InvalidArgument, "IMAGE_UNREADABLE", 0)
+	}
+	client := (&server{stylize: stylize}).serve(t)
+	failed, left := client.Stylize(t.Context(), &pb.StylizeRequest{}), client.Stylize(t.Context(), &pb.StylizeRequest{})
+	for range left.Events() {
+		break
+	}
+	for range 2 {
+		_, err := failed.Result()
+		if failure := failureOf(t, err); failure.Reason != "IMAGE_UNREADABLE" {
+			t.Errorf("it failed with %v", failure)
+		}
+		_, err = left.Result()
+		if failure := failureOf(t, err); failure.Reason != "BROKEN_RESULT" {
+			t.Errorf("left, it has %v", failure)
+		}
+	}
+	if calls != 2 {
+		t.Errorf("%d calls", calls)
+	}
+}

@@ -1,6 +1,7 @@
 package clipstyler
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -111,7 +112,7 @@ func (s *Styles) Upload(ctx context.Context, file []byte) (*pb.Style, error) {
 //
 // Photos are taken from their source in another goroutine, as fast as the server takes them, and results wait at the
 // server until they are received. A photo that cannot be used has an error of its own, and the others go on. An error
-// of the call is the last thing that it gives: an [*Error], or what the source gave.
+// is the last thing that it gives: an [*Error] of the call, or what the source gave, after the photos before that.
 func (s *Styles) Apply(
 	ctx context.Context, application *pb.StyleApplication, photos iter.Seq2[*pb.StylePhoto, error],
 ) iter.Seq2[StyledPhoto, error] {
@@ -123,19 +124,18 @@ func (s *Styles) Apply(
 			yield(StyledPhoto{}, asError(err))
 			return
 		}
-		broke := make(chan error, 1)
+		var unread, unsent error
+		sent := make(chan struct{})
 		go func() {
-			if err := sendPhotos(call, application, photos); err != nil {
-				broke <- err
+			defer close(sent)
+			if unread, unsent = sendPhotos(ctx, call, application, take(ctx, photos)); unsent != nil {
 				cancel()
 			}
 		}()
 		isLeft, err := receivePhotos(call, yield)
-		select {
-		case err = <-broke:
-		default:
-		}
-		if err != nil && !isLeft {
+		cancel()
+		<-sent
+		if err := cmp.Or(unsent, err, unread); err != nil && !isLeft {
 			yield(StyledPhoto{}, err)
 		}
 	}
@@ -169,33 +169,54 @@ func PhotoFiles(paths ...string) iter.Seq2[*pb.StylePhoto, error] {
 	}
 }
 
-// sendPhotos sends what is to be done, and the photos. It returns an error of their source, or of a message that cannot
-// be sent: receiving has those of the call.
-func sendPhotos(
-	call pb.StyleService_ApplyStyleClient, application *pb.StyleApplication, photos iter.Seq2[*pb.StylePhoto, error],
-) error {
-	part := &pb.ApplyStyleRequest_Application{Application: completed(application)}
-	if err := call.Send(&pb.ApplyStyleRequest{Part: part}); err != nil {
-		return unsent(err)
-	}
-	for photo, err := range photos {
-		if err != nil {
-			return err
-		}
-		if err := call.Send(&pb.ApplyStyleRequest{Part: &pb.ApplyStyleRequest_Photo{Photo: photo}}); err != nil {
-			return unsent(err)
-		}
-	}
-	call.CloseSend()
-	return nil
+// takenPhoto is a photo from a source, or the error that ends it.
+type takenPhoto struct {
+	photo *pb.StylePhoto
+	err   error
 }
 
-// unsent returns why a message was not sent, or nil if the call has ended.
-func unsent(err error) error {
-	if errors.Is(err, io.EOF) {
-		return nil
+// take takes photos from their source, each when the one before it was received, to its first error or the end of ctx.
+func take(ctx context.Context, photos iter.Seq2[*pb.StylePhoto, error]) <-chan takenPhoto {
+	taken := make(chan takenPhoto)
+	go func() {
+		defer close(taken)
+		for photo, err := range photos {
+			select {
+			case taken <- takenPhoto{photo, err}:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return taken
+}
+
+// sendPhotos sends what is to be done, and the photos. It returns why their source ended early: those before are still
+// drawn. Or it returns why a message cannot be sent: receiving has the errors of the call.
+func sendPhotos(
+	ctx context.Context, call pb.StyleService_ApplyStyleClient, application *pb.StyleApplication, photos <-chan takenPhoto,
+) (unread, unsent error) {
+	part := &pb.ApplyStyleRequest_Application{Application: completed(application)}
+	err := call.Send(&pb.ApplyStyleRequest{Part: part})
+	for err == nil {
+		select {
+		case <-ctx.Done():
+			return nil, nil
+		case taken, ok := <-photos:
+			if !ok || taken.err != nil {
+				call.CloseSend()
+				return taken.err, nil
+			}
+			err = call.Send(&pb.ApplyStyleRequest{Part: &pb.ApplyStyleRequest_Photo{Photo: taken.photo}})
+		}
 	}
-	return asError(err)
+	if errors.Is(err, io.EOF) { // the call has ended
+		return nil, nil
+	}
+	return nil, asError(err)
 }
 
 // receivePhotos gives what arrives, to the end or until the caller leaves.

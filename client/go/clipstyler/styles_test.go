@@ -291,29 +291,28 @@ func TestErrorsOfTheSourceAndOfTheCallEndIt(t *testing.T) {
 				return err
 			}
 		}
-		sendAll(call, styled(0))
 		if _, err := call.Recv(); err == nil {
 			return refusal(codes.NotFound, "STYLE_NOT_FOUND", 0)
 		}
-		<-call.Context().Done()
-		return nil
+		return sendAll(call, styled(0))
 	}
 	client := (&styleServer{apply: apply}).serve(t)
 	path := filepath.Join(t.TempDir(), "photo")
 	os.WriteFile(path, []byte("photo"), 0o600)
-	errorOf := func(paths ...string) (last error) {
-		for styled, err := range client.Styles.Apply(t.Context(), &pb.StyleApplication{}, clipstyler.PhotoFiles(paths...)) {
-			if last = err; err == nil && styled.Index != 0 {
-				t.Errorf("%v", styled)
+	outcomeOf := func(paths ...string) (done int, last error) {
+		for _, last = range client.Styles.Apply(t.Context(), &pb.StyleApplication{}, clipstyler.PhotoFiles(paths...)) {
+			if last == nil {
+				done++
 			}
 		}
-		return last
+		return done, last
 	}
-	if err := errorOf(path, path+"-missing"); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("%v", err)
+	if done, err := outcomeOf(path, path+"-missing"); !errors.Is(err, fs.ErrNotExist) || done != 1 {
+		t.Errorf("%d photos, then %v", done, err)
 	}
-	if failure := failureOf(t, errorOf(path, path)); failure.Reason != "STYLE_NOT_FOUND" {
-		t.Errorf("%v", failure)
+	done, err := outcomeOf(path, path)
+	if failure := failureOf(t, err); failure.Reason != "STYLE_NOT_FOUND" || done != 0 {
+		t.Errorf("%d photos, then %v", done, failure)
 	}
 }
 

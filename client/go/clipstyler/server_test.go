@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -91,10 +92,24 @@ func serve(t *testing.T, register func(*grpc.Server)) *clipstyler.Client {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return serveOn(t, listener, register)
+}
+
+// serveInMemory runs the server without a network: the time of a [synctest] bubble passes while it waits.
+func (s *server) serveInMemory(t *testing.T) *clipstyler.Client {
+	t.Helper()
+	listener := bufconn.Listen(1 << 20)
+	dial := func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }
+	register := func(running *grpc.Server) { pb.RegisterStylizationServiceServer(running, s) }
+	return serveOn(t, listener, register, grpc.WithContextDialer(dial))
+}
+
+func serveOn(t *testing.T, listener net.Listener, register func(*grpc.Server), options ...grpc.DialOption) *clipstyler.Client {
+	t.Helper()
 	running := grpc.NewServer()
 	register(running)
 	go running.Serve(listener)
-	client, err := clipstyler.Connect(listener.Addr().String())
+	client, err := clipstyler.Connect("passthrough:"+listener.Addr().String(), options...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -113,7 +113,6 @@ func (s *Stream) read(ctx context.Context, resumption *resumption, yield func(*p
 		if event == nil {
 			continue
 		}
-		resumption.received()
 		s.sequence = max(s.sequence, event.GetSequence())
 		if s.result = event.GetResult(); s.result != nil {
 			s.err = nil
@@ -121,6 +120,7 @@ func (s *Stream) read(ctx context.Context, resumption *resumption, yield func(*p
 		if !yield(event, nil) {
 			return nil
 		}
+		resumption.received()
 		if s.result != nil {
 			drain(next)
 			return nil
@@ -130,17 +130,18 @@ func (s *Stream) read(ctx context.Context, resumption *resumption, yield func(*p
 
 // resumption decides whether a stream goes on after an error: until the server was silent for too long.
 type resumption struct {
-	receivedAt time.Time
-	backoff    time.Duration
-	isRepeated bool
-	isOver     bool
+	silentSince time.Time
+	backoff     time.Duration
+	isRepeated  bool
+	isOver      bool
 	// Whether it goes on after a proxy reset it. A proxy resets streams whose time is up, too: a watch continues then,
 	// but a one-shot call would begin anew each time.
 	afterResets bool
 }
 
+// received records that the caller is done with an event: only from then on the server is silent.
 func (r *resumption) received() {
-	r.receivedAt, r.backoff = time.Now(), firstBackoff
+	r.silentSince, r.backoff = time.Now(), firstBackoff
 }
 
 // toldTheEnd records that an event told how the stylization ended: a job that is watched stays as it is, whatever would
@@ -154,13 +155,13 @@ func (r *resumption) delayAfter(err *Error) (time.Duration, bool) {
 	if r.isOver {
 		return 0, false
 	}
-	if r.receivedAt.IsZero() { // gRPC has retried already
+	if r.silentSince.IsZero() { // gRPC has retried already
 		delay, ok := recommendedDelay(err)
 		ok = ok && !r.isRepeated
 		r.isRepeated = true
 		return delay, ok
 	}
-	if !r.isTransient(err) || time.Since(r.receivedAt) > ResumeTimeout {
+	if !r.isTransient(err) || time.Since(r.silentSince) > ResumeTimeout {
 		return 0, false
 	}
 	delay := time.Duration(float64(r.backoff) * (0.8 + 0.4*rand.Float64()))

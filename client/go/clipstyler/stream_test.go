@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"clipstyler.dev/client/go/clipstyler"
@@ -252,4 +253,27 @@ func TestAStreamThatEndedMakesNoOtherCall(t *testing.T) {
 	if calls != 2 {
 		t.Errorf("%d calls", calls)
 	}
+}
+
+func TestABusyReaderDoesNotMakeTheServerSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		calls := 0
+		watch := func(request *pb.WatchStylizationRequest, call events) error {
+			if calls++; calls > 1 {
+				return call.play(request.GetAfterSequence(), queued(), result(image))
+			}
+			call.play(0, queued())
+			time.Sleep(clipstyler.ResumeTimeout)
+			return refusal(codes.Unavailable, "DRAINING", 0)
+		}
+		stream := (&server{watch: watch}).serveInMemory(t).Jobs.Watch(t.Context(), "some-job", 0)
+		for event, err := range stream.Events() {
+			if err != nil {
+				t.Error(err)
+			}
+			if event.GetQueued() != nil {
+				time.Sleep(2 * clipstyler.ResumeTimeout)
+			}
+		}
+	})
 }

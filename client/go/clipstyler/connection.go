@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
 )
 
 const (
@@ -69,10 +70,14 @@ func retryAfterDelay(
 	options ...grpc.CallOption,
 ) error {
 	err := invoke(ctx, method, request, response, connection, options...)
-	if delay, ok := recommendedDelay(asError(err)); ok && wait(ctx, delay) {
-		return invoke(ctx, method, request, response, connection, options...)
+	delay, ok := recommendedDelay(asError(err))
+	if !ok {
+		return err
 	}
-	return err
+	if err := pause(ctx, delay, asError(err)); err != nil {
+		return err
+	}
+	return invoke(ctx, method, request, response, connection, options...)
 }
 
 // recommendedDelay returns the delay after which the server recommends to repeat a call that was UNAVAILABLE.
@@ -83,16 +88,17 @@ func recommendedDelay(err *Error) (time.Duration, bool) {
 	return err.RetryDelay, err.RetryDelay > 0
 }
 
-// wait returns false if ctx ends before the delay does: at once if its deadline is known to be earlier.
-func wait(ctx context.Context, delay time.Duration) bool {
+// pause waits before another attempt. It returns the error of the last one, at once, if the deadline is earlier, and why
+// ctx ended if it did.
+func pause(ctx context.Context, delay time.Duration, last *Error) *Error {
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= delay {
-		return false
+		return last
 	}
 	select {
 	case <-ctx.Done():
-		return false
+		return asError(status.FromContextError(ctx.Err()).Err())
 	case <-time.After(delay):
-		return true
+		return nil
 	}
 }
 

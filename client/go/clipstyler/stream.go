@@ -84,8 +84,10 @@ func (s *Stream) play(yield func(*pb.StylizationEvent, error) bool) {
 		if err == nil {
 			return
 		}
-		delay, ok := resumption.delayAfter(err)
-		if !ok || !wait(ctx, delay) {
+		if delay, ok := resumption.delayAfter(err); ok {
+			err = pause(ctx, delay, err)
+		}
+		if err != nil {
 			s.err = err
 			yield(nil, err)
 			return

@@ -277,3 +277,26 @@ func TestABusyReaderDoesNotMakeTheServerSilent(t *testing.T) {
 		}
 	})
 }
+
+func TestTheEndOfTheContextEndsThePauseBeforeAnotherAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		busy := refusal(codes.Unavailable, "DRAINING", 30*time.Second)
+		watch := func(_ *pb.WatchStylizationRequest, call events) error {
+			call.play(0, queued())
+			return busy
+		}
+		get := func(*pb.GetStylizationRequest) (*pb.GetStylizationResponse, error) { return nil, busy }
+		client := (&server{watch: watch, get: get}).serveInMemory(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(20*time.Second, cancel)
+		_, watched := client.Jobs.Watch(ctx, "some-job", 0).Result()
+		ctx, cancel = context.WithCancel(t.Context())
+		time.AfterFunc(20*time.Second, cancel)
+		_, got := client.Jobs.Get(ctx, "some-job")
+		for _, err := range []error{watched, got} {
+			if failure := failureOf(t, err); failure.Code != codes.Canceled {
+				t.Error(failure)
+			}
+		}
+	})
+}

@@ -59,25 +59,22 @@ func dialOptions() []grpc.DialOption {
 		grpc.WithDefaultCallOptions(grpc.MaxRetryRPCBufferSize(retryBufferSize)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime}),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnect, MinConnectTimeout: 5 * time.Second}),
-		grpc.WithUnaryInterceptor(retryAfterDelay),
 	}
 }
 
-// retryAfterDelay repeats a call once more after the delay that the server recommends, when gRPC's own retries have
-// failed. gRPC itself does not know RetryInfo.
-func retryAfterDelay(
-	ctx context.Context, method string, request, response any, connection *grpc.ClientConn, invoke grpc.UnaryInvoker,
-	options ...grpc.CallOption,
-) error {
-	err := invoke(ctx, method, request, response, connection, options...)
+// retried makes a call, and once more after the delay that the server recommends, when gRPC's own retries have failed.
+// gRPC itself does not know RetryInfo.
+func retried[T any](ctx context.Context, attempt func() (T, error)) (T, error) {
+	response, err := attempt()
 	delay, ok := recommendedDelay(asError(err))
 	if !ok {
-		return err
+		return response, failure(err)
 	}
 	if err := pause(ctx, delay, asError(err)); err != nil {
-		return err
+		return response, err
 	}
-	return invoke(ctx, method, request, response, connection, options...)
+	response, err = attempt()
+	return response, failure(err)
 }
 
 // recommendedDelay returns the delay after which the server recommends to repeat a call that was UNAVAILABLE.
@@ -108,8 +105,7 @@ func unary[Request, Response any](
 ) (*Response, error) {
 	ctx, cancel := withDefaultTimeout(ctx, callTimeout)
 	defer cancel()
-	response, err := method(ctx, request)
-	return response, failure(err)
+	return retried(ctx, func() (*Response, error) { return method(ctx, request) })
 }
 
 // withDefaultTimeout bounds a call that its caller does not bound.

@@ -96,12 +96,16 @@ func serve(t *testing.T, register func(*grpc.Server)) *clipstyler.Client {
 }
 
 // serveInMemory runs the server without a network: the time of a [synctest] bubble passes while it waits.
-func (s *server) serveInMemory(t *testing.T) *clipstyler.Client {
+func (s *server) serveInMemory(t *testing.T, options ...grpc.DialOption) *clipstyler.Client {
+	t.Helper()
+	return serveInMemory(t, func(running *grpc.Server) { pb.RegisterStylizationServiceServer(running, s) }, options...)
+}
+
+func serveInMemory(t *testing.T, register func(*grpc.Server), options ...grpc.DialOption) *clipstyler.Client {
 	t.Helper()
 	listener := bufconn.Listen(1 << 20)
 	dial := func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }
-	register := func(running *grpc.Server) { pb.RegisterStylizationServiceServer(running, s) }
-	return serveOn(t, listener, register, grpc.WithContextDialer(dial))
+	return serveOn(t, listener, register, append(options, grpc.WithContextDialer(dial))...)
 }
 
 func serveOn(t *testing.T, listener net.Listener, register func(*grpc.Server), options ...grpc.DialOption) *clipstyler.Client {

@@ -66,15 +66,20 @@ func dialOptions() []grpc.DialOption {
 // gRPC itself does not know RetryInfo.
 func retried[T any](ctx context.Context, attempt func() (T, error)) (T, error) {
 	response, err := attempt()
-	delay, ok := recommendedDelay(asError(err))
-	if !ok {
-		return response, failure(err)
+	if err != nil {
+		if err = recommendedPause(ctx, err); err == nil {
+			response, err = attempt()
+		}
 	}
-	if err := pause(ctx, delay, asError(err)); err != nil {
-		return response, err
-	}
-	response, err = attempt()
 	return response, failure(err)
+}
+
+// recommendedPause waits as long as the server recommends before another attempt. It returns why none makes sense.
+func recommendedPause(ctx context.Context, last error) error {
+	if delay, ok := recommendedDelay(asError(last)); ok {
+		return pause(ctx, delay, last)
+	}
+	return last
 }
 
 // recommendedDelay returns the delay after which the server recommends to repeat a call that was UNAVAILABLE.
@@ -87,7 +92,7 @@ func recommendedDelay(err *Error) (time.Duration, bool) {
 
 // pause waits before another attempt. It returns the error of the last one, at once, if the deadline is earlier, and why
 // ctx ended if it did.
-func pause(ctx context.Context, delay time.Duration, last *Error) *Error {
+func pause(ctx context.Context, delay time.Duration, last error) error {
 	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= delay {
 		return last
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	pb "clipstyler.dev/client/go/clipstylerv1"
+	"google.golang.org/grpc"
 )
 
 // Image is an image of a job, or of a style: its encoded bytes, complete and checked against their digest.
@@ -52,19 +53,25 @@ func (p *imageParts) end() error {
 	return nil
 }
 
-// receiveImage receives the image of a response that has one.
-func receiveImage[P imagePart](receive func() (P, error)) (*Image, error) {
+// receiveImage receives the image of a call whose response is one.
+func receiveImage[R any, P interface {
+	*R
+	imagePart
+}](call grpc.ServerStreamingClient[R], err error) (*Image, error) {
+	if err != nil {
+		return nil, err
+	}
 	var parts imageParts
 	var image *Image
 	for {
-		part, err := receive()
+		part, err := call.Recv()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
-			return nil, asError(err)
+			return nil, err
 		}
-		done, failed := parts.add(part)
+		done, failed := parts.add(P(part))
 		if failed != nil {
 			return nil, failed
 		}

@@ -79,28 +79,26 @@ func (j *Jobs) Delete(ctx context.Context, name string) error {
 func (j *Jobs) Download(ctx context.Context, name string, kind pb.Stylization_ImageKind) (*Image, error) {
 	ctx, cancel := withDefaultTimeout(ctx, callTimeout)
 	defer cancel()
-	call, err := j.stub.GetStylizationImage(ctx, &pb.GetStylizationImageRequest{Name: fullName(name), Kind: kind})
-	if err != nil {
-		return nil, asError(err)
-	}
-	return receiveImage(call.Recv)
+	request := &pb.GetStylizationImageRequest{Name: fullName(name), Kind: kind}
+	return retried(ctx, func() (*Image, error) { return receiveImage(j.stub.GetStylizationImage(ctx, request)) })
 }
 
 // Upload sends a large photo in parts; Create takes the name of the upload.
 func (j *Jobs) Upload(ctx context.Context, photo []byte) (*pb.UploadImageResponse, error) {
 	ctx, cancel := withDefaultTimeout(ctx, callTimeout)
 	defer cancel()
-	call, err := j.stub.UploadImage(ctx)
-	if err != nil {
-		return nil, asError(err)
-	}
-	for message := range uploadMessages(photo) {
-		if call.Send(message) != nil {
-			break // CloseAndRecv has the reason
+	return retried(ctx, func() (*pb.UploadImageResponse, error) {
+		call, err := j.stub.UploadImage(ctx)
+		if err != nil {
+			return nil, err
 		}
-	}
-	response, err := call.CloseAndRecv()
-	return response, failure(err)
+		for message := range uploadMessages(photo) {
+			if call.Send(message) != nil {
+				break // CloseAndRecv has the reason
+			}
+		}
+		return call.CloseAndRecv()
+	})
 }
 
 func uploadMessages(photo []byte) iter.Seq[*pb.UploadImageRequest] {

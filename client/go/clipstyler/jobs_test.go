@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	pb "clipstyler.dev/client/go/clipstylerv1"
@@ -164,4 +165,34 @@ func TestDownloadIsJoinedAndChecked(t *testing.T) {
 	if failure := failureOf(t, err); failure.Code != codes.DataLoss {
 		t.Error(failure)
 	}
+}
+
+func TestUploadsAndDownloadsAreRepeatedWhenTheServerRecommends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var refuse func() error
+		client := (&server{
+			upload: func(call grpc.ClientStreamingServer[pb.UploadImageRequest, pb.UploadImageResponse]) error {
+				if err := refuse(); err != nil {
+					return err
+				}
+				return call.SendAndClose(&pb.UploadImageResponse{Upload: "uploads/1"})
+			},
+			image: func(_ *pb.GetStylizationImageRequest, call grpc.ServerStreamingServer[pb.GetStylizationImageResponse]) error {
+				if err := refuse(); err != nil {
+					return err
+				}
+				call.Send(&pb.GetStylizationImageResponse{Part: &pb.GetStylizationImageResponse_Metadata{Metadata: announced()}})
+				return call.Send(&pb.GetStylizationImageResponse{Part: &pb.GetStylizationImageResponse_Data{Data: image}})
+			},
+		}).serveInMemory(t)
+		refuse = busy()
+		if uploaded, err := client.Jobs.Upload(t.Context(), image); err != nil || uploaded.GetUpload() != "uploads/1" {
+			t.Errorf("%v, %v", uploaded, err)
+		}
+		refuse = busy()
+		got, err := client.Jobs.Download(t.Context(), "one", pb.Stylization_IMAGE_KIND_RESULT)
+		if err != nil || !slices.Equal(got.Data, image) {
+			t.Errorf("%v, %v", got, err)
+		}
+	})
 }

@@ -85,7 +85,7 @@ func (s *Stream) play(yield func(*pb.StylizationEvent, error) bool) {
 			return
 		}
 		if delay, ok := resumption.delayAfter(err); ok {
-			err = pause(ctx, delay, err)
+			err = asError(pause(ctx, delay, err))
 		}
 		if err != nil {
 			s.err = err

@@ -1,7 +1,6 @@
 package clipstyler
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -81,25 +80,31 @@ func (s *Styles) Delete(ctx context.Context, name string) error {
 func (s *Styles) Download(ctx context.Context, name string) ([]byte, error) {
 	ctx, cancel := withDefaultTimeout(ctx, callTimeout)
 	defer cancel()
-	call, err := s.stub.DownloadStyle(ctx, &pb.DownloadStyleRequest{Name: styleName(name)})
+	file, err := retried(ctx, func() ([]byte, error) { return s.file(ctx, name) })
 	if err != nil {
-		return nil, asError(err)
-	}
-	var file []byte
-	for {
-		part, err := call.Recv()
-		if errors.Is(err, io.EOF) {
-			break
-		}
-		if err != nil {
-			return nil, asError(err)
-		}
-		file = append(file, part.GetData()...)
+		return nil, err
 	}
 	if digest := sha256.Sum256(file); styleName(hex.EncodeToString(digest[:])) != styleName(name) {
 		return nil, broken("a file with the digest %x arrived for %s", digest, styleName(name))
 	}
 	return file, nil
+}
+
+func (s *Styles) file(ctx context.Context, name string) (file []byte, err error) {
+	call, err := s.stub.DownloadStyle(ctx, &pb.DownloadStyleRequest{Name: styleName(name)})
+	if err != nil {
+		return nil, err
+	}
+	for {
+		part, err := call.Recv()
+		if errors.Is(err, io.EOF) {
+			return file, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		file = append(file, part.GetData()...)
+	}
 }
 
 // Upload stores the file of a style.
@@ -119,23 +124,14 @@ func (s *Styles) Apply(
 	return func(yield func(StyledPhoto, error) bool) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		call, err := s.stub.ApplyStyle(ctx)
-		if err != nil {
-			yield(StyledPhoto{}, asError(err))
-			return
-		}
-		var unread, unsent error
-		sent := make(chan struct{})
-		go func() {
-			defer close(sent)
-			if unread, unsent = sendPhotos(ctx, call, application, take(ctx, photos)); unsent != nil {
-				cancel()
+		applying := &applying{stub: s.stub, application: completed(application), photos: take(ctx, photos)}
+		err := applying.attempt(ctx, yield)
+		if err != nil && !applying.isAnswered.Load() {
+			if err = recommendedPause(ctx, err); err == nil {
+				err = applying.attempt(ctx, yield)
 			}
-		}()
-		isLeft, err := receivePhotos(call, yield)
-		cancel()
-		<-sent
-		if err := cmp.Or(unsent, err, unread); err != nil && !isLeft {
+		}
+		if err != nil {
 			yield(StyledPhoto{}, err)
 		}
 	}
@@ -150,11 +146,7 @@ func (s *Styles) Render(ctx context.Context, request *pb.RenderStyleRequest) (*I
 	if request.GetStylization() != "" {
 		request.Stylization = fullName(request.GetStylization())
 	}
-	call, err := s.stub.RenderStyle(ctx, request)
-	if err != nil {
-		return nil, asError(err)
-	}
-	return receiveImage(call.Recv)
+	return retried(ctx, func() (*Image, error) { return receiveImage(s.stub.RenderStyle(ctx, request)) })
 }
 
 // PhotoFiles gives the photos in files to [Styles.Apply]; each is read when it is due.
@@ -165,81 +157,6 @@ func PhotoFiles(paths ...string) iter.Seq2[*pb.StylePhoto, error] {
 			if !yield(&pb.StylePhoto{Photo: &pb.StylePhoto_Image{Image: data}}, err) || err != nil {
 				return
 			}
-		}
-	}
-}
-
-// takenPhoto is a photo from a source, or the error that ends it.
-type takenPhoto struct {
-	photo *pb.StylePhoto
-	err   error
-}
-
-// take takes photos from their source, each when the one before it was received, to its first error or the end of ctx.
-func take(ctx context.Context, photos iter.Seq2[*pb.StylePhoto, error]) <-chan takenPhoto {
-	taken := make(chan takenPhoto)
-	go func() {
-		defer close(taken)
-		for photo, err := range photos {
-			select {
-			case taken <- takenPhoto{photo, err}:
-			case <-ctx.Done():
-				return
-			}
-			if err != nil {
-				return
-			}
-		}
-	}()
-	return taken
-}
-
-// sendPhotos sends what is to be done, and the photos. It returns why their source ended early: those before are still
-// drawn. Or it returns why a message cannot be sent: receiving has the errors of the call.
-func sendPhotos(
-	ctx context.Context, call pb.StyleService_ApplyStyleClient, application *pb.StyleApplication, photos <-chan takenPhoto,
-) (unread, unsent error) {
-	part := &pb.ApplyStyleRequest_Application{Application: completed(application)}
-	err := call.Send(&pb.ApplyStyleRequest{Part: part})
-	for err == nil {
-		select {
-		case <-ctx.Done():
-			return nil, nil
-		case taken, ok := <-photos:
-			if !ok || taken.err != nil {
-				call.CloseSend()
-				return taken.err, nil
-			}
-			err = call.Send(&pb.ApplyStyleRequest{Part: &pb.ApplyStyleRequest_Photo{Photo: taken.photo}})
-		}
-	}
-	if errors.Is(err, io.EOF) { // the call has ended
-		return nil, nil
-	}
-	return nil, asError(err)
-}
-
-// receivePhotos gives what arrives, to the end or until the caller leaves.
-func receivePhotos(call pb.StyleService_ApplyStyleClient, yield func(StyledPhoto, error) bool) (isLeft bool, err error) {
-	var parts imageParts
-	for {
-		part, err := call.Recv()
-		if errors.Is(err, io.EOF) {
-			return false, parts.end()
-		}
-		if err != nil {
-			return false, asError(err)
-		}
-		styled := StyledPhoto{Index: int(part.GetPhotoIndex())}
-		if problem := part.GetError(); problem != nil {
-			styled.Err = ErrorOf(problem)
-		} else if image, failed := parts.add(part); failed != nil {
-			return false, failed
-		} else if styled.Image = image; image == nil {
-			continue
-		}
-		if !yield(styled, nil) {
-			return true, nil
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"clipstyler.dev/client/go/clipstyler"
@@ -366,5 +367,81 @@ func TestPhotoOrAFinishedJobIsRendered(t *testing.T) {
 	}
 	if !slices.Equal(asked, []string{styleName, "stylizations/one"}) {
 		t.Errorf("%v", asked)
+	}
+}
+
+func TestStyleCallsAreRepeatedWhenTheServerRecommends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var refuse func() error
+		server := &styleServer{
+			download: func(call downloadCall) error {
+				if err := refuse(); err != nil {
+					return err
+				}
+				return call.Send(&pb.DownloadStyleResponse{Data: file})
+			},
+			render: func(_ *pb.RenderStyleRequest, call renderCall) error {
+				if err := refuse(); err != nil {
+					return err
+				}
+				call.Send(&pb.RenderStyleResponse{Part: &pb.RenderStyleResponse_Metadata{Metadata: announced()}})
+				return call.Send(&pb.RenderStyleResponse{Part: &pb.RenderStyleResponse_Data{Data: image}})
+			},
+		}
+		styles := serveInMemory(t, func(running *grpc.Server) { pb.RegisterStyleServiceServer(running, server) }).Styles
+		refuse = busy()
+		if got, err := styles.Download(t.Context(), digest); err != nil || !slices.Equal(got, file) {
+			t.Errorf("%v, %v", got, err)
+		}
+		refuse = busy()
+		if got, err := styles.Render(t.Context(), &pb.RenderStyleRequest{}); err != nil || !slices.Equal(got.Data, image) {
+			t.Errorf("%v, %v", got, err)
+		}
+	})
+}
+
+func TestPhotosAreSentAgainUntilTheFirstAnswer(t *testing.T) {
+	for _, isAnswered := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			refuse := busy()
+			apply := func(call applyCall) error {
+				var received []string
+				for {
+					request, err := call.Recv()
+					if err != nil {
+						break
+					}
+					received = append(received, string(request.GetPhoto().GetImage()))
+				}
+				if !slices.Equal(received, []string{"", "one", "two"}) {
+					t.Errorf("received %q", received)
+				}
+				if isAnswered {
+					sendAll(call, styled(0))
+				}
+				if err := refuse(); err != nil {
+					return err
+				}
+				return sendAll(call, slices.Concat(styled(0), styled(1)))
+			}
+			server := &styleServer{apply: apply}
+			styles := serveInMemory(t, func(running *grpc.Server) { pb.RegisterStyleServiceServer(running, server) }).Styles
+			photos := func(yield func(*pb.StylePhoto, error) bool) {
+				_ = yield(onePhoto([]byte("one")), nil) && yield(onePhoto([]byte("two")), nil) && yield(nil, fs.ErrNotExist)
+			}
+			done, last := 0, error(nil)
+			for _, last = range styles.Apply(t.Context(), &pb.StyleApplication{}, photos) {
+				if last == nil {
+					done++
+				}
+			}
+			if isAnswered {
+				if failure := failureOf(t, last); failure.Reason != "DRAINING" || done != 1 {
+					t.Errorf("%d photos, then %v", done, last)
+				}
+			} else if last != fs.ErrNotExist || done != 2 {
+				t.Errorf("%d photos, then %v", done, last)
+			}
+		})
 	}
 }

@@ -36,7 +36,7 @@ type Client struct {
 }
 
 // Connect makes a client of the server at "HOST:PORT". The connection is not encrypted unless options say otherwise,
-// with [grpc.WithTransportCredentials].
+// with [grpc.WithTransportCredentials]. The proxy that HTTPS_PROXY names is used only if grpc_proxy is set, too.
 func Connect(target string, options ...grpc.DialOption) (*Client, error) {
 	if !isAddress(target) {
 		problem := fmt.Sprintf("target: %q is no address of a server: use HOST:PORT, such as %s", target, DefaultTarget)

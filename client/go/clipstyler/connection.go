@@ -3,6 +3,7 @@ package clipstyler
 import (
 	"context"
 	"errors"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -19,6 +20,9 @@ const (
 	callTimeout     = time.Minute
 	keepaliveTime   = time.Minute
 	retryBufferSize = 64 << 20
+
+	// An environment variable of gRPC. HTTPS_PROXY is often set for other programs, and its proxy rarely passes HTTP/2.
+	proxyRequest = "grpc_proxy"
 
 	// UNAVAILABLE is the only status that invites a plain retry. A stream is retried until its first message.
 	serviceConfig = `{
@@ -53,13 +57,17 @@ func isAddress(target string) bool {
 func dialOptions() []grpc.DialOption {
 	// A server that restarts is back within seconds.
 	reconnect := backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second}
-	return []grpc.DialOption{
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultServiceConfig(serviceConfig),
 		grpc.WithDefaultCallOptions(grpc.MaxRetryRPCBufferSize(retryBufferSize)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime}),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnect, MinConnectTimeout: 5 * time.Second}),
 	}
+	if os.Getenv(proxyRequest) == "" {
+		options = append(options, grpc.WithNoProxy())
+	}
+	return options
 }
 
 // retried makes a call, and once more after the delay that the server recommends, when gRPC's own retries have failed.

@@ -2,6 +2,9 @@ package clipstyler_test
 
 import (
 	"context"
+	"net"
+	"os"
+	"os/exec"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,4 +61,31 @@ func TestInterceptorsOfTheCallerTakeNoRetryAway(t *testing.T) {
 			t.Errorf("%v after %d calls", err, seen)
 		}
 	})
+}
+
+func TestProxiesOfOtherProgramsAreUsedOnRequestOnly(t *testing.T) {
+	const isChild = "CLIPSTYLER_TEST_PROXY"
+	const proxy = "http://127.0.0.1:1" // none listens there
+	if os.Getenv(isChild) == "" {      // Go reads the variables of proxies once
+		for _, requested := range []string{"", proxy} {
+			child := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+			child.Env = append(os.Environ(), isChild+"=1", "HTTPS_PROXY="+proxy, "NO_PROXY=", "no_proxy=", "grpc_proxy="+requested)
+			if output, err := child.CombinedOutput(); err != nil {
+				t.Errorf("%v: %s", err, output)
+			}
+		}
+		return
+	}
+	listener, err := net.Listen("tcp", "0.0.0.0:0") // loopback has no proxy
+	if err != nil {
+		t.Fatal(err)
+	}
+	get := func(*pb.GetStylizationRequest) (*pb.GetStylizationResponse, error) {
+		return &pb.GetStylizationResponse{}, nil
+	}
+	register := func(running *grpc.Server) { pb.RegisterStylizationServiceServer(running, &server{get: get}) }
+	_, err = serveOn(t, listener, register).Jobs.Get(t.Context(), name)
+	if isProxied := err != nil; isProxied != (os.Getenv("grpc_proxy") != "") {
+		t.Error(err)
+	}
 }

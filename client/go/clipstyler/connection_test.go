@@ -2,6 +2,7 @@ package clipstyler_test
 
 import (
 	"context"
+	"iter"
 	"net"
 	"os"
 	"os/exec"
@@ -87,5 +88,45 @@ func TestProxiesOfOtherProgramsAreUsedOnRequestOnly(t *testing.T) {
 	_, err = serveOn(t, listener, register).Jobs.Get(t.Context(), name)
 	if isProxied := err != nil; isProxied != (os.Getenv("grpc_proxy") != "") {
 		t.Error(err)
+	}
+}
+
+func TestARefusalBeforeAllMessagesAreSentKeepsItsReason(t *testing.T) {
+	upload := func(grpc.ClientStreamingServer[pb.UploadImageRequest, pb.UploadImageResponse]) error {
+		return refusal(codes.Unavailable, "DRAINING", 0)
+	}
+	apply := func(applyCall) error { return refusal(codes.Unavailable, "DRAINING", 0) }
+	client := serve(t, func(running *grpc.Server) {
+		pb.RegisterStylizationServiceServer(running, &server{upload: upload})
+		pb.RegisterStyleServiceServer(running, &styleServer{apply: apply})
+	})
+	failures := make(chan error)
+	const count = 20 // it depends on who is faster
+	for range count {
+		go func() {
+			_, err := client.Jobs.Upload(t.Context(), make([]byte, 5<<20))
+			failures <- err
+		}()
+		go func() {
+			var last error
+			for _, last = range client.Styles.Apply(t.Context(), &pb.StyleApplication{}, photosOf("one", "two")) {
+			}
+			failures <- last
+		}()
+	}
+	for range 2 * count {
+		if failure := failureOf(t, <-failures); failure.Reason != "DRAINING" {
+			t.Error(failure)
+		}
+	}
+}
+
+func photosOf(contents ...string) iter.Seq2[*pb.StylePhoto, error] {
+	return func(yield func(*pb.StylePhoto, error) bool) {
+		for _, content := range contents {
+			if !yield(onePhoto([]byte(content)), nil) {
+				return
+			}
+		}
 	}
 }

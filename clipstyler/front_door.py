@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from clipstyler.acceleration import OFF, parse
 from clipstyler.image_format import ImageFormat
-from clipstyler.imaging import Picture, encode
+from clipstyler.imaging import ImageError, Picture, check_sides, encode, read_header
 from clipstyler.input_files import read_whole
 from clipstyler.inputs import read_inputs
 from clipstyler.options import ConfigError, Violation
+from clipstyler.original import result_size
 from clipstyler.output_files import Output, check_outputs, write_whole
 from clipstyler.region import RegionRequest
 from clipstyler.spec import SpecLimits, SpecRequest, StylizationSpec, resolve_spec
@@ -204,8 +205,18 @@ class Stylization:
         target = Path(path)
         inputs = [file for file in (self._photo, self._mask) if isinstance(file, str | Path)]
         check_outputs([Output("path", target, SUFFIXES)], inputs=inputs)
-        write_whole(target, encode(self.result().image, SUFFIXES[target.suffix.lower()]))
+        image_format = SUFFIXES[target.suffix.lower()]
+        self._check_sides(image_format)
+        write_whole(target, encode(self.result().image, image_format))
         return target
+
+    def _check_sides(self, image_format: ImageFormat) -> None:
+        photo = _content(self._photo)
+        shown = photo if isinstance(photo, Picture) else read_header(photo)
+        try:
+            check_sides(*result_size(self.spec.config, shown.width, shown.height), image_format)
+        except ImageError as error:
+            raise ConfigError("path", str(error)) from error
 
 
 def stylize(  # noqa: PLR0913 - one per fact, all but two by name

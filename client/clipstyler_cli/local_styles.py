@@ -53,12 +53,12 @@ def apply_here(
         for index, path in enumerate(photos):
             try:
                 picture = decode(read_whole(path))
+                drawn = ended(apply_style(first, picture, chosen, second=other, check=lambda: None))
+                image = encoded(harmonized(drawn, harmony) if harmony else drawn, ImageFormat(result_format))
             except (ImageError, OSError) as error:
                 problem = error.strerror or str(error) if isinstance(error, OSError) else str(error)
                 yield StyledPhoto(index, None, _unusable("photo", problem))
                 continue
-            drawn = ended(apply_style(first, picture, chosen, second=other, check=lambda: None))
-            image = encoded(harmonized(drawn, harmony) if harmony else drawn, ImageFormat(result_format))
             yield StyledPhoto(index, JobImage(image.data, image.format, image.width, image.height))
 
 

@@ -10,7 +10,7 @@ from clipstyler.imaging.reading import decode, decode_fitted, read_header
 from clipstyler.imaging.recognition import READABLE_FORMATS
 from clipstyler.imaging.sizing import fit, fitted_size, resized, shrink
 from clipstyler.imaging.values import EncodedImage, Header, ImageError, ImageFile, ImageMetadata, Limits, Picture
-from clipstyler.imaging.writing import encode, encode_into, encoded
+from clipstyler.imaging.writing import check_sides, encode, encode_into, encoded
 
 __all__ = [
     "READABLE_FORMATS",
@@ -22,6 +22,7 @@ __all__ = [
     "ImageMetadata",
     "Limits",
     "Picture",
+    "check_sides",
     "decode",
     "decode_fitted",
     "encode",

@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from clipstyler.image_format import ImageFormat
-from clipstyler.imaging.values import EncodedImage, Picture
+from clipstyler.imaging.values import EncodedImage, ImageError, Picture
 
 # Compression of PNG: a large picture is not worth the many seconds that a few percent of its bytes cost.
 _LARGE_PIXELS = 2**22
 _FAST, _THOROUGH = 1, 6
 _STRIP_PIXELS = 2**16
+# Pixels; PNG has no bound that matters.
+_LONGEST_SIDES = {ImageFormat.JPEG: 65_500, ImageFormat.WEBP: 16_383}
 
 
 def encode(picture: Picture, image_format: ImageFormat, quality: int = 90) -> bytes:
@@ -31,6 +33,11 @@ def encode(picture: Picture, image_format: ImageFormat, quality: int = 90) -> by
         The encoding.
     quality
         Of JPEG and WebP, 1 to 100.
+
+    Raises
+    ------
+    ImageError
+        As `check_sides`.
     """
     buffer = io.BytesIO()
     encode_into(buffer, picture, image_format, quality)
@@ -39,6 +46,7 @@ def encode(picture: Picture, image_format: ImageFormat, quality: int = 90) -> by
 
 def encode_into(file: BinaryIO, picture: Picture, image_format: ImageFormat, quality: int = 90) -> None:
     """Encode a picture as `encode` does, and write it to a file, a part at a time."""
+    check_sides(picture.width, picture.height, image_format)
     is_opaque = picture.alpha is None or image_format is ImageFormat.JPEG
     image = Image.fromarray(picture.rgb if is_opaque else _taken_off_white(picture))
     image.save(file, format=image_format.value, **_options(picture, image_format, quality))
@@ -56,6 +64,20 @@ def _taken_off_white(picture: Picture) -> NDArray[np.uint8]:
         opacity = np.where(alpha == 0, 255, alpha).astype(np.float32) / 255  # what is not seen keeps its color
         pixels[rows, :, :3] = np.rint(np.maximum(255 - (255 - picture.rgb[rows]) / opacity, 0))
     return pixels
+
+
+def check_sides(width: int, height: int, image_format: ImageFormat) -> None:
+    """Check that an encoding has pictures as large.
+
+    Raises
+    ------
+    ImageError
+        A side is too long for it.
+    """
+    longest = _LONGEST_SIDES.get(image_format)
+    if longest and max(width, height) > longest:
+        problem = f"{width} x {height} px are too many for {image_format}, whose sides have {longest} px at most"
+        raise ImageError(f"{problem}: choose png or a smaller output size")
 
 
 def _options(picture: Picture, image_format: ImageFormat, quality: int) -> dict[str, int]:

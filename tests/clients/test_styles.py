@@ -290,6 +290,13 @@ def test_a_photo_that_cannot_be_read_does_not_stop_the_others(file: Path, photos
     assert (file.parent / "styled" / "two.png").is_file()
 
 
+def test_a_photo_that_is_too_long_for_the_format_does_not_stop_the_others(file: Path, photos: list[Path]) -> None:
+    Image.new("RGB", (17_000, 8)).save(photos[0])
+    outcome = run("apply", file, *photos, "-o", file.parent / "styled", "--format", "webp", "--strength", 0)
+    assert (outcome.exit_code, f"error: {photos[0]}: photo: 17000 x 8 px are too many" in outcome.stderr) == (1, True)
+    assert (file.parent / "styled" / "two.webp").is_file()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -217,6 +217,13 @@ def test_encoding_is_repeatable_and_keeps_alpha_where_it_can(image_format: Image
     assert back.has_transparency_data == (image_format is not ImageFormat.JPEG)
 
 
+@pytest.mark.parametrize(("image_format", "longest"), [(ImageFormat.WEBP, 16_383), (ImageFormat.JPEG, 65_500)])
+def test_an_encoding_refuses_a_side_that_it_has_not(image_format: ImageFormat, longest: int) -> None:
+    encode(Picture(np.zeros((1, longest, 3), np.uint8)), image_format)
+    with pytest.raises(ImageError, match=f"{longest} px at most: choose png"):
+        encode(Picture(np.zeros((longest + 1, 1, 3), np.uint8)), image_format)
+
+
 def test_a_png_comes_back_exactly() -> None:
     assert np.array_equal(decode(encode(Picture(GRADIENT), ImageFormat.PNG)).rgb, GRADIENT)
 

@@ -92,6 +92,7 @@ DEFAULT_PRESET = Preset.DRAFT
 LARGEST_SEED = 2**63 - 1
 _DRAWN_SEED_BITS = 53  # JSON numbers in JavaScript keep so many
 SMALLEST_CROP = 8
+LARGEST_OUTPUT = 16_383
 _WEIGHT = Bounds(0, 1e7)
 _CALIBRATION_BOUNDS = {
     "crop_fraction": Bounds(0, 1, above=True),
@@ -229,7 +230,7 @@ class StylizeConfig(CalibratedOptions):
     output_size: int = option(
         "Longest side of the result in pixels, however small the size is; 0: as the photo.",
         source=Source.FIXED,
-        bounds=Bounds(0, 16_383),
+        bounds=Bounds(0, LARGEST_OUTPUT),
         default=0,
     )
     enlarge: bool = option(

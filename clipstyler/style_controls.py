@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from clipstyler.config import LARGEST_OUTPUT
 from clipstyler.options import Bounds, ConfigError, Source, Violation, option, options_of
 
 
@@ -39,7 +40,7 @@ class StyleControls:
     output_size: int = option(
         "Longest side of the result in pixels; 0: as the photo.",
         source=Source.FIXED,
-        bounds=Bounds(0, 16_383),
+        bounds=Bounds(0, LARGEST_OUTPUT),
         default=0,
     )
 

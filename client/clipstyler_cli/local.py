@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import clipstyler_client as client
 from clipstyler_client import FieldViolation, InvalidRequestError, PreviewOptions, StylizeError, StylizeOptions
 
+from clipstyler.config import LARGEST_OUTPUT
 from clipstyler.options import ConfigError
 from clipstyler_cli.errors import UsageError, checked_together, ending_at_once
 from clipstyler_cli.files import read_photo
@@ -184,11 +185,14 @@ def _run(
         from clipstyler.acceleration import RECORD
         from clipstyler.acceleration_choice import choose, retain_memory_for
         from clipstyler.encoders import registry
+        from clipstyler.imaging import check_sides
         from clipstyler.inputs import read_inputs
 
     begun = time.monotonic()
     picture, mask, spec, fitted, original = read_inputs(photo, mask_file, spec)
-    spec = replace(spec, config=replace(fitted, output_size=max(original.width, original.height)))
+    check_sides(original.width, original.height, spec.result_format)
+    longest = max(original.width, original.height)
+    spec = replace(spec, config=replace(fitted, output_size=longest if longest <= LARGEST_OUTPUT else 0))
     decode_s = time.monotonic() - begun
     yield client.Queued(position=0, seed=spec.seed)
     with ending_at_once():

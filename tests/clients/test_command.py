@@ -115,6 +115,23 @@ def test_a_run_without_a_server_draws_the_result_at_the_size_of_the_photo(photo:
     assert "--output-size: must be at least 0 and at most 16383, got -1" in bad.stderr
 
 
+def test_a_photo_longer_than_any_output_size_keeps_its_size(
+    photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("clipstyler_cli.local.LARGEST_OUTPUT", 100)
+    work = ["--size", 64, "--steps", 1, "--patches", 1, "--json"]
+    described = json.loads(call("stylize", photo, "fire", "-o", tmp_path / "out.png", *work).stdout)
+    assert (described["options"]["output_size"], described["width"]) == (0, 120)
+
+
+def test_a_photo_longer_than_the_format_of_the_result_is_refused_before_any_work(tmp_path: Path) -> None:
+    photo, out = tmp_path / "long.png", tmp_path / "out.webp"
+    Image.new("RGB", (17_000, 512)).save(photo)
+    outcome = call("stylize", photo, "fire", "-o", out, "--size", 512, "--crop-size", 8)
+    assert (outcome.exit_code, named(outcome.stderr)) == (2, ["PHOTO"])
+    assert "16383 px at most" in outcome.stderr
+
+
 def test_progress_is_printed_in_plain_lines_without_a_terminal(
     server: ScriptedServer, photo: Path, tmp_path: Path
 ) -> None:

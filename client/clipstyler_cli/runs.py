@@ -160,6 +160,7 @@ def _checked(run: Run, keep: Keep, server: Target | None) -> tuple[_Outputs, _In
         partial(_spec_here, run) if here else lambda: None,
         partial(check_place_here, run.device, run.accelerations) if here else lambda: None,
         partial(_check_that_no_server_is_needed, run, keep) if here else lambda: None,
+        partial(_check_style, run),
     )
     return outputs, _Inputs(photo, mask_file, spec)
 
@@ -172,6 +173,11 @@ def _check_that_no_server_is_needed(run: Run, keep: Keep) -> None:
     }
     if violations := [Violation(name, f"{why}: name one with --server") for name, why in needs.items() if why]:
         raise ConfigError.of(violations)
+
+
+def _check_style(run: Run) -> None:
+    if run.options.get("keep_style") and not run.detach:
+        raise ConfigError("keep_style", "a style is kept with a job: add --server and --detach")
 
 
 def _outputs(run: Run, keep: Keep) -> _Outputs:

@@ -164,6 +164,15 @@ def test_what_cannot_be_written_is_refused_before_any_work(
     assert server.requests == []
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_style_is_kept_with_a_job_only(server: ScriptedServer, photo: Path, there: bool) -> None:
+    where = ["--server", server.target] if there else []
+    outcome = call("stylize", photo, "fire", "-o", photo.with_name("out.png"), "--keep-style", *where)
+    assert outcome.exit_code == 2
+    assert "error: --keep-style: a style is kept with a job: add --server and --detach" in outcome.stderr
+    assert server.requests == []
+
+
 def test_a_refused_field_is_named_as_it_was_typed(photo: Path, tmp_path: Path) -> None:
     with serving(invalid_steps) as server:
         outcome = call("stylize", photo, "fire", "-o", tmp_path / "out.png", "--server", server.target)

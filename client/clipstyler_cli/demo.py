@@ -26,6 +26,8 @@ from clipstyler_cli.terminal import Terminal
 _LOG = "server.log"
 _PHOTO = "astronaut.jpg"
 _RESULT_SIZE = 1024
+# Its jobs are its own, and end with it.
+_ALONE = {"DATABASE_URL": "", "SHARED_DIR": ""}
 _FILES = ("demo.png", "demo-contact-sheet.png", "demo.gif", "demo.json", _LOG)
 
 
@@ -56,8 +58,10 @@ def command(
         )
         out_dir.mkdir(parents=True, exist_ok=True)
         log = out_dir / _LOG
-        with TemporaryDirectory() as data_dir, running_server(log, {"DATA_DIR": data_dir}, console) as server:
-            _stylize(photo, text, seed, out_dir, server.target, console)
+        with TemporaryDirectory() as data_dir:
+            settings = {"DATA_DIR": data_dir, **_ALONE}
+            with running_server(log, settings, console) as server:
+                _stylize(photo, text, seed, out_dir, server.target, console)
 
 
 def example_photo() -> Path:

@@ -24,7 +24,8 @@ _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.5, 30.0
 # A server that runs for so long has recovered.
 _RECOVERED_S = 60.0
 _MAX_RESTARTS = 5
-# On loopback for this command alone: what the environment says of identity is for other servers.
+# On loopback for this command alone: what the environment says of addresses and identity is for other servers.
+_HERE = {"HOST": "127.0.0.1", "HTTP_HOST": "127.0.0.1", "INSECURE": "false"}
 _OPEN = dict.fromkeys(("TOKENS", "TENANTS", "TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA"), "")
 
 
@@ -46,7 +47,7 @@ class ServerProcess:
 
     def __init__(self, log: Path, settings: Mapping[str, str]) -> None:
         self._log = log
-        self._settings = {"PORT": "0", "HTTP_PORT": "0", "LOG_FORMAT": "json", **_OPEN, **settings}
+        self._settings = {"PORT": "0", "HTTP_PORT": "0", "LOG_FORMAT": "json", **_HERE, **_OPEN, **settings}
         self.target = ""
         self._process = self._start("wb")
 
@@ -97,7 +98,8 @@ class ServerProcess:
                 if '"server_ready"' in line:
                     return str(json.loads(line)["grpc"])
             if self.exit_code is not None:
-                raise ServerUnavailableError("UNAVAILABLE", f"the server exited with code {self.exit_code}")
+                problem = f"the server exited with code {self.exit_code}"
+                raise ServerUnavailableError("UNAVAILABLE", problem, "SERVER_EXITED")
             time.sleep(_POLL_S)
         raise ServerUnavailableError("UNAVAILABLE", f"the server reported no address within {_START_S:g} s")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from clipstyler_cli import server_process
 from clipstyler_cli.main import app
 from clipstyler_cli.server_process import running_server
 from clipstyler_cli.terminal import Terminal
@@ -47,3 +48,21 @@ def test_a_server_that_cannot_start_shows_its_last_words(tmp_path: Path, monkeyp
     assert outcome.exit_code == 1
     assert "last lines of the server log" in outcome.stderr
     assert "'cuda:99' is not available" in outcome.stderr
+    assert "is a server running there?" not in outcome.stderr
+
+
+def test_a_server_of_a_command_is_for_that_alone_whatever_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, str] = {}
+
+    def started(_command: list[str], *, env: dict[str, str], **_files: object) -> None:
+        asked.update(env)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(server_process.subprocess, "Popen", started)
+    names = ("HOST", "HTTP_HOST", "INSECURE", "TOKENS", "DATABASE_URL", "SHARED_DIR")
+    for name in names:
+        monkeypatch.setenv(f"CLIPSTYLER_{name}", "of another server")
+    CliRunner().invoke(app, ["demo", "--photo", str(PHOTO), "--out-dir", str(tmp_path)])
+    assert [asked[f"CLIPSTYLER_{name}"] for name in names] == ["127.0.0.1", "127.0.0.1", "false", "", "", ""]

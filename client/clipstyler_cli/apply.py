@@ -20,7 +20,7 @@ from clipstyler_cli.connection import Target, with_connection_flags
 from clipstyler_cli.errors import UsageError, checked_together, clear_errors
 from clipstyler_cli.files import Delivery
 from clipstyler_cli.statuses import EXIT_FAILED
-from clipstyler_cli.style_files import name_on_server, read_style
+from clipstyler_cli.style_files import read_style, stored_on_server
 from clipstyler_cli.terminal import complain
 
 SUFFIX_OF = {"png": ".png", "jpeg": ".jpg", "webp": ".webp"}
@@ -79,7 +79,7 @@ def command(
         else:
             outputs, *_ = checked_together(*checks)
             client = stack.enter_context(server.connect())
-            named = partial(name_on_server, client)
+            named = partial(stored_on_server, client)
             first, second = checked_together(partial(named, style), partial(_second, mix_with, named))
             results = client.styles.apply(
                 first,

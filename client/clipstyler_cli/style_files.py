@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,19 +41,32 @@ def read_style(name: str, argument: str = "STYLE") -> bytes:
     )
 
 
-def name_on_server(client: Client, name: str, argument: str = "STYLE") -> str:
-    """Return the resource name of a style on a server; a file that is here is uploaded first.
+def stored_on_server(client: Client, name: str, argument: str = "STYLE") -> str:
+    """Return the resource name of a style on a server as `name_on_server`; a file that is here is uploaded first.
 
     Raises
     ------
     UsageError
-        There is none of that name, there are several of that text, or its file cannot be used.
+        As `name_on_server`, or its file cannot be used.
+    """
+    if not Path(name).is_file():
+        return name_on_server(client, name, argument)
+    try:
+        return client.styles.upload(read_style(name, argument)).name
+    except InvalidRequestError as error:
+        raise UsageError(f"{argument}: {name}: {error.violations[0].description}") from error
+
+
+def name_on_server(client: Client, name: str, argument: str = "STYLE") -> str:
+    """Return the resource name of a style on a server; that of a file that is here is the file's digest.
+
+    Raises
+    ------
+    UsageError
+        There is none of that name, or there are several of that text.
     """
     if Path(name).is_file():
-        try:
-            return client.styles.upload(read_style(name, argument)).name
-        except InvalidRequestError as error:
-            raise UsageError(f"{argument}: {name}: {error.violations[0].description}") from error
+        return f"styles/{hashlib.sha256(read_style(name, argument)).hexdigest()}"
     if name.startswith("styles/"):
         return name
     found = {

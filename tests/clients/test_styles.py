@@ -253,6 +253,14 @@ def test_the_command_keeps_styles_on_a_server(server: Server, file: Path, tmp_pa
     assert (gone.exit_code, "there is no" in gone.stderr) == (1, True)
 
 
+def test_only_apply_stores_a_file_on_a_server(server: Server, client: Client, file: Path, tmp_path: Path) -> None:
+    there = ("--server", server.target)
+    for words in (("show", file), ("download", file, "-o", tmp_path / "back.style"), ("delete", file)):
+        assert "there is no" in run("styles", *words, *there).stderr
+    client.styles.upload(file)
+    assert run("styles", "show", file, *there).exit_code == 0
+
+
 def test_a_style_is_named_by_its_text_too(server: Server, client: Client, tmp_path: Path) -> None:
     for seed in (1, 2):
         client.styles.upload(style_file("Twice there!", seed))

@@ -112,7 +112,8 @@ def with_connection_flags(command: Callable[..., None]) -> Callable[..., None]:
 
 def _check_unused(flags: Mapping[str, Any]) -> None:
     """Refuse flags that say how to reach a server where none is named; the environment may name authorities anyway."""
-    is_from_environment = str(flags["tls_ca"]) == os.environ.get(_CA)
+    authorities = os.environ.get(_CA)
+    is_from_environment = authorities is not None and flags["tls_ca"] == Path(authorities)
     typed = [name for name, value in flags.items() if value and not (name == "tls_ca" and is_from_environment)]
     unused = [f"--{name.replace('_', '-')}" for name in typed]
     if unused:

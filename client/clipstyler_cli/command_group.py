@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
@@ -19,6 +19,12 @@ from clipstyler_cli.errors import UsageError, clear_errors
 from clipstyler_cli.surroundings import is_working_directory_gone
 from clipstyler_cli.terminal import printable
 
+# Texts that are paths: settings of a server, as they are in the environment.
+_FILES = frozenset({"config", "data_dir", "tenants", "tls_cert", "tls_client_ca", "tls_key", "tokens"})
+# Texts that are paths or the names of something else, resources of a server among them.
+_STYLES_AND_SOURCES = frozenset({"mix_with", "sources", "style"})
+_RESOURCES = ("styles/", "stylizations/")
+
 
 class Command(TyperCommand):
     """A command whose texts are valid Unicode and whose numbers are finite; paths may be any bytes."""
@@ -29,12 +35,11 @@ class Command(TyperCommand):
         with clear_errors():
             for parameter in self.params:
                 value = ctx.params.get(parameter.name or "")
+                if directory_is_gone:
+                    _check_absolute(parameter, value)
                 if not _is_path(parameter, value):
                     _check_unicode(parameter, value)
                     _check_finite(parameter, value)
-                elif directory_is_gone and not Path(value).is_absolute():
-                    problem = "the working directory no longer exists: name an absolute path"
-                    raise UsageError(f"{_name(parameter)}: {value}: {problem}")
         if directory_is_gone:
             os.chdir(tempfile.gettempdir())  # libraries and child processes need one
         return super().invoke(ctx)
@@ -75,8 +80,29 @@ def _is_path(parameter: Any, value: object) -> TypeGuard[str | Path]:
     return isinstance(value, Path) or (kind == "path" and isinstance(value, str))
 
 
+def _check_absolute(parameter: Any, value: object) -> None:
+    """Refuse relative paths, which mean nothing without a working directory."""
+    for path in _each(value):
+        if isinstance(path, str | Path) and _names_file(parameter, path) and not Path(path).is_absolute():
+            problem = "the working directory no longer exists: name an absolute path"
+            raise UsageError(f"{_name(parameter)}: {path}: {problem}")
+
+
+def _names_file(parameter: Any, value: str | Path) -> bool:
+    """Whether a value is a path, or a text that is read as one."""
+    if isinstance(value, Path) or _is_path(parameter, value):
+        return True
+    if parameter.name in _STYLES_AND_SOURCES:
+        return bool(Path(value).suffix) or (os.sep in value and not value.startswith(_RESOURCES))
+    return parameter.name in _FILES and value != ""
+
+
+def _each(value: object) -> Sequence[object]:
+    return value if isinstance(value, list | tuple) else (value,)
+
+
 def _check_unicode(parameter: Any, value: object) -> None:
-    for text in value if isinstance(value, list | tuple) else (value,):
+    for text in _each(value):
         if isinstance(text, str) and not text.isascii() and text != text.encode(errors="replace").decode():
             raise UsageError(f"{_name(parameter)}: '{text}' is not UTF-8; type it in a UTF-8 locale")
 
@@ -97,7 +123,7 @@ def _name(parameter: Any) -> str:
     """Return the name of a parameter as it is typed."""
     if parameter.param_type_name == "option":
         return str(parameter.opts[0])
-    return str(parameter.metavar or parameter.name).upper()
+    return str(parameter.metavar or parameter.name).upper().removesuffix("...")
 
 
 @contextmanager

@@ -264,6 +264,13 @@ def test_a_deleted_working_directory_is_named_or_not_needed(
         (["stylize", photo, "fire", "-o", "out.png", "--server", server.target], "--out: out.png"),
         (["stylize", "photo.png", "fire", "-o", tmp_path / "out.png", "--server", server.target], "PHOTO: photo.png"),
         (["demo"], "--out-dir: out"),
+        (["apply", "fire", photo, "photo.png", "-o", tmp_path], "PHOTOS: photo.png"),
+        (["apply", "fire.style", photo, "-o", tmp_path], "STYLE: fire.style"),
+        (["apply", "fire", photo, "-o", tmp_path, "--mix-with", "a/look"], "--mix-with: a/look"),
+        (["styles", "create", "--text", "fire", "--photos", "photo.png"], "--photos: photo.png"),
+        (["styles", "create", "--text", "fire", "photo.png"], "[JOB | PHOTOS...]: photo.png"),
+        (["lab", "--photo", "photo.png", "--out", tmp_path], "--photo: photo.png"),
+        (["serve", "--tokens", "tokens"], "--tokens: tokens"),
     ):
         delete_working_directory(tmp_path, monkeypatch)
         outcome = call(*arguments)

@@ -95,12 +95,12 @@ def command(
         delivery = Delivery()
         out.mkdir(parents=True, exist_ok=True)
         delivery.write(style_file, style)
-        harmony = _harmony(style, photos, controls, harmonize) if harmonize else None
+        harmony = _harmony(style, photos, controls, harmonize, quiet) if harmonize else None
         places = _applied(style, photos, outputs, quiet, result_format, controls, harmony)
         shown = evenly(list(places.values()), _SHEET_PHOTOS)
         delivery.write(sheet, sheet_of(text, ((path.name, path.read_bytes()) for path in shown)))
         if score:
-            _print_score(style, list(places), text, asked, harmonize)
+            _print_score(style, list(places), text, asked, controls, harmonize)
         delivery.finish()
         if len(places) < len(photos):
             raise typer.Exit(EXIT_FAILED)
@@ -115,7 +115,7 @@ def _fitted(photos: list[Path], text: str, options: dict[str, Any], quiet: bool)
     from clipstyler_cli.local_styles import fit_here
 
     begun = time.monotonic()
-    with Terminal(stderr=True).status(f"fitting {text!r} to {len(photos)} photos") as status:
+    with Terminal(stderr=True, quiet=quiet).status(f"fitting {text!r} to {len(photos)} photos") as status:
 
         def progress(step: int, steps: int) -> None:
             status.update(f"fitting to {len(photos)} photos: step {step}/{steps}")
@@ -126,11 +126,13 @@ def _fitted(photos: list[Path], text: str, options: dict[str, Any], quiet: bool)
     return style
 
 
-def _harmony(style: bytes, photos: list[Path], controls: Mapping[str, Any], share: float) -> Harmony | None:
+def _harmony(
+    style: bytes, photos: list[Path], controls: Mapping[str, Any], share: float, quiet: bool
+) -> Harmony | None:
     from clipstyler.harmonizing import Harmony
     from clipstyler_cli.local_styles import common_colors_here
 
-    with Terminal(stderr=True).status("finding common colors") as status:
+    with Terminal(stderr=True, quiet=quiet).status("finding common colors") as status:
 
         def progress(completed: int) -> None:
             status.update(f"finding common colors: photo {completed}/{len(photos)}")
@@ -154,10 +156,20 @@ def _applied(
     return deliver(results, photos, outputs, quiet)
 
 
-def _print_score(style: bytes, photos: list[Path], text: str, options: dict[str, Any], harmonize: float) -> None:
+def _print_score(
+    style: bytes,
+    photos: list[Path],
+    text: str,
+    options: dict[str, Any],
+    controls: Mapping[str, Any],
+    harmonize: float,
+) -> None:
     from clipstyler_cli.local_styles import spreads_here
 
-    together, separate = spreads_here(style, photos, text, options, harmonize)
+    if len(photos) < 2:
+        complain("error: --score: there is nothing to compare: fewer than two of the photos can be used")
+        return
+    together, separate = spreads_here(style, photos, text, options, controls, harmonize)
     for name, one, other in zip(("embeddings", "style statistics", "colors"), together, separate, strict=True):
         ratio = one / other if other else float("nan")
         say(f"spread of {name}: {one:.4f}, {other:.4f} if fitted separately: {ratio:.2f} times as much")

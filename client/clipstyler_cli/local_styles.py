@@ -113,11 +113,16 @@ def fit_here(
 
 
 def spreads_here(
-    style: bytes, photos: Sequence[Path], text: str, options: Mapping[str, Any], harmonize: float = 0.0
+    style: bytes,
+    photos: Sequence[Path],
+    text: str,
+    options: Mapping[str, Any],
+    controls: Mapping[str, Any],
+    harmonize: float = 0.0,
 ) -> tuple[Spread, Spread]:
     """Return how much photos differ in a style, harmonized by a share, and if each is fitted separately.
 
-    One photo at a time is in memory.
+    The `controls` are those of all results but their size. One photo at a time is in memory.
     """
     with library_errors():
         from clipstyler.encoders import registry
@@ -127,13 +132,13 @@ def spreads_here(
         from clipstyler.style_controls import StyleControls
 
         encoders = registry.load(options.get("encoder_set") or registry.BUNDLED, store=local_store())
-        controls = StyleControls(output_size=_MEASURED_SIDE)
-        common = common_colors_here(style, photos, {}, lambda _completed: None) if harmonize else None
+        measured = StyleControls(**{**controls, "output_size": _MEASURED_SIDE})
+        common = common_colors_here(style, photos, controls, lambda _completed: None) if harmonize else None
         harmony = Harmony(common, harmonize) if common else None
 
         def drawn(style: LoadedStyle, path: Path) -> tuple[Picture, Picture]:
             (photo,) = _decoded([path])
-            return ended(apply_style(style, photo, controls)), photo
+            return ended(apply_style(style, photo, measured)), photo
 
         def in_album(style: LoadedStyle, path: Path) -> tuple[Picture, Picture]:
             picture, photo = drawn(style, path)

@@ -39,10 +39,10 @@ class Terminal(Console):
     ends only its messages.
     """
 
-    def __init__(self, *, stderr: bool = False) -> None:
+    def __init__(self, *, stderr: bool = False, quiet: bool = False) -> None:
         stream = sys.stderr if stderr else sys.stdout
         width = None if stream is not None and stream.isatty() else _UNLIMITED
-        super().__init__(stderr=stderr, markup=False, emoji=False, highlight=False, width=width)
+        super().__init__(stderr=stderr, quiet=quiet, markup=False, emoji=False, highlight=False, width=width)
 
     def render_str(self, text: str, *args: Any, **kwargs: Any) -> Text:
         """Render a text literally."""

@@ -421,7 +421,7 @@ def test_the_score_of_an_album_has_one_photo_at_a_time_in_memory(
 
     monkeypatch.setattr("clipstyler.imaging.decode", counted)
     options = {"size": 64, "steps": 2, "seed": 1}
-    found = spreads_here(file.read_bytes(), photos, "fire", options)
+    found = spreads_here(file.read_bytes(), photos, "fire", options, {})
     assert len(seen) == 3 * len(photos)  # drawn in the one style; fitted separately, and drawn
 
     monkeypatch.undo()
@@ -434,6 +434,12 @@ def test_the_score_of_an_album_has_one_photo_at_a_time_in_memory(
             for style, picture in zip(styles, pictures, strict=True)
         ]
         assert spread_found == pytest.approx(spread(pairs, registry.load(registry.BUNDLED)), rel=1e-6)
+
+
+def test_the_score_of_an_album_is_that_of_its_controls(photos: list[Path], file: Path) -> None:
+    options = {"size": 64, "steps": 2, "seed": 1}
+    together, separate = spreads_here(file.read_bytes(), photos, "fire", options, {"strength": 0})
+    assert together == separate  # of the photos as they are
 
 
 def test_an_albums_results_come_as_near_in_color_as_asked_for(photos: list[Path], tmp_path: Path) -> None:
@@ -488,6 +494,20 @@ def test_a_broken_photo_takes_nothing_from_an_album(photos: list[Path], tmp_path
     assert f"error: {broken}: photo: the bytes are no readable image" in outcome.stderr
     assert outcome.stdout.count("if fitted separately") == 3
     assert Image.open(out / "album-sheet.png").width == 16 + 2 * (256 + 16)
+
+
+def test_an_album_of_one_photo_that_can_be_used_has_no_score(photos: list[Path], tmp_path: Path) -> None:
+    photos[0].write_bytes(b"no image")
+    words = ["album", *photos, "fire", "-o", tmp_path / "album", "--size", 64, "--steps", 1, "--sample", 1, "--score"]
+    outcome = run(*words)
+    assert (outcome.exit_code, outcome.stdout) == (1, "")
+    assert "error: --score: there is nothing to compare" in outcome.stderr
+
+
+def test_a_quiet_album_shows_no_progress_on_a_terminal(photos: list[Path], tmp_path: Path) -> None:
+    words = ["album", *photos, "fire", "-o", tmp_path / "album", "--size", 64, "--steps", 1, "--harmonize", 1, "-q"]
+    outcome = CliRunner().invoke(app, [str(word) for word in words], env={"FORCE_COLOR": "1", "TERM": "xterm"})
+    assert (outcome.exit_code, outcome.stderr) == (0, "")
 
 
 def test_a_slug_is_short_and_plain() -> None:

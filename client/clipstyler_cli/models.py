@@ -98,7 +98,7 @@ def export(
         check_outputs([], directories=[output])
         check_directory(out)
         encoders = registry.load(name, store=local_store())
-        manifest, written = _export(encoders, output, delivery, opset or OPSET, fp16)
+        manifest, written = _export(encoders, output, delivery, OPSET if opset is None else opset, fp16)
         exported = OnnxEncoders(written, SessionOptions(("cpu",)))
         parity = check_parity(TorchEncoders(encoders), exported)
         if as_json:

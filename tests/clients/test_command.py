@@ -376,6 +376,11 @@ def test_an_export_is_written_and_held_against_pytorch(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "pocket" / "manifest.json").read_text()) == told["manifest"]
 
 
+def test_an_operator_set_of_zero_is_refused(tmp_path: Path) -> None:
+    outcome = call("models", "export", "pocket", "--out", tmp_path / "pocket", "--opset", 0)
+    assert (outcome.exit_code, named(outcome.stderr)) == (2, ["--opset"])
+
+
 @pytest.mark.parametrize("tool", ["teacher", "train", "refine", "average", "evaluate", "sheet"])
 def test_the_tools_of_pocket_explain_themselves(
     tool: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

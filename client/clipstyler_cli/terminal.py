@@ -35,8 +35,8 @@ def _visible(character: str) -> str:
 class Terminal(Console):
     """A console on which a text is never markup, an emoji code or a control sequence.
 
-    Lines are as wide as a terminal, and unlimited elsewhere. A closed stdout ends the command quietly; a closed stderr
-    ends only its messages.
+    Lines are as wide as a terminal, and unlimited elsewhere. A closed stdout ends the command quietly; a stderr that is
+    closed, or behind which the disk is full, ends only its messages.
     """
 
     def __init__(self, *, stderr: bool = False, quiet: bool = False) -> None:
@@ -47,6 +47,15 @@ class Terminal(Console):
     def render_str(self, text: str, *args: Any, **kwargs: Any) -> Text:
         """Render a text literally."""
         return super().render_str(printable(text), *args, **kwargs)
+
+    def __exit__(self, *exception: Any) -> None:
+        """Write what was printed."""
+        try:
+            super().__exit__(*exception)
+        except OSError:
+            if not self.stderr:
+                raise
+            self.on_broken_pipe()
 
     def on_broken_pipe(self) -> None:
         """Write nothing more, also when the interpreter exits."""

@@ -114,6 +114,14 @@ def test_a_closed_stderr_stops_no_work(server: ScriptedServer, photo: Path) -> N
     assert out.read_bytes() == picture()
 
 
+def test_a_full_disk_behind_stderr_stops_no_work(server: ScriptedServer, photo: Path) -> None:
+    out = photo.with_name("out.png")
+    words = ["stylize", photo, "fire", "-o", out, "--server", server.target]
+    with Path("/dev/full").open("wb") as full:
+        ran = subprocess.run([*COMMAND, *words], stderr=full, check=False)
+    assert (ran.returncode, out.read_bytes()) == (0, picture())
+
+
 def test_a_command_without_standard_descriptors_writes_only_its_output(server: ScriptedServer, photo: Path) -> None:
     out = photo.with_name("out.png")
     command = [*COMMAND, "stylize", photo, "fire", "-o", out, "--server", server.target]

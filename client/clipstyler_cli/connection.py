@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,13 @@ class Target:
 
     def __post_init__(self) -> None:
         check_target(self.address)
+
+    @property
+    def flags(self) -> str:
+        """The flags that name it, as they are typed."""
+        files = {"--tls-ca": self.tls_ca, "--tls-cert": self.tls_cert, "--tls-key": self.tls_key}
+        named = [word for flag, file in files.items() if file for word in (flag, str(file))]
+        return shlex.join(["--server", self.address, *(["--tls"] if self.tls else []), *named])
 
     def connect(self) -> Client:
         """Return a client with the token of the environment.

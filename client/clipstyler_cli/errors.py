@@ -63,10 +63,18 @@ class GatewayConfigError(UsageError):
 
 
 class JobGoesOnError(KeyboardInterrupt):
-    """Ctrl-C ended watching while the job keeps running; the message says how to return to it."""
+    """Ctrl-C ended watching while the job keeps running; the message says how to return to it.
 
-    def __init__(self, name: str, server: str) -> None:
-        super().__init__(f"the job keeps running: clipstyler jobs watch {name.rpartition('/')[2]} --server {server}")
+    Parameters
+    ----------
+    name
+        Of the job.
+    flags
+        Those that name its server.
+    """
+
+    def __init__(self, name: str, flags: str) -> None:
+        super().__init__(f"the job keeps running: clipstyler jobs watch {name.rpartition('/')[2]} {flags}")
 
 
 def flag_of(field: str, arguments: Mapping[str, str]) -> str:

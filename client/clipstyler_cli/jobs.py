@@ -97,7 +97,7 @@ def watch(
         try:
             result = followed(client, name, Display(Terminal(stderr=True), quiet))
         except KeyboardInterrupt:
-            raise JobGoesOnError(name, server.address) from None
+            raise JobGoesOnError(name, server.flags) from None
         if out:
             delivery = Delivery()
             say(str(delivery.write(Output("out", out), result.image)))

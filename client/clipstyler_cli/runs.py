@@ -232,7 +232,7 @@ def _open(run: Run, inputs: _Inputs, server: Target | None, stack: ExitStack) ->
         assert server is not None  # what is resolved here is done here
         client = stack.enter_context(server.connect())
         if run.detach:
-            return _job(client, run, inputs, stack)
+            return _job(client, run, inputs, stack, server.flags)
         events = _call(client, run, inputs)
     return stack.enter_context(closing(events))
 
@@ -254,19 +254,19 @@ def _call(client: Client, run: Run, inputs: _Inputs) -> Events:
     return client.stylize(inputs.photo, run.text, **_asked(run, inputs))
 
 
-def _job(client: Client, run: Run, inputs: _Inputs, stack: ExitStack) -> Events:
+def _job(client: Client, run: Run, inputs: _Inputs, stack: ExitStack, flags: str) -> Events:
     job = client.jobs.create(inputs.photo, run.text, **_asked(run, inputs))
-    stack.enter_context(_leaving(job.name, client.target))
+    stack.enter_context(_leaving(job.name, flags))
     return stack.enter_context(client.jobs.watch(job.name))
 
 
 @contextmanager
-def _leaving(name: str, server: str) -> Iterator[None]:
+def _leaving(name: str, flags: str) -> Iterator[None]:
     """Ctrl-C leaves the job running, and says how to return to it."""
     try:
         yield
     except KeyboardInterrupt:
-        raise JobGoesOnError(name, server) from None
+        raise JobGoesOnError(name, flags) from None
 
 
 def _follow(events: Events, display: Display, artifacts: Artifacts) -> Result:

@@ -145,7 +145,7 @@ def create(
         try:
             say(followed(client, job.name, Display(Terminal(stderr=True), quiet)).style)
         except KeyboardInterrupt:
-            raise JobGoesOnError(job.name, server.address) from None
+            raise JobGoesOnError(job.name, server.flags) from None
 
 
 @app.command()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import grpc
 import pytest
-from clipstyler_cli.connection import TOKEN
+from clipstyler_cli.connection import TOKEN, Target
 from clipstyler_cli.main import app
 from clipstyler_client import (
     AccessError,
@@ -159,6 +159,11 @@ def test_problems_with_credentials_are_one_line(folder: Path) -> None:
     assert "CLIPSTYLER_TOKEN: would be sent to example.org:1 without encryption" in plain.stderr
     assert "--tls-cert: a certificate and its key go together" in half.stderr
     assert A_TOKEN not in plain.output
+
+
+def test_a_target_is_named_by_its_flags() -> None:
+    target = Target("host:1", tls=True, tls_ca=Path("an authority.pem"), tls_key=Path("client.key"))
+    assert target.flags == "--server host:1 --tls --tls-ca 'an authority.pem' --tls-key client.key"
 
 
 def test_flags_of_a_connection_without_a_server_are_refused(tmp_path: Path) -> None:

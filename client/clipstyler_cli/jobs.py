@@ -16,7 +16,7 @@ from clipstyler_client import Client, Job
 from clipstyler.output_files import Output, check_outputs
 from clipstyler_cli.command_group import App
 from clipstyler_cli.connection import DEFAULT, Target, with_connection_flags
-from clipstyler_cli.errors import JobGoesOnError, clear_errors
+from clipstyler_cli.errors import JobGoesOnError, UsageError, clear_errors
 from clipstyler_cli.files import IMAGE_SUFFIXES, Delivery
 from clipstyler_cli.progress import Display
 from clipstyler_cli.runs import followed
@@ -94,6 +94,7 @@ def watch(
     with _connected(server) as client:
         if out:
             check_outputs([Output("out", out, IMAGE_SUFFIXES)])
+            _check_format(out, client.jobs.get(name))
         try:
             result = followed(client, name, Display(Terminal(stderr=True), quiet))
         except KeyboardInterrupt:
@@ -160,6 +161,13 @@ def delete(name: _Name, server: _Server = DEFAULT) -> None:
 def _connected(server: Target) -> Iterator[Client]:
     with clear_errors(name="NAME"), server.connect() as client:
         yield client
+
+
+def _check_format(out: Path, job: Job) -> None:
+    asked = job.spec.result_format
+    if IMAGE_SUFFIXES[out.suffix.lower()] != asked:
+        suffix = next(suffix for suffix, name in IMAGE_SUFFIXES.items() if name == asked)
+        raise UsageError(f"--out: the result of this job is {asked}: name a file that ends in {suffix}")
 
 
 def _show(job: Job, as_json: bool) -> None:

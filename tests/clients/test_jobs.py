@@ -268,6 +268,14 @@ def test_bad_input_names_its_field(client: Client) -> None:
     assert caught.value.violations[0].field == "request_id"
 
 
+def test_a_watched_result_is_not_written_under_the_suffix_of_another_encoding(
+    server: Server, client: Client, tmp_path: Path
+) -> None:
+    outcome = run("jobs", "watch", create(client).name, "-o", tmp_path / "x.jpg", "--server", server.target)
+    assert (outcome.exit_code, list(tmp_path.iterdir())) == (2, [])
+    assert "error: --out: the result of this job is png: name a file that ends in .png" in outcome.stderr
+
+
 def test_the_commands_list_show_watch_fetch_and_delete(server: Server, client: Client, tmp_path: Path) -> None:
     at = ("--server", server.target)
     name = create(client).name

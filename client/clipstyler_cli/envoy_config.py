@@ -12,6 +12,7 @@ from importlib import resources
 from pathlib import Path
 from string import Template
 from textwrap import indent
+from urllib.parse import quote
 
 from google.protobuf import any_pb2, descriptor_pb2, duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[import-untyped]
@@ -74,6 +75,8 @@ _REFUSALS = {
     504: code_pb2.DEADLINE_EXCEEDED,
 }
 _NO_JSON = {"@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": True}
+# Of a path, besides letters and digits: what browsers send as it is.
+_PLAIN = "/!$&'()*+,;=:@"
 _PAGE_HEADERS = {
     "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
@@ -272,8 +275,8 @@ def _page_files(page: Path) -> dict[str, Path]:
     """Return the files of a page by the path at which they are served."""
     if not (page / "index.html").is_file():
         raise GatewayConfigError(f"--page: {page} has no index.html")
-    files = sorted(path.resolve() for path in page.rglob("*") if path.is_file())
-    return {"/": page.resolve() / "index.html"} | {f"/{path.relative_to(page.resolve())}": path for path in files}
+    files = {path.relative_to(page).as_posix(): path.resolve() for path in sorted(page.rglob("*")) if path.is_file()}
+    return {"/": page.resolve() / "index.html"} | {f"/{quote(name, _PLAIN)}": path for name, path in files.items()}
 
 
 def _page_route(path: str, file: Path) -> dict[str, object]:

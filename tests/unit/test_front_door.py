@@ -103,7 +103,7 @@ def test_a_path_is_checked_before_the_work(photo: Path, name: str, problem: str)
 def test_a_result_that_is_too_long_for_its_encoding_is_refused_before_the_work(photo: Path) -> None:
     Image.new("RGB", (17_000, 8)).save(photo)
     stylization = clipstyler.stylize(photo, "fire", encoders="pocket", **QUICK)
-    with pytest.raises(ConfigError, match="path: .* 16383 px at most"):
+    with pytest.raises(ConfigError, match=r"path: .* 16383 px at most"):
         stylization.save(photo.with_name("fire.webp"))
     assert stylization._events is None
 

@@ -21,7 +21,12 @@ _BAR = 24
 
 @with_connection_flags
 def command(
-    image: Annotated[Path, typer.Argument(help="Image file: JPEG, PNG, WebP, TIFF, BMP or GIF.", show_default=False)],
+    image: Annotated[
+        Path,
+        typer.Argument(
+            help="Image file: JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or, with pi-heif, HEIC.", show_default=False
+        ),
+    ],
     labels: Annotated[list[str], typer.Argument(help="Texts to choose from.", show_default=False)],
     encoder_set: Annotated[
         str | None, typer.Option(help="Name of the encoder set. Default: pocket, or the server's first.")

@@ -24,7 +24,9 @@ _REGION = "Region"
 @with_connection_flags
 @with_option_flags
 def command(
-    photo: Annotated[Path, typer.Argument(metavar="PHOTO", help="JPEG, PNG, WebP, TIFF, BMP or GIF.")],
+    photo: Annotated[
+        Path, typer.Argument(metavar="PHOTO", help="JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or, with pi-heif, HEIC.")
+    ],
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What the result should look like.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The result: .png, .jpg or .webp.")],
     server: Annotated[Target | None, typer.Option(help="HOST:PORT of a server. Default: compute here.")] = None,

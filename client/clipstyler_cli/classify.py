@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from clipstyler_client import Prediction
 from clipstyler_cli.connection import Target, with_connection_flags
 from clipstyler_cli.errors import checked_together, clear_errors
 from clipstyler_cli.files import read_photo
-from clipstyler_cli.local import library_errors, read_image_here
+from clipstyler_cli.local import check_no_place, library_errors, read_image_here
 from clipstyler_cli.local_store import local_store
 from clipstyler_cli.terminal import Terminal, print_json, table
 
@@ -32,7 +33,7 @@ def command(
         str | None, typer.Option(help="Name of the encoder set. Default: pocket, or the server's first.")
     ] = None,
     server: Annotated[Target | None, typer.Option(help="HOST:PORT of a server. Default: this machine.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1, ...")] = "cpu",
+    device: Annotated[str | None, typer.Option(help="Without a server: cpu, cuda, cuda:1, ... Default: cpu.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Rank LABELS by how well they describe IMAGE (zero-shot), the most probable first.
@@ -49,9 +50,9 @@ def command(
     """
     with clear_errors(image="IMAGE"), library_errors() if server is None else nullcontext():
         if server is None:
-            predictions = _here(image, labels, encoder_set, device)
+            predictions = _here(image, labels, encoder_set, device or "cpu")
         else:
-            photo = read_photo(image, "IMAGE")
+            photo, _ = checked_together(partial(read_photo, image, "IMAGE"), partial(check_no_place, device))
             with server.connect() as client:
                 predictions = client.encoders.classify(photo, labels, encoder_set=encoder_set or "")
         if as_json:

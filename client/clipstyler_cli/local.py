@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -13,10 +14,12 @@ import clipstyler_client as client
 from clipstyler_client import FieldViolation, InvalidRequestError, PreviewOptions, StylizeError, StylizeOptions
 
 from clipstyler.config import LARGEST_OUTPUT
-from clipstyler.options import ConfigError
+from clipstyler.options import ConfigError, Violation
 from clipstyler_cli.errors import UsageError, checked_together, ending_at_once
 from clipstyler_cli.files import read_photo
 from clipstyler_cli.local_store import local_store
+
+ACCELERATIONS = "CLIPSTYLER_ACCELERATIONS"
 
 if TYPE_CHECKING:
     from clipstyler import events
@@ -98,6 +101,20 @@ def check_place_here(device: str | None, accelerations: str | None) -> None:
                 registry.place(device)
 
     checked_together(place, lambda: accelerations is None or parse(accelerations))
+
+
+def check_no_place(device: str | None, accelerations: str | None = None) -> None:
+    """Check that nothing says where a server is to do the work; the environment may name accelerations of this machine.
+
+    Raises
+    ------
+    ConfigError
+        Something was typed.
+    """
+    typed = None if accelerations == os.environ.get(ACCELERATIONS) else accelerations
+    named = [name for name, value in (("device", device), ("accelerations", typed)) if value is not None]
+    if named:
+        raise ConfigError.of([Violation(name, "is for this machine: leave out --server") for name in named])
 
 
 def stylize_here(

@@ -17,7 +17,7 @@ from clipstyler_cli.artifacts import PREVIEW_NAME, Artifacts
 from clipstyler_cli.connection import Target
 from clipstyler_cli.errors import JobGoesOnError, UsageError, checked_together
 from clipstyler_cli.files import ANIMATION_SUFFIXES, IMAGE_SUFFIXES, SHEET_SUFFIXES, Delivery, read_photo
-from clipstyler_cli.local import check_place_here, read_image_here, spec_here, stylize_here
+from clipstyler_cli.local import check_no_place, check_place_here, read_image_here, spec_here, stylize_here
 from clipstyler_cli.progress import Display
 from clipstyler_cli.terminal import complain
 
@@ -158,7 +158,7 @@ def _checked(run: Run, keep: Keep, server: Target | None) -> tuple[_Outputs, _In
         partial(read, run.photo, "PHOTO"),
         partial(read, mask, "--keep") if isinstance(mask, Path) else lambda: None,
         partial(_spec_here, run) if here else lambda: None,
-        partial(check_place_here, run.device, run.accelerations) if here else lambda: None,
+        partial(check_place_here if here else check_no_place, run.device, run.accelerations),
         partial(_check_that_no_server_is_needed, run, keep) if here else lambda: None,
         partial(_check_style, run),
     )

@@ -11,6 +11,7 @@ from clipstyler_client import PreviewOptions, Region, Result, StylizeOptions
 from clipstyler_cli.connection import Target, with_connection_flags
 from clipstyler_cli.errors import clear_errors
 from clipstyler_cli.files import IMAGE_SUFFIXES, Delivery
+from clipstyler_cli.local import ACCELERATIONS
 from clipstyler_cli.option_flags import with_option_flags
 from clipstyler_cli.progress import Display
 from clipstyler_cli.runs import Keep, Run, describe, stylize
@@ -34,7 +35,7 @@ def command(
     accelerations: Annotated[
         str | None,
         typer.Option(
-            envvar="CLIPSTYLER_ACCELERATIONS",
+            envvar=ACCELERATIONS,
             help="Without a server, on a CPU: auto (measured), off, or names (docs/performance.md). Default: auto.",
         ),
     ] = None,

@@ -164,6 +164,18 @@ def test_what_cannot_be_written_is_refused_before_any_work(
     assert server.requests == []
 
 
+def test_a_place_of_this_machine_is_refused_beside_a_server(
+    server: ScriptedServer, photo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, there = ["-o", photo.with_name("out.png")], ["--device", "cuda", "--server", server.target]
+    outcome = call("stylize", photo, "fire", *out, *there, "--accelerations", "nonsense")
+    assert (outcome.exit_code, named(outcome.stderr)) == (2, ["--device", "--accelerations"])
+    outcome = call("classify", photo, "fire", *there)
+    assert (outcome.exit_code, named(outcome.stderr), server.requests) == (2, ["--device"], [])
+    monkeypatch.setenv("CLIPSTYLER_ACCELERATIONS", "off")
+    assert call("stylize", photo, "fire", *out, "--server", server.target).exit_code == 0
+
+
 @pytest.mark.parametrize("there", [True, False])
 def test_a_style_is_kept_with_a_job_only(server: ScriptedServer, photo: Path, there: bool) -> None:
     where = ["--server", server.target] if there else []

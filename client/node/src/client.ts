@@ -11,7 +11,7 @@ import {
 import { type Stylization_Priority } from "./gen/clipstyler/v1/stylization_pb.js";
 import { StylizationService, type StylizeResponse } from "./gen/clipstyler/v1/stylization_service_pb.js";
 import { Jobs } from "./jobs.js";
-import { callWithRetries, Deadline, RETRY_POLICY, type CallLimits, type RetryPolicy } from "./retry.js";
+import { Calls, RETRY_POLICY, type CallLimits, type RetryPolicy } from "./retry.js";
 import { specOf, type SpecInit } from "./spec.js";
 import { StylizationStream, type ResumesAfter } from "./stream.js";
 import { Styles } from "./styles.js";
@@ -33,7 +33,7 @@ export class Client {
   readonly styles: Styles;
   /** Embeddings, text directions, classification, evaluation. */
   readonly encoders: Encoders;
-  readonly #policy: RetryPolicy;
+  readonly #calls: Calls;
   readonly #oneShotResumesAfter: ResumesAfter;
   readonly #stylizations: Stub<typeof StylizationService>;
   readonly #server: Stub<typeof ServerService>;
@@ -41,14 +41,14 @@ export class Client {
 
   constructor(transport: Transport, settings: ClientSettings = {}) {
     const { policy = RETRY_POLICY, oneShotResumesAfter = "connection", close = () => {} } = settings;
-    this.#policy = policy;
+    this.#calls = new Calls(policy);
     this.#oneShotResumesAfter = oneShotResumesAfter;
     this.#close = close;
     this.#stylizations = createClient(StylizationService, transport);
     this.#server = createClient(ServerService, transport);
-    this.jobs = new Jobs(this.#stylizations, policy);
-    this.styles = new Styles(transport, policy);
-    this.encoders = new Encoders(transport, policy);
+    this.jobs = new Jobs(this.#stylizations, this.#calls);
+    this.styles = new Styles(transport, this.#calls);
+    this.encoders = new Encoders(transport, this.#calls);
   }
 
   /**
@@ -64,19 +64,19 @@ export class Client {
       const request = { spec: await specOf(init), ...(priority !== undefined && { priority }) };
       yield* stub.stylize(request, options);
     }
-    return new StylizationStream(begin, { ...limits, policy: this.#policy, resumesAfter: this.#oneShotResumesAfter });
+    return new StylizationStream(begin, { ...limits, calls: this.#calls, resumesAfter: this.#oneShotResumesAfter });
   }
 
   /** Get version, limits, encoder sets, workers and queue. */
-  async serverInfo(limits: CallLimits = {}): Promise<ServerInfo> {
-    const deadline = new Deadline(limits, INFO_TIMEOUT_MS);
-    const response = await callWithRetries((options) => this.#server.getServerInfo({}, options), deadline, this.#policy);
+  async serverInfo(limits?: CallLimits): Promise<ServerInfo> {
+    const attempt = (options: CallOptions) => this.#server.getServerInfo({}, options);
+    const response = await this.#calls.call(attempt, limits, INFO_TIMEOUT_MS);
     return response.serverInfo ?? create(ServerInfoSchema);
   }
 
   /** Wait until a worker takes jobs; UNAVAILABLE if none does in time. */
   async waitUntilReady(timeoutMs = 60_000): Promise<ServerInfo> {
-    const deadline = new Deadline({ timeoutMs });
+    const deadline = this.#calls.deadline({ timeoutMs });
     let problem = "its worker is still starting";
     for (;;) {
       try {
@@ -90,8 +90,9 @@ export class Client {
     }
   }
 
-  /** Close the connection; running calls are cancelled. */
+  /** Close the connection; running calls are cancelled, and later ones, too. */
   close(): void {
+    this.#calls.close();
     this.#close();
   }
 }

@@ -3,8 +3,8 @@ export { Client, type ClientSettings, type StylizeInit } from "./client.js";
 export { Encoders } from "./encoders.js";
 export { StylizeError, type ErrorDetails, type FieldViolation } from "./errors.js";
 export { type JobImage } from "./images.js";
-export { CALL_TIMEOUT_MS, Jobs, type CreateInit, type JobInit, type ListInit, type WatchInit } from "./jobs.js";
-export { RETRY_POLICY, type CallLimits, type RetryPolicy } from "./retry.js";
+export { Jobs, type CreateInit, type JobInit, type ListInit, type WatchInit } from "./jobs.js";
+export { CALL_TIMEOUT_MS, RETRY_POLICY, type CallLimits, type RetryPolicy } from "./retry.js";
 export { type Photo, type SpecInit, type TextInit } from "./spec.js";
 export { RESUME_TIMEOUT_MS, StylizationStream, type ResumesAfter } from "./stream.js";
 export {

@@ -1,5 +1,5 @@
 import { type MessageInitShape } from "@bufbuild/protobuf";
-import { createClient, type CallOptions, type Client as Stub, type Transport } from "@connectrpc/connect";
+import { createClient, type Client as Stub, type Transport } from "@connectrpc/connect";
 import {
   EncoderService,
   type ClassifyImageRequestSchema,
@@ -13,22 +13,21 @@ import {
   type GetTextDirectionRequestSchema,
   type GetTextDirectionResponse,
 } from "./gen/clipstyler/v1/encoder_service_pb.js";
-import { CALL_TIMEOUT_MS } from "./jobs.js";
-import { callWithRetries, Deadline, type CallLimits, type RetryPolicy } from "./retry.js";
+import { type CallLimits, type Calls } from "./retry.js";
 
 /** The encoders themselves; without an `encoderSet` the server's first is used. Every call throws `StylizeError`. */
 export class Encoders {
   readonly #stub: Stub<typeof EncoderService>;
-  readonly #policy: RetryPolicy;
+  readonly #calls: Calls;
 
-  constructor(transport: Transport, policy: RetryPolicy) {
+  constructor(transport: Transport, calls: Calls) {
     this.#stub = createClient(EncoderService, transport);
-    this.#policy = policy;
+    this.#calls = calls;
   }
 
   /** Embed texts, each as one sentence. */
   encodeText(request: MessageInitShape<typeof EncodeTextRequestSchema>, limits?: CallLimits): Promise<EncodeTextResponse> {
-    return this.#call((options) => this.#stub.encodeText(request, options), limits);
+    return this.#calls.call((options) => this.#stub.encodeText(request, options), limits);
   }
 
   /** Embed images. */
@@ -36,7 +35,7 @@ export class Encoders {
     request: MessageInitShape<typeof EncodeImageRequestSchema>,
     limits?: CallLimits,
   ): Promise<EncodeImageResponse> {
-    return this.#call((options) => this.#stub.encodeImage(request, options), limits);
+    return this.#calls.call((options) => this.#stub.encodeImage(request, options), limits);
   }
 
   /** Get the direction from a source text to a style text. */
@@ -44,7 +43,7 @@ export class Encoders {
     request: MessageInitShape<typeof GetTextDirectionRequestSchema>,
     limits?: CallLimits,
   ): Promise<GetTextDirectionResponse> {
-    return this.#call((options) => this.#stub.getTextDirection(request, options), limits);
+    return this.#calls.call((options) => this.#stub.getTextDirection(request, options), limits);
   }
 
   /** Rank labels by how well they describe an image, the most probable first. */
@@ -52,7 +51,7 @@ export class Encoders {
     request: MessageInitShape<typeof ClassifyImageRequestSchema>,
     limits?: CallLimits,
   ): Promise<ClassifyImageResponse> {
-    return this.#call((options) => this.#stub.classifyImage(request, options), limits);
+    return this.#calls.call((options) => this.#stub.classifyImage(request, options), limits);
   }
 
   /** Measure a stylized image against its photo and its text. */
@@ -60,10 +59,6 @@ export class Encoders {
     request: MessageInitShape<typeof EvaluateStylizationRequestSchema>,
     limits?: CallLimits,
   ): Promise<EvaluateStylizationResponse> {
-    return this.#call((options) => this.#stub.evaluateStylization(request, options), limits);
-  }
-
-  #call<T>(attempt: (options: CallOptions) => Promise<T>, limits: CallLimits = {}): Promise<T> {
-    return callWithRetries(attempt, new Deadline(limits, CALL_TIMEOUT_MS), this.#policy);
+    return this.#calls.call((options) => this.#stub.evaluateStylization(request, options), limits);
   }
 }

@@ -1,3 +1,4 @@
+import { type Interceptor } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager, type GrpcTransportOptions } from "@connectrpc/connect-node";
 import { Client } from "./core.js";
 import { bearer } from "./credentials.js";
@@ -26,10 +27,16 @@ export function connect(target: string = DEFAULT_TARGET, { nodeOptions, token, .
   const baseUrl = urlOf(target);
   const sessionOptions = { maxSessionMemory: MAX_SESSION_MEMORY_MB, ...nodeOptions };
   const sessionManager = new Http2SessionManager(baseUrl, { pingIntervalMs: KEEPALIVE_MS, ...options }, sessionOptions);
-  const interceptors = [...(options.interceptors ?? []), ...bearer(token, baseUrl)];
+  const interceptors = [...(options.interceptors ?? []), ...bearer(token, baseUrl), beginRunning];
   const transport = createGrpcTransport({ ...options, interceptors, baseUrl, sessionManager });
   return new Client(transport, { close: () => sessionManager.abort() });
 }
+
+/** Begins no call that has ended already: the transport would connect for it, also after it was closed. */
+const beginRunning: Interceptor = (next) => async (request) => {
+  request.signal.throwIfAborted();
+  return next(request);
+};
 
 function urlOf(target: string): string {
   const url = target.includes("://") ? target : `http://${target}`;

@@ -17,12 +17,10 @@ import {
 } from "./gen/clipstyler/v1/stylization_service_pb.js";
 import { readImage, sha256, type JobImage } from "./images.js";
 import { messages } from "./responses.js";
-import { callWithRetries, Deadline, type CallLimits, type RetryPolicy } from "./retry.js";
+import { type CallLimits, type Calls } from "./retry.js";
 import { specOf, type SpecInit } from "./spec.js";
 import { StylizationStream } from "./stream.js";
 
-/** Milliseconds that a call with one response may take, unless the caller says otherwise. */
-export const CALL_TIMEOUT_MS = 60_000;
 const UPLOAD_CHUNK_BYTES = 2 ** 20;
 
 /** How a job is treated. */
@@ -56,24 +54,24 @@ export interface WatchInit extends CallLimits {
 /** Durable jobs: they survive this process, the connection and restarts of the server. Every call throws `StylizeError`. */
 export class Jobs {
   readonly #stub: Stub<typeof StylizationService>;
-  readonly #policy: RetryPolicy;
+  readonly #calls: Calls;
 
-  constructor(stub: Stub<typeof StylizationService>, policy: RetryPolicy) {
+  constructor(stub: Stub<typeof StylizationService>, calls: Calls) {
     this.#stub = stub;
-    this.#policy = policy;
+    this.#calls = calls;
   }
 
   /** Create a job. Retries create it once: the call is idempotent by its request id. */
   async create(init: CreateInit, limits?: CallLimits): Promise<Stylization> {
     const request = { spec: await specOf(init), ...jobFields(init) };
-    const response = await this.#call((options) => this.#stub.createStylization(request, options), limits);
+    const response = await this.#calls.call((options) => this.#stub.createStylization(request, options), limits);
     return wholeJob(response.stylization);
   }
 
   /** Get a job by its name or bare UUID. */
   async get(name: string, limits?: CallLimits): Promise<Stylization> {
     const request = { name: fullName(name) };
-    const response = await this.#call((options) => this.#stub.getStylization(request, options), limits);
+    const response = await this.#calls.call((options) => this.#stub.getStylization(request, options), limits);
     return wholeJob(response.stylization);
   }
 
@@ -89,7 +87,7 @@ export class Jobs {
 
   /** Get one page of jobs, newest first. */
   async page(init: ListInit = {}, limits?: CallLimits): Promise<ListStylizationsResponse> {
-    return this.#call((options) => this.#stub.listStylizations(init, options), limits);
+    return this.#calls.call((options) => this.#stub.listStylizations(init, options), limits);
   }
 
   /**
@@ -100,37 +98,33 @@ export class Jobs {
   watch(name: string, init: WatchInit = {}): StylizationStream {
     const watchAfter = (afterSequence: bigint, options: CallOptions) =>
       this.#stub.watchStylization({ name: fullName(name), afterSequence }, options);
-    return new StylizationStream(watchAfter, { ...init, policy: this.#policy, resumesAfter: "any" });
+    return new StylizationStream(watchAfter, { ...init, calls: this.#calls, resumesAfter: "any" });
   }
 
   /** Cancel a job within one step; a finished one stays as it is. */
   async cancel(name: string, limits?: CallLimits): Promise<Stylization> {
     const request = { name: fullName(name) };
-    const response = await this.#call((options) => this.#stub.cancelStylization(request, options), limits);
+    const response = await this.#calls.call((options) => this.#stub.cancelStylization(request, options), limits);
     return wholeJob(response.stylization);
   }
 
   /** Delete a finished job and its images. */
   async delete(name: string, limits?: CallLimits): Promise<void> {
     const request = { name: fullName(name) };
-    await this.#call((options) => this.#stub.deleteStylization(request, options), limits);
+    await this.#calls.call((options) => this.#stub.deleteStylization(request, options), limits);
   }
 
   /** Download an image of a job: its result, its latest preview, or the photo. */
   async download(name: string, kind = Stylization_ImageKind.RESULT, limits?: CallLimits): Promise<JobImage> {
     const request = { name: fullName(name), kind };
     const begin = (options: CallOptions) => this.#stub.getStylizationImage(request, options);
-    return this.#call((options) => readImage(messages(begin, options)), limits);
+    return this.#calls.call((options) => readImage(messages(begin, options)), limits);
   }
 
   /** Send a large photo in parts, for `create`. Not possible in browsers, which send a photo in one message. */
   async upload(photo: Uint8Array, limits?: CallLimits): Promise<UploadImageResponse> {
     const header = { sizeBytes: BigInt(photo.length), sha256: (await sha256(photo)) ?? new Uint8Array() };
-    return this.#call((options) => this.#stub.uploadImage(uploadMessages(photo, header), options), limits);
-  }
-
-  #call<T>(attempt: (options: CallOptions) => Promise<T>, limits: CallLimits = {}): Promise<T> {
-    return callWithRetries(attempt, new Deadline(limits, CALL_TIMEOUT_MS), this.#policy);
+    return this.#calls.call((options) => this.#stub.uploadImage(uploadMessages(photo, header), options), limits);
   }
 }
 

@@ -19,6 +19,8 @@ export const RETRY_POLICY: RetryPolicy = {
   retryableCodes: [Code.Unavailable],
 };
 
+/** Milliseconds that a call with one response may take, unless the caller says otherwise. */
+export const CALL_TIMEOUT_MS = 60_000;
 /** The longest time that timers of JavaScript can wait, 24 days; beyond it they fire at once. A later deadline is none. */
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
@@ -94,20 +96,39 @@ export class Backoff {
   }
 }
 
-/** Make a call that has one response, with retries. */
-export async function callWithRetries<T>(
-  attempt: (options: CallOptions) => Promise<T>,
-  deadline: Deadline,
-  policy: RetryPolicy,
-): Promise<T> {
-  const backoff = new Backoff(policy);
-  for (let count = 1; ; count++) {
-    try {
-      return await attempt(deadline.callOptions());
-    } catch (thrown) {
-      const error = deadline.translate(thrown);
-      if (count >= policy.maxAttempts || !policy.retryableCodes.includes(error.code)) throw error;
-      await deadline.wait(backoff.delayAfter(error), error);
+/** The calls of a client: they are repeated by one policy, and end with the client. */
+export class Calls {
+  readonly #closing = new AbortController();
+
+  constructor(readonly policy: RetryPolicy) {}
+
+  /** Limit a call by what its caller says, and by the end of the client. */
+  deadline({ signal, timeoutMs }: CallLimits = {}, defaultTimeoutMs?: number): Deadline {
+    const ending = AbortSignal.any([this.#closing.signal, ...(signal ? [signal] : [])]);
+    return new Deadline({ signal: ending, timeoutMs }, defaultTimeoutMs);
+  }
+
+  /** Make a call that has one response, with retries. */
+  async call<T>(
+    attempt: (options: CallOptions) => Promise<T>,
+    limits?: CallLimits,
+    defaultTimeoutMs = CALL_TIMEOUT_MS,
+  ): Promise<T> {
+    const deadline = this.deadline(limits, defaultTimeoutMs);
+    const backoff = new Backoff(this.policy);
+    for (let count = 1; ; count++) {
+      try {
+        return await attempt(deadline.callOptions());
+      } catch (thrown) {
+        const error = deadline.translate(thrown);
+        if (count >= this.policy.maxAttempts || !this.policy.retryableCodes.includes(error.code)) throw error;
+        await deadline.wait(backoff.delayAfter(error), error);
+      }
     }
+  }
+
+  /** End all calls, those that wait for their next attempt and later ones included. */
+  close(): void {
+    this.#closing.abort();
   }
 }

@@ -3,7 +3,7 @@ import { brokenResult, StylizeError } from "./errors.js";
 import { EventReader } from "./events.js";
 import type { StylizationEvent, StylizationEvent_Result } from "./gen/clipstyler/v1/event_pb.js";
 import { messages } from "./responses.js";
-import { Backoff, Deadline, type CallLimits, type RetryPolicy } from "./retry.js";
+import { Backoff, type Calls, type CallLimits, type Deadline, type RetryPolicy } from "./retry.js";
 
 /** Milliseconds without any message from the server after which a stream gives up. */
 export const RESUME_TIMEOUT_MS = 120_000;
@@ -24,7 +24,7 @@ export type BeginAfter = (sequence: bigint, options: CallOptions) => AsyncIterab
 
 /** How a stream is begun and how long it is resumed. */
 export interface StreamSettings extends CallLimits {
-  readonly policy: RetryPolicy;
+  readonly calls: Calls;
   readonly afterSequence?: bigint | undefined;
   readonly resumeTimeoutMs?: number | undefined;
   readonly resumesAfter: ResumesAfter;
@@ -80,11 +80,11 @@ export class StylizationStream implements AsyncIterable<StylizationEvent> {
   }
 
   async *#read(): AsyncGenerator<StylizationEvent, void, undefined> {
-    const { policy, signal, timeoutMs } = this.#settings;
+    const { calls, signal, timeoutMs } = this.#settings;
     const ending = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
-    const deadline = new Deadline({ signal: ending, timeoutMs });
+    const deadline = calls.deadline({ signal: ending, timeoutMs });
     const { resumesAfter, resumeTimeoutMs = RESUME_TIMEOUT_MS } = this.#settings;
-    const resumption = new Resumption(policy, resumeTimeoutMs, resumesAfter);
+    const resumption = new Resumption(calls.policy, resumeTimeoutMs, resumesAfter);
     try {
       for (;;) {
         try {

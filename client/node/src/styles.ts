@@ -13,9 +13,9 @@ import {
 } from "./gen/clipstyler/v1/style_service_pb.js";
 import { type Stylization } from "./gen/clipstyler/v1/stylization_pb.js";
 import { ImageParts, joined, readImage, sha256, type JobImage } from "./images.js";
-import { CALL_TIMEOUT_MS, fullName, jobFields, wholeJob, type JobInit } from "./jobs.js";
+import { fullName, jobFields, wholeJob, type JobInit } from "./jobs.js";
 import { messages } from "./responses.js";
-import { callWithRetries, Deadline, type CallLimits, type RetryPolicy } from "./retry.js";
+import { type CallLimits, type Calls } from "./retry.js";
 import { photoField, textSpec, type Photo, type TextInit } from "./spec.js";
 
 /** How photos are stylized. Everything that is left out has a default: the server's. */
@@ -62,17 +62,17 @@ export type StyledPhoto = { readonly index: number } & (
 /** Styles: fitted once, applied to any number of photos. Every call throws `StylizeError`. */
 export class Styles {
   readonly #stub: Stub<typeof StyleService>;
-  readonly #policy: RetryPolicy;
+  readonly #calls: Calls;
 
-  constructor(transport: Transport, policy: RetryPolicy) {
+  constructor(transport: Transport, calls: Calls) {
     this.#stub = createClient(StyleService, transport);
-    this.#policy = policy;
+    this.#calls = calls;
   }
 
   /** Make a style of a finished job that was created with the option `keepStyle`. */
   async create(job: string, limits?: CallLimits): Promise<Style> {
     const request = { stylization: fullName(job) };
-    return whole((await this.#call((options) => this.#stub.createStyle(request, options), limits)).style);
+    return whole((await this.#calls.call((options) => this.#stub.createStyle(request, options), limits)).style);
   }
 
   /**
@@ -83,13 +83,13 @@ export class Styles {
   async fit(init: FitInit, limits?: CallLimits): Promise<Stylization> {
     const photos = await Promise.all((init.photos ?? []).map(async (photo) => ({ photo: await photoField(photo) })));
     const request = { fit: { spec: textSpec(init), photos }, ...jobFields(init) };
-    return wholeJob((await this.#call((options) => this.#stub.createStyle(request, options), limits)).stylization);
+    return wholeJob((await this.#calls.call((options) => this.#stub.createStyle(request, options), limits)).stylization);
   }
 
   /** Get a style, with its thumbnail, by its name or bare SHA-256. */
   async get(name: string, limits?: CallLimits): Promise<Style> {
     const request = { name: styleName(name) };
-    return whole((await this.#call((options) => this.#stub.getStyle(request, options), limits)).style);
+    return whole((await this.#calls.call((options) => this.#stub.getStyle(request, options), limits)).style);
   }
 
   /** Iterate over all styles: the bundled ones, then others, newest first. */
@@ -104,20 +104,20 @@ export class Styles {
 
   /** Get one page of styles. */
   async page(init: ListStylesInit = {}, limits?: CallLimits): Promise<ListStylesResponse> {
-    return this.#call((options) => this.#stub.listStyles(init, options), limits);
+    return this.#calls.call((options) => this.#stub.listStyles(init, options), limits);
   }
 
   /** Delete a style that is not bundled. */
   async delete(name: string, limits?: CallLimits): Promise<void> {
     const request = { name: styleName(name) };
-    await this.#call((options) => this.#stub.deleteStyle(request, options), limits);
+    await this.#calls.call((options) => this.#stub.deleteStyle(request, options), limits);
   }
 
   /** Download the file of a style, checked against its name. */
   async download(name: string, limits?: CallLimits): Promise<Uint8Array> {
     const request = { name: styleName(name) };
     const begin = (options: CallOptions) => this.#stub.downloadStyle(request, options);
-    return this.#call(async (options) => {
+    return this.#calls.call(async (options) => {
       const chunks: Uint8Array[] = [];
       for await (const { data } of messages(begin, options)) chunks.push(data);
       return checkedFile(request.name, joined(chunks));
@@ -127,7 +127,7 @@ export class Styles {
   /** Store the file of a style. */
   async upload(file: Uint8Array | Blob, limits?: CallLimits): Promise<Style> {
     const data = file instanceof Blob ? new Uint8Array(await file.arrayBuffer()) : file;
-    return whole((await this.#call((options) => this.#stub.uploadStyle({ data }, options), limits)).style);
+    return whole((await this.#calls.call((options) => this.#stub.uploadStyle({ data }, options), limits)).style);
   }
 
   /**
@@ -137,8 +137,8 @@ export class Styles {
    * read. A photo that cannot be used has an `error`, and the others go on; an error of the source is thrown as it is. Not
    * possible in browsers, which cannot stream photos to a server: `render` draws one.
    */
-  async *apply(init: StyleInit, photos: StylePhotos, limits: CallLimits = {}): AsyncGenerator<StyledPhoto, void, undefined> {
-    const deadline = new Deadline(limits);
+  async *apply(init: StyleInit, photos: StylePhotos, limits?: CallLimits): AsyncGenerator<StyledPhoto, void, undefined> {
+    const deadline = this.#calls.deadline(limits);
     const source = new PhotoSource(photos);
     const begin = (options: CallOptions) => this.#stub.applyStyle(source.requests(init), options);
     try {
@@ -158,11 +158,7 @@ export class Styles {
       ...(photo !== undefined && { photo: { photo: await photoField(photo) } }),
     };
     const begin = (options: CallOptions) => this.#stub.renderStyle(request, options);
-    return this.#call((options) => readImage(messages(begin, options)), limits);
-  }
-
-  #call<T>(attempt: (options: CallOptions) => Promise<T>, limits: CallLimits = {}): Promise<T> {
-    return callWithRetries(attempt, new Deadline(limits, CALL_TIMEOUT_MS), this.#policy);
+    return this.#calls.call((options) => readImage(messages(begin, options)), limits);
   }
 }
 

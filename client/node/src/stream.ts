@@ -45,6 +45,8 @@ export class StylizationStream implements AsyncIterable<StylizationEvent> {
   #result: StylizationEvent_Result | undefined;
   /** What an event told: how the stylization ended. */
   #end: unknown;
+  /** What a read threw: `result` throws it again. */
+  #failure: { readonly thrown: unknown } | undefined;
 
   constructor(beginAfter: BeginAfter, settings: StreamSettings) {
     this.#beginAfter = beginAfter;
@@ -70,6 +72,7 @@ export class StylizationStream implements AsyncIterable<StylizationEvent> {
   /** Wait for the end and return the result, skipping the other events; may be called again. */
   async result(): Promise<StylizationEvent_Result> {
     for await (const _ of this);
+    if (this.#failure) throw this.#failure.thrown;
     if (!this.#result) throw brokenResult("the stream was closed before its result");
     return this.#result;
   }
@@ -82,10 +85,10 @@ export class StylizationStream implements AsyncIterable<StylizationEvent> {
   async *#read(): AsyncGenerator<StylizationEvent, void, undefined> {
     const { calls, signal, timeoutMs } = this.#settings;
     const ending = signal ? AbortSignal.any([signal, this.#closing.signal]) : this.#closing.signal;
-    const deadline = calls.deadline({ signal: ending, timeoutMs });
     const { resumesAfter, resumeTimeoutMs = RESUME_TIMEOUT_MS } = this.#settings;
     const resumption = new Resumption(calls.policy, resumeTimeoutMs, resumesAfter);
     try {
+      const deadline = calls.deadline({ signal: ending, timeoutMs });
       for (;;) {
         try {
           for await (const event of this.#once(deadline)) {
@@ -101,6 +104,9 @@ export class StylizationStream implements AsyncIterable<StylizationEvent> {
           await deadline.wait(resumption.delayAfter(error), error);
         }
       }
+    } catch (thrown) {
+      this.#failure = { thrown };
+      throw thrown;
     } finally {
       this.close();
     }

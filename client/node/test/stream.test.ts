@@ -197,6 +197,18 @@ test("a failed event throws all that it carries", async () => {
   });
 });
 
+test("the result of a stream that failed is its failure, however often it is asked for", async () => {
+  const failed: Body = { case: "failed", value: { error: { code: 3, reason: "DIVERGED", message: "it diverged" } } };
+  const client = clientOf({ stylize: () => play([QUEUED, failed]) });
+  const stream = client.stylize(ASKED);
+  await assert.rejects(kinds(stream), { reason: "DIVERGED" });
+  await assert.rejects(stream.result(), { reason: "DIVERGED" });
+  await assert.rejects(stream.result(), { reason: "DIVERGED" });
+  const unlimited = client.stylize(ASKED, { timeoutMs: -1 });
+  await assert.rejects(unlimited.result(), RangeError);
+  await assert.rejects(unlimited.result(), RangeError);
+});
+
 test("a cancelled event throws CANCELLED; a shutdown begins the call again", async () => {
   const cancelled = (reason: Stylization_CancelReason): Body => ({ case: "cancelled", value: { step: 2, reason } });
   const client = clientOf({ stylize: () => play([QUEUED, cancelled(Stylization_CancelReason.REQUESTED)]) });

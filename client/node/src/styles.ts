@@ -134,8 +134,8 @@ export class Styles {
    * Apply a style to photos: iterate over what becomes of each, as it is done. Leaving the loop ends the call.
    *
    * Photos are taken from their source as fast as the server takes them, and results wait at the server until they are
-   * read. A photo that cannot be used has an `error`, and the others go on; an error of the source is thrown as it is. Not
-   * possible in browsers, which cannot stream photos to a server: `render` draws one.
+   * read. A photo that cannot be used has an `error`, and the others go on; an error of the source is thrown as it is,
+   * after the photos before it. Not possible in browsers, which cannot stream photos to a server: `render` draws one.
    */
   async *apply(init: StyleInit, photos: StylePhotos, limits?: CallLimits): AsyncGenerator<StyledPhoto, void, undefined> {
     const deadline = this.#calls.deadline(limits);
@@ -144,9 +144,10 @@ export class Styles {
     try {
       yield* styledPhotos(messages(begin, deadline.callOptions()));
     } catch (thrown) {
-      if (source.failure) throw source.failure.thrown;
+      source.end();
       throw deadline.translate(thrown);
     }
+    source.end();
   }
 
   /** Draw one photo in a style, or in that of a finished job which kept it; without a photo, that of the job. */
@@ -162,13 +163,22 @@ export class Styles {
   }
 }
 
-/** Makes messages of photos, and remembers what their source threw: the transport would report something else. */
+/**
+ * Makes messages of photos. One that cannot be read is the end of them.
+ *
+ * The transport would end the call instead, without the photos that are being drawn, and report something else.
+ */
 class PhotoSource {
-  failure: { readonly thrown: unknown } | undefined;
+  #failure: { readonly thrown: unknown } | undefined;
   readonly #photos: Iterator<Photo> | AsyncIterator<Photo>;
 
   constructor(photos: StylePhotos) {
     this.#photos = Symbol.asyncIterator in photos ? photos[Symbol.asyncIterator]() : photos[Symbol.iterator]();
+  }
+
+  /** Throw what the source threw, if anything. */
+  end(): void {
+    if (this.#failure) throw this.#failure.thrown;
   }
 
   async *requests(init: StyleInit): AsyncGenerator<ApplyStyleRequest, void, undefined> {
@@ -187,8 +197,8 @@ class PhotoSource {
       const { done, value } = await this.#photos.next();
       return done ? undefined : await photoField(value);
     } catch (thrown) {
-      this.failure = { thrown };
-      throw thrown;
+      this.#failure = { thrown };
+      return undefined;
     }
   }
 }

@@ -177,6 +177,30 @@ test("an error of the source is thrown as it is, one of the call as a StylizeErr
   await assert.rejects(drain([PHOTO]), { name: "StylizeError", reason: "STYLE_NOT_FOUND" });
 });
 
+for (const [problem, second] of Object.entries({ "an error of the source": undefined, "what is no photo": "photo.jpg" })) {
+  test(`photos before ${problem} are given first`, async () => {
+    const client = clientOf({
+      applyStyle: async function* (requests) {
+        const taken = [];
+        for await (const { part } of requests) if (part.case === "photo") taken.push(part.value);
+        for (const index of taken.keys()) yield* image(index);
+      },
+    });
+    const failure = new RangeError("no such file");
+    function* photos() {
+      yield PHOTO;
+      if (second === undefined) throw failure;
+      yield second as unknown as Uint8Array;
+    }
+    const given: number[] = [];
+    const drain = async () => {
+      for await (const { index } of client.styles.apply({ style: NAME }, photos())) given.push(index);
+    };
+    await assert.rejects(drain(), second === undefined ? failure : { code: Code.InvalidArgument, message: /^photo: / });
+    assert.deepEqual(given, [0]);
+  });
+}
+
 test("an image that arrives broken or ends too early is refused", async () => {
   let parts = [...image(0)].reverse();
   const client = clientOf({

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { createRouterTransport } from "@connectrpc/connect";
+import { Code, createRouterTransport } from "@connectrpc/connect";
 import { Client, StylizationService } from "../src/core.js";
 import { bearer } from "../src/credentials.js";
 import { connect } from "../src/index.js";
@@ -32,5 +32,12 @@ test("a token leaves this machine only encrypted", () => {
   for (const target of ["https://example.org", "127.0.0.1:1", "localhost:1", "[::1]:1"]) {
     connect(target, { token: "secret" }).close();
   }
-  assert.deepEqual(bearer(undefined, "http://example.org"), []);
+  for (const none of [undefined, ""]) assert.deepEqual(bearer(none, "http://example.org"), []);
+});
+
+test("a token with characters that no token has is refused at once, and not shown", () => {
+  for (const token of ["secret\n", "two secrets", "sécret", "секрет"]) {
+    const refused = { name: "StylizeError", code: Code.InvalidArgument, message: "token: has characters that no token has" };
+    assert.throws(() => connect("127.0.0.1:1", { token }), refused);
+  }
 });

@@ -20,6 +20,22 @@ export async function* messages<T>(
   }
 }
 
+/** Wait for the first message of a response, and iterate over all: what fails before it can begin again. */
+export async function begun<T>(
+  response: AsyncGenerator<T, void, undefined>,
+): Promise<AsyncGenerator<T, void, undefined>> {
+  const first = await response.next();
+  async function* all(): AsyncGenerator<T, void, undefined> {
+    try {
+      if (!first.done) yield first.value;
+      yield* response;
+    } finally {
+      await response.return();
+    }
+  }
+  return all();
+}
+
 /** Wait for the end of a call, which is where its timer is cleared: behind what has arrived already. */
 async function ended(response: AsyncIterator<unknown>): Promise<void> {
   try {

@@ -114,7 +114,11 @@ export class Calls {
     limits?: CallLimits,
     defaultTimeoutMs = CALL_TIMEOUT_MS,
   ): Promise<T> {
-    const deadline = this.deadline(limits, defaultTimeoutMs);
+    return this.retried(attempt, this.deadline(limits, defaultTimeoutMs));
+  }
+
+  /** Repeat an attempt within the time of its call. */
+  async retried<T>(attempt: (options: CallOptions) => Promise<T>, deadline: Deadline): Promise<T> {
     const backoff = new Backoff(this.policy);
     for (let count = 1; ; count++) {
       try {

@@ -14,7 +14,7 @@ import {
 import { type Stylization } from "./gen/clipstyler/v1/stylization_pb.js";
 import { ImageParts, joined, readImage, sha256, type JobImage } from "./images.js";
 import { fullName, jobFields, wholeJob, type JobInit } from "./jobs.js";
-import { messages } from "./responses.js";
+import { begun, messages } from "./responses.js";
 import { type CallLimits, type Calls } from "./retry.js";
 import { photoField, textSpec, type Photo, type TextInit } from "./spec.js";
 
@@ -135,17 +135,22 @@ export class Styles {
    *
    * Photos are taken from their source as fast as the server takes them, and results wait at the server until they are
    * read. A photo that cannot be used has an `error`, and the others go on; an error of the source is thrown as it is,
-   * after the photos before it. Not possible in browsers, which cannot stream photos to a server: `render` draws one.
+   * after the photos before it. Until the first answer the call is retried, with the photos that were sent. Not possible
+   * in browsers, which cannot stream photos to a server: `render` draws one.
    */
   async *apply(init: StyleInit, photos: StylePhotos, limits?: CallLimits): AsyncGenerator<StyledPhoto, void, undefined> {
     const deadline = this.#calls.deadline(limits);
     const source = new PhotoSource(photos);
     const begin = (options: CallOptions) => this.#stub.applyStyle(source.requests(init), options);
     try {
-      yield* styledPhotos(messages(begin, deadline.callOptions()));
+      const responses = await this.#calls.retried((options) => begun(messages(begin, options)), deadline);
+      source.answered();
+      yield* styledPhotos(responses);
     } catch (thrown) {
       source.end();
       throw deadline.translate(thrown);
+    } finally {
+      source.leave();
     }
     source.end();
   }
@@ -166,10 +171,15 @@ export class Styles {
 /**
  * Makes messages of photos. One that cannot be read is the end of them.
  *
- * The transport would end the call instead, without the photos that are being drawn, and report something else.
+ * The transport would end the call instead, without the photos that are being drawn, and report something else. Until
+ * the first answer, photos are kept, so that the call can begin again.
  */
 class PhotoSource {
   #failure: { readonly thrown: unknown } | undefined;
+  #attempts = 0;
+  #isAnswered = false;
+  #sent: TakenPhoto[] = [];
+  #again: TakenPhoto[] = [];
   readonly #photos: Iterator<Photo> | AsyncIterator<Photo>;
 
   constructor(photos: StylePhotos) {
@@ -181,18 +191,49 @@ class PhotoSource {
     if (this.#failure) throw this.#failure.thrown;
   }
 
-  async *requests(init: StyleInit): AsyncGenerator<ApplyStyleRequest, void, undefined> {
+  /** Take no more photos. A source that is about to give one is not waited for. */
+  leave(): void {
+    this.#attempts++;
+    void this.#close();
+  }
+
+  /** Record that the server answered. */
+  answered(): void {
+    this.#isAnswered = true;
+    this.#sent = [];
+  }
+
+  /** Return the messages of an attempt, from the first one on; those of attempts before end. */
+  requests(init: StyleInit): AsyncGenerator<ApplyStyleRequest, void, undefined> {
+    this.#again.unshift(...this.#sent);
+    this.#sent = [];
+    return this.#requests(init, ++this.#attempts);
+  }
+
+  async *#requests(init: StyleInit, attempt: number): AsyncGenerator<ApplyStyleRequest, void, undefined> {
     yield create(ApplyStyleRequestSchema, { part: { case: "application", value: application(init) } });
-    try {
-      for (let photo = await this.#next(); photo; photo = await this.#next()) {
-        yield create(ApplyStyleRequestSchema, { part: { case: "photo", value: { photo } } });
-      }
-    } finally {
-      await this.#photos.return?.();
+    while (attempt === this.#attempts) {
+      const photo = await this.#due();
+      if (!photo) return;
+      yield create(ApplyStyleRequestSchema, { part: { case: "photo", value: { photo } } });
     }
   }
 
-  async #next(): Promise<Awaited<ReturnType<typeof photoField>> | undefined> {
+  #due(): TakenPhoto {
+    const photo = this.#again.shift() ?? this.#next();
+    if (!this.#isAnswered) this.#sent.push(photo);
+    return photo;
+  }
+
+  async #close(): Promise<void> {
+    try {
+      await this.#photos.return?.();
+    } catch {
+      // nobody reads it any more
+    }
+  }
+
+  async #next(): TakenPhoto {
     try {
       const { done, value } = await this.#photos.next();
       return done ? undefined : await photoField(value);
@@ -202,6 +243,9 @@ class PhotoSource {
     }
   }
 }
+
+/** A photo that was asked for; undefined behind the last one. */
+type TakenPhoto = Promise<Awaited<ReturnType<typeof photoField>> | undefined>;
 
 async function* styledPhotos(responses: AsyncIterable<ApplyStyleResponse>): AsyncGenerator<StyledPhoto, void, undefined> {
   const parts = new ImageParts();

@@ -201,6 +201,34 @@ for (const [problem, second] of Object.entries({ "an error of the source": undef
   });
 }
 
+test("until the first answer a call begins again with its photos, then no more", async () => {
+  const seen: number[][] = [];
+  const begunAt: number[] = [];
+  const client = clientOf({
+    applyStyle: async function* (requests) {
+      const photos: number[] = [];
+      seen.push(photos);
+      begunAt.push(performance.now());
+      for await (const { part } of requests) {
+        if (part.case !== "photo") continue;
+        photos.push((part.value.photo.value as Uint8Array)[0]!);
+        if (photos.length === 2 && seen.length === 1) throw failure(Code.Unavailable, "DRAINING", 50);
+        if (photos.length === 3) throw failure(Code.Unavailable, "WORKER_CRASHED");
+        if (seen.length > 1) yield* image(photos.length - 1);
+      }
+    },
+  });
+  const photos = [1, 2, 3].map((number) => new Uint8Array([number]));
+  const given: number[] = [];
+  const drain = async () => {
+    for await (const { index } of client.styles.apply({ style: NAME }, photos)) given.push(index);
+  };
+  await assert.rejects(drain(), { reason: "WORKER_CRASHED" });
+  assert.deepEqual(seen, [[1, 2], [1, 2, 3]]);
+  assert.deepEqual(given, [0, 1]);
+  assert.ok(begunAt[1]! - begunAt[0]! >= 45, "RetryInfo is ignored");
+});
+
 test("an image that arrives broken or ends too early is refused", async () => {
   let parts = [...image(0)].reverse();
   const client = clientOf({

@@ -94,6 +94,7 @@ export class StylizationStream implements AsyncIterable<StylizationEvent> {
           for await (const event of this.#once(deadline)) {
             resumption.received();
             yield event;
+            resumption.waiting(); // the time of the reader is no silence of the server
           }
           return;
         } catch (thrown) {
@@ -139,7 +140,8 @@ export class StylizationStream implements AsyncIterable<StylizationEvent> {
 class Resumption {
   readonly #backoff: Backoff;
   #failures = 0;
-  #receivedAt: number | undefined;
+  /** Since when the server is waited for; undefined before its first event. */
+  #silentSince: number | undefined;
 
   constructor(
     readonly policy: RetryPolicy,
@@ -150,8 +152,13 @@ class Resumption {
   }
 
   received(): void {
-    this.#receivedAt = performance.now();
     this.#backoff.reset();
+    this.waiting();
+  }
+
+  /** Begin to wait for the server. */
+  waiting(): void {
+    this.#silentSince = performance.now();
   }
 
   /** Milliseconds to wait before the next attempt; throws `error` if another one makes no sense. */
@@ -164,9 +171,9 @@ class Resumption {
   /** A stream that never received anything is retried as any call is. */
   #mayResume(error: StylizeError): boolean {
     const isRetryable = this.policy.retryableCodes.includes(error.code);
-    if (this.#receivedAt === undefined) return isRetryable && this.#failures < this.policy.maxAttempts;
+    if (this.#silentSince === undefined) return isRetryable && this.#failures < this.policy.maxAttempts;
     const isTransient = error.isInterruption ? this.#goesOnAfter(error) : isRetryable && TRANSIENT.has(error.reason);
-    return isTransient && performance.now() - this.#receivedAt <= this.timeoutMs;
+    return isTransient && performance.now() - this.#silentSince <= this.timeoutMs;
   }
 
   #goesOnAfter({ code }: StylizeError): boolean {

@@ -183,6 +183,20 @@ test("silence longer than allowed ends a watch", async () => {
   await assert.rejects(stream.result(), { reason: "DRAINING" });
 });
 
+test("a reader that was busy for longer than silence is allowed loses nothing", async () => {
+  const watchStylization = async function* ({ afterSequence }: { afterSequence: bigint }) {
+    if (afterSequence) return yield* play([QUEUED, result(IMAGE)], afterSequence);
+    yield* play([QUEUED]);
+    throw failure(Code.Unavailable, "DRAINING");
+  };
+  const seen = [];
+  for await (const { event } of clientOf({ watchStylization }).jobs.watch("some-job", { resumeTimeoutMs: 20 })) {
+    seen.push(event.case);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  assert.deepEqual(seen, ["queued", "result"]);
+});
+
 test("a failed event throws all that it carries", async () => {
   const fieldViolations = [{ field: "spec.options.size", description: "is too large" }];
   const error = { code: 3, reason: "DIVERGED", message: "it diverged", metadata: { step: "3" }, fieldViolations };

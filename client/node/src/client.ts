@@ -80,7 +80,7 @@ export class Client {
     let problem = "its worker is still starting";
     for (;;) {
       try {
-        const info = await this.serverInfo({ timeoutMs: Math.min(INFO_TIMEOUT_MS, timeoutMs) });
+        const info = await this.serverInfo({ timeoutMs: Math.min(INFO_TIMEOUT_MS, deadline.leftMs) });
         if (info.workers.some(({ state }) => READY.includes(state))) return info;
       } catch (error) {
         problem = StylizeError.from(error).message;

@@ -44,10 +44,15 @@ export class Deadline {
     this.#until = performance.now() + allowedMs;
   }
 
+  /** Milliseconds that are left, at least 1: a timeout of 0 would be none. */
+  get leftMs(): number {
+    return Math.max(1, Math.ceil(this.#until - performance.now()));
+  }
+
   /** Options for the next attempt. */
   callOptions(): CallOptions {
-    const leftMs = this.#until - performance.now();
-    const timeout = leftMs > LONGEST_TIMER_MS ? {} : { timeoutMs: Math.max(1, Math.ceil(leftMs)) };
+    const timeoutMs = this.leftMs;
+    const timeout = timeoutMs > LONGEST_TIMER_MS ? {} : { timeoutMs };
     return { ...timeout, ...(this.#signal && { signal: this.#signal }) };
   }
 

@@ -4,9 +4,9 @@ import { createServer, type Http2Server } from "node:http2";
 import { type AddressInfo } from "node:net";
 import { test } from "node:test";
 import { setTimeout } from "node:timers/promises";
-import { Code, type ServiceImpl } from "@connectrpc/connect";
+import { Code, createRouterTransport, type ServiceImpl } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
-import { connect, StylizationService, type Client } from "../src/index.js";
+import { Client, connect, ServerService, StylizationService } from "../src/index.js";
 import { failure, PHOTO, play, type Body } from "./server.js";
 
 const QUEUED: Body = { case: "queued", value: { position: 0, seed: 7n } };
@@ -88,4 +88,14 @@ test("a client that is closed during the pause before a retry, or called after i
     await setTimeout(300);
     assert.deepEqual([calls, connections], [2, 1]);
   });
+});
+
+test("a server that falls silent is waited for no longer than asked", async () => {
+  let calls = 0;
+  const getServerInfo = () => setTimeout(calls++ ? 1000 : 200, {});
+  const client = new Client(createRouterTransport(({ service }) => service(ServerService, { getServerInfo })));
+  const begin = performance.now();
+  await assert.rejects(client.waitUntilReady(400), { code: Code.Unavailable, message: /was not ready after 400 ms/ });
+  assert.ok(performance.now() - begin < 600);
+  assert.equal(calls, 2);
 });

@@ -98,7 +98,7 @@ export class StylizationStream implements AsyncIterable<StylizationEvent> {
           }
           return;
         } catch (thrown) {
-          if (this.#result || this.#closing.signal.aborted) return;
+          if (this.#result) return;
           const error = deadline.translate(thrown);
           // A job that is watched stays as it is, whatever would help the next one; a one-shot call may begin anew.
           if (this.#end && resumesAfter === "any") throw error;
@@ -106,6 +106,7 @@ export class StylizationStream implements AsyncIterable<StylizationEvent> {
         }
       }
     } catch (thrown) {
+      if (this.#closing.signal.aborted) return;
       this.#failure = { thrown };
       throw thrown;
     } finally {

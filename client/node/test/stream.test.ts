@@ -262,6 +262,21 @@ test("closing a stream ends its loop quietly, and there is no result", async () 
   await assert.rejects(stream.result(), { reason: "BROKEN_RESULT" });
 });
 
+test("closing a stream in the pause before a resume ends its loop quietly, too", async () => {
+  let calls = 0;
+  const watchStylization = async function* () {
+    calls++;
+    yield* play([QUEUED]);
+    throw failure(Code.Unavailable, "DRAINING", 60_000);
+  };
+  const stream = clientOf({ watchStylization }).jobs.watch("some-job");
+  const seen = kinds(stream);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  stream.close();
+  assert.deepEqual(await seen, ["queued"]);
+  assert.equal(calls, 1);
+});
+
 test("a signal ends a call with CANCELLED, whatever its reason is", async () => {
   const { client, ended } = endless();
   const controller = new AbortController();

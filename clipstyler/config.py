@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from clipstyler.image_format import LARGEST_OUTPUT
 from clipstyler.options import Bounds, ConfigError, Option, Source, Violation, option, options_of
 
 __all__ = [
@@ -92,7 +93,6 @@ DEFAULT_PRESET = Preset.DRAFT
 LARGEST_SEED = 2**63 - 1
 _DRAWN_SEED_BITS = 53  # JSON numbers in JavaScript keep so many
 SMALLEST_CROP = 8
-LARGEST_OUTPUT = 16_383
 _WEIGHT = Bounds(0, 1e7)
 _CALIBRATION_BOUNDS = {
     "crop_fraction": Bounds(0, 1, above=True),

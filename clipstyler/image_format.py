@@ -11,3 +11,9 @@ class ImageFormat(StrEnum):
     JPEG = "jpeg"
     WEBP = "webp"
     PNG = "png"
+
+
+LONGEST_SIDES = {ImageFormat.JPEG: 65_500, ImageFormat.WEBP: 16_383}
+"""In pixels; PNG has no bound that matters."""
+LARGEST_OUTPUT = min(LONGEST_SIDES.values())
+"""Longest side of a result that can be asked for: every encoding has it."""

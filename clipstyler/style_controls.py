@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
-from clipstyler.config import LARGEST_OUTPUT
+from clipstyler.image_format import LARGEST_OUTPUT
 from clipstyler.options import Bounds, ConfigError, Source, Violation, option, options_of
 
 

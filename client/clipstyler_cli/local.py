@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import clipstyler_client as client
 from clipstyler_client import FieldViolation, InvalidRequestError, PreviewOptions, StylizeError, StylizeOptions
 
-from clipstyler.config import LARGEST_OUTPUT
+from clipstyler.image_format import LARGEST_OUTPUT
 from clipstyler.options import ConfigError, Violation
 from clipstyler_cli.errors import UsageError, checked_together, ending_at_once
 from clipstyler_cli.files import read_photo

@@ -10,15 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from clipstyler.image_format import ImageFormat
+from clipstyler.image_format import LONGEST_SIDES, ImageFormat
 from clipstyler.imaging.values import EncodedImage, ImageError, Picture
 
 # Compression of PNG: a large picture is not worth the many seconds that a few percent of its bytes cost.
 _LARGE_PIXELS = 2**22
 _FAST, _THOROUGH = 1, 6
 _STRIP_PIXELS = 2**16
-# Pixels; PNG has no bound that matters.
-_LONGEST_SIDES = {ImageFormat.JPEG: 65_500, ImageFormat.WEBP: 16_383}
 
 
 def encode(picture: Picture, image_format: ImageFormat, quality: int = 90) -> bytes:
@@ -74,7 +72,7 @@ def check_sides(width: int, height: int, image_format: ImageFormat) -> None:
     ImageError
         A side is too long for it.
     """
-    longest = _LONGEST_SIDES.get(image_format)
+    longest = LONGEST_SIDES.get(image_format)
     if longest and max(width, height) > longest:
         problem = f"{width} x {height} px are too many for {image_format}, whose sides have {longest} px at most"
         raise ImageError(f"{problem}: choose png or a smaller output size")

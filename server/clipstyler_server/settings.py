@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from clipstyler.acceleration import AUTO, parse
 from clipstyler.encoders.registry import BUNDLED
 from clipstyler.home import cache_directory
+from clipstyler.image_format import LARGEST_OUTPUT
 from clipstyler.imaging import Limits
 from clipstyler.input_files import MAX_FILE_BYTES
 from clipstyler.prompts import MAX_CHARACTERS, MOST_CHARACTERS
@@ -193,7 +194,10 @@ class Settings(BaseSettings):
     )
     max_size: int = Field(default=1024, ge=64, le=4096, description="Maximum `size` of a stylization.")
     max_output_size: int = Field(
-        default=8192, ge=64, le=16_383, description="Maximum `output_size`; results of larger photos are limited to it."
+        default=8192,
+        ge=64,
+        le=LARGEST_OUTPUT,
+        description="Maximum `output_size`; results of larger photos are limited to it.",
     )
     max_steps: int = Field(default=500, ge=1, le=100_000, description="Maximum `steps` of a stylization.")
     max_patches: int = Field(default=256, ge=1, le=1024, description="Maximum `patches` of a stylization.")

@@ -351,7 +351,7 @@ async def test_an_unknown_name_is_not_found(server):
         assert reason(await refusal(call)) == "STYLIZATION_NOT_FOUND"
 
 
-async def test_a_caller_that_left_while_its_job_was_stored_still_gets_the_warnings(server, monkeypatch):
+async def test_a_caller_that_left_while_its_job_was_stored_still_gets_the_warnings(server, gate, monkeypatch):
     write, begun = JobStoring._write, threading.Event()
 
     def slowly(storing, *arguments):
@@ -360,12 +360,15 @@ async def test_a_caller_that_left_while_its_job_was_stored_still_gets_the_warnin
         write(storing, *arguments)
 
     monkeypatch.setattr(JobStoring, "_write", slowly)
-    asked = order(options=StylizationOptions(size=256, steps=3))  # of a photo of 96 px
+    asked = order(f"hold={gate} x", options=StylizationOptions(size=256, steps=3))  # of a photo of 96 px
     asked.request_id = str(uuid.uuid4())
     leaving = server.stub.CreateStylization(asked)
     await asyncio.to_thread(begun.wait)
     leaving.cancel()
-    watched = await server.watch((await server.create(asked)).name)
+    watching = asyncio.create_task(server.watch((await server.create(asked)).name))
+    await eventually(lambda: server.running and server.running._subscriptions)
+    gate.touch()
+    watched = await watching
     assert [warning.code for warning in watched.only("warning")] == ["PHOTO_SMALLER_THAN_SIZE"]
 
 

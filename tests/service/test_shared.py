@@ -265,25 +265,28 @@ async def test_callers_take_turns_across_servers(share, gate):
     assert all(later > earlier for earlier, later in zip(starts, starts[2:], strict=False))
 
 
-async def test_a_shared_directory_that_fails_once_when_a_result_comes_loses_nothing(share, gate, monkeypatch):
-    (server,) = await share(1)
+async def watched_with(server, gate, monkeypatch, error):
+    """What a watcher of a job sees while its result meets an error of the shared directory once; and the job's name."""
     created = await server.create(order(f"hold={gate} x"))
     await eventually(lambda: at_work(server))
-    fail_once(monkeypatch, os, "fsync", OSError(errno.EIO, "Input/output error"))
+    fail_once(monkeypatch, os, "fsync", error)
     gate.touch()
-    assert (await server.watch(created.name)).kinds()[-1] == "result"
+    return await server.watch(created.name), created.name
+
+
+async def test_a_shared_directory_that_fails_once_when_a_result_comes_loses_nothing(share, gate, monkeypatch):
+    (server,) = await share(1)
+    outcome, _ = await watched_with(server, gate, monkeypatch, OSError(errno.EIO, "Input/output error"))
+    assert outcome.kinds()[-1] == "result"
     assert server.metric("storage_failures_total", reason="unavailable") == 1
 
 
 async def test_a_result_whose_file_is_gone_fails_its_job(share, gate, monkeypatch):
     (server,) = await share(1)
-    created = await server.create(order(f"hold={gate} x"))
-    await eventually(lambda: at_work(server))
-    fail_once(monkeypatch, os, "fsync", FileNotFoundError(errno.ENOENT, "No such file or directory"))
-    gate.touch()
-    outcome = await server.watch(created.name)
+    gone = FileNotFoundError(errno.ENOENT, "No such file or directory")
+    outcome, name = await watched_with(server, gate, monkeypatch, gone)
     assert outcome.only("failed")[0].error.reason == "STORAGE_UNAVAILABLE"
-    assert (await server.get(created.name)).state == Stylization.STATE_FAILED
+    assert (await server.get(name)).state == Stylization.STATE_FAILED
 
 
 async def test_a_cancel_outlasts_the_lease_that_ends_while_a_result_is_stored(share, gate, monkeypatch):

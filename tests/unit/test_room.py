@@ -80,6 +80,15 @@ def test_what_does_not_fit_all_the_same_deletes_nothing(storage: Storage) -> Non
     assert names(storage) == before | {"in use"}
 
 
+def test_what_others_have_in_use_leaves_room_for_nobody(storage: Storage) -> None:
+    storage.database.create(job("own"))
+    for number in range(8):
+        storage.database.create(job(f"other {number}", "other", State.RUNNING))
+    before = names(storage)
+    assert refusal(Room(storage, LIMIT, 1), tenant(), 4 * MIB) is Reason.STORAGE_FULL
+    assert names(storage) == before
+
+
 def test_what_was_unused_longest_makes_room(storage: Storage) -> None:
     for number in range(4):
         storage.database.create(job(str(number), ended_at=number))

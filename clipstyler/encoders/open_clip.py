@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ from clipstyler.encoders.onnx.tokenizers import CLIP_BPE
 from clipstyler.encoders.weights import sources
 from clipstyler.encoders.weights.store import Store
 
+# What open_clip's table of pretrained tags says of how weights were trained, besides their activation.
+_PREPROCESSING = ("mean", "std")
+_AS_CONFIGURED: Mapping[str, Any] = {}
 # Entries of OpenAI's archives that are no parameters.
 _OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
@@ -142,7 +145,8 @@ def load_pretrained(architecture: str, pretrained: str, device: torch.device, st
         return _load(f"{architecture}:{Path(pretrained).name}", architecture, Path(pretrained), device)
     stored = store.obtain(weights_of(architecture, pretrained))
     stored.check()
-    return _load(stored.name, architecture, stored.path, device, published=stored.published)
+    trained = open_clip.get_pretrained_cfg(architecture, pretrained)
+    return _load(stored.name, architecture, stored.path, device, published=stored.published, trained=trained)
 
 
 def weights_of(architecture: str, tag: str) -> sources.Weights:
@@ -198,12 +202,28 @@ def _without_warnings() -> Iterator[None]:
         logging.root.removeFilter(is_error)
 
 
-def _load(name: str, model_name: str, checkpoint: Path, device: torch.device, *, published: str = "") -> OpenClip:
+def _load(
+    name: str,
+    model_name: str,
+    checkpoint: Path,
+    device: torch.device,
+    *,
+    published: str = "",
+    trained: Mapping[str, Any] = _AS_CONFIGURED,
+) -> OpenClip:
+    """Build a model as its weights were trained: the tag's activation, mean and deviation, not the architecture's."""
     digest = file_digest(checkpoint)
+    preprocessing = {key: trained[key] for key in _PREPROCESSING if key in trained}
     try:
         # Building a model initializes random weights and warns about them; the checkpoint replaces them all.
         with torch.random.fork_rng(devices=[]), _without_warnings():
-            model = open_clip.create_model(model_name, load_weights=False, pretrained_text=False)
+            model = open_clip.create_model(
+                model_name,
+                load_weights=False,
+                pretrained_text=False,
+                force_quick_gelu=bool(trained.get("quick_gelu")),
+                force_preprocess_cfg=preprocessing,
+            )
         if digest == published and _is_torchscript(checkpoint):
             model.load_state_dict(_torchscript_state(checkpoint))
         else:

@@ -203,6 +203,29 @@ def test_stored_weights_load_by_their_names(
             registry.load("Tiny-Pulled:published", store=offline)
 
 
+def test_weights_of_a_tag_are_computed_as_they_were_trained(
+    publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Architectures have one activation, mean and deviation each; those of some of their tags differ."""
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "Tiny-Trained.json").write_text(json.dumps(TINY_CLIP))
+    open_clip.add_model_config(tmp_path / "configs")
+    checkpoint = write_clip(tmp_path / "clip", TINY_CLIP)
+    publisher.files["/tiny/resolve/main/open_clip_model.safetensors"] = checkpoint.read_bytes()
+    mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
+    tag = {"hf_hub": "tiny/", "quick_gelu": True, "mean": mean, "std": std}
+    monkeypatch.setattr(sources, "HUB", publisher.address)
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda *_: tag)
+    clip = our_open_clip.load_pretrained("Tiny-Trained", "tag", torch.device("cpu"), Store(tmp_path / "store"))
+    trained = open_clip.CLIP(**TINY_CLIP, quick_gelu=True).eval()
+    open_clip.load_checkpoint(trained, str(checkpoint))
+    views = torch.rand(2, 3, 32, 32)
+    normalized = (views - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
+    torch.testing.assert_close(clip.encode_image(views), trained.encode_image(normalized), atol=1e-5, rtol=1e-5)
+    tokens = open_clip.tokenize(["fire"])
+    torch.testing.assert_close(clip.encode_text(["fire"]), trained.encode_text(tokens), atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning", "ignore:'torch.load' received:UserWarning")
 def test_an_archive_in_openais_form_loads_only_with_its_published_digest(
     publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

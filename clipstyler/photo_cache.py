@@ -30,13 +30,15 @@ class PhotoKey(NamedTuple):
     clip: str
     content: str
     device: str
+    accelerations: str
 
 
 def key_of(photo: Picture, encoders: EncoderSet, part: str = "") -> PhotoKey:
     """Make the key of a part of what encoders see in a fitted photo; the digest covers its size and its pixels."""
     digest = hashlib.sha256(repr(photo.rgb.shape).encode())
     digest.update(photo.rgb.tobytes())
-    return PhotoKey(part, digest.hexdigest(), encoders.clip.digest, encoders.content.digest, str(encoders.device))
+    seen_by = (encoders.clip.digest, encoders.content.digest, str(encoders.device), str(encoders.accelerations))
+    return PhotoKey(part, digest.hexdigest(), *seen_by)
 
 
 class PhotoCache:

@@ -38,12 +38,13 @@ class TorchEncoders:
 
     @property
     def runtime(self) -> str:
-        """The backend with everything else that determines the bits: versions, and the processor."""
+        """The backend with everything else that determines the bits: versions, the processor, and TF32."""
         parts = [self.backend, torch.__version__]
         if self._encoders.device.type == "cpu":
             parts += [torch.backends.cpu.get_cpu_capability(), f"{torch.get_num_threads()} threads"]
         elif self._encoders.device.type == "cuda":
             parts.append(torch.cuda.get_device_name(self._encoders.device))
+            parts += ["tf32"] if self._encoders.accelerations.tf32 else []
         return runtime_name(*parts)
 
     def views(self, images: Floats) -> Floats:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from clipstyler.acceleration import Accelerations
 from clipstyler.encoders.description import TextConfidence
 from clipstyler.encoders.torch_encoders import TorchEncoders
 from clipstyler.evaluation.direction_cache import (
@@ -271,6 +272,16 @@ def test_the_key_names_what_computes() -> None:
     assert torch.__version__ in encoders.runtime
     assert f"{threads} threads" in encoders.runtime.split("/")
     assert f"numpy {np.__version__}" in encoders.runtime.split("/")
+
+
+def test_the_key_names_how_a_gpu_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store survives the process that chose TF32 by measurement."""
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "NVIDIA Test")
+    on_gpu = replace(tiny_encoders(), device=torch.device("cuda"))
+    exact, rounded = (
+        TorchEncoders(replace(on_gpu, accelerations=Accelerations(tf32=tf32))).runtime for tf32 in (False, True)
+    )
+    assert exact != rounded
 
 
 def test_the_store_is_bounded_and_forgets_what_was_unused_longest(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from clipstyler.acceleration import Accelerations
 from clipstyler.config import Start
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.events import Result
@@ -27,7 +28,7 @@ COST = LARGE.nbytes + 1024
 
 
 def key(name: str) -> PhotoKey:
-    return PhotoKey("part", name, "clip", "content", "cpu")
+    return PhotoKey("part", name, "clip", "content", "cpu", "off")
 
 
 def computed(cache: PhotoCache, name: str) -> bool:
@@ -59,7 +60,7 @@ def test_an_entry_larger_than_the_bound_is_not_kept_and_evicts_nothing() -> None
     assert not computed(cache, "a")
 
 
-def test_a_key_names_pixels_size_encoders_and_device() -> None:
+def test_a_key_names_pixels_size_encoders_device_and_accelerations() -> None:
     encoders, picture = tiny_encoders(), photo()
     other_pixels = picture.rgb.copy()
     other_pixels[0, 0, 0] ^= 1
@@ -74,6 +75,7 @@ def test_a_key_names_pixels_size_encoders_and_device() -> None:
         key_of(picture, replace(encoders, clip=clip)),
         key_of(picture, replace(encoders, content=content)),
         key_of(picture, replace(encoders, device=torch.device("meta"))),
+        key_of(picture, replace(encoders, accelerations=Accelerations(bf16=True))),
     ]
     assert len(set(keys)) == len(keys)
     assert key_of(Picture(picture.rgb.copy()), tiny_encoders()) == keys[0]

@@ -31,6 +31,7 @@ from clipstyler.encoders.onnx.encoders import OnnxEncoders
 from clipstyler.encoders.onnx.export import export
 from clipstyler.encoders.onnx.manifest import BrokenExportError, Tokenizer
 from clipstyler.encoders.onnx.parity import check_parity
+from clipstyler.encoders.onnx.prepare import Preparation, _prepare
 from clipstyler.encoders.onnx.providers import SessionOptions
 from clipstyler.encoders.torch_encoders import TorchEncoders
 from tests.tiny_encoders import tiny_encoders
@@ -159,6 +160,8 @@ def test_a_changed_file_is_refused_by_its_digest(broken: Path) -> None:
         ({"graphs": 3}, "no manifest"),
         ({"graphs": {}}, "no manifest"),
         ({"surprise": 1}, "no manifest"),
+        ({"calibration": {"tau": 1}}, "no manifest.*tau"),
+        ({"calibration": {"threshold": 7}}, "no manifest.*threshold"),
     ],
 )
 def test_a_manifest_of_another_kind_is_refused(broken: Path, change: dict[str, object], words: str) -> None:
@@ -166,6 +169,21 @@ def test_a_manifest_of_another_kind_is_refused(broken: Path, change: dict[str, o
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(BrokenExportError, match=words):
         OnnxEncoders(broken, CPU)
+
+
+def test_a_cached_export_is_that_of_a_name_and_its_calibration(tmp_path: Path) -> None:
+    """The weights stay, and so do their digests; both names are in use then."""
+    directory = write_encoders(tmp_path / "tiny", TINY_CLIP)
+    (tmp_path / "alias").symlink_to(directory)
+    prepared = []
+    for scale, name in [(100.0, "tiny"), (20.0, "tiny"), (20.0, "alias")]:
+        (directory / "calibration.json").write_text(json.dumps({"logit_scale": scale}))
+        task = Preparation(
+            str(tmp_path / name), str(tmp_path / "exports"), threads=torch.get_num_threads(), offline=True
+        )
+        prepared.append(OnnxEncoders(Path(_prepare(task).directory), CPU))
+    assert [encoders.calibration.logit_scale for encoders in prepared] == [100.0, 20.0, 20.0]
+    assert [Path(encoders.name).name for encoders in prepared] == ["tiny", "tiny", "alias"]
 
 
 def test_missing_files_are_named(tmp_path: Path, broken: Path) -> None:

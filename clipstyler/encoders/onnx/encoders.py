@@ -10,7 +10,6 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from clipstyler.config import Calibration
 from clipstyler.encoders.description import TextConfidence
 from clipstyler.encoders.inference import runtime_name
 from clipstyler.encoders.onnx import manifest, preprocess, tokenizers
@@ -65,7 +64,7 @@ class OnnxEncoders:
         self.content_digest = self.manifest.content.digest
         self.image_size = self.manifest.image_size
         self.embedding_dim = self.manifest.embedding_dim
-        self.calibration = Calibration(**self.manifest.calibration)
+        self.calibration = self.manifest.calibrated()
         self._threads = options.threads
         self._tokenize = tokenizers.load(self.manifest.tokenizer, directory)
         self._opened: dict[str, Opened] = {

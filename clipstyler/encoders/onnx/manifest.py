@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from clipstyler.config import Calibration
+
 FORMAT = 1
 """Version of the manifest's form."""
 SMALLEST_OPSET = 18
@@ -97,6 +99,16 @@ class Manifest:
         """Write the manifest, as the last file, so that a directory that has one is complete."""
         (directory / FILE).write_text(json.dumps(asdict(self), indent=2) + "\n")
 
+    def calibrated(self) -> Calibration:
+        """Return the calibration.
+
+        Raises
+        ------
+        ConfigError, TypeError
+            It is none, or that of another version.
+        """
+        return Calibration(**self.calibration)
+
 
 def read(directory: Path) -> Manifest:
     """Read the manifest of an export and check its files against it.
@@ -145,4 +157,6 @@ def _parse(fields: dict[str, Any]) -> Manifest:
         raise ValueError(f"it has the graphs {sorted(graphs)}, not content, image and text")
     clip, content = Source(**fields.pop("clip")), Source(**fields.pop("content"))
     tokenizer = Tokenizer(**fields.pop("tokenizer"))
-    return Manifest(clip=clip, content=content, tokenizer=tokenizer, graphs=graphs, **fields)
+    manifest = Manifest(clip=clip, content=content, tokenizer=tokenizer, graphs=graphs, **fields)
+    manifest.calibrated()
+    return manifest

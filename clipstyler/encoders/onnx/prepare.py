@@ -6,6 +6,7 @@ of its caller, with which it ends.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -14,9 +15,13 @@ import sys
 import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from clipstyler.encoders.onnx.manifest import BrokenExportError
 from clipstyler.encoders.onnx.providers import SessionOptions
+
+if TYPE_CHECKING:
+    from clipstyler.encoders.base import EncoderSet
 
 
 class PreparationError(RuntimeError):
@@ -116,7 +121,7 @@ def _prepare(task: Preparation) -> Prepared:
     options = SessionOptions(tuple(task.providers), threads=task.threads, cache=cache)
     store = Store(Path(task.models) if task.models else default_directory(), task.offline)
     encoders = registry.load(task.name, store=store)
-    named = f"{encoders.clip.digest[:16]}-{encoders.content.digest[:16]}-opset{OPSET}"
+    named = f"{encoders.clip.digest[:16]}-{encoders.content.digest[:16]}-{_described(encoders)}-opset{OPSET}"
     directory = cache / named
     cache.mkdir(parents=True, exist_ok=True)
     replaced = ""
@@ -137,6 +142,12 @@ def _prepare(task: Preparation) -> Prepared:
     parity = check_parity(TorchEncoders(encoders), exported)
     problem = "" if parity.holds else f"the export does not agree with PyTorch: {parity}"
     return Prepared(str(directory), str(parity), problem, replaced=replaced)
+
+
+def _described(encoders: EncoderSet) -> str:
+    """Return a digest of what an export says of encoders besides their weights, which sets may share."""
+    words = repr((encoders.name, encoders.description, encoders.calibration))
+    return hashlib.sha256(words.encode()).hexdigest()[:16]
 
 
 if __name__ == "__main__":

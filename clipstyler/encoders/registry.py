@@ -2,7 +2,7 @@
 
 A name is one of the catalog's, `ARCH:PRETRAINED` with an architecture of open_clip and a pretrained tag or a
 checkpoint file, or a local directory: a model directory in open_clip's layout, with `vgg19.safetensors` (or
-`vgg19.pth`) and an optional `calibration.json` beside it.
+`vgg19.pth`; otherwise torchvision's is used) and an optional `calibration.json` beside it.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def load(
     device
         "cpu", "cuda", "cuda:1", ...
     vgg_weights
-        Name of torchvision's VGG19 weights, or a local file. `pocket` and directories include their own.
+        Name of torchvision's VGG19 weights, or a local file. `pocket` and most directories include their own.
     store
         Of downloaded weights; by default in the user's cache.
     accelerations
@@ -108,7 +108,7 @@ def load(
 
 
 def weights(name: str) -> tuple[Weights, ...]:
-    """Published weights that loading these encoders needs: none for those that are bundled or in a directory.
+    """Published weights that loading these encoders needs: none if they are bundled, or all in a directory.
 
     Raises
     ------
@@ -118,10 +118,12 @@ def weights(name: str) -> tuple[Weights, ...]:
         The architecture or tag is unknown.
     """
     known = spec(name)
-    if name == BUNDLED or Path(name).is_dir():
+    if name == BUNDLED:
         return ()
     from clipstyler.encoders import open_clip, vgg
 
+    if Path(name).is_dir():
+        return () if _vgg_file_in(Path(name)) else (vgg.weights_of(VGG_WEIGHTS),)
     architecture, pretrained = _architecture(known)
     clip = () if Path(pretrained).is_file() else (open_clip.weights_of(architecture, pretrained),)
     return (*clip, vgg.weights_of(VGG_WEIGHTS))
@@ -192,10 +194,13 @@ def _load_directory(known: EncoderSpec, device: torch.device, vgg_weights: str, 
     from clipstyler.encoders.base import EncoderSet
 
     directory = Path(known.name)
-    files = [str(directory / name) for name in _VGG_FILES if (directory / name).is_file()]
     clip = open_clip.load_directory(directory, device)
-    content = vgg.load(files[0] if files else vgg_weights, device, store)
+    content = vgg.load(_vgg_file_in(directory) or vgg_weights, device, store)
     return EncoderSet(known.name, known.description, known.calibration, clip, content, device)
+
+
+def _vgg_file_in(directory: Path) -> Path | None:
+    return next((directory / name for name in _VGG_FILES if (directory / name).is_file()), None)
 
 
 def _calibration_in(directory: Path) -> Calibration:

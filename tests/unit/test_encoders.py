@@ -147,6 +147,17 @@ def test_missing_weights_are_an_error_that_says_what_to_do(tmp_path: Path) -> No
         vgg.load("IMAGENET1K_V1", CPU, offline)
 
 
+def test_a_directory_without_vgg19_needs_the_published_one(tmp_path: Path) -> None:
+    """It is what `clipstyler models pull` must fetch, as the error of offline loading says."""
+    directory = tmp_path / "tiny"
+    write_clip(directory, TINY_CLIP)
+    assert [weights.name for weights in registry.weights(str(directory))] == ["vgg19:IMAGENET1K_V1"]
+    with pytest.raises(EncoderUnavailableError, match="vgg19:IMAGENET1K_V1"):
+        registry.load(str(directory), store=Store(tmp_path / "store", offline=True))
+    write_vgg19(directory / "vgg19.pth")
+    assert registry.weights(str(directory)) == ()
+
+
 def test_files_that_do_not_fit_are_refused(tmp_path: Path, directory: Path) -> None:
     broken = tmp_path / "vgg19.pth"
     broken.write_bytes(b"not a checkpoint")

@@ -64,8 +64,8 @@ def spec(name: str) -> EncoderSpec:
     for entry in _CATALOG:
         if entry.name == name:
             return entry
-    directory = Path(name)
-    if name and directory.is_dir():
+    if _is_directory(name):
+        directory = Path(name)
         return EncoderSpec(name, f"CLIP and VGG19 from the directory {directory.name}", _calibration_in(directory))
     if _is_pretrained(name):
         return EncoderSpec(name, "A CLIP of open_clip, with torchvision's VGG19", Calibration())
@@ -122,7 +122,7 @@ def weights(name: str) -> tuple[Weights, ...]:
         return ()
     from clipstyler.encoders import open_clip, vgg
 
-    if Path(name).is_dir():
+    if _is_directory(name):
         return () if _vgg_file_in(Path(name)) else (vgg.weights_of(VGG_WEIGHTS),)
     architecture, pretrained = _architecture(known)
     clip = () if Path(pretrained).is_file() else (open_clip.weights_of(architecture, pretrained),)
@@ -135,8 +135,13 @@ def _load(known: EncoderSpec, device: torch.device, vgg_weights: str, store: Sto
 
     from clipstyler.encoders.weights.store import Store, default_directory
 
-    build = _load_directory if Path(known.name).is_dir() else _load_pretrained
+    build = _load_directory if _is_directory(known.name) else _load_pretrained
     return build(known, device, vgg_weights, store or Store(default_directory()))
+
+
+def _is_directory(name: str) -> bool:
+    """Whether a name is that of a directory: those of the catalog come first, whatever folders are here."""
+    return bool(name) and name not in {entry.name for entry in _CATALOG} and Path(name).is_dir()
 
 
 def _is_pretrained(name: str) -> bool:

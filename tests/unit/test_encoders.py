@@ -158,6 +158,18 @@ def test_a_directory_without_vgg19_needs_the_published_one(tmp_path: Path) -> No
     assert registry.weights(str(directory)) == ()
 
 
+def test_a_folder_with_a_name_of_the_catalog_hides_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export of `vit-b-32` is often called so."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vit-b-32").mkdir()
+    assert [weights.name for weights in registry.weights("vit-b-32")] == [
+        "ViT-B-32-quickgelu:openai",
+        "vgg19:IMAGENET1K_V1",
+    ]
+    with pytest.raises(EncoderUnavailableError, match="ViT-B-32-quickgelu:openai: the weights are not in"):
+        registry.load("vit-b-32", store=Store(tmp_path / "store", offline=True))
+
+
 def test_files_that_do_not_fit_are_refused(tmp_path: Path, directory: Path) -> None:
     broken = tmp_path / "vgg19.pth"
     broken.write_bytes(b"not a checkpoint")

@@ -1,7 +1,7 @@
 """A bias and the ReLU that follows it, in one pass over interleaved channels: a kernel for GPUs.
 
 PyTorch's convolutions in bfloat16 leave the bias to a kernel of its own. Triton compiles this one when it is first
-used, which needs a C compiler.
+used, which needs a C compiler. What is no number stays none, as in PyTorch: an optimization that diverges is noticed.
 """
 
 from __future__ import annotations
@@ -42,4 +42,6 @@ def _add_and_rectify(x, bias, out, count, CHANNELS: tl.constexpr, BLOCK: tl.cons
     inside = place < count
     values = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
     values += tl.load(bias + place % CHANNELS, mask=inside, other=0.0).to(tl.float32)
-    tl.store(out + place, tl.maximum(values, 0.0).to(out.dtype.element_ty), mask=inside)
+    tl.store(
+        out + place, tl.maximum(values, 0.0, propagate_nan=tl.PropagateNan.ALL).to(out.dtype.element_ty), mask=inside
+    )

@@ -1,7 +1,8 @@
 """Instance normalization and ReLU of interleaved channels in two passes over the data each way: kernels for GPUs.
 
 What PyTorch offers takes a kernel for every operation, some twelve of them, each as long as these. Triton compiles the
-kernels when they are first used, which needs a C compiler.
+kernels when they are first used, which needs a C compiler. What is no number stays none, as in PyTorch: an optimization
+that diverges is noticed.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def _normalize(
         inside = (row < pixels)[:, None]
         place = row[:, None] * CHANNELS + channel[None, :]
         values = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
-        values = tl.maximum((values - mean[None, :]) * scale[None, :], 0.0)
+        values = tl.maximum((values - mean[None, :]) * scale[None, :], 0.0, propagate_nan=tl.PropagateNan.ALL)
         tl.store(out + place, values.to(out.dtype.element_ty), mask=inside)
 
 

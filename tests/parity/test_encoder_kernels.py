@@ -65,6 +65,8 @@ for dtype, tolerance in ((torch.float32, 1e-6), (torch.bfloat16, 4e-3)):
         (derivative,) = torch.autograd.grad(wanted, plain, slopes.double())
         check(found.detach(), wanted.detach(), tolerance)
         assert torch.equal(gradient.double(), derivative)
+broken = torch.tensor([-1.0, float("nan"), 2.0, float("inf")]).reshape(1, 4, 1, 1)
+assert torch.equal(FusedBiasReLU.apply(broken, torch.zeros(4)).isnan(), broken.isnan())
 print("alike")
 """
 

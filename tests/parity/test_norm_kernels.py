@@ -30,6 +30,10 @@ for shape, mean in [((1, 16, 40, 37), 0.0), ((2, 32, 9, 5), 50.0), ((1, 4, 64, 6
     for mine, right in ((found.detach(), expected.detach()), (gradient, derivative)):
         apart = float((mine - right).norm() / right.norm())
         assert apart < 5e-6, (shape, mean, apart)
+broken = random(1, 16, 5, 7, seed=0)
+broken[0, 3, 2, 2] = float("nan")
+found = FusedNormReLU.apply(broken.contiguous(memory_format=torch.channels_last), 1e-5)
+assert torch.equal(found.isnan(), F.instance_norm(broken).isnan())
 print("alike")
 """
 

@@ -37,8 +37,9 @@ def key_of(photo: Picture, encoders: EncoderSet, part: str = "") -> PhotoKey:
     """Make the key of a part of what encoders see in a fitted photo; the digest covers its size and its pixels."""
     digest = hashlib.sha256(repr(photo.rgb.shape).encode())
     digest.update(photo.rgb.tobytes())
-    seen_by = (encoders.clip.digest, encoders.content.digest, str(encoders.device), str(encoders.accelerations))
-    return PhotoKey(part, digest.hexdigest(), *seen_by)
+    # One checkpoint may fit several architectures, which names tell apart.
+    clip, content = (f"{encoder.name} {encoder.digest}" for encoder in (encoders.clip, encoders.content))
+    return PhotoKey(part, digest.hexdigest(), clip, content, str(encoders.device), str(encoders.accelerations))
 
 
 class PhotoCache:

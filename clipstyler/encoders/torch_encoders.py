@@ -38,8 +38,8 @@ class TorchEncoders:
 
     @property
     def runtime(self) -> str:
-        """The backend with everything else that determines the bits: versions, the processor, and TF32."""
-        parts = [self.backend, torch.__version__]
+        """The backend with everything else that determines the bits: versions, architecture, processor, TF32."""
+        parts = [self.backend, torch.__version__, self._encoders.clip.name]
         if self._encoders.device.type == "cpu":
             parts += [torch.backends.cpu.get_cpu_capability(), f"{torch.get_num_threads()} threads"]
         elif self._encoders.device.type == "cuda":

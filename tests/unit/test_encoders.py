@@ -6,6 +6,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -16,7 +17,10 @@ from clipstyler.config import Calibration, ConfigError
 from clipstyler.encoders import registry, vgg
 from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
 from clipstyler.encoders.open_clip import OpenClip
+from clipstyler.encoders.torch_encoders import TorchEncoders
 from clipstyler.encoders.weights.store import Store
+from clipstyler.imaging import Picture
+from clipstyler.photo_cache import key_of
 
 CPU = torch.device("cpu")
 
@@ -117,6 +121,22 @@ def test_an_architecture_takes_a_local_checkpoint(tmp_path: Path, monkeypatch: p
     loaded = registry.load(f"ViT-Tiny-Test:{checkpoint}", vgg_weights=str(vgg_file))
     assert isinstance(loaded.clip, OpenClip)
     assert loaded.models[0].name == "ViT-Tiny-Test:open_clip_model.safetensors"
+
+
+def test_one_checkpoint_in_two_architectures_is_two_encoders_to_caches(tmp_path: Path) -> None:
+    """OpenAI's weights fit the architecture with the wrong activation too."""
+    import open_clip
+
+    checkpoint = write_clip(tmp_path / "clip", TINY_CLIP)
+    vgg_file = write_vgg19(tmp_path / "vgg19.safetensors")
+    picture, runtimes, keys = Picture(np.zeros((8, 8, 3), np.uint8)), set(), set()
+    for name, quick in (("ViT-Tiny-Gelu", False), ("ViT-Tiny-Quick", True)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(TINY_CLIP | {"quick_gelu": quick}))
+        open_clip.add_model_config(tmp_path / f"{name}.json")
+        loaded = registry.load(f"{name}:{checkpoint}", vgg_weights=str(vgg_file))
+        runtimes.add(TorchEncoders(loaded).runtime)
+        keys.add(key_of(picture, loaded))
+    assert len(runtimes) == len(keys) == 2
 
 
 def test_the_catalog_starts_with_the_bundled_default() -> None:

@@ -33,6 +33,7 @@ import psutil
 from rich.table import Table
 
 from benchmarks import figures
+from benchmarks.arguments import at_least_one
 
 OFF = "off"
 PHOTO = Path(__file__).parents[1] / "examples" / "astronaut.jpg"
@@ -180,10 +181,14 @@ def print_table(rows: list[Row]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS), help="default: all")
-    parser.add_argument("--sizes", nargs="+", type=int, help="measure `pocket` at these sizes instead", metavar="PX")
+    parser.add_argument(
+        "--sizes", nargs="+", type=at_least_one, help="measure `pocket` at these sizes instead", metavar="PX"
+    )
     parser.add_argument("--combinations", nargs="+", metavar="NAMES", help="accelerations; default: those of each work")
-    parser.add_argument("--steps", type=int, default=3, help="measured steps of each, after one more; default: 3")
-    parser.add_argument("--rounds", type=int, default=1, help="processes per combination; default: 1")
+    parser.add_argument(
+        "--steps", type=at_least_one, default=3, help="measured steps of each, after one more; default: 3"
+    )
+    parser.add_argument("--rounds", type=at_least_one, default=1, help="processes per combination; default: 1")
     parser.add_argument("--task", type=json.loads, help=argparse.SUPPRESS)
     figures.add_option(parser)
     arguments = parser.parse_args()

@@ -29,6 +29,7 @@ from rich.table import Table
 
 import clipstyler
 from benchmarks import figures
+from benchmarks.arguments import at_least_one, picture_file
 from benchmarks.style_verdicts import judged, unseen
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.evaluation.consistency import Floats, Looks, Spread, looks
@@ -189,17 +190,19 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder that `python -m training fetch` filled")
     parser.add_argument("--fits", type=Path, help="folder that keeps fitted styles: a run goes on where it stopped")
     parser.add_argument("--cache", type=Path, help="folder that keeps the trained judge, which then names pictures")
-    parser.add_argument("--sheet", type=Path, help="lay the pictures out here, to be looked at")
+    parser.add_argument("--sheet", type=picture_file, help="lay the pictures out here, to be looked at")
     parser.add_argument("--texts", nargs="+", default=["stained glass", "watercolor painting"])
-    parser.add_argument("--photos", type=int, default=20, help="test photos (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=256, help="longest side of the photos (default: %(default)s)")
+    parser.add_argument("--photos", type=at_least_one, default=20, help="test photos (default: %(default)s)")
     parser.add_argument(
-        "--sample", type=int, default=4, help="photos that the album is fitted to (default: %(default)s)"
+        "--size", type=at_least_one, default=256, help="longest side of the photos (default: %(default)s)"
     )
-    parser.add_argument("--steps", type=int, default=60, help="of each fit (default: %(default)s)")
+    parser.add_argument(
+        "--sample", type=at_least_one, default=4, help="photos that the album is fitted to (default: %(default)s)"
+    )
+    parser.add_argument("--steps", type=at_least_one, default=60, help="of each fit (default: %(default)s)")
     parser.add_argument("--harmonize", type=float, default=0.5, help="share of common colors (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=2, help="of torch (default: %(default)s)")
+    parser.add_argument("--threads", type=at_least_one, default=2, help="of torch (default: %(default)s)")
     figures.add_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -23,7 +23,6 @@ import argparse
 import statistics
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,6 +35,7 @@ from scipy import ndimage
 
 import clipstyler
 from benchmarks import figures
+from benchmarks.arguments import at_least_one, picture_file
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.imaging import Picture
 
@@ -196,9 +196,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", nargs="+", choices=PHOTOS, default=list(PHOTOS))
     parser.add_argument("--texts", nargs="+", default=list(TEXTS), metavar="TEXT", help="default: two looks")
-    parser.add_argument("--size", type=int, default=256, help="side of the photos in pixels (default: 256)")
-    parser.add_argument("--steps", type=int, help="default: the preset's")
-    parser.add_argument("--out", type=Path, help="also lay the photos and all results out in this picture")
+    parser.add_argument("--size", type=at_least_one, default=256, help="side of the photos in pixels (default: 256)")
+    parser.add_argument("--steps", type=at_least_one, help="default: the preset's")
+    parser.add_argument("--out", type=picture_file, help="also lay the photos and all results out in this picture")
     figures.add_option(parser)
     arguments = parser.parse_args()
     encoders = clipstyler.load_encoders("pocket")

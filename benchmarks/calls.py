@@ -24,6 +24,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rich.table import Table
 
 from benchmarks import figures
+from benchmarks.arguments import at_least_one
 from benchmarks.serving import START_S, serving
 from benchmarks.step import PHOTO, median_seconds
 from clipstyler.v1 import encoder_service_pb2, encoder_service_pb2_grpc
@@ -95,7 +96,7 @@ def print_table(rows: list[Row]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=2000, help="of each call; default: 2000")
+    parser.add_argument("--repeats", type=at_least_one, default=2000, help="of each call; default: 2000")
     figures.add_option(parser)
     arguments = parser.parse_args()
     with serving() as (target, _):

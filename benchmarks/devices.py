@@ -23,6 +23,7 @@ import grpc
 from rich.table import Table
 
 from benchmarks import figures
+from benchmarks.arguments import at_least_one
 from benchmarks.load import create, over
 from benchmarks.serving import serving
 from clipstyler.v1 import stylization_service_pb2 as pb
@@ -116,9 +117,9 @@ def print_table(rows: list[Throughput], steps: int, step_s: float) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--devices", type=int, nargs="+", default=[1, 2, 4, 8], help="default: 1 2 4 8")
-    parser.add_argument("--jobs", type=int, default=8, help="per device; default: 8")
-    parser.add_argument("--steps", type=int, default=60, help="of each job; default: 60")
+    parser.add_argument("--devices", type=at_least_one, nargs="+", default=[1, 2, 4, 8], help="default: 1 2 4 8")
+    parser.add_argument("--jobs", type=at_least_one, default=8, help="per device; default: 8")
+    parser.add_argument("--steps", type=at_least_one, default=60, help="of each job; default: 60")
     parser.add_argument("--step-seconds", type=float, default=0.05, help="a scripted step sleeps; default: 0.05")
     figures.add_option(parser)
     arguments = parser.parse_args()

@@ -27,6 +27,7 @@ import torch
 from rich.table import Table
 
 from benchmarks import figures
+from benchmarks.arguments import at_least_one
 from benchmarks.step import median_seconds, random_vit_b_32
 from clipstyler.encoders.onnx.encoders import OnnxEncoders
 from clipstyler.encoders.onnx.export import export
@@ -99,9 +100,9 @@ def print_table(rows: list[Row], threads: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--encoders", nargs="+", default=["pocket", "vit-b-32"], help="default: pocket vit-b-32")
-    parser.add_argument("--batches", nargs="+", type=int, default=[1, 8, 64], help="default: 1 8 64")
+    parser.add_argument("--batches", nargs="+", type=at_least_one, default=[1, 8, 64], help="default: 1 8 64")
     parser.add_argument("--seconds", type=float, default=8, help="to spend on each line of the table; default: 8")
-    parser.add_argument("--threads", type=int, default=1, help="of both; default: 1, as the evaluator")
+    parser.add_argument("--threads", type=at_least_one, default=1, help="of both; default: 1, as the evaluator")
     figures.add_option(parser)
     arguments = parser.parse_args()
     threads = arguments.threads

@@ -14,13 +14,15 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks.arguments import output_file
+
 _WIDTH_OF_FILES = 160  # characters
 _PACKAGES = ("torch", "onnxruntime-gpu", "onnxruntime", "grpcio")
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
     """Add the option that names the file."""
-    parser.add_argument("--json", type=Path, help="also write the figures, the machine and the versions here")
+    parser.add_argument("--json", type=output_file, help="also write the figures, the machine and the versions here")
 
 
 def show(*parts: Any, **options: Any) -> None:

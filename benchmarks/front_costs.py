@@ -40,6 +40,7 @@ from rich.table import Table
 from sqlalchemy import create_engine, text
 
 from benchmarks import figures
+from benchmarks.arguments import at_least_one
 from benchmarks.fleet.costs import FrontCosts
 from benchmarks.load import create, over, read
 from benchmarks.serving import serving
@@ -239,8 +240,8 @@ def print_tables(costs: FrontCosts, queues: list[Positions]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=30, help="of each length; default: 30")
-    parser.add_argument("--watchers", type=int, default=50, help="default: 50")
+    parser.add_argument("--jobs", type=at_least_one, default=30, help="of each length; default: 30")
+    parser.add_argument("--watchers", type=at_least_one, default=50, help="default: 50")
     figures.add_option(parser)
     arguments = parser.parse_args()
     costs = measure(arguments.jobs, arguments.watchers)

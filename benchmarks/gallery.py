@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageOps
 from rich.progress import track
 
 import clipstyler
+from benchmarks.arguments import at_least_one, picture_file
 from clipstyler.config import Preset
 from clipstyler.encoders.registry import load
 from clipstyler.imaging import Picture, decode, fit
@@ -47,10 +48,10 @@ def main() -> None:
     parser.add_argument("--texts", nargs="+", default=TEXTS)
     parser.add_argument("--encoders", default="pocket")
     parser.add_argument("--preset", type=Preset, default=Preset.DRAFT)
-    parser.add_argument("--steps", type=int, help="default: the preset's")
-    parser.add_argument("--size", type=int, help="default: the preset's")
+    parser.add_argument("--steps", type=at_least_one, help="default: the preset's")
+    parser.add_argument("--size", type=at_least_one, help="default: the preset's")
     parser.add_argument("--seed", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "images" / "gallery.jpg")
+    parser.add_argument("--out", type=picture_file, default=ROOT / "docs" / "images" / "gallery.jpg")
     arguments = parser.parse_args()
     encoders = load(arguments.encoders)
     asked = {"preset": arguments.preset, "steps": arguments.steps, "size": arguments.size, "seed": arguments.seed}

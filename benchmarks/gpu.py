@@ -39,6 +39,7 @@ import torch
 from rich.table import Table
 
 from benchmarks import figures
+from benchmarks.arguments import at_least_one
 from benchmarks.gpu_networks import network_ms
 from benchmarks.step import PHOTO, fire_direction, median_seconds, random_vit_b_32, reference
 from clipstyler import gpu_pieces
@@ -324,7 +325,7 @@ def main() -> None:
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="default: all of them")
     parser.add_argument("--encoders", nargs="+", default=["vit-b-32", "pocket"], help="default: vit-b-32 pocket")
-    parser.add_argument("--jobs", type=int, default=8, help="runs at once; default: 8")
+    parser.add_argument("--jobs", type=at_least_one, default=8, help="runs at once; default: 8")
     parser.add_argument("--repeats", type=int, choices=range(1, 6), default=3, help="1 to 5; default: 3")
     figures.add_option(parser)
     arguments = parser.parse_args()

@@ -29,6 +29,7 @@ import psutil
 from rich.table import Table
 
 from benchmarks import figures
+from benchmarks.arguments import at_least_one
 from benchmarks.serving import serving
 from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler.v1.options_pb2 import StylizationOptions
@@ -149,10 +150,12 @@ def print_tables(watched: Watching, grown: list[Memory]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--watchers", type=int, default=200, help="default: 200")
-    parser.add_argument("--rounds", type=int, default=3, help="jobs without and with watchers; default: 3 of each")
-    parser.add_argument("--steps", type=int, default=200, help="of each job; default: 200")
+    parser.add_argument(
+        "--rounds", type=at_least_one, default=3, help="jobs without and with watchers; default: 3 of each"
+    )
+    parser.add_argument("--steps", type=at_least_one, default=200, help="of each job; default: 200")
     parser.add_argument("--step-seconds", type=float, default=0.05, help="a scripted step sleeps; default: 0.05")
-    parser.add_argument("--jobs", type=int, default=500, help="to cancel; default: 500")
+    parser.add_argument("--jobs", type=at_least_one, default=500, help="to cancel; default: 500")
     figures.add_option(parser)
     arguments = parser.parse_args()
     with serving("tests.service.serve_scripted", encoders="scripted", evaluator=False) as (target, pid):

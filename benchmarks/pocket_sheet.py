@@ -27,6 +27,7 @@ from scipy import ndimage
 from skimage.metrics import structural_similarity
 
 import clipstyler
+from benchmarks.arguments import at_least_one
 from clipstyler.config import PRESETS, Preset
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.registry import load
@@ -178,9 +179,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--photos", nargs="+", default=SHEET, help="stems of test photos (default: the six)")
     parser.add_argument("--encoders", default="pocket")
     parser.add_argument("--preset", type=Preset, default=Preset.DRAFT)
-    parser.add_argument("--steps", type=int, help="default: the preset's")
+    parser.add_argument("--steps", type=at_least_one, help="default: the preset's")
     parser.add_argument("--seed", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
+    parser.add_argument("--threads", type=at_least_one, default=1, help="of torch (default: 1)")
     return parser.parse_args(arguments)
 
 

@@ -19,6 +19,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks import figures
+from benchmarks.arguments import at_least_one
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.registry import load
 from clipstyler.encoders.torch_encoders import TorchEncoders
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder that `python -m training fetch` filled")
     parser.add_argument("--encoders", default="pocket")
-    parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
+    parser.add_argument("--threads", type=at_least_one, default=1, help="of torch (default: 1)")
     figures.add_option(parser)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)

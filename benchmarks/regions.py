@@ -19,7 +19,6 @@ import argparse
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from rich.table import Table
 
 import clipstyler
 from benchmarks import figures
+from benchmarks.arguments import at_least_one, picture_file
 from benchmarks.gallery import ROOT, layout
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.inference import image_of, l2_normalize
@@ -129,11 +129,13 @@ def mean(rows: Sequence[Row], way: str, measure: str) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--texts", nargs="+", default=TEXTS)
-    parser.add_argument("--steps", type=int)
-    parser.add_argument("--size", type=int)
-    parser.add_argument("--output-size", type=int)
+    parser.add_argument("--steps", type=at_least_one)
+    parser.add_argument("--size", type=at_least_one)
+    parser.add_argument("--output-size", type=at_least_one)
     parser.add_argument("--seed", type=int, default=3)
-    parser.add_argument("--sheet", type=Path, help="also draw one row per photo here, of the first, second, ... text")
+    parser.add_argument(
+        "--sheet", type=picture_file, help="also draw one row per photo here, of the first, second, ... text"
+    )
     figures.add_option(parser)
     arguments = parser.parse_args()
     encoders = clipstyler.load_encoders()

@@ -30,6 +30,7 @@ from rich.table import Table
 
 import clipstyler
 from benchmarks import figures
+from benchmarks.arguments import at_least_one
 from benchmarks.step import PHOTO
 from clipstyler.acceleration import OFF
 from clipstyler.allocator import return_unused_memory
@@ -152,7 +153,7 @@ def print_table(rows: list[Row], size: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megapixels", nargs="+", type=float, default=[2, 12, 24], help="default: 2 12 24")
-    parser.add_argument("--size", type=int, default=256, help="of the optimization; default: 256")
+    parser.add_argument("--size", type=at_least_one, default=256, help="of the optimization; default: 256")
     parser.add_argument("--photo", type=Path, default=PHOTO)
     parser.add_argument("--accelerations", default=OFF, help="default: off")
     figures.add_option(parser)

@@ -37,6 +37,7 @@ from pgserver.postgres_server import get_server
 from rich.table import Table
 
 from benchmarks import figures
+from benchmarks.arguments import at_least_one
 from benchmarks.serving import Server
 
 PHOTO = Path(__file__).parents[1] / "examples" / "cat.jpg"
@@ -265,8 +266,8 @@ def print_tables(outcome: Outcome) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--calls", type=int, default=10_000, help="at least so many; default: 10,000")
-    parser.add_argument("--callers", type=int, default=24, help="that call at the same time; default: 24")
+    parser.add_argument("--calls", type=at_least_one, default=10_000, help="at least so many; default: 10,000")
+    parser.add_argument("--callers", type=at_least_one, default=24, help="that call at the same time; default: 24")
     parser.add_argument("--shared", action="store_true", help="share the jobs between the servers")
     figures.add_option(parser)
     arguments = parser.parse_args()

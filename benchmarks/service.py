@@ -29,6 +29,7 @@ from clipstyler_client import Client, PreviewOptions, StylizeOptions
 from rich.table import Table
 
 from benchmarks import figures
+from benchmarks.arguments import at_least_one
 from benchmarks.serving import serving
 from clipstyler.config import PRESETS, Preset
 
@@ -139,11 +140,17 @@ def median_ratio(pairs: list[Pair]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=3, help="measured pairs of a start, after one more; default: 3")
-    parser.add_argument("--starts", type=int, default=2, help="of both processes, each with its pairs; default: 2")
-    parser.add_argument("--size", type=int, default=_DRAFT.size, help=f"longest side in pixels; default: {_DRAFT.size}")
-    parser.add_argument("--steps", type=int, default=_DRAFT.steps, help=f"default: {_DRAFT.steps}")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: every core")
+    parser.add_argument(
+        "--pairs", type=at_least_one, default=3, help="measured pairs of a start, after one more; default: 3"
+    )
+    parser.add_argument(
+        "--starts", type=at_least_one, default=2, help="of both processes, each with its pairs; default: 2"
+    )
+    parser.add_argument(
+        "--size", type=at_least_one, default=_DRAFT.size, help=f"longest side in pixels; default: {_DRAFT.size}"
+    )
+    parser.add_argument("--steps", type=at_least_one, default=_DRAFT.steps, help=f"default: {_DRAFT.steps}")
+    parser.add_argument("--threads", type=at_least_one, default=os.cpu_count(), help="default: every core")
     figures.add_option(parser)
     arguments = parser.parse_args()
     options = StylizeOptions(size=arguments.size, steps=arguments.steps, seed=1)

@@ -33,6 +33,7 @@ import grpc
 from rich.table import Table
 
 from benchmarks import figures
+from benchmarks.arguments import at_least_one
 from benchmarks.load import over
 from benchmarks.serving import serving
 from clipstyler.acceleration import AUTO
@@ -137,10 +138,10 @@ def print_table(rounds: list[Round], jobs: int, size: int, steps: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=4, help="that run at once; default: 4")
-    parser.add_argument("--size", type=int, default=128, help="default: 128")
-    parser.add_argument("--steps", type=int, default=20, help="of each job; default: 20")
-    parser.add_argument("--rounds", type=int, default=3, help="measured rounds, after one more; default: 3")
+    parser.add_argument("--jobs", type=at_least_one, default=4, help="that run at once; default: 4")
+    parser.add_argument("--size", type=at_least_one, default=128, help="default: 128")
+    parser.add_argument("--steps", type=at_least_one, default=20, help="of each job; default: 20")
+    parser.add_argument("--rounds", type=at_least_one, default=3, help="measured rounds, after one more; default: 3")
     parser.add_argument("--device", default="cpu", help="default: cpu")
     parser.add_argument("--accelerations", default=AUTO, help="of both servers; default: auto")
     figures.add_option(parser)

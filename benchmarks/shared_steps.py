@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from rich.table import Table
 
 from benchmarks import figures
+from benchmarks.arguments import at_least_one
 from clipstyler.acceleration_choice import choose
 from clipstyler.composition import Guide
 from clipstyler.config import Preset, resolve
@@ -198,9 +199,11 @@ def print_table(rows: list[Row], jobs: int, steps: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=4, help="that share a step; default: 4")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[128, 256], help="default: 128 256")
-    parser.add_argument("--steps", type=int, default=20, help="measured steps of each, after one more; default: 20")
+    parser.add_argument("--jobs", type=at_least_one, default=4, help="that share a step; default: 4")
+    parser.add_argument("--sizes", type=at_least_one, nargs="+", default=[128, 256], help="default: 128 256")
+    parser.add_argument(
+        "--steps", type=at_least_one, default=20, help="measured steps of each, after one more; default: 20"
+    )
     parser.add_argument("--device", default="cpu", help="default: cpu")
     figures.add_option(parser)
     arguments = parser.parse_args()

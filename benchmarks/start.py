@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 import clipstyler
 from benchmarks import figures
+from benchmarks.arguments import at_least_one
 from benchmarks.step import PHOTO
 from clipstyler.composition import Guide
 from clipstyler.config import Start
@@ -143,7 +144,7 @@ def print_table(rows: list[Row]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", nargs="+", type=int, default=[256, 512], help="default: 256 512")
+    parser.add_argument("--sizes", nargs="+", type=at_least_one, default=[256, 512], help="default: 256 512")
     parser.add_argument("--texts", nargs="+", default=list(TEXTS), metavar="TEXT", help="default: three looks")
     parser.add_argument("--photo", type=Path, default=PHOTO)
     figures.add_option(parser)

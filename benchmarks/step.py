@@ -32,6 +32,7 @@ import torchvision
 from rich.table import Table
 
 from benchmarks import figures
+from benchmarks.arguments import at_least_one
 from benchmarks.random_checkpoints import write_encoders
 from benchmarks.reference import ReferenceRun
 from clipstyler.acceleration_choice import choose
@@ -184,7 +185,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--encoders", nargs="+", default=["pocket", "vit-b-32"], help="default: pocket vit-b-32")
     parser.add_argument("--presets", nargs="+", type=Preset, default=list(Preset), help="default: draft paper")
-    parser.add_argument("--steps", type=int, default=3, help="measured steps of each, after one more; default: 3")
+    parser.add_argument(
+        "--steps", type=at_least_one, default=3, help="measured steps of each, after one more; default: 3"
+    )
     figures.add_option(parser)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:

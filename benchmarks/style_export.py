@@ -38,6 +38,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from benchmarks import figures
+from benchmarks.arguments import at_least_one
 from benchmarks.step import PHOTO
 from clipstyler.encoders.onnx.export import OPSET
 from clipstyler.imaging import Picture, decode, fit
@@ -263,9 +264,9 @@ def main() -> None:
         examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 672], help="sides, multiples of 8")
-    parser.add_argument("--count", type=int, default=9, help="photos of each size (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="of both (default: %(default)s)")
+    parser.add_argument("--sizes", type=at_least_one, nargs="+", default=[256, 512, 672], help="sides, multiples of 8")
+    parser.add_argument("--count", type=at_least_one, default=9, help="photos of each size (default: %(default)s)")
+    parser.add_argument("--threads", type=at_least_one, default=2, help="of both (default: %(default)s)")
     parser.add_argument("--spinning", action="store_true", help="waiting threads of ONNX Runtime spin")
     figures.add_option(parser)
     options = parser.parse_args()

@@ -21,6 +21,7 @@ import torch
 from rich.table import Table
 
 from benchmarks import figures
+from benchmarks.arguments import at_least_one, picture_file
 from clipstyler.imaging import Picture, decode
 from clipstyler.style import Style, load_style
 from clipstyler.style_library import bundled_styles
@@ -90,10 +91,12 @@ def main() -> None:
     )
     parser.add_argument("--data", type=Path, required=True, help="folder that `python -m training fetch` filled")
     parser.add_argument("--cache", type=Path, required=True, help="folder that keeps the trained judge")
-    parser.add_argument("--photos", type=int, default=20, help="test photos (default: %(default)s)")
-    parser.add_argument("--size", type=int, default=256, help="longest side of the results (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="of torch (default: %(default)s)")
-    parser.add_argument("--sheet", type=Path, help="lay all results out here, to be looked at")
+    parser.add_argument("--photos", type=at_least_one, default=20, help="test photos (default: %(default)s)")
+    parser.add_argument(
+        "--size", type=at_least_one, default=256, help="longest side of the results (default: %(default)s)"
+    )
+    parser.add_argument("--threads", type=at_least_one, default=2, help="of torch (default: %(default)s)")
+    parser.add_argument("--sheet", type=picture_file, help="lay all results out here, to be looked at")
     figures.add_option(parser)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -26,6 +26,7 @@ from clipstyler_client import Client
 from rich.table import Table
 
 from benchmarks import figures
+from benchmarks.arguments import at_least_one
 from benchmarks.serving import serving
 from benchmarks.step import PHOTO
 from clipstyler.image_format import ImageFormat
@@ -117,11 +118,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         "python -m benchmarks.styles", None, purpose, examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--sizes", type=int, nargs="+", default=[512, 1024], help="longest sides (default: 512 1024)")
-    parser.add_argument("--count", type=int, default=7, help="photos of each size (default: %(default)s)")
+    parser.add_argument(
+        "--sizes", type=at_least_one, nargs="+", default=[512, 1024], help="longest sides (default: 512 1024)"
+    )
+    parser.add_argument("--count", type=at_least_one, default=7, help="photos of each size (default: %(default)s)")
     parser.add_argument("--style", type=Path, help="file of the style (default: the first bundled one)")
     parser.add_argument("--photo", type=Path, default=PHOTO, help="what is stylized (default: an example)")
-    parser.add_argument("--threads", type=int, default=2, help="of torch (default: %(default)s)")
+    parser.add_argument("--threads", type=at_least_one, default=2, help="of torch (default: %(default)s)")
     parser.add_argument("--served", action="store_true", help="also through a server")
     figures.add_option(parser)
     options = parser.parse_args()

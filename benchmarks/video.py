@@ -27,6 +27,7 @@ from rich.progress import track
 from rich.table import Table
 
 from benchmarks import figures
+from benchmarks.arguments import at_least_one, output_file, picture_file
 from benchmarks.moving_clip import Camera, write_clip
 from benchmarks.step import PHOTO
 from clipstyler.imaging import Picture, decode
@@ -144,14 +145,14 @@ def main() -> None:
     parser.add_argument("--styles", nargs="+", choices=names, default=["fire", "watercolor-painting"])
     parser.add_argument("--photo", type=Path, default=PHOTO, help="what the camera films (default: an example)")
     parser.add_argument("--seconds", type=float, default=5, help="of the clip (default: %(default)s)")
-    parser.add_argument("--rate", type=int, default=12, help="frames per second (default: %(default)s)")
-    parser.add_argument("--width", type=int, default=256, help="of a frame, 4:3 (default: %(default)s)")
+    parser.add_argument("--rate", type=at_least_one, default=12, help="frames per second (default: %(default)s)")
+    parser.add_argument("--width", type=at_least_one, default=256, help="of a frame, 4:3 (default: %(default)s)")
     parser.add_argument("--share", type=float, default=0.9, help="of the frame before (default: %(default)s)")
     parser.add_argument(
-        "--clip", type=Path, help="only write the clip, with a tone, to this .mp4: for `clipstyler video`"
+        "--clip", type=output_file, help="only write the clip, with a tone, to this .mp4: for `clipstyler video`"
     )
-    parser.add_argument("--sheet", type=Path, help="write neighboring frames of the first style here")
-    parser.add_argument("--threads", type=int, default=2, help="of torch (default: %(default)s)")
+    parser.add_argument("--sheet", type=picture_file, help="write neighboring frames of the first style here")
+    parser.add_argument("--threads", type=at_least_one, default=2, help="of torch (default: %(default)s)")
     figures.add_option(parser)
     options = parser.parse_args()
     spin_briefly()

@@ -16,12 +16,12 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import asdict, fields
-from pathlib import Path
 
 from rich.progress import track
 from rich.table import Table
 
 from benchmarks import figures
+from benchmarks.arguments import at_least_one, picture_file
 from benchmarks.fleet.cases import FAILING, Figures, p95_at_loads, run, standard_cases
 from benchmarks.fleet.costs import Assumptions, Work, front_costs, works
 from benchmarks.fleet.plot import draw
@@ -73,9 +73,9 @@ def main() -> None:
         "python -m benchmarks.fleet", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--jobs-per-day", type=float, default=1e6, help="of the CPU fleets; default: a million")
-    parser.add_argument("--devices", type=int, default=2000, help="of each fleet; default: 2000")
+    parser.add_argument("--devices", type=at_least_one, default=2000, help="of each fleet; default: 2000")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
-    parser.add_argument("--plot", type=Path, help="also draw the figures into this PNG")
+    parser.add_argument("--plot", type=picture_file, help="also draw the figures into this PNG")
     for field in fields(Assumptions):
         default = getattr(Assumptions(), field.name)
         flag = f"--{field.name.replace('_', '-')}"

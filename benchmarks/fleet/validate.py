@@ -33,6 +33,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from rich.table import Table
 
 from benchmarks import figures
+from benchmarks.arguments import at_least_one
 from benchmarks.devices import all_ready
 from benchmarks.fleet.demand import Arrival
 from benchmarks.fleet.simulation import Fleet, simulate
@@ -237,8 +238,10 @@ def print_table(rows: list[Row], optimizers: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=200, help="of each run; default: 200")
-    parser.add_argument("--devices", type=int, nargs="+", default=[1], help="optimizers of the server; default: 1")
+    parser.add_argument("--jobs", type=at_least_one, default=200, help="of each run; default: 200")
+    parser.add_argument(
+        "--devices", type=at_least_one, nargs="+", default=[1], help="optimizers of the server; default: 1"
+    )
     parser.add_argument(
         "--nodes", type=int, default=0, help="nodes of a Ray cluster, in a run of its own; default: none"
     )

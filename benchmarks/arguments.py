@@ -1,0 +1,36 @@
+"""Types of command-line options, which are checked before any work begins."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from clipstyler.output_files import Output, check_outputs
+
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def at_least_one(text: str) -> int:
+    """Read a whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, got {text!r}")
+    return int(text)
+
+
+def output_file(text: str) -> Path:
+    """Read the path of a file that can be written."""
+    return _writable(text)
+
+
+def picture_file(text: str) -> Path:
+    """Read the path of a picture that can be written."""
+    return _writable(text, _PICTURES)
+
+
+def _writable(text: str, suffixes: tuple[str, ...] = ()) -> Path:
+    path = Path(text)
+    try:
+        check_outputs([Output("output", path, suffixes)])
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error).removeprefix("output: ")) from error
+    return path

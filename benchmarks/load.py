@@ -158,7 +158,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=at_least_one, default=500, help="to cancel; default: 500")
     figures.add_option(parser)
     arguments = parser.parse_args()
-    with serving("tests.service.serve_scripted", encoders="scripted", evaluator=False) as (target, pid):
+    with serving("tests.service.serve_scripted", encoder_sets="scripted", evaluator=False) as (target, pid):
         watched = asyncio.run(
             watching(target, arguments.watchers, arguments.rounds, arguments.steps, arguments.step_seconds)
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from clipstyler_client import Client, StylizeError
+from clipstyler_server.settings import Settings
 
 START_S = 330.0  # longer than a worker may take to start (`CLIPSTYLER_START_TIMEOUT_S`)
 _STOP_S = 30.0
@@ -37,9 +38,16 @@ class Server:
     ----------
     target
         "HOST:PORT".
+
+    Raises
+    ------
+    ValueError
+        A setting is unknown: the server would not notice its variable.
     """
 
     def __init__(self, data_dir: str | Path, module: str = "clipstyler_server", **settings: object) -> None:
+        if unknown := settings.keys() - Settings.model_fields.keys():
+            raise ValueError(f"the server has no setting {', '.join(sorted(unknown))}")
         port = _free_port()
         self.target = f"127.0.0.1:{port}"
         chosen = {"port": port, "http_port": 0, "data_dir": data_dir, "log_level": "warning"} | settings
@@ -102,7 +110,10 @@ def serving(module: str = "clipstyler_server", **settings: object) -> Iterator[t
             server.wait_until_ready()
             yield server.target, server.pid
         finally:
-            server.stop()
+            try:
+                server.stop()
+            finally:
+                server.kill()
 
 
 def _problem(client: Client) -> str:

@@ -189,6 +189,8 @@ def measure_choice() -> dict[str, Any]:
 
 def measure_run(setting: Setting, accelerations: str, repeats: int) -> dict[str, Any]:
     """Measure whole runs after one that leaves all there is to reuse; each has another text, as users' have."""
+    torch.cuda.empty_cache()  # of what was measured before
+    torch.cuda.reset_peak_memory_stats()
     encoders = setting.load(accelerations)
     photo, reuse = setting.photo(encoders), reusing()
     found = []

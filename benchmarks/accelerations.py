@@ -33,7 +33,7 @@ import psutil
 from rich.table import Table
 
 from benchmarks import figures
-from benchmarks.arguments import at_least_one
+from benchmarks.arguments import acceleration_names, at_least_one
 
 OFF = "off"
 PHOTO = Path(__file__).parents[1] / "examples" / "astronaut.jpg"
@@ -141,7 +141,7 @@ def measure(name: str, work: Work, steps: int, rounds: int, directory: Path) -> 
         for combination, outcomes in found.items():
             task = [encoders, work.size, work.patches, combination, steps]
             command = [sys.executable, "-m", "benchmarks.accelerations", "--task", json.dumps(task)]
-            outcomes.append(json.loads(subprocess.run(command, check=True, capture_output=True).stdout))
+            outcomes.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
     rows = [_row(name, combination, outcomes) for combination, outcomes in found.items()]
     return [replace(row, ratio=rows[0].step_s / row.step_s, apart=_apart(rows[0], row)) for row in rows]
 
@@ -184,7 +184,13 @@ def main() -> None:
     parser.add_argument(
         "--sizes", nargs="+", type=at_least_one, help="measure `pocket` at these sizes instead", metavar="PX"
     )
-    parser.add_argument("--combinations", nargs="+", metavar="NAMES", help="accelerations; default: those of each work")
+    parser.add_argument(
+        "--combinations",
+        nargs="+",
+        type=acceleration_names,
+        metavar="NAMES",
+        help="accelerations; default: those of each work",
+    )
     parser.add_argument(
         "--steps", type=at_least_one, default=3, help="measured steps of each, after one more; default: 3"
     )

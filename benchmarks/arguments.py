@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from clipstyler.acceleration import parse
+from clipstyler.options import ConfigError
 from clipstyler.output_files import Output, check_outputs
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp")
@@ -15,6 +17,15 @@ def at_least_one(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, got {text!r}")
     return int(text)
+
+
+def acceleration_names(text: str) -> str:
+    """Read the names of accelerations."""
+    try:
+        parse(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def output_file(text: str) -> Path:

@@ -57,9 +57,10 @@ class Row:
 def measure(name: str, batches: list[int], seconds: float, threads: int, directory: Path) -> Iterator[Row]:
     """Measure one name at every batch, both paths in turns so that background load affects both alike."""
     encoders = load(str(random_vit_b_32(directory)) if name == "vit-b-32" else name)
-    export(encoders, directory / f"{name}-onnx")
+    exported = directory / "onnx"  # a name may be a path
+    export(encoders, exported)
     pytorch = TorchEncoders(encoders)
-    onnx = OnnxEncoders(directory / f"{name}-onnx", SessionOptions(("cpu",), threads=threads))
+    onnx = OnnxEncoders(exported, SessionOptions(("cpu",), threads=threads))
     parity = check_parity(pytorch, onnx)
     if not parity.holds:
         raise RuntimeError(f"the export does not agree with PyTorch: {parity}")
@@ -108,8 +109,8 @@ def main() -> None:
     threads = arguments.threads
     torch.set_num_threads(threads)
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as directory:
-        for name in arguments.encoders:
+    for name in arguments.encoders:
+        with tempfile.TemporaryDirectory() as directory:
             for row in measure(name, arguments.batches, arguments.seconds, threads, Path(directory)):
                 print(f"{row.encoders}, {row.what}, batch {row.batch}: {row.ratio:.2f}", file=sys.stderr)
                 rows.append(row)

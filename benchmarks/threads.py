@@ -82,7 +82,7 @@ def measured(setting: Setting, seconds: float) -> float:
     environment |= _WAITING[setting.waiting]
     command = [sys.executable, "-m", "benchmarks.threads", "--child", str(setting.threads), "--seconds", str(seconds)]
     with busy_process(setting.beside):
-        return float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+        return float(subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
 def child(threads: int, seconds: float) -> float:

@@ -155,6 +155,8 @@ def main() -> None:
     parser.add_argument("--threads", type=at_least_one, default=2, help="of torch (default: %(default)s)")
     figures.add_option(parser)
     options = parser.parse_args()
+    if options.clip and options.width % 8:
+        parser.error("--clip needs a --width that is a multiple of 8: both sides of a video are even")
     spin_briefly()
     torch.set_num_threads(options.threads)
     count = round(options.seconds * options.rate)

@@ -182,7 +182,11 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=at_least_one, help="default: the preset's")
     parser.add_argument("--seed", type=int, default=3)
     parser.add_argument("--threads", type=at_least_one, default=1, help="of torch (default: 1)")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    options.photos = [options.data / "photos" / "test" / f"{stem}.jpg" for stem in options.photos]
+    if missing := [str(path) for path in options.photos if not path.is_file()]:
+        parser.error(f"--photos: there is no {', '.join(missing)}")
+    return options
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -192,14 +196,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     work = {"preset": options.preset, "seed": options.seed} | ({"steps": options.steps} if options.steps else {})
     name = "-".join(str(value) for value in work.values())
     folder = options.out / f"cells-{encoders.clip.digest[:8]}-{name}"
-    photos = [options.data / "photos" / "test" / f"{stem}.jpg" for stem in options.photos]
-    wanted = list(cells(photos, options.texts, folder))
+    wanted = list(cells(options.photos, options.texts, folder))
     made = work | {"output_size": PRESETS[options.preset].size}
-    draw([cell for cell in wanted if not cell.result.exists()], encoders, made, console)
     judge = trained(options.data, options.cache, Recipe())
+    draw([cell for cell in wanted if not cell.result.exists()], encoders, made, console)
     rows = [judged(judge, cell) for cell in wanted]
-    layout(photos, options.texts, folder).save(options.out / "sheet.jpg", quality=88, optimize=True)
-    told = {"encoders": encoders.clip.digest, "preset": options.preset.value, "seed": options.seed, **summary(rows)}
+    layout(options.photos, options.texts, folder).save(options.out / "sheet.jpg", quality=88, optimize=True)
+    told = {"encoders": encoders.clip.digest, **work, **summary(rows)}
     (options.out / "verdicts.json").write_text(json.dumps({**told, "verdicts": rows}, indent=1) + "\n")
     (options.out / "verdicts.md").write_text(markdown(rows))
     console.print(markdown(rows), highlight=False, markup=False)

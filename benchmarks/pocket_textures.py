@@ -79,8 +79,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     figures.add_option(parser)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
+    folder = options.data / "textures" / "judge"
+    if not any(folder.glob("*/*.png")):
+        parser.error(f"--data: {folder} holds no pictures: run `python -m training fetch --out {options.data}`")
     encoders = load(options.encoders)
-    found = confusions(options.data / "textures" / "judge", encoders)
+    found = confusions(folder, encoders)
     figures.show(table(found))
     measured = {"encoders": encoders.clip.digest, "accuracy": accuracies(found), "confusions": found}
     figures.write(options.json, measured, options.threads)

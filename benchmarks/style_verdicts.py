@@ -29,6 +29,7 @@ from training.judge.looks import TEXTS
 from training.judge.network import Judge
 from training.judge.training import Recipe, trained
 from training.judge.verdict import verdict
+from training.pocket.photos import TRAINING
 from training.styles import drawn, sheet
 
 
@@ -43,9 +44,11 @@ class Row:
 
 
 def unseen(data: Path, count: int) -> list[Path]:
-    """Return so many of the test photos, evenly chosen in the order of their names."""
+    """Return so many of the test photos, evenly chosen by their names, without those that styles were fitted to."""
     paths = sorted((data / "photos" / "test").glob("*.jpg"))
-    return [paths[index * len(paths) // count] for index in range(min(count, len(paths)))]
+    count = min(count, len(paths))
+    chosen = [paths[index * len(paths) // count] for index in range(count)]
+    return [path for path in chosen if path.stem not in TRAINING]
 
 
 def known_styles() -> list[Style]:

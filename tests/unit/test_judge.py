@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 
 from benchmarks import pocket_sheet, pocket_textures
+from benchmarks.style_verdicts import unseen
 from clipstyler.imaging import decode
 from training.judge.drawing import luminance, outlines
 from training.judge.looks import MATERIALS, MEDIA, TEXTS, picture, real_textures
@@ -157,6 +158,7 @@ def test_cells_that_are_there_are_not_drawn_again(data, monkeypatch):
     assert drawn == [("fire", 7), ("fire", 7), ("gold", 7), ("gold", 7)]
     told = json.loads((data / "out/verdicts.json").read_text())
     assert told["cells"] == 4
+    assert told["steps"] == 7
     assert Image.open(data / "out/sheet.jpg").height > 3 * pocket_sheet.TILE
 
 
@@ -169,3 +171,25 @@ def test_rare_classes_weigh_fully_in_the_mean_of_classes(monkeypatch, tmp_path):
     found = pocket_textures.confusions(tmp_path, encoders=None)
     shares = pocket_textures.accuracies(found)
     assert shares == {"pictures": 0.75, "mean of classes": 0.5, "wood": 1.0, "leather": 0.0}
+
+
+def test_textures_that_are_not_there_are_an_error(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        pocket_textures.main(["--data", str(tmp_path)])
+    assert "holds no pictures" in capsys.readouterr().err
+
+
+def test_a_photo_that_is_not_there_is_an_error_before_any_is_drawn(data, capsys):
+    folders = [text for name in ("data", "cache", "out") for text in (f"--{name}", str(data))]
+    with pytest.raises(SystemExit):
+        pocket_sheet.main([*folders, "--photos", "cofee"])
+    assert "cofee.jpg" in capsys.readouterr().err
+
+
+def test_no_style_is_judged_on_a_photo_that_it_was_fitted_to(tmp_path):
+    folder = tmp_path / "photos" / "test"
+    folder.mkdir(parents=True)
+    for stem in ("burj", "chelsea", "coffee", "windmill"):
+        (folder / f"{stem}.jpg").touch()
+    assert [path.stem for path in unseen(tmp_path, 9)] == ["burj", "coffee", "windmill"]
+    assert [path.stem for path in unseen(tmp_path, 2)] == ["burj", "coffee"]

@@ -19,7 +19,8 @@ from training.pocket.generators.noise import Array, blur, edges, fbm, luminance,
 
 HELD_OUT = ("coffee", "flower")
 """Bundled photos that are never trained on."""
-_TRAINING = ("astronaut", "chelsea", "rocket", "china")
+TRAINING = ("astronaut", "chelsea", "rocket", "china")
+"""Bundled photos that training without a folder draws from, and that the bundled styles are fitted to."""
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 _LARGEST_SIDE = 480
 
@@ -34,7 +35,7 @@ class Sources(NamedTuple):
     def load(cls, folder: Path | None = None) -> Sources:
         """Load what training may see: photos/train and textures/train/CONCEPT of a folder, or bundled photos."""
         if folder is None:
-            return cls([_bundled(name) for name in _TRAINING], {})
+            return cls([_bundled(name) for name in TRAINING], {})
         textures = {place.name: pictures_in(place) for place in sorted((folder / "textures" / "train").iterdir())}
         return cls(pictures_in(folder / "photos" / "train"), textures)
 

@@ -1,4 +1,5 @@
 import io
+import shutil
 import struct
 import tarfile
 import zipfile
@@ -168,3 +169,11 @@ def test_another_version_is_pointed_out(monkeypatch, tmp_path):
 def test_a_broken_qt_resource_is_refused():
     with pytest.raises(packages.PackageError, match="not a Qt resource"):
         list(packages.qt_resources(b"nope" + bytes(16)))
+
+
+@pytest.mark.skipif(shutil.which("dpkg-deb") is None, reason="needs dpkg-deb")
+def test_a_damaged_package_is_named(tmp_path: Path) -> None:
+    archive = tmp_path / "forest_1_all.deb"
+    archive.write_bytes(b"half a download")
+    with pytest.raises(packages.PackageError, match=r"forest_1_all.deb cannot be read: delete it"):
+        list(packages.pictures(archive, lambda _: True))

@@ -65,9 +65,13 @@ def pictures(archive: Path, wanted: Wanted) -> Iterator[tuple[str, bytes]]:
     """
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        yield from pictures_in_tar(process.stdout, wanted)
-    if process.returncode:
-        raise PackageError(f"dpkg-deb cannot read {archive}: delete it, and it will be downloaded again")
+        try:
+            yield from pictures_in_tar(process.stdout, wanted)
+            damage = None
+        except (tarfile.TarError, zipfile.BadZipFile, zlib.error, struct.error) as error:
+            damage = error
+    if damage or process.returncode:
+        raise PackageError(f"{archive} cannot be read: delete it, and it will be downloaded again") from damage
 
 
 def pictures_in_tar(stream: IO[bytes], wanted: Wanted) -> Iterator[tuple[str, bytes]]:

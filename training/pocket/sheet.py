@@ -28,6 +28,8 @@ import clipstyler
 from clipstyler.config import Calibration
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.imaging import Picture
+from clipstyler.options import ConfigError
+from clipstyler.output_files import Output, check_outputs
 from clipstyler.pocket.calibration import CALIBRATION
 from clipstyler.pocket.model import WEIGHTS, load
 
@@ -54,15 +56,25 @@ def encoders(weights: Path, calibration: Calibration) -> EncoderSet:
 
 def settings(options: argparse.Namespace) -> Iterator[tuple[str, Calibration]]:
     """Every calibration to try, with its label."""
-    fixed: dict[str, Any] = {name: float(value) for name, value in options.set}
-    base = replace(CALIBRATION, **fixed)
+    base = CALIBRATION
+    for name, value in options.set:
+        base = _changed(base, name, value)
     if not options.vary:
         yield "calibration", base
         return
     name, *values = options.vary
+    if not values:
+        raise ConfigError("vary", f"{name} has no values to try")
     for value in values:
-        tried: dict[str, Any] = {name: float(value)}
-        yield f"{name} {value}", replace(base, **tried)
+        yield f"{name} {value}", _changed(base, name, value)
+
+
+def _changed(calibration: Calibration, name: str, value: str) -> Calibration:
+    """Change a field, whose type is that of its present value."""
+    if name not in vars(calibration):
+        raise ConfigError(name, f"is no field of the calibration: use {', '.join(vars(calibration))}")
+    changed: dict[str, Any] = {name: type(getattr(calibration, name))(value)}
+    return replace(calibration, **changed)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -73,7 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = []
     for path in options.photo or [None]:
         photo = _photo(path)
-        for label, calibration in settings(options):
+        for label, calibration in options.settings:
             trial = encoders(options.weights, calibration)
             size = options.size
             asked: Any = {"size": size, "output_size": size, "steps": options.steps, "seed": options.seed}
@@ -120,7 +132,13 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--seed", type=int, default=1, help="of every run (default: 1)")
     add("--threads", type=int, default=1, help="of torch (default: 1)")
     add("--out", type=Path, default=Path("sheet.png"), help="the sheet (default: sheet.png)")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    try:
+        check_outputs([Output("out", options.out, (".png", ".jpg"))], inputs=options.photo or ())
+        options.settings = list(settings(options))
+    except ValueError as error:
+        parser.error(str(error))
+    return options
 
 
 if __name__ == "__main__":

@@ -223,6 +223,8 @@ def seed_spread(text: str, results: Mapping[str, Any], digest: str) -> SeedSprea
     """Look a text up in the consistency table of results that were made with the encoders of a digest."""
     if digest not in results.get("digests", ()):
         return None
+    if "consistency" not in results["sections"]:
+        return None
     rows: Sequence[Mapping[str, Any]] = [
         row for row in results["sections"]["consistency"]["tables"][0]["rows"] if row["seeds"] is not None
     ]

@@ -105,6 +105,7 @@ def test_seeds_are_looked_up_for_the_same_encoders_only(encoders: TorchEncoders)
     assert seed_spread("Fire", measured, encoders.digest) == SeedSpread("fire", 0.3, 0.1, 0.2)
     assert seed_spread("fire", measured, "0" * 64) is None
     assert seed_spread("wood", measured, encoders.digest) is None
+    assert seed_spread("fire", {**measured, "sections": {"ablation": {}}}, encoders.digest) is None
     doctor = Doctor(encoders, measured)
     assert any("more than usual" in finding for finding in doctor.check("fire").findings)
     assert any("less than usual" in finding for finding in doctor.check("gold").findings)

@@ -19,6 +19,7 @@ from clipstyler_lab.experiments.curves import VARIED, values
 from clipstyler_lab.experiments.zero_shot import accuracy, predictions
 from clipstyler_lab.outcomes import Outcomes
 from clipstyler_lab.run import CELLS, Step, run
+from clipstyler_lab.section import Sheet
 from clipstyler_lab.settings import LabSettings
 from clipstyler_lab.store import Store
 from clipstyler_lab.trials import Method, Outcome, Trial, Work
@@ -176,6 +177,17 @@ def test_a_look_without_pictures_has_no_style_image(styles: Path, tmp_path: Path
     (tmp_path / "ice").mkdir()
     shutil.copytree(styles / "fire", tmp_path / "fire")
     assert {trial.text for trial in method_trials(settings(tmp_path), Method.GATYS)} == {"fire"}
+
+
+def test_a_text_without_a_style_image_leaves_a_gap_in_the_sheet(styles: Path, tmp_path: Path) -> None:
+    report = run(settings(styles, texts=("fire", "a dull day")), tiny_encoders(), tmp_path, ["style-image"])
+    section = report.sections["style-image"]
+    assert section.made == section.wanted
+    (sheet,) = (part for part in section.parts if isinstance(part, Sheet))
+    assert {name: [tile is not None for tile in tiles] for name, tiles in sheet.rows} == {
+        "fire": [True] * 6,
+        "a dull day": [True, True, False, False, True, True],
+    }
 
 
 def test_variants_switch_one_part_off_each(styles: Path) -> None:

@@ -130,10 +130,11 @@ def _pairs(settings: LabSettings, outcomes: Outcomes, method: Method) -> list[tu
 
 
 def _sheet(settings: LabSettings, outcomes: Outcomes, methods: Sequence[Method], photo: str) -> Sheet:
-    seed = settings.seed_numbers[0]
+    shown = [trial for method in methods for trial in method_trials(settings, method) if trial.photo == photo]
+    found = {(trial.method, trial.text): outcomes.find(trial) for trial in shown}
     rows = []
     for text in settings.texts:
-        made = [outcomes.find(Trial(method, photo, text, seed)) for method in methods]
+        made = [found.get((method, text)) for method in methods]
         captions = [f"patch-CLIP {o.quality.patch_clip_score:.3f}" if o else "" for o in made]
         notes = [f"; {o.note}" if o and o.note else "" for o in made]
         tiles = [

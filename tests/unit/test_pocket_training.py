@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,9 +23,10 @@ from clipstyler.pocket.model import WEIGHTS, load
 from training.pocket import teacher
 from training.pocket.average import average
 from training.pocket.objective import attack, word_loss
+from training.pocket.refine import main as refine_main
 from training.pocket.refine import refine
 from training.pocket.teacher import DistillationTargets, load_targets
-from training.pocket.train import Recipe, train
+from training.pocket.train import Recipe, main, train
 
 QUICK = Recipe(steps=2, batch=6, bank=48, chunk=48, word_steps=2, save_every=1)
 
@@ -141,3 +143,14 @@ def test_checkpoints_of_one_architecture_are_averaged(tmp_path: Path) -> None:
     assert average(paths)["a"].tolist() == [2, 2]
     with pytest.raises(ValueError, match="different towers"):
         average([paths[0], tmp_path / "other.safetensors"])
+
+
+@pytest.mark.parametrize("tool", [teacher.main, main, refine_main])
+def test_where_weights_or_targets_go_is_checked_before_the_work(
+    tool: Callable[[list[str]], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit) as ended:
+        tool(["--out", str(tmp_path / "file" / "weights.safetensors")])
+    assert ended.value.code == 2
+    assert "--out" in capsys.readouterr().err

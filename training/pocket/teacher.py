@@ -21,6 +21,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from clipstyler.pocket.knowledge import known_concepts, wordings
+from training.outputs import check_output
 from training.pocket.generators.noise import Array
 
 _NEAREST = 250  # words kept for every concept
@@ -111,7 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--wordnet", type=Path, default=default, help=f"WordNet's folder (default: {default})")
     parser.add_argument("--out", type=Path, default=Path("targets.npz"), help="the targets (default: targets.npz)")
     options = parser.parse_args(arguments)
+    check_output(parser, options.out)
     targets = make_targets(lemmas(options.wordnet), np.random.default_rng(0))
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(
         options.out,
         concepts=np.array(known_concepts()),

@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from clipstyler.pocket.knowledge import known_concepts
 from clipstyler.pocket.tokenizer import tokenize
 from clipstyler.pocket.towers import VIEW, ImageTower, TextTower
+from training.outputs import check_output
 from training.pocket.augment import views
 from training.pocket.captions import CaptionSampler, gibberish
 from training.pocket.dataset import SIDE, Chunk, ImageGenerator
@@ -368,7 +369,9 @@ def parse(
         if name not in but:
             value = getattr(default, name.replace("-", "_"))
             parser.add_argument(f"--{name}", type=kind, default=value, help=f"{text} (default: {value})")
-    return replace(default, **vars(parser.parse_args(arguments)))
+    recipe = replace(default, **vars(parser.parse_args(arguments)))
+    check_output(parser, recipe.out)
+    return recipe
 
 
 if __name__ == "__main__":

@@ -412,3 +412,19 @@ async def test_a_style_is_fitted_by_whichever_server_is_free(share, gate):
     for server in (free, busy):
         assert (await get_style(server, style)).photo_count == 2
     gate.touch()
+
+
+async def test_a_server_that_lost_its_lease_begins_no_job_again_before_its_own_run_has_ended(share, gate, tmp_path):
+    (server,) = await share(1, devices="cpu*2")
+    trace = tmp_path / "trace"
+    created = await server.create(order(f"hold={gate} trace={trace} x", options=steps(4)))
+    await eventually(lambda: trace.exists() and "step 2" in trace.read_text())
+    rows(server.app.settings.database_url, "DELETE FROM fronts RETURNING id")
+    await eventually(lambda: server.metric("leases_lost_total") == 1)
+    query = "SELECT crashes FROM stylizations"
+    await eventually(lambda: rows(server.app.settings.database_url, query) == [(1,)])
+    await asyncio.sleep(1.5)  # longer than a look at the queue
+    gate.touch()
+    assert (await server.watch(created.name)).kinds()[-1] == "result"
+    lines = [f"step {number}" for number in range(1, 5)]
+    assert trace.read_text().splitlines() == [*lines[:2], "closed", *lines, "closed"]

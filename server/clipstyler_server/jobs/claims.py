@@ -22,6 +22,7 @@ from clipstyler_server.jobs.stored_forms import dump_end, load_warnings
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.traces import Tracer, enter_span
 from clipstyler_server.sharing import Caller
+from clipstyler_server.storage.leases import Front
 from clipstyler_server.storage.records import Record
 from clipstyler_server.storage.shared_queue import SharedQueue
 from clipstyler_server.storage.storage import Storage, unavailable_error
@@ -165,9 +166,13 @@ class Claims:
 
     async def _claimed(self) -> Record | None:
         front = self._fronts.front
-        if front is None or not self._scheduler.free_places():
+        if front is None or not self._scheduler.free_places() or self._has_former_jobs(front):
             return None
         return await self._storage.write(self._queue.claim, front.id)
+
+    def _has_former_jobs(self, front: Front) -> bool:
+        """Return whether a job of an earlier lease has not ended here yet: it may be the next one to be claimed."""
+        return any(job.lease != front.id for job in self._scheduler.jobs.values())
 
     async def _return_lost(self) -> None:
         """Return jobs that this server has as the database says, but does not know: writing or answering failed."""

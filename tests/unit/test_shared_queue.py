@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -253,3 +254,25 @@ def test_deleting_a_file_waits_for_those_who_are_storing_it(database, queue):
             free = connection.scalar(sqlalchemy.select(sqlalchemy.func.pg_try_advisory_lock(int(digest[:15], 16))))
         engine.dispose()
     assert not free
+
+
+def test_a_job_that_is_returned_while_it_is_cancelled_is_cancelled(database, queue):
+    server = registered(database)
+    queue.add(record(), 10, 10)
+    claimed = queue.claim(server.id)
+    put_back = []
+
+    def between(_: object, __: object, statement: str, *___: object) -> None:
+        if not put_back and statement.startswith("UPDATE stylizations"):
+            put_back.append(threading.Thread(target=queue.put_back, args=(claimed.id, server.id)))
+            put_back[0].start()
+            put_back[0].join(1)
+
+    sqlalchemy.event.listen(database._engine, "after_cursor_execute", between)
+    try:
+        queue.cancel(claimed.id, "requested", "{}")
+    finally:
+        sqlalchemy.event.remove(database._engine, "after_cursor_execute", between)
+    put_back[0].join()
+    (found,) = database.newest(10)
+    assert found.state is State.CANCELLED or found.cancel == "requested"

@@ -155,6 +155,8 @@ class SharedQueue:
         """
         with self._database.transaction() as connection:
             changes = {"state": State.CANCELLED, "ended_at": NOW, "sequence": _T.sequence + SEQUENCE_STRIDE, "end": end}
+            # Between two looks at it, it could be returned to the queue, and be missed by both.
+            connection.execute(select(_T.id).where(_T.id == job_id).with_for_update())
             waiting = update(STYLIZATIONS).where(and_(_T.id == job_id, _WAITS)).values(**changes)
             is_over = bool(connection.execute(waiting).rowcount)
             if not is_over:

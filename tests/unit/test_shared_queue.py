@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import uuid
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from clipstyler_server.jobs.queue import JobQueue
 from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.database import Database
 from clipstyler_server.storage.leases import Front, Leases
-from clipstyler_server.storage.records import Record, State
+from clipstyler_server.storage.records import Record, State, StyleRecord
 from clipstyler_server.storage.shared_queue import Ending, SharedQueue
 from clipstyler_server.storage.tables import FRONTS, QUEUE, STYLIZATIONS
 from clipstyler_server.turns import QueueFullError, Turns
@@ -276,3 +277,21 @@ def test_a_job_that_is_returned_while_it_is_cancelled_is_cancelled(database, que
     put_back[0].join()
     (found,) = database.newest(10)
     assert found.state is State.CANCELLED or found.cancel == "requested"
+
+
+def test_two_servers_keep_the_same_style_at_the_same_time(database, queue):
+    style = StyleRecord("", "ab" * 32, "a", 1.0, 1.0, 10, "{}")
+    other = threading.Thread(target=database.keep_style, args=(dataclasses.replace(style, used_at=2.0),))
+
+    def between(_: object, __: object, statement: str, *___: object) -> None:
+        if "styles" in statement and not other.ident:
+            other.start()
+            other.join(1)
+
+    sqlalchemy.event.listen(database._engine, "after_cursor_execute", between)
+    try:
+        database.keep_style(style)
+    finally:
+        sqlalchemy.event.remove(database._engine, "after_cursor_execute", between)
+    other.join()
+    assert database.find_style(style.digest) == dataclasses.replace(style, used_at=2.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from sqlalchemy import (
     union_all,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 
 from clipstyler_server.storage.records import SOURCES, Record, State, StyleRecord, Unused
 from clipstyler_server.storage.tables import STYLES, STYLIZATIONS, UPLOADS
@@ -46,6 +47,8 @@ _IMAGES = (_T.content, _T.mask, _T.result, _T.style)
 _STYLE_BYTES = _S.size_bytes + _ROW_BYTES
 _FINAL = tuple(state for state in State if state.is_final)
 _OPEN = tuple(state for state in State if not state.is_final)
+# Of the dialects that know what to do with a row that is there.
+_INSERT: Mapping[str, Callable[..., Any]] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 _BUSY_S = 2  # seconds that SQLite waits for another process
 # A server that is lost in the middle of a transaction holds no lock for longer, and one whose network is cut finds out.
 _POSTGRES = {"connect_timeout": 5, "tcp_user_timeout": 10_000}
@@ -325,9 +328,10 @@ class Database:
 
 
 def _keep_style(connection: Connection, style: StyleRecord) -> None:
-    used = update(STYLES).where(_is_style(style.tenant, style.digest)).values(used_at=style.used_at)
-    if not connection.execute(used).rowcount:
-        connection.execute(insert(STYLES).values(**dataclasses.asdict(style)))
+    # In one statement, because another server may keep the same one now.
+    keeping = _INSERT[connection.dialect.name](STYLES).values(**dataclasses.asdict(style))
+    used = {"used_at": style.used_at}
+    connection.execute(keeping.on_conflict_do_update(index_elements=[_S.tenant, _S.digest], set_=used))
 
 
 def _unused(account: str | None, using: Collection[str]) -> Subquery:

@@ -295,3 +295,15 @@ def test_two_servers_keep_the_same_style_at_the_same_time(database, queue):
         sqlalchemy.event.remove(database._engine, "after_cursor_execute", between)
     other.join()
     assert database.find_style(style.digest) == dataclasses.replace(style, used_at=2.0)
+
+
+def test_what_was_stored_while_a_file_was_held_too_long_is_stored(database, queue, monkeypatch):
+    with database.holding("ab" * 32):
+        queue.add(record(), 10, 10)
+        with database.transaction() as connection:
+            connection.execute(
+                sqlalchemy.text(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'idle in transaction'"
+                )
+            )
+    assert len(database.newest(10)) == 1

@@ -33,6 +33,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import SQLAlchemyError
 
 from clipstyler_server.storage.records import SOURCES, Record, State, StyleRecord, Unused
 from clipstyler_server.storage.tables import STYLES, STYLIZATIONS, UPLOADS
@@ -102,10 +103,13 @@ class Database:
         if not self.is_shareable:
             yield
             return
-        with self._engine.begin() as connection:
+        with self._engine.connect() as connection:
             for digest in sorted(digests):  # always in the same order: nobody waits for each other
                 connection.execute(select(func.pg_advisory_xact_lock(int(digest[:15], 16))))
             yield
+            # A slow disk or a lost connection may have ended it; what was stored meanwhile is stored.
+            with contextlib.suppress(SQLAlchemyError):
+                connection.commit()
 
     def ping(self) -> None:
         """Read something, to find out whether the database answers."""

@@ -8,6 +8,7 @@ import os
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -428,3 +429,32 @@ async def test_a_server_that_lost_its_lease_begins_no_job_again_before_its_own_r
     assert (await server.watch(created.name)).kinds()[-1] == "result"
     lines = [f"step {number}" for number in range(1, 5)]
     assert trace.read_text().splitlines() == [*lines[:2], "closed", *lines, "closed"]
+
+
+async def test_a_caller_that_leaves_while_the_database_is_lost_has_its_job_stopped_later(share, monkeypatch):
+    (server,) = await share(1)
+    call, events, reading = server.begin(request("step=0.05 x", options=steps(400)))
+    await eventually(lambda: any(event.HasField("progress") for event in events))
+    fail_once(monkeypatch, SharedQueue, "cancel", OSError("the connection is lost"))
+    call.cancel()
+    reading.cancel()
+    await eventually(lambda: not server.app.scheduler.running, 10)
+    states = rows(server.app.settings.database_url, "SELECT state FROM stylizations")
+    assert states == [("cancelled",)]
+
+
+async def test_a_one_shot_job_that_was_stored_but_not_confirmed_is_not_run_for_nobody(share, gate, monkeypatch):
+    (server,) = await share(1)
+    await server.create(order(f"hold={gate} x"))
+    await eventually(lambda: at_work(server))
+    add = SharedQueue.add
+
+    def lose(*asked: Any) -> None:
+        add(*asked)
+        raise OSError("the connection is lost")
+
+    monkeypatch.setattr(SharedQueue, "add", lose)
+    assert reason((await server.stylize(request("lost"))).status) == "STORAGE_UNAVAILABLE"
+    query = "SELECT state FROM stylizations WHERE one_shot"
+    await eventually(lambda: rows(server.app.settings.database_url, query) == [("cancelled",)])
+    gate.touch()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -105,10 +104,17 @@ class SharedIntake:
         """Wait until what was begun in the background is done."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=_RETRY_S)
+        for task in self._tasks:
+            task.cancel()
 
     async def _cancel(self, job_id: str, reason: CancelReason) -> None:
-        with contextlib.suppress(ServiceError):  # logged; the lease of this server ends, or the job's deadline comes
-            await self._storage.write(self._queue.cancel, job_id, reason.value, dump_end(Cancelled(0, reason)))
+        """Cancel a job, however long the database is lost: nobody waits for it."""
+        while True:
+            try:
+                await self._storage.write(self._queue.cancel, job_id, reason.value, dump_end(Cancelled(0, reason)))
+                return
+            except ServiceError:
+                await asyncio.sleep(_PAUSE_S)  # logged
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

@@ -9,6 +9,7 @@ from functools import partial
 from clipstyler.events import Warning
 from clipstyler.image_format import ImageFormat
 from clipstyler.imaging import ImageMetadata
+from clipstyler_server.errors import Reason, ServiceError
 from clipstyler_server.jobs.events import CancelReason
 from clipstyler_server.jobs.intake import Intake
 from clipstyler_server.jobs.job import Job
@@ -74,6 +75,10 @@ class JobStoring:
             await asyncio.shield(writing)
         except asyncio.CancelledError:
             writing.add_done_callback(partial(self._caller_left, job, warnings))
+            raise
+        except ServiceError as error:
+            if job.one_shot and error.reason is Reason.STORAGE_UNAVAILABLE:  # it may be stored, and nobody waits for it
+                self._intake.cancel(job, CancelReason.CALLER_LEFT)
             raise
 
     def _write(

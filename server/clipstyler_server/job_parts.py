@@ -139,9 +139,10 @@ class SharedJobs:
         await self._claims.run()
 
     def background(self) -> dict[str, Coroutine[Any, Any, None]]:
-        """Return the keeping of the lease, and the following of the queue."""
+        """Return the keeping of the lease, the taking over, and the following of the queue."""
         return {
             "lease": self._fronts.keep_lease(),
+            "takeover": self._fronts.take_over(),
             "follow": self._fronts.follow(),
             "listen": listen(self._url, self._fronts.notify),
         }

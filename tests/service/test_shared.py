@@ -12,6 +12,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+import sqlalchemy
 from clipstyler_server.app import App
 from clipstyler_server.identity import tokens
 from clipstyler_server.identity.roles import Role
@@ -458,3 +459,23 @@ async def test_a_one_shot_job_that_was_stored_but_not_confirmed_is_not_run_for_n
     query = "SELECT state FROM stylizations WHERE one_shot"
     await eventually(lambda: rows(server.app.settings.database_url, query) == [("cancelled",)])
     gate.touch()
+
+
+async def test_a_lease_does_not_wait_for_the_queue(share, gate):
+    (server,) = await share(1, lease_s=2.0)
+    held = await server.create(order(f"hold={gate} x"))
+    await eventually(lambda: at_work(server))
+    late = await server.create(order("late"))
+    engine = sqlalchemy.create_engine(server.app.settings.database_url)
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("SELECT * FROM queue FOR UPDATE"))
+        rows(
+            server.app.settings.database_url,
+            "UPDATE stylizations SET deadline_at = 1 WHERE state = 'queued' RETURNING 1",
+        )
+        await asyncio.sleep(3)
+    engine.dispose()
+    assert server.metric("leases_lost_total") == 0
+    assert (await server.watch(late.name)).kinds()[-1] == "failed"
+    gate.touch()
+    assert (await server.watch(held.name)).kinds()[-1] == "result"

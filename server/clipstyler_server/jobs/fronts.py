@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from secrets import token_hex
 from typing import TypeVar
@@ -81,8 +81,8 @@ class Fronts:
         self._positions: dict[str, int] = {}
         self._touched = ChangeSignal()
         self._end: asyncio.TimerHandle | None = None
-        # Leases wait for nothing that the storage does.
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="lease")
+        # Leases wait for nothing that the storage does, nor for what is taken over: that waits for the queue.
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="lease")
 
     @property
     def problems(self) -> list[str]:
@@ -116,22 +116,15 @@ class Fronts:
                 await self._storage.write(self._leases.leave, front.id)
             except ServiceError:
                 pass  # logged; the lease ends by itself
-        self._thread.shutdown(wait=False)
+        self._threads.shutdown(wait=False)
 
     async def keep_lease(self) -> None:
-        """Renew the lease, and take over what others left behind, until cancelled."""
-        while True:
-            try:
-                if self.front:
-                    await self._renew(self.front)
-                else:
-                    await self._register()
-                if self.front:
-                    await self._take_over(self.front)
-                await asyncio.sleep(self._lease_s / _RENEWALS)
-            except (OSError, SQLAlchemyError) as error:
-                logs.get_logger().warning("lease_not_renewed", problem=problem_of(error)[:500])
-                await asyncio.sleep(min(_RETRY_S, self._lease_s / _RENEWALS))
+        """Renew the lease, or take another one, until cancelled."""
+        await self._repeat(self._renew_or_register, "lease_not_renewed")
+
+    async def take_over(self) -> None:
+        """Take over what others left behind, until cancelled."""
+        await self._repeat(self._take_over, "jobs_not_taken_over")
 
     async def follow(self) -> None:
         """Look at the shared queue whenever it may have changed, until cancelled."""
@@ -171,6 +164,22 @@ class Fronts:
             self._see(await self._storage.read(self._leases.alive))
         return self._alive.get(front_id)
 
+    async def _repeat(self, work: Callable[[], Awaitable[None]], failure: str) -> None:
+        """Do something as often as a lease is renewed; what prevents it is logged, and it is tried again soon."""
+        while True:
+            try:
+                await work()
+                await asyncio.sleep(self._lease_s / _RENEWALS)
+            except (OSError, SQLAlchemyError) as error:
+                logs.get_logger().warning(failure, problem=problem_of(error)[:500])
+                await asyncio.sleep(min(_RETRY_S, self._lease_s / _RENEWALS))
+
+    async def _renew_or_register(self) -> None:
+        if self.front:
+            await self._renew(self.front)
+        if self.front is None:
+            await self._register()
+
     async def _register(self) -> None:
         front = Front(str(uuid.uuid4()), self._storage.owner, self._address, token_hex(16), self._own_devices)
         begun = time.monotonic()
@@ -189,7 +198,10 @@ class Fronts:
         if self.front is front:  # else it was given up meanwhile
             self._extend(begun)
 
-    async def _take_over(self, front: Front) -> None:
+    async def _take_over(self) -> None:
+        front = self.front
+        if front is None:
+            return
         steps = {job.id: job.step for job in self._scheduler.jobs.values() if job.lease == front.id}
         await self._ask(self._queue.note_steps, steps, front.id)
         for record in await self._ask(self._queue.take_over, self._verdict):
@@ -233,4 +245,4 @@ class Fronts:
         self._storage.now = lambda: now + time.monotonic() - seen
 
     async def _ask(self, work: Callable[..., _Value], *arguments: object) -> _Value:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work, *arguments)

@@ -379,7 +379,11 @@ class App:
         """Tell the cluster, if there is one, how many devices the queue needs."""
         if self.cluster:
             bundles = [resources_of(self.settings, device) for device in self.settings.optimizer_devices]
-            await request_devices(self.cluster, bundles, self.scheduler.job_count)
+            await request_devices(self.cluster, bundles, self._job_count)
+
+    def _job_count(self) -> int:
+        """Return the number of jobs that run here, or wait for any server that could run them."""
+        return self.scheduler.running_count() + len(self.jobs.backlog)
 
     async def _unless_broken(self, wanted: Coroutine[Any, Any, Any]) -> None:
         """Wait for something, or raise the error of a background task that fails first."""

@@ -9,10 +9,11 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 import sqlalchemy
+from clipstyler_server import app as wiring
 from clipstyler_server.app import App
 from clipstyler_server.identity import tokens
 from clipstyler_server.identity.roles import Role
@@ -479,3 +480,18 @@ async def test_a_lease_does_not_wait_for_the_queue(share, gate):
     assert (await server.watch(late.name)).kinds()[-1] == "failed"
     gate.touch()
     assert (await server.watch(held.name)).kinds()[-1] == "result"
+
+
+async def test_jobs_that_wait_for_any_server_count_as_demand_for_devices(share, gate, monkeypatch):
+    (server,) = await share(1)
+    asking = AsyncMock()
+    monkeypatch.setattr(wiring, "request_devices", asking)
+    server.app.cluster = Mock()
+    await server.app._request_devices()
+    job_count = asking.await_args.args[2]
+    jobs = [await server.create(order(f"hold={gate} x")) for _ in range(3)]
+    await eventually(lambda: at_work(server) and job_count() == 3)
+    gate.touch()
+    for job in jobs:
+        await server.watch(job.name)
+    await eventually(lambda: job_count() == 0)

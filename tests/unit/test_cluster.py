@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from clipstyler_server.settings import Settings
 from clipstyler_server.spool import Spool, write_pixels
 from clipstyler_server.workers.cluster import connection as connections
+from clipstyler_server.workers.cluster import demand
 from clipstyler_server.workers.cluster.actor import OptimizerActor, Placed
 from clipstyler_server.workers.cluster.connection import ClusterConnection
 from clipstyler_server.workers.cluster.leases import Leases
@@ -133,3 +136,14 @@ def test_the_engine_ray_needs_devices_by_name():
     with pytest.raises(ValidationError, match="the engine ray needs `devices`"):
         Settings(engine="ray")
     assert Settings(engine="ray", devices="cuda*8").optimizer_threads == 1
+
+
+async def test_a_cluster_that_does_not_hear_how_many_devices_are_needed_is_told_again(monkeypatch):
+    monkeypatch.setattr(demand, "_LOOK_S", 0.01)
+    connection = Mock(is_connected=True)
+    connection.request.side_effect = [RuntimeError("the head node does not answer"), None]
+    asking = asyncio.create_task(demand.request_devices(connection, [{"GPU": 1.0}] * 2, lambda: 2))
+    await asyncio.wait([asking], timeout=0.5)
+    assert not asking.done()
+    asking.cancel()
+    assert connection.request.call_count == 2

@@ -152,10 +152,6 @@ class Scheduler:
         """Return the number of running jobs."""
         return len(self.running)
 
-    def job_count(self) -> int:
-        """Return the number of jobs that run or wait."""
-        return len(self.running) + len(self.queue)
-
     def _free_count(self) -> int:
         """Return the number of jobs that would start at once."""
         return max(0, self.devices.places - len(self.running))

@@ -29,8 +29,17 @@ async def request_devices(
     requested = 0
     while True:
         wanted = max(_LEAST, min(len(bundles), job_count()))
-        if connection.is_connected and wanted != requested:
-            await asyncio.to_thread(connection.request, bundles[:wanted])
+        if connection.is_connected and wanted != requested and await _is_requested(connection, bundles[:wanted]):
             requested = wanted
             logs.get_logger().info("devices_requested", count=wanted)
         await asyncio.sleep(_LOOK_S)
+
+
+async def _is_requested(connection: ClusterConnection, bundles: Sequence[Mapping[str, float]]) -> bool:
+    """Ask for devices; False if the cluster does not hear that now. It is a hint: the server works without it."""
+    try:
+        await asyncio.to_thread(connection.request, bundles)
+    except Exception as error:  # noqa: BLE001 - whatever Ray raises
+        logs.get_logger().warning("devices_not_requested", problem=str(error)[:500])
+        return False
+    return True

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import threading
 import time
 from pathlib import Path
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import numpy as np
 import pytest
 from clipstyler_server.settings import Settings
 from clipstyler_server.spool import Spool, write_pixels
+from clipstyler_server.workers.cluster import actor as actors
 from clipstyler_server.workers.cluster import connection as connections
 from clipstyler_server.workers.cluster import demand
+from clipstyler_server.workers.cluster import worker as workers
 from clipstyler_server.workers.cluster.actor import OptimizerActor, Placed
 from clipstyler_server.workers.cluster.connection import ClusterConnection
 from clipstyler_server.workers.cluster.leases import Leases
 from clipstyler_server.workers.cluster.outbox import Outbox
-from clipstyler_server.workers.cluster.parcels import pack_command, unpack_command
-from clipstyler_server.workers.engine import StartupError
+from clipstyler_server.workers.cluster.parcels import Parcel, pack_command, unpack_command
+from clipstyler_server.workers.cluster.worker import ClusterWorker
+from clipstyler_server.workers.engine import FailureKind, StartupError
 from clipstyler_server.workers.messages import CannotStart, PhotoReady, TaskEvent
-from clipstyler_server.workers.optimizer.applications import Apply, StyleFile
+from clipstyler_server.workers.optimizer.applications import Applied, Apply, CancelApply, StyleFile
 from clipstyler_server.workers.optimizer.workload import OptimizerOptions
 from pydantic import ValidationError
 
@@ -147,3 +151,66 @@ async def test_a_cluster_that_does_not_hear_how_many_devices_are_needed_is_told_
     assert not asking.done()
     asking.cancel()
     assert connection.request.call_count == 2
+
+
+async def written_to_a_full_disk(options: OptimizerOptions, monkeypatch, message: object, target: Path) -> object:
+    """What the front hears if the image of a message does not fit on its disk."""
+    heard: list[object] = []
+    worker = ClusterWorker(Mock(), {}, options, None, 60, heard.append)
+    worker._actor, worker._deliver = Mock(), AsyncMock()
+    worker.send(Apply(7, None, None, StyleControls(), None, ImageFormat.PNG, target, 5.0))
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(workers, "unpack_message", Mock(side_effect=full))
+    await worker._take(Parcel(message, {"image": b""}))
+    return heard[0]
+
+
+async def test_a_result_that_does_not_fit_on_the_disk_of_the_front_fails_its_job_only(options, monkeypatch, tmp_path):
+    heard = await written_to_a_full_disk(options, monkeypatch, TaskEvent("a", Rendering(1, 1)), tmp_path / "x")
+    assert (heard.job_id, heard.event.kind) == ("a", FailureKind.STORAGE_FULL)
+    heard = await written_to_a_full_disk(options, monkeypatch, Applied(7, None), tmp_path / "x")
+    assert (heard.number, heard.end.kind) == (7, FailureKind.STORAGE_FULL)
+
+
+def test_an_actor_whose_work_fails_ends(options, monkeypatch):
+    ended = threading.Event()
+    monkeypatch.setattr(actors.os, "_exit", lambda _: ended.set())
+
+    def fail(_: OptimizerOptions) -> None:
+        raise ValueError("the device is of another kind")
+
+    OptimizerActor(options, fail, 60, __version__, "node")
+    assert ended.wait(10)
+
+
+async def test_an_actor_of_a_cluster_that_does_not_answer_holds_up_no_end(options, monkeypatch):
+    monkeypatch.setattr(workers, "_STOP_S", 0.1)
+    worker = ClusterWorker(Mock(), {}, options, None, 60, print)
+    worker._actor, worker.kill = Mock(), Mock()
+    await asyncio.wait_for(worker.stop(), 5)
+    assert worker.ended.is_set()
+
+
+async def test_a_cluster_that_does_not_answer_is_asked_again(monkeypatch):
+    ray = pytest.importorskip("ray")
+    monkeypatch.setattr(ray, "available_resources", Mock(side_effect=ray.exceptions.RpcError("lost")))
+    connection = ClusterConnection("auto")
+    monkeypatch.setattr(connection, "_connect", lambda: None)
+    with pytest.raises(OSError, match="does not answer"):
+        async with connection.place({"CPU": 1.0}):
+            pass
+
+
+async def test_a_style_that_cannot_be_read_fails_its_application_only(options, monkeypatch, tmp_path):
+    pytest.importorskip("ray")
+    heard: list[object] = []
+    worker = ClusterWorker(Mock(), {}, options, None, 60, heard.append)
+    delivered = AsyncMock()
+    worker._actor, worker.kill = Mock(), Mock()
+    worker._actor.command.remote = delivered
+    monkeypatch.setattr(workers, "pack_command", Mock(side_effect=OSError(errno.EIO, "Input/output error")))
+    worker.send(Apply(7, None, None, StyleControls(), None, ImageFormat.PNG, tmp_path / "x", 5.0))
+    await asyncio.gather(*worker._work)
+    assert (heard[0].number, heard[0].end.kind) == (7, FailureKind.STORAGE_UNAVAILABLE)
+    delivered.assert_awaited_once_with(1, CancelApply(7))
+    worker.kill.assert_not_called()

@@ -10,6 +10,7 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 from clipstyler_server.spool import PixelFile
+from clipstyler_server.workers.engine import FailureKind
 from clipstyler_server.workers.optimizer import applications
 from clipstyler_server.workers.optimizer.applications import Applied, Apply, StyleFile, StyleThread
 
@@ -49,3 +50,15 @@ def test_memory_is_returned_once_no_photo_follows(monkeypatch: pytest.MonkeyPatc
     assert isinstance(happened.get(timeout=60), ImageFile)
     assert isinstance(happened.get(timeout=60), ImageFile)
     assert happened.get(timeout=60) == "returned"
+
+
+def test_a_style_that_cannot_be_read_is_a_failure_of_the_storage(tmp_path: Path) -> None:
+    happened: queue.SimpleQueue[Applied] = queue.SimpleQueue()
+    (tmp_path / "style").mkdir()  # it is there, and reading it fails
+
+    def drawing(asked: Apply, _check: object):
+        asked.style.load()
+        yield Rendering(0, 1)
+
+    StyleThread(MagicMock(apply=drawing), happened.put).apply(order(1, tmp_path))
+    assert happened.get(timeout=60).end.kind is FailureKind.STORAGE_UNAVAILABLE

@@ -98,11 +98,16 @@ class OptimizerActor:
             self._inbox.receive(Abandon(job_id))
 
     def _work(self) -> None:
-        os.nice(self._options.nice)
-        spin_briefly()
-        logs.configure(self._options.log_level, self._options.log_format, "optimizer")
-        load = partial(self._make_workload, self._options)
-        work(self._inbox, load, self._send, self._options.progress_interval_s)
+        """Work to the end of this process; an error ends it, as it ends a process of the front's machine."""
+        try:
+            os.nice(self._options.nice)
+            spin_briefly()
+            logs.configure(self._options.log_level, self._options.log_format, "optimizer")
+            load = partial(self._make_workload, self._options)
+            work(self._inbox, load, self._send, self._options.progress_interval_s)
+        except BaseException:  # noqa: BLE001 - whatever it is, nothing works here any more
+            logs.get_logger().exception("optimizer_failed")
+            os._exit(1)
 
     def _send(self, message: Any) -> None:
         self._outbox.put(pack_message(message))

@@ -112,5 +112,8 @@ class _OnNode(OptimizerActor):
 def _has_room(resources: Mapping[str, float]) -> bool:
     import ray
 
-    free = ray.available_resources()
+    try:
+        free = ray.available_resources()
+    except ray.exceptions.RayError as error:
+        raise OSError(f"the cluster does not answer: {error}") from error
     return all(free.get(name, 0.0) >= amount for name, amount in resources.items())

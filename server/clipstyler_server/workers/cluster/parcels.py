@@ -11,6 +11,7 @@ from typing import Any
 from clipstyler.events import Result
 from clipstyler.imaging import ImageFile
 from clipstyler_server.spool import PixelFile, create, remove
+from clipstyler_server.workers.engine import TaskFailed
 from clipstyler_server.workers.messages import PhotoReady, TaskEvent
 from clipstyler_server.workers.optimizer.applications import Applied, Apply
 
@@ -74,6 +75,11 @@ def unpack_message(parcel: Parcel, target: Path) -> Any:
     if isinstance(message, Applied):
         return replace(message, end=_moved(message.end, target))
     return replace(message, event=replace(message.event, image=_moved(message.event.image, target)))
+
+
+def with_end(message: Any, end: TaskFailed) -> Any:
+    """Return a message that ends its work in another way."""
+    return replace(message, end=end) if isinstance(message, Applied) else replace(message, event=end)
 
 
 def _packed(command: PhotoReady | Apply) -> Parcel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,17 +11,20 @@ from pathlib import Path
 from typing import Any
 
 from clipstyler_server.observability import logs
+from clipstyler_server.spool import remove
 from clipstyler_server.workers.cluster.actor import Placed
 from clipstyler_server.workers.cluster.connection import ClusterConnection
-from clipstyler_server.workers.cluster.parcels import Parcel, pack_command, unpack_message
-from clipstyler_server.workers.engine import EngineLost, Task, TaskFailed, TaskStopped
+from clipstyler_server.workers.cluster.parcels import Parcel, pack_command, unpack_message, with_end
+from clipstyler_server.workers.engine import EngineLost, FailureKind, Task, TaskFailed, TaskStopped
 from clipstyler_server.workers.messages import CannotStart, TaskEvent, WorkerReady
-from clipstyler_server.workers.optimizer.applications import Applied, Apply
+from clipstyler_server.workers.optimizer.applications import Applied, Apply, CancelApply
+from clipstyler_server.workers.optimizer.image_files import not_written
 from clipstyler_server.workers.optimizer.workload import OptimizerOptions, WorkloadFactory
 
 _POLLS_PER_LEASE = 4
 _LONGEST_POLL_S = 1.0
 _UNAVAILABLE_PAUSE_S = 0.1
+_STOP_S = 5.0
 _DETAIL_CHARACTERS = 300
 
 
@@ -114,7 +118,9 @@ class ClusterWorker:
             self.ended.set()
             return
         self.kill()
-        await self.ended.wait()
+        with contextlib.suppress(TimeoutError):  # the cluster does not answer: it ends the actor once this process has
+            await asyncio.wait_for(self.ended.wait(), _STOP_S)
+        self.ended.set()
 
     def describe_end(self) -> str:
         """Describe how the actor ended, for people."""
@@ -137,9 +143,6 @@ class ClusterWorker:
                     await self._take(message)
         except ray.exceptions.RayError as error:
             await self._describe(error)
-        except OSError as error:
-            self._end = f"could not hand over a file ({error.strerror or error})"
-            self.kill()
         finally:
             self.ended.set()
 
@@ -153,23 +156,42 @@ class ClusterWorker:
                 message = WorkerReady(replace(info, host=self._placed.host))
             case Parcel(TaskEvent(job_id)):
                 self._kept.discard(job_id)
-                message = await asyncio.to_thread(unpack_message, message, self._options.spool.result(job_id))
+                message = await self._unpacked(message, self._options.spool.result(job_id))
             case TaskEvent(job_id, TaskStopped() | TaskFailed() | EngineLost()):
                 self._kept.discard(job_id)
             case CannotStart():
                 self.kill()  # as a process exits then
             case Parcel(Applied(number)):
-                message = await asyncio.to_thread(unpack_message, message, self._targets.pop(number))
+                message = await self._unpacked(message, self._targets.pop(number))
             case Applied(number):
                 self._targets.pop(number)
         self._on_message(message)
+
+    async def _unpacked(self, parcel: Parcel, target: Path) -> Any:
+        """Write the image of a message; one that cannot be written fails its work, and nothing else."""
+        try:
+            return await asyncio.to_thread(unpack_message, parcel, target)
+        except OSError as error:
+            remove(target)
+            return with_end(parcel.message, not_written(error))
+
+    async def _packed(self, message: Any) -> Any:
+        """Read the files of a command; a style that cannot be read fails its application, and nothing else."""
+        try:
+            return await asyncio.to_thread(pack_command, message)
+        except OSError as error:
+            if not isinstance(message, Apply):
+                raise
+            del self._targets[message.number]
+            self._on_message(Applied(message.number, TaskFailed(FailureKind.STORAGE_UNAVAILABLE, str(error))))
+            return CancelApply(message.number)  # commands after it wait for its number
 
     async def _deliver(self, number: int, message: Any) -> None:
         """Hand a command over, again if it is not known whether it arrived: the actor knows its number."""
         import ray
 
         try:
-            packed = await asyncio.to_thread(pack_command, message)
+            packed = await self._packed(message)
             while not self.ended.is_set():
                 try:
                     # In a thread: what is large is copied into the object store.

@@ -143,7 +143,7 @@ class StyleThread:
             return self._applied(order)
         except (TaskStopped, TaskFailed, StyleFileError) as ending:
             return ending.with_traceback(None)
-        except FileNotFoundError as error:
+        except OSError as error:
             return TaskFailed(FailureKind.STORAGE_UNAVAILABLE, str(error))
         except MemoryError as error:
             return TaskFailed(FailureKind.OUT_OF_MEMORY, str(error))

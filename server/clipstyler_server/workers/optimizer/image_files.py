@@ -37,7 +37,7 @@ def write_image(picture: Picture, image_format: ImageFormat, path: Path, check: 
             encode_into(cast("BinaryIO", writer), picture, image_format)
     except OSError as error:
         remove(path)
-        raise _not_written(error) from error
+        raise not_written(error) from error
     except BaseException:
         remove(path)
         raise
@@ -62,7 +62,8 @@ class _Writer:
         return self._file.write(data)
 
 
-def _not_written(error: OSError) -> TaskFailed:
+def not_written(error: OSError) -> TaskFailed:
+    """Return how work ends whose result cannot be written."""
     problem = error.strerror or str(error)
     logs.get_logger().error("result_not_written", problem=problem)
     return TaskFailed(FailureKind.STORAGE_FULL if error.errno in NO_SPACE else FailureKind.STORAGE_UNAVAILABLE, problem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import sqlite3
 from pathlib import Path
@@ -9,7 +10,10 @@ from pathlib import Path
 import pgserver
 import pytest
 import sqlalchemy
+from clipstyler_server.jobs.admission import Admission
 from clipstyler_server.start_checks import ServerStartError
+from clipstyler_server.storage.records import Record
+from clipstyler_server.storage.storage import unavailable_error
 
 from clipstyler.v1.options_pb2 import StylizationOptions
 from clipstyler.v1.stylization_pb2 import Stylization
@@ -160,6 +164,25 @@ async def test_a_stored_job_that_cannot_be_run_any_more_fails_and_the_others_go_
     assert (await server.watch(other.name)).only("failed")[0].error.reason == "INVALID_FIELD"
     for job in (first, last):
         assert (await server.watch(job.name)).kinds()[-1] == "result"
+
+
+async def test_a_stored_job_whose_photo_cannot_be_read_now_holds_up_no_other_and_runs_later(serve, gate, monkeypatch):
+    server = await serve()
+    await server.create(order(f"hold={gate} x"))
+    first, last = [await server.create(order(text)) for text in ("first", "last")]
+    gate.touch()
+    resume, readable = Admission.resume, asyncio.Event()
+
+    async def read(admission: Admission, record: Record) -> None:
+        if record.id in first.name and not readable.is_set():
+            raise unavailable_error()
+        await resume(admission, record)
+
+    monkeypatch.setattr(Admission, "resume", read)
+    server = await restart(serve, server)
+    assert (await server.watch(last.name)).kinds()[-1] == "result"
+    readable.set()
+    assert (await server.watch(first.name)).kinds()[-1] == "result"
 
 
 async def test_a_job_accepted_under_one_calibration_and_recovered_under_another_gives_the_bytes_of_the_first(

@@ -21,6 +21,7 @@ from clipstyler_server.jobs.claims import Claims
 from clipstyler_server.jobs.job_errors import not_ready_error
 from clipstyler_server.start_checks import ServerStartError
 from clipstyler_server.storage.shared_queue import SharedQueue
+from clipstyler_server.storage.storage import unavailable_error
 
 from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler.v1.options_pb2 import StylizationOptions
@@ -495,3 +496,20 @@ async def test_jobs_that_wait_for_any_server_count_as_demand_for_devices(share, 
     for job in jobs:
         await server.watch(job.name)
     await eventually(lambda: job_count() == 0)
+
+
+async def test_a_job_that_cannot_begin_now_holds_up_no_other_caller(share, monkeypatch):
+    (server,) = await share(1)
+    begin = Claims._job
+
+    async def unreadable(claims: Claims, record: Any, lease: str) -> Any:
+        if "unreadable" in record.spec:
+            raise unavailable_error()
+        return await begin(claims, record, lease)
+
+    monkeypatch.setattr(Claims, "_job", unreadable)
+    stuck = await server.create(order("unreadable", priority=Stylization.PRIORITY_HIGH), client="busy")
+    rows(server.app.settings.database_url, "UPDATE stylizations SET account = 'other' RETURNING id")
+    created = await server.create(order("x"))
+    assert (await asyncio.wait_for(server.watch(created.name), PATIENCE_S)).kinds()[-1] == "result"
+    assert (await server.get(stuck.name)).state != Stylization.STATE_FAILED

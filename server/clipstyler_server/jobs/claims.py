@@ -195,7 +195,8 @@ class Claims:
             job = await self._job(record, lease)
         except ServiceError as error:
             if error.reason in _TRANSIENT:
-                await self._storage.write(self._queue.put_back, record.id, lease)
+                # Not first: what is wrong may be this one's photo, and the others would wait for it.
+                await self._storage.write(self._queue.put_back, record.id, lease, False)
                 await asyncio.sleep(_PAUSE_S)
                 return
             await self._end(record, lease, Failed(error.details))

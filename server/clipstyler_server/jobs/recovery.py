@@ -60,12 +60,22 @@ class Recovery:
             self._waiting.append(record)
 
     async def resume(self) -> None:
-        """Put the jobs that wait into the queue, oldest first; the engine must be ready."""
-        for record in self._waiting:
-            span = self._tracer.begin("recovery")
-            enter_span(span)
-            while not await self._is_resumed(record):
+        """Put the jobs that wait into the queue, oldest first; the engine must be ready.
+
+        One that cannot be resumed now is tried again after the others: what is wrong may be its photo.
+        """
+        while self._waiting:
+            self._waiting = [record for record in self._waiting if not await self._tried(record)]
+            if self._waiting:
                 await asyncio.sleep(_PAUSE_S)
+
+    async def _tried(self, record: Record) -> bool:
+        """Try to resume a job, in a trace of its own; returns whether it is done with."""
+        span = self._tracer.begin("recovery")
+        enter_span(span)
+        try:
+            return await self._is_resumed(record)
+        finally:
             span.end()
 
     async def _is_resumed(self, record: Record) -> bool:
@@ -74,7 +84,7 @@ class Recovery:
             try:
                 await self._admission.resume(record)
             except ServiceError as error:
-                if error.reason in _TRANSIENT:
+                if error.reason in _TRANSIENT and record.deadline_at > self._storage.now():
                     raise
                 await end_stored(self._storage, record, Failed(error.details))
             except Exception:  # noqa: BLE001 - one unreadable job must not stop the others

@@ -108,11 +108,15 @@ class SharedQueue:
             _save(connection, turns, arrivals)
             return record
 
-    def put_back(self, job_id: str, lease: str) -> bool:
-        """Return a running job to the queue, before others of its caller; returns whether the lease had it."""
+    def put_back(self, job_id: str, lease: str, first: bool = True) -> bool:
+        """Return a running job to the queue; returns whether the lease had it.
+
+        One that goes first goes before others of its caller, whose turn is given back; otherwise others have theirs.
+        """
         with self._database.transaction() as connection:
             turns, arrivals = _locked(connection)
-            is_back = _wait_again(connection, turns, and_(_T.id == job_id, _T.lease_owner == lease), crashed=False)
+            mine = and_(_T.id == job_id, _T.lease_owner == lease)
+            is_back = _wait_again(connection, turns, mine, crashed=False, first=first)
             if is_back:
                 _save(connection, turns, arrivals)
             return is_back
@@ -238,12 +242,14 @@ def _taken(connection: Connection, job_id: str, front_id: str) -> Record | None:
     return record_of(row) if row else None
 
 
-def _wait_again(connection: Connection, turns: Turns[Ticket], which: ColumnElement[bool], crashed: bool) -> bool:
+def _wait_again(
+    connection: Connection, turns: Turns[Ticket], which: ColumnElement[bool], crashed: bool, first: bool = True
+) -> bool:
     changes = {"state": State.QUEUED, "lease_owner": None, "started_at": None, "step": 0}
     returning = update(STYLIZATIONS).where(and_(which, _RUNS)).values(**changes, crashes=_T.crashes + int(crashed))
     row = connection.execute(returning.returning(_T.id, _T.account, _T.client, _T.priority)).first()
     if row:
-        turns.add(Ticket(row.id, Caller(row.account, row.client), row.priority), first=True)
+        turns.add(Ticket(row.id, Caller(row.account, row.client), row.priority), first)
     return row is not None
 
 

@@ -65,6 +65,14 @@ def test_a_file_that_could_not_be_moved_is_moved_by_the_next_try(images, tmp_pat
     assert (files(images), path.exists()) == ([digest], False)
 
 
+def test_a_file_that_was_written_long_before_it_is_stored_is_young(images, tmp_path):
+    path, digest = tmp_path / "result", hashlib.sha256(b"result").hexdigest()
+    path.write_bytes(b"result")
+    os.utime(path, (time.time() - 100, time.time() - 100))
+    images.adopt(path, digest)
+    assert images.older_than(50) == []
+
+
 def test_what_a_killed_server_did_not_finish_is_swept_away(images):
     kept = images.put(b"kept")
     (images._directory / "half.part").write_bytes(b"half")

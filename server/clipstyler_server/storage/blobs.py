@@ -94,6 +94,7 @@ class BlobStore:
             It cannot be moved; a later try may succeed.
         """
         if not self.touch(digest):
+            os.utime(path)  # it may have waited to be measured
             self.restore()
             self._move(path, digest)
         path.unlink(missing_ok=True)

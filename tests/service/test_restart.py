@@ -141,6 +141,18 @@ async def test_a_stored_job_can_be_cancelled_before_it_is_taken_up(serve, gate, 
     assert not trace.exists()
 
 
+async def test_a_job_that_was_cancelled_at_work_is_not_run_again_after_a_sigkill(launch, gate, tmp_path):
+    server = await (await launch(on_restart="requeue")).ready()
+    trace = tmp_path / "trace"
+    created = await server.create(order(f"hold={gate} trace={trace} x"))
+    await eventually(lambda: trace.exists() and "step 2" in trace.read_text())
+    await server.cancel(created.name)
+    server.process.send_signal(signal.SIGKILL)
+    gate.touch()
+    server = await (await launch(on_restart="requeue", data_dir=server.settings["data_dir"])).ready()
+    assert (await server.watch(created.name)).kinds()[-1] == "cancelled"
+
+
 async def test_a_job_whose_deadline_passed_while_no_server_ran_fails(serve, gate):
     server = await serve()
     await server.create(order(f"hold={gate} x"))

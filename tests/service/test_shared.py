@@ -513,3 +513,16 @@ async def test_a_job_that_cannot_begin_now_holds_up_no_other_caller(share, monke
     created = await server.create(order("x"))
     assert (await asyncio.wait_for(server.watch(created.name), PATIENCE_S)).kinds()[-1] == "result"
     assert (await server.get(stuck.name)).state != Stylization.STATE_FAILED
+
+
+async def test_a_job_that_was_cancelled_at_work_is_not_run_again_if_its_server_dies(share, gate, tmp_path):
+    (server,) = await share(1)
+    trace = tmp_path / "trace"
+    created = await server.create(order(f"hold={gate} trace={trace} x"))
+    await eventually(lambda: trace.exists() and "step 2" in trace.read_text())
+    await server.cancel(created.name)
+    assert rows(server.app.settings.database_url, "SELECT state, cancel FROM stylizations") == [
+        ("running", "requested")
+    ]
+    gate.touch()
+    assert (await server.watch(created.name)).kinds()[-1] == "cancelled"

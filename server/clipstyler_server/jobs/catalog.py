@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -13,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from clipstyler.events import Result
 from clipstyler.imaging import ImageMetadata
 from clipstyler.spec import StylizationSpec
-from clipstyler_server.errors import Reason, error
+from clipstyler_server.errors import Reason, ServiceError, error
 from clipstyler_server.jobs.chunks import chunks_of, image_bytes
 from clipstyler_server.jobs.endings import end_stored
 from clipstyler_server.jobs.events import Cancelled, CancelReason, Chunk, Gap, Heartbeat, JobEvent, Queued, StoredEnd
@@ -222,7 +223,9 @@ class Catalog:
         if job:
             runs = job.id in self._scheduler.running
             self._scheduler.cancel(job, CancelReason.REQUESTED)
-            if not runs:
+            if runs:
+                await self._note_cancel(job_id)
+            else:
                 await job.gone.wait()
                 if job.end is None:  # it waits or runs elsewhere
                     await self.cancel(job_id, scope)
@@ -273,6 +276,11 @@ class Catalog:
 
     async def _find_request(self, tenant: str, request_id: str) -> Record | None:
         return await self._storage.read(self._storage.database.find_request, tenant, request_id)
+
+    async def _note_cancel(self, job_id: str) -> None:
+        """Store that a running job is being cancelled."""
+        with contextlib.suppress(ServiceError):  # logged; it is cancelled, unless this server dies first
+            await self._storage.write(self._storage.database.note_cancel, job_id, CancelReason.REQUESTED.value)
 
     async def _cancel_stored(self, job_id: str, scope: str | None) -> None:
         """Cancel a job that was not resumed yet."""

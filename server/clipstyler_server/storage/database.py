@@ -227,6 +227,12 @@ class Database:
         with self._engine.begin() as connection:
             return bool(connection.execute(update(STYLIZATIONS).where(has_it).values(**changes)).rowcount)
 
+    def note_cancel(self, job_id: str, reason: str) -> None:
+        """Store why a job that has not ended is being cancelled: if its server dies, it is not run again."""
+        unfinished = and_(_T.id == job_id, _T.state.in_(_OPEN), _T.cancel.is_(None))
+        with self._engine.begin() as connection:
+            connection.execute(update(STYLIZATIONS).where(unfinished).values(cancel=reason))
+
     def renumber(self, job_id: str, sequence: int) -> bool:
         """Set the sequence number after which the events of a waiting job begin; returns whether it waits."""
         waits = and_(_T.id == job_id, _T.state == State.QUEUED)

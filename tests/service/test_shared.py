@@ -526,3 +526,19 @@ async def test_a_job_that_was_cancelled_at_work_is_not_run_again_if_its_server_d
     ]
     gate.touch()
     assert (await server.watch(created.name)).kinds()[-1] == "cancelled"
+
+
+async def test_a_shared_directory_that_is_not_mounted_for_a_moment_fails_no_job(share, gate, tmp_path):
+    server, other = await share(2)
+    jobs = [await server.create(order(f"hold={gate} number {number}")) for number in range(4)]
+    await eventually(lambda: len(at_work(server, other)) == 2)
+    server.app.jobs.intake._prepared.clear()
+    images, away = tmp_path / "shared" / "images", tmp_path / "away"
+    images.rename(away)
+    gate.touch()
+    await eventually(lambda: server.app.storage.problems)
+    await asyncio.sleep(2)
+    assert not images.exists()
+    away.rename(images)
+    for job in jobs:
+        assert (await server.watch(job.name)).kinds()[-1] == "result"

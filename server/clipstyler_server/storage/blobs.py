@@ -30,10 +30,17 @@ class BlobStore:
     def __init__(self, directory: Path, owner: str = "") -> None:
         self._directory = directory
         self._owner = owner
-        self.restore()
+        self._directory.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
 
     def restore(self) -> bool:
-        """Create the directory again if somebody deleted it; returns whether that was so."""
+        """Create the directory again if somebody deleted it; returns whether that was so.
+
+        Raises
+        ------
+        OSError
+            It cannot be created, or several servers use it: then it is not mounted, and the images are elsewhere.
+        """
+        self._check_mounted()
         is_missing = not self._directory.is_dir()
         self._directory.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
         return is_missing
@@ -117,6 +124,7 @@ class BlobStore:
         try:
             os.utime(self._path(digest))
         except FileNotFoundError:
+            self._check_mounted()
             return False
         return True
 
@@ -129,6 +137,7 @@ class BlobStore:
                 file.seek(offset)
                 return file.read(size)
         except FileNotFoundError:
+            self._check_mounted()
             return None
 
     def find(self, digest: str) -> tuple[Path, int] | None:
@@ -137,6 +146,7 @@ class BlobStore:
         try:
             return (path, path.stat().st_size) if _DIGEST.fullmatch(digest) else None
         except FileNotFoundError:
+            self._check_mounted()
             return None
 
     def remove(self, digest: str) -> None:
@@ -165,6 +175,10 @@ class BlobStore:
         clock = self._directory / f"{self._owner}.clock"
         clock.touch(mode=0o600)
         return clock.stat().st_mtime
+
+    def _check_mounted(self) -> None:
+        if self._owner and not self._directory.is_dir():
+            raise OSError(errno.ENODEV, f"the shared directory {self._directory} is not there")
 
     @staticmethod
     def _is_older(path: Path, limit: float) -> bool:

@@ -19,17 +19,36 @@ type applying struct {
 	photos      <-chan takenPhoto
 	kept        []takenPhoto
 	isAnswered  atomic.Bool
+	unread      error // why the source ended early
+}
+
+// play makes attempts until one is answered. It returns nil, too, when the caller leaves.
+func (a *applying) play(ctx context.Context, yield func(StyledPhoto, error) bool) error {
+	var attempts attempts
+	for {
+		err := a.attempt(ctx, yield)
+		if err == nil {
+			return a.unread
+		}
+		if !a.isAnswered.Load() {
+			err = attempts.pauseAfter(ctx, err)
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // attempt makes the call. It returns nil, too, when the caller leaves.
-func (a *applying) attempt(ctx context.Context, yield func(StyledPhoto, error) bool) error {
+func (a *applying) attempt(ctx context.Context, yield func(StyledPhoto, error) bool) *Error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	call, err := a.stub.ApplyStyle(ctx)
 	if err != nil {
 		return asError(err)
 	}
-	var unread, unsent error
+	var unread error
+	var unsent *Error
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
@@ -37,18 +56,19 @@ func (a *applying) attempt(ctx context.Context, yield func(StyledPhoto, error) b
 			cancel()
 		}
 	}()
-	isLeft, err := a.receive(call, yield)
+	isLeft, failed := a.receive(call, yield)
 	cancel()
 	<-sent
 	if isLeft {
 		return nil
 	}
-	return cmp.Or(unsent, err, unread)
+	a.unread = unread
+	return cmp.Or(unsent, failed)
 }
 
 // send sends what is to be done, and the photos. It returns why their source ended early: those before are still drawn.
 // Or it returns why a message cannot be sent: receiving has the errors of the call.
-func (a *applying) send(ctx context.Context, call pb.StyleService_ApplyStyleClient) (unread, unsent error) {
+func (a *applying) send(ctx context.Context, call pb.StyleService_ApplyStyleClient) (unread error, unsent *Error) {
 	err := call.Send(&pb.ApplyStyleRequest{Part: &pb.ApplyStyleRequest_Application{Application: a.application}})
 	for index := 0; err == nil; index++ {
 		taken, ok := a.photo(ctx, index)
@@ -83,7 +103,7 @@ func (a *applying) photo(ctx context.Context, index int) (taken takenPhoto, ok b
 }
 
 // receive gives what arrives, to the end or until the caller leaves.
-func (a *applying) receive(call pb.StyleService_ApplyStyleClient, yield func(StyledPhoto, error) bool) (isLeft bool, err error) {
+func (a *applying) receive(call pb.StyleService_ApplyStyleClient, yield func(StyledPhoto, error) bool) (isLeft bool, err *Error) {
 	var parts imageParts
 	for {
 		part, err := call.Recv()

@@ -31,6 +31,8 @@ type Client struct {
 	Encoders *Encoders
 
 	connection   *grpc.ClientConn
+	life         context.Context // ends when the client is closed
+	end          context.CancelFunc
 	stylizations pb.StylizationServiceClient
 	server       pb.ServerServiceClient
 }
@@ -47,18 +49,24 @@ func Connect(target string, options ...grpc.DialOption) (*Client, error) {
 		return nil, invalid(err.Error(), err)
 	}
 	stylizations := pb.NewStylizationServiceClient(connection)
+	life, end := context.WithCancel(context.Background())
 	return &Client{
-		Jobs:         &Jobs{stub: stylizations},
-		Styles:       &Styles{stub: pb.NewStyleServiceClient(connection)},
-		Encoders:     &Encoders{stub: pb.NewEncoderServiceClient(connection)},
+		Jobs:         &Jobs{stub: stylizations, life: life},
+		Styles:       &Styles{stub: pb.NewStyleServiceClient(connection), life: life},
+		Encoders:     &Encoders{stub: pb.NewEncoderServiceClient(connection), life: life},
 		connection:   connection,
+		life:         life,
+		end:          end,
 		stylizations: stylizations,
 		server:       pb.NewServerServiceClient(connection),
 	}, nil
 }
 
-// Close closes the connection; running calls are cancelled.
-func (c *Client) Close() error { return c.connection.Close() }
+// Close closes the connection; running calls are cancelled, those that wait for their next attempt and later ones, too.
+func (c *Client) Close() error {
+	c.end()
+	return c.connection.Close()
+}
 
 // Stylize stylizes a photo by a text while the call lasts.
 //
@@ -68,19 +76,22 @@ func (c *Client) Stylize(ctx context.Context, request *pb.StylizeRequest) *Strea
 	begin := func(ctx context.Context, _ int64) (receive, error) {
 		return eventsOf(c.stylizations.Stylize(ctx, request))
 	}
-	return &Stream{ctx: ctx, begin: begin}
+	return &Stream{ctx: ctx, life: c.life, begin: begin}
 }
 
 // ServerInfo returns version, limits, encoder sets, workers and queue.
 func (c *Client) ServerInfo(ctx context.Context) (*pb.ServerInfo, error) {
-	ctx, cancel := withDefaultTimeout(ctx, infoTimeout)
+	ctx, cancel := limited(ctx, c.life, infoTimeout)
 	defer cancel()
-	response, err := unary(ctx, c.server.GetServerInfo, &pb.GetServerInfoRequest{})
+	response, err := unary(ctx, c.life, c.server.GetServerInfo, &pb.GetServerInfoRequest{})
 	return response.GetServerInfo(), err
 }
 
-// WaitUntilReady waits until a worker takes jobs, or returns UNAVAILABLE at the end of ctx.
+// WaitUntilReady waits until a worker takes jobs, or returns UNAVAILABLE at the end of ctx, and CANCELLED when the client
+// is closed.
 func (c *Client) WaitUntilReady(ctx context.Context) (*pb.ServerInfo, error) {
+	ctx, cancel := during(ctx, c.life)
+	defer cancel()
 	problem := "its worker is still starting"
 	for {
 		info, err := c.ServerInfo(ctx)
@@ -91,6 +102,9 @@ func (c *Client) WaitUntilReady(ctx context.Context) (*pb.ServerInfo, error) {
 		}
 		select {
 		case <-ctx.Done():
+			if end := endOf(ctx); end == errClosed {
+				return nil, end
+			}
 			return nil, &Error{Code: codes.Unavailable, Message: "the server was not ready in time: " + problem, cause: ctx.Err()}
 		case <-time.After(pollInterval):
 		}

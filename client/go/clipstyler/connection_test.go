@@ -32,7 +32,7 @@ func TestWhatIsNoAddressIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
-// busy returns what refuses calls for longer than gRPC retries them, and recommends when to repeat them.
+// busy returns what refuses calls for now, and recommends when to repeat them.
 func busy() func() error {
 	begun := time.Now()
 	return func() error {
@@ -60,6 +60,30 @@ func TestInterceptorsOfTheCallerTakeNoRetryAway(t *testing.T) {
 		client := (&server{get: get}).serveInMemory(t, grpc.WithUnaryInterceptor(count))
 		if _, err := client.Jobs.Get(t.Context(), name); err != nil || seen != 2 {
 			t.Errorf("%v after %d calls", err, seen)
+		}
+	})
+}
+
+func TestAnUnavailableServerIsAskedFiveTimesAndItsLastStatusKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		busy := func() error {
+			asked++
+			return refusal(codes.Unavailable, "DRAINING", 0)
+		}
+		client := serveInMemory(t, func(running *grpc.Server) {
+			pb.RegisterStylizationServiceServer(running, &server{
+				get:   func(*pb.GetStylizationRequest) (*pb.GetStylizationResponse, error) { return nil, busy() },
+				watch: func(*pb.WatchStylizationRequest, events) error { return busy() },
+			})
+			pb.RegisterStyleServiceServer(running, &styleServer{apply: func(applyCall) error { return busy() }})
+		})
+		for _, name := range []string{"get", "watch", "apply"} {
+			asked = 0
+			failure := failureOf(t, calls(t.Context(), client)[name]())
+			if asked != 5 || failure.Code != codes.Unavailable || failure.Message != "DRAINING happened" {
+				t.Errorf("%s: %v after %d calls", name, failure, asked)
+			}
 		}
 	})
 }

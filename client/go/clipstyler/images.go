@@ -46,7 +46,7 @@ func (p *imageParts) add(part imagePart) (*Image, *Error) {
 }
 
 // end reports an image that is not complete when no more parts come.
-func (p *imageParts) end() error {
+func (p *imageParts) end() *Error {
 	if p.begun != nil {
 		return broken("the response ended within an image")
 	}
@@ -82,7 +82,10 @@ func receiveImage[R any, P interface {
 	if image == nil {
 		return nil, broken("the response ended within its image")
 	}
-	return image, parts.end()
+	if failed := parts.end(); failed != nil {
+		return nil, failed
+	}
+	return image, nil
 }
 
 // checkImage reports an image that is not the one that its metadata announces.

@@ -18,6 +18,7 @@ const uploadChunkSize = 1 << 20
 // whose context has no deadline takes at most a minute, a watch as long as its job.
 type Jobs struct {
 	stub pb.StylizationServiceClient
+	life context.Context // ends when the client is closed
 }
 
 // Create creates a job. Retries create it once: the call is idempotent by its request id, which is drawn if the
@@ -27,13 +28,13 @@ func (j *Jobs) Create(ctx context.Context, request *pb.CreateStylizationRequest)
 		request = proto.CloneOf(request)
 		request.RequestId = newUUID4()
 	}
-	response, err := unary(ctx, j.stub.CreateStylization, request)
+	response, err := unary(ctx, j.life, j.stub.CreateStylization, request)
 	return response.GetStylization(), err
 }
 
 // Get returns a job by its name or bare UUID.
 func (j *Jobs) Get(ctx context.Context, name string) (*pb.Stylization, error) {
-	response, err := unary(ctx, j.stub.GetStylization, &pb.GetStylizationRequest{Name: fullName(name)})
+	response, err := unary(ctx, j.life, j.stub.GetStylization, &pb.GetStylizationRequest{Name: fullName(name)})
 	return response.GetStylization(), err
 }
 
@@ -50,7 +51,7 @@ func (j *Jobs) List(ctx context.Context, request *pb.ListStylizationsRequest) it
 
 // Page returns one page of jobs, newest first.
 func (j *Jobs) Page(ctx context.Context, request *pb.ListStylizationsRequest) (*pb.ListStylizationsResponse, error) {
-	return unary(ctx, j.stub.ListStylizations, request)
+	return unary(ctx, j.life, j.stub.ListStylizations, request)
 }
 
 // Watch watches a job to its end, from after an event that is known already; 0 for none. Leaving changes nothing for
@@ -60,24 +61,24 @@ func (j *Jobs) Watch(ctx context.Context, name string, after int64) *Stream {
 		request := &pb.WatchStylizationRequest{Name: fullName(name), AfterSequence: sequence}
 		return eventsOf(j.stub.WatchStylization(ctx, request))
 	}
-	return &Stream{ctx: ctx, begin: begin, isWatch: true, sequence: after}
+	return &Stream{ctx: ctx, life: j.life, begin: begin, isWatch: true, sequence: after}
 }
 
 // Cancel cancels a job within one step; a finished one stays as it is.
 func (j *Jobs) Cancel(ctx context.Context, name string) (*pb.Stylization, error) {
-	response, err := unary(ctx, j.stub.CancelStylization, &pb.CancelStylizationRequest{Name: fullName(name)})
+	response, err := unary(ctx, j.life, j.stub.CancelStylization, &pb.CancelStylizationRequest{Name: fullName(name)})
 	return response.GetStylization(), err
 }
 
 // Delete deletes a finished job and its images.
 func (j *Jobs) Delete(ctx context.Context, name string) error {
-	_, err := unary(ctx, j.stub.DeleteStylization, &pb.DeleteStylizationRequest{Name: fullName(name)})
+	_, err := unary(ctx, j.life, j.stub.DeleteStylization, &pb.DeleteStylizationRequest{Name: fullName(name)})
 	return err
 }
 
 // Download returns an image of a job: its result, its latest preview, or the photo.
 func (j *Jobs) Download(ctx context.Context, name string, kind pb.Stylization_ImageKind) (*Image, error) {
-	ctx, cancel := withDefaultTimeout(ctx, callTimeout)
+	ctx, cancel := limited(ctx, j.life, callTimeout)
 	defer cancel()
 	request := &pb.GetStylizationImageRequest{Name: fullName(name), Kind: kind}
 	return retried(ctx, func() (*Image, error) { return receiveImage(j.stub.GetStylizationImage(ctx, request)) })
@@ -85,7 +86,7 @@ func (j *Jobs) Download(ctx context.Context, name string, kind pb.Stylization_Im
 
 // Upload sends a large photo in parts; Create takes the name of the upload.
 func (j *Jobs) Upload(ctx context.Context, photo []byte) (*pb.UploadImageResponse, error) {
-	ctx, cancel := withDefaultTimeout(ctx, callTimeout)
+	ctx, cancel := limited(ctx, j.life, callTimeout)
 	defer cancel()
 	return retried(ctx, func() (*pb.UploadImageResponse, error) {
 		call, err := j.stub.UploadImage(ctx)

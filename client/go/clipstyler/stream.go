@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"iter"
-	"math/rand/v2"
 	"time"
 
 	pb "clipstyler.dev/client/go/clipstylerv1"
@@ -15,11 +14,6 @@ import (
 
 // ResumeTimeout is how long a stream is resumed without any message from the server.
 const ResumeTimeout = 2 * time.Minute
-
-const (
-	firstBackoff   = 200 * time.Millisecond
-	longestBackoff = 5 * time.Second
-)
 
 // A connection that broke gives no reason. A worker that crashed on a job is not sent the same job again.
 var transient = map[string]bool{"": true, reasonDraining: true, "WORKER_NOT_READY": true, "STORAGE_UNAVAILABLE": true}
@@ -39,6 +33,7 @@ type beginAfter func(ctx context.Context, sequence int64) (receive, error)
 // a one-shot stylization and changes nothing for a job that is watched. A Stream belongs to one goroutine.
 type Stream struct {
 	ctx      context.Context
+	life     context.Context // of the client
 	begin    beginAfter
 	isWatch  bool
 	sequence int64
@@ -76,16 +71,16 @@ func (s *Stream) Result() (*pb.StylizationEvent_Result, error) {
 
 // play makes attempts until there is a result or an error, or the caller leaves.
 func (s *Stream) play(yield func(*pb.StylizationEvent, error) bool) {
-	ctx, cancel := context.WithCancel(s.ctx)
+	ctx, cancel := during(s.ctx, s.life)
 	defer cancel()
-	resumption := &resumption{backoff: firstBackoff, afterResets: s.isWatch}
+	resumption := &resumption{afterResets: s.isWatch}
 	for {
 		err := s.read(ctx, resumption, yield)
 		if err == nil {
 			return
 		}
 		if delay, ok := resumption.delayAfter(err); ok {
-			err = asError(pause(ctx, delay, err))
+			err = pause(ctx, delay, err)
 		}
 		if err != nil {
 			s.err = err
@@ -133,8 +128,8 @@ func (s *Stream) read(ctx context.Context, resumption *resumption, yield func(*p
 // resumption decides whether a stream goes on after an error: until the server was silent for too long.
 type resumption struct {
 	silentSince time.Time
-	backoff     time.Duration
-	isRepeated  bool
+	attempts    attempts
+	backoffs    backoffs
 	isOver      bool
 	// Whether it goes on after a proxy reset it. A proxy resets streams whose time is up, too: a watch continues then,
 	// but a one-shot call would begin anew each time.
@@ -143,7 +138,8 @@ type resumption struct {
 
 // received records that the caller is done with an event: only from then on the server is silent.
 func (r *resumption) received() {
-	r.silentSince, r.backoff = time.Now(), firstBackoff
+	r.silentSince = time.Now()
+	r.backoffs.reset()
 }
 
 // toldTheEnd records that an event told how the stylization ended: a job that is watched stays as it is, whatever would
@@ -157,18 +153,13 @@ func (r *resumption) delayAfter(err *Error) (time.Duration, bool) {
 	if r.isOver {
 		return 0, false
 	}
-	if r.silentSince.IsZero() { // gRPC has retried already
-		delay, ok := recommendedDelay(err)
-		ok = ok && !r.isRepeated
-		r.isRepeated = true
-		return delay, ok
+	if r.silentSince.IsZero() {
+		return r.attempts.delayAfter(err)
 	}
 	if !r.isTransient(err) || time.Since(r.silentSince) > ResumeTimeout {
 		return 0, false
 	}
-	delay := time.Duration(float64(r.backoff) * (0.8 + 0.4*rand.Float64()))
-	r.backoff = min(2*r.backoff, longestBackoff)
-	return max(delay, err.RetryDelay), true
+	return r.backoffs.after(err), true
 }
 
 func (r *resumption) isTransient(err *Error) bool {

@@ -18,6 +18,7 @@ import (
 // call whose context has no deadline takes at most a minute, Apply as long as its photos.
 type Styles struct {
 	stub pb.StyleServiceClient
+	life context.Context // ends when the client is closed
 }
 
 // StyledPhoto is what became of one photo of a call.
@@ -32,7 +33,7 @@ type StyledPhoto struct {
 
 // Create makes a style of a finished job that was created with the option keep_style.
 func (s *Styles) Create(ctx context.Context, job string) (*pb.Style, error) {
-	response, err := unary(ctx, s.stub.CreateStyle, &pb.CreateStyleRequest{Stylization: fullName(job)})
+	response, err := unary(ctx, s.life, s.stub.CreateStyle, &pb.CreateStyleRequest{Stylization: fullName(job)})
 	return response.GetStyle(), err
 }
 
@@ -44,13 +45,13 @@ func (s *Styles) Fit(ctx context.Context, request *pb.CreateStyleRequest) (*pb.S
 		request = proto.CloneOf(request)
 		request.RequestId = newUUID4()
 	}
-	response, err := unary(ctx, s.stub.CreateStyle, request)
+	response, err := unary(ctx, s.life, s.stub.CreateStyle, request)
 	return response.GetStylization(), err
 }
 
 // Get returns a style, with its thumbnail.
 func (s *Styles) Get(ctx context.Context, name string) (*pb.Style, error) {
-	response, err := unary(ctx, s.stub.GetStyle, &pb.GetStyleRequest{Name: styleName(name)})
+	response, err := unary(ctx, s.life, s.stub.GetStyle, &pb.GetStyleRequest{Name: styleName(name)})
 	return response.GetStyle(), err
 }
 
@@ -67,18 +68,18 @@ func (s *Styles) List(ctx context.Context, request *pb.ListStylesRequest) iter.S
 
 // Page returns one page of styles.
 func (s *Styles) Page(ctx context.Context, request *pb.ListStylesRequest) (*pb.ListStylesResponse, error) {
-	return unary(ctx, s.stub.ListStyles, request)
+	return unary(ctx, s.life, s.stub.ListStyles, request)
 }
 
 // Delete deletes a style that is not bundled.
 func (s *Styles) Delete(ctx context.Context, name string) error {
-	_, err := unary(ctx, s.stub.DeleteStyle, &pb.DeleteStyleRequest{Name: styleName(name)})
+	_, err := unary(ctx, s.life, s.stub.DeleteStyle, &pb.DeleteStyleRequest{Name: styleName(name)})
 	return err
 }
 
 // Download returns the file of a style, checked against its name.
 func (s *Styles) Download(ctx context.Context, name string) ([]byte, error) {
-	ctx, cancel := withDefaultTimeout(ctx, callTimeout)
+	ctx, cancel := limited(ctx, s.life, callTimeout)
 	defer cancel()
 	file, err := retried(ctx, func() ([]byte, error) { return s.file(ctx, name) })
 	if err != nil {
@@ -109,7 +110,7 @@ func (s *Styles) file(ctx context.Context, name string) (file []byte, err error)
 
 // Upload stores the file of a style.
 func (s *Styles) Upload(ctx context.Context, file []byte) (*pb.Style, error) {
-	response, err := unary(ctx, s.stub.UploadStyle, &pb.UploadStyleRequest{Data: file})
+	response, err := unary(ctx, s.life, s.stub.UploadStyle, &pb.UploadStyleRequest{Data: file})
 	return response.GetStyle(), err
 }
 
@@ -122,16 +123,10 @@ func (s *Styles) Apply(
 	ctx context.Context, application *pb.StyleApplication, photos iter.Seq2[*pb.StylePhoto, error],
 ) iter.Seq2[StyledPhoto, error] {
 	return func(yield func(StyledPhoto, error) bool) {
-		ctx, cancel := context.WithCancel(ctx)
+		ctx, cancel := during(ctx, s.life)
 		defer cancel()
 		applying := &applying{stub: s.stub, application: completed(application), photos: take(ctx, photos)}
-		err := applying.attempt(ctx, yield)
-		if err != nil && !applying.isAnswered.Load() {
-			if err = recommendedPause(ctx, err); err == nil {
-				err = applying.attempt(ctx, yield)
-			}
-		}
-		if err != nil {
+		if err := applying.play(ctx, yield); err != nil {
 			yield(StyledPhoto{}, err)
 		}
 	}
@@ -139,7 +134,7 @@ func (s *Styles) Apply(
 
 // Render draws one photo in a style, or in that of a finished job which kept it; without a photo, that of the job.
 func (s *Styles) Render(ctx context.Context, request *pb.RenderStyleRequest) (*Image, error) {
-	ctx, cancel := withDefaultTimeout(ctx, callTimeout)
+	ctx, cancel := limited(ctx, s.life, callTimeout)
 	defer cancel()
 	request = proto.CloneOf(request)
 	request.Application = completed(request.GetApplication())

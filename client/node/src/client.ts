@@ -25,7 +25,7 @@ export interface StylizeInit extends SpecInit {
   readonly priority?: Stylization_Priority;
 }
 
-/** A connection to a clipstyler server, over any transport of Connect. */
+/** A connection to a clipstyler server, over any transport of Connect whose last interceptor is `reportLostConnections`. */
 export class Client {
   /** Durable jobs: create, watch, list, cancel, download, ... */
   readonly jobs: Jobs;

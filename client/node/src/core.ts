@@ -4,6 +4,7 @@ export { Encoders } from "./encoders.js";
 export { StylizeError, type ErrorDetails, type FieldViolation } from "./errors.js";
 export { type JobImage } from "./images.js";
 export { Jobs, type CreateInit, type JobInit, type ListInit, type WatchInit } from "./jobs.js";
+export { reportLostConnections } from "./lost.js";
 export { CALL_TIMEOUT_MS, RETRY_POLICY, type CallLimits, type RetryPolicy } from "./retry.js";
 export { type Photo, type SpecInit, type TextInit } from "./spec.js";
 export { RESUME_TIMEOUT_MS, StylizationStream, type ResumesAfter } from "./stream.js";

@@ -61,8 +61,7 @@ export class StylizeError extends Error implements ErrorDetails {
     const error = ConnectError.from(thrown);
     const unsendable = error.code === Code.Internal && UNSENDABLE.exec(error.rawMessage);
     if (unsendable) return invalid(unsendable[1], unsendable[2]!, error);
-    const code = isConnectionFailure(error) ? Code.Unavailable : error.code;
-    return new StylizeError(code, error.rawMessage, detailsOf(error), { cause: error });
+    return new StylizeError(error.code, error.rawMessage, detailsOf(error), { cause: error });
   }
 
   /** Translate the error that a job or a failed event carries. */
@@ -99,19 +98,4 @@ function detailsOf(error: ConnectError): ErrorDetails {
     violations: (request?.fieldViolations ?? []).map(({ field, description }) => ({ field, description })),
     retryDelayMs: retry?.retryDelay && durationMs(retry.retryDelay),
   };
-}
-
-// What the transports report when a response ends without its status, or when the other side closes the connection.
-const CUT_SHORT =
-  /missing (status|trailer|EndStreamResponse)|incomplete envelope|http\/2 stream closed with error code CANCEL/;
-// What Node.js reports for a stream that a proxy reset while the connection lives on.
-const RESET = "ERR_HTTP2_STREAM_ERROR";
-
-/** Whether the connection failed, as opposed to one stream, the server reporting an error, or the end by the caller. */
-function isConnectionFailure(error: ConnectError): boolean {
-  const { cause } = error;
-  const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
-  const isFromNode = typeof code === "string" && code !== RESET;
-  const isFromFetch = cause instanceof TypeError && error.code === Code.Unknown;
-  return isFromNode || isFromFetch || CUT_SHORT.test(error.rawMessage);
 }

@@ -3,6 +3,7 @@ import { createGrpcTransport, Http2SessionManager, type GrpcTransportOptions } f
 import { Client } from "./core.js";
 import { bearer } from "./credentials.js";
 import { invalid } from "./errors.js";
+import { reportLostConnections } from "./lost.js";
 
 export * from "./core.js";
 
@@ -27,7 +28,7 @@ export function connect(target: string = DEFAULT_TARGET, { nodeOptions, token, .
   const baseUrl = urlOf(target);
   const sessionOptions = { maxSessionMemory: MAX_SESSION_MEMORY_MB, ...nodeOptions };
   const sessionManager = new Http2SessionManager(baseUrl, { pingIntervalMs: KEEPALIVE_MS, ...options }, sessionOptions);
-  const interceptors = [...(options.interceptors ?? []), ...bearer(token, baseUrl), beginRunning];
+  const interceptors = [...(options.interceptors ?? []), ...bearer(token, baseUrl), beginRunning, reportLostConnections];
   const transport = createGrpcTransport({ ...options, interceptors, baseUrl, sessionManager });
   return new Client(transport, { close: () => sessionManager.abort() });
 }

@@ -2,8 +2,8 @@ import assert from "node:assert/strict";
 import { createHash } from "node:crypto";
 import { test } from "node:test";
 import { setTimeout } from "node:timers/promises";
-import { Code, ConnectError } from "@connectrpc/connect";
-import { Stylization_ImageKind, Stylization_State, StylizeError } from "../src/core.js";
+import { Code, ConnectError, type UnaryRequest } from "@connectrpc/connect";
+import { reportLostConnections, Stylization_ImageKind, Stylization_State, StylizeError } from "../src/core.js";
 import { clientOf, failure, IMAGE, imageMetadata, PHOTO } from "./server.js";
 
 const UUID4 = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
@@ -157,10 +157,10 @@ test("a download is joined and checked", async () => {
   assert.equal(signals[1]!.aborted, true, "the rest of what is broken is sent until the deadline");
 });
 
-test("failures of the connection are UNAVAILABLE, mistakes of the caller are not", () => {
+test("failures of the connection are UNAVAILABLE, mistakes of the caller are not", async () => {
   const reset = Object.assign(new Error("reset"), { code: "ECONNRESET" });
   const resetByAProxy = Object.assign(new Error("closed"), { code: "ERR_HTTP2_STREAM_ERROR" });
-  const codes = [
+  const failures = [
     new ConnectError("reset", Code.Aborted, undefined, undefined, reset),
     ConnectError.from(new TypeError("Failed to fetch")),
     new ConnectError("protocol error: missing status", Code.Internal),
@@ -168,7 +168,10 @@ test("failures of the connection are UNAVAILABLE, mistakes of the caller are not
     new ConnectError("cannot serialize", Code.Internal, undefined, undefined, new TypeError("invalid int32")),
     new ConnectError("internal", Code.Internal),
     new ConnectError("closed", Code.Internal, undefined, undefined, resetByAProxy),
-  ].map((error) => StylizeError.from(error).code);
+  ];
+  const request = {} as UnaryRequest;
+  const reported = failures.map((error) => reportLostConnections(() => Promise.reject(error))(request).catch(StylizeError.from));
+  const codes = (await Promise.all(reported)).map((error) => (error as StylizeError).code);
   assert.deepEqual(codes, [...Array(4).fill(Code.Unavailable), ...Array(3).fill(Code.Internal)]);
 });
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from clipstyler_client import AsyncClient, Client, StylizationCancelledError
 from tests.clients.scripted_server import Event, ScriptedServer, picture, serving
 
 PHOTO = picture("gray")
+PAUSE_S = 10.0
 
 
 def interrupted(_request: object, context: grpc.ServicerContext) -> Iterator[Event]:
@@ -28,27 +30,32 @@ def restarting() -> Iterator[ScriptedServer]:
 
 
 @pytest.mark.parametrize("what", ["stream", "client"])
-def test_what_is_closed_in_the_pause_before_a_call_goes_on_stays_closed(
+def test_what_is_closed_in_the_pause_before_a_call_goes_on_ends_at_once(
     restarting: ScriptedServer, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     with Client(restarting.target) as client, client.stylize(PHOTO, "fire") as stream:
-        monkeypatch.setattr(stream._resume, "delay_after", lambda _: {"stream": stream, "client": client}[what].close())
-        monkeypatch.setattr("clipstyler_client._sync.stream.time.sleep", lambda _: None)
+        monkeypatch.setattr(stream._resume, "delay_after", lambda _: PAUSE_S)
+        next(stream)
+        begun = time.monotonic()
+        threading.Timer(0.1, {"stream": stream, "client": client}[what].close).start()
         with pytest.raises(StylizationCancelledError, match=f"the {what} was closed"):
             list(stream)
+    assert time.monotonic() - begun < PAUSE_S / 2
     assert len(restarting.requests) == 1
 
 
 @pytest.mark.parametrize("what", ["stream", "client"])
 async def test_so_it_does_with_asyncio(restarting: ScriptedServer, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     async with AsyncClient(restarting.target) as client, client.stylize(PHOTO, "fire") as stream:
-
-        async def pause(_: float) -> None:
-            await client.close() if what == "client" else stream.close()
-
-        monkeypatch.setattr("clipstyler_client._async.stream.asyncio.sleep", pause)
+        monkeypatch.setattr(stream._resume, "delay_after", lambda _: PAUSE_S)
+        await anext(stream)
+        begun = time.monotonic()
+        reading = asyncio.ensure_future(stream.result())
+        await asyncio.wait([reading], timeout=0.1)
+        await client.close() if what == "client" else stream.close()
         with pytest.raises(StylizationCancelledError, match=f"the {what} was closed"):
-            await stream.result()
+            await reading
+    assert time.monotonic() - begun < PAUSE_S / 2
     assert len(restarting.requests) == 1
 
 

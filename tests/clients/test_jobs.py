@@ -32,7 +32,7 @@ from clipstyler_client import (
     Upload,
 )
 from clipstyler_client._channel import channel_options
-from clipstyler_client._resume import Resume
+from clipstyler_client._resume import Allowance, Resume
 from typer.testing import CliRunner
 
 from clipstyler.v1 import stylization_service_pb2 as pb
@@ -224,14 +224,16 @@ def test_only_a_watch_resumes_after_a_proxy_reset_its_stream(code: str) -> None:
 def test_silence_is_counted_while_the_reader_waits_and_not_while_it_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     now, lost = [0.0], threading.Event()
     monkeypatch.setattr("clipstyler_client._resume.time.monotonic", lambda: now[0])
-    monkeypatch.setattr("clipstyler_client._sync.stream.time.sleep", lambda delay_s: now.append(now.pop() + delay_s))
+    monkeypatch.setattr(
+        "clipstyler_client._sync.connection.time.sleep", lambda delay_s: now.append(now.pop() + delay_s)
+    )
 
     def watch(sequence: int) -> Iterator[Any]:
         if not lost.is_set():
             yield pb.WatchStylizationResponse(event=Event(sequence=sequence + 1, heartbeat=Event.Heartbeat()))
         raise ServerUnavailableError("UNAVAILABLE", "the connection broke")
 
-    stream = StylizationStream(Resume(watch, timeout_s=10))
+    stream = StylizationStream(Resume(watch, timeout_s=10), lambda: False)
     for sequence in (1, 2, 3):
         assert next(stream).sequence == sequence
         now[0] += 100
@@ -239,6 +241,15 @@ def test_silence_is_counted_while_the_reader_waits_and_not_while_it_is_busy(monk
     with pytest.raises(ServerUnavailableError):
         next(stream)
     assert 310 < now[0] < 320
+
+
+def test_a_stream_begins_again_no_sooner_than_the_server_recommends_or_not_at_all() -> None:
+    unavailable = ServerUnavailableError("UNAVAILABLE", "it restarts", "DRAINING", retry_delay_s=3)
+    for timeout_s, resumes in ((None, True), (60, True), (2, False)):
+        resume = Resume(lambda _: None, allowance=Allowance(timeout_s))
+        resume.received(Heartbeat(sequence=1))
+        with nullcontext() if resumes else pytest.raises(ServerUnavailableError, match="it restarts"):
+            assert resume.delay_after(unavailable) == 3
 
 
 @pytest.mark.parametrize("reason", ["WORKER_NOT_READY", "STORAGE_UNAVAILABLE", "DRAINING"])

@@ -136,7 +136,7 @@ class AsyncClient:
         def begin(_sequence: int) -> Any:
             return self._connection.stylizations.Stylize(request, timeout=allowance.left_s)
 
-        return AsyncStylizationStream(Resume(begin))
+        return AsyncStylizationStream(Resume(begin, allowance=allowance), lambda: self._connection.is_closed)
 
     async def server_info(self, *, timeout_s: float = INFO_TIMEOUT_S) -> ServerInfo:
         """Get version, limits, encoder sets, workers and queue; raises `StylizeError`."""

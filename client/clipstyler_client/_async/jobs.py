@@ -136,7 +136,8 @@ class AsyncJobs:
             request = encoded(pb.WatchStylizationRequest, name=values.full_name(name), after_sequence=sequence)
             return self._stub.WatchStylization(request)
 
-        return AsyncStylizationStream(Resume(watch_after, after_sequence, resume_timeout_s, after_resets=True))
+        resume = Resume(watch_after, after_sequence, resume_timeout_s, after_resets=True)
+        return AsyncStylizationStream(resume, lambda: self._connection.is_closed)
 
     async def cancel(self, name: str) -> Job:
         """Cancel a job within one step; a finished one stays as it is. Raises `StylizeError`."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
@@ -12,7 +11,7 @@ import grpc
 
 from clipstyler.v1 import style_service_pb2 as pb
 from clipstyler_client import _styles as values
-from clipstyler_client._async.connection import CALL_TIMEOUT_S, AsyncConnection, problem_of
+from clipstyler_client._async.connection import CALL_TIMEOUT_S, AsyncConnection, pause, problem_of
 from clipstyler_client._async.jobs import AsyncJobs
 from clipstyler_client._codec import Photo, photo_bytes, spec_message
 from clipstyler_client._ending import Ending
@@ -201,11 +200,13 @@ class AsyncStyles:
                 break
             except grpc.RpcError as error:
                 problem = await problem_of(ending, error)
-                if messages.is_answered or not attempts.allows_another(problem):
+                delay_s = backoff.after_s(problem)
+                is_again = not messages.is_answered and attempts.allows_another(problem)
+                if not (is_again and allowance.permits(delay_s)):
                     raise problem from error
             finally:
                 call.cancel()  # the server need not finish what is no longer read
-            await asyncio.sleep(backoff.next_s())
+            await pause(delay_s, lambda: self._connection.is_closed)
         messages.end()
 
     async def render(

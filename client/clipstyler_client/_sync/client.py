@@ -135,7 +135,7 @@ class Client:
         def begin(_sequence: int) -> Any:
             return self._connection.stylizations.Stylize(request, timeout=allowance.left_s)
 
-        return StylizationStream(Resume(begin))
+        return StylizationStream(Resume(begin, allowance=allowance), lambda: self._connection.is_closed)
 
     def server_info(self, *, timeout_s: float = INFO_TIMEOUT_S) -> ServerInfo:
         """Get version, limits, encoder sets, workers and queue; raises `StylizeError`."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import grpc
@@ -20,6 +21,7 @@ from clipstyler_client._errors import StylizeError, own_errors
 from clipstyler_client._resume import check_timeout
 
 CALL_TIMEOUT_S = 60.0
+_LOOK_S = 0.05
 
 
 def problem_of(ending: Ending, error: grpc.RpcError) -> StylizeError:
@@ -27,6 +29,13 @@ def problem_of(ending: Ending, error: grpc.RpcError) -> StylizeError:
     while ending.may_change:
         time.sleep(POLL_S)
     return ending.error(error)
+
+
+def pause(delay_s: float, is_over: Callable[[], bool]) -> None:
+    """Wait before the next attempt of a call; no longer than until there will be none."""
+    until = time.monotonic() + delay_s
+    while not is_over() and (left_s := until - time.monotonic()) > 0:
+        time.sleep(min(left_s, _LOOK_S))
 
 
 class Connection:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Callable
 from types import TracebackType
 from typing import Self
 
 import grpc
 
+from clipstyler_client._sync.connection import pause
 from clipstyler_client._codec import EventReader
 from clipstyler_client._errors import (
     BrokenResultError,
@@ -28,8 +28,9 @@ class StylizationStream(Iterator[Event]):
     statement, which closes it.
     """
 
-    def __init__(self, resume: Resume) -> None:
+    def __init__(self, resume: Resume, is_client_closed: Callable[[], bool]) -> None:
         self._resume = resume
+        self._is_client_closed = is_client_closed
         self._ended = False
         self._result: Result | None = None
         self._failure: StylizeError | None = None
@@ -73,10 +74,13 @@ class StylizationStream(Iterator[Event]):
                             self._resume.received(event)
                             return event
             except (grpc.RpcError, ServerUnavailableError) as error:
-                time.sleep(self._resume.delay_after(error))
+                pause(self._resume.delay_after(error), self._is_closed)
                 self._begin()
             else:
                 raise self._end_without_result()
+
+    def _is_closed(self) -> bool:
+        return self._ended or self._is_client_closed()
 
     def _end_without_result(self) -> StylizeError:
         if self._call.cancelled():

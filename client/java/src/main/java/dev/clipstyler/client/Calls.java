@@ -6,13 +6,14 @@ import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import java.time.Duration;
 import java.util.concurrent.TimeUnit;
+import java.util.function.BooleanSupplier;
 import java.util.function.Function;
 
 /** Makes calls that have one response, with the errors of this package and the server's recommendations for retries. */
-final class Calls {
+record Calls(BooleanSupplier isClosed) {
   static final Duration TIMEOUT = Duration.ofMinutes(1);
 
-  private Calls() {}
+  private static final Duration LOOK = Duration.ofMillis(50);
 
   /** The deadline of a call, all attempts included; null for none. */
   static Deadline deadline(Duration timeout) {
@@ -23,7 +24,7 @@ final class Calls {
    * Makes a call, and repeats it once after the delay that the server recommends, when gRPC's own retries have failed:
    * gRPC does not know RetryInfo.
    */
-  static <T> T unary(Duration timeout, Function<Deadline, T> attempt) {
+  <T> T unary(Duration timeout, Function<Deadline, T> attempt) {
     var deadline = deadline(timeout == null ? TIMEOUT : timeout);
     try {
       return translated(attempt, deadline);
@@ -35,22 +36,46 @@ final class Calls {
     }
   }
 
+  /** The error of a call: gRPC calls the server unavailable if the client was closed. */
+  StylizeException ended(StylizeException failure) {
+    return isClosed.getAsBoolean() && failure.code() == Status.Code.UNAVAILABLE ? closed() : failure;
+  }
+
+  private static StylizeException closed() {
+    return StylizeException.of(Status.Code.CANCELLED, "", "the client was closed");
+  }
+
   static boolean isRetryRecommended(StylizeException failure) {
     return failure.code() == Status.Code.UNAVAILABLE && failure.retryDelay().isPresent();
   }
 
-  /** Waits; false, at once, if the deadline is earlier, and if the thread is interrupted. */
-  static boolean pause(Duration delay, Deadline deadline) {
+  /**
+   * Waits before another attempt; false, at once, if the deadline is earlier.
+   *
+   * @throws StylizeException the client was closed, or the thread interrupted: CANCELLED
+   */
+  boolean pause(Duration delay, Deadline deadline) {
+    return pause(delay, deadline, () -> false);
+  }
+
+  /** Waits in the same way, no longer than until there will be no other attempt: false. */
+  boolean pause(Duration delay, Deadline deadline, BooleanSupplier isLeft) {
     if (deadline != null && deadline.timeRemaining(TimeUnit.NANOSECONDS) <= nanoseconds(delay)) {
       return false;
     }
+    var end = Deadline.after(nanoseconds(delay), TimeUnit.NANOSECONDS);
     try {
-      TimeUnit.NANOSECONDS.sleep(nanoseconds(delay));
-      return true;
+      while (!isClosed.getAsBoolean() && !isLeft.getAsBoolean() && !end.isExpired()) {
+        TimeUnit.NANOSECONDS.sleep(Math.min(end.timeRemaining(TimeUnit.NANOSECONDS), LOOK.toNanos()));
+      }
     } catch (InterruptedException interrupted) {
       Thread.currentThread().interrupt();
-      return false;
+      throw StylizeException.of(Status.Code.CANCELLED, "", "the thread was interrupted");
     }
+    if (isClosed.getAsBoolean()) {
+      throw closed();
+    }
+    return !isLeft.getAsBoolean();
   }
 
   /** The longest that 64 bits can hold, 292 years, for whatever is longer. */
@@ -59,13 +84,13 @@ final class Calls {
   }
 
   /** An attempt that fails between two parts of a response ends its call: nobody reads the rest. */
-  private static <T> T translated(Function<Deadline, T> attempt, Deadline deadline) {
+  private <T> T translated(Function<Deadline, T> attempt, Deadline deadline) {
     var leaving = Context.current().withCancellation();
     var before = leaving.attach();
     try {
       return attempt.apply(deadline);
     } catch (StatusRuntimeException failure) {
-      throw StylizeException.of(failure);
+      throw ended(StylizeException.of(failure));
     } finally {
       leaving.detachAndCancel(before, null);
     }

@@ -97,13 +97,13 @@ public final class Client implements AutoCloseable {
   public ServerInfo serverInfo() {
     var allowed = timeout == null ? INFO_TIMEOUT : timeout;
     var request = GetServerInfoRequest.getDefaultInstance();
-    return Calls.unary(allowed, deadline -> connection.server(deadline).getServerInfo(request)).getServerInfo();
+    return connection.calls().unary(allowed, deadline -> connection.server(deadline).getServerInfo(request)).getServerInfo();
   }
 
   /**
    * Waits until a worker takes jobs.
    *
-   * @throws StylizeException none does in time; its code is UNAVAILABLE
+   * @throws StylizeException none does in time: UNAVAILABLE; or the client was closed, or the thread interrupted: CANCELLED
    */
   public ServerInfo waitUntilReady(Duration allowed) {
     var deadline = Calls.deadline(allowed);
@@ -118,7 +118,7 @@ public final class Client implements AutoCloseable {
       } catch (StylizeException failure) {
         problem = failure.getMessage();
       }
-    } while (Calls.pause(POLL, deadline));
+    } while (connection.calls().pause(POLL, deadline));
     throw StylizeException.of(
         Status.Code.UNAVAILABLE, "", "the server was not ready after " + allowed.toMillis() + " ms: " + problem);
   }
@@ -130,7 +130,7 @@ public final class Client implements AutoCloseable {
     };
   }
 
-  /** Closes the connection; running calls are cancelled. */
+  /** Closes the connection; running calls are cancelled, and later ones, too. */
   @Override
   public void close() {
     connection.channel().shutdownNow();

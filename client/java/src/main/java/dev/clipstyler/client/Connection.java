@@ -61,6 +61,10 @@ record Connection(ManagedChannel channel) {
         .keepAliveTime(KEEPALIVE_S, TimeUnit.SECONDS);
   }
 
+  Calls calls() {
+    return new Calls(channel::isShutdown);
+  }
+
   StylizationServiceBlockingStub stylizations(Deadline deadline) {
     return StylizationServiceGrpc.newBlockingStub(channel).withDeadline(deadline);
   }

@@ -28,26 +28,26 @@ public final class Encoders {
 
   /** Embeds texts, each as one sentence. */
   public EncodeTextResponse encodeText(EncodeTextRequest request) {
-    return Calls.unary(timeout, deadline -> connection.encoders(deadline).encodeText(request));
+    return connection.calls().unary(timeout, deadline -> connection.encoders(deadline).encodeText(request));
   }
 
   /** Embeds images. */
   public EncodeImageResponse encodeImage(EncodeImageRequest request) {
-    return Calls.unary(timeout, deadline -> connection.encoders(deadline).encodeImage(request));
+    return connection.calls().unary(timeout, deadline -> connection.encoders(deadline).encodeImage(request));
   }
 
   /** Gets the direction from a source text to a style text. */
   public GetTextDirectionResponse textDirection(GetTextDirectionRequest request) {
-    return Calls.unary(timeout, deadline -> connection.encoders(deadline).getTextDirection(request));
+    return connection.calls().unary(timeout, deadline -> connection.encoders(deadline).getTextDirection(request));
   }
 
   /** Ranks labels by how well they describe an image, the most probable first. */
   public ClassifyImageResponse classify(ClassifyImageRequest request) {
-    return Calls.unary(timeout, deadline -> connection.encoders(deadline).classifyImage(request));
+    return connection.calls().unary(timeout, deadline -> connection.encoders(deadline).classifyImage(request));
   }
 
   /** Measures a stylized image against its photo and its text. */
   public EvaluateStylizationResponse evaluate(EvaluateStylizationRequest request) {
-    return Calls.unary(timeout, deadline -> connection.encoders(deadline).evaluateStylization(request));
+    return connection.calls().unary(timeout, deadline -> connection.encoders(deadline).evaluateStylization(request));
   }
 }

@@ -31,6 +31,8 @@ public final class EventStream implements Iterable<StylizationEvent>, AutoClosea
   private final Context.CancellableContext context = Context.current().withCancellation();
   private final Resumption resumption;
   private final Iterator<StylizationEvent> events = new Events();
+  private final Calls calls;
+  private volatile boolean isClosed;
   private long sequence;
   private Iterator<StylizationEvent> call;
   private EventReader reader;
@@ -43,6 +45,7 @@ public final class EventStream implements Iterable<StylizationEvent>, AutoClosea
     this.resumption = resumption;
     this.deadline = Calls.deadline(timeout);
     this.channel = channel;
+    this.calls = new Calls(channel::isShutdown);
     this.sequence = afterSequence;
   }
 
@@ -71,21 +74,21 @@ public final class EventStream implements Iterable<StylizationEvent>, AutoClosea
   /** Ends the call; the server stops a one-shot stylization within one step. */
   @Override
   public void close() {
+    isClosed = true;
     context.cancel(null);
   }
 
   /** The next event; null at the end. */
   private StylizationEvent read() {
     resumption.waiting();
-    while (!context.isCancelled()) {
+    while (!isClosed) {
       try {
         return attempt();
       } catch (StylizeException interruption) {
-        if (context.isCancelled()) {
-          return null;
-        }
         call = null;
-        pauseAfter(interruption);
+        if (!isClosed) {
+          pauseAfter(interruption);
+        }
       }
     }
     return null;
@@ -93,13 +96,13 @@ public final class EventStream implements Iterable<StylizationEvent>, AutoClosea
 
   /** Waits before the next attempt; ends the stream if none makes sense. */
   private void pauseAfter(StylizeException interruption) {
-    var delay = channel.isShutdown() ? Optional.<Duration>empty() : resumption.delayAfter(interruption);
-    var isNext = delay.isPresent() && Calls.pause(delay.get(), deadline);
-    if (channel.isShutdown()) {
-      throw ended(StylizeException.of(Status.Code.CANCELLED, "", "the client was closed"));
-    }
-    if (!isNext) {
-      throw ended(interruption);
+    try {
+      var delay = resumption.delayAfter(calls.ended(interruption));
+      if (delay.isEmpty() || !calls.pause(delay.get(), deadline, context::isCancelled) && !context.isCancelled()) {
+        throw calls.ended(interruption);
+      }
+    } catch (StylizeException end) {
+      throw ended(end);
     }
     // A server that restarts is back within seconds; the channel by itself waits ever longer before it reconnects.
     channel.resetConnectBackoff();

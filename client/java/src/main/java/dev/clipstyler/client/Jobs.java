@@ -40,14 +40,14 @@ public final class Jobs {
     var identified = request.getRequestId().isEmpty()
         ? request.toBuilder().setRequestId(UUID.randomUUID().toString()).build()
         : request;
-    return Calls.unary(timeout, deadline -> connection.stylizations(deadline).createStylization(identified))
+    return connection.calls().unary(timeout, deadline -> connection.stylizations(deadline).createStylization(identified))
         .getStylization();
   }
 
   /** Gets a job. */
   public Stylization get(String name) {
     var request = GetStylizationRequest.newBuilder().setName(fullName(name)).build();
-    return Calls.unary(timeout, deadline -> connection.stylizations(deadline).getStylization(request)).getStylization();
+    return connection.calls().unary(timeout, deadline -> connection.stylizations(deadline).getStylization(request)).getStylization();
   }
 
   /** All jobs from the page that the request asks for, newest first; pages are requested as the stream is read. */
@@ -61,7 +61,7 @@ public final class Jobs {
 
   /** Gets one page of jobs, newest first. */
   public ListStylizationsResponse page(ListStylizationsRequest request) {
-    return Calls.unary(timeout, deadline -> connection.stylizations(deadline).listStylizations(request));
+    return connection.calls().unary(timeout, deadline -> connection.stylizations(deadline).listStylizations(request));
   }
 
   /** Watches a job from its beginning to its end. */
@@ -88,25 +88,25 @@ public final class Jobs {
   /** Cancels a job within one step; a finished one stays as it is. */
   public Stylization cancel(String name) {
     var request = CancelStylizationRequest.newBuilder().setName(fullName(name)).build();
-    return Calls.unary(timeout, deadline -> connection.stylizations(deadline).cancelStylization(request))
+    return connection.calls().unary(timeout, deadline -> connection.stylizations(deadline).cancelStylization(request))
         .getStylization();
   }
 
   /** Deletes a finished job and its images. */
   public void delete(String name) {
     var request = DeleteStylizationRequest.newBuilder().setName(fullName(name)).build();
-    Calls.unary(timeout, deadline -> connection.stylizations(deadline).deleteStylization(request));
+    connection.calls().unary(timeout, deadline -> connection.stylizations(deadline).deleteStylization(request));
   }
 
   /** Downloads an image of a job: its result, its latest preview, or the photo. */
   public JobImage download(String name, ImageKind kind) {
     var request = GetStylizationImageRequest.newBuilder().setName(fullName(name)).setKind(kind).build();
-    return Calls.unary(timeout, deadline -> image(request, deadline));
+    return connection.calls().unary(timeout, deadline -> image(request, deadline));
   }
 
   /** Sends a large photo in parts; a spec takes the name of the upload. */
   public UploadImageResponse upload(ByteString photo) {
-    return Calls.unary(timeout, deadline -> new Upload(photo).send(connection.stylizationsLater(deadline)));
+    return connection.calls().unary(timeout, deadline -> new Upload(photo).send(connection.stylizationsLater(deadline)));
   }
 
   private JobImage image(GetStylizationImageRequest request, Deadline deadline) {

@@ -24,6 +24,7 @@ public final class StyledPhotos implements Iterable<StyledPhoto>, AutoCloseable 
   private final Function<Deadline, BlockingClientCall<ApplyStyleRequest, ApplyStyleResponse>> calls;
   private final ApplyRequests requests;
   private final Deadline deadline;
+  private final Calls client;
   private final ImageParts parts = new ImageParts();
   private final Iterator<StyledPhoto> photos = new Photos();
   private BlockingClientCall<ApplyStyleRequest, ApplyStyleResponse> call;
@@ -33,8 +34,10 @@ public final class StyledPhotos implements Iterable<StyledPhoto>, AutoCloseable 
   private StyledPhotos(
       Function<Deadline, BlockingClientCall<ApplyStyleRequest, ApplyStyleResponse>> calls,
       ApplyRequests requests,
-      Deadline deadline) {
+      Deadline deadline,
+      Calls client) {
     this.calls = calls;
+    this.client = client;
     this.requests = requests;
     this.deadline = deadline;
   }
@@ -43,8 +46,9 @@ public final class StyledPhotos implements Iterable<StyledPhoto>, AutoCloseable 
   static StyledPhotos of(
       Function<Deadline, BlockingClientCall<ApplyStyleRequest, ApplyStyleResponse>> calls,
       ApplyRequests requests,
-      Duration timeout) {
-    var styled = new StyledPhotos(calls, requests, Calls.deadline(timeout));
+      Duration timeout,
+      Calls client) {
+    var styled = new StyledPhotos(calls, requests, Calls.deadline(timeout), client);
     styled.begin(requests.begin());
     return styled;
   }
@@ -123,7 +127,7 @@ public final class StyledPhotos implements Iterable<StyledPhoto>, AutoCloseable 
         if (isClosed) {
           return null;
         }
-        beginAfter(StylizeException.of(ended));
+        beginAfter(client.ended(StylizeException.of(ended)));
       }
     }
   }
@@ -131,7 +135,7 @@ public final class StyledPhotos implements Iterable<StyledPhoto>, AutoCloseable 
   /** Begins again, once, after the delay that the server recommends; throws the failure if that makes no sense. */
   private void beginAfter(StylizeException failure) {
     var isAgain = !isRepeated && !requests.isAnswered() && Calls.isRetryRecommended(failure);
-    if (!isAgain || !Calls.pause(failure.retryDelay().orElseThrow(), deadline)) {
+    if (!isAgain || !client.pause(failure.retryDelay().orElseThrow(), deadline, () -> isClosed) && !isClosed) {
       throw failure;
     }
     isRepeated = true;

@@ -36,7 +36,7 @@ public final class Styles {
   /** Makes a style of a finished job that was created with the option {@code keep_style}. */
   public Style create(String job) {
     var request = CreateStyleRequest.newBuilder().setStylization(Jobs.fullName(job)).build();
-    return Calls.unary(timeout, deadline -> connection.styles(deadline).createStyle(request)).getStyle();
+    return connection.calls().unary(timeout, deadline -> connection.styles(deadline).createStyle(request)).getStyle();
   }
 
   /**
@@ -50,13 +50,13 @@ public final class Styles {
     var identified = request.getRequestId().isEmpty()
         ? request.toBuilder().setRequestId(UUID.randomUUID().toString()).build()
         : request;
-    return Calls.unary(timeout, deadline -> connection.styles(deadline).createStyle(identified)).getStylization();
+    return connection.calls().unary(timeout, deadline -> connection.styles(deadline).createStyle(identified)).getStylization();
   }
 
   /** Gets a style, with its thumbnail. */
   public Style get(String name) {
     var request = GetStyleRequest.newBuilder().setName(fullName(name)).build();
-    return Calls.unary(timeout, deadline -> connection.styles(deadline).getStyle(request)).getStyle();
+    return connection.calls().unary(timeout, deadline -> connection.styles(deadline).getStyle(request)).getStyle();
   }
 
   /** All styles: the bundled ones, then others, newest first. */
@@ -75,19 +75,19 @@ public final class Styles {
 
   /** Gets one page of styles. */
   public ListStylesResponse page(ListStylesRequest request) {
-    return Calls.unary(timeout, deadline -> connection.styles(deadline).listStyles(request));
+    return connection.calls().unary(timeout, deadline -> connection.styles(deadline).listStyles(request));
   }
 
   /** Deletes a style that is not bundled. */
   public void delete(String name) {
     var request = DeleteStyleRequest.newBuilder().setName(fullName(name)).build();
-    Calls.unary(timeout, deadline -> connection.styles(deadline).deleteStyle(request));
+    connection.calls().unary(timeout, deadline -> connection.styles(deadline).deleteStyle(request));
   }
 
   /** Downloads the file of a style, checked against its name. */
   public ByteString download(String name) {
     var request = DownloadStyleRequest.newBuilder().setName(fullName(name)).build();
-    var file = Calls.unary(timeout, deadline -> joined(request, deadline));
+    var file = connection.calls().unary(timeout, deadline -> joined(request, deadline));
     var digest = HexFormat.of().formatHex(Images.sha256(file).toByteArray());
     if (!fullName(digest).equals(request.getName())) {
       throw StylizeException.broken("a file with the digest " + digest + " arrived for " + request.getName());
@@ -98,7 +98,7 @@ public final class Styles {
   /** Stores the file of a style. */
   public Style upload(ByteString file) {
     var request = UploadStyleRequest.newBuilder().setData(file).build();
-    return Calls.unary(timeout, deadline -> connection.styles(deadline).uploadStyle(request)).getStyle();
+    return connection.calls().unary(timeout, deadline -> connection.styles(deadline).uploadStyle(request)).getStyle();
   }
 
   /**
@@ -110,7 +110,8 @@ public final class Styles {
     return StyledPhotos.of(
         deadline -> connection.stylesByStream(deadline).applyStyle(),
         new ApplyRequests(completed(application), photos),
-        timeout);
+        timeout,
+        connection.calls());
   }
 
   /** Draws one photo in a style, or in that of a finished job which kept it; without a photo, that of the job. */
@@ -119,7 +120,7 @@ public final class Styles {
     if (!request.getStylization().isEmpty()) {
       completed.setStylization(Jobs.fullName(request.getStylization()));
     }
-    return Calls.unary(timeout, deadline -> image(completed.build(), deadline));
+    return connection.calls().unary(timeout, deadline -> image(completed.build(), deadline));
   }
 
   private ByteString joined(DownloadStyleRequest request, Deadline deadline) {

@@ -12,11 +12,13 @@ import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 
 class CallsTest {
+  private final Calls calls = new Calls(() -> false);
+
   @Test
   void aCallIsRepeatedAfterTheRecommendedDelay() {
     var attempts = new AtomicInteger();
     var begun = System.nanoTime();
-    var value = Calls.unary(null, deadline -> {
+    var value = calls.unary(null, deadline -> {
       if (attempts.incrementAndGet() == 1) {
         throw refusal(Status.Code.UNAVAILABLE, "STORAGE_UNAVAILABLE", 300);
       }
@@ -29,7 +31,7 @@ class CallsTest {
   @Test
   void aRetryThatTheDeadlineForbidsIsNotWaitedFor() {
     var begun = System.nanoTime();
-    var failure = assertThrows(StylizeException.class, () -> Calls.unary(Duration.ofSeconds(30), deadline -> {
+    var failure = assertThrows(StylizeException.class, () -> calls.unary(Duration.ofSeconds(30), deadline -> {
       throw refusal(Status.Code.UNAVAILABLE, "STORAGE_UNAVAILABLE", 3_600_000);
     }));
     assertEquals("STORAGE_UNAVAILABLE", failure.reason());
@@ -39,18 +41,18 @@ class CallsTest {
   @Test
   void aTimeoutMayBeLongerThanAnyClock() {
     var forever = Duration.ofSeconds(Long.MAX_VALUE);
-    assertEquals("done", Calls.unary(forever, deadline -> deadline.isExpired() ? "late" : "done"));
+    assertEquals("done", calls.unary(forever, deadline -> deadline.isExpired() ? "late" : "done"));
   }
 
   @Test
   void aRecommendedDelayMayBeLongerThanAnyClock() {
-    assertFalse(Calls.pause(Duration.ofSeconds(Long.MAX_VALUE), Calls.deadline(Duration.ofMinutes(1))));
+    assertFalse(calls.pause(Duration.ofSeconds(Long.MAX_VALUE), Calls.deadline(Duration.ofMinutes(1))));
   }
 
   @Test
   void onlyUnavailableIsRepeated() {
     var attempts = new AtomicInteger();
-    var failure = assertThrows(StylizeException.class, () -> Calls.unary(null, deadline -> {
+    var failure = assertThrows(StylizeException.class, () -> calls.unary(null, deadline -> {
       attempts.incrementAndGet();
       throw refusal(Status.Code.RESOURCE_EXHAUSTED, "QUEUE_FULL", 12_000);
     }));

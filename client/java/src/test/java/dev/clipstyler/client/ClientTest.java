@@ -4,9 +4,11 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import com.google.protobuf.ByteString;
 import dev.clipstyler.v1.GetServerInfoRequest;
 import dev.clipstyler.v1.GetServerInfoResponse;
 import dev.clipstyler.v1.ServerServiceGrpc;
+import dev.clipstyler.v1.StyleApplication;
 import io.grpc.Context;
 import io.grpc.Status;
 import io.grpc.inprocess.InProcessChannelBuilder;
@@ -14,9 +16,12 @@ import io.grpc.inprocess.InProcessServerBuilder;
 import io.grpc.stub.StreamObserver;
 import java.io.IOException;
 import java.time.Duration;
+import java.util.List;
+import java.util.Map;
 import java.util.concurrent.LinkedBlockingDeque;
 import java.util.concurrent.TimeUnit;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
@@ -31,6 +36,21 @@ class ClientTest {
   @ValueSource(strings = {"a", "a:65535", "[::1]:80", "dns:///a:80"})
   void anAddressIsTaken(String target) {
     Client.connect(target).close();
+  }
+
+  @Test
+  void callsOfAClosedClientAreCancelled() {
+    var client = Client.connect("127.0.0.1:1");
+    client.close();
+    var calls = Map.<String, Executable>of(
+        "get", () -> client.jobs().get("some-job"),
+        "upload", () -> client.jobs().upload(ByteString.copyFromUtf8("photo")),
+        "download", () -> client.styles().download("some-style"),
+        "watch", () -> client.jobs().watch("some-job").result(),
+        "apply", () -> client.styles().apply(StyleApplication.getDefaultInstance(), List.of()).forEach(photo -> {}),
+        "wait", () -> client.waitUntilReady(Duration.ofSeconds(1)));
+    calls.forEach((name, call) ->
+        assertEquals(Status.Code.CANCELLED, assertThrows(StylizeException.class, call, name).code(), name));
   }
 
   @Test

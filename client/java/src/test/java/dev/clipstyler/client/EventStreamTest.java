@@ -18,6 +18,7 @@ import dev.clipstyler.v1.Stylization.CancelReason;
 import dev.clipstyler.v1.StylizationEvent;
 import dev.clipstyler.v1.StylizationEvent.EventCase;
 import dev.clipstyler.v1.StylizeRequest;
+import io.grpc.Context;
 import io.grpc.Status;
 import io.grpc.inprocess.InProcessChannelBuilder;
 import java.time.Duration;
@@ -279,20 +280,59 @@ class EventStreamTest {
     }
   }
 
+  /** A server whose streams are interrupted, with a pause of a minute before they resume. */
+  private static ScriptedServer restarting(Runnable inThePause) {
+    return new ScriptedServer((number, after, call) -> {
+      call.send(queued());
+      CompletableFuture.delayedExecutor(200, TimeUnit.MILLISECONDS).execute(inThePause);
+      throw refusal(Status.Code.UNAVAILABLE, "DRAINING", 60_000);
+    });
+  }
+
   @Test
   @Timeout(30)
   void closingTheClientEndsAStreamThatWaitsToResume() {
     var client = new AtomicReference<Client>();
-    var server = new ScriptedServer((number, after, call) -> {
-      call.send(queued());
-      CompletableFuture.delayedExecutor(50, TimeUnit.MILLISECONDS).execute(client.get()::close);
-      throw refusal(Status.Code.UNAVAILABLE, "DRAINING", 300);
-    });
-    try (server) {
+    try (var server = restarting(() -> client.get().close())) {
       client.set(server.client());
       var stream = client.get().jobs().watch("some-job");
       assertEquals(Status.Code.CANCELLED, assertThrows(StylizeException.class, stream::result).code());
       assertEquals(1, server.calls.get());
+    }
+  }
+
+  @Test
+  @Timeout(30)
+  void aStreamThatIsClosedWhileItWaitsToResumeEndsQuietly() {
+    var stream = new AtomicReference<EventStream>();
+    try (var server = restarting(() -> stream.get().close()); var client = server.client()) {
+      stream.set(client.jobs().watch("some-job"));
+      assertEquals(List.of(EventCase.QUEUED), kinds(stream.get()));
+      assertEquals(1, server.calls.get());
+    }
+  }
+
+  @Test
+  @Timeout(30)
+  void theEndOfTheCallersContextIsNoQuietEnd() {
+    try (var server = playing(queued()); var client = server.client(); var leaving = Context.current().withCancellation()) {
+      server.isEndless = true;
+      leaving.run(() -> {
+        var events = client.jobs().watch("some-job").iterator();
+        events.next();
+        leaving.cancel(null);
+        assertEquals(Status.Code.CANCELLED, assertThrows(StylizeException.class, events::hasNext).code());
+      });
+    }
+  }
+
+  @Test
+  @Timeout(30)
+  void anInterruptedThreadEndsThePause() {
+    try (var server = restarting(Thread.currentThread()::interrupt); var client = server.client()) {
+      var stream = client.jobs().watch("some-job");
+      assertEquals(Status.Code.CANCELLED, assertThrows(StylizeException.class, stream::result).code());
+      assertTrue(Thread.interrupted());
     }
   }
 

@@ -8,7 +8,7 @@ const SHRUNK_QUALITY = 0.92;
 const HEADROOM = 0.95;
 const SHRINK_ATTEMPTS = 6;
 // Formats that the server reads and most browsers do not show.
-const UNSHOWN = /\.(hei[cf]|tiff?)$/i;
+const UNSHOWN = /\.(avif|hei[cf]|tiff?)$/i;
 
 /** A photo that is ready to be sent. */
 export interface Photo {
@@ -71,7 +71,7 @@ export async function thumbnail(image: Blob): Promise<Blob | undefined> {
 function unshown(file: Blob, name: string, info: ServerInfo | undefined): Photo {
   const maxBytes = Number(info?.limits?.maxImageBytes ?? Infinity);
   if (!file.type.startsWith("image/") && !UNSHOWN.test(name)) {
-    throw new PhotoError(`${name} is not an image. Choose a JPEG, PNG, WebP, HEIC, TIFF, BMP or GIF file.`);
+    throw new PhotoError(`${name} is not an image. Choose a JPEG, PNG, WebP, AVIF, HEIC, TIFF, BMP or GIF file.`);
   }
   if (file.size > maxBytes) {
     throw new PhotoError(`${name} has ${fileSize(file.size)}; the server takes ${fileSize(maxBytes)}.`);

@@ -42,8 +42,8 @@ class StylizationSpec(google.protobuf.message.Message):
     RESULT_FORMAT_FIELD_NUMBER: builtins.int
     REGION_FIELD_NUMBER: builtins.int
     image: builtins.bytes
-    """Bytes of an image file: JPEG, PNG, WebP, TIFF, BMP, GIF (its first frame) or AVIF. Orientation, color profile and alpha
-    are respected. Limits: GetServerInfo.
+    """Bytes of an image file: JPEG, PNG, WebP, TIFF, BMP, GIF (its first frame), AVIF or, if the server is set to read it, HEIC.
+    Orientation, color profile and alpha are respected. Limits: GetServerInfo.
     """
     upload: builtins.str
     """Name of a photo that UploadImage stored."""

@@ -446,8 +446,8 @@ type isStylizationSpec_Photo interface {
 }
 
 type StylizationSpec_Image struct {
-	// Bytes of an image file: JPEG, PNG, WebP, TIFF, BMP, GIF (its first frame) or AVIF. Orientation, color profile and alpha
-	// are respected. Limits: GetServerInfo.
+	// Bytes of an image file: JPEG, PNG, WebP, TIFF, BMP, GIF (its first frame), AVIF or, if the server is set to read it, HEIC.
+	// Orientation, color profile and alpha are respected. Limits: GetServerInfo.
 	Image []byte `protobuf:"bytes,1,opt,name=image,proto3,oneof"`
 }
 

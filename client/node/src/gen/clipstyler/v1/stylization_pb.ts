@@ -36,8 +36,8 @@ export type StylizationSpec = Message<"clipstyler.v1.StylizationSpec"> & {
    */
   photo: {
     /**
-     * Bytes of an image file: JPEG, PNG, WebP, TIFF, BMP, GIF (its first frame) or AVIF. Orientation, color profile and alpha
-     * are respected. Limits: GetServerInfo.
+     * Bytes of an image file: JPEG, PNG, WebP, TIFF, BMP, GIF (its first frame), AVIF or, if the server is set to read it, HEIC.
+     * Orientation, color profile and alpha are respected. Limits: GetServerInfo.
      *
      * @generated from field: bytes image = 1;
      */

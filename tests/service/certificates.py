@@ -9,10 +9,11 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 DAY = timedelta(days=1)
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 @dataclass(frozen=True)
@@ -55,9 +56,11 @@ class Authority:
         builder = builder.add_extension(usage, critical=True)
         self.pem = builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
-    def issue(self, common_name: str, *names: x509.GeneralName, valid: timedelta = DAY) -> Issued:
+    def issue(
+        self, common_name: str, *names: x509.GeneralName, valid: timedelta = DAY, key: Key | None = None
+    ) -> Issued:
         """Sign a certificate for names; one that is valid for a negative time has expired."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         builder = self._builder(subject, key, valid)
         if names:
@@ -70,14 +73,12 @@ class Authority:
             ),
         )
 
-    def issue_server(self, valid: timedelta = DAY) -> Issued:
-        """Sign the certificate of a server on this machine."""
+    def issue_server(self, valid: timedelta = DAY, key: Key | None = None) -> Issued:
+        """Sign the certificate of a server on this machine, by default with a key of elliptic curves."""
         local = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-        return self.issue("a server", x509.DNSName("localhost"), local, valid=valid)
+        return self.issue("a server", x509.DNSName("localhost"), local, valid=valid, key=key)
 
-    def _builder(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, valid: timedelta
-    ) -> x509.CertificateBuilder:
+    def _builder(self, subject: x509.Name, key: Key, valid: timedelta) -> x509.CertificateBuilder:
         now = datetime.now(UTC)
         return (
             x509.CertificateBuilder()

@@ -6,6 +6,7 @@ import contextlib
 import hmac
 import os
 import socket
+import ssl
 import stat
 import statistics
 import time
@@ -21,6 +22,7 @@ from clipstyler_server.identity.private_files import IdentityError, read_private
 from clipstyler_server.identity.rates import CallRates
 from clipstyler_server.identity.roles import UNKNOWN, UNRESTRICTED, Limits, Principal, Role
 from clipstyler_server.identity.tenants import CertificateOwner, Tenants, read_tenants
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.service.certificates import DAY, Authority
 
@@ -43,6 +45,21 @@ def refusal(knows: Authenticator, authorization: str | None, *names: str) -> Ref
     with pytest.raises(NotAuthenticatedError) as refused:
         knows.identify(authorization, names)
     return refused.value.refusal
+
+
+def shown(context: ssl.SSLContext, name: str | None) -> bytes:
+    """Return the certificate that a client of today gets that asks for a name."""
+    asking = ssl.create_default_context()
+    asking.check_hostname, asking.verify_mode = False, ssl.CERT_NONE
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = asking.wrap_bio(to_client, to_server, server_hostname=name)
+    server = context.wrap_bio(to_server, to_client, server_side=True)
+    for end in (client, server, client):
+        with contextlib.suppress(ssl.SSLWantReadError):
+            end.do_handshake()
+    found = client.getpeercert(binary_form=True)
+    assert found is not None
+    return found
 
 
 class TestTokens:
@@ -442,6 +459,19 @@ class TestFiles:
         authority.issue_server(valid=2 * DAY).write(tmp_path, "server")
         assert [reload.problem for reload in identity.refresh()] == [None]
         assert identity.certificates.expires_at > before.expires_at
+
+    def test_a_context_shows_the_certificate_of_now_though_the_one_before_had_a_key_of_another_kind(
+        self, tmp_path, authority
+    ):
+        chain, key = authority.issue_server().write(tmp_path, "server")
+        identity = IdentityFiles(IdentityPaths(tls_cert=chain, tls_key=key))
+        context = identity.context()
+        for kind in (rsa.generate_private_key(65537, 2048), None):
+            issued = authority.issue_server(key=kind)
+            issued.write(tmp_path, "server")
+            assert [reload.problem for reload in identity.refresh()] == [None]
+            for name in (None, "localhost"):
+                assert shown(context, name) == ssl.PEM_cert_to_DER_cert(issued.chain.decode())
 
     @pytest.mark.parametrize(
         ("given", "problem"),

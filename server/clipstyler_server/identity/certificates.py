@@ -22,6 +22,8 @@ class Certificates:
         The server's certificate, followed by intermediate ones, and its private key.
     expires_at
         When the first certificate of the chain expires.
+    context
+        Of chain and key, for servers of the standard library.
     client_ca
         Certificates of authorities whose client certificates are accepted; None if clients need none.
     """
@@ -29,6 +31,7 @@ class Certificates:
     chain: bytes
     key: bytes
     expires_at: datetime
+    context: ssl.SSLContext
     client_ca: bytes | None = None
 
 
@@ -63,20 +66,14 @@ class CertificateFiles:
         key = read_private(self.key)
         chain = _read(self.chain)
         client_ca = _read(self.client_ca) if self.client_ca else None
-        self.context()
+        context = self._context()
         expires_at = min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(chain))
         if expires_at <= datetime.now(UTC):
             raise IdentityError(f"{self.chain} expired at {expires_at.isoformat()}: no client would believe it")
-        return Certificates(chain, key, expires_at, client_ca)
+        return Certificates(chain, key, expires_at, context, client_ca)
 
-    def context(self) -> ssl.SSLContext:
-        """Return a context of these files for servers of the standard library. Raises `IdentityError`."""
+    def _context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self.load_into(context)
-        return context
-
-    def load_into(self, context: ssl.SSLContext) -> None:
-        """Have a context serve these files from its next connection on. Raises `IdentityError`."""
         try:
             context.load_cert_chain(self.chain, self.key, password=_no_password)
         except (OSError, ValueError) as error:
@@ -84,6 +81,10 @@ class CertificateFiles:
                 f"{self.chain} and {self.key} are no certificate and its private key, in PEM and without a password: "
                 f"{getattr(error, 'reason', None) or error}"
             ) from error
+        self._check_client_ca()
+        return context
+
+    def _check_client_ca(self) -> None:
         if self.client_ca is None:
             return
         try:

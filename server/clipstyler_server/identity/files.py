@@ -62,7 +62,6 @@ class IdentityFiles:
         self.authenticator: Authenticator | None = None
         self.certificates: Certificates | None = None
         self._certificate_files: CertificateFiles | None = None
-        self._contexts: list[ssl.SSLContext] = []
         self._tokens: Mapping[str, Token] = {}
         self._tenants = Tenants()
         self._refreshing = threading.Lock()
@@ -79,10 +78,11 @@ class IdentityFiles:
 
     def context(self) -> ssl.SSLContext | None:
         """Return a context for servers of the standard library that follows the files; None without TLS."""
-        if self._certificate_files is None:
+        if self.certificates is None:
             return None
-        context = self._certificate_files.context()
-        self._contexts.append(context)
+        context = self.certificates.context
+        # Not by loading new files into it: it would keep a certificate whose key is of another kind, and show that.
+        context.sni_callback = self._show_current
         return context
 
     def refresh(self) -> list[Reload]:
@@ -102,8 +102,11 @@ class IdentityFiles:
     def _load_certificates(self) -> None:
         assert self._certificate_files is not None
         self.certificates = self._certificate_files.read()
-        for context in self._contexts:
-            self._certificate_files.load_into(context)
+
+    def _show_current(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        """Answer a new connection, with a name or without, with the certificate of now."""
+        assert self.certificates is not None
+        connection.context = self.certificates.context
 
     def _load_tenants(self, path: Path) -> None:
         self._tenants = read_tenants(path)

@@ -9,6 +9,7 @@ import socket
 import ssl
 import stat
 import statistics
+import subprocess
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -429,7 +430,7 @@ class TestFiles:
         assert [reload.problem for reload in identity.refresh()] == [None]
         assert refusal(identity.authenticator, f"Bearer {text}") is Refusal.INVALID
 
-    @pytest.mark.parametrize("broken", [b"a = " + b"[" * 100_000, b"\xff", b"\0", b"[" * 10])
+    @pytest.mark.parametrize("broken", [b"a = " + b"[" * 100_000, b"\xff", b"\0", b"[" * 10, b"a = " + b"9" * 5000])
     def test_no_content_of_a_file_does_more_than_being_refused(self, tmp_path, file, broken):
         tokens.add_token(file, tokens.draw("studio", Role.USER, None)[1])
         tenants = private(tmp_path / "tenants.toml", "")
@@ -437,6 +438,13 @@ class TestFiles:
         for path in (tenants, file):
             path.write_bytes(broken)
             assert [bool(reload.problem) for reload in identity.refresh()] == [True]
+
+    def test_a_certificate_in_a_form_of_openssl_only_is_refused(self, tmp_path, authority):
+        chain, key = authority.issue_server().write(tmp_path, "server")
+        identity = IdentityFiles(IdentityPaths(tls_cert=chain, tls_key=key))
+        command = ["openssl", "x509", "-in", chain, "-trustout"]
+        chain.write_bytes(subprocess.run(command, check=True, capture_output=True).stdout)
+        assert ["server.pem has a certificate" in reload.problem for reload in identity.refresh()] == [True]
 
     def test_a_key_that_others_may_read_is_refused(self, tmp_path, authority):
         chain, key = authority.issue_server().write(tmp_path, "server")

@@ -67,7 +67,7 @@ class CertificateFiles:
         chain = _read(self.chain)
         client_ca = _read(self.client_ca) if self.client_ca else None
         context = self._context()
-        expires_at = min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(chain))
+        expires_at = self._expiry(chain)
         if expires_at <= datetime.now(UTC):
             raise IdentityError(f"{self.chain} expired at {expires_at.isoformat()}: no client would believe it")
         return Certificates(chain, key, expires_at, context, client_ca)
@@ -91,6 +91,12 @@ class CertificateFiles:
             ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(self.client_ca))
         except OSError as error:
             raise IdentityError(f"{self.client_ca} has no certificates of authorities in PEM: {error}") from error
+
+    def _expiry(self, chain: bytes) -> datetime:
+        try:
+            return min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(chain))
+        except ValueError as error:  # OpenSSL takes more than `cryptography` does
+            raise IdentityError(f"{self.chain} has a certificate that cannot be read: {error}") from error
 
 
 def _no_password() -> str:

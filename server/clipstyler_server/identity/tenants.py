@@ -92,11 +92,11 @@ def read_tenants(path: Path) -> Tenants:
     content = read_private(path)
     try:
         tables = _File.model_validate(tomllib.loads(content.decode()))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise IdentityError(f"{path} is not TOML: {error}") from error
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in error.errors())
         raise IdentityError(f"{path}: {'; '.join(problems)}") from error
+    except (ValueError, RecursionError) as error:  # no text, no TOML, or a number that is too long for Python
+        raise IdentityError(f"{path} is not TOML: {error}") from error
     return _tenants(tables, path)
 
 

@@ -8,10 +8,14 @@ from typing import Any
 
 import pytest
 import yaml
+from clipstyler_server.api import reflection_service
+from clipstyler_server.api.server import ENCODER_SERVICE, SERVER_SERVICE, STYLE_SERVICE, STYLIZATION_SERVICE
 from clipstyler_server.settings import Settings
+from grpc_health.v1 import health
 
 from tests.deploy.chart import CHART, RenderError, Resource, helm, only, render, validate
 
+SERVICES = {STYLIZATION_SERVICE, STYLE_SERVICE, SERVER_SERVICE, ENCODER_SERVICE}
 EVERYTHING: dict[str, Any] = {
     "gpu": {"enabled": True, "count": 2},
     "settings": {"max_steps": 200, "max_job_memory_bytes": 8589934592, "caller_share": 0.5, "encoder_sets": "pocket"},
@@ -219,7 +223,7 @@ def test_the_route_lifts_the_timeout_of_streams(everything: list[Resource]) -> N
     assert policy["spec"]["timeout"]["http"]["requestTimeout"] == "0s"
     (rule,) = route["spec"]["rules"]
     names = {match["method"]["service"] for match in rule["matches"]}
-    assert {"clipstyler.v1.StylizationService", "clipstyler.v1.EncoderService", "clipstyler.v1.ServerService"} < names
+    assert names == {*SERVICES, health.SERVICE_NAME, *reflection_service.SERVICE_NAMES}
     service = next(found for found in everything if found["kind"] == "Service" and "clusterIP" not in found["spec"])
     assert rule["backendRefs"] == [{"name": service["metadata"]["name"], "port": service["spec"]["ports"][0]["port"]}]
 

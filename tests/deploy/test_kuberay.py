@@ -52,6 +52,13 @@ def test_the_settings_exist_and_are_valid(spec: Resource, monkeypatch: pytest.Mo
     assert grace_s >= settings.drain_delay_s + settings.drain_grace_s + 15
 
 
+def test_files_are_mounted_as_the_server_demands_and_variables_are_its_own(spec: Resource) -> None:
+    for group in (spec["headGroupSpec"], *spec["workerGroupSpecs"]):
+        pod = group["template"]["spec"]
+        assert pod["enableServiceLinks"] is False  # CLIPSTYLER_PORT of the Service called clipstyler is no port
+        assert all(volume["secret"]["defaultMode"] == 0o440 for volume in pod.get("volumes", ()) if "secret" in volume)
+
+
 def test_each_worker_has_one_gpu_and_runs_what_kuberay_generates(spec: Resource) -> None:
     (workers,) = spec["workerGroupSpecs"]
     assert container(workers)["resources"]["limits"]["nvidia.com/gpu"] == "1"

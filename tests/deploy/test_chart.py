@@ -228,6 +228,18 @@ def test_the_route_lifts_the_timeout_of_streams(everything: list[Resource]) -> N
     assert rule["backendRefs"] == [{"name": service["metadata"]["name"], "port": service["spec"]["ports"][0]["port"]}]
 
 
+@pytest.mark.parametrize(("peers", "port"), [("clients", "http"), ("monitoring", "grpc")])
+def test_a_network_policy_without_peers_lets_nobody_in(peers: str, port: str) -> None:
+    resources = render(SMALL | {"networkPolicy": {peers: []}})
+    validate(only(resources, "NetworkPolicy"))
+    rules = only(resources, "NetworkPolicy")["spec"]["ingress"]
+    # A rule with an empty `from` would let in everybody.
+    assert [entry["port"] for rule in rules for entry in rule["ports"]] == [port]
+    nobody = only(render(SMALL | {"networkPolicy": {"clients": [], "monitoring": []}}), "NetworkPolicy")
+    validate(nobody)
+    assert not nobody["spec"]["ingress"]
+
+
 def test_services_and_policies_select_the_pods(everything: list[Resource]) -> None:
     labels = only(everything, "StatefulSet")["spec"]["template"]["metadata"]["labels"].items()
     services = [resource["spec"]["selector"] for resource in everything if resource["kind"] == "Service"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import grpc
 import pytest
 from clipstyler_server.api.server import ENCODER_SERVICE, SERVER_SERVICE, STYLE_SERVICE, STYLIZATION_SERVICE
 from clipstyler_server.app import App
+from clipstyler_server.observability.http_pages import MOST_CONNECTIONS
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.observability.tenant_metrics import MAX_TENANTS
 from clipstyler_server.storage.records import State
@@ -103,6 +105,24 @@ async def test_a_server_that_never_was_ready_has_not_started_and_lives():
                     assert response.status == status, path
     finally:
         await app.stop(0)
+
+
+async def test_connections_that_ask_for_nothing_leave_room_for_those_that_do(server):
+    host, port = server.app.http_address.rsplit(":", 1)
+    idle = []
+    for number in range(3 * MOST_CONNECTIONS):
+        idle.append(await asyncio.open_connection(host, int(port)))
+        idle[-1][1].write((b"", b"GET /livez HTTP/1.1\r\nHost: x\r\nname: ")[number % 2])
+    assert (await page(server, "/livez"))[0] == 200
+
+    def is_open(connection) -> bool:
+        reader, _ = connection
+        return not (reader.at_eof() or reader.exception())
+
+    await eventually(lambda: sum(map(is_open, idle)) < MOST_CONNECTIONS)
+    assert is_open(idle[-1])  # the oldest went
+    for _, writer in idle:
+        writer.close()
 
 
 async def test_metrics_report_what_happened_in_seconds_and_bytes(server):

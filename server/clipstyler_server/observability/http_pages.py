@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -14,6 +16,9 @@ from clipstyler_server.observability.health import Health
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.observability.shared_exposition import SharedExposition
 
+MOST_CONNECTIONS = 128
+"""Open at once, about: a new one takes the place of the oldest, which may be slow, idle or gone."""
+_HANDSHAKE_S = 10.0  # of TLS
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 
@@ -38,6 +43,7 @@ class HttpPages:
         self._identity = identity
         self._needs_token = needs_token
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> str:
         """Listen on a port, 0 for a free one; returns the address.
@@ -58,19 +64,33 @@ class HttpPages:
         )
         self._runner = web.AppRunner(app, access_log=None, logger=_logger(), shutdown_timeout=1)
         await self._runner.setup()
+        context = self._identity.context()
         try:
-            await web.TCPSite(self._runner, host, port, ssl_context=self._identity.context()).start()
+            self._listener = await asyncio.get_running_loop().create_server(
+                self._accept, host, port, ssl=context, ssl_handshake_timeout=_HANDSHAKE_S if context else None
+            )
         except OSError as error:
             raise OSError(
                 f"cannot listen on {join_address(host, port)}: is it in use? Choose another address or port, "
                 f"0 for a free one ({error.strerror})"
             ) from error
-        return join_address(host, self._runner.addresses[0][1])
+        return join_address(host, self._listener.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
         """Stop listening."""
+        if self._listener:
+            self._listener.close()
         if self._runner:
             await self._runner.cleanup()
+
+    def _accept(self) -> Any:
+        """Begin a connection. Without a bound, callers that send nothing would take all descriptors of the server."""
+        assert self._runner is not None
+        server: Any = self._runner.server
+        for oldest in server.connections[: -MOST_CONNECTIONS + 1]:
+            if oldest.transport:
+                oldest.transport.abort()  # `close` would wait until it has read
+        return server()
 
     async def _show_metrics(self, request: web.Request) -> web.Response:
         if not self._may_read(request):

@@ -21,7 +21,8 @@ from clipstyler_cli.envoy_config import GatewayConfig
 from clipstyler_cli.envoy_process import running
 from grpc_status import rpc_status
 
-from clipstyler.v1 import server_service_pb2, stylization_service_pb2_grpc
+from clipstyler.v1 import server_service_pb2, style_service_pb2_grpc, stylization_service_pb2_grpc
+from clipstyler.v1 import style_service_pb2 as styles
 from clipstyler.v1 import stylization_service_pb2 as pb
 from tests.conformance.photos import photo_named
 from tests.gateway.http_calls import SERVER, STYLIZATION, grpc_web
@@ -125,6 +126,15 @@ def test_grpc_with_a_large_photo_over_tls(channel):
     stub = stylization_service_pb2_grpc.StylizationServiceStub(channel)
     events = [response.event for response in stub.Stylize(request("step=0.05 x", image=photo_named("large")))]
     assert (events[-1].result.result.image.width_px, events[-1].result.result.image.height_px) == (64, 64)
+
+
+def test_the_photos_of_a_call_have_more_bytes_than_a_request_over_tls(channel):
+    stub = style_service_pb2_grpc.StyleServiceStub(channel)
+    style = stub.ListStyles(styles.ListStylesRequest()).styles[0].name
+    photos = [styles.ApplyStyleRequest(photo=styles.StylePhoto(image=bytes(8 * 2**20)))] * 4
+    application = styles.ApplyStyleRequest(application=styles.StyleApplication(style=style))
+    answers = [(part.photo_index, part.error.reason) for part in stub.ApplyStyle(iter([application, *photos]))]
+    assert sorted(answers) == [(number, "INVALID_FIELD") for number in range(4)]
 
 
 def test_errors_keep_their_details_over_tls(channel):

@@ -360,6 +360,12 @@ class Settings(BaseSettings):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
 
+    @field_validator("host", "http_host")
+    @classmethod
+    def _without_brackets(cls, value: str) -> str:
+        """Take an IPv6 address as it stands before a port, too."""
+        return value.removeprefix("[").removesuffix("]")
+
     @field_validator("devices")
     @classmethod
     def _check_devices(cls, value: str) -> str:

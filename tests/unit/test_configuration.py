@@ -181,6 +181,11 @@ def test_a_time_that_no_caller_can_be_told_is_refused(monkeypatch, name, value):
         load()
 
 
+def test_brackets_of_an_address_are_left_out():
+    settings = Settings(host="[::1]", http_host="[::]")
+    assert (settings.host, settings.http_host) == ("::1", "::")
+
+
 def test_every_number_has_an_upper_bound():
     for name, field in Settings.model_fields.items():
         if field.annotation in {int, float}:

@@ -345,6 +345,18 @@ class TestRates:
         now += 1000
         assert [buckets.take("a", limits) > 0 for _ in range(4)] == [False, False, False, True]
 
+    @pytest.mark.parametrize("per_minute", [7, 600, 5000, 100_000])
+    def test_a_call_after_the_delay_in_whole_milliseconds_is_admitted(self, monkeypatch, per_minute):
+        now = 100.0
+        monkeypatch.setattr(rates.time, "monotonic", lambda: now)
+        buckets, limits = CallRates(), Limits(calls_per_minute=per_minute, call_burst=1)
+        for _ in range(50):
+            assert buckets.take("a", limits) == 0
+            now += 20 / per_minute
+            told_s = round(1000 * buckets.take("a", limits)) / 1000
+            assert told_s > 0
+            now += told_s
+
     def test_without_a_limit_there_is_no_bucket(self):
         assert {CallRates().take("a", Limits()) for _ in range(1000)} == {0.0}
         assert rates.burst_of(Limits()) == 0

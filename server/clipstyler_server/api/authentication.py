@@ -85,7 +85,7 @@ class Gatekeeper:
                 retry_delay_s=wait_s,
                 tenant=caller.tenant,
                 calls_per_minute=caller.limits.calls_per_minute,
-                retry_s=round(wait_s, 2),
+                retry_s=wait_s,
             )
         return caller
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 
@@ -30,7 +31,10 @@ class CallRates:
         self._buckets: dict[str, _Bucket] = {}
 
     def take(self, tenant: str, limits: Limits) -> float:
-        """Count a call of a tenant; returns 0, or the seconds after which it may come, and then it is not counted."""
+        """Count a call of a tenant; returns 0, or the seconds after which it may come, and then it is not counted.
+
+        They are whole milliseconds, as callers are told, and rounded up: a call after them is admitted.
+        """
         if limits.calls_per_minute is None:
             return 0.0
         rate, burst, now = limits.calls_per_minute / 60, float(burst_of(limits)), time.monotonic()
@@ -40,4 +44,4 @@ class CallRates:
         if bucket.level >= 1:
             bucket.level -= 1
             return 0.0
-        return (1 - bucket.level) / rate
+        return math.ceil(1000 * (1 - bucket.level) / rate) / 1000

@@ -254,6 +254,12 @@ def test_traces_without_their_packages_are_a_clear_error(monkeypatch):
         traces.tracer_for("otlp")
 
 
+def test_a_variable_that_opentelemetry_cannot_use_is_a_clear_error(monkeypatch):
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "10")  # less than a batch
+    with pytest.raises(traces.TracesUnavailableError, match=r"OTEL_.*max_queue_size"):
+        traces.tracer_for("otlp")
+
+
 class Stuck(SpanExporter):
     """A collector that takes spans and never answers."""
 

@@ -112,7 +112,10 @@ def tracer_for(traces: str) -> Tracer:
         from clipstyler_server.observability.otel import OtelTracer, exporting
     except ModuleNotFoundError as error:
         raise TracesUnavailableError(_INSTALL) from error
-    return OtelTracer(exporting())
+    try:
+        return OtelTracer(exporting())
+    except ValueError as error:
+        raise TracesUnavailableError(f"OpenTelemetry cannot use its variables (OTEL_...): {error}") from error
 
 
 class JobTrace:

@@ -146,6 +146,15 @@ def test_passwords_are_chosen_by_the_operator() -> None:
     assert ignored.returncode == 0
 
 
+def test_prometheus_reads_every_server() -> None:
+    shared = yaml.safe_load((COMPOSE / "compose.shared.yaml").read_text())["services"]
+    for found in (services(), services() | shared):
+        source = next(volume for volume in found["prometheus"]["volumes"] if "/prometheus.yml:" in volume)
+        (job,) = yaml.safe_load((COMPOSE / source.split(":")[0]).read_text())["scrape_configs"]
+        servers = [f"{name}:{Settings().http_port}" for name in found if name.startswith("server")]
+        assert job["static_configs"] == [{"targets": servers}]
+
+
 def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:
     for volume in services()["prometheus"]["volumes"][:2]:
         source, target, _ = volume.split(":")

@@ -45,7 +45,7 @@ def check_outputs(
     directories
         Directories, existing or to be created with their parents; files may be in them.
     inputs
-        Photos that must not be overwritten.
+        Files that are read, and must not be overwritten.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def check_outputs(
     """
     violations: list[Violation] = []
     unusable: set[Path] = set()
-    holders = {found: "is the photo itself" for path in inputs if (found := _identity(path))}
+    holders = {found: "is an input too" for path in inputs if (found := _identity(path))}
     with ExitStack() as created:
         for output, reserve in [(d, _reserve_directory) for d in directories] + [(f, _reserve_file) for f in files]:
             if output.path.parent in unusable:  # which is reported

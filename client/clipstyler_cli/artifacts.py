@@ -40,12 +40,13 @@ class Artifacts:
         self.previews: list[Preview] = []
 
     def add(self, preview: Preview) -> None:
-        """Add a preview, and write it to the directory if there is one."""
+        """Add a preview, and write it to the directory if there is one, which the first preview creates."""
         self.previews.append(preview)
         if self._directory is None:
             return
         suffix = {"jpeg": ".jpg"}.get(preview.format, f".{preview.format}")
         try:
+            self._directory.path.mkdir(parents=True, exist_ok=True)
             write_whole(self._directory.path / f"step-{preview.step:04d}{suffix}", preview.image)
         except OSError as error:
             self._delivery.fail(self._directory, f"{error.strerror or error}; further previews are not written")

@@ -109,8 +109,6 @@ def stylize(
     """
     outputs, inputs = _checked(run, keep, server)
     photo = inputs.photo
-    if outputs.previews:
-        outputs.previews.path.mkdir(parents=True, exist_ok=True)
     artifacts = Artifacts(delivery, outputs.previews, outputs.draft)
     with ExitStack() as stack:
         events = _open(run, inputs, server, stack)

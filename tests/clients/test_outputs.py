@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import pytest
 from clipstyler_cli import demo
 from clipstyler_cli.main import app
@@ -25,7 +26,7 @@ def call(*arguments: object) -> Result:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-o", "photo.png"], "--out: 'photo.png' is the photo itself"),
+        (["-o", "photo.png"], "--out: 'photo.png' is an input too"),
         (["-o", "folder.png"], "--out: 'folder.png' is a directory"),
         (["-o", "null.png"], "--out: 'null.png' is a special file"),
         (["-o", "/proc/out.png"], "--out: '/proc/out.png' cannot be written"),
@@ -88,7 +89,7 @@ def test_outputs_of_the_demo_are_checked_before_a_server_is_started(
     shutil.copy(photo, photo.with_name("demo.png"))
     outcome = call("demo", "--photo", photo.with_name("demo.png"), "--out-dir", photo.parent)
     assert outcome.exit_code == 2
-    assert "is the photo itself" in outcome.stderr
+    assert "is an input too" in outcome.stderr
     assert f"--out-dir: {photo} is a file" in call("demo", "--photo", photo, "--out-dir", photo).stderr
 
 
@@ -131,6 +132,16 @@ def test_a_result_that_cannot_be_written_is_written_elsewhere(
     assert json.loads(outcome.stdout)["output"].endswith(written.name)
 
 
+def test_a_run_without_previews_leaves_no_directory_for_them(photo: Path, tmp_path: Path) -> None:
+    def refused(_: object, context: grpc.ServicerContext) -> Iterator[Event]:
+        context.abort(grpc.StatusCode.INVALID_ARGUMENT, "no")
+
+    with serving(refused) as server:
+        words = ["-o", tmp_path / "out.png", "--previews", tmp_path / "deep" / "previews", "--server", server.target]
+        assert call("stylize", photo, "fire", *words).exit_code != 0
+    assert list(tmp_path.iterdir()) == [photo]
+
+
 def test_artifacts_that_cannot_be_written_harm_no_other(
     photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,7 +150,7 @@ def test_artifacts_that_cannot_be_written_harm_no_other(
     gone.mkdir()
 
     def failing(request: object, context: object) -> Iterator[Event]:
-        shutil.rmtree(previews)
+        previews.touch()
         shutil.rmtree(gone)
         yield from ordinary(request, context)
 

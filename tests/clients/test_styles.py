@@ -312,7 +312,7 @@ def test_a_photo_that_is_too_long_for_the_format_does_not_stop_the_others(file: 
         (["look.style", "none.png", "-o", "out"], "no such file: none.png"),
         (["look.style", "one.png", "one.png", "-o", "out"], "several would be written to one.png"),
         (["look.style", "one.png", "-o", "out", "--format", "gif"], "--format: 'gif' is unknown"),
-        (["look.style", "one.png", "-o", "."], "is the photo itself"),
+        (["look.style", "one.png", "-o", "."], "is an input too"),
         (["one.png", "two.png", "-o", "out"], "STYLE: one.png: the file is no style"),
         (["look.style", "one.png", "-o", "out", "--mix-with", "two.png"], "--mix-with: two.png: the file is no style"),
         (["look.style", "one.png", "-o", "out", "--mix", "0.3"], "--mix: needs a second style"),

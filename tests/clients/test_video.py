@@ -182,7 +182,7 @@ def test_sound_that_does_not_fit_is_left_out_with_a_warning(clip: Path, tmp_path
         (["CLIP", "out.mp4"], "TEXT: name a text, or a style"),
         (["CLIP", "out.mp4", "fire", "--style", "fire"], "TEXT: name a text, or a style"),
         (["CLIP", "out.gif", "fire"], "OUT: 'out.gif' must end in one of .mp4"),
-        (["CLIP", "CLIP", "fire"], "is the photo itself"),
+        (["CLIP", "CLIP", "fire"], "is an input too"),
         (["CLIP", "none/out.mp4", "fire"], "OUT: the directory none does not exist"),
         (["CLIP", "out.mp4", "fire", "--report", "report.txt"], "--report: 'report.txt' must end in"),
         (["CLIP", "out.mp4", "--style", "no-such"], "--style: 'no-such' is neither a file"),

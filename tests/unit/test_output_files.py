@@ -48,8 +48,8 @@ def test_a_check_leaves_nothing_behind(tmp_path: Path) -> None:
         ("fifo.png", "is a special file"),
         ("null.png", "is a special file"),
         ("dangling.png", "the directory {directory}/gone does not exist"),
-        ("photo.png", "is the photo itself"),
-        ("link-to-photo.png", "is the photo itself"),
+        ("photo.png", "is an input too"),
+        ("link-to-photo.png", "is an input too"),
     ],
 )
 def test_what_cannot_be_written_is_named(tmp_path: Path, name: str, problem: str) -> None:

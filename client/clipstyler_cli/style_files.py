@@ -1,4 +1,4 @@
-"""Which style a command means: a file, or a bundled style by its name."""
+"""Which style a command means: a file, or a style by its name, its text or its digest."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from clipstyler_client import Client
 
 SUFFIX = ".style"
+SHOWN_DIGITS = 12
+"""How much of a style's digest a list shows; as much names the style."""
 
 
 def read_style(name: str, argument: str = "STYLE") -> bytes:
@@ -34,7 +36,7 @@ def read_style(name: str, argument: str = "STYLE") -> bytes:
     from clipstyler.style_library import bundled_styles
 
     for style in bundled_styles():
-        if name in {style.name, style.digest, f"styles/{style.digest}"}:
+        if name in {style.name, f"styles/{style.digest}"} or _is_digest(name, style.digest):
             return style.data()
     raise UsageError(
         f"{argument}: {name!r} is neither a file nor a bundled style: `clipstyler styles list` shows those"
@@ -72,12 +74,17 @@ def name_on_server(client: Client, name: str, argument: str = "STYLE") -> str:
     found = {
         style.name
         for style in client.styles.list()
-        if name in {style.name.rpartition("/")[2], style.style_text, slug(style.style_text)}
+        if name in {style.style_text, slug(style.style_text)} or _is_digest(name, style.name.rpartition("/")[2])
     }
     if len(found) != 1:
-        problem = "has several styles of" if found else "has no style"
-        raise UsageError(f"{argument}: the server {problem} {name!r}: `clipstyler styles list --server ...` shows them")
+        problem = f"has several styles of {name!r}: name one by its digest" if found else f"has no style {name!r}"
+        raise UsageError(f"{argument}: the server {problem}; `clipstyler styles list --server ...` shows them")
     return found.pop()
+
+
+def _is_digest(name: str, digest: str) -> bool:
+    """Return whether a name is a digest, or as much of it as a list shows."""
+    return len(name) >= SHOWN_DIGITS and digest.startswith(name)
 
 
 def slug(text: str) -> str:

@@ -22,7 +22,7 @@ from clipstyler_cli.local import library_errors
 from clipstyler_cli.option_flags import with_option_flags
 from clipstyler_cli.progress import Display
 from clipstyler_cli.runs import followed
-from clipstyler_cli.style_files import SUFFIX, name_on_server, read_style, slug
+from clipstyler_cli.style_files import SHOWN_DIGITS, SUFFIX, name_on_server, read_style, slug
 from clipstyler_cli.terminal import Terminal, print_json, say, table
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def list_(server: _AnyServer = None, as_json: _AsJson = False) -> None:
             return
         shown = table("name", "text", "encoders", "steps", "style", first_width=20, box=None)
         for style in found:
-            digest = style["style"].rpartition("/")[2][:12]
+            digest = style["style"].rpartition("/")[2][:SHOWN_DIGITS]
             shown.add_row(style["name"], style["text"], style["encoder_set"], str(style["steps"]), digest)
         Terminal().print(shown)
 

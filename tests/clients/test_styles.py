@@ -261,6 +261,20 @@ def test_only_apply_stores_a_file_on_a_server(server: Server, client: Client, fi
     assert run("styles", "show", file, *there).exit_code == 0
 
 
+def test_a_style_is_named_by_the_digest_that_a_list_shows(
+    server: Server, client: Client, file: Path, tmp_path: Path
+) -> None:
+    there, digest = ("--server", server.target), client.styles.upload(file).name.partition("/")[2]
+    assert digest[:12] in run("styles", "list", *there).stdout
+    out = tmp_path / "back.style"
+    assert run("styles", "download", digest[:12], "-o", out, *there).exit_code == 0
+    assert out.read_bytes() == file.read_bytes()
+    assert run("styles", "show", digest[:11], *there).exit_code == 2
+    bundled = json.loads(run("styles", "list", "--json").stdout)[0]["style"]
+    shown = run("styles", "show", bundled.partition("/")[2][:12], "--json")
+    assert json.loads(shown.stdout)["name"] == bundled
+
+
 def test_a_style_is_named_by_its_text_too(server: Server, client: Client, tmp_path: Path) -> None:
     for seed in (1, 2):
         client.styles.upload(style_file("Twice there!", seed))
@@ -269,6 +283,7 @@ def test_a_style_is_named_by_its_text_too(server: Server, client: Client, tmp_pa
     assert run("styles", "download", "once-there", "-o", out, "--server", server.target).exit_code == 0
     several = run("styles", "download", "twice-there", "-o", out, "--server", server.target)
     assert (several.exit_code, "several styles" in several.stderr) == (2, True)
+    assert "by its digest" in several.stderr
     none = run("styles", "download", "never-there", "-o", out, "--server", server.target)
     assert (none.exit_code, "no style" in none.stderr) == (2, True)
 

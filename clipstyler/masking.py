@@ -132,11 +132,12 @@ def pixels_left(region: Region | None, mask: Levels | None, size: tuple[int, int
     inside = int(selected.sum())
     outside = selected.size - inside
     field, sides = region.field, f"{size[0]} x {size[1]} px"
+    colors = "" if mask is None else ": white marks the region, black the rest"
     if not inside:
-        raise ConfigError(field, f"covers no pixel of the photo at {sides}: white marks the region, black the rest")
+        raise ConfigError(field, f"covers no pixel of the photo at {sides}{colors}")
     if not outside:
         what = "nothing is left to be stylized" if region.is_kept else "use its text as the style text"
-        raise ConfigError(field, f"covers the whole photo, so {what}: black marks the rest")
+        raise ConfigError(field, f"covers the whole photo, so {what}{colors}")
     parts = {"leaves": outside} if region.is_kept else {"leaves": outside, "covers": inside}
     verb, least = min(parts.items(), key=lambda part: part[1])
     if least < _SMALLEST_PART**2:

@@ -36,7 +36,7 @@ Format = Annotated[str, typer.Option("--format", help="Encoding of the results: 
 Strength = Annotated[float, typer.Option(min=0, max=2, help="0 is the photo, 1 the style, more exaggerates it.")]
 PreserveColor = Annotated[float, typer.Option(min=0, max=1, help="How much of the photo's colors is kept.")]
 OutputSize = Annotated[int, typer.Option(min=0, help="Longest side of the results in pixels; 0: as the photos.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, warnings only.")]
 
 
 @with_connection_flags

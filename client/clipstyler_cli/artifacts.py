@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from clipstyler_client import Draft, Preview, Result
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 from clipstyler.output_files import Output, write_whole
 from clipstyler_cli.files import ANIMATION_SUFFIXES, Delivery
@@ -128,7 +128,11 @@ def _sheet(title: str, tiles: list[tuple[str, Image.Image | None]]) -> Image.Ima
 
 
 def _tile(image: Image.Image | None) -> Image.Image:
-    return ImageOps.contain(image or _unreadable(), (_TILE, _TILE))
+    """Fit an image into a tile; however narrow it is, a line of it is seen."""
+    image = image or _unreadable()
+    scale = _TILE / max(image.size)
+    width, height = (max(1, round(side * scale)) for side in image.size)
+    return image.resize((width, height))
 
 
 def _unreadable() -> Image.Image:

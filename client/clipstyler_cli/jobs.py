@@ -83,7 +83,7 @@ def watch(
     name: _Name,
     server: _Server = DEFAULT,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File for the result.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, warnings only.")] = False,
 ) -> None:
     """Watch a job to its end. Ctrl-C ends watching, not the job.
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 
 from clipstyler_client import Draft, Event, Gap, Preparing, Preview, Progress, Queued, Rendering, Started, Warning
-from rich.text import Text
 
 from clipstyler_cli.progress_bar import ProgressBar
-from clipstyler_cli.terminal import Terminal, printable, styled
+from clipstyler_cli.terminal import Terminal
 
 
 class Display(ProgressBar):
@@ -42,7 +41,9 @@ class Display(ProgressBar):
             self._progress(event)
         elif isinstance(event, Rendering):
             self._rendering(event)
-        elif isinstance(event, Draft | Warning | Gap):
+        elif isinstance(event, Warning):
+            self.warn(event.message)
+        elif isinstance(event, Draft | Gap):
             self.say(_remark(event))
 
     def _progress(self, event: Progress) -> None:
@@ -62,10 +63,8 @@ class Display(ProgressBar):
             self.say(f"drawing the result in {event.tiles} tile(s)")
 
 
-def _remark(event: Draft | Warning | Gap) -> str | Text:
+def _remark(event: Draft | Gap) -> str:
     """Return the line about an event beside the progress."""
-    if isinstance(event, Warning):
-        return Text.assemble(styled("warning", "yellow"), f": {printable(event.message)}")
     if isinstance(event, Draft):
         return f"draft in the style {event.style_text!r} ({event.style[:19]}), not yet of this run"
     if event.log_expired:

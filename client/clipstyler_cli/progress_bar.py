@@ -9,7 +9,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 from clipstyler_cli.eta import Eta
-from clipstyler_cli.terminal import Terminal
+from clipstyler_cli.terminal import Terminal, printable, styled
 
 _LINES = 10  # plain lines per phase
 
@@ -22,7 +22,7 @@ class ProgressBar:
     console
         Where it is shown.
     quiet
-        Show nothing.
+        Show warnings only.
     description
         Of what is done first.
     detail
@@ -54,10 +54,14 @@ class ProgressBar:
         """Return whether so many parts are worth a line: without a bar, some per phase, and the last part."""
         return not self._console.is_terminal and (completed % max(1, total // _LINES) == 0 or completed == total)
 
-    def say(self, line: str | Text) -> None:
+    def say(self, line: str) -> None:
         """Print a line, unless all is quiet."""
         if not self._quiet:
             self._console.print(line, soft_wrap=True)
+
+    def warn(self, line: str) -> None:
+        """Print a warning, also if all else is quiet."""
+        self._console.print(Text.assemble(styled("warning", "yellow"), f": {printable(line)}"), soft_wrap=True)
 
     def __enter__(self) -> Self:
         self._bar.start()

@@ -114,7 +114,7 @@ def create(
     text: Annotated[str | None, typer.Option(help="Fit a style to this text.")] = None,
     source_text: Annotated[str | None, typer.Option(help="What the photos show. Default: the encoders'.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds that the fit may wait and take.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress, warnings only.")] = False,
     **options: Any,
 ) -> None:
     """Make a style of a finished job, or fit one to a text on photos.

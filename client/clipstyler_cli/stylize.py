@@ -90,7 +90,9 @@ def command(
         bool,
         typer.Option("--json", help="Print what is needed to reproduce the result.", rich_help_panel=_ARTIFACTS),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.", rich_help_panel=_ARTIFACTS)] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show no progress, warnings only.", rich_help_panel=_ARTIFACTS)
+    ] = False,
     **options: Any,
 ) -> None:
     """Stylize PHOTO by TEXT.

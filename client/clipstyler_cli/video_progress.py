@@ -18,8 +18,7 @@ class VideoProgress(ProgressBar):
     """
 
     def __init__(self, quiet: bool = False) -> None:
-        self._terminal = Terminal(stderr=True)
-        super().__init__(self._terminal, quiet, "reading")
+        super().__init__(Terminal(stderr=True), quiet, "reading")
         self._phase = ""
         self._begun = 0.0
         self._first = 0
@@ -37,7 +36,3 @@ class VideoProgress(ProgressBar):
         self.update(description=phase, completed=completed, total=max(total, completed))
         if new and self.needs_line(completed, total):
             self.say(f"{phase} {completed}/{total}" + ("" if left_s is None else f"  {left_s:.0f} s left"))
-
-    def warn(self, line: str) -> None:
-        """Print a warning, also if all else is quiet."""
-        self._terminal.print(f"warning: {line}", soft_wrap=True)

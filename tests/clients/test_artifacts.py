@@ -135,3 +135,9 @@ def test_a_sheet_holds_one_image_at_a_time_at_its_size_and_no_caption_reaches_th
     captions = sheet[44 + 8 + 256 :, :]
     assert (captions[:, 16 : 16 + 256] != 255).any()
     assert (captions[:, 16 + 256 : 16 + 2 * (256 + 16)] == 255).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1000), (2000, 1)])
+def test_however_narrow_an_image_is_its_tile_shows_it(size: tuple[int, int]) -> None:
+    sheet = np.asarray(Image.open(io.BytesIO(sheet_of("sheet", [("line", saved(Image.new("RGB", size, "red")))]))))
+    assert (sheet == (255, 0, 0)).all(axis=-1).sum() == 256

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import hashlib
 import io
 import itertools
@@ -34,6 +35,8 @@ from clipstyler.v1.stylization_pb2 import Stylization, StylizationSpec
 from clipstyler.v1.stylization_service_pb2 import CreateStylizationRequest, StylizeRequest, UploadImageRequest
 
 PATIENCE_S = 30.0
+_FOLDER = tempfile.mkdtemp(prefix="clipstyler-")
+atexit.register(shutil.rmtree, _FOLDER, ignore_errors=True)
 
 
 def photo(width: int = 96, height: int = 64, image_format: str = "PNG") -> bytes:
@@ -282,7 +285,7 @@ def settings(**changes: object) -> Settings:
         "restart_delay_s": 0.05,
         "evaluator": False,
         "log_level": "warning",
-        "data_dir": tempfile.mkdtemp(prefix="clipstyler-"),
+        "data_dir": tempfile.mkdtemp(dir=_FOLDER),
     }
     return Settings(**(plain | changes))
 

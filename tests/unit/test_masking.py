@@ -181,7 +181,7 @@ def test_every_pair_of_bytes_survives_a_join() -> None:
         (KEPT, 0, "region.mask", "covers no pixel"),
         (KEPT, 255, "region.mask", "nothing is left to be stylized"),
         (Region(has_mask=True, text="gold"), 255, "region.mask", "use its text as the style text"),
-        (Region(boxes=(Box(0, 0, 1, 1),)), None, "region.boxes", "covers the whole photo"),
+        (Region(boxes=(Box(0, 0, 1, 1),)), None, "region.boxes", "so nothing is left to be stylized$"),
         (Region(has_mask=True, boxes=(Box(0, 0, 1, 1),)), 0, "region", "covers the whole photo"),
         (Region(boxes=(Box(0, 0, 1, 0.95),)), None, "region.boxes", "leaves only 40 of the photo's pixels"),
         (Region(boxes=(Box(0, 0, 0.1, 0.2),), text="gold"), None, "region.boxes", "covers only 16"),

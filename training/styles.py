@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the styles")
     parser.add_argument("--only", nargs="+", choices=TEXTS, default=TEXTS, help="which (default: all)")
     parser.add_argument("--size", type=int, default=256, help="longest side of the photos (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=60, help="of each fit (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=120, help="of each fit (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="of torch (default: %(default)s)")
     parser.add_argument("--sheet", type=Path, help="fit nothing, and draw the styles of the folder here")
     parser.add_argument("--controls", type=Path, help="fit nothing, and draw what the controls do here")

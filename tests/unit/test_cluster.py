@@ -12,7 +12,7 @@ from unittest.mock import AsyncMock, Mock
 import numpy as np
 import pytest
 from clipstyler_server.settings import Settings
-from clipstyler_server.spool import Spool, write_pixels
+from clipstyler_server.spool import PixelFile, Spool, write_pixels
 from clipstyler_server.workers.cluster import actor as actors
 from clipstyler_server.workers.cluster import connection as connections
 from clipstyler_server.workers.cluster import demand
@@ -24,15 +24,15 @@ from clipstyler_server.workers.cluster.outbox import Outbox
 from clipstyler_server.workers.cluster.parcels import Parcel, pack_command, unpack_command
 from clipstyler_server.workers.cluster.worker import ClusterWorker
 from clipstyler_server.workers.engine import FailureKind, StartupError
-from clipstyler_server.workers.messages import CannotStart, PhotoReady, TaskEvent
+from clipstyler_server.workers.messages import Cancel, CannotStart, PhotoReady, TaskEvent
 from clipstyler_server.workers.optimizer.applications import Applied, Apply, CancelApply, StyleFile
 from clipstyler_server.workers.optimizer.workload import OptimizerOptions
 from pydantic import ValidationError
 
 from clipstyler import __version__
-from clipstyler.events import Preview, Rendering
+from clipstyler.events import Preview, Rendering, Result
 from clipstyler.image_format import ImageFormat
-from clipstyler.imaging import Picture
+from clipstyler.imaging import ImageFile, Picture
 from clipstyler.style_controls import StyleControls
 
 PICTURE = Picture(np.arange(8 * 6 * 3, dtype=np.uint8).reshape(6, 8, 3))
@@ -201,16 +201,67 @@ async def test_a_cluster_that_does_not_answer_is_asked_again(monkeypatch):
             pass
 
 
-async def test_a_style_that_cannot_be_read_fails_its_application_only(options, monkeypatch, tmp_path):
-    pytest.importorskip("ray")
+EIO = OSError(errno.EIO, "Input/output error")
+
+
+async def delivered(options: OptimizerOptions, message: object) -> tuple[list[object], AsyncMock, Mock]:
+    """What the front hears, and the actor is told, of a command; and what kills the actor."""
     heard: list[object] = []
     worker = ClusterWorker(Mock(), {}, options, None, 60, heard.append)
-    delivered = AsyncMock()
+    told = AsyncMock()
     worker._actor, worker.kill = Mock(), Mock()
-    worker._actor.command.remote = delivered
-    monkeypatch.setattr(workers, "pack_command", Mock(side_effect=OSError(errno.EIO, "Input/output error")))
-    worker.send(Apply(7, None, None, StyleControls(), None, ImageFormat.PNG, tmp_path / "x", 5.0))
+    worker._actor.command.remote = told
+    worker.send(message)
     await asyncio.gather(*worker._work)
+    return heard, told, worker.kill
+
+
+async def test_a_style_that_cannot_be_read_fails_its_application_only(options, monkeypatch, tmp_path):
+    pytest.importorskip("ray")
+    monkeypatch.setattr(workers, "pack_command", Mock(side_effect=EIO))
+    order = Apply(7, None, None, StyleControls(), None, ImageFormat.PNG, tmp_path / "x", 5.0)
+    heard, told, kill = await delivered(options, order)
     assert (heard[0].number, heard[0].end.kind) == (7, FailureKind.STORAGE_UNAVAILABLE)
-    delivered.assert_awaited_once_with(1, CancelApply(7))
-    worker.kill.assert_not_called()
+    told.assert_awaited_once_with(1, CancelApply(7))
+    kill.assert_not_called()
+
+
+async def test_a_photo_that_cannot_be_read_fails_its_job_only(options, tmp_path):
+    pytest.importorskip("ray")
+    (tmp_path / "photo").mkdir()  # reading it fails
+    heard, told, kill = await delivered(options, PhotoReady("a", PixelFile(tmp_path / "photo", 1, 1, False)))
+    assert (heard[0].job_id, heard[0].event.kind) == ("a", FailureKind.STORAGE_UNAVAILABLE)
+    assert str(tmp_path) not in heard[0].event.problem
+    told.assert_awaited_once_with(1, Cancel("a"))
+    kill.assert_not_called()
+
+
+async def test_a_command_that_cannot_be_sent_ends_the_actor(options, monkeypatch):
+    pytest.importorskip("ray")
+    monkeypatch.setattr(workers, "pack_command", Mock(side_effect=TypeError("cannot be pickled")))
+    _, told, kill = await delivered(options, Cancel("a"))
+    told.assert_not_called()
+    kill.assert_called_once()
+
+
+def test_files_that_do_not_fit_on_the_disk_of_a_node_fail_their_work_only(options, monkeypatch):
+    actor = OptimizerActor(options, None, 60, "another version", "node")
+    received: list[object] = []
+    monkeypatch.setattr(actor._inbox, "receive", received.append)
+    full = OSError(errno.ENOSPC, "No space left on device")
+    monkeypatch.setattr(actors, "unpack_command", Mock(side_effect=full))
+    order = Apply(7, None, None, StyleControls(), None, ImageFormat.PNG, options.cache, 5.0)
+    actor.command(1, Parcel(PhotoReady("a", "photo"), {}))
+    actor.command(2, Parcel(order, {}))
+    assert received == [Cancel("a"), CancelApply(7)]
+    photo, style = (one.message for one in actor.receive(2, (), 0))
+    assert (photo.job_id, photo.event.kind) == ("a", FailureKind.STORAGE_FULL)
+    assert (style.number, style.end.kind) == (7, FailureKind.STORAGE_FULL)
+
+
+def test_a_result_that_cannot_be_read_on_its_node_fails_its_job_only(options, tmp_path):
+    actor = OptimizerActor(options, None, 60, "another version", "node")
+    result = Result(ImageFile(tmp_path, None), *[None] * 8)  # reading a directory fails
+    actor._send(TaskEvent("a", result))
+    (ended,) = (one.message for one in actor.receive(2, (), 0))
+    assert (ended.job_id, ended.event.kind) == ("a", FailureKind.STORAGE_UNAVAILABLE)

@@ -23,10 +23,11 @@ from clipstyler_server.observability import logs
 from clipstyler_server.spool import Spool, remove
 from clipstyler_server.workers.cluster.leases import Leases
 from clipstyler_server.workers.cluster.outbox import Numbered, Outbox
-from clipstyler_server.workers.cluster.parcels import files_in, pack_message, unpack_command
+from clipstyler_server.workers.cluster.parcels import files_in, pack_message, undeliverable, unpack_command, with_end
 from clipstyler_server.workers.engine import EngineLost, Task, TaskFailed, TaskStopped
 from clipstyler_server.workers.messages import CannotStart, TaskEvent
 from clipstyler_server.workers.optimizer.applications import Applied
+from clipstyler_server.workers.optimizer.image_files import not_written
 from clipstyler_server.workers.optimizer.inbox import Abandon, Inbox
 from clipstyler_server.workers.optimizer.rounds import work
 from clipstyler_server.workers.optimizer.workload import OptimizerOptions, WorkloadFactory
@@ -91,7 +92,16 @@ class OptimizerActor:
     def _carry_out(self, command: Any) -> None:
         if isinstance(command, Task):
             self._leases.begin(command.job_id)
-        self._inbox.receive(unpack_command(command, self._directory))
+        self._inbox.receive(self._unpacked(command))
+
+    def _unpacked(self, command: Any) -> Any:
+        """Write the files of a command; one that cannot be written fails its work, and nothing else."""
+        try:
+            return unpack_command(command, self._directory)
+        except OSError as error:
+            end, stop = undeliverable(command.message, error)
+            self._outbox.put(end)
+            return stop
 
     def _abandon(self, job_id: str) -> None:
         with self._lock:
@@ -110,7 +120,7 @@ class OptimizerActor:
             os._exit(1)
 
     def _send(self, message: Any) -> None:
-        self._outbox.put(pack_message(message))
+        self._outbox.put(_packed(message))
         if isinstance(message, Applied):
             for path in self._directory.glob(f"style-{message.number}.*"):
                 remove(path)
@@ -120,3 +130,11 @@ class OptimizerActor:
             self._leases.end(message.job_id)
             for path in files_in(self._directory, message.job_id):
                 remove(path)
+
+
+def _packed(message: Any) -> Any:
+    """Read the image of a message; one that cannot be read fails its work, and nothing else."""
+    try:
+        return pack_message(message)
+    except OSError as error:
+        return with_end(message, not_written(error))

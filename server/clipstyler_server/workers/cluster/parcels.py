@@ -10,10 +10,12 @@ from typing import Any
 
 from clipstyler.events import Result
 from clipstyler.imaging import ImageFile
+from clipstyler_server.observability import logs
 from clipstyler_server.spool import PixelFile, create, remove
 from clipstyler_server.workers.engine import TaskFailed
-from clipstyler_server.workers.messages import PhotoReady, TaskEvent
-from clipstyler_server.workers.optimizer.applications import Applied, Apply
+from clipstyler_server.workers.messages import Cancel, PhotoReady, TaskEvent
+from clipstyler_server.workers.optimizer.applications import Applied, Apply, CancelApply
+from clipstyler_server.workers.optimizer.image_files import storage_failure
 
 # Fields of commands that name files.
 _FILES = ("photo", "mask", "style", "second")
@@ -53,13 +55,22 @@ def unpack_command(parcel: Any, directory: Path) -> Any:
     return parcel
 
 
+def undeliverable(command: PhotoReady | Apply, error: OSError) -> tuple[TaskEvent | Applied, Cancel | CancelApply]:
+    """Return how the work ends whose files cannot be read or written, and the command that stops it elsewhere."""
+    failed = storage_failure(error)
+    logs.get_logger().error("files_not_delivered", problem=failed.problem)
+    if isinstance(command, Apply):
+        return Applied(command.number, failed), CancelApply(command.number)
+    return TaskEvent(command.job_id, failed), Cancel(command.job_id)
+
+
 def files_in(directory: Path, job_id: str) -> list[Path]:
     """Return the photos and the mask of a job that were written."""
     return list(directory.glob(f"{job_id}-*"))
 
 
 def pack_message(message: Any) -> Any:
-    """Return a message with the contents of its image, which is deleted here."""
+    """Return a message with the contents of its image, which is deleted here; raises `OSError`."""
     match message:
         case TaskEvent(_, Result(image=ImageFile() as image)) | Applied(_, ImageFile() as image):
             parcel = Parcel(message, {"image": image.path.read_bytes()})

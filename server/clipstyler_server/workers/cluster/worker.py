@@ -14,10 +14,10 @@ from clipstyler_server.observability import logs
 from clipstyler_server.spool import remove
 from clipstyler_server.workers.cluster.actor import Placed
 from clipstyler_server.workers.cluster.connection import ClusterConnection
-from clipstyler_server.workers.cluster.parcels import Parcel, pack_command, unpack_message, with_end
-from clipstyler_server.workers.engine import EngineLost, FailureKind, Task, TaskFailed, TaskStopped
+from clipstyler_server.workers.cluster.parcels import Parcel, pack_command, undeliverable, unpack_message, with_end
+from clipstyler_server.workers.engine import EngineLost, Task, TaskFailed, TaskStopped
 from clipstyler_server.workers.messages import CannotStart, TaskEvent, WorkerReady
-from clipstyler_server.workers.optimizer.applications import Applied, Apply, CancelApply
+from clipstyler_server.workers.optimizer.applications import Applied, Apply
 from clipstyler_server.workers.optimizer.image_files import not_written
 from clipstyler_server.workers.optimizer.workload import OptimizerOptions, WorkloadFactory
 
@@ -176,15 +176,13 @@ class ClusterWorker:
             return with_end(parcel.message, not_written(error))
 
     async def _packed(self, message: Any) -> Any:
-        """Read the files of a command; a style that cannot be read fails its application, and nothing else."""
+        """Read the files of a command; one that cannot be read fails its work, and nothing else."""
         try:
             return await asyncio.to_thread(pack_command, message)
         except OSError as error:
-            if not isinstance(message, Apply):
-                raise
-            del self._targets[message.number]
-            self._on_message(Applied(message.number, TaskFailed(FailureKind.STORAGE_UNAVAILABLE, str(error))))
-            return CancelApply(message.number)  # commands after it wait for its number
+            end, stop = undeliverable(message, error)
+            await self._take(end)
+            return stop  # commands after it wait for its number
 
     async def _deliver(self, number: int, message: Any) -> None:
         """Hand a command over, again if it is not known whether it arrived: the actor knows its number."""
@@ -201,9 +199,8 @@ class ClusterWorker:
                     await asyncio.sleep(_UNAVAILABLE_PAUSE_S)
         except ray.exceptions.ActorDiedError:
             return  # `_follow` says so
-        except (ray.exceptions.RayError, OSError) as error:
-            # Commands after it would wait for it forever.
-            logs.get_logger().error("command_not_delivered", problem=str(error).splitlines()[0])
+        except Exception as error:  # noqa: BLE001 - whatever it is, commands after it would wait for it forever
+            logs.get_logger().error("command_not_delivered", problem=_first_words(error) or type(error).__name__)
             self.kill()
 
     async def _is_placed_or_ended(self) -> None:

@@ -64,6 +64,12 @@ class _Writer:
 
 def not_written(error: OSError) -> TaskFailed:
     """Return how work ends whose result cannot be written."""
-    problem = error.strerror or str(error)
-    logs.get_logger().error("result_not_written", problem=problem)
-    return TaskFailed(FailureKind.STORAGE_FULL if error.errno in NO_SPACE else FailureKind.STORAGE_UNAVAILABLE, problem)
+    failed = storage_failure(error)
+    logs.get_logger().error("result_not_written", problem=failed.problem)
+    return failed
+
+
+def storage_failure(error: OSError) -> TaskFailed:
+    """Return how work ends whose files cannot be read or written."""
+    kind = FailureKind.STORAGE_FULL if error.errno in NO_SPACE else FailureKind.STORAGE_UNAVAILABLE
+    return TaskFailed(kind, error.strerror or str(error))

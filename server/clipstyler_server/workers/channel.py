@@ -1,12 +1,20 @@
-"""Both directions of a pipe between two processes, each on a thread of its own, so that no caller blocks on a write."""
+"""Both directions of a pipe between two processes, each on a thread of its own, so that no caller blocks on a write.
+
+A message that cannot be sent or read ends the connection: both sides notice, and no one waits for what was lost.
+"""
 
 from __future__ import annotations
 
+import os
 import queue
+import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
+
+from clipstyler_server.observability import logs
 
 
 class Channel:
@@ -19,7 +27,7 @@ class Channel:
     on_message
         Called on the reading thread with each message.
     on_end
-        Called on the reading thread when the other side is closed.
+        Called on the reading thread when the other side is closed, or a message cannot be sent or read.
     """
 
     def __init__(
@@ -53,14 +61,26 @@ class Channel:
         except (BrokenPipeError, ConnectionResetError):
             # The other side is closed: the reader reports that.
             return
+        except Exception:  # noqa: BLE001 - whatever it is, the message is lost
+            logs.get_logger().exception("message_not_sent")
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """End the connection for both sides, whatever their threads are doing."""
+        with suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as pipe:
+            pipe.shutdown(socket.SHUT_RDWR)
 
     def _read_all(self) -> None:
         try:
             while True:
                 self._on_message(self._connection.recv())
         except (EOFError, OSError):
-            self._on_end()
+            pass
+        except Exception:  # noqa: BLE001 - whatever it is, the message is lost
+            logs.get_logger().exception("message_not_read")
         finally:
+            self._hang_up()
             self._outgoing.put(None)
             self._sender.join()
             self._connection.close()
+            self._on_end()

@@ -51,8 +51,15 @@ _OPEN = tuple(state for state in State if not state.is_final)
 # Of the dialects that know what to do with a row that is there.
 _INSERT: Mapping[str, Callable[..., Any]] = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 _BUSY_S = 2  # seconds that SQLite waits for another process
-# A server that is lost in the middle of a transaction holds no lock for longer, and one whose network is cut finds out.
-_POSTGRES = {"connect_timeout": 5, "tcp_user_timeout": 10_000}
+POSTGRES: Mapping[str, Any] = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+"""Of every connection: one whose network is cut finds out, also if it only waits for an answer."""
+# A server that is lost in the middle of a transaction holds no lock for longer.
 _SESSION = ("SET idle_in_transaction_session_timeout = '5s'", "SET lock_timeout = '10s'")
 _MIGRATION = 0x636C6970  # of PostgreSQL's advisory locks; files have the beginnings of their digests, which are longer
 
@@ -417,7 +424,7 @@ def _engine(url: str) -> Engine:
 
 
 def _postgres_engine(url: str) -> Engine:
-    engine = create_engine(url, pool_pre_ping=True, connect_args=_POSTGRES, hide_parameters=True)
+    engine = create_engine(url, pool_pre_ping=True, connect_args=dict(POSTGRES), hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _: object) -> None:

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from sqlalchemy.engine import make_url
 
 from clipstyler_server.observability import logs
+from clipstyler_server.storage.database import POSTGRES
 from clipstyler_server.storage.shared_queue import CHANNEL
 
 _RETRY_S = 1.0
-_CONNECT_S = 5
 
 
 async def listen(url: str, notify: Callable[[], None]) -> None:
@@ -29,9 +29,7 @@ async def listen(url: str, notify: Callable[[], None]) -> None:
     address = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
     while True:
         try:
-            async with await psycopg.AsyncConnection.connect(
-                address, autocommit=True, connect_timeout=_CONNECT_S
-            ) as connection:
+            async with await psycopg.AsyncConnection.connect(address, autocommit=True, **POSTGRES) as connection:
                 await connection.execute(f"LISTEN {CHANNEL}")
                 notify()
                 async for _ in connection.notifies():

@@ -17,7 +17,7 @@ from clipstyler_server import app as wiring
 from clipstyler_server.app import App
 from clipstyler_server.identity import tokens
 from clipstyler_server.identity.roles import Role
-from clipstyler_server.jobs.claims import Claims
+from clipstyler_server.jobs.claims import Claims, SharedIntake
 from clipstyler_server.jobs.job_errors import not_ready_error
 from clipstyler_server.start_checks import ServerStartError
 from clipstyler_server.storage.shared_queue import SharedQueue
@@ -461,6 +461,19 @@ async def test_a_one_shot_job_that_was_stored_but_not_confirmed_is_not_run_for_n
     query = "SELECT state FROM stylizations WHERE one_shot"
     await eventually(lambda: rows(server.app.settings.database_url, query) == [("cancelled",)])
     gate.touch()
+
+
+async def test_no_job_of_a_call_is_stored_without_the_lease_that_tells_others_of_it(share, monkeypatch):
+    (server,) = await share(1)
+    create = SharedIntake.create
+
+    def without_lease(intake: SharedIntake, *asked: Any) -> None:
+        intake._fronts.front = None  # lost since a place was reserved
+        create(intake, *asked)
+
+    monkeypatch.setattr(SharedIntake, "create", without_lease)
+    assert reason((await server.stylize(request("late"))).status) == "STORAGE_UNAVAILABLE"
+    assert rows(server.app.settings.database_url, "SELECT id FROM stylizations") == []
 
 
 async def test_a_lease_does_not_wait_for_the_queue(share, gate):

@@ -74,6 +74,8 @@ class SharedIntake:
     def create(self, record: Record, caller: Caller) -> None:
         """Store a job as one that any server may take, inside of `Storage.write`."""
         backlog, front = self._fronts.backlog, self._fronts.front
+        if front is None and record.one_shot:  # if this server dies, others could not see that its call is gone
+            raise unavailable_error()
         home = front.id if front and record.one_shot else None
         shared = replace(record, lease_owner=None, lease_until=None, home=home)
         try:

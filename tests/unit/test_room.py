@@ -116,3 +116,18 @@ def test_uploads_and_styles_that_are_used_stay(storage: Storage) -> None:
     assert database.has_image("acme", "aa" * 32)
     assert database.find_style("aa" * 32, "acme")
     assert not (database.has_image("acme", "bb" * 32) and database.find_style("bb" * 32, "acme"))
+
+
+def test_what_another_server_deletes_meanwhile_counts(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(8):
+        storage.database.create(job(f"{number}", ended_at=number))
+    unused, rooms = storage.database.unused, [Room(storage, 5 * MIB, 1) for _ in range(2)]
+
+    def after_another(*asked: object) -> object:
+        monkeypatch.setattr(storage.database, "unused", unused)
+        rooms[1].delete_excess()
+        return unused(*asked)
+
+    monkeypatch.setattr(storage.database, "unused", after_another)
+    rooms[0].delete_excess()
+    assert len(names(storage)) == 4  # each has a row besides its bytes

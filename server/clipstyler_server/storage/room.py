@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import Counter
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 
 from clipstyler_server.errors import Reason, ServiceError, error
@@ -72,35 +72,43 @@ class Room:
 
     def delete_excess(self) -> int:
         """Delete unused jobs and uploads beyond the bytes in all, inside of `write`; returns how many."""
-        return self._free(self._excess(), None)
+        return self._free(self._excess, None)
 
     def _make(self, account: str, limit: int, using: Collection[str]) -> None:
         database = self._storage.database
-        own, all_ = database.stored_bytes(account) + self._promised[account] - limit, self._excess()
+
+        def excess_of_caller() -> int:
+            return database.stored_bytes(account) + self._promised[account] - limit
+
+        own, all_ = excess_of_caller(), self._excess()
         if own > 0 and own > database.unused_bytes(account, using):
             raise _full("you store", limit)
         if all_ > 0 and all_ > database.unused_bytes(None, using):
             raise _full("the server stores", self.max_bytes)
-        self._free(own, account, using)
-        self._free(self._excess(), None, using)
+        self._free(excess_of_caller, account, using)
+        self._free(self._excess, None, using)
         if self._storage.blobs.free_bytes() < self._promised.total() + _SPARE_BYTES:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # as if it had been tried: counted and reported
 
     def _excess(self) -> int:
         return self._storage.database.stored_bytes() + self._promised.total() - self.max_bytes
 
-    def _free(self, excess: int, account: str | None, using: Collection[str] = ()) -> int:
-        """Delete what was unused longest, of one caller or of all, until so many bytes are free."""
+    def _free(self, excess: Callable[[], int], account: str | None, using: Collection[str] = ()) -> int:
+        """Delete what was unused longest, of one caller or of all, until nothing is in excess.
+
+        Other servers may delete too: what they delete of a batch counts, because it is looked up before the excess.
+        """
         deleted = 0
-        while excess > 0:
+        while excess() > 0:
             batch: list[Unused] = self._storage.database.unused(_BATCH, account, using)
-            if not batch:
+            left = excess()
+            if not batch or left <= 0:
                 break
             for entry in batch:
-                if excess <= 0:
+                if left <= 0:
                     break
                 self._storage.delete_unused(entry)
-                excess -= entry.size_bytes
+                left -= entry.size_bytes
                 deleted += 1
         return deleted
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import sqlalchemy
 from clipstyler_server.jobs.queue import JobQueue
 from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.database import Database
-from clipstyler_server.storage.leases import Front, Leases
+from clipstyler_server.storage.leases import NOW, Front, Leases
 from clipstyler_server.storage.records import Record, State, StyleRecord
 from clipstyler_server.storage.shared_queue import Ending, SharedQueue
 from clipstyler_server.storage.tables import FRONTS, QUEUE, STYLIZATIONS
@@ -180,6 +181,27 @@ def test_a_lease_that_has_ended_is_not_renewed(database, queue):
         connection.execute(FRONTS.update().values(lease_until=1.0))
     assert leases.renew(server.id) is None
     assert leases.alive() == []
+
+
+def test_a_renewal_that_is_stored_late_keeps_the_jobs_of_its_server(database, queue):
+    server = registered(database)
+    queue.add(record(), 10, 10)
+    claimed, begun = queue.claim(server.id), threading.Event()
+    with database.transaction() as connection:
+        connection.execute(FRONTS.update().values(lease_until=1.0))  # as others see it
+
+    def renew() -> None:
+        with database.transaction() as connection:
+            connection.execute(FRONTS.update().values(lease_until=NOW + 60))
+            begun.set()
+            time.sleep(1)
+
+    renewing = threading.Thread(target=renew)
+    renewing.start()
+    assert begun.wait(10)
+    assert queue.take_over(lambda *_: None) == []
+    renewing.join()
+    assert database.get(claimed.id).lease_owner == server.id
 
 
 def test_what_lost_its_server_its_caller_or_its_time_is_decided_about_once(database, queue):

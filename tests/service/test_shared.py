@@ -555,3 +555,16 @@ async def test_a_shared_directory_that_is_not_mounted_for_a_moment_fails_no_job(
     away.rename(images)
     for job in jobs:
         assert (await server.watch(job.name)).kinds()[-1] == "result"
+
+
+async def test_a_server_does_not_start_while_the_shared_directory_of_a_used_database_is_not_mounted(share, tmp_path):
+    (server,) = await share(1)
+    job = await server.create(order("kept"))
+    await server.watch(job.name)
+    (tmp_path / "shared").rename(tmp_path / "away")
+    (tmp_path / "shared").mkdir()  # the mount point
+    with pytest.raises(ServerStartError, match="has no images, but the database has jobs of it: mount it"):
+        await share(1)
+    assert list((tmp_path / "shared").iterdir()) == []
+    (tmp_path / "shared" / "images").mkdir()  # the operator gives the images up
+    await share(1)

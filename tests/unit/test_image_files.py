@@ -7,6 +7,7 @@ import hashlib
 import os
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from clipstyler_server.storage.blobs import BlobStore
@@ -109,3 +110,17 @@ def test_many_writers_of_one_image_do_not_disturb_each_other(images):
         thread.join()
     (digest,) = files(images)
     assert images.read(digest, 0, 10**6) == data
+
+
+def test_what_servers_left_that_are_gone_for_long_is_deleted(tmp_path: Path) -> None:
+    directory = tmp_path / "images"
+    gone, alive, fresh = (BlobStore(directory, owner) for owner in ("gone", "alive", "fresh"))
+    gone.create()
+    parts = [store.begin() for store in (gone, alive)]
+    for store in (gone, alive):
+        store.older_than(1)
+    day_before_yesterday = time.time() - 48 * 3600
+    for path in (parts[0], directory / "gone.clock"):
+        os.utime(path, (day_before_yesterday, day_before_yesterday))
+    fresh.sweep()
+    assert {path.name for path in directory.iterdir()} == {parts[1].name, "alive.clock", "fresh.clock"}

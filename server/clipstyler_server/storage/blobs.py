@@ -13,6 +13,8 @@ from pathlib import Path
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _PART = ".part"
+_CLOCK = ".clock"
+_ABANDONED_S = 24 * 3600.0  # a server that has written nothing to a file of its own for so long will not go on
 OWNER_ONLY = 0o700
 
 
@@ -22,7 +24,7 @@ class BlobStore:
     Parameters
     ----------
     directory
-        Created if missing, also later.
+        Created if missing, also later; if several servers use it, by `create` only.
     owner
         Whose incomplete files are deleted at its start, if several servers use the directory.
     """
@@ -30,6 +32,22 @@ class BlobStore:
     def __init__(self, directory: Path, owner: str = "") -> None:
         self._directory = directory
         self._owner = owner
+        if not owner:
+            self.create()
+
+    @property
+    def exists(self) -> bool:
+        """Whether the directory is there."""
+        return self._directory.is_dir()
+
+    def create(self) -> None:
+        """Create the directory unless it is there.
+
+        Raises
+        ------
+        OSError
+            It cannot be created.
+        """
         self._directory.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
 
     def restore(self) -> bool:
@@ -41,8 +59,8 @@ class BlobStore:
             It cannot be created, or several servers use it: then it is not mounted, and the images are elsewhere.
         """
         self._check_mounted()
-        is_missing = not self._directory.is_dir()
-        self._directory.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
+        is_missing = not self.exists
+        self.create()
         return is_missing
 
     def put(self, data: bytes, digest: str = "") -> str:
@@ -67,7 +85,7 @@ class BlobStore:
 
     def free_bytes(self) -> int:
         """Return what the file system has left for this process."""
-        at = self._directory if self._directory.is_dir() else self._directory.parent  # it is created again when needed
+        at = self._directory if self.exists else self._directory.parent  # it is created again when needed
         return shutil.disk_usage(at).free
 
     def begin(self) -> Path:
@@ -154,9 +172,20 @@ class BlobStore:
         self._path(digest).unlink(missing_ok=True)
 
     def sweep(self) -> None:
-        """Delete files that an earlier run of the server left incomplete; nothing may be written meanwhile."""
+        """Delete files that an earlier run of the server left incomplete; it may write nothing meanwhile.
+
+        So are files of other servers that will not come back for them.
+        """
         for path in self._directory.glob(f"{self._owner}*{_PART}"):
             path.unlink(missing_ok=True)
+        if self._owner:
+            self._sweep_abandoned()
+
+    def _sweep_abandoned(self) -> None:
+        limit = self._now() - _ABANDONED_S
+        for path in (*self._directory.glob(f"*{_PART}"), *self._directory.glob(f"*{_CLOCK}")):
+            if self._is_older(path, limit):
+                path.unlink(missing_ok=True)
 
     def older_than(self, age_s: float) -> list[str]:
         """List the digests of images last stored or referred to longer ago than this."""
@@ -172,12 +201,12 @@ class BlobStore:
         """Return the time by the clock that files are marked with: if the directory is shared, that of its machine."""
         if not self._owner:
             return time.time()
-        clock = self._directory / f"{self._owner}.clock"
+        clock = self._directory / f"{self._owner}{_CLOCK}"
         clock.touch(mode=0o600)
         return clock.stat().st_mtime
 
     def _check_mounted(self) -> None:
-        if self._owner and not self._directory.is_dir():
+        if self._owner and not self.exists:
             raise OSError(errno.ENODEV, f"the shared directory {self._directory} is not there")
 
     @staticmethod

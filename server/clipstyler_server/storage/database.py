@@ -123,6 +123,11 @@ class Database:
         with self._engine.connect() as connection:
             connection.scalar(select(_T.id).limit(1))
 
+    def has_shared_jobs(self) -> bool:
+        """Return whether a job is stored that servers with a shared directory have taken."""
+        with self._engine.connect() as connection:
+            return connection.scalar(select(_T.id).where(_T.arrival.is_not(None)).limit(1)) is not None
+
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()

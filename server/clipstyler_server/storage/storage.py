@@ -77,6 +77,7 @@ class Storage:
         self._metrics = metrics
         self.now: Callable[[], float] = time.time
         self._min_age_s = YOUNG_S if shared else 0.0
+        self._images = (Path(shared) if shared else directory) / "images"
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="storage-writer")
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="storage-reader")
         self.claiming = asyncio.Lock()
@@ -86,7 +87,7 @@ class Storage:
             directory.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
             self._acquire()
             self.owner = _identity(directory / "server-id")
-            self.blobs = BlobStore((Path(shared) if shared else directory) / "images", self.owner if shared else "")
+            self.blobs = BlobStore(self._images, self.owner if shared else "")
             self.database = Database(url or f"sqlite:///{_private_file(directory / 'jobs.sqlite3')}")
         except Timeout:
             raise StorageUnusableError(
@@ -109,11 +110,11 @@ class Storage:
         Raises
         ------
         StorageUnusableError
-            The database cannot be reached, or its version is unknown; it is left as it is.
+            The database cannot be reached, or its version is unknown; it is left as it is. Or the images are not there.
         """
         try:
             await self.write(self.database.migrate)
-            await self.write(self.blobs.sweep)
+            await self.write(self._open_blobs)
         except CommandError as error:
             raise StorageUnusableError(
                 f"the database was written by another version of clipstyler and is left unchanged ({error}): "
@@ -122,6 +123,19 @@ class Storage:
             ) from error
         except ServiceError as error:
             raise StorageUnusableError(f"the database cannot be used: {problem_of(error.__cause__)}") from error
+
+    def _open_blobs(self) -> None:
+        """Create the directory of images, unless it must be there: then what was to be mounted is not."""
+        if self.database.has_shared_jobs() and not self.blobs.exists:
+            raise StorageUnusableError(
+                f"the shared directory {self._images.parent} has no images, but the database has jobs of it: "
+                f"mount it, or create {self._images} if they are lost"
+            )
+        try:
+            self.blobs.create()
+            self.blobs.sweep()
+        except OSError as error:
+            raise StorageUnusableError(f"the directory {self._images} cannot be used: {error.strerror}") from error
 
     async def check(self) -> None:
         """Look whether everything is still there and answers, restore what can be, and set `problems`."""

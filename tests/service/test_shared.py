@@ -22,6 +22,7 @@ from clipstyler_server.jobs.job_errors import not_ready_error
 from clipstyler_server.start_checks import ServerStartError
 from clipstyler_server.storage.shared_queue import SharedQueue
 from clipstyler_server.storage.storage import unavailable_error
+from clipstyler_server.workers.engine import EngineLost
 
 from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler.v1.options_pb2 import StylizationOptions
@@ -555,6 +556,27 @@ async def test_a_shared_directory_that_is_not_mounted_for_a_moment_fails_no_job(
     away.rename(images)
     for job in jobs:
         assert (await server.watch(job.name)).kinds()[-1] == "result"
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+@pytest.mark.parametrize(("losses", "end"), [(1, "result"), (2, "failed")])
+async def test_runs_that_ended_as_planned_count_as_no_losses(share, serve, monkeypatch, is_shared, losses, end):
+    (server,) = await share(1) if is_shared else [await serve()]
+    run, tasks = server.app.optimizers.run, []
+
+    async def lose_the_first(task):
+        tasks.append(task.job_id)
+        if len(tasks) == 1:
+            server.app.scheduler.running[task.job_id].attempts += 2  # servers were stopped meanwhile
+        if len(tasks) <= losses:
+            raise EngineLost("was lost with its node", again=True)
+        async for event in run(task):
+            yield event
+
+    monkeypatch.setattr(server.app.optimizers, "run", lose_the_first)
+    created = await server.create(order())
+    assert (await server.watch(created.name)).kinds()[-1] == end
+    assert len(tasks) == 2
 
 
 async def test_a_server_does_not_start_while_the_shared_directory_of_a_used_database_is_not_mounted(share, tmp_path):

@@ -287,7 +287,7 @@ def test_what_an_earlier_version_stored_belongs_to_no_tenant(older):
     job = record()
     values = dataclasses.asdict(job) | {"address": job.account}
     later = {"tenant", "account", "style", "mask", "arrival", "home", "cancel", "step", "warnings"}
-    columns = [name for name in values if name not in later | {"fitted_photos", "other_photos"}]
+    columns = [name for name in values if name not in later | {"fitted_photos", "other_photos", "lost_runs"}]
     with older._engine.begin() as connection:
         names, marks = ", ".join(f'"{name}"' for name in columns), ", ".join(f":{name}" for name in columns)
         connection.execute(text(f"INSERT INTO stylizations ({names}) VALUES ({marks})"), values)

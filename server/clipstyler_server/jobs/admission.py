@@ -207,6 +207,7 @@ class Admission:
             priority=record.priority,
             one_shot=False,
             attempts=record.attempts,
+            lost_runs=record.lost_runs,
             first_sequence=first_sequence,
             stored_bytes=record.stored_bytes,
             fitted_photos=record.fitted_photos,

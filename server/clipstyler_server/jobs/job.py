@@ -50,8 +50,8 @@ class Job:
         Class in the queue; larger runs first.
     one_shot
         Whether it belongs to a call and ends with it.
-    attempts
-        Runs begun before.
+    attempts, lost_runs
+        Runs begun before, and those of them whose engine was lost.
     first_sequence
         Number after which its events begin.
     stored_bytes
@@ -101,6 +101,7 @@ class Job:
         priority: int = 0,
         one_shot: bool = True,
         attempts: int = 0,
+        lost_runs: int = 0,
         first_sequence: int = 0,
         stored_bytes: int = 0,
         fitted_photos: int = 0,
@@ -126,6 +127,7 @@ class Job:
         self.cancel_reason: CancelReason | None = None
         self.cancelled: float | None = None
         self.attempts = attempts
+        self.lost_runs = lost_runs
         self.stored_bytes = stored_bytes
         self.fitted_photos = fitted_photos
         self.lease = lease

@@ -45,7 +45,11 @@ class LeasedPersister(JobPersister):
 
     async def requeue(self, job: Job) -> None:
         """Return a running job to the shared queue."""
-        await self._write_quietly(partial(self._queue.put_back, job.id, job.lease))
+        await self._write_quietly(partial(self._put_back, job.id, job.lease, job.lost_runs))
+
+    def _put_back(self, job_id: str, lease: str, lost_runs: int) -> bool:
+        has_it = self._storage.database.describe_run(job_id, lease, lost_runs=lost_runs)
+        return has_it and self._queue.put_back(job_id, lease)
 
     async def store_end(self, job: Job, state: State, event: JobEvent, end: End) -> StoredEvent | None:
         """Store the end of a job; a full disk, or a lost file, makes it a failure. None if another server has the job.

@@ -71,7 +71,7 @@ class JobPersister:
 
     async def requeue(self, job: Job) -> None:
         """Return a running job to the queue, of this server or of the next one."""
-        await self._try(job, State.QUEUED, {"started_at": None})
+        await self._try(job, State.QUEUED, {"started_at": None, "lost_runs": job.lost_runs})
 
     async def store_end(self, job: Job, state: State, event: JobEvent, end: End) -> StoredEvent | None:
         """Store the end of a job; one that cannot be stored becomes a failure. None if another server has the job."""

@@ -157,12 +157,16 @@ def _lost(job: Job, lost: EngineLost) -> End | None:
     """Return how a job ends whose engine was lost; None if it is to be run again, unless it was cancelled."""
     if job.cancel_reason:
         return _interrupted(job, job.step, job.cancel_reason)
+    job.lost_runs += 1
     return None if _may_run_again(job, lost) else Failed(crash_error(lost.problem).details)
 
 
 def _may_run_again(job: Job, lost: EngineLost) -> bool:
-    """Whether a job runs once more whose engine was lost: it had not begun, or its machine is to blame."""
-    return job.attempts < (_MAX_LOST_RUNS if lost.again else _MAX_LOST_STARTS) and (lost.again or not job.begun)
+    """Whether a job runs once more whose engine was lost: it had not begun, or its machine is to blame.
+
+    Runs that ended in another way do not count: a server that is stopped says nothing about its jobs.
+    """
+    return job.lost_runs < (_MAX_LOST_RUNS if lost.again else _MAX_LOST_STARTS) and (lost.again or not job.begun)
 
 
 def _ends_preparation(event: EngineEvent) -> bool:

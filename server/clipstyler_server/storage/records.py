@@ -87,8 +87,8 @@ class Record:
         Digests of these photos besides `content`, in order, with spaces between them.
     end
         The last event without image bytes, as JSON; None until there is one.
-    attempts, crashes
-        Runs begun, and those of them that ended because the server died.
+    attempts, crashes, lost_runs
+        Runs begun, those of them that ended because the server died, and those whose engine was lost.
     sequence
         Number of the last event; 0 until the job is finished.
     lease_owner, lease_until
@@ -123,6 +123,7 @@ class Record:
     ended_at: float | None = None
     attempts: int = 0
     crashes: int = 0
+    lost_runs: int = 0
     sequence: int = 0
     result: str | None = None
     mask: str | None = None

@@ -38,6 +38,7 @@ STYLIZATIONS = Table(
     Column("ended_at", Double),
     Column("attempts", Integer, nullable=False),
     Column("crashes", Integer, nullable=False, server_default="0"),
+    Column("lost_runs", Integer, nullable=False, server_default="0"),
     Column("sequence", BigInteger, nullable=False),
     Column("result", String(64)),
     Column("mask", String(64)),

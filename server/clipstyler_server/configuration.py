@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from clipstyler_server.operator_files import read_regular
 from clipstyler_server.settings import Settings
 
 CONFIG = "CLIPSTYLER_CONFIG"
@@ -90,7 +91,7 @@ def _origin(name: str, environment: set[str], file: Mapping[str, Any], path: str
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(read_regular(path).decode())
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

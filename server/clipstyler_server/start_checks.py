@@ -7,6 +7,7 @@ from pathlib import Path
 from clipstyler_server.identity.exposure import check_exposure
 from clipstyler_server.identity.files import IdentityFiles
 from clipstyler_server.identity.private_files import IdentityError
+from clipstyler_server.operator_files import read_regular
 from clipstyler_server.settings import Settings
 
 
@@ -62,7 +63,7 @@ def _wrong_sharing(settings: Settings) -> list[str]:
         )
     if settings.peer_ca:
         try:
-            Path(settings.peer_ca).read_bytes()
+            read_regular(Path(settings.peer_ca))
         except OSError as error:
             problems.append(f"peer_ca {settings.peer_ca} cannot be read: {error.strerror}")
     return problems

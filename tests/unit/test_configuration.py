@@ -71,6 +71,12 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path, content):
         load(str(path))
 
 
+def test_a_pipe_is_no_file_of_settings(tmp_path):
+    os.mkfifo(tmp_path / "server.toml")
+    with pytest.raises(ConfigurationError, match=r"server\.toml cannot be read: it is no regular file"):
+        load(str(tmp_path / "server.toml"))
+
+
 def test_passwords_are_never_shown(monkeypatch, file):
     file.write_text('database_url = "postgresql+psycopg://me:s3cret@host/name"\n')
     shown = call("config", "show", "--config", file).output

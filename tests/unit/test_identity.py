@@ -464,6 +464,25 @@ class TestFiles:
         with pytest.raises(IdentityError, match=r"server\.key has mode 0644"):
             IdentityFiles(IdentityPaths(tls_cert=chain, tls_key=key))
 
+    @pytest.mark.parametrize("kind", ["pipe", "device", "directory"])
+    @pytest.mark.parametrize("name", ["tokens", "tenants", "tls_cert", "tls_key", "tls_client_ca"])
+    def test_what_is_no_regular_file_is_refused_without_waiting(self, tmp_path, authority, name, kind):
+        chain, key = authority.issue_server().write(tmp_path, "server")
+        files = {name: private(tmp_path / name, "") for name in ("tokens", "tenants")}
+        files["tls_client_ca"] = private(tmp_path / "ca.pem", authority.pem.decode())
+        paths = IdentityPaths(**files, tls_cert=chain, tls_key=key)
+        identity = IdentityFiles(paths)
+        replaced = getattr(paths, name)
+        replaced.unlink()
+        if kind == "pipe":
+            os.mkfifo(replaced, 0o600)
+        elif kind == "device":
+            replaced.symlink_to("/dev/zero")
+        else:
+            replaced.mkdir()
+        (reload,) = identity.refresh()
+        assert f"{replaced} cannot be read: it is no regular file" in reload.problem
+
     def test_an_expired_certificate_is_refused_and_a_renewal_that_has_expired_is_not_taken(self, tmp_path, authority):
         chain, key = authority.issue_server(valid=-DAY).write(tmp_path, "server")
         paths = IdentityPaths(tls_cert=chain, tls_key=key)

@@ -19,6 +19,7 @@ from clipstyler_server.errors import Reason, ServiceError, error
 from clipstyler_server.identity.certificates import Certificates
 from clipstyler_server.identity.files import IdentityFiles
 from clipstyler_server.jobs.job_errors import draining_error
+from clipstyler_server.operator_files import read_regular
 from clipstyler_server.settings import MAX_MESSAGE_BYTES, Settings
 from clipstyler_server.storage.leases import Front
 
@@ -140,7 +141,7 @@ class Peers:
             return grpc.aio.insecure_channel(address, options)
         if name := self._settings.peer_name:
             options.append(("grpc.ssl_target_name_override", name))
-        trusted = Path(self._settings.peer_ca).read_bytes() if self._settings.peer_ca else None
+        trusted = read_regular(Path(self._settings.peer_ca)) if self._settings.peer_ca else None
         credentials = grpc.ssl_channel_credentials(trusted, certificates.key, certificates.chain)
         return grpc.aio.secure_channel(address, credentials, options)
 

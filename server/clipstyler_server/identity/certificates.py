@@ -10,6 +10,7 @@ from pathlib import Path
 from cryptography import x509
 
 from clipstyler_server.identity.private_files import IdentityError, read_private
+from clipstyler_server.operator_files import read_regular
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,6 @@ def _no_password() -> str:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except OSError as error:
         raise IdentityError(f"{path} cannot be read: {error.strerror}") from error

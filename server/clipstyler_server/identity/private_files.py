@@ -7,6 +7,8 @@ import stat
 from pathlib import Path
 from typing import NamedTuple
 
+from clipstyler_server.operator_files import open_regular
+
 _NOT_OTHERS = stat.S_IWGRP | stat.S_IRWXO
 _ROOT = 0
 
@@ -33,7 +35,7 @@ def read_private(path: Path) -> bytes:
         It cannot be read, or its mode or owner permits more.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             _check(path, os.fstat(file.fileno()))
             return file.read()
     except OSError as error:

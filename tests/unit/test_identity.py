@@ -464,6 +464,48 @@ class TestFiles:
         with pytest.raises(IdentityError, match=r"server\.key has mode 0644"):
             IdentityFiles(IdentityPaths(tls_cert=chain, tls_key=key))
 
+    def test_a_certificate_that_is_replaced_while_it_is_read_is_read_again(self, tmp_path, authority, monkeypatch):
+        chain, key = authority.issue_server().write(tmp_path, "server")
+        renewed = authority.issue_server()
+        load = ssl.SSLContext.load_cert_chain
+
+        def replace_and_load(*arguments, **options):
+            renewed.write(tmp_path, "server")
+            return load(*arguments, **options)
+
+        monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", replace_and_load)
+        identity = IdentityFiles(IdentityPaths(tls_cert=chain, tls_key=key))
+        served = identity.certificates
+        assert (served.chain, served.key) == (renewed.chain, renewed.key)
+        assert shown(identity.context(), None) == ssl.PEM_cert_to_DER_cert(served.chain.decode())
+
+    def test_a_key_that_comes_after_its_certificate_is_waited_for_at_the_start(self, tmp_path, authority, monkeypatch):
+        chain, key = authority.issue_server().write(tmp_path, "server")
+        renewed = authority.issue_server()
+        chain.write_bytes(renewed.chain)
+        load = ssl.SSLContext.load_cert_chain
+
+        def load_and_replace(*arguments, **options):
+            try:
+                return load(*arguments, **options)
+            finally:
+                key.write_bytes(renewed.key)
+
+        monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", load_and_replace)
+        assert IdentityFiles(IdentityPaths(tls_cert=chain, tls_key=key)).certificates.key == renewed.key
+
+    def test_files_that_change_all_the_time_are_not_used(self, tmp_path, authority, monkeypatch):
+        chain, key = authority.issue_server().write(tmp_path, "server")
+        load = ssl.SSLContext.load_cert_chain
+
+        def load_and_change(*arguments, **options):
+            load(*arguments, **options)
+            authority.issue_server().write(tmp_path, "server")
+
+        monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", load_and_change)
+        with pytest.raises(IdentityError, match="change while they are read"):
+            IdentityFiles(IdentityPaths(tls_cert=chain, tls_key=key))
+
     @pytest.mark.parametrize("kind", ["pipe", "device", "directory"])
     @pytest.mark.parametrize("name", ["tokens", "tenants", "tls_cert", "tls_key", "tls_client_ca"])
     def test_what_is_no_regular_file_is_refused_without_waiting(self, tmp_path, authority, name, kind):

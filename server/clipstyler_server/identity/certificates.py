@@ -12,6 +12,9 @@ from cryptography import x509
 from clipstyler_server.identity.private_files import IdentityError, read_private
 from clipstyler_server.operator_files import read_regular
 
+# A renewal replaces one file after the other: they are read until none changed meanwhile.
+_MOST_READINGS = 5
+
 
 @dataclass(frozen=True)
 class Certificates:
@@ -61,12 +64,26 @@ class CertificateFiles:
         Raises
         ------
         IdentityError
-            One cannot be read, others may read the key, key and certificate do not belong together, or a certificate
-            has expired.
+            One cannot be read, others may read the key, key and certificate do not belong together, a certificate has
+            expired, or the files change all the time.
         """
-        key = read_private(self.key)
-        chain = _read(self.chain)
-        client_ca = _read(self.client_ca) if self.client_ca else None
+        for _ in range(_MOST_READINGS):
+            before = self._contents()
+            try:
+                certificates = self._checked(*before)
+            except IdentityError:
+                if self._contents() == before:
+                    raise
+                continue
+            # OpenSSL takes chain and key by their paths only: what was checked must be what is served.
+            if self._contents() == before:
+                return certificates
+        raise IdentityError(f"{self.chain} and {self.key} change while they are read")
+
+    def _contents(self) -> tuple[bytes, bytes, bytes | None]:
+        return read_private(self.key), _read(self.chain), _read(self.client_ca) if self.client_ca else None
+
+    def _checked(self, key: bytes, chain: bytes, client_ca: bytes | None) -> Certificates:
         context = self._context()
         expires_at = self._expiry(chain)
         if expires_at <= datetime.now(UTC):

@@ -21,6 +21,7 @@ import structlog
 from clipstyler_server.app import App
 from clipstyler_server.identity import tokens
 from clipstyler_server.identity.roles import Role
+from clipstyler_server.observability.http_pages import MOST_CONNECTIONS
 from clipstyler_server.start_checks import ServerStartError
 from cryptography import x509
 from google.rpc import error_details_pb2, status_pb2
@@ -706,6 +707,22 @@ class TestHttp:
                     assert (response.status, "problems" in await response.json()) == (200, tenant is not None)
                 async with session.get("/livez") as response:
                     assert response.status == 200
+
+    async def test_connections_without_a_handshake_leave_room_for_those_with_one(self, secured):
+        host, port = secured.app.http_address.rsplit(":", 1)
+        async with http(secured) as session, session.get("/livez") as response:
+            assert response.status == 200  # in a connection that stays, and is the first to go
+        silent = [await asyncio.open_connection(host, int(port)) for _ in range(2 * MOST_CONNECTIONS)]
+
+        def open_ones() -> int:
+            return sum(not (reader.at_eof() or reader.exception()) for reader, _ in silent)
+
+        await eventually(lambda: open_ones() <= MOST_CONNECTIONS, 5)  # before a handshake takes too long
+        assert open_ones() > MOST_CONNECTIONS // 2
+        async with http(secured) as session, session.get("/livez") as response:
+            assert response.status == 200
+        for _, writer in silent:
+            writer.close()
 
     async def test_plaintext_gets_nothing(self, secured):
         async with aiohttp.ClientSession() as session:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -12,12 +11,13 @@ from aiohttp.http_exceptions import HttpProcessingError
 from clipstyler_server.identity.authenticator import NotAuthenticatedError
 from clipstyler_server.identity.files import IdentityFiles
 from clipstyler_server.identity.roles import Role
+from clipstyler_server.observability.bounded_connections import BoundedConnections
 from clipstyler_server.observability.health import Health
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.observability.shared_exposition import SharedExposition
 
 MOST_CONNECTIONS = 128
-"""Open at once, about: a new one takes the place of the oldest, which may be slow, idle or gone."""
+"""Open at once; a new one takes the place of the oldest."""
 _HANDSHAKE_S = 10.0  # of TLS
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
@@ -43,6 +43,7 @@ class HttpPages:
         self._identity = identity
         self._needs_token = needs_token
         self._runner: web.AppRunner | None = None
+        self._connections: BoundedConnections | None = None
         self._listener: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> str:
@@ -64,11 +65,11 @@ class HttpPages:
         )
         self._runner = web.AppRunner(app, access_log=None, logger=_logger(), shutdown_timeout=1)
         await self._runner.setup()
+        assert self._runner.server is not None
         context = self._identity.context()
+        self._connections = BoundedConnections(self._runner.server, MOST_CONNECTIONS, context, _HANDSHAKE_S)
         try:
-            self._listener = await asyncio.get_running_loop().create_server(
-                self._accept, host, port, ssl=context, ssl_handshake_timeout=_HANDSHAKE_S if context else None
-            )
+            self._listener = await asyncio.get_running_loop().create_server(self._connections.accept, host, port)
         except OSError as error:
             raise OSError(
                 f"cannot listen on {join_address(host, port)}: is it in use? Choose another address or port, "
@@ -82,15 +83,8 @@ class HttpPages:
             self._listener.close()
         if self._runner:
             await self._runner.cleanup()
-
-    def _accept(self) -> Any:
-        """Begin a connection. Without a bound, callers that send nothing would take all descriptors of the server."""
-        assert self._runner is not None
-        server: Any = self._runner.server
-        for oldest in server.connections[: -MOST_CONNECTIONS + 1]:
-            if oldest.transport:
-                oldest.transport.abort()  # `close` would wait until it has read
-        return server()
+        if self._connections:
+            self._connections.close()
 
     async def _show_metrics(self, request: web.Request) -> web.Response:
         if not self._may_read(request):

@@ -119,6 +119,18 @@ async def call(
         writer.close()
 
 
+async def stay(address: str) -> None:
+    """Open a connection without calls, and answer its pings until the server closes it."""
+    host, port = address.rsplit(":", 1)
+    with contextlib.suppress(ConnectionError):
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(_PREFACE + frame(_SETTINGS, 0, 0))
+        try:
+            await _read_end(reader, writer)
+        finally:
+            writer.close()
+
+
 async def _read_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Answer:
     """Read frames until the stream ends; settings and pings are acknowledged."""
     with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):

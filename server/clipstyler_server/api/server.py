@@ -21,6 +21,7 @@ from clipstyler.v1 import (
 from clipstyler_server.api.authentication import Gatekeeper
 from clipstyler_server.api.bounds import CallBounds
 from clipstyler_server.api.callers import Callers
+from clipstyler_server.api.connections import connection_options
 from clipstyler_server.api.credentials import server_credentials
 from clipstyler_server.api.encoder_service import EncoderService
 from clipstyler_server.api.following import Follower
@@ -187,6 +188,5 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         # What has not been asked for yet stays with its sender, apart from so much.
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
-        # A connection that never speaks HTTP/2 is closed.
-        ("grpc.server_handshake_timeout_ms", 10_000),
+        *connection_options(settings.max_calls),
     ]

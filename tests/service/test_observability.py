@@ -13,9 +13,10 @@ import grpc
 import pytest
 from clipstyler_server.api.server import ENCODER_SERVICE, SERVER_SERVICE, STYLE_SERVICE, STYLIZATION_SERVICE
 from clipstyler_server.app import App
+from clipstyler_server.identity.roles import is_tenant_name
 from clipstyler_server.observability.http_pages import MOST_CONNECTIONS
 from clipstyler_server.observability.metrics import Metrics
-from clipstyler_server.observability.tenant_metrics import MAX_TENANTS
+from clipstyler_server.observability.tenant_metrics import MAX_TENANTS, NO_TENANT, OTHER_TENANTS
 from clipstyler_server.storage.records import State
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
@@ -219,15 +220,28 @@ def test_tenants_are_counted_by_name_up_to_a_bound():
     for number in range(MAX_TENANTS + 5):
         metrics.tenants.job_finished(f"tenant-{number}", "succeeded")
     metrics.tenants.job_finished("tenant-0", "succeeded")
-    metrics.tenants.call_ended("", "OK")
+    for tenant in ("", "none", "other"):
+        metrics.tenants.call_ended(tenant, "OK")
     metrics.tenants.steps_completed("tenant-1", 1)
 
     body = metrics.exposition()[0].decode()
     assert 'clipstyler_tenant_jobs_total{outcome="succeeded",tenant="tenant-0"} 2.0' in body
-    assert 'clipstyler_tenant_jobs_total{outcome="succeeded",tenant="other"} 5.0' in body
+    assert 'clipstyler_tenant_jobs_total{outcome="succeeded",tenant="_other"} 5.0' in body
     assert f"tenant-{MAX_TENANTS}" not in body
-    assert 'clipstyler_tenant_calls_total{grpc_status="OK",tenant="other"} 1.0' in body
+    assert 'clipstyler_tenant_calls_total{grpc_status="OK",tenant="_none"} 1.0' in body
+    assert 'clipstyler_tenant_calls_total{grpc_status="OK",tenant="_other"} 2.0' in body
     assert 'clipstyler_tenant_steps_total{tenant="tenant-1"} 1.0' in body
+
+
+def test_no_tenant_is_counted_with_those_without_a_name_of_their_own():
+    metrics = Metrics(with_tenants=True)
+    for tenant in ("", "none", "other"):
+        metrics.tenants.call_ended(tenant, "OK")
+    body = metrics.exposition()[0].decode()
+    for label in ("_none", "none", "other"):
+        assert f'clipstyler_tenant_calls_total{{grpc_status="OK",tenant="{label}"}} 1.0' in body
+    assert not is_tenant_name(NO_TENANT)
+    assert not is_tenant_name(OTHER_TENANTS)
 
 
 async def test_the_bytes_of_calls_are_measured(server):

@@ -6,8 +6,9 @@ from prometheus_client import CollectorRegistry, Counter
 
 MAX_TENANTS = 100
 """Tenants with a name of their own in metrics; further ones count together."""
-OTHER_TENANTS = "other"
-NO_TENANT = "none"
+# No tenant has such a name: it begins with a letter or digit.
+OTHER_TENANTS = "_other"
+NO_TENANT = "_none"
 """Of callers without credentials."""
 
 
@@ -49,10 +50,12 @@ class TenantMetrics:
 
     def _count(self, name: str, tenant: str, *labels: str, count: int = 1) -> None:
         if counter := self._counters.get(name):
-            counter.labels(self._label(tenant or NO_TENANT), *labels).inc(count)
+            counter.labels(self._label(tenant), *labels).inc(count)
 
     def _label(self, tenant: str) -> str:
-        """Return a tenant's name, or the common one once there are too many."""
+        """Return a tenant's name, or the common one once there are too many, or the one of callers without."""
+        if not tenant:
+            return NO_TENANT
         if tenant not in self._known:
             if len(self._known) == MAX_TENANTS:
                 return OTHER_TENANTS

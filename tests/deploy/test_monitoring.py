@@ -36,7 +36,7 @@ class Case:
 
 
 def _calls(status: str, bad: str) -> dict[str, str]:
-    name = "grpc_server_call_duration_seconds_count"
+    name = "clipstyler_calls_ended_total"
     return {f'{name}{{grpc_status="OK"}}': "0+90x40", f'{name}{{grpc_status="{status}"}}': bad}
 
 

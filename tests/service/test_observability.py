@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import time
+from typing import get_args
 
 import aiohttp
 import grpc
@@ -22,6 +23,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
 
 from clipstyler import __version__
+from clipstyler.evaluation.direction_cache import Origin
 from clipstyler.v1.stylization_pb2 import Stylization
 from clipstyler.v1.stylization_service_pb2 import GetStylizationImageRequest
 from tests.service import scripted
@@ -242,6 +244,24 @@ def test_no_tenant_is_counted_with_those_without_a_name_of_their_own():
         assert f'clipstyler_tenant_calls_total{{grpc_status="OK",tenant="{label}"}} 1.0' in body
     assert not is_tenant_name(NO_TENANT)
     assert not is_tenant_name(OTHER_TENANTS)
+
+
+def test_a_rate_sees_the_first_event_because_its_series_begins_at_zero():
+    values = {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in Metrics().registry.collect()
+        for sample in family.samples
+    }
+    for name, labels in {
+        "stylization_duration_seconds_count": [state for state in State if state.is_final],
+        "calls_ended_total": [code.name for code in grpc.StatusCode],
+        "frames_sent_total": ["progress", "preview", "draft", "chunk", "result"],
+        "sent_image_bytes_total": ["preview", "draft", "chunk", "result"],
+        "style_application_seconds_count": ["succeeded"],
+        "text_directions_total": ["front", *get_args(Origin)],
+    }.items():
+        for label in labels:
+            assert values.get((f"clipstyler_{name}", label)) == 0, (name, label)
 
 
 async def test_the_bytes_of_calls_are_measured(server):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Mapping
+from typing import get_args
 
 import grpc
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, Metric
@@ -16,7 +17,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from clipstyler import __version__
-from clipstyler.evaluation.direction_cache import CacheStats
+from clipstyler.evaluation.direction_cache import CacheStats, Origin
 from clipstyler_server.observability.tenant_metrics import TenantMetrics
 
 OTHER_METHOD = "other"
@@ -28,6 +29,7 @@ _JOB_SECONDS = (0.5, 1, 2, 5, 10, 20, 40, 60, 120, 300, 600, 1800, 3600)
 _CANCEL_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30)
 _PAUSE_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5)
 _STEP_SECONDS = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60)
+_IMAGES = ("preview", "draft", "chunk", "result")
 
 
 Labeled = Callable[[], Mapping[tuple[str, ...], float]]
@@ -80,6 +82,8 @@ class Metrics:
             self._call_histogram(f"{way}_total_compressed_message_size_bytes", description, _CALL_BYTES)
             for way, description in (("sent", "Bytes of the responses of a call."), ("rcvd", "Those of its requests."))
         )
+        # By status alone: each method with each status would be hundreds of series.
+        self._calls_ended = self._counter("calls_ended", "Calls that ended, of all methods.", "grpc_status")
         self._jobs = self._histogram(
             "stylization_duration_seconds", "Time from acceptance to the end of a job.", _JOB_SECONDS, "outcome"
         )
@@ -117,15 +121,6 @@ class Metrics:
         self._takeovers = self._counter("jobs_taken_over", "Jobs that a server which is gone left behind.")
         self._lost_leases = self._counter("leases_lost", "Leases that this server could not renew in time.")
         self._restarts = self._counter("worker_restarts", "Worker processes that exited unexpectedly.", "worker")
-        # A rate sees the first event only if there was a zero before.
-        for counter, labels in (
-            (self._frames_skipped, ("progress", "preview")),
-            (self._storage_failures, ("full", "unavailable", "damaged")),
-            (self._restarts, ("optimizer", "evaluator", "decoder")),
-        ):
-            for label in labels:
-                counter.labels(label)
-
         self._loop_pauses = self._histogram(
             "event_loop_pause_seconds", "Time that the event loop did not come round.", _PAUSE_SECONDS
         )
@@ -140,6 +135,23 @@ class Metrics:
         self._provider = self._gauge(
             "evaluator_provider", "1 for the active execution backend of an encoder set.", "encoder_set", "backend"
         )
+        self._begin_at_zero()
+
+    def _begin_at_zero(self) -> None:
+        """Give series their labels: a rate sees the first event only if there was a zero before."""
+        for metric, labels in (
+            (self._jobs, ("succeeded", "failed", "cancelled")),
+            (self._calls_ended, tuple(status.name for status in grpc.StatusCode)),
+            (self._frames_sent, ("progress", *_IMAGES)),
+            (self._frames_skipped, ("progress", "preview")),
+            (self._sent_bytes, _IMAGES),
+            (self._styles, ("succeeded",)),
+            (self._directions, ("front", *get_args(Origin))),
+            (self._storage_failures, ("full", "unavailable", "damaged")),
+            (self._restarts, ("optimizer", "evaluator", "decoder")),
+        ):
+            for label in labels:
+                metric.labels(label)
 
     def watch(self, name: str, description: str, read: Callable[[], float]) -> None:
         """Register a gauge that is read on collection."""
@@ -168,6 +180,7 @@ class Metrics:
     ) -> None:
         """Record a call that has ended, with the bytes of its messages."""
         labels = _method_label(method), status
+        self._calls_ended.labels(status).inc()
         self._call_seconds.labels(*labels).observe(seconds, _exemplar(trace))
         self._call_received.labels(*labels).observe(received_bytes)
         self._call_sent.labels(*labels).observe(sent_bytes)

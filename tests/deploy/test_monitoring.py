@@ -79,6 +79,7 @@ CASES = {
         {"clipstyler_queue_depth": "3x40", "clipstyler_jobs_running": "0x40"},
         {"clipstyler_queue_depth": "3x40", "clipstyler_jobs_running": "1x40"},
         "jobs wait at a:9464, and none runs",
+        SERVER | {"job": "clipstyler"},
     ),
     "ClipstylerFirstPreviewSlow": Case(
         _histogram("first_preview", "120", "60"),
@@ -154,31 +155,68 @@ def test_every_alert_has_a_case() -> None:
 
 @pytest.mark.parametrize("name", CASES)
 def test_an_alert_fires_when_it_should_and_only_then(name: str, tmp_path: Path) -> None:
-    case, alert = CASES[name], ALERTS[name]
-    fired = {
-        "exp_labels": case.labels | {"severity": alert["severity"]},
-        "exp_annotations": {"summary": case.summary, "runbook_url": f"{RUNBOOK}#{name.lower()}"},
+    case = CASES[name]
+    fired = _fired(name, case.labels, case.summary)
+    bad, good = ({_of_server(series): values for series, values in given.items()} for given in (case.bad, case.good))
+    _check_alerts(tmp_path, name, [(bad, [fired]), (good, [])])
+
+
+@pytest.mark.parametrize(
+    ("ready", "running", "stuck"),
+    [
+        ((0, 1), (0, 1), []),  # b does the work
+        ((0, 1), (0, 0), ["a", "b"]),
+        ((0, 0), (0, 0), ["a", "b"]),
+        ((1, 1), (0, 1), ["a"]),  # which could run one
+    ],
+)
+def test_a_shared_queue_is_stuck_only_if_no_server_works_on_it(
+    tmp_path: Path, ready: tuple[int, int], running: tuple[int, int], stuck: list[str]
+) -> None:
+    series = {}
+    for name, is_ready, runs in zip("ab", ready, running, strict=True):
+        values = {"queue_depth": 3, "jobs_running": runs, "device_ready": is_ready, "fronts": 2}
+        series |= {_of_server(f"clipstyler_{metric}", name): f"{value}x40" for metric, value in values.items()}
+    fired = [
+        _fired("ClipstylerQueueStuck", _server(name), f"jobs wait at {name}:9464, and none runs") for name in stuck
+    ]
+    _check_alerts(tmp_path, "ClipstylerQueueStuck", [(series, fired)])
+
+
+def _server(name: str) -> dict[str, str]:
+    return {"instance": f"{name}:9464", "job": "clipstyler"}
+
+
+def _fired(name: str, labels: dict[str, str], summary: str) -> dict[str, dict[str, str]]:
+    """Return an alert that fires, in promtool's form."""
+    return {
+        "exp_labels": labels | {"severity": ALERTS[name]["severity"]},
+        "exp_annotations": {"summary": summary, "runbook_url": f"{RUNBOOK}#{name.lower()}"},
     }
+
+
+def _check_alerts(tmp_path: Path, name: str, expected: list[tuple[dict[str, str], list[dict]]]) -> None:
+    """Check which alerts of a name fire with series, each given with its values."""
     tests = {
         "rule_files": [str(FILES / "alerts.yaml")],
         "evaluation_interval": "1m",
         "tests": [
             {
                 "interval": "1m",
-                "input_series": [{"series": _of_server(series), "values": values} for series, values in given.items()],
-                "alert_rule_test": [{"eval_time": "40m", "alertname": name, "exp_alerts": expected}],
+                "input_series": [{"series": series, "values": values} for series, values in given.items()],
+                "alert_rule_test": [{"eval_time": "40m", "alertname": name, "exp_alerts": fired}],
             }
-            for given, expected in ((case.bad, [fired]), (case.good, []))
+            for given, fired in expected
         ],
     }
     (tmp_path / "tests.yaml").write_text(yaml.safe_dump(tests))
     promtool("test", "rules", tmp_path / "tests.yaml")
 
 
-def _of_server(series: str) -> str:
+def _of_server(series: str, server: str = "a") -> str:
     """Return a series with the labels that Prometheus gives to those of a server."""
     name, _, labels = series.removesuffix("}").partition("{")
-    return f'{name}{{job="clipstyler",instance="a:9464"{"," + labels if labels else ""}}}'
+    return f'{name}{{job="clipstyler",instance="{server}:9464"{"," + labels if labels else ""}}}'
 
 
 def test_the_dashboard_has_every_query_and_no_panel_covers_another() -> None:

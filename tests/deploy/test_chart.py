@@ -124,6 +124,45 @@ def test_values_that_the_chart_does_not_have_are_refused(values: dict[str, Any])
         render(SMALL | values)
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "instead"),
+    [
+        ("host", {}, "it follows from the chart"),
+        ("http_port", {}, "it follows from the chart"),
+        ("drain_delay_s", {}, r"set drain\.delaySeconds"),
+        ("drain_grace_s", {}, r"set drain\.graceSeconds"),
+        ("insecure", {}, "set insecure"),
+        ("tls_cert", {"tls": {"secretName": "certificate"}}, r"set tls\.secretName"),
+        ("tls_client_ca", EVERYTHING, r"set tls\.clientCaKey"),
+        ("tokens", EVERYTHING, r"set tokens\.secretName"),
+        ("tenants", EVERYTHING, r"set tenants\.secretName"),
+        ("database_url", EVERYTHING, r"set database\.secretName"),
+        ("shared_dir", EVERYTHING | {"sharing": {"claimName": "images"}}, r"set sharing\.claimName"),
+    ],
+)
+def test_a_setting_that_would_have_no_effect_is_refused(name: str, values: dict[str, Any], instead: str) -> None:
+    with pytest.raises(RenderError, match=rf"settings\.{name} .*{instead}"):
+        render((values or SMALL) | {"settings": {name: "anything"}})
+
+
+def test_the_device_of_a_gpu_can_be_chosen() -> None:
+    gpus = {"gpu": {"enabled": True, "count": 2}}
+    given = environment(render(SMALL | gpus | {"settings": {"device": "cuda:1"}}))
+    assert (given["CLIPSTYLER_DEVICE"], "CLIPSTYLER_DEVICES" in given) == ("cuda:1", False)
+
+
+def test_prometheus_has_a_token_if_the_pages_need_one() -> None:
+    monitor = {"enabled": True, "token": {"secretName": "probe"}}
+    values = SMALL | {"settings": {"http_auth": True}, "tokens": {"secretName": "identity"}}
+    found = only(render(values | {"monitoring": {"serviceMonitor": monitor}}), "ServiceMonitor")
+    validate(found)
+    (endpoint,) = found["spec"]["endpoints"]
+    assert endpoint["authorization"] == {"credentials": {"name": "probe", "key": "token"}}  # of type Bearer by default
+    with pytest.raises(RenderError, match=r"http_auth needs monitoring\.serviceMonitor\.token\.secretName"):
+        render(values | {"monitoring": {"serviceMonitor": {"enabled": True}}})
+    assert render(values)  # without a ServiceMonitor there is nothing to give it to
+
+
 def test_the_settings_exist_and_are_valid(everything: list[Resource], monkeypatch: pytest.MonkeyPatch) -> None:
     given = environment(everything)
     assert {name.removeprefix("CLIPSTYLER_").lower() for name in given} <= set(Settings.model_fields)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from clipstyler.video.reading import TimedFrame, VideoError, VideoInfo, chroma_i
 
 if TYPE_CHECKING:
     from av.container import InputContainer, OutputContainer
+    from av.packet import Packet
     from av.stream import Stream
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
@@ -46,12 +48,12 @@ def even(size: tuple[int, int]) -> tuple[int, int]:
 
 def left_out(source: Path, path: Path) -> list[str]:
     """Return short sentences on the streams of a source that a file of this suffix cannot hold."""
-    with opened(source) as container, _scratch(path) as output:
+    with opened(source) as container:
         return [
             f"the {stream.type} stream {stream.index} ({_codec(stream)}) cannot be stored in {path.suffix}: "
             "it is left out"
             for stream in _others(container)
-            if _copied(output, stream) is None
+            if not _can_hold(path, stream)
         ]
 
 
@@ -86,7 +88,7 @@ def write_video(
     """
     with part_of(path) as part, opened(source) as container, _output(part, path) as output:
         video = _video(output, path, info, size)
-        packets = _CopiedPackets(container, output)
+        packets = _CopiedPackets(container, output, path)
         output.metadata.update(_kept_metadata(container))
         for count, (picture, time) in enumerate(frames, 1):
             packets.write_until(float(time * info.time_base))
@@ -97,14 +99,17 @@ def write_video(
 
 
 class _CopiedPackets:
-    """Copies streams of a source as they are, in step with the frames."""
+    """Copies streams of a source as they are, in step with the frames.
 
-    def __init__(self, source: InputContainer, output: OutputContainer) -> None:
-        pairs = [(stream, _copied(output, stream)) for stream in _others(source)]
-        self._outputs = {stream.index: copy for stream, copy in pairs if copy is not None}
+    Times only grow, as those of frames do: a recording may begin anew in the middle. Damaged packets are left out.
+    """
+
+    def __init__(self, source: InputContainer, output: OutputContainer, path: Path) -> None:
+        streams = [stream for stream in _others(source) if _can_hold(path, stream)]
+        self._outputs = {stream.index: output.add_stream_from_template(stream) for stream in streams}
         self._output = output
-        streams = [stream for stream, copy in pairs if copy is not None]
-        self._packets = source.demux(streams) if streams else iter(())
+        self._latest: dict[int, tuple[int, int]] = {}  # when the latest packet of each begins and ends
+        self._packets = map(self._later, source.demux(streams) if streams else iter(()))
         self._next = next(self._packets, None)
 
     def write_until(self, seconds: float) -> None:
@@ -114,9 +119,28 @@ class _CopiedPackets:
             if packet.dts is not None:
                 if float(packet.dts * packet.time_base) > seconds:
                     return
-                packet.stream = self._outputs[packet.stream.index]
-                self._output.mux(packet)
+                self._write(packet)
             self._next = next(self._packets, None)
+
+    def _later(self, packet: Packet[Stream]) -> Packet[Stream]:
+        """Move a packet whose time does not grow right behind the one before it in its stream."""
+        if packet.dts is None:
+            return packet
+        is_subtitle = packet.stream.type == "subtitle"  # several may begin at once
+        last, following = self._latest.get(packet.stream.index, (None, 0))
+        if last is not None and packet.dts < last + (not is_subtitle):
+            delay = 0 if packet.pts is None else packet.pts - packet.dts
+            packet.dts, packet.pts = following, following + delay
+        length = 0 if is_subtitle else max(1, packet.duration or 0)
+        self._latest[packet.stream.index] = packet.dts, packet.dts + length
+        return packet
+
+    def _write(self, packet: Packet[Stream]) -> None:
+        from av.error import InvalidDataError, PatchWelcomeError
+
+        packet.stream = self._outputs[packet.stream.index]
+        with suppress(InvalidDataError, PatchWelcomeError):
+            self._output.mux(packet)
 
 
 def _output(part: Path, path: Path) -> OutputContainer:
@@ -170,14 +194,19 @@ def _others(container: InputContainer) -> list[Stream]:
     return [*container.streams.audio, *container.streams.subtitles]
 
 
-def _copied(output: OutputContainer, stream: Stream) -> Stream | None:
-    """Add a stream like one of the source; None if the container cannot hold it."""
-    if stream.codec_context is None or stream.codec_context.name not in output.supported_codecs:
-        return None
-    try:
-        return output.add_stream_from_template(stream)
-    except ValueError:
-        return None
+def _can_hold(path: Path, stream: Stream) -> bool:
+    """Return whether a file of this suffix can hold a stream like one of the source: some fail at their header only."""
+    from av.error import FFmpegError
+
+    with _scratch(path) as output:
+        if stream.codec_context is None or stream.codec_context.name not in output.supported_codecs:
+            return False
+        try:
+            output.add_stream_from_template(stream)
+            output.start_encoding()
+        except (FFmpegError, ValueError):
+            return False
+        return True
 
 
 def _kept_metadata(container: InputContainer) -> dict[str, str]:

@@ -71,6 +71,13 @@ def delay_of_sound(path: Path) -> float:
     return starts[0] - starts[1]
 
 
+def packets_of(path: Path, kind: str) -> tuple[int, float]:
+    """How many packets a stream has, and seconds from the first to the last."""
+    with av.open(str(path)) as container:
+        times = [float(p.pts * p.time_base) for p in container.demux(**{kind: 0}) if p.size]
+    return len(times), max(times) - min(times)
+
+
 def mean_color(path: Path) -> list[int]:
     first = next(read_frames(path, read_info(path))).picture
     return first.rgb.reshape(-1, 3).mean(axis=0).round().astype(int).tolist()
@@ -117,6 +124,27 @@ def test_a_video_that_is_written_has_frames_times_and_sound(clip: Path, tmp_path
     assert not list(tmp_path.glob(".clipstyler*"))
 
 
+def test_a_recording_that_begins_anew_keeps_its_sound(frames: list[Picture], tmp_path: Path) -> None:
+    part = write_clip(tmp_path / "part.ts", frames, tone="aac").read_bytes()
+    source = tmp_path / "joined.ts"
+    source.write_bytes(2 * part)
+    for suffix in (".mp4", ".mkv"):
+        out = written(tmp_path / f"out{suffix}", source)
+        (pictures, video), (sounds, audio) = (packets_of(path, kind) for path, kind in ((out, "video"), (out, "audio")))
+        assert (pictures, sounds) == (2 * len(frames), packets_of(source, "audio")[0])
+        assert abs(audio - video) < 0.1
+        assert video == pytest.approx((2 * len(frames) - 1) / 24, abs=0.01)
+
+
+def test_damaged_sound_is_left_out(frames: list[Picture], tmp_path: Path) -> None:
+    whole = write_clip(tmp_path / "whole.ts", 3 * frames, tone="aac").read_bytes()
+    for sixteenth in range(4, 15):
+        at = sixteenth * len(whole) // 16
+        source = tmp_path / "broken.ts"
+        source.write_bytes(whole[:at] + bytes(400) + whole[at + 400 :])
+        assert packets_of(written(tmp_path / "out.mp4", source), "audio")[0] >= packets_of(source, "audio")[0] - 3
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
 def test_the_same_frames_give_the_same_bytes(frames: list[Picture], tmp_path: Path, suffix: str) -> None:
     source = write_clip(tmp_path / "source.mp4", frames)
@@ -131,6 +159,12 @@ def test_uneven_times_are_kept(frames: list[Picture], tmp_path: Path) -> None:
         info = read_info(out)
         found = [float(frame.time * info.time_base) for frame in read_frames(out, info)]
         assert np.abs(np.array(found) - np.array(times) / 1000).max() < 0.0011
+
+
+def test_sound_that_fails_at_the_header_only_is_left_out_with_a_warning(frames: list[Picture], tmp_path: Path) -> None:
+    source, out = write_clip(tmp_path / "source.webm", frames, codec="libvpx-vp9", tone="libopus"), tmp_path / "out.mov"
+    assert left_out(source, out) == ["the audio stream 0 (opus) cannot be stored in .mov: it is left out"]
+    written(out, source)
 
 
 def test_sound_that_a_container_cannot_hold_is_left_out_with_a_warning(clip: Path, tmp_path: Path) -> None:

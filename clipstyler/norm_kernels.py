@@ -21,8 +21,8 @@ _ROWS = 128  # pixels that a program holds at once
 class FusedNormReLU(torch.autograd.Function):
     """`nn.InstanceNorm2d` followed by `nn.ReLU`: (B, C, H, W) with interleaved channels to the same, C a power of 2.
 
-    Sums are in single precision, whatever the values are in, and of values less those of the first pixel, so that a
-    mean far from zero costs no digits.
+    Sums are in single precision, whatever the values are in. Each part of an image is summed up about a mean of its
+    own, so that neither a mean far from zero nor a few pixels far from the rest cost digits.
     """
 
     @staticmethod
@@ -74,31 +74,54 @@ def _sum_values(
     image, part = tl.program_id(0).to(tl.int64), tl.program_id(1)
     channel = tl.arange(0, CHANNELS)
     x += image * pixels * CHANNELS
-    pivot = tl.load(x + channel).to(tl.float32)
+    begin = part * chunk
+    row = begin + tl.arange(0, ROWS)
+    inside = (row < pixels)[:, None]
+    values = tl.load(x + row[:, None] * CHANNELS + channel[None, :], mask=inside, other=0.0).to(tl.float32)
+    pivot = tl.sum(values, axis=0) / tl.minimum(ROWS, pixels - begin)
     first = tl.zeros([CHANNELS], tl.float32)
     second = tl.zeros([CHANNELS], tl.float32)
-    for start in range(part * chunk, part * chunk + chunk, ROWS):
+    for start in range(begin, begin + chunk, ROWS):
         row = start + tl.arange(0, ROWS)
         inside = (row < pixels)[:, None]
         values = tl.load(x + row[:, None] * CHANNELS + channel[None, :], mask=inside, other=0.0).to(tl.float32)
         values = tl.where(inside, values - pivot[None, :], 0.0)
         first += tl.sum(values, axis=0)
         second += tl.sum(values * values, axis=0)
+    distance = first / tl.minimum(chunk, pixels - begin)
     sums = partial + (image * parts + part) * 2 * CHANNELS
-    tl.store(sums + channel, first)
-    tl.store(sums + CHANNELS + channel, second)
+    tl.store(sums + channel, pivot + distance)
+    tl.store(sums + CHANNELS + channel, second - distance * first)
+
+
+@triton.jit
+def _sums(partial, image, parts, PARTS: tl.constexpr, CHANNELS: tl.constexpr):
+    """What was stored of all parts of an image: two values of each channel, and which parts there are."""
+    part = tl.arange(0, PARTS)
+    channel = tl.arange(0, CHANNELS)
+    place = (image * parts + part)[:, None] * 2 * CHANNELS + channel[None, :]
+    present = (part < parts)[:, None]
+    first = tl.load(partial + place, mask=present, other=0.0)
+    return first, tl.load(partial + place + CHANNELS, mask=present, other=0.0), present
 
 
 @triton.jit
 def _means(partial, image, pixels, parts, PARTS: tl.constexpr, CHANNELS: tl.constexpr):
     """Both sums of all parts of an image, divided by its pixels."""
-    part = tl.arange(0, PARTS)
-    channel = tl.arange(0, CHANNELS)
-    place = (image * parts + part)[:, None] * 2 * CHANNELS + channel[None, :]
-    present = (part < parts)[:, None]
-    first = tl.sum(tl.load(partial + place, mask=present, other=0.0), axis=0) / pixels
-    second = tl.sum(tl.load(partial + place + CHANNELS, mask=present, other=0.0), axis=0) / pixels
-    return first, second
+    first, second, _ = _sums(partial, image, parts, PARTS, CHANNELS)
+    return tl.sum(first, axis=0) / pixels, tl.sum(second, axis=0) / pixels
+
+
+@triton.jit
+def _moments(partial, image, pixels, chunk, parts, PARTS: tl.constexpr, CHANNELS: tl.constexpr):
+    """Mean and variance of an image, from the mean of each part and its sum of squared distances from it."""
+    means, squares, present = _sums(partial, image, parts, PARTS, CHANNELS)
+    counts = tl.minimum(chunk, pixels - tl.arange(0, PARTS) * chunk)[:, None]
+    pivot = tl.load(partial + image * parts * 2 * CHANNELS + tl.arange(0, CHANNELS))
+    mean = pivot + tl.sum(tl.where(present, (means - pivot[None, :]) * counts, 0.0), axis=0) / pixels
+    distance = means - mean[None, :]
+    spread = tl.where(present, squares + distance * distance * counts, 0.0)
+    return mean, tl.sum(spread, axis=0) / pixels
 
 
 @triton.jit
@@ -119,9 +142,8 @@ def _normalize(
     channel = tl.arange(0, CHANNELS)
     x += image * pixels * CHANNELS
     out += image * pixels * CHANNELS
-    first, second = _means(partial, image, pixels, parts, PARTS, CHANNELS)
-    mean = first + tl.load(x + channel).to(tl.float32)
-    scale = 1 / tl.sqrt(tl.maximum(second - first * first, 0.0) + epsilon)
+    mean, variance = _moments(partial, image, pixels, chunk, parts, PARTS, CHANNELS)
+    scale = 1 / tl.sqrt(tl.maximum(variance, 0.0) + epsilon)
     if part == 0:
         tl.store(moments + image * 2 * CHANNELS + channel, mean)
         tl.store(moments + image * 2 * CHANNELS + CHANNELS + channel, scale)

@@ -30,6 +30,13 @@ for shape, mean in [((1, 16, 40, 37), 0.0), ((2, 32, 9, 5), 50.0), ((1, 4, 64, 6
     for mine, right in ((found.detach(), expected.detach()), (gradient, derivative)):
         apart = float((mine - right).norm() / right.norm())
         assert apart < 5e-6, (shape, mean, apart)
+for shape in ((1, 4, 300, 200),):  # one corner far from the rest, which has little contrast
+    x = random(*shape, seed=0) * 1e-4
+    x[..., 0, 0] += 0.5
+    x = x.contiguous(memory_format=torch.channels_last)
+    expected = F.relu(F.instance_norm(x.double()))
+    apart = float((FusedNormReLU.apply(x, 1e-5) - expected).norm() / expected.norm())
+    assert apart < 5e-6, (shape, apart)
 broken = random(1, 16, 5, 7, seed=0)
 broken[0, 3, 2, 2] = float("nan")
 found = FusedNormReLU.apply(broken.contiguous(memory_format=torch.channels_last), 1e-5)

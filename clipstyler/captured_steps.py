@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Hashable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from clipstyler.acceleration import Accelerations
 from clipstyler.cuda_recording import CudaRecording, Recorder
+from clipstyler.device_memory import is_out_of_memory
 from clipstyler.embedding import Launched
 from clipstyler.interruption import Check
 from clipstyler.run_state import RunState
@@ -157,8 +158,11 @@ class CapturedSteps:
 
     def _attempt(self, states: Sequence[RunState]) -> CapturedStep | None:
         """Capture, if there is room. What a failed attempt holds is let go of before the memory is returned."""
-        with suppress(torch.OutOfMemoryError):
+        try:
             return CapturedStep(states, self._record)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
         self.clear()
         torch.cuda.empty_cache()
         return None

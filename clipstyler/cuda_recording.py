@@ -1,4 +1,4 @@
-"""Work of a GPU, recorded once and started again as a whole: a CUDA graph on a stream of its own."""
+"""Work of a GPU, recorded once and started again as a whole: a CUDA graph, started on a stream of its own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+
+from clipstyler.device_streams import beside_captures, capturing
 
 _WARM_RUNS = 3  # before recording: libraries choose their kernels, and take their memory, in the first ones
 
@@ -40,15 +42,15 @@ class CudaRecording:
 
     def __init__(self, work: Callable[[], Tensor], device: torch.device) -> None:
         self._device = device
-        self._stream = torch.cuda.Stream(device)
+        self._stream = beside_captures(device)
         self._done = torch.cuda.Event()
         self._graph = torch.cuda.CUDAGraph()
-        self._stream.wait_stream(torch.cuda.current_stream(device))
-        with torch.cuda.stream(self._stream):
+        with capturing(device) as stream, torch.cuda.stream(stream):
+            stream.wait_stream(torch.cuda.current_stream(device))
             for _ in range(_WARM_RUNS):
                 work()
             # Other threads may go on to use the device meanwhile.
-            with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
+            with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
                 self._found = work()
         self._read = torch.empty(self._found.shape, dtype=self._found.dtype, pin_memory=True)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from clipstyler.device_streams import beside_captures
+
 
 class Readback:
     """Begins to copy values of a GPU beside what it computes next; the values must not change meanwhile.
@@ -31,7 +33,7 @@ class Readback:
 
 def _sent(values: Tensor) -> tuple[Tensor, torch.cuda.Event]:
     """Copy to pinned memory on a stream of its own; returns that memory, and the event of the copy."""
-    stream, arrived = torch.cuda.Stream(values.device), torch.cuda.Event()
+    stream, arrived = beside_captures(values.device), torch.cuda.Event()
     stream.wait_stream(torch.cuda.current_stream(values.device))
     pinned = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
     with torch.cuda.stream(stream):

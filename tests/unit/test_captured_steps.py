@@ -41,10 +41,11 @@ class Recorder:
         self.started = 0
         self.running = 0  # started, and not waited for
         self.room = 100  # for so many captures
+        self.lacks_room: Exception = torch.OutOfMemoryError("no room")
 
     def __call__(self, work: Callable[[], Tensor], _device: torch.device) -> Again:
         if self.recorded >= self.room:
-            raise torch.OutOfMemoryError("no room")
+            raise self.lacks_room
         self.recorded += 1
         work()  # warm-up: it changes all that the work changes
         return Again(work, self)
@@ -356,11 +357,27 @@ def test_a_run_that_is_dropped_while_the_device_computes_waits_for_it(encoders: 
     assert_the_next_run_is_unharmed(encoders, recorder, steps)
 
 
-def test_without_room_for_a_captured_step_a_run_takes_plain_ones(encoders: EncoderSet, recorder: Recorder) -> None:
-    recorder.room = 0
+LACKING = [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB"),
+    torch.AcceleratorError("CUDA error: out of memory"),  # of the graph itself, not of its tensors
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+]
+
+
+@pytest.mark.parametrize("lacks_room", LACKING, ids=str)
+def test_without_room_for_a_captured_step_a_run_takes_plain_ones(
+    encoders: EncoderSet, recorder: Recorder, lacks_room: Exception
+) -> None:
+    recorder.room, recorder.lacks_room = 0, lacks_room
     plain = seen(events(replace(encoders, accelerations=PLAIN), None))
     assert seen(events(encoders, CapturedSteps(recorder))) == plain
     assert recorder.recorded == 0
+
+
+def test_a_capture_that_fails_for_another_reason_fails(encoders: EncoderSet, recorder: Recorder) -> None:
+    recorder.room, recorder.lacks_room = 0, torch.AcceleratorError("CUDA error: operation not permitted")
+    with pytest.raises(torch.AcceleratorError, match="not permitted"):
+        events(encoders, CapturedSteps(recorder))
 
 
 def test_captured_steps_that_no_run_uses_make_room(encoders: EncoderSet, recorder: Recorder) -> None:

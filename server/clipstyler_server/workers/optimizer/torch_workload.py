@@ -15,6 +15,7 @@ from clipstyler.acceleration import OFF, RECORD
 from clipstyler.acceleration_choice import choose, retain_memory_for
 from clipstyler.captured_steps import CapturedSteps
 from clipstyler.composition import Further
+from clipstyler.device_memory import is_out_of_memory
 from clipstyler.embedding import Embedding, Wait
 from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
@@ -137,7 +138,7 @@ class TorchWorkload:
         try:
             yield
         except RuntimeError as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             self._captured.clear()
             torch.cuda.empty_cache()
@@ -152,11 +153,6 @@ class TorchWorkload:
         if len(self._styles) > _STYLES:
             self._styles.popitem(last=False)
         return loaded
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    # PyTorch has a class for accelerators only.
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def _choose_device(wanted: str) -> torch.device:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -60,7 +60,8 @@ def choose(wanted: str, device: torch.device, *, own_process: bool, record: Path
         host first, by naming `memory` or `tf32`.
     record
         File that keeps the measurement, so that every process of this machine chooses alike; it is measured again with
-        another processor, number of threads or version of PyTorch. That of a GPU is beside it.
+        another processor, number of threads or version of PyTorch, as is what could not be measured. That of a GPU is
+        beside it.
 
     Raises
     ------
@@ -70,14 +71,16 @@ def choose(wanted: str, device: torch.device, *, own_process: bool, record: Path
     fixed = parse(wanted)
     if device.type not in NAMES_BY_DEVICE:
         return Choice(NONE, {})
-    if fixed is None:
-        return _measured(device, own_process, torch.get_num_threads(), record)
-    chosen = fixed.on(device.type)
+    is_measured = fixed is None
+    speedups = _measured(device, own_process, torch.get_num_threads(), record) if is_measured else {}
+    chosen = (fixed or _paying(speedups)).on(device.type)
     if chosen.memory:
         allocator.retain_memory()
+    elif is_measured and own_process and device.type == "cpu":
+        allocator.use_defaults()  # the measurement leaves it keeping memory
     if device.type == "cuda" and (own_process or chosen.tf32):
         use_tf32(chosen.tf32)
-    return Choice(chosen, {})
+    return Choice(chosen, dict(speedups))
 
 
 def retain_memory_for(width: int, height: int) -> None:
@@ -86,41 +89,41 @@ def retain_memory_for(width: int, height: int) -> None:
 
 
 @cache
-def _measured(device: torch.device, own_process: bool, threads: int, record: Path | None) -> Choice:
+def _measured(device: torch.device, own_process: bool, threads: int, record: Path | None) -> dict[str, float]:
     """Measure once per process and number of threads, so that all its results have the same accelerations."""
     names = [name for name in NAMES_BY_DEVICE[device.type] if own_process or name not in _OF_THE_PROCESS]
     machine = f"{_name(device)}, {threads} threads, torch {torch.__version__}"
     if record and device.type != "cpu":
         record = record.with_stem(f"{record.stem}-{device.type}")
     speedups = _recorded(record, machine, names) if record else {}
-    if not speedups:
+    if missing := [name for name in names if name not in speedups]:
         pieces = gpu_pieces.speedups if device.type == "cuda" else _speedups
-        speedups = {name: round(speedup, 2) for name, speedup in pieces(device, names).items()}
-        if record:
+        found = pieces(device, missing, speedups)
+        speedups |= {name: round(speedup, 2) for name, speedup in found.items()}
+        if record and found:
             _write(record, machine, speedups)
-    paying = {name: speedup >= MINIMUM_SPEEDUP for name, speedup in speedups.items()}
-    accelerations = Accelerations(**paying).on(device.type)
-    if own_process and device.type == "cuda":
-        use_tf32(accelerations.tf32)
-    elif own_process:
-        (allocator.retain_memory if accelerations.memory else allocator.use_defaults)()
-    return Choice(accelerations, speedups)
+    return speedups
 
 
-def _speedups(_device: torch.device, names: Sequence[str]) -> dict[str, float]:
+def _paying(speedups: Mapping[str, float]) -> Accelerations:
+    return Accelerations(**{name: speedup >= MINIMUM_SPEEDUP for name, speedup in speedups.items()})
+
+
+def _speedups(_device: torch.device, names: Sequence[str], _known: Mapping[str, float]) -> dict[str, float]:
     # Memory first: while it is kept, the others are measured as they will run.
     measures = {"memory": _memory_speedup, "bf16": _bf16_speedup, "channels_last": _channels_last_speedup}
     return {name: measures[name]() for name in names}
 
 
 def _recorded(record: Path, machine: str, names: Sequence[str]) -> dict[str, float]:
-    """Read the record; empty if there is none of this machine."""
+    """Read the record, as far as it goes; empty if there is none of this machine."""
     try:
         found = json.loads(record.read_text())
         if found["machine"] != machine:
             return {}
-        return {name: float(found["speedups"][name]) for name in names}
-    except (OSError, ValueError, KeyError, TypeError):
+        speedups = {name: float(found["speedups"].get(name, 0)) for name in names}
+        return {name: speedup for name, speedup in speedups.items() if speedup > 0}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from open_clip.transformer import VisionTransformer
 from torch import Tensor, nn
 
 from clipstyler.cuda_recording import CudaRecording
+from clipstyler.device_memory import is_out_of_memory
 from clipstyler.encoders import frozen_vit, fused_vit
 from clipstyler.encoders.bf16 import Bf16Linear
 from clipstyler.stylenet import PLAIN, Arithmetic, StyleNet
@@ -22,17 +23,43 @@ _VIEWS, _TOKENS = 65, 3250  # of the paper's setting, with ViT-B/32
 _WIDTH, _HEADS, _BLOCKS = 768, 12, 3  # of ViT-B/32, and a quarter of its blocks
 _ROUNDS, _REPEATS = 5, 10
 
+_MAY_FAIL = ("kernels",)  # Triton has no common error: no compiler, a kernel that fails
+
 _log = logging.getLogger(__name__)
 
 Work = Callable[[], Tensor]
 
 
-def speedups(device: torch.device, names: Sequence[str]) -> dict[str, float]:
-    """Return how many times as fast each of the named accelerations is; leaves the process as it was."""
-    pieces = _Pieces(device)
+_NOTHING_KNOWN: Mapping[str, float] = {}
+
+
+def speedups(
+    device: torch.device, names: Sequence[str], known: Mapping[str, float] = _NOTHING_KNOWN
+) -> dict[str, float]:
+    """Return how many times as fast each of the named accelerations is; leaves the process as it was.
+
+    Those that cannot be measured now are left out, with a warning: there is no memory, or no compiler for the kernels.
+
+    Parameters
+    ----------
+    device
+        The GPU.
+    names
+        In the order in which they are measured.
+    known
+        What was measured before: the others are measured as they will run.
+    """
+    pieces, found = _Pieces(device), {}
     with restored():
-        use_tf32(False)
-        return {name: getattr(pieces, name)() for name in names}
+        use_tf32(known.get("tf32", 0) > 1)
+        for name in names:
+            try:
+                found[name] = getattr(pieces, name)()
+            except Exception as error:
+                if not (name in _MAY_FAIL or is_out_of_memory(error)):
+                    raise
+                _log.warning("%s cannot be measured here, and is not used: %s: %s", name, type(error).__name__, error)
+    return found
 
 
 class _Pieces:
@@ -50,8 +77,9 @@ class _Pieces:
         """StyleNet; leaves TF32 on if it is faster."""
         work = self._style_net(PLAIN)
         plain_s = self._captured_seconds(work)
-        use_tf32(True)
-        speedup = plain_s / self._captured_seconds(work)
+        with restored():
+            use_tf32(True)
+            speedup = plain_s / self._captured_seconds(work)
         use_tf32(speedup > 1)
         return speedup
 
@@ -60,13 +88,9 @@ class _Pieces:
         return self._speedup(PLAIN, Arithmetic(channels_last=True))
 
     def kernels(self) -> float:
-        """StyleNet with interleaved channels, and three blocks of ViT-B/32; 0 if the kernels cannot be built here."""
-        try:
-            plain_s, fused_s = (self._kernel_seconds(kernels) for kernels in (False, True))
-            return plain_s / fused_s
-        except Exception as error:  # noqa: BLE001 - Triton has no common error: no compiler, a kernel that fails
-            _log.warning("no kernels by Triton here: %s: %s", type(error).__name__, error)
-            return 0.0
+        """StyleNet with interleaved channels, and three blocks of ViT-B/32."""
+        plain_s, fused_s = (self._kernel_seconds(kernels) for kernels in (False, True))
+        return plain_s / fused_s
 
     def bf16(self) -> float:
         """Three MLPs of ViT-B/32."""

@@ -114,7 +114,7 @@ def test_a_gpu_is_measured_and_recorded_by_itself(
 ) -> None:
     measured: list[list[str]] = []
 
-    def speedups(_device: torch.device, names: list[str]) -> dict[str, float]:
+    def speedups(_device: torch.device, names: list[str], _known: dict[str, float]) -> dict[str, float]:
         measured.append(names)
         return dict.fromkeys(names, 2.0) | {"channels_last": 1.0}
 
@@ -334,9 +334,99 @@ def test_every_piece_of_a_gpu_computes_what_it_measures(monkeypatch: pytest.Monk
     assert torch.isfinite(torch.stack([value.detach().float() for value in found])).all()
 
 
-def test_a_kernel_that_cannot_be_built_is_no_reason_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_pieces: object, kernels: bool) -> float:
-        raise RuntimeError("no C compiler")
+def failing(error: Exception) -> Callable[[object], float]:
+    def piece(_pieces: object) -> float:
+        raise error
 
-    monkeypatch.setattr(gpu_pieces._Pieces, "_kernel_seconds", broken)
-    assert gpu_pieces.speedups(CPU, ["kernels"]) == {"kernels": 0.0}
+    return piece
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("kernels", RuntimeError("no C compiler")),
+        ("channels_last", torch.OutOfMemoryError("CUDA out of memory")),
+        ("graphs", torch.AcceleratorError("CUDA error: out of memory")),
+    ],
+)
+def test_what_cannot_be_measured_now_is_left_out_with_a_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str, error: Exception
+) -> None:
+    for piece in NAMES_BY_DEVICE["cuda"]:
+        monkeypatch.setattr(gpu_pieces._Pieces, piece, lambda _: 2.0)
+    monkeypatch.setattr(gpu_pieces._Pieces, name, failing(error))
+    assert set(gpu_pieces.speedups(CPU, NAMES_BY_DEVICE["cuda"])) == {*NAMES_BY_DEVICE["cuda"]} - {name}
+    assert f"{name} cannot be measured here, and is not used: {type(error).__name__}: {error}" in caplog.text
+
+
+def test_a_gpu_that_does_not_work_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_pieces._Pieces, "graphs", failing(RuntimeError("CUDA error: unspecified launch failure")))
+    with pytest.raises(RuntimeError, match="launch failure"):
+        gpu_pieces.speedups(CPU, ["graphs"])
+
+
+@pytest.mark.parametrize("known", [{}, {"tf32": 2.0}, {"tf32": 0.9}])
+def test_the_rest_is_measured_as_it_will_run(monkeypatch: pytest.MonkeyPatch, known: dict[str, float]) -> None:
+    precisions: list[bool] = []
+    monkeypatch.setattr(gpu_pieces, "use_tf32", precisions.append)
+    monkeypatch.setattr(gpu_pieces._Pieces, "bf16", lambda _: 1.0)
+    gpu_pieces.speedups(CPU, ["bf16"], known)
+    assert precisions == [known.get("tf32") == 2.0]
+
+
+def test_without_memory_for_its_piece_tf32_is_off_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+
+    def seconds(*_: object) -> float:
+        begun.append(torch.backends.cuda.matmul.fp32_precision)
+        if len(begun) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return 1.0
+
+    monkeypatch.setattr(gpu_pieces, "_SIDE", 32)
+    monkeypatch.setattr(gpu_pieces._Pieces, "_captured_seconds", seconds)
+    assert gpu_pieces.speedups(CPU, ["tf32", "channels_last"]) == {"channels_last": 1.0}
+    assert begun == ["ieee", "tf32", "ieee", "ieee"]
+
+
+@pytest.mark.parametrize("before", [{}, {"kernels": 0.0}])  # the latter by versions that recorded a failure
+def test_a_failure_is_kept_in_no_file(
+    monkeypatch: pytest.MonkeyPatch, calls: list[str], tmp_path: Path, before: dict[str, float]
+) -> None:
+    """Once there is a compiler, or memory, the next start measures what was missing, and only that."""
+    measured: list[list[str]] = []
+    found: dict[str, float] = {}
+
+    def speedups(_device: torch.device, names: list[str], _known: dict[str, float]) -> dict[str, float]:
+        measured.append(names)
+        return {name: 2.0 for name in names if name != "kernels"} | found
+
+    monkeypatch.setattr(acceleration_choice.gpu_pieces, "speedups", speedups)
+    monkeypatch.setattr(acceleration_choice, "use_tf32", lambda _: None)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a card")
+    names = []
+    for now in (before, {}, {"kernels": 3.0}, {}):
+        found.clear()
+        found.update(now)
+        choice = choose("auto", torch.device("cuda"), own_process=True, record=tmp_path / "accelerations.json")
+        acceleration_choice._measured.cache_clear()  # as in another process
+        names.append(choice.accelerations.kernels)
+    assert names == [False, False, True, True]
+    assert measured == [["graphs", "tf32", "channels_last", "bf16", "kernels"], ["kernels"], ["kernels"]]
+
+
+def test_what_concerns_the_process_is_set_again_by_every_choice(
+    monkeypatch: pytest.MonkeyPatch, calls: list[str]
+) -> None:
+    measuring(monkeypatch, memory=2, bf16=1, channels_last=1)
+    choose("auto", CPU, own_process=True)
+    calls.clear()
+    choose("auto", CPU, own_process=True)
+    assert calls == ["retain_memory"]
+    precisions: list[bool] = []
+    monkeypatch.setattr(acceleration_choice, "use_tf32", precisions.append)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "a card")
+    monkeypatch.setattr(acceleration_choice.gpu_pieces, "speedups", lambda _, names, __: dict.fromkeys(names, 2.0))
+    for wanted in ("auto", "off", "auto"):
+        choose(wanted, torch.device("cuda"), own_process=True)
+    assert precisions == [True, False, True]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from clipstyler.encoders.base import EncoderSet
+from clipstyler.encoders.base import EncoderSet, identity
 from clipstyler.imaging import Picture
 
 Tensors = tuple[Tensor, ...]
@@ -37,8 +37,7 @@ def key_of(photo: Picture, encoders: EncoderSet, part: str = "") -> PhotoKey:
     """Make the key of a part of what encoders see in a fitted photo; the digest covers its size and its pixels."""
     digest = hashlib.sha256(repr(photo.rgb.shape).encode())
     digest.update(photo.rgb.tobytes())
-    # One checkpoint may fit several architectures, which names tell apart.
-    clip, content = (f"{encoder.name} {encoder.digest}" for encoder in (encoders.clip, encoders.content))
+    clip, content = identity(encoders.clip), identity(encoders.content)
     return PhotoKey(part, digest.hexdigest(), clip, content, str(encoders.device), str(encoders.accelerations))
 
 

@@ -66,6 +66,13 @@ class Exportable(Protocol):
 
 
 @runtime_checkable
+class Configured(Protocol):
+    """Encoders that compute with their weights as a configuration says; `form` is its digest."""
+
+    form: str
+
+
+@runtime_checkable
 class SupportsConfidence(Protocol):
     """Encoders that know a limited set of concepts and can report how well they know a text."""
 
@@ -185,6 +192,11 @@ def accelerated(encoders: EncoderSet, accelerations: Accelerations) -> EncoderSe
             if isinstance(fusible, SupportsFusion):
                 fusible.fuse()
     return replace(encoders, accelerations=used)
+
+
+def identity(encoder: ClipEncoder | ContentEncoder) -> str:
+    """Tell an encoder from all others, for caches: one checkpoint may fit several architectures and configurations."""
+    return f"{encoder.name} {encoder.digest} {encoder.form if isinstance(encoder, Configured) else ''}".rstrip()
 
 
 class EncoderUnavailableError(RuntimeError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import warnings
 import zipfile
@@ -26,7 +28,10 @@ _AS_CONFIGURED: Mapping[str, Any] = {}
 # Entries of OpenAI's archives that are no parameters.
 _OPENAI_EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
-# File names of a model directory in open_clip's own layout, beside `open_clip_config.json`.
+_DIRECTORY = "local-dir:"  # how open_clip is told of a model directory
+
+# File names of one, in open_clip's own layout.
+CONFIGURATION = "open_clip_config.json"
 CHECKPOINTS = (
     "open_clip_model.safetensors",
     "open_clip_pytorch_model.safetensors",
@@ -48,6 +53,8 @@ class OpenClip(nn.Module):
         "ARCH:PRETRAINED", or the directory's name.
     digest
         SHA-256 of the checkpoint.
+    form
+        Digest of the configuration that they are computed with.
     image_size
         Side of the views in pixels.
     """
@@ -55,10 +62,13 @@ class OpenClip(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, digest: str, model: open_clip.CLIP, tokenizer: open_clip.SimpleTokenizer) -> None:
+    def __init__(
+        self, name: str, digest: str, form: str, model: open_clip.CLIP, tokenizer: open_clip.SimpleTokenizer
+    ) -> None:
         super().__init__()
         self.name = name
         self.digest = digest
+        self.form = form
         self.model = model
         self.tokenizer = tokenizer
         size = model.visual.image_size
@@ -185,7 +195,7 @@ def load_directory(directory: Path, device: torch.device) -> OpenClip:
     found = [directory / name for name in CHECKPOINTS if (directory / name).is_file()]
     if not found:
         raise EncoderUnavailableError(f"{directory}: holds no CLIP weights; expected one of {', '.join(CHECKPOINTS)}")
-    return _load(directory.name, f"local-dir:{directory}", found[0], device)
+    return _load(directory.name, f"{_DIRECTORY}{directory}", found[0], device)
 
 
 @contextmanager
@@ -229,11 +239,25 @@ def _load(
         else:
             open_clip.load_checkpoint(model, str(checkpoint), strict=True, weights_only=True, device="cpu")
         tokenizer = open_clip.get_tokenizer(model_name)
+        form = _form(model_name, trained)
     except Exception as error:  # open_clip raises many kinds of errors for files that do not fit
         raise EncoderUnavailableError(f"{name}: {checkpoint} cannot be loaded: {error}") from error
-    encoder = OpenClip(name, digest, model, tokenizer)
+    encoder = OpenClip(name, digest, form, model, tokenizer)
     frozen_vit.optimize_in_place(model)
     return encoder.to(device)
+
+
+def _form(model_name: str, trained: Mapping[str, Any]) -> str:
+    """Return a digest of an architecture's configuration, or a directory's, and of how the weights were trained."""
+    directory = model_name.removeprefix(_DIRECTORY)
+    is_directory = directory != model_name
+    configuration = (
+        json.loads(Path(directory, CONFIGURATION).read_text())
+        if is_directory
+        else open_clip.get_model_config(model_name)
+    )
+    text = json.dumps([configuration, dict(trained)], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _is_torchscript(checkpoint: Path) -> bool:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from clipstyler.encoders.base import EncoderSet, SupportsConfidence, SupportsTokens
+from clipstyler.encoders.base import EncoderSet, SupportsConfidence, SupportsTokens, identity
 from clipstyler.encoders.description import TextConfidence
 from clipstyler.encoders.inference import runtime_name
 from clipstyler.encoders.onnx import preprocess
@@ -39,7 +39,7 @@ class TorchEncoders:
     @property
     def runtime(self) -> str:
         """The backend with everything else that determines the bits: versions, architecture, processor, TF32."""
-        parts = [self.backend, torch.__version__, self._encoders.clip.name]
+        parts = [self.backend, torch.__version__, identity(self._encoders.clip)]
         if self._encoders.device.type == "cpu":
             parts += [torch.backends.cpu.get_cpu_capability(), f"{torch.get_num_threads()} threads"]
         elif self._encoders.device.type == "cuda":

@@ -139,6 +139,20 @@ def test_one_checkpoint_in_two_architectures_is_two_encoders_to_caches(tmp_path:
     assert len(runtimes) == len(keys) == 2
 
 
+def test_a_directory_with_another_configuration_is_another_encoder_to_caches(tmp_path: Path) -> None:
+    """The checkpoint fits both, and the name stays."""
+    directory = write_encoders(tmp_path / "tiny", TINY_CLIP)
+    picture, runtimes, keys = Picture(np.zeros((8, 8, 3), np.uint8)), [], []
+    for content in ({}, {}, {"quick_gelu": True}):
+        model = {"model_cfg": TINY_CLIP | content, "preprocess_cfg": {}}
+        (directory / "open_clip_config.json").write_text(json.dumps(model))
+        loaded = registry.load(str(directory))
+        runtimes.append(TorchEncoders(loaded).runtime)
+        keys.append(key_of(picture, loaded))
+    for found in (runtimes, keys):
+        assert found[0] == found[1] != found[2]
+
+
 def test_the_catalog_starts_with_the_bundled_default() -> None:
     assert [entry.name for entry in registry.catalog()] == ["pocket", "vit-b-32"]
     assert registry.spec("vit-b-32").calibration == Calibration()

@@ -186,6 +186,19 @@ def test_a_cached_export_is_that_of_a_name_and_its_calibration(tmp_path: Path) -
     assert [Path(encoders.name).name for encoders in prepared] == ["tiny", "tiny", "alias"]
 
 
+def test_a_cached_export_is_that_of_a_configuration(tmp_path: Path) -> None:
+    """The checkpoint and the name stay; an export of before does not agree with what is computed now."""
+    directory = write_encoders(tmp_path / "tiny", TINY_CLIP)
+    task = Preparation(str(directory), str(tmp_path / "exports"), threads=torch.get_num_threads(), offline=True)
+    prepared = []
+    for mean in (0.5, 0.1):
+        model = {"model_cfg": TINY_CLIP, "preprocess_cfg": {"mean": [mean] * 3}}
+        (directory / "open_clip_config.json").write_text(json.dumps(model))
+        prepared.append(_prepare(task))
+    assert [each.problem for each in prepared] == ["", ""]
+    assert prepared[0].directory != prepared[1].directory
+
+
 def test_missing_files_are_named(tmp_path: Path, broken: Path) -> None:
     with pytest.raises(BrokenExportError, match=r"manifest\.json is missing"):
         OnnxEncoders(tmp_path / "nowhere", CPU)

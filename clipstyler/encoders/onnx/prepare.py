@@ -140,13 +140,15 @@ def _prepare(task: Preparation) -> Prepared:
         except (BrokenExportError, EncoderUnavailableError) as error:
             return Prepared(problem=str(error))
     parity = check_parity(TorchEncoders(encoders), exported)
-    problem = "" if parity.holds else f"the export does not agree with PyTorch: {parity}"
+    problem = "" if parity.holds else f"the export in {directory} does not agree with PyTorch: {parity}"
     return Prepared(str(directory), str(parity), problem, replaced=replaced)
 
 
 def _described(encoders: EncoderSet) -> str:
-    """Return a digest of what an export says of encoders besides their weights, which sets may share."""
-    words = repr((encoders.name, encoders.description, encoders.calibration))
+    """Return a digest of what makes an export besides the weights, which sets may share."""
+    from clipstyler.encoders.base import identity
+
+    words = repr((encoders.name, encoders.description, encoders.calibration, identity(encoders.clip)))
     return hashlib.sha256(words.encode()).hexdigest()[:16]
 
 

@@ -199,6 +199,15 @@ def test_a_cached_export_is_that_of_a_configuration(tmp_path: Path) -> None:
     assert prepared[0].directory != prepared[1].directory
 
 
+def test_a_cached_export_that_lost_its_manifest_is_made_anew(tmp_path: Path) -> None:
+    task = Preparation("pocket", str(tmp_path / "exports"), threads=torch.get_num_threads(), offline=True)
+    first = _prepare(task)
+    (Path(first.directory) / "manifest.json").unlink()
+    again = _prepare(task)
+    assert (again.directory, again.problem) == (first.directory, "")
+    assert "manifest.json is missing" in again.replaced
+
+
 def test_missing_files_are_named(tmp_path: Path, broken: Path) -> None:
     with pytest.raises(BrokenExportError, match=r"manifest\.json is missing"):
         OnnxEncoders(tmp_path / "nowhere", CPU)

@@ -164,6 +164,35 @@ def test_a_stored_file_that_changed_is_found_out(publisher: Publisher, tmp_path:
         stored.check()
 
 
+@pytest.mark.parametrize("record", ["", "\0" * 78, DIGEST[:20], f"{DIGEST[:-1]}  weights.bin\n"])
+def test_a_record_that_a_crash_cut_off_records_nothing(publisher: Publisher, tmp_path: Path, record: str) -> None:
+    """Nobody but the record knows the digest of these weights: any file would pass."""
+    unstated = weights(publisher, digest="")
+    stored = Store(tmp_path).obtain(unstated)
+    (tmp_path / "ours/weights.bin.sha256").write_text(record)
+    stored.path.write_bytes(DATA[:-1])
+    assert Store(tmp_path).find(unstated) is None
+    again = Store(tmp_path).obtain(unstated)
+    assert (again, again.path.read_bytes()) == (stored, DATA)
+
+
+def test_a_record_appears_complete_or_not_at_all(
+    publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(path: Path, data: bytes | str, *_: object, **__: object) -> int:
+        with path.open("wb") as file:
+            file.write(data[:1].encode() if isinstance(data, str) else data[:1])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as full:
+        for method in ("write_bytes", "write_text"):
+            full.setattr(Path, method, cut_off)
+        with pytest.raises(OSError, match="No space left"):
+            Store(tmp_path).obtain(weights(publisher))
+    assert not (tmp_path / "ours/weights.bin.sha256").exists()
+    assert Store(tmp_path).obtain(weights(publisher)).digest == DIGEST
+
+
 def test_published_digests_are_read_from_addresses() -> None:
     """OpenAI's full digest is in the path, torchvision's beginning in the file's name; both are what they publish."""
     clip, content = registry.weights("vit-b-32")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -133,6 +134,7 @@ def _prepare(task: Preparation) -> Prepared:
                 exported = OnnxEncoders(directory, options)
             except BrokenExportError as error:
                 replaced = str(error)
+                shutil.rmtree(directory)  # all in a cache is its own, whatever is left of it
                 export(encoders, directory)
                 exported = OnnxEncoders(directory, options)
         except ProviderError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,9 @@ from clipstyler.encoders.base import EncoderUnavailableError
 from clipstyler.encoders.weights.download import DownloadError, Report, download, ignore_progress, sha256
 from clipstyler.encoders.weights.sources import Remote, Weights
 from clipstyler.home import cache_directory
+from clipstyler.output_files import write_whole
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def default_directory() -> Path:
@@ -76,9 +80,8 @@ class Store:
         """Return stored weights, or None."""
         for remote in weights.remotes:
             path = self.root / remote.file
-            record = _record(path)
-            if path.is_file() and record.is_file():
-                return Stored(weights.name, path, record.read_text().partition(" ")[0], remote.digest)
+            if path.is_file() and (digest := _recorded(path)):
+                return Stored(weights.name, path, digest, remote.digest)
         return None
 
     def obtain(self, weights: Weights, report: Report = ignore_progress) -> Stored:
@@ -151,7 +154,14 @@ def _record(path: Path) -> Path:
 
 
 def _write_record(path: Path, digest: str) -> None:
-    _record(path).write_text(f"{digest}  {path.name}\n")
+    write_whole(_record(path), f"{digest}  {path.name}\n".encode())
+
+
+def _recorded(path: Path) -> str:
+    """Return the digest that was recorded of a file; empty if there is none, or a crash has left a part of it."""
+    record = _record(path)
+    digest = record.read_bytes().partition(b" ")[0].decode(errors="replace") if record.is_file() else ""
+    return digest if _SHA256.fullmatch(digest) else ""
 
 
 def _matching(weights: Weights, source: Path) -> tuple[Path, Remote]:

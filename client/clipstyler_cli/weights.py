@@ -57,6 +57,8 @@ def pull(
             with _progress(weights.name) as report:
                 stored = store.obtain(weights, report) if source is None else store.adopt(weights, source)
             say(f"{stored.name}: {stored.path}\n  SHA-256 {stored.digest}")
+        if source is None and (tokenizer := registry.fetch_tokenizer(name, store)):
+            say(f"{name}: its tokenizer, {tokenizer} of the Hugging Face hub")
 
 
 def _offered(wanted: Sequence[Weights], source: Path) -> Sequence[Weights]:

@@ -16,7 +16,7 @@ import open_clip
 import torch
 from torch import Tensor, nn
 
-from clipstyler.encoders import frozen_vit, fused_vit
+from clipstyler.encoders import frozen_vit, fused_vit, hub_tokenizer
 from clipstyler.encoders.base import EncoderUnavailableError, Towers, file_digest
 from clipstyler.encoders.onnx.tokenizers import CLIP_BPE
 from clipstyler.encoders.weights import sources
@@ -148,15 +148,25 @@ def load_pretrained(architecture: str, pretrained: str, device: torch.device, st
     Raises
     ------
     EncoderUnavailableError
-        The architecture or tag is unknown, or the weights cannot be obtained.
+        The architecture or tag is unknown, or the weights or the tokenizer cannot be obtained.
     """
     _check_architecture(architecture, pretrained)
+    tokenizer = hub_tokenizer.load(architecture, store)  # first: weights may be gigabytes
     if Path(pretrained).is_file():
-        return _load(f"{architecture}:{Path(pretrained).name}", architecture, Path(pretrained), device)
+        name = f"{architecture}:{Path(pretrained).name}"
+        return _load(name, architecture, Path(pretrained), device, tokenizer=tokenizer)
     stored = store.obtain(weights_of(architecture, pretrained))
     stored.check()
     trained = open_clip.get_pretrained_cfg(architecture, pretrained)
-    return _load(stored.name, architecture, stored.path, device, published=stored.published, trained=trained)
+    return _load(
+        stored.name,
+        architecture,
+        stored.path,
+        device,
+        published=stored.published,
+        trained=trained,
+        tokenizer=tokenizer,
+    )
 
 
 def weights_of(architecture: str, tag: str) -> sources.Weights:
@@ -220,6 +230,7 @@ def _load(
     *,
     published: str = "",
     trained: Mapping[str, Any] = _AS_CONFIGURED,
+    tokenizer: Any = None,
 ) -> OpenClip:
     """Build a model as its weights were trained: the tag's activation, mean and deviation, not the architecture's."""
     digest = file_digest(checkpoint)
@@ -238,7 +249,7 @@ def _load(
             model.load_state_dict(_torchscript_state(checkpoint))
         else:
             open_clip.load_checkpoint(model, str(checkpoint), strict=True, weights_only=True, device="cpu")
-        tokenizer = open_clip.get_tokenizer(model_name)
+        tokenizer = tokenizer or open_clip.get_tokenizer(model_name)
         form = _form(model_name, trained)
     except Exception as error:  # open_clip raises many kinds of errors for files that do not fit
         raise EncoderUnavailableError(f"{name}: {checkpoint} cannot be loaded: {error}") from error

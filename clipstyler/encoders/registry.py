@@ -129,6 +129,27 @@ def weights(name: str) -> tuple[Weights, ...]:
     return (*clip, vgg.weights_of(VGG_WEIGHTS))
 
 
+def fetch_tokenizer(name: str, store: Store) -> str:
+    """Have the store keep the tokenizer that loading these encoders needs; returns its name, "" if they include it.
+
+    Raises
+    ------
+    ConfigError
+        The name is unknown.
+    EncoderUnavailableError
+        It cannot be obtained.
+    """
+    known = spec(name)
+    if name == BUNDLED or _is_directory(name):
+        return ""
+    from clipstyler.encoders import hub_tokenizer
+
+    architecture, _ = _architecture(known)
+    if found := hub_tokenizer.name_of(architecture):
+        hub_tokenizer.load(architecture, store)
+    return found
+
+
 def _load(known: EncoderSpec, device: torch.device, vgg_weights: str, store: Store | None) -> EncoderSet:
     if known.name == BUNDLED:
         return _load_pocket(known, device)

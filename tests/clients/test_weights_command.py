@@ -52,6 +52,13 @@ def test_weights_are_pulled_listed_and_verified(publisher: Publisher, tmp_path: 
     assert [check["passed"] for check in json.loads(verified.output)] == [True, True]
 
 
+def test_a_tokenizer_of_the_hub_is_pulled_too(publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "fetch_tokenizer", lambda *_: "someone/words")
+    pulled = models("pull", "vit-b-32")
+    assert pulled.exit_code == 0, pulled.output
+    assert "its tokenizer, someone/words of the Hugging Face hub" in pulled.output
+
+
 def test_what_is_missing_is_listed_with_the_command_that_fetches_it(publisher: Publisher) -> None:
     listed = {entry["name"]: entry for entry in json.loads(models("list", "--json").output)}
     assert listed["vit-b-32"]["note"] == "not downloaded: clip:real, vgg19:real; `clipstyler models pull vit-b-32`"

@@ -277,6 +277,82 @@ def test_an_archive_in_openais_form_loads_only_with_its_published_digest(
         our_open_clip.load_pretrained("Tiny-Archive", str(tmp_path / "Tiny.pt"), cpu, Store(tmp_path / "store"))
 
 
+class Hub:
+    """Stands for open_clip's tokenizers of the Hugging Face hub: what is where, and whether the hub was asked."""
+
+    def __init__(self, *cached: str | None) -> None:
+        self.cached: list[str | None] = list(cached)
+        self.asked = 0
+        self.is_reachable = True
+        self.tokenizer = open_clip.get_tokenizer("ViT-B-32")
+
+    def __call__(
+        self, _architecture: str, cache_dir: str | None = None, local_files_only: bool = False
+    ) -> open_clip.SimpleTokenizer:
+        if cache_dir in self.cached:
+            return self.tokenizer
+        if not local_files_only:
+            self.asked += 1
+        if local_files_only or not self.is_reachable:
+            raise OSError("We couldn't connect to the hub")
+        self.cached.append(cache_dir)
+        return self.tokenizer
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    hub = Hub()
+    (tmp_path / "configs").mkdir()
+    text = TINY_CLIP["text_cfg"] | {"hf_tokenizer_name": "someone/words"}
+    (tmp_path / "configs" / "Tiny-Words.json").write_text(json.dumps(TINY_CLIP | {"text_cfg": text}))
+    open_clip.add_model_config(tmp_path / "configs")
+    monkeypatch.setattr(open_clip, "get_tokenizer", hub)
+    return hub
+
+
+def load_words(tmp_path: Path, *, offline: bool) -> our_open_clip.OpenClip:
+    checkpoint = write_clip(tmp_path / "clip", TINY_CLIP)
+    store = Store(tmp_path / "store", offline)
+    return our_open_clip.load_pretrained("Tiny-Words", str(checkpoint), torch.device("cpu"), store)
+
+
+def test_offline_a_tokenizer_of_the_hub_that_is_not_here_is_named_before_any_weights(hub: Hub, tmp_path: Path) -> None:
+    words = r"Tiny-Words: its tokenizer, someone/words of .*offline mode is on; run `clipstyler models pull NAME`"
+    with pytest.raises(EncoderUnavailableError, match=words):
+        load_words(tmp_path, offline=True)
+    assert hub.asked == 0
+
+
+@pytest.mark.parametrize("is_the_users", [False, True])
+def test_offline_a_tokenizer_that_is_here_is_taken(hub: Hub, tmp_path: Path, is_the_users: bool) -> None:
+    hub.cached = [None if is_the_users else str(tmp_path / "store" / "tokenizers")]
+    assert load_words(tmp_path, offline=True).tokenizer is hub.tokenizer
+    assert hub.asked == 0
+
+
+def test_a_tokenizer_is_fetched_once_and_kept_beside_the_weights(hub: Hub, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    assert registry.fetch_tokenizer("Tiny-Words:tag", store) == "someone/words"
+    assert hub.cached == [str(tmp_path / "store" / "tokenizers")]
+    assert load_words(tmp_path, offline=True).tokenizer is hub.tokenizer
+    assert hub.asked == 1
+    for included in ("vit-b-32", "pocket", str(tmp_path)):
+        assert registry.fetch_tokenizer(included, store) == ""
+
+
+def test_a_tokenizer_that_cannot_be_fetched_is_named(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub.is_reachable = False
+    with pytest.raises(EncoderUnavailableError, match=r"someone/words of .* cannot be loaded: We couldn't connect"):
+        load_words(tmp_path, offline=False)
+
+    def lacking(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError("No module named 'transformers'", name="transformers")
+
+    monkeypatch.setattr(open_clip, "get_tokenizer", lacking)
+    with pytest.raises(EncoderUnavailableError, match=r"someone/words of .* needs `pip install transformers`"):
+        load_words(tmp_path, offline=False)
+
+
 def test_weights_are_kept_in_the_users_cache_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_directory().parts[-2:] == ("clipstyler", "models")
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from clipstyler.config import TemplateSet
+from clipstyler.config import Calibration, TemplateSet
 from clipstyler.encoders.inference import Floats, InferenceEncoders, image_of, l2_normalize
 from clipstyler.evaluation.text_directions import embed_text, text_guidance
 from clipstyler.evaluation.text_length import ignored_part
@@ -20,6 +20,7 @@ from clipstyler.imaging import Picture
 from clipstyler.pocket.knowledge import known_concepts
 from clipstyler.prompts import check_texts, shortened
 from clipstyler_lab.anchors import LOOKS, OBJECTS
+from clipstyler_lab.provenance import described
 
 _NEAREST = 3
 _LEADING = 3  # anchors of either kind that count: the nearest ones
@@ -47,12 +48,15 @@ class SeedSpread(NamedTuple):
         Relative distance of style statistics, and root mean square difference of pixels in [0, 1].
     usual_style
         Median over all measured texts.
+    same_calibration
+        Whether the encoders still have the calibration that it was measured with.
     """
 
     text: str
     style: float
     pixels: float
     usual_style: float
+    same_calibration: bool
 
 
 @dataclass(frozen=True)
@@ -134,10 +138,13 @@ class TextCheck:
         if self.seeds is None:
             return "How much a seed changes was not measured for this text: try two or three."
         more = "more" if self.seeds.style > self.seeds.usual_style else "less"
-        return (
+        measured = (
             f"Seeds change the style of {self.seeds.text!r} {more} than usual "
-            f"({self.seeds.style:.2f}, usual {self.seeds.usual_style:.2f})."
+            f"({self.seeds.style:.2f}, usual {self.seeds.usual_style:.2f})"
         )
+        if self.seeds.same_calibration:
+            return f"{measured}."
+        return f"{measured}; that was measured with another calibration of the encoders: try two or three."
 
 
 class Doctor:
@@ -182,7 +189,7 @@ class Doctor:
             usual_distance=(float(distances.min()), float(np.median(distances))),
             photo_margin=self._margin(photo, guidance.style, source) if photo else None,
             object_probability=object_probability(plain, self._anchors, calibration.logit_scale),
-            seeds=seed_spread(style_text, self._results or _bundled(), encoders.digest),
+            seeds=seed_spread(style_text, self._results or _bundled(), encoders.digest, calibration),
         )
 
     @cached_property
@@ -219,7 +226,7 @@ def object_probability(text: Floats, anchors: tuple[Floats, Floats], logit_scale
     return float(1 / (1 + np.exp(-logit_scale * (objects - looks))))
 
 
-def seed_spread(text: str, results: Mapping[str, Any], digest: str) -> SeedSpread | None:
+def seed_spread(text: str, results: Mapping[str, Any], digest: str, calibration: Calibration) -> SeedSpread | None:
     """Look a text up in the consistency table of results that were made with the encoders of a digest."""
     if digest not in results.get("digests", ()):
         return None
@@ -229,9 +236,10 @@ def seed_spread(text: str, results: Mapping[str, Any], digest: str) -> SeedSprea
         row for row in results["sections"]["consistency"]["tables"][0]["rows"] if row["seeds"] is not None
     ]
     usual = median([row["style statistics"] for row in rows]) if rows else 0.0
+    same = results.get("made with", {}).get("calibration") == described(calibration)
     for row in rows:
         if row["text"].casefold() == text.casefold():
-            return SeedSpread(row["text"], row["style statistics"], row["pixels"], usual)
+            return SeedSpread(row["text"], row["style statistics"], row["pixels"], usual, same)
     return None
 
 

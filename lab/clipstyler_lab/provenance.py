@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import subprocess
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import torch
 
 from clipstyler import __version__
+from clipstyler.config import Calibration
 from clipstyler.provenance import library_versions
 from clipstyler_lab.workbench import Workbench
 
@@ -24,6 +26,8 @@ class Provenance(NamedTuple):
     ----------
     encoders
         Name of the set, and its models with the beginnings of their digests.
+    calibration
+        Of the encoders: every value by its name.
     machine
         Device, processor and threads.
     commit
@@ -37,6 +41,7 @@ class Provenance(NamedTuple):
     """
 
     encoders: str
+    calibration: str
     machine: str
     commit: str
     work: str
@@ -51,12 +56,18 @@ def provenance(bench: Workbench) -> Provenance:
     seeds, work = settings.seed_numbers, settings.work
     return Provenance(
         encoders=f"{encoders.name} ({models})",
+        calibration=described(encoders.calibration),
         machine=machine(encoders.device),
         commit=commit(),
         work=f"{work.size} px, {work.steps} steps, {work.patches} patches, seeds {seeds[0]} to {seeds[-1]}",
         versions=", ".join(f"{name} {version}" for name, version in library_versions().items()),
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
     )
+
+
+def described(calibration: Calibration) -> str:
+    """Name every value of a calibration; two that are described alike give the same results."""
+    return ", ".join(f"{name} {value}" for name, value in asdict(calibration).items())
 
 
 def machine(device: torch.device) -> str:

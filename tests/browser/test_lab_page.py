@@ -35,7 +35,9 @@ def written(folder: Path) -> Path:
         made=1,
         wanted=2,
     )
-    provenance = Provenance("pocket (pocket abc)", "a processor", "1234567", "64 px", "torch 2", "2026-11-26")
+    provenance = Provenance(
+        "pocket (pocket abc)", "threshold 0.03", "a processor", "1234567", "64 px", "torch 2", "2026-11-26"
+    )
     report = folder / "index.html"
     report.write_text(page(Report(provenance, ("ab",), {"zero-shot": section})))
     return report

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from clipstyler_lab.anchors import LOOKS, OBJECTS
 from clipstyler_lab.doctor import Doctor, SeedSpread, object_probability, seed_spread
+from clipstyler_lab.provenance import described
 
 from clipstyler.config import ConfigError
 from clipstyler.encoders import registry
@@ -60,14 +62,18 @@ def doctor(encoders: TorchEncoders) -> Doctor:
     return Doctor(encoders)
 
 
-def results(digest: str) -> dict[str, object]:
+def results(encoders: TorchEncoders) -> dict[str, object]:
     rows = [
         {"text": "fire", "seeds": 4, "style statistics": 0.3, "pixels": 0.1},
         {"text": "gold", "seeds": 4, "style statistics": 0.1, "pixels": 0.2},
         {"text": "ice", "seeds": 4, "style statistics": 0.2, "pixels": 0.3},
         {"text": "photo to result", "seeds": None, "style statistics": 9.0, "pixels": 9.0},
     ]
-    return {"digests": [digest], "sections": {"consistency": {"tables": [{"rows": rows}]}}}
+    return {
+        "made with": {"calibration": described(encoders.calibration)},
+        "digests": [encoders.digest],
+        "sections": {"consistency": {"tables": [{"rows": rows}]}},
+    }
 
 
 def test_a_known_look_is_known_and_nearest_to_itself(doctor: Doctor) -> None:
@@ -101,15 +107,29 @@ def test_a_photo_is_compared_with_both_texts(doctor: Doctor) -> None:
 
 
 def test_seeds_are_looked_up_for_the_same_encoders_only(encoders: TorchEncoders) -> None:
-    measured = results(encoders.digest)
-    assert seed_spread("Fire", measured, encoders.digest) == SeedSpread("fire", 0.3, 0.1, 0.2)
-    assert seed_spread("fire", measured, "0" * 64) is None
-    assert seed_spread("wood", measured, encoders.digest) is None
-    assert seed_spread("fire", {**measured, "sections": {"ablation": {}}}, encoders.digest) is None
+    measured, digest, calibration = results(encoders), encoders.digest, encoders.calibration
+    assert seed_spread("Fire", measured, digest, calibration) == SeedSpread("fire", 0.3, 0.1, 0.2, True)
+    assert seed_spread("fire", measured, "0" * 64, calibration) is None
+    assert seed_spread("wood", measured, digest, calibration) is None
+    assert seed_spread("fire", {**measured, "sections": {"ablation": {}}}, digest, calibration) is None
     doctor = Doctor(encoders, measured)
     assert any("more than usual" in finding for finding in doctor.check("fire").findings)
     assert any("less than usual" in finding for finding in doctor.check("gold").findings)
     assert any("not measured" in finding for finding in doctor.check("wood").findings)
+
+
+@pytest.mark.parametrize("changes", [{"weight_content": 400.0}, {"distinctness": 0.0}, {"input_noise": 0.04}])
+def test_seeds_that_were_measured_with_another_calibration_are_called_so(
+    encoders: TorchEncoders, changes: dict[str, float]
+) -> None:
+    measured = results(encoders)
+    older = replace(encoders.calibration, **changes)
+    found = seed_spread("fire", {**measured, "made with": {"calibration": described(older)}}, encoders.digest, older)
+    assert found == SeedSpread("fire", 0.3, 0.1, 0.2, True)
+    for made_with in ({"calibration": described(older)}, {}):  # results did not name it before
+        doctor = Doctor(encoders, {**measured, "made with": made_with})
+        assert any("another calibration" in finding for finding in doctor.check("fire").findings)
+    assert not any("another calibration" in finding for finding in Doctor(encoders, measured).check("fire").findings)
 
 
 def test_the_bundled_measurements_belong_to_the_bundled_encoders(doctor: Doctor) -> None:

@@ -36,7 +36,9 @@ def report(tmp_path: Path) -> Report:
         made=2,
         wanted=3,
     )
-    provenance = Provenance("pocket (abc)", "a processor", "1234567", "64 px", "torch 2", "2026-11-26")
+    provenance = Provenance(
+        "pocket (abc)", "threshold 0.03", "a processor", "1234567", "64 px", "torch 2", "2026-11-26"
+    )
     return Report(provenance, ("ab" * 32,), {"style-image": section})
 
 

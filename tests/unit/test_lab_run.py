@@ -18,6 +18,7 @@ from clipstyler_lab.experiments.comparison import method_trials
 from clipstyler_lab.experiments.curves import VARIED, values
 from clipstyler_lab.experiments.zero_shot import accuracy, predictions
 from clipstyler_lab.outcomes import Outcomes
+from clipstyler_lab.provenance import described
 from clipstyler_lab.run import CELLS, Step, run
 from clipstyler_lab.section import Sheet
 from clipstyler_lab.settings import LabSettings
@@ -60,7 +61,9 @@ def finished(styles: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_shows_every_experiment_whole(finished: Path) -> None:
-    sections = json.loads((finished / "results.json").read_text())["sections"]
+    results = json.loads((finished / "results.json").read_text())
+    sections = results["sections"]
+    assert results["made with"]["calibration"] == described(tiny_encoders().calibration)
     assert list(sections) == list(EXPERIMENTS)
     for section in sections.values():
         assert section["outcomes made"] == section["outcomes wanted"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from clipstyler.imaging import Picture, decode
+from clipstyler.prompts import normalize
 
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
@@ -28,6 +29,11 @@ class Gallery:
         """Names of all looks."""
         return tuple(self.files)
 
+    def look_of(self, text: str) -> str | None:
+        """Return the look that a text names, whatever its case and spaces; None if there is none."""
+        named = (look for look in self.files if _comparable(look) == _comparable(text))
+        return text if text in self.files else next(named, None)
+
     def style(self, look: str) -> Picture:
         """Return the style image of a look."""
         return decode(self.files[look][0].read_bytes())
@@ -35,3 +41,7 @@ class Gallery:
     def labeled(self) -> list[tuple[str, Path]]:
         """Return every picture with the name of its look."""
         return [(look, path) for look, paths in self.files.items() for path in paths]
+
+
+def _comparable(text: str) -> str:
+    return normalize(text).casefold()

@@ -60,7 +60,7 @@ def style_look(bench: Workbench, trial: Trial) -> str:
     """Return the look whose style image a method with a style image takes."""
     if trial.method in RETRIEVING:
         return bench.gallery.looks[retrieve(bench.guidance(trial.text).style, bench.gallery_embeddings)]
-    return trial.text
+    return bench.gallery.look_of(trial.text) or trial.text
 
 
 def computation(bench: Workbench, trial: Trial) -> str:

@@ -17,6 +17,8 @@ from clipstyler_lab.experiments.averages import SSIM, compared
 from clipstyler_lab.experiments.comparison import method_trials
 from clipstyler_lab.experiments.curves import VARIED, values
 from clipstyler_lab.experiments.zero_shot import accuracy, predictions
+from clipstyler_lab.gallery import Gallery
+from clipstyler_lab.methods import style_look
 from clipstyler_lab.outcomes import Outcomes
 from clipstyler_lab.provenance import described
 from clipstyler_lab.run import CELLS, Step, run
@@ -180,6 +182,25 @@ def test_a_look_without_pictures_has_no_style_image(styles: Path, tmp_path: Path
     (tmp_path / "ice").mkdir()
     shutil.copytree(styles / "fire", tmp_path / "fire")
     assert {trial.text for trial in method_trials(settings(tmp_path), Method.GATYS)} == {"fire"}
+
+
+@pytest.mark.parametrize("text", ["Oil Painting", " oil  painting", "oil painting"])
+def test_a_look_is_found_however_its_text_is_written(styles: Path, tmp_path: Path, text: str) -> None:
+    shutil.copytree(styles / "fire", tmp_path / "oil painting")
+    chosen = settings(tmp_path, texts=(text,))
+    (trial,) = method_trials(chosen, Method.GATYS)
+    assert style_look(Workbench(chosen, tiny_encoders()), trial) == "oil painting"
+
+
+def test_of_looks_that_differ_in_case_the_exact_one_is_taken(styles: Path, tmp_path: Path) -> None:
+    shutil.copytree(styles / "fire", tmp_path / "Fire")
+    shutil.copytree(styles / "ice", tmp_path / "fire")
+    assert {text: Gallery(tmp_path).look_of(text) for text in ("fire", "Fire", "FIRE", "ice")} == {
+        "fire": "fire",
+        "Fire": "Fire",
+        "FIRE": "Fire",
+        "ice": None,
+    }
 
 
 def test_a_text_without_a_style_image_leaves_a_gap_in_the_sheet(styles: Path, tmp_path: Path) -> None:

@@ -28,8 +28,9 @@ STYLE_IMAGE = (Method.CLIPSTYLER, Method.GATYS, Method.ADAIN, Method.RETRIEVED_G
 
 def method_trials(settings: LabSettings, method: Method) -> list[Trial]:
     """Return every photo by every text with the first seed; without texts for which there is no style image."""
-    looks = Gallery(settings.styles).looks if method in WITH_STYLE_IMAGE - RETRIEVING else settings.texts
-    texts = [text for text in settings.texts if text in looks]
+    gallery = Gallery(settings.styles)
+    needs_look = method in WITH_STYLE_IMAGE - RETRIEVING
+    texts = [text for text in settings.texts if not needs_look or gallery.look_of(text)]
     return [Trial(method, photo, text, settings.seed_numbers[0]) for photo in settings.photos for text in texts]
 
 

@@ -20,6 +20,7 @@ _STOP_S = 30.0
 _LOOK_S = 0.2  # between two looks at a process that should become ready
 _ANSWER_S = 2.0  # for what it says of itself
 _ROOT = Path(__file__).parents[1]
+_PREFIX = "CLIPSTYLER_"  # of variables of a server, of which it gets no others: a caller's may be of any server
 
 
 class Server:
@@ -51,7 +52,7 @@ class Server:
         port = _free_port()
         self.target = f"127.0.0.1:{port}"
         chosen = {"port": port, "http_port": 0, "data_dir": data_dir, "log_level": "warning"} | settings
-        self._environment = {f"CLIPSTYLER_{name.upper()}": str(value) for name, value in chosen.items()}
+        self._environment = {f"{_PREFIX}{name.upper()}": str(value) for name, value in chosen.items()}
         self._command = [sys.executable, "-m", module]
         self.start()
 
@@ -62,8 +63,10 @@ class Server:
 
     def start(self) -> None:
         """Start the process."""
-        environment = os.environ | self._environment
-        self._process = subprocess.Popen(self._command, env=environment, stdout=subprocess.DEVNULL, cwd=_ROOT)
+        environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(_PREFIX)}
+        self._process = subprocess.Popen(
+            self._command, env=environment | self._environment, stdout=subprocess.DEVNULL, cwd=_ROOT
+        )
 
     def wait_until_ready(self) -> None:
         """Wait until it accepts jobs.

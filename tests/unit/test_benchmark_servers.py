@@ -15,6 +15,26 @@ def test_a_setting_that_the_server_does_not_have_is_an_error(tmp_path):
         serving.Server(tmp_path, encoders="scripted")
 
 
+def test_variables_of_the_caller_do_not_reach_a_server(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLIPSTYLER_TOKENS", "tokens.toml")
+    monkeypatch.setenv("clipstyler_steps", "7")
+    monkeypatch.setenv("OTHER", "stays")
+    started = []
+    monkeypatch.setattr(serving.subprocess, "Popen", lambda *_, env, **__: started.append(env))
+
+    serving.Server(tmp_path, evaluator=False)
+
+    (environment,) = started
+    assert {name for name in environment if name.upper().startswith("CLIPSTYLER_")} == {
+        "CLIPSTYLER_PORT",
+        "CLIPSTYLER_HTTP_PORT",
+        "CLIPSTYLER_DATA_DIR",
+        "CLIPSTYLER_LOG_LEVEL",
+        "CLIPSTYLER_EVALUATOR",
+    }
+    assert environment["OTHER"] == "stays"
+
+
 def test_the_load_runs_on_scripted_encoders(monkeypatch):
     given = {}
 

@@ -33,7 +33,7 @@ from benchmarks.arguments import at_least_one
 from benchmarks.serving import serving
 from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler.v1.options_pb2 import StylizationOptions
-from clipstyler.v1.stylization_pb2 import StylizationSpec
+from clipstyler.v1.stylization_pb2 import Stylization, StylizationSpec
 from clipstyler.v1.stylization_service_pb2_grpc import StylizationServiceStub
 
 PHOTO = Path(__file__).parents[1] / "examples" / "cat.jpg"
@@ -110,9 +110,18 @@ async def read(call: Any) -> int:
 
 
 async def over(stub: Any, name: str) -> None:
-    """Wait for a job's end without watching it."""
-    while not (await stub.GetStylization(pb.GetStylizationRequest(name=name))).stylization.HasField("end_time"):
+    """Wait for a job's end without watching it.
+
+    Raises
+    ------
+    RuntimeError
+        It did not succeed: what it took is no measurement.
+    """
+    asked = pb.GetStylizationRequest(name=name)
+    while not (job := (await stub.GetStylization(asked)).stylization).HasField("end_time"):
         await asyncio.sleep(0.2)
+    if job.state != Stylization.STATE_SUCCEEDED:
+        raise RuntimeError(f"{name} did not succeed: {job.error.message or 'cancelled'}")
 
 
 async def memory(target: str, pid: int, jobs: int) -> list[Memory]:

@@ -122,13 +122,29 @@ async def one_shot(client: AsyncClient, record: Record) -> None:
     await record.call("Stylize", client.stylize(PHOTO, "step=0.01 x", **_OPTIONS).result())
 
 
-async def durable(client: AsyncClient, record: Record, trace: Path) -> None:
+async def durable(client: AsyncClient, record: Record, traces: Path) -> None:
     """Create a job; every other one is sent again, as by a caller that lost the answer."""
     request_id = str(uuid.uuid4())
+    text = f"step=0.01 trace={trace_of(traces, request_id)}"
     for _ in range(random.choice((1, 2))):
-        created = client.jobs.create(PHOTO, f"step=0.01 trace={trace}", request_id=request_id, **_OPTIONS)
+        created = client.jobs.create(PHOTO, text, request_id=request_id, **_OPTIONS)
         if job := await record.call("CreateStylization", created):
             record.jobs[request_id].add(job.name)
+
+
+def trace_of(traces: Path, request_id: str) -> Path:
+    """Return the file in which the runs of a durable job leave their steps."""
+    return traces / request_id
+
+
+def doubled(record: Record, traces: Path) -> int:
+    """Count jobs beyond one of each request id, and runs beyond one of each job."""
+    found = 0
+    for request_id, jobs in record.jobs.items():
+        trace = trace_of(traces, request_id)
+        runs = trace.read_text().split("\n").count("step 1") if trace.exists() else 0
+        found += len(jobs) - 1 + max(0, runs - len(jobs))
+    return found
 
 
 async def read(client: AsyncClient, record: Record) -> None:
@@ -140,11 +156,11 @@ async def read(client: AsyncClient, record: Record) -> None:
     await record.call("GetServerInfo", client.server_info())
 
 
-async def call_until(is_enough: Callable[[], bool], client: AsyncClient, record: Record, trace: Path) -> None:
+async def call_until(is_enough: Callable[[], bool], client: AsyncClient, record: Record, traces: Path) -> None:
     """Make calls of all kinds, one after the other."""
     while not is_enough():
         await one_shot(client, record)
-        await durable(client, record, trace)
+        await durable(client, record, traces)
         for _ in range(4):
             await read(client, record)
 
@@ -162,7 +178,8 @@ async def restart_all(servers: list[Server]) -> None:
 
 async def measure(target: str, servers: list[Server], calls: int, callers: int, folder: Path) -> Outcome:
     """Restart the servers while callers make so many calls; more, if the restarts take longer."""
-    record, trace = Record(), folder / "runs"
+    record, traces = Record(), folder / "runs"
+    traces.mkdir()
     async with AsyncClient(target) as client:
         await client.wait_until_ready()
         restarting: asyncio.Task[None] | None = None
@@ -173,19 +190,18 @@ async def measure(target: str, servers: list[Server], calls: int, callers: int, 
                 restarting = asyncio.create_task(restart_all(servers))
             return record.calls >= calls and restarting is not None and restarting.done()
 
-        await asyncio.gather(*(call_until(is_enough, client, record, trace) for _ in range(callers)))
+        await asyncio.gather(*(call_until(is_enough, client, record, traces) for _ in range(callers)))
         if restarting:
             await restarting
         names = [name for jobs in record.jobs.values() for name in jobs]
         states = await final_states(client, names)
-    runs = trace.read_text().split("\n").count("step 1") if trace.exists() else 0
     return Outcome(
         calls=record.calls,
         restarts=len(servers),
         failed=record.failures.total(),
         durable_jobs=len(names),
         lost=len(names) - states["succeeded"],
-        doubled=len(names) - len(record.jobs) + max(0, runs - len(names)),
+        doubled=doubled(record, traces),
         p50_s={method: statistics.median(times) for method, times in record.durations.items()},
         p99_s={method: quantile(times, 0.99) for method, times in record.durations.items()},
         failures=dict(record.failures),

@@ -60,8 +60,8 @@ class Row:
 
     @property
     def difference(self) -> float:
-        """Of the simulation, as a fraction of the measurement."""
-        return abs(self.simulated - self.measured) / self.measured if self.measured else 0.0
+        """Of the simulation, as a fraction of the measurement; whole if only one of them is 0."""
+        return abs(self.simulated - self.measured) / (self.measured or self.simulated or 1.0)
 
 
 @dataclass(frozen=True)

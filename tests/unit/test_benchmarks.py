@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
 
+from benchmarks import front_costs, rolling_restart
+from benchmarks.fleet.validate import MOST_DIFFERENCE, Row
+from benchmarks.load import over
 from benchmarks.random_checkpoints import TINY_CLIP, write_encoders
+from clipstyler.v1.stylization_pb2 import Stylization
 
 
 @pytest.mark.parametrize("name", ["borders", "calls", "start", "step", "threads", "video"])
@@ -73,3 +79,46 @@ def test_encoders_of_a_directory_leave_no_export_beside_it(tmp_path, monkeypatch
     import_module("benchmarks.encoders").main()
 
     assert list(tmp_path.iterdir()) == [directory]
+
+
+def test_a_wait_that_was_not_measured_and_is_simulated_is_a_difference():
+    assert Row("mean wait in s", 0.0, 5.0).difference > MOST_DIFFERENCE
+    assert Row("mean wait in s", 0.0, 0.0).difference == 0
+    assert Row("mean wait in s", 4.0, 5.0).difference == 0.25
+
+
+def test_a_job_that_ran_twice_counts_beside_one_that_never_began(tmp_path):
+    record = rolling_restart.Record()
+    for request_id, runs in (("lost", 0), ("once", 1), ("twice", 2)):
+        record.jobs[request_id] = {f"stylizations/{request_id}"}
+        trace = rolling_restart.trace_of(tmp_path, request_id)
+        if runs:
+            trace.write_text("step 1\nstep 2\nclosed\n" * runs)
+    assert rolling_restart.doubled(record, tmp_path) == 1
+    record.jobs["once"].add("stylizations/again")
+    assert rolling_restart.doubled(record, tmp_path) == 2
+
+
+def test_a_failed_job_is_not_over_as_measured():
+    def ended(state):
+        job = Stylization(state=state, error={"message": "the optimizer was lost"})
+        job.end_time.GetCurrentTime()
+
+        async def get(_request):
+            return SimpleNamespace(stylization=job)
+
+        return SimpleNamespace(GetStylization=get)
+
+    asyncio.run(over(ended(Stylization.STATE_SUCCEEDED), "stylizations/x"))
+    with pytest.raises(RuntimeError, match="the optimizer was lost"):
+        asyncio.run(over(ended(Stylization.STATE_FAILED), "stylizations/x"))
+
+
+def test_positions_are_a_median_of_warm_measurements(monkeypatch):
+    clock = iter([0, 100, 200, 201, 300, 307, 400, 403, 500, 502, 600, 605])  # 100 s cold, then 1, 7, 3, 2, 5
+    monkeypatch.setattr(front_costs.time, "perf_counter", lambda: next(clock))
+    computed = []
+    monkeypatch.setattr(front_costs.JobQueue, "order", lambda queue: computed.append(queue._order))
+
+    assert front_costs.positions(3, 2).seconds == 3
+    assert computed == [None] * 6  # each time anew

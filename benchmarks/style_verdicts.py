@@ -29,7 +29,7 @@ from training.judge.looks import TEXTS
 from training.judge.network import Judge
 from training.judge.training import Recipe, trained
 from training.judge.verdict import verdict
-from training.pocket.photos import TRAINING
+from training.pocket.photos import FITTED
 from training.styles import drawn, sheet
 
 
@@ -48,7 +48,7 @@ def unseen(data: Path, count: int) -> list[Path]:
     paths = sorted((data / "photos" / "test").glob("*.jpg"))
     count = min(count, len(paths))
     chosen = [paths[index * len(paths) // count] for index in range(count)]
-    return [path for path in chosen if path.stem not in TRAINING]
+    return [path for path in chosen if path.stem not in FITTED]
 
 
 def known_styles() -> list[Style]:

@@ -32,7 +32,7 @@ from clipstyler.style import SUFFIX, Precision, Style, dump_style, load_style
 from clipstyler.style_applying import LoadedStyle, apply_style
 from clipstyler.style_controls import StyleControls
 from clipstyler.style_fitting import fit_style
-from training.pocket.photos import Sources, held_out_photos
+from training.pocket.photos import fitted_photos, held_out_photos
 
 TEXTS = (
     "a sketch with black pencil",
@@ -62,7 +62,7 @@ def file_of(folder: Path, text: str) -> Path:
 
 def photos() -> list[Picture]:
     """The photos that every style is fitted to."""
-    return [Picture(np.asarray(photo * 255, np.uint8)) for photo in Sources.load().photos]
+    return [Picture(np.asarray(photo * 255, np.uint8)) for photo in fitted_photos()]
 
 
 def fitted(text: str, size: int, steps: int) -> Style:

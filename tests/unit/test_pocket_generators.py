@@ -18,7 +18,8 @@ from training.pocket.concepts import MEDIA, TEXTURES
 from training.pocket.dataset import chunk, draw
 from training.pocket.generators.noise import luminance
 from training.pocket.modifiers import MODIFIERS
-from training.pocket.photos import Sources, held_out_photos, random_view, with_fault
+from training.pocket.photos import FITTED, HELD_OUT, TRAINING, Sources, held_out_photos, random_view, with_fault
+from training.pocket.sources import split_of
 from training.pocket.unseen import unseen_wordings
 
 SIZE = 64
@@ -118,3 +119,10 @@ def test_the_model_card_lists_every_concept() -> None:
     card = (Path(__file__).parents[2] / "docs" / "pocket.md").read_text()
     table = card.split("## What it knows")[1].split("##")[0]
     assert [concept for concept in known_concepts() if concept not in table] == []
+
+
+def test_bundled_photos_are_trained_on_and_held_out_as_those_of_a_folder() -> None:
+    assert {split_of(name) for name in TRAINING} == {"train"}
+    assert {split_of(name) for name in HELD_OUT} == {"test"}
+    assert set(TRAINING) < set(FITTED)
+    assert len(Sources.load().photos) == len(TRAINING)

@@ -19,8 +19,10 @@ from training.pocket.generators.noise import Array, blur, edges, fbm, luminance,
 
 HELD_OUT = ("coffee", "flower")
 """Bundled photos that are never trained on."""
-TRAINING = ("astronaut", "chelsea", "rocket", "china")
-"""Bundled photos that training without a folder draws from, and that the bundled styles are fitted to."""
+TRAINING = ("astronaut", "rocket", "china")
+"""Bundled photos that training without a folder draws from; `training.pocket.fetch` keeps none of them for testing."""
+FITTED = ("astronaut", "chelsea", "rocket", "china")
+"""Bundled photos that the bundled styles are fitted to."""
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 _LARGEST_SIDE = 480
 
@@ -48,6 +50,11 @@ def pictures_in(folder: Path) -> list[Array]:
 def held_out_photos() -> list[Array]:
     """The bundled photos kept for evaluation: float32 (H, W, 3) in [0, 1]."""
     return [_bundled(name) for name in HELD_OUT]
+
+
+def fitted_photos() -> list[Array]:
+    """The bundled photos that the bundled styles are fitted to: float32 (H, W, 3) in [0, 1]."""
+    return [_bundled(name) for name in FITTED]
 
 
 def _bundled(name: str) -> Array:

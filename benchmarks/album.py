@@ -24,20 +24,22 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from clipstyler_cli.style_files import slug
 from rich.progress import track
 from rich.table import Table
 
 import clipstyler
 from benchmarks import figures
 from benchmarks.arguments import at_least_one, picture_file
+from benchmarks.kept import digest_of_work, resolved
 from benchmarks.style_verdicts import judged, unseen
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.evaluation.consistency import Floats, Looks, Spread, looks
 from clipstyler.harmonizing import Harmony, colors_of, common_colors, harmonized
 from clipstyler.imaging import Picture, decode, fit
 from clipstyler.sampling import evenly
-from clipstyler.spec import SpecLimits, SpecRequest, resolve_spec
-from clipstyler.style import SUFFIX, Style, digest_of, dump_style, load_style
+from clipstyler.spec import StylizationSpec
+from clipstyler.style import SUFFIX, Style, dump_style, load_style
 from clipstyler.style_fitting import fit_style
 from training.judge.training import Recipe, trained
 from training.styles import drawn, sheet
@@ -86,21 +88,20 @@ class Fits:
     folder: Path | None
 
     def fitted(self, photos: Sequence[Picture], text: str, seed: int) -> Style:
-        """Return a style that is fitted to photos, or was."""
+        """Return a style that is fitted to photos, or was with the same encoders, calibration and options."""
+        spec = resolved(text, {"size": self.size, "steps": self.steps, "seed": seed}, self.encoders)
         if self.folder is None:
-            return self._fit(photos, text, seed)
-        seen = digest_of(b"".join(photo.rgb.tobytes() for photo in photos))[:12]
-        kept = self.folder / f"{text}-{self.size}-{self.steps}-{seed}-{seen}{SUFFIX}"
+            return self._fit(photos, spec)
+        seen = b"".join(b"%d x %d" % (photo.width, photo.height) + photo.rgb.tobytes() for photo in photos)
+        kept = self.folder / f"{slug(text)}-{digest_of_work(spec, self.encoders, seen)}{SUFFIX}"
         if not kept.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             part = kept.with_suffix(".part")
-            part.write_bytes(dump_style(self._fit(photos, text, seed)))
+            part.write_bytes(dump_style(self._fit(photos, spec)))
             part.replace(kept)
         return load_style(kept.read_bytes())
 
-    def _fit(self, photos: Sequence[Picture], text: str, seed: int) -> Style:
-        request = SpecRequest(text, options={"size": self.size, "steps": self.steps, "seed": seed})
-        spec = resolve_spec(request, {self.encoders.name: self.encoders.calibration}, SpecLimits())
+    def _fit(self, photos: Sequence[Picture], spec: StylizationSpec) -> Style:
         fitting = fit_style(photos, spec, self.encoders)
         while True:
             try:

@@ -1,6 +1,6 @@
 """Stylize six photos by twenty texts, lay them out, and let the independent judge name what each shows.
 
-Every cell is kept: an interrupted run resumes. Cells belong to the digest of the encoders.
+Every cell is kept: an interrupted run resumes. Cells belong to the encoders, their calibration and the options.
 
 Examples
 --------
@@ -28,6 +28,7 @@ from skimage.metrics import structural_similarity
 
 import clipstyler
 from benchmarks.arguments import at_least_one
+from benchmarks.kept import digest_of_work, resolved
 from clipstyler.config import PRESETS, Preset
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.registry import load
@@ -194,10 +195,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     encoders = load(options.encoders)
     work = {"preset": options.preset, "seed": options.seed} | ({"steps": options.steps} if options.steps else {})
-    name = "-".join(str(value) for value in work.values())
-    folder = options.out / f"cells-{encoders.clip.digest[:8]}-{name}"
-    wanted = list(cells(options.photos, options.texts, folder))
     made = work | {"output_size": PRESETS[options.preset].size}
+    name = "-".join(map(str, work.values()))
+    folder = options.out / f"cells-{name}-{digest_of_work(resolved('any look', made, encoders), encoders)}"
+    wanted = list(cells(options.photos, options.texts, folder))
     judge = trained(options.data, options.cache, Recipe())
     draw([cell for cell in wanted if not cell.result.exists()], encoders, made, console)
     rows = [judged(judge, cell) for cell in wanted]

@@ -6,9 +6,10 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import pocket_sheet, pocket_textures
+from benchmarks import album, pocket_sheet, pocket_textures
 from benchmarks.style_verdicts import unseen
-from clipstyler.imaging import decode
+from clipstyler.imaging import Picture, decode
+from tests.tiny_encoders import tiny_encoders
 from training.judge.drawing import luminance, outlines
 from training.judge.looks import MATERIALS, MEDIA, TEXTS, picture, real_textures
 from training.judge.network import VIEW, Judge, augmented, turned_hue
@@ -28,6 +29,13 @@ def data(tmp_path):
             noise = rng.integers(0, 255, (40, 60, 3), np.uint8)
             Image.fromarray(noise).resize((160, 120)).save(tmp_path / folder / f"{i}.png")
     return tmp_path
+
+
+@pytest.fixture
+def opened_photos(data):
+    """Two of the test photos as `pocket_sheet` opens them."""
+    for stem in ("0", "1"):
+        Image.open(data / f"photos/test/{stem}.png").save(data / f"photos/test/{stem}.jpg")
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -128,7 +136,7 @@ def test_the_sheets_figures_and_table_follow_from_the_verdicts():
     assert "| fire | yes 80%, 0.60 | lava 80%, 0.30 |" in pocket_sheet.markdown(rows)
 
 
-def test_cells_that_are_there_are_not_drawn_again(data, monkeypatch):
+def test_cells_that_are_there_are_not_drawn_again(data, opened_photos, monkeypatch):
     drawn = []
 
     def stylize(photo, text, **options):
@@ -137,8 +145,6 @@ def test_cells_that_are_there_are_not_drawn_again(data, monkeypatch):
 
     monkeypatch.setattr(pocket_sheet.clipstyler, "stylize", stylize)
     monkeypatch.setattr(pocket_sheet, "trained", lambda *rest: Judge(len(TEXTS)).eval())
-    for stem in ("0", "1"):
-        Image.open(data / f"photos/test/{stem}.png").save(data / f"photos/test/{stem}.jpg")
     flags = [
         "--data",
         str(data),
@@ -160,6 +166,43 @@ def test_cells_that_are_there_are_not_drawn_again(data, monkeypatch):
     assert told["cells"] == 4
     assert told["steps"] == 7
     assert Image.open(data / "out/sheet.jpg").height > 3 * pocket_sheet.TILE
+
+
+def test_cells_belong_to_the_calibration(data, opened_photos, monkeypatch):
+    drawn = []
+
+    def interrupted(missing, *rest):
+        drawn.append(missing)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pocket_sheet, "trained", lambda *rest: Judge(len(TEXTS)).eval())
+    monkeypatch.setattr(pocket_sheet, "draw", interrupted)
+    for weight in (400.0, 435.0, 435.0):
+        monkeypatch.setattr(pocket_sheet, "load", lambda _, weight=weight: tiny_encoders(weight_content=weight))
+        with pytest.raises(KeyboardInterrupt):
+            pocket_sheet.main(["--data", str(data), "--cache", str(data), "--out", str(data / "out"), "--photos", "0"])
+    older, newer, again = ([cell.result for cell in cells] for cells in drawn)
+    assert newer == again
+    assert not {*older} & {*newer}
+
+
+@pytest.mark.parametrize("changes", [{"distinctness": 0.4}, {"weight_content": 435.0}, {"logit_scale": 20.0}])
+def test_a_kept_style_belongs_to_the_calibration(tmp_path, monkeypatch, changes):
+    fits, photos = [], [Picture(np.zeros((64, 64, 3), np.uint8))]
+    original = album.fit_style
+    monkeypatch.setattr(album, "fit_style", lambda *work: fits.append(work) or original(*work))
+    for encoders in (tiny_encoders(), tiny_encoders(), tiny_encoders(**changes)):
+        album.Fits(encoders, 64, 1, tmp_path / "fits").fitted(photos, "fire", 7)
+    assert len(fits) == 2
+
+
+@pytest.mark.parametrize("text", ["black/white", "../fire", "x" * 400])
+def test_a_style_of_any_text_is_kept(tmp_path, text):
+    folder = tmp_path / "fits"
+    photos = [Picture(np.zeros((64, 64, 3), np.uint8))]
+    album.Fits(tiny_encoders(), 64, 1, folder).fitted(photos, text, 7)
+    (kept,) = tmp_path.rglob("*.style")
+    assert kept.parent == folder
 
 
 def test_rare_classes_weigh_fully_in_the_mean_of_classes(monkeypatch, tmp_path):

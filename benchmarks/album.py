@@ -30,7 +30,7 @@ from rich.table import Table
 
 import clipstyler
 from benchmarks import figures
-from benchmarks.arguments import at_least_one, picture_file
+from benchmarks.arguments import at_least_one, output_folder, picture_file
 from benchmarks.kept import digest_of_work, resolved
 from benchmarks.style_verdicts import judged, unseen
 from clipstyler.encoders.base import EncoderSet
@@ -189,8 +189,12 @@ def main() -> None:
         "python -m benchmarks.album", None, purpose, examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, required=True, help="folder that `python -m training fetch` filled")
-    parser.add_argument("--fits", type=Path, help="folder that keeps fitted styles: a run goes on where it stopped")
-    parser.add_argument("--cache", type=Path, help="folder that keeps the trained judge, which then names pictures")
+    parser.add_argument(
+        "--fits", type=output_folder, help="folder that keeps fitted styles: a run goes on where it stopped"
+    )
+    parser.add_argument(
+        "--cache", type=output_folder, help="folder that keeps the trained judge, which then names pictures"
+    )
     parser.add_argument("--sheet", type=picture_file, help="lay the pictures out here, to be looked at")
     parser.add_argument("--texts", nargs="+", default=["stained glass", "watercolor painting"])
     parser.add_argument("--photos", type=at_least_one, default=20, help="test photos (default: %(default)s)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from clipstyler.acceleration import parse
@@ -38,10 +39,21 @@ def picture_file(text: str) -> Path:
     return _writable(text, _PICTURES)
 
 
+def output_folder(text: str) -> Path:
+    """Read the path of a folder that can be filled; it may be missing."""
+    path = Path(text)
+    _check([], [Output("output", path)])
+    return path
+
+
 def _writable(text: str, suffixes: tuple[str, ...] = ()) -> Path:
     path = Path(text)
+    _check([Output("output", path, suffixes)], [])
+    return path
+
+
+def _check(files: Sequence[Output], folders: Sequence[Output]) -> None:
     try:
-        check_outputs([Output("output", path, suffixes)])
+        check_outputs(files, directories=folders)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error).removeprefix("output: ")) from error
-    return path

@@ -27,7 +27,7 @@ from scipy import ndimage
 from skimage.metrics import structural_similarity
 
 import clipstyler
-from benchmarks.arguments import at_least_one
+from benchmarks.arguments import at_least_one, output_folder
 from benchmarks.kept import digest_of_work, resolved
 from clipstyler.config import PRESETS, Preset
 from clipstyler.encoders.base import EncoderSet
@@ -174,8 +174,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--data", type=Path, required=True, help="folder that `python -m training fetch` filled")
-    parser.add_argument("--cache", type=Path, required=True, help="folder that keeps the trained judge")
-    parser.add_argument("--out", type=Path, required=True, help="folder for cells, sheet and tables")
+    parser.add_argument("--cache", type=output_folder, required=True, help="folder that keeps the trained judge")
+    parser.add_argument("--out", type=output_folder, required=True, help="folder for cells, sheet and tables")
     parser.add_argument("--texts", nargs="+", choices=TEXTS, metavar="TEXT", default=TEXTS)
     parser.add_argument("--photos", nargs="+", default=SHEET, help="stems of test photos (default: the six)")
     parser.add_argument("--encoders", default="pocket")

@@ -21,7 +21,7 @@ import torch
 from rich.table import Table
 
 from benchmarks import figures
-from benchmarks.arguments import at_least_one, picture_file
+from benchmarks.arguments import at_least_one, output_folder, picture_file
 from clipstyler.imaging import Picture, decode
 from clipstyler.style import Style, load_style
 from clipstyler.style_library import bundled_styles
@@ -93,7 +93,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--data", type=Path, required=True, help="folder that `python -m training fetch` filled")
-    parser.add_argument("--cache", type=Path, required=True, help="folder that keeps the trained judge")
+    parser.add_argument("--cache", type=output_folder, required=True, help="folder that keeps the trained judge")
     parser.add_argument("--photos", type=at_least_one, default=20, help="test photos (default: %(default)s)")
     parser.add_argument(
         "--size", type=at_least_one, default=256, help="longest side of the results (default: %(default)s)"

@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from clipstyler.output_files import Output, check_outputs
 
+PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
-def check_output(parser: argparse.ArgumentParser, path: Path | None, option: str = "--out") -> None:
+
+def check_output(
+    parser: argparse.ArgumentParser, path: Path | None, option: str = "--out", suffixes: Collection[str] = ()
+) -> None:
     """End the command with an error if a file cannot be written there; its folder may be missing."""
-    if path is None:
-        return
+    if path is not None:
+        _check(parser, [Output(option, path, suffixes)], Output(option, path.parent))
+
+
+def check_folder(parser: argparse.ArgumentParser, path: Path, option: str = "--out") -> None:
+    """End the command with an error if no files can be written into a folder; it may be missing."""
+    _check(parser, [], Output(option, path))
+
+
+def _check(parser: argparse.ArgumentParser, files: Sequence[Output], folder: Output) -> None:
     try:
-        check_outputs([Output(option, path)], directories=[Output(option, path.parent)])
+        check_outputs(files, directories=[folder])
     except ValueError as error:
         parser.error(str(error))

@@ -32,6 +32,7 @@ from clipstyler.style import SUFFIX, Precision, Style, dump_style, load_style
 from clipstyler.style_applying import LoadedStyle, apply_style
 from clipstyler.style_controls import StyleControls
 from clipstyler.style_fitting import fit_style
+from training.outputs import PICTURES, check_folder, check_output
 from training.pocket.photos import fitted_photos, held_out_photos
 
 TEXTS = (
@@ -112,6 +113,7 @@ def write_sheet(folder: Path, path: Path) -> None:
     for file in sorted(folder.glob(f"*{SUFFIX}")):
         style = load_style(file.read_bytes())
         strips.append((file.stem, [drawn(style, photo, output_size=360) for photo in unseen]))
+    path.parent.mkdir(parents=True, exist_ok=True)
     sheet(strips, across=2).save(path, quality=85)
 
 
@@ -124,6 +126,7 @@ def write_controls(folder: Path, path: Path) -> None:
         for control, values in _CONTROLS.items():
             pictures = [drawn(style, photo, output_size=360, **{control: value}) for value in values]
             rows.append((f"{text}, {control}: {', '.join(map(str, values))}", pictures))
+    path.parent.mkdir(parents=True, exist_ok=True)
     sheet(rows).save(path, quality=85)
 
 
@@ -141,6 +144,9 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="fit nothing, and draw the styles of the folder here")
     parser.add_argument("--controls", type=Path, help="fit nothing, and draw what the controls do here")
     options = parser.parse_args()
+    check_folder(parser, options.out)
+    check_output(parser, options.sheet, "--sheet", PICTURES)
+    check_output(parser, options.controls, "--controls", PICTURES)
     torch.set_num_threads(options.threads)
     if options.sheet:
         write_sheet(options.out, options.sheet)

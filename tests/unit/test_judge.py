@@ -1,4 +1,6 @@
 import json
+import sys
+from importlib import import_module
 from types import SimpleNamespace
 
 import numpy as np
@@ -236,3 +238,28 @@ def test_no_style_is_judged_on_a_photo_that_it_was_fitted_to(tmp_path):
         (folder / f"{stem}.jpg").touch()
     assert [path.stem for path in unseen(tmp_path, 9)] == ["burj", "coffee", "windmill"]
     assert [path.stem for path in unseen(tmp_path, 2)] == ["burj", "coffee"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "option"),
+    [
+        ("benchmarks.album", "--fits"),
+        ("benchmarks.album", "--cache"),
+        ("benchmarks.pocket_sheet", "--cache"),
+        ("benchmarks.pocket_sheet", "--out"),
+        ("benchmarks.style_verdicts", "--cache"),
+        ("training.judge.__main__", "--cache"),
+    ],
+)
+def test_folders_to_be_filled_are_checked_before_any_work(tool, option, data, monkeypatch, capsys):
+    (data / "file").touch()
+    given = {"--data": data, "--cache": data / "cache"} | ({"--out": data / "out"} if "sheet" in tool else {})
+    flags = [str(part) for flag in (given | {option: data / "file"}).items() for part in flag]
+    monkeypatch.setattr(sys, "argv", [tool, *flags])
+    module = import_module(tool)
+    for work in ("trained", "load", "unseen"):
+        monkeypatch.setattr(module, work, lambda *_: pytest.fail("worked"), raising=False)
+    with pytest.raises(SystemExit) as ended:
+        module.main()
+    assert ended.value.code == 2
+    assert option in capsys.readouterr().err.splitlines()[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +21,10 @@ pytest.importorskip("sklearn", reason=MISSING)
 
 from clipstyler.pocket.knowledge import known_concepts
 from clipstyler.pocket.model import WEIGHTS, load
+from training import styles
 from training.pocket import teacher
 from training.pocket.average import average
+from training.pocket.average import main as average_main
 from training.pocket.objective import attack, word_loss
 from training.pocket.refine import main as refine_main
 from training.pocket.refine import refine
@@ -145,7 +148,11 @@ def test_checkpoints_of_one_architecture_are_averaged(tmp_path: Path) -> None:
         average([paths[0], tmp_path / "other.safetensors"])
 
 
-@pytest.mark.parametrize("tool", [teacher.main, main, refine_main])
+def average_of_two(arguments: list[str]) -> None:
+    average_main(["1.safetensors", "2.safetensors", *arguments])
+
+
+@pytest.mark.parametrize("tool", [teacher.main, main, refine_main, average_of_two])
 def test_where_weights_or_targets_go_is_checked_before_the_work(
     tool: Callable[[list[str]], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,3 +161,37 @@ def test_where_weights_or_targets_go_is_checked_before_the_work(
         tool(["--out", str(tmp_path / "file" / "weights.safetensors")])
     assert ended.value.code == 2
     assert "--out" in capsys.readouterr().err
+
+
+def test_an_average_is_written_into_a_new_folder(tmp_path: Path) -> None:
+    save_file({"a": torch.ones(3)}, tmp_path / "1.safetensors")
+    out = tmp_path / "new" / "pocket.safetensors"
+    average_main([str(tmp_path / "1.safetensors"), "--out", str(out)])
+    assert load_file(out)["a"].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--out", "file"], "--out"),
+        (["--out", "styles", "--sheet", "file/sheet.jpg"], "--sheet"),
+        (["--out", "styles", "--sheet", "sheet.txt"], "--sheet"),
+        (["--out", "styles", "--controls", "file/controls.jpg"], "--controls"),
+    ],
+)
+def test_where_styles_and_their_sheets_go_is_checked_before_the_work(
+    arguments: list[str],
+    problem: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["training.styles", *arguments])
+    for work in ("fitted", "write_sheet", "write_controls"):
+        monkeypatch.setattr(styles, work, lambda *_: pytest.fail("worked"))
+    with pytest.raises(SystemExit) as ended:
+        styles.main()
+    assert ended.value.code == 2
+    assert problem in capsys.readouterr().err

@@ -21,7 +21,7 @@ from training.judge.looks import TEXTS
 from training.judge.network import Judge
 from training.judge.training import HELD_OUT_SEED, Recipe, draw_bank, real_bank, trained
 from training.judge.verdict import verdict
-from training.outputs import check_output
+from training.outputs import check_folder, check_output
 
 
 def named(judge: Judge, pictures: Tensor) -> Tensor:
@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
     parser.add_argument("--json", type=Path, help="write the two confusion tables here")
     options = parser.parse_args()
+    check_folder(parser, options.cache, "--cache")
     check_output(parser, options.json, "--json")
     torch.set_num_threads(options.threads)
     judge = trained(options.data, options.cache, Recipe(steps=options.steps))

@@ -15,6 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from training.outputs import check_output
+
 
 def average(checkpoints: Sequence[Path]) -> dict[str, Tensor]:
     """Mean of every tensor, in half precision.
@@ -44,7 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("checkpoints", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="where the weights go")
     options = parser.parse_args(arguments)
-    save_file(average(options.checkpoints), options.out)
+    check_output(parser, options.out)
+    weights = average(options.checkpoints)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    save_file(weights, options.out)
 
 
 if __name__ == "__main__":

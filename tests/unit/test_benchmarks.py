@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmarks import front_costs, rolling_restart
+from benchmarks import front_costs, gpu, rolling_restart
 from benchmarks.fleet.validate import MOST_DIFFERENCE, Row
 from benchmarks.load import over
 from benchmarks.random_checkpoints import TINY_CLIP, write_encoders
@@ -122,3 +122,14 @@ def test_positions_are_a_median_of_warm_measurements(monkeypatch):
 
     assert front_costs.positions(3, 2).seconds == 3
     assert computed == [None] * 6  # each time anew
+
+
+def test_the_choice_is_measured_before_anything_compiles_its_kernels(monkeypatch):
+    measured = []
+    monkeypatch.setattr(gpu.torch.cuda, "get_device_name", lambda: "a card")
+    monkeypatch.setattr(gpu, "measure_choice", lambda: measured.append("choice") or {"seconds": 1.0})
+    monkeypatch.setattr(gpu, "measure_steps", lambda *_: measured.append("steps") or {"setting": "one"})
+
+    gpu.measure(SimpleNamespace(only=["steps", "choice"], repeats=1, jobs=1, json=None), [SimpleNamespace()])
+
+    assert measured == ["choice", "steps"]

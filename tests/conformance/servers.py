@@ -62,6 +62,7 @@ class ServerProcess:
             "queue_capacity": 200,
             "caller_share": 1,
             "restart_delay_s": 0.05,
+            "progress_interval_s": 0,  # every step, however fast the machine is: cases count what was skipped
             "evaluator": False,
             "log_level": "error",
         }

@@ -2,48 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import Message
 
 from clipstyler_client._credentials import is_loopback
-from clipstyler_client._errors import StylizationCancelledError
+from clipstyler_client._errors import InvalidRequestError, StylizationCancelledError
 from clipstyler_client._options import OptionError
 
 DEFAULT_TARGET = "127.0.0.1:50051"
 _MIB = 2**20
+_LARGEST_MESSAGE = 2**31 - 1  # of protobuf
 _PORT = re.compile(r":(\d+)$")
 _LARGEST_PORT = 65_535
 _PROXY = "grpc_proxy"  # an environment variable of gRPC
-_SERVICES = ("Stylization", "Style", "Encoder", "Server")
-# Calls without a deadline, which this client begins again by itself. gRPC loses some of those that it retries: if the
-# connection breaks while it waits for the next attempt, the call never ends.
-_ENDLESS = [
-    {"service": "clipstyler.v1.StylizationService", "method": "Stylize"},
-    {"service": "clipstyler.v1.StylizationService", "method": "WatchStylization"},
-    {"service": "clipstyler.v1.StyleService", "method": "ApplyStyle"},
-]
-# UNAVAILABLE is the only status that invites a plain retry (AIP-194).
-_SERVICE_CONFIG = {
-    "methodConfig": [
-        {"name": _ENDLESS},
-        {
-            "name": [{"service": f"clipstyler.v1.{name}Service"} for name in _SERVICES],
-            "retryPolicy": {
-                "maxAttempts": 5,
-                "initialBackoff": "0.2s",
-                "maxBackoff": "5s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        },
-    ]
-}
 
 
 def check_target(target: str) -> None:
@@ -61,14 +39,13 @@ def check_target(target: str) -> None:
 
 
 def channel_options(target: str) -> list[tuple[str, str | int]]:
-    """Build options: retries, also of requests as large as a photo, and pings that detect a dead connection.
+    """Build options: gRPC sends what no server has processed once more, photos too; pings detect a dead connection.
 
     A proxy is used only if `grpc_proxy` names one, and never on loopback: `http_proxy` and `https_proxy` are often set
     for other programs, and their proxies rarely pass HTTP/2.
     """
     return [
         ("grpc.enable_http_proxy", int(bool(os.environ.get(_PROXY)) and not is_loopback(target))),
-        ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
         ("grpc.per_rpc_retry_buffer_size", 64 * _MIB),
         ("grpc.max_send_message_length", -1),
         ("grpc.keepalive_time_ms", 60_000),
@@ -81,15 +58,33 @@ def channel_options(target: str) -> list[tuple[str, str | int]]:
 class Stub:
     """A stub whose calls carry metadata, and are cancelled if the channel is closed already."""
 
-    def __init__(self, stub: Any, metadata: tuple[tuple[str, str], ...]) -> None:
+    def __init__(self, stub: Any, metadata: tuple[tuple[str, str], ...], is_closed: Callable[[], bool]) -> None:
         self._stub = stub
         self._metadata = metadata
+        self._is_closed = is_closed
 
     def __getattr__(self, method: str) -> Any:
         return partial(self._call, getattr(self._stub, method))
 
     def _call(self, method: Any, request: Any, timeout: float | None = None) -> Any:
+        check_size(request)
         try:
             return method(request, timeout=timeout, metadata=self._metadata)
         except (ValueError, grpc.aio.UsageError) as error:  # of a closed channel: without asyncio, and with it
+            if not self._is_closed():
+                raise
             raise StylizationCancelledError("CANCELLED", "the client was closed") from error
+
+
+def check_size(request: Any) -> None:
+    """Refuse a message that cannot be encoded, which gRPC would report as a failure of its own.
+
+    Raises
+    ------
+    InvalidRequestError
+        It is larger than any message.
+    """
+    size = request.ByteSize() if isinstance(request, Message) else 0
+    if size > _LARGEST_MESSAGE:
+        problem = f"the request has {size} bytes, and a message at most {_LARGEST_MESSAGE}"
+        raise InvalidRequestError("INVALID_ARGUMENT", problem, "INVALID_FIELD")

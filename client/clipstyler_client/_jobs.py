@@ -12,7 +12,7 @@ from typing import NamedTuple
 from clipstyler.v1 import stylization_pb2
 from clipstyler.v1 import stylization_service_pb2 as pb
 from clipstyler.v1.names import word_of
-from clipstyler_client._codec import Photo, format_word, photo_bytes, quality, spec
+from clipstyler_client._codec import format_word, quality, spec
 from clipstyler_client._errors import BrokenResultError, StylizeError, from_message
 from clipstyler_client._events import QualityReport, Spec
 from clipstyler_client._options import choose, encoded
@@ -133,12 +133,8 @@ def image_request(name: str, kind: str) -> pb.GetStylizationImageRequest:
     return encoded(pb.GetStylizationImageRequest, name=full_name(name), kind=number)
 
 
-def upload_messages(photo: Photo) -> Iterator[pb.UploadImageRequest]:
-    """Split a photo, which is read at once, into the messages of an upload."""
-    return _upload_messages(photo_bytes(photo))
-
-
-def _upload_messages(data: bytes) -> Iterator[pb.UploadImageRequest]:
+def upload_messages(data: bytes) -> Iterator[pb.UploadImageRequest]:
+    """Split a photo into the messages of an upload."""
     header = pb.UploadImageRequest.Header(size_bytes=len(data), sha256=hashlib.sha256(data).digest())
     yield pb.UploadImageRequest(header=header)
     for start in range(0, len(data), UPLOAD_CHUNK_BYTES):

@@ -18,7 +18,7 @@ RESUME_TIMEOUT_S = 120.0
 LONGEST_TIMEOUT_S = 366 * 86_400
 """The longest time that a call may be given."""
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.2, 5.0
-# Attempts of a stream that never received anything, as many as gRPC makes for other calls.
+# Attempts of a call that never received anything.
 _FIRST_ATTEMPTS = 5
 # A connection that broke gives no reason. A worker that crashed on a job is not sent the same job again.
 _TRANSIENT = {"", "DRAINING", "WORKER_NOT_READY", "STORAGE_UNAVAILABLE"}
@@ -90,6 +90,40 @@ class FirstAttempts:
         """Count an attempt that failed, and return whether the next one makes sense."""
         self._failed += 1
         return error.code == "UNAVAILABLE" and self._failed < _FIRST_ATTEMPTS
+
+
+class Retries:
+    """Attempts of a call until it is answered, within its time, and as late as the server recommends.
+
+    gRPC does not make them: it does not know `RetryInfo`, and loses some of the calls that it retries.
+
+    Parameters
+    ----------
+    timeout_s
+        Of the whole call; None for no limit.
+
+    Raises
+    ------
+    OptionError
+        The time is not positive, or longer than a year.
+    """
+
+    def __init__(self, timeout_s: float | None) -> None:
+        self._allowance = Allowance(timeout_s)
+        self._attempts = FirstAttempts()
+        self._backoff = Backoff()
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that are left for the next attempt."""
+        return self._allowance.left_s
+
+    def delay_after(self, error: StylizeError) -> float:
+        """Return the seconds to wait before the next attempt; raises the error if another one makes no sense."""
+        delay_s = self._backoff.after_s(error)
+        if not (self._attempts.allows_another(error) and self._allowance.permits(delay_s)):
+            raise error
+        return delay_s
 
 
 class Resume:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -181,12 +182,15 @@ def serving(
     script: Script = ordinary,
     credentials: grpc.ServerCredentials | None = None,
     kind: type[ScriptedServer] = ScriptedServer,
+    services: Iterable[Callable[[Any, grpc.Server], None]] = (),
 ) -> Iterator[ScriptedServer]:
-    """Run a scripted server on a free loopback port."""
+    """Run a scripted server on a free loopback port, with further services if it has them."""
     servicer = kind(script)
     server = grpc.server(futures.ThreadPoolExecutor(4))
     stylization_service_pb2_grpc.add_StylizationServiceServicer_to_server(servicer, server)
     server_service_pb2_grpc.add_ServerServiceServicer_to_server(servicer, server)
+    for add in services:
+        add(servicer, server)
     address = "127.0.0.1:0"
     port = server.add_secure_port(address, credentials) if credentials else server.add_insecure_port(address)
     servicer.target = f"127.0.0.1:{port}"

@@ -20,7 +20,7 @@ from clipstyler_client._channel import Stub, channel_options, check_target
 from clipstyler_client._credentials import token_metadata
 from clipstyler_client._ending import POLL_S, Ending
 from clipstyler_client._errors import StylizeError, own_errors
-from clipstyler_client._resume import check_timeout
+from clipstyler_client._resume import Retries
 
 CALL_TIMEOUT_S = 60.0
 _LOOK_S = 0.05
@@ -72,15 +72,21 @@ class AsyncConnection:
             self._channel = grpc.aio.insecure_channel(target, options)
         else:
             self._channel = grpc.aio.secure_channel(target, credentials, options)
-        # The stubs are typed for one kind of channel, and serve both.
-        channel: Any = self._channel
-        self.stylizations = Stub(stylization_service_pb2_grpc.StylizationServiceStub(channel), metadata)
-        self.styles = Stub(style_service_pb2_grpc.StyleServiceStub(channel), metadata)
-        self.encoders = Stub(encoder_service_pb2_grpc.EncoderServiceStub(channel), metadata)
-        self.server = Stub(server_service_pb2_grpc.ServerServiceStub(channel), metadata)
+        self.stylizations = self._stub(stylization_service_pb2_grpc.StylizationServiceStub, metadata)
+        self.styles = self._stub(style_service_pb2_grpc.StyleServiceStub, metadata)
+        self.encoders = self._stub(encoder_service_pb2_grpc.EncoderServiceStub, metadata)
+        self.server = self._stub(server_service_pb2_grpc.ServerServiceStub, metadata)
+
+    def _stub(self, kind: Callable[[Any], Any], metadata: tuple[tuple[str, str], ...]) -> Stub:
+        """Make a stub; they are typed for one kind of channel, and serve both."""
+        return Stub(kind(self._channel), metadata, lambda: self.is_closed)
 
     async def call(self, method: Any, request: Any, timeout_s: float = CALL_TIMEOUT_S) -> Any:
-        """Make a call that has one response.
+        """Make a call that has one response; raises as `retried`."""
+        return await self.retried(lambda left_s: method(request, timeout=left_s), timeout_s)
+
+    async def retried(self, attempt: Callable[[float | None], Any], timeout_s: float) -> Any:
+        """Make a call, each attempt with the time that is left, until it is answered.
 
         Raises
         ------
@@ -89,9 +95,14 @@ class AsyncConnection:
         OptionError
             The time is not positive, or longer than a year.
         """
-        timeout_s = check_timeout(timeout_s)
-        with own_errors():
-            return await method(request, timeout=timeout_s)
+        retries = Retries(timeout_s)
+        while True:
+            try:
+                with own_errors():
+                    return await attempt(retries.left_s)
+            except StylizeError as error:
+                delay_s = retries.delay_after(error)
+            await pause(delay_s, lambda: self.is_closed)
 
     async def close(self) -> None:
         """Close the channel; running calls are cancelled."""

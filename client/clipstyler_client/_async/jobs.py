@@ -15,7 +15,7 @@ from clipstyler_client._async.connection import CALL_TIMEOUT_S, AsyncConnection,
 from clipstyler_client._async.stream import AsyncStylizationStream
 from clipstyler_client._codec import Photo, photo_bytes, spec_message
 from clipstyler_client._ending import Ending
-from clipstyler_client._errors import cancellation_named, own_errors
+from clipstyler_client._errors import cancellation_named
 from clipstyler_client._jobs import Job, JobImage, JobPage, Upload
 from clipstyler_client._options import PreviewOptions, StylizeOptions, encoded
 from clipstyler_client._regions import Region, region_message
@@ -160,19 +160,29 @@ class AsyncJobs:
         StylizeError
             There is no such image yet, or it arrived broken.
         """
-        assembly = values.ImageAssembly()
-        request, timeout_s = values.image_request(name, kind), check_timeout(timeout_s)
-        with own_errors():
-            async for part in self._stub.GetStylizationImage(request, timeout=timeout_s):
+        request = values.image_request(name, kind)
+
+        async def attempt(left_s: float | None) -> JobImage:
+            assembly = values.ImageAssembly()
+            async for part in self._stub.GetStylizationImage(request, timeout=left_s):
                 assembly.add(part)
-        return assembly.finish()
+            return assembly.finish()
+
+        image: JobImage = await self._connection.retried(attempt, timeout_s)
+        return image
 
     async def upload(self, photo: Photo, *, timeout_s: float = CALL_TIMEOUT_S) -> Upload:
         """Send a large photo or mask in parts, for `create`; raises `StylizeError`."""
-        messages, timeout_s = values.upload_messages(photo), check_timeout(timeout_s)
-        ending = Ending()
-        try:
-            with cancellation_named():
-                return Upload((await ending.of(self._stub.UploadImage(messages, timeout=timeout_s))).upload)
-        except grpc.RpcError as error:
-            raise await problem_of(ending, error) from error
+        data = photo_bytes(photo)
+
+        async def attempt(left_s: float | None) -> Upload:
+            ending = Ending()
+            try:
+                with cancellation_named():
+                    call = ending.of(self._stub.UploadImage(values.upload_messages(data), timeout=left_s))
+                    return Upload((await call).upload)
+            except grpc.RpcError as error:
+                raise await problem_of(ending, error) from error
+
+        upload: Upload = await self._connection.retried(attempt, timeout_s)
+        return upload

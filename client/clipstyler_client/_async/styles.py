@@ -15,10 +15,10 @@ from clipstyler_client._async.connection import CALL_TIMEOUT_S, AsyncConnection,
 from clipstyler_client._async.jobs import AsyncJobs
 from clipstyler_client._codec import Photo, photo_bytes, spec_message
 from clipstyler_client._ending import Ending
-from clipstyler_client._errors import cancellation_named, own_errors
+from clipstyler_client._errors import cancellation_named
 from clipstyler_client._jobs import Job, JobImage, Upload, full_name, job, priority_number
 from clipstyler_client._options import PreviewOptions, StylizeOptions, encoded
-from clipstyler_client._resume import Allowance, Backoff, FirstAttempts, check_timeout
+from clipstyler_client._resume import Retries, check_timeout
 from clipstyler_client._styles import Photos, Style, StyleControls, StyledPhoto, StylePage
 
 
@@ -131,12 +131,16 @@ class AsyncStyles:
 
     async def download(self, name: str, *, timeout_s: float = CALL_TIMEOUT_S) -> bytes:
         """Download the file of a style, checked against its name."""
-        data = bytearray()
-        request, timeout_s = encoded(pb.DownloadStyleRequest, name=values.style_name(name)), check_timeout(timeout_s)
-        with own_errors():
-            async for part in self._stub.DownloadStyle(request, timeout=timeout_s):
+        request = encoded(pb.DownloadStyleRequest, name=values.style_name(name))
+
+        async def attempt(left_s: float | None) -> bytes:
+            data = bytearray()
+            async for part in self._stub.DownloadStyle(request, timeout=left_s):
                 data += part.data
-        return values.checked_file(name, bytes(data))
+            return values.checked_file(name, bytes(data))
+
+        file: bytes = await self._connection.retried(attempt, timeout_s)
+        return file
 
     async def upload(self, file: Photo) -> Style:
         """Store the file of a style, given as bytes or a path."""
@@ -186,10 +190,10 @@ class AsyncStyles:
         how = values.application(style, second_style, controls, result_format)
         assembly = values.StyledAssembly()
         messages = values.ApplyMessages(how, photos)
-        attempts, backoff, allowance = FirstAttempts(), Backoff(), Allowance(timeout_s)
+        retries = Retries(timeout_s)
         while True:
             ending = Ending()
-            call = ending.of(self._stub.ApplyStyle(messages.begin(), timeout=allowance.left_s))
+            call = ending.of(self._stub.ApplyStyle(messages.begin(), timeout=retries.left_s))
             try:
                 with cancellation_named():
                     async for part in call:
@@ -200,10 +204,9 @@ class AsyncStyles:
                 break
             except grpc.RpcError as error:
                 problem = await problem_of(ending, error)
-                delay_s = backoff.after_s(problem)
-                is_again = not messages.is_answered and attempts.allows_another(problem)
-                if not (is_again and allowance.permits(delay_s)):
+                if messages.is_answered:
                     raise problem from error
+                delay_s = retries.delay_after(problem)
             finally:
                 call.cancel()  # the server need not finish what is no longer read
             await pause(delay_s, lambda: self._connection.is_closed)
@@ -231,15 +234,19 @@ class AsyncStyles:
         request = encoded(pb.RenderStyleRequest, application=how, stylization=full_name(job) if job else "")
         if photo is not None:
             request.photo.CopyFrom(values.style_photo(photo))
-        assembly = values.StyledAssembly()
-        image = None
-        call = self._stub.RenderStyle(request, timeout=check_timeout(timeout_s))
-        try:
-            with own_errors():
+
+        async def attempt(left_s: float | None) -> JobImage:
+            assembly = values.StyledAssembly()
+            image = None
+            call = self._stub.RenderStyle(request, timeout=left_s)
+            try:
                 async for part in call:
                     image = assembly.add_part(part)
-        finally:
-            call.cancel()  # the server need not finish what is broken
-        if image is None:
-            raise values.broken_image()
+            finally:
+                call.cancel()  # the server need not finish what is broken
+            if image is None:
+                raise values.broken_image()
+            return image
+
+        image: JobImage = await self._connection.retried(attempt, timeout_s)
         return image

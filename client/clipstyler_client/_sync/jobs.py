@@ -15,7 +15,7 @@ from clipstyler_client._sync.connection import CALL_TIMEOUT_S, Connection, probl
 from clipstyler_client._sync.stream import StylizationStream
 from clipstyler_client._codec import Photo, photo_bytes, spec_message
 from clipstyler_client._ending import Ending
-from clipstyler_client._errors import cancellation_named, own_errors
+from clipstyler_client._errors import cancellation_named
 from clipstyler_client._jobs import Job, JobImage, JobPage, Upload
 from clipstyler_client._options import PreviewOptions, StylizeOptions, encoded
 from clipstyler_client._regions import Region, region_message
@@ -160,19 +160,29 @@ class Jobs:
         StylizeError
             There is no such image yet, or it arrived broken.
         """
-        assembly = values.ImageAssembly()
-        request, timeout_s = values.image_request(name, kind), check_timeout(timeout_s)
-        with own_errors():
-            for part in self._stub.GetStylizationImage(request, timeout=timeout_s):
+        request = values.image_request(name, kind)
+
+        def attempt(left_s: float | None) -> JobImage:
+            assembly = values.ImageAssembly()
+            for part in self._stub.GetStylizationImage(request, timeout=left_s):
                 assembly.add(part)
-        return assembly.finish()
+            return assembly.finish()
+
+        image: JobImage = self._connection.retried(attempt, timeout_s)
+        return image
 
     def upload(self, photo: Photo, *, timeout_s: float = CALL_TIMEOUT_S) -> Upload:
         """Send a large photo or mask in parts, for `create`; raises `StylizeError`."""
-        messages, timeout_s = values.upload_messages(photo), check_timeout(timeout_s)
-        ending = Ending()
-        try:
-            with cancellation_named():
-                return Upload((ending.of(self._stub.UploadImage(messages, timeout=timeout_s))).upload)
-        except grpc.RpcError as error:
-            raise problem_of(ending, error) from error
+        data = photo_bytes(photo)
+
+        def attempt(left_s: float | None) -> Upload:
+            ending = Ending()
+            try:
+                with cancellation_named():
+                    call = ending.of(self._stub.UploadImage(values.upload_messages(data), timeout=left_s))
+                    return Upload((call).upload)
+            except grpc.RpcError as error:
+                raise problem_of(ending, error) from error
+
+        upload: Upload = self._connection.retried(attempt, timeout_s)
+        return upload

@@ -87,8 +87,8 @@ func (c *Client) ServerInfo(ctx context.Context) (*pb.ServerInfo, error) {
 	return response.GetServerInfo(), err
 }
 
-// WaitUntilReady waits until a worker takes jobs, or returns UNAVAILABLE at the end of ctx, and CANCELLED when the client
-// is closed.
+// WaitUntilReady waits until a worker takes jobs. It returns UNAVAILABLE if none does before the deadline of ctx, and
+// CANCELLED when ctx is cancelled or the client is closed.
 func (c *Client) WaitUntilReady(ctx context.Context) (*pb.ServerInfo, error) {
 	ctx, cancel := during(ctx, c.life)
 	defer cancel()
@@ -102,7 +102,7 @@ func (c *Client) WaitUntilReady(ctx context.Context) (*pb.ServerInfo, error) {
 		}
 		select {
 		case <-ctx.Done():
-			if end := endOf(ctx); end == errClosed {
+			if end := endOf(ctx); end.Code == codes.Canceled {
 				return nil, end
 			}
 			return nil, &Error{Code: codes.Unavailable, Message: "the server was not ready in time: " + problem, cause: ctx.Err()}

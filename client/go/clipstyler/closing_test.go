@@ -72,3 +72,53 @@ func TestCallsOfAClosedClientAreCancelled(t *testing.T) {
 		}
 	}
 }
+
+func TestCancellingTheContextEndsTheWaitForTheServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := busyServer(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		_, err := client.WaitUntilReady(ctx)
+		if failure := failureOf(t, err); failure.Code != codes.Canceled {
+			t.Errorf("%v", failure)
+		}
+	})
+}
+
+func TestTheDeadlineOfTheWaitForTheServerIsUnavailable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := busyServer(t)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := client.WaitUntilReady(ctx)
+		if failure := failureOf(t, err); failure.Code != codes.Unavailable {
+			t.Errorf("%v", failure)
+		}
+	})
+}
+
+func TestARequestOfNilIsAnEmptyOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		client := serveInMemory(t, func(*grpc.Server) {})
+		calls := map[string]func() error{
+			"create": func() error { _, err := client.Jobs.Create(t.Context(), nil); return err },
+			"fit":    func() error { _, err := client.Styles.Fit(t.Context(), nil); return err },
+			"render": func() error { _, err := client.Styles.Render(t.Context(), nil); return err },
+			"jobs": func() (err error) {
+				for _, err = range client.Jobs.List(t.Context(), nil) {
+				}
+				return err
+			},
+			"styles": func() (err error) {
+				for _, err = range client.Styles.List(t.Context(), nil) {
+				}
+				return err
+			},
+		}
+		for name, call := range calls {
+			if failure := failureOf(t, call()); failure.Code != codes.Unimplemented {
+				t.Errorf("%s: %v", name, failure)
+			}
+		}
+	})
+}

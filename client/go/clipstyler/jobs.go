@@ -25,7 +25,7 @@ type Jobs struct {
 // request has none.
 func (j *Jobs) Create(ctx context.Context, request *pb.CreateStylizationRequest) (*pb.Stylization, error) {
 	if request.GetRequestId() == "" {
-		request = proto.CloneOf(request)
+		request = copied(request)
 		request.RequestId = newUUID4()
 	}
 	response, err := unary(ctx, j.life, j.stub.CreateStylization, request)
@@ -42,7 +42,7 @@ func (j *Jobs) Get(ctx context.Context, name string) (*pb.Stylization, error) {
 // it gives.
 func (j *Jobs) List(ctx context.Context, request *pb.ListStylizationsRequest) iter.Seq2[*pb.Stylization, error] {
 	return items(request.GetPageToken(), func(token string) ([]*pb.Stylization, string, error) {
-		request := proto.CloneOf(request)
+		request := copied(request)
 		request.PageToken = token
 		page, err := j.Page(ctx, request)
 		return page.GetStylizations(), page.GetNextPageToken(), err
@@ -117,6 +117,17 @@ func uploadMessages(photo []byte) iter.Seq[*pb.UploadImageRequest] {
 			photo = photo[size:]
 		}
 	}
+}
+
+// copied returns a copy of a request, an empty one of nil.
+func copied[M any, P interface {
+	*M
+	proto.Message
+}](request P) P {
+	if request == nil {
+		return new(M)
+	}
+	return proto.CloneOf(request)
 }
 
 // fullName completes a bare UUID to a resource name.

@@ -42,7 +42,7 @@ func (s *Styles) Create(ctx context.Context, job string) (*pb.Style, error) {
 // Retries create it once: the call is idempotent by its request id, which is drawn if the request has none.
 func (s *Styles) Fit(ctx context.Context, request *pb.CreateStyleRequest) (*pb.Stylization, error) {
 	if request.GetRequestId() == "" {
-		request = proto.CloneOf(request)
+		request = copied(request)
 		request.RequestId = newUUID4()
 	}
 	response, err := unary(ctx, s.life, s.stub.CreateStyle, request)
@@ -59,7 +59,7 @@ func (s *Styles) Get(ctx context.Context, name string) (*pb.Style, error) {
 // An error is the last thing that it gives.
 func (s *Styles) List(ctx context.Context, request *pb.ListStylesRequest) iter.Seq2[*pb.Style, error] {
 	return items(request.GetPageToken(), func(token string) ([]*pb.Style, string, error) {
-		request := proto.CloneOf(request)
+		request := copied(request)
 		request.PageToken = token
 		page, err := s.Page(ctx, request)
 		return page.GetStyles(), page.GetNextPageToken(), err
@@ -136,7 +136,7 @@ func (s *Styles) Apply(
 func (s *Styles) Render(ctx context.Context, request *pb.RenderStyleRequest) (*Image, error) {
 	ctx, cancel := limited(ctx, s.life, callTimeout)
 	defer cancel()
-	request = proto.CloneOf(request)
+	request = copied(request)
 	request.Application = completed(request.GetApplication())
 	if request.GetStylization() != "" {
 		request.Stylization = fullName(request.GetStylization())

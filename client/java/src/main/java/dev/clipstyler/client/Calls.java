@@ -9,8 +9,13 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
 import java.util.function.Function;
 
-/** Makes calls that have one response, with the errors of this package and the server's recommendations for retries. */
-record Calls(BooleanSupplier isClosed) {
+/**
+ * Makes calls that have one response, with the errors of this package and the server's recommendations for retries.
+ *
+ * @param isClosed whether the client is closed
+ * @param reconnect connects at once: a server that restarts is back within seconds, and a channel waits ever longer
+ */
+record Calls(BooleanSupplier isClosed, Runnable reconnect) {
   static final Duration TIMEOUT = Duration.ofMinutes(1);
 
   private static final Duration LOOK = Duration.ofMillis(50);
@@ -20,19 +25,20 @@ record Calls(BooleanSupplier isClosed) {
     return timeout == null ? null : Deadline.after(nanoseconds(timeout), TimeUnit.NANOSECONDS);
   }
 
-  /**
-   * Makes a call, and repeats it once after the delay that the server recommends, when gRPC's own retries have failed:
-   * gRPC does not know RetryInfo.
-   */
+  /** Makes a call until it is answered; one whose context has ended fails by that at once. */
   <T> T unary(Duration timeout, Function<Deadline, T> attempt) {
     var deadline = deadline(timeout == null ? TIMEOUT : timeout);
-    try {
-      return translated(attempt, deadline);
-    } catch (StylizeException failure) {
-      if (!isRetryRecommended(failure) || !pause(failure.retryDelay().orElseThrow(), deadline)) {
-        throw failure;
+    var context = Context.current();
+    var attempts = new Attempts();
+    while (true) {
+      try {
+        return translated(attempt, deadline);
+      } catch (StylizeException failure) {
+        var delay = attempts.delayAfter(failure);
+        if (delay.isEmpty() || !pause(delay.get(), deadline, context::isCancelled) && !context.isCancelled()) {
+          throw failure;
+        }
       }
-      return translated(attempt, deadline);
     }
   }
 
@@ -43,10 +49,6 @@ record Calls(BooleanSupplier isClosed) {
 
   private static StylizeException closed() {
     return StylizeException.of(Status.Code.CANCELLED, "", "the client was closed");
-  }
-
-  static boolean isRetryRecommended(StylizeException failure) {
-    return failure.code() == Status.Code.UNAVAILABLE && failure.retryDelay().isPresent();
   }
 
   /**
@@ -75,6 +77,7 @@ record Calls(BooleanSupplier isClosed) {
     if (isClosed.getAsBoolean()) {
       throw closed();
     }
+    reconnect.run();
     return !isLeft.getAsBoolean();
   }
 

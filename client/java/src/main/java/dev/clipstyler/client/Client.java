@@ -4,6 +4,7 @@ import dev.clipstyler.v1.GetServerInfoRequest;
 import dev.clipstyler.v1.ServerInfo;
 import dev.clipstyler.v1.StylizeRequest;
 import io.grpc.ChannelCredentials;
+import io.grpc.Context;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannelBuilder;
@@ -103,7 +104,8 @@ public final class Client implements AutoCloseable {
   /**
    * Waits until a worker takes jobs.
    *
-   * @throws StylizeException none does in time: UNAVAILABLE; or the client was closed, or the thread interrupted: CANCELLED
+   * @throws StylizeException none does in time: UNAVAILABLE; or the client was closed, the context cancelled, or the thread
+   *     interrupted: CANCELLED
    */
   public ServerInfo waitUntilReady(Duration allowed) {
     var deadline = Calls.deadline(allowed);
@@ -116,6 +118,9 @@ public final class Client implements AutoCloseable {
           return info;
         }
       } catch (StylizeException failure) {
+        if (Context.current().isCancelled()) {
+          throw failure;
+        }
         problem = failure.getMessage();
       }
     } while (connection.calls().pause(POLL, deadline));

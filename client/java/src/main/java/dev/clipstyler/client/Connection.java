@@ -15,8 +15,6 @@ import io.grpc.ManagedChannel;
 import io.grpc.ManagedChannelBuilder;
 import java.time.Duration;
 import java.util.Iterator;
-import java.util.List;
-import java.util.Map;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Function;
 
@@ -25,21 +23,6 @@ record Connection(ManagedChannel channel) {
   private static final long RETRY_BUFFER_BYTES = 64L << 20;
   private static final long KEEPALIVE_S = 60;
   private static final int LARGEST_PORT = 65_535;
-
-  // UNAVAILABLE is the only status that invites a plain retry. A stream is retried until its first message.
-  private static final Map<String, Object> SERVICE_CONFIG = Map.of(
-      "methodConfig", List.of(Map.of(
-          "name", List.of(
-              Map.of("service", StylizationServiceGrpc.SERVICE_NAME),
-              Map.of("service", StyleServiceGrpc.SERVICE_NAME),
-              Map.of("service", EncoderServiceGrpc.SERVICE_NAME),
-              Map.of("service", ServerServiceGrpc.SERVICE_NAME)),
-          "retryPolicy", Map.of(
-              "maxAttempts", 5.0,
-              "initialBackoff", "0.2s",
-              "maxBackoff", "5s",
-              "backoffMultiplier", 2.0,
-              "retryableStatusCodes", List.of("UNAVAILABLE")))));
 
   /** False for what gRPC would wait for without ever reaching it: nothing, a URL, a port that there cannot be. */
   static boolean isAddress(String target) {
@@ -51,18 +34,17 @@ record Connection(ManagedChannel channel) {
     return !port.matches("\\d+") || port.length() <= 9 && Integer.parseInt(port) <= LARGEST_PORT;
   }
 
-  /** Retries, also of requests as large as a photo, and pings that detect a dead connection. */
+  /** Lets gRPC send what no server has processed once more, photos too, and detect a dead connection by pings. */
   static <B extends ManagedChannelBuilder<B>> B configured(B builder) {
     return builder
         .enableRetry()
-        .defaultServiceConfig(SERVICE_CONFIG)
         .retryBufferSize(RETRY_BUFFER_BYTES)
         .perRpcBufferLimit(RETRY_BUFFER_BYTES)
         .keepAliveTime(KEEPALIVE_S, TimeUnit.SECONDS);
   }
 
   Calls calls() {
-    return new Calls(channel::isShutdown);
+    return new Calls(channel::isShutdown, channel::resetConnectBackoff);
   }
 
   StylizationServiceBlockingStub stylizations(Deadline deadline) {
@@ -99,7 +81,7 @@ record Connection(ManagedChannel channel) {
 
   private EventStream stream(
       EventStream.Beginning beginning, Resumption resumption, long afterSequence, Duration timeout) {
-    return new EventStream(beginning, resumption, afterSequence, timeout, channel);
+    return new EventStream(beginning, resumption, afterSequence, timeout, calls());
   }
 
   static <T, R> Iterator<R> mapped(Iterator<T> source, Function<T, R> function) {

@@ -3,7 +3,6 @@ package dev.clipstyler.client;
 import dev.clipstyler.v1.StylizationEvent;
 import io.grpc.Context;
 import io.grpc.Deadline;
-import io.grpc.ManagedChannel;
 import io.grpc.Status;
 import io.grpc.StatusRuntimeException;
 import java.time.Duration;
@@ -27,7 +26,6 @@ public final class EventStream implements Iterable<StylizationEvent>, AutoClosea
 
   private final Beginning beginning;
   private final Deadline deadline;
-  private final ManagedChannel channel;
   private final Context.CancellableContext context = Context.current().withCancellation();
   private final Resumption resumption;
   private final Iterator<StylizationEvent> events = new Events();
@@ -40,12 +38,11 @@ public final class EventStream implements Iterable<StylizationEvent>, AutoClosea
   private StylizeException failure;
 
   EventStream(
-      Beginning beginning, Resumption resumption, long afterSequence, Duration timeout, ManagedChannel channel) {
+      Beginning beginning, Resumption resumption, long afterSequence, Duration timeout, Calls calls) {
     this.beginning = beginning;
     this.resumption = resumption;
     this.deadline = Calls.deadline(timeout);
-    this.channel = channel;
-    this.calls = new Calls(channel::isShutdown);
+    this.calls = calls;
     this.sequence = afterSequence;
   }
 
@@ -104,8 +101,6 @@ public final class EventStream implements Iterable<StylizationEvent>, AutoClosea
     } catch (StylizeException end) {
       throw ended(end);
     }
-    // A server that restarts is back within seconds; the channel by itself waits ever longer before it reconnects.
-    channel.resetConnectBackoff();
   }
 
   /** Ends the stream by an error. */

@@ -4,14 +4,11 @@ import io.grpc.Status;
 import java.time.Duration;
 import java.util.Optional;
 import java.util.Set;
-import java.util.concurrent.ThreadLocalRandom;
 
 /** Decides whether a stream goes on after an error: until the server was silent for too long. */
 final class Resumption {
   static final Duration TIMEOUT = Duration.ofMinutes(2);
 
-  private static final long FIRST_BACKOFF_MS = 200;
-  private static final long LONGEST_BACKOFF_MS = 5_000;
   // A connection that broke gives no reason. A worker that crashed on a job is not sent the same job again.
   private static final Set<String> TRANSIENT = Set.of("", "DRAINING", "WORKER_NOT_READY", "STORAGE_UNAVAILABLE");
 
@@ -20,11 +17,11 @@ final class Resumption {
 
   private final boolean isAfterResets;
   private final Duration timeout;
+  private final Attempts attempts = new Attempts();
+  private final Backoff backoff = new Backoff();
   private boolean hasReceived;
-  private boolean isRepeated;
   private boolean isOver;
   private long waitingSince;
-  private long backoffMs = FIRST_BACKOFF_MS;
 
   /**
    * Begins without any message received.
@@ -45,7 +42,7 @@ final class Resumption {
 
   void received() {
     hasReceived = true;
-    backoffMs = FIRST_BACKOFF_MS;
+    backoff.reset();
   }
 
   /**
@@ -61,17 +58,13 @@ final class Resumption {
     if (isOver) {
       return Optional.empty();
     }
-    if (!hasReceived) { // gRPC has retried already
-      var isLast = isRepeated || !Calls.isRetryRecommended(failure);
-      isRepeated = true;
-      return isLast ? Optional.empty() : failure.retryDelay();
+    if (!hasReceived) {
+      return attempts.delayAfter(failure);
     }
     if (!isTransient(failure) || System.nanoTime() - waitingSince > timeout.toNanos()) {
       return Optional.empty();
     }
-    var delay = Duration.ofMillis(Math.round(backoffMs * ThreadLocalRandom.current().nextDouble(0.8, 1.2)));
-    backoffMs = Math.min(2 * backoffMs, LONGEST_BACKOFF_MS);
-    return Optional.of(failure.retryDelay().filter(least -> least.compareTo(delay) > 0).orElse(delay));
+    return Optional.of(backoff.after(failure));
   }
 
   private boolean isTransient(StylizeException failure) {

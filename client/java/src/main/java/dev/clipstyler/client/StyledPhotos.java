@@ -9,6 +9,7 @@ import io.grpc.stub.BlockingClientCall;
 import java.time.Duration;
 import java.util.Iterator;
 import java.util.NoSuchElementException;
+import java.util.Optional;
 import java.util.function.Function;
 
 /**
@@ -25,10 +26,10 @@ public final class StyledPhotos implements Iterable<StyledPhoto>, AutoCloseable 
   private final ApplyRequests requests;
   private final Deadline deadline;
   private final Calls client;
+  private final Attempts attempts = new Attempts();
   private final ImageParts parts = new ImageParts();
   private final Iterator<StyledPhoto> photos = new Photos();
   private BlockingClientCall<ApplyStyleRequest, ApplyStyleResponse> call;
-  private boolean isRepeated;
   private volatile boolean isClosed;
 
   private StyledPhotos(
@@ -132,13 +133,12 @@ public final class StyledPhotos implements Iterable<StyledPhoto>, AutoCloseable 
     }
   }
 
-  /** Begins again, once, after the delay that the server recommends; throws the failure if that makes no sense. */
+  /** Begins again after a pause; throws the failure if that makes no sense. */
   private void beginAfter(StylizeException failure) {
-    var isAgain = !isRepeated && !requests.isAnswered() && Calls.isRetryRecommended(failure);
-    if (!isAgain || !client.pause(failure.retryDelay().orElseThrow(), deadline, () -> isClosed) && !isClosed) {
+    var delay = requests.isAnswered() ? Optional.<Duration>empty() : attempts.delayAfter(failure);
+    if (delay.isEmpty() || !client.pause(delay.get(), deadline, () -> isClosed) && !isClosed) {
       throw failure;
     }
-    isRepeated = true;
     begin(requests.begin());
   }
 

@@ -7,6 +7,7 @@ import dev.clipstyler.v1.UploadImageResponse;
 import io.grpc.Status;
 import io.grpc.stub.ClientCallStreamObserver;
 import io.grpc.stub.ClientResponseObserver;
+import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 
@@ -21,7 +22,7 @@ final class Upload implements ClientResponseObserver<UploadImageRequest, UploadI
   private int sent;
 
   Upload(ByteString photo) {
-    this.photo = photo;
+    this.photo = Objects.requireNonNull(photo, "photo");
   }
 
   /** Sends the photo and waits for the response. */

@@ -6,13 +6,18 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import io.grpc.Context;
 import io.grpc.Status;
 import java.time.Duration;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.function.Executable;
 
 class CallsTest {
-  private final Calls calls = new Calls(() -> false);
+  private final Calls calls = new Calls(() -> false, () -> {});
 
   @Test
   void aCallIsRepeatedAfterTheRecommendedDelay() {
@@ -26,6 +31,33 @@ class CallsTest {
     });
     assertEquals("done", value);
     assertTrue(System.nanoTime() - begun >= Duration.ofMillis(300).toNanos());
+  }
+
+  @Test
+  void aCallIsMadeFiveTimesAtMost() {
+    var attempts = new AtomicInteger();
+    assertThrows(StylizeException.class, () -> calls.unary(null, deadline -> {
+      attempts.incrementAndGet();
+      throw refusal(Status.Code.UNAVAILABLE, "STORAGE_UNAVAILABLE", 10);
+    }));
+    assertEquals(5, attempts.get());
+  }
+
+  @Test
+  void theEndOfTheCallersContextEndsThePause() {
+    try (var server = new ScriptedServer((number, after, call) -> {}); var client = server.client()) {
+      var leaving = Context.current().withCancellation();
+      CompletableFuture.delayedExecutor(200, TimeUnit.MILLISECONDS).execute(() -> leaving.cancel(null));
+      var begun = System.nanoTime();
+      leaving.run(() -> {
+        for (Executable call : List.<Executable>of(
+            () -> client.jobs().get("some-job"), () -> client.waitUntilReady(Duration.ofMinutes(1)))) {
+          var failure = assertThrows(StylizeException.class, call);
+          assertEquals(Status.Code.CANCELLED, failure.code());
+        }
+      });
+      assertTrue(System.nanoTime() - begun < Duration.ofSeconds(20).toNanos());
+    }
   }
 
   @Test

@@ -20,7 +20,6 @@ import dev.clipstyler.v1.StylizationEvent.EventCase;
 import dev.clipstyler.v1.StylizeRequest;
 import io.grpc.Context;
 import io.grpc.Status;
-import io.grpc.inprocess.InProcessChannelBuilder;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.List;
@@ -98,8 +97,8 @@ class EventStreamTest {
 
   @Test
   void silenceIsThatOfTheServerNotOfABusyReader() throws InterruptedException {
-    var calls = new AtomicInteger();
-    EventStream.Beginning breaking = (after, deadline) -> Stream.of(calls.incrementAndGet() > 2, true)
+    var attempts = new AtomicInteger();
+    EventStream.Beginning breaking = (after, deadline) -> Stream.of(attempts.incrementAndGet() > 2, true)
         .map(breaks -> {
           if (breaks) {
             throw Status.UNAVAILABLE.asRuntimeException();
@@ -108,15 +107,14 @@ class EventStreamTest {
         })
         .iterator();
     var patience = Duration.ofMillis(300);
-    var channel = InProcessChannelBuilder.forName("unused").build();
-    var events = new EventStream(breaking, new Resumption(true, patience), 0, null, channel).iterator();
+    var calls = new Calls(() -> false, () -> {});
+    var events = new EventStream(breaking, new Resumption(true, patience), 0, null, calls).iterator();
     events.next();
     Thread.sleep(2 * patience.toMillis());
     events.next();
-    assertEquals(2, calls.get());
+    assertEquals(2, attempts.get());
     assertEquals(Status.Code.UNAVAILABLE, assertThrows(StylizeException.class, events::next).code());
-    assertTrue(calls.get() > 2);
-    channel.shutdownNow();
+    assertTrue(attempts.get() > 2);
   }
 
   @Test

@@ -6,6 +6,8 @@ import com.google.protobuf.Duration;
 import com.google.rpc.BadRequest;
 import com.google.rpc.ErrorInfo;
 import com.google.rpc.RetryInfo;
+import dev.clipstyler.v1.GetStylizationRequest;
+import dev.clipstyler.v1.GetStylizationResponse;
 import dev.clipstyler.v1.ImageMetadata;
 import dev.clipstyler.v1.StylizationEvent;
 import dev.clipstyler.v1.StylizationResult;
@@ -78,6 +80,11 @@ class ScriptedServer extends StylizationServiceGrpc.StylizationServiceImplBase i
         observer,
         request.getAfterSequence(),
         event -> observer.onNext(WatchStylizationResponse.newBuilder().setEvent(event).build()));
+  }
+
+  @Override
+  public void getStylization(GetStylizationRequest request, StreamObserver<GetStylizationResponse> observer) {
+    observer.onError(refusal(Status.Code.UNAVAILABLE, "DRAINING", 30_000));
   }
 
   private void play(StreamObserver<?> observer, long after, Call call) {

@@ -72,6 +72,7 @@ class StylesTest {
     int failsAt = Integer.MAX_VALUE;
     int readsOnly = Integer.MAX_VALUE;
     private int uploads;
+    private int downloads;
     private final String address = UUID.randomUUID().toString();
     private final Server server;
 
@@ -128,6 +129,10 @@ class StylesTest {
     @Override
     public void downloadStyle(DownloadStyleRequest request, StreamObserver<DownloadStyleResponse> observer) {
       observer.onNext(DownloadStyleResponse.newBuilder().setData(FILE.substring(0, 3)).build());
+      if (downloads++ == 0) { // the connection breaks
+        observer.onError(Status.UNAVAILABLE.asRuntimeException());
+        return;
+      }
       answer(observer, DownloadStyleResponse.newBuilder().setData(FILE.substring(3)).build());
     }
 
@@ -300,13 +305,13 @@ class StylesTest {
         .map(StylesTest::photo)
         .iterator();
     try (var server = new Styling(); var client = server.client()) {
-      server.refusals = 5; // all attempts of gRPC
+      server.refusals = 4;
       var photos = client.styles().apply(APPLICATION, source).iterator();
       assertEquals(IMAGE, photos.next().image().orElseThrow().data());
       assertEquals("INVALID_FIELD", photos.next().error().orElseThrow().reason());
       assertFalse(photos.hasNext());
       assertEquals(2, taken.get());
-      server.refusals = 10;
+      server.refusals = 5;
       var refused = client.styles().apply(APPLICATION, source).iterator();
       var failure = assertThrows(StylizeException.class, refused::next);
       assertEquals("WORKER_NOT_READY", failure.reason());

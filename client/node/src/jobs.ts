@@ -18,7 +18,7 @@ import {
 import { readImage, sha256, type JobImage } from "./images.js";
 import { messages } from "./responses.js";
 import { type CallLimits, type Calls } from "./retry.js";
-import { specOf, type SpecInit } from "./spec.js";
+import { bytesOf, specOf, type SpecInit } from "./spec.js";
 import { StylizationStream } from "./stream.js";
 
 const UPLOAD_CHUNK_BYTES = 2 ** 20;
@@ -122,9 +122,10 @@ export class Jobs {
   }
 
   /** Send a large photo in parts, for `create`. Not possible in browsers, which send a photo in one message. */
-  async upload(photo: Uint8Array, limits?: CallLimits): Promise<UploadImageResponse> {
-    const header = { sizeBytes: BigInt(photo.length), sha256: (await sha256(photo)) ?? new Uint8Array() };
-    return this.#calls.call((options) => this.#stub.uploadImage(uploadMessages(photo, header), options), limits);
+  async upload(photo: Uint8Array | Blob, limits?: CallLimits): Promise<UploadImageResponse> {
+    const data = await bytesOf(photo, "photo");
+    const header = { sizeBytes: BigInt(data.length), sha256: (await sha256(data)) ?? new Uint8Array() };
+    return this.#calls.call((options) => this.#stub.uploadImage(uploadMessages(data, header), options), limits);
   }
 }
 

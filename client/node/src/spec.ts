@@ -44,6 +44,13 @@ export function textSpec(init: TextInit) {
   };
 }
 
+/** Bytes of a file; throws `StylizeError` for what is none, as callers without TypeScript may pass. */
+export async function bytesOf(file: Uint8Array | Blob, argument: string): Promise<Uint8Array> {
+  if (file instanceof Uint8Array) return file;
+  if (file instanceof Blob) return new Uint8Array(await file.arrayBuffer());
+  throw invalid(argument, "must be the bytes of a file, as a Uint8Array or a Blob");
+}
+
 /** Name a photo in a message; throws `StylizeError` for what is none, as callers without TypeScript may pass. */
 export async function photoField(photo: Photo): Promise<{ case: "image"; value: Uint8Array } | { case: "upload"; value: string }> {
   if (photo instanceof Uint8Array) return { case: "image", value: photo };

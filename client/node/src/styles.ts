@@ -16,7 +16,7 @@ import { ImageParts, joined, readImage, sha256, type JobImage } from "./images.j
 import { fullName, jobFields, wholeJob, type JobInit } from "./jobs.js";
 import { begun, messages } from "./responses.js";
 import { type CallLimits, type Calls } from "./retry.js";
-import { photoField, textSpec, type Photo, type TextInit } from "./spec.js";
+import { bytesOf, photoField, textSpec, type Photo, type TextInit } from "./spec.js";
 
 /** How photos are stylized. Everything that is left out has a default: the server's. */
 export interface StyleInit {
@@ -126,7 +126,7 @@ export class Styles {
 
   /** Store the file of a style. */
   async upload(file: Uint8Array | Blob, limits?: CallLimits): Promise<Style> {
-    const data = file instanceof Blob ? new Uint8Array(await file.arrayBuffer()) : file;
+    const data = await bytesOf(file, "file");
     return whole((await this.#calls.call((options) => this.#stub.uploadStyle({ data }, options), limits)).style);
   }
 

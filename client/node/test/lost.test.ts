@@ -64,3 +64,18 @@ test("a watch goes on after its connection was lost", async () => {
     server.close();
   }
 });
+
+for (const address of ["gateway", "127.0.0.1:8080", "ftp://gateway", "http://name:password@127.0.0.1:1"]) {
+  test(`what fetch cannot call is no lost connection: ${address}`, () => {
+    assert.throws(() => connectByWeb(address), { name: "StylizeError", code: Code.InvalidArgument });
+  });
+}
+
+test("what is no file is refused before any call", async () => {
+  const client = connectByWeb("http://127.0.0.1:1");
+  for (const nothing of [undefined, null, 5] as unknown as Uint8Array[]) {
+    const refused = { name: "StylizeError", code: Code.InvalidArgument, reason: "INVALID_FIELD" };
+    await assert.rejects(client.jobs.upload(nothing), refused);
+    await assert.rejects(client.styles.upload(nothing), refused);
+  }
+});

@@ -120,11 +120,15 @@ class Fronts:
 
     async def keep_lease(self) -> None:
         """Renew the lease, or take another one, until cancelled."""
-        await self._repeat(self._renew_or_register, "lease_not_renewed")
+        await self._repeat(
+            self._renew_or_register, lambda problem: logs.get_logger().warning("lease_not_renewed", problem=problem)
+        )
 
     async def take_over(self) -> None:
         """Take over what others left behind, until cancelled."""
-        await self._repeat(self._take_over, "jobs_not_taken_over")
+        await self._repeat(
+            self._take_over, lambda problem: logs.get_logger().warning("jobs_not_taken_over", problem=problem)
+        )
 
     async def follow(self) -> None:
         """Look at the shared queue whenever it may have changed, until cancelled."""
@@ -164,14 +168,14 @@ class Fronts:
             self._see(await self._storage.read(self._leases.alive))
         return self._alive.get(front_id)
 
-    async def _repeat(self, work: Callable[[], Awaitable[None]], failure: str) -> None:
+    async def _repeat(self, work: Callable[[], Awaitable[None]], report: Callable[[str], None]) -> None:
         """Do something as often as a lease is renewed; what prevents it is logged, and it is tried again soon."""
         while True:
             try:
                 await work()
                 await asyncio.sleep(self._lease_s / _RENEWALS)
             except (OSError, SQLAlchemyError) as error:
-                logs.get_logger().warning(failure, problem=problem_of(error)[:500])
+                report(problem_of(error)[:500])
                 await asyncio.sleep(min(_RETRY_S, self._lease_s / _RENEWALS))
 
     async def _renew_or_register(self) -> None:

@@ -45,14 +45,18 @@ class CudaRecording:
         self._stream = beside_captures(device)
         self._done = torch.cuda.Event()
         self._graph = torch.cuda.CUDAGraph()
-        with capturing(device) as stream, torch.cuda.stream(stream):
+        with capturing(device) as stream:
             stream.wait_stream(torch.cuda.current_stream(device))
+            self._found = self._record(work, stream)
+        self._read = torch.empty(self._found.shape, dtype=self._found.dtype, pin_memory=True)
+
+    def _record(self, work: Callable[[], Tensor], stream: torch.cuda.Stream) -> Tensor:
+        with torch.cuda.stream(stream):
             for _ in range(_WARM_RUNS):
                 work()
             # Other threads may go on to use the device meanwhile.
             with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
-                self._found = work()
-        self._read = torch.empty(self._found.shape, dtype=self._found.dtype, pin_memory=True)
+                return work()
 
     def start(self) -> None:
         """Start the work behind everything that was started on the current stream."""

@@ -6,7 +6,7 @@ import itertools
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -36,6 +36,9 @@ class Stream:
         self.waited_for.append(other)
 
 
+DEFAULT = Stream(-1)
+
+
 @pytest.fixture(autouse=True)
 def _streams(monkeypatch: pytest.MonkeyPatch) -> None:
     turns = itertools.count()
@@ -59,13 +62,20 @@ class Device:
         self.streams: list[Stream] = []
         self.most = 0
         self._capturing = 0
-        fake: dict[str, Any] = {"Event": MagicMock, "CUDAGraph": MagicMock, "current_stream": MagicMock()}
+        self._current = threading.local()
+        fake: dict[str, Any] = {"Event": MagicMock, "CUDAGraph": MagicMock, "current_stream": self.current_stream}
         for name, value in (fake | {"stream": self.stream, "graph": self.graph}).items():
             monkeypatch.setattr(torch.cuda, name, value)
         monkeypatch.setattr(cuda_recording.torch, "empty", MagicMock())
 
-    def stream(self, _stream: Stream) -> AbstractContextManager[None]:
-        return nullcontext()
+    def current_stream(self, _device: torch.device) -> Stream:
+        return getattr(self._current, "stream", DEFAULT)
+
+    @contextmanager
+    def stream(self, stream: Stream) -> Iterator[None]:
+        self._current.stream = stream
+        yield
+        del self._current.stream
 
     @contextmanager
     def graph(self, _graph: object, *, stream: Stream, capture_error_mode: str) -> Iterator[None]:
@@ -75,6 +85,13 @@ class Device:
         self.most = max(self.most, self._capturing)
         yield
         self._capturing -= 1
+
+
+def test_what_is_captured_waits_for_what_was_started_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    Device(monkeypatch)
+    CudaRecording(lambda: torch.zeros(1), CUDA)
+    with capturing(CUDA) as captures:
+        assert captures.waited_for == [DEFAULT]
 
 
 def test_threads_capture_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:

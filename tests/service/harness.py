@@ -224,8 +224,11 @@ class Harness(Caller):
     async def stylize(self, asked: StylizeRequest, timeout: float = PATIENCE_S) -> Outcome:
         return await collect(self.stub.Stylize(asked, timeout=timeout))
 
-    def begin(self, asked: StylizeRequest, timeout: float = 120):
-        """Start a call and read it in the background; returns the call, its events so far and its task."""
+    def begin(self, asked: StylizeRequest, timeout: float = 3600):
+        """Start a call and read it in the background; returns the call, its events so far and its task.
+
+        However slow the machine is just now, admission finds that there is time enough.
+        """
         call = self.stub.Stylize(asked, timeout=timeout)
         events: list[StylizationEvent] = []
         return call, events, asyncio.create_task(collect(call, events))

@@ -86,7 +86,7 @@ def test_every_bad_option_is_named_before_any_work() -> None:
         ("out.gif", "must end in"),
         ("out", "must end in"),
         ("nowhere/out.png", "does not exist"),
-        ("photo.jpg", "itself"),
+        ("photo.jpg", "an input too"),
         ("null.png", "special file"),
         ("x" * 300 + ".png", "too long"),
         ("/proc/out.png", "cannot be written"),

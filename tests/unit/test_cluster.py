@@ -6,11 +6,13 @@ import asyncio
 import errno
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from unittest.mock import AsyncMock, Mock
 
 import numpy as np
 import pytest
+import structlog
 from clipstyler_server.settings import Settings
 from clipstyler_server.spool import PixelFile, Spool, write_pixels
 from clipstyler_server.workers.cluster import actor as actors
@@ -36,6 +38,14 @@ from clipstyler.imaging import ImageFile, Picture
 from clipstyler.style_controls import StyleControls
 
 PICTURE = Picture(np.arange(8 * 6 * 3, dtype=np.uint8).reshape(6, 8, 3))
+
+
+@pytest.fixture(autouse=True)
+def _logs() -> Iterator[None]:
+    """Keep how lines are logged: an actor that runs in this process configures it as its own."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 def preview(job_id: str, step: int, skipped: int = 0) -> TaskEvent:

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 from pathlib import Path
 
 from clipstyler.events import Result
@@ -20,6 +21,22 @@ from clipstyler_server.storage.storage import Storage
 from clipstyler_server.workers.decoder.client import ImageDecoder
 from clipstyler_server.workers.engine import EngineEvent, Task, TaskFailed
 from clipstyler_server.workers.optimizer.pool import OptimizerPool
+
+
+@dataclass
+class _Run:
+    """One run of a task, and where its images are decoded to."""
+
+    task: Task
+    photo: Path
+    mask: Path
+    others: list[Path]
+    is_over: bool = False
+
+    @property
+    def files(self) -> list[Path]:
+        """All of these."""
+        return [self.photo, self.mask, *self.others]
 
 
 class FullSizeEngine:
@@ -55,49 +72,59 @@ class FullSizeEngine:
         ServiceError
             The photo could not be fetched, and that is not its own fault.
         """
-        number = next(self._numbers)
-        photo, mask = self._spool.photo(task.job_id, number), self._spool.mask(task.job_id, number)
-        others = [self._spool.photo(task.job_id, next(self._numbers)) for _ in range(task.other_photos)]
-        targets = [photo, mask, *others]
-        providing = asyncio.create_task(self._provide(task, photo, mask, others))
-        useless = [*targets, self._spool.result(task.job_id)]
+        run = self._new_run(task)
+        providing = asyncio.create_task(self._provide(run))
+        has_result = False
         try:
             async with aclosing(self._engine.run(task)) as events:
                 async for event in events:
-                    if isinstance(event, Result):
-                        useless = targets
+                    has_result = has_result or isinstance(event, Result)
                     yield event
         except TaskFailed:
             if providing.done() and (problem := providing.result()):
                 raise problem from None
             raise
         finally:
-            cleaning = asyncio.create_task(_clean(providing, useless))
+            run.is_over = True
+            if not has_result:  # now: the next run of the job writes to the same place
+                await asyncio.to_thread(remove, self._spool.result(task.job_id))
+            cleaning = asyncio.create_task(_clean(providing, run.files))
             self._cleaning.add(cleaning)
             cleaning.add_done_callback(self._cleaning.discard)
 
-    async def _provide(self, task: Task, target: Path, mask_target: Path, others: list[Path]) -> ServiceError | None:
+    def _new_run(self, task: Task) -> _Run:
+        number = next(self._numbers)
+        others = [self._spool.photo(task.job_id, next(self._numbers)) for _ in range(task.other_photos)]
+        return _Run(task, self._spool.photo(task.job_id, number), self._spool.mask(task.job_id, number), others)
+
+    async def _provide(self, run: _Run) -> ServiceError | None:
         """Hand photos and mask to the engine, or a problem; returns one that none of them is to blame for."""
-        if not (task.needs_original or others):
+        task = run.task
+        if not (task.needs_original or run.others):
             return None
-        number = min(len(others), 1)
+        number = min(len(run.others), 1)
         try:
             record = await self._storage.read(self._storage.database.get, task.job_id)
             if record is None:
                 raise internal(task.job_id)
-            for number, (digest, path) in enumerate(zip(record.other_photos.split(), others, strict=True), 1):
+            for number, (digest, path) in enumerate(zip(record.other_photos.split(), run.others, strict=True), 1):
                 pixels = await self._pixels(record, digest, task, task.spec.config.size, path)
-                self._engine.provide(task.job_id, pixels, number=number)
+                self._hand_over(run, pixels, number=number)
             number = 0
             if task.needs_original:
-                pixels = await self._pixels(record, record.content, task, max(task.result_size), target)
-                self._engine.provide(task.job_id, pixels, await self._mask(record, task, mask_target))
+                pixels = await self._pixels(record, record.content, task, max(task.result_size), run.photo)
+                self._hand_over(run, pixels, await self._mask(record, task, run.mask))
         except ImageError as error:
-            self._engine.provide(task.job_id, str(error), number=number)
+            self._hand_over(run, str(error), number=number)
         except ServiceError as error:
-            self._engine.provide(task.job_id, error.details.message, number=number)
+            self._hand_over(run, error.details.message, number=number)
             return error
         return None
+
+    def _hand_over(self, run: _Run, photo: PixelFile | str, mask: MaskFile | None = None, number: int = 0) -> None:
+        """Hand over a photo, unless its run is over: the job may run again, with files of that run."""
+        if not run.is_over:
+            self._engine.provide(run.task.job_id, photo, mask, number)
 
     async def _pixels(self, record: Record, digest: str, task: Task, size: int, target: Path) -> PixelFile:
         photo = await stored_photo(self._storage, digest, "spec.image")

@@ -62,7 +62,7 @@ def test_a_setting_out_of_its_bounds_is_refused_by_name(field, value):
 
 
 def test_the_optimizer_uses_every_cpu_by_default(monkeypatch):
-    monkeypatch.setattr("clipstyler_server.settings._available_cpus", lambda: 6)
+    monkeypatch.setattr("clipstyler_server.settings.optimizing._available_cpus", lambda: 6)
     assert (Settings().optimizer_threads, Settings(threads=2).optimizer_threads) == (6, 2)
 
 

@@ -56,7 +56,7 @@ def test_several_devices_take_the_place_of_one():
 
 
 def test_optimizers_share_the_processor(monkeypatch):
-    monkeypatch.setattr("clipstyler_server.settings._available_cpus", lambda: 6)
+    monkeypatch.setattr("clipstyler_server.settings.optimizing._available_cpus", lambda: 6)
     threads = {text: Settings(devices=text).optimizer_threads for text in ("cpu", "cpu*2", "cpu*4", "cpu*8")}
     assert threads == {"cpu": 6, "cpu*2": 3, "cpu*4": 1, "cpu*8": 1}
     assert Settings(devices="cpu*2", threads=5).optimizer_threads == 5

@@ -30,7 +30,7 @@ from tests.tiny_encoders import TinyClip, tiny_encoders
 PHOTO = Picture(np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8))
 
 
-class Stop(Exception):  # noqa: N818 - what a caller's check may raise
+class Stop(Exception):
     """Stops the work."""
 
 

@@ -29,6 +29,13 @@ DATA = bytes(range(256)) * 4096
 DIGEST = hashlib.sha256(DATA).hexdigest()
 
 
+def _add_architecture(folder: Path, name: str, configuration: dict) -> None:
+    """Make an architecture known to open_clip."""
+    (folder / "configs").mkdir()
+    (folder / "configs" / f"{name}.json").write_text(json.dumps(configuration))
+    open_clip.add_model_config(folder / "configs")
+
+
 @pytest.fixture
 def publisher() -> Iterator[Publisher]:
     with publishing() as publisher:
@@ -209,10 +216,8 @@ def test_stored_weights_load_by_their_names(
     publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The whole way from a hub on loopback to encoders, with a small architecture."""
-    (tmp_path / "configs").mkdir()
-    checkpoint = write_clip(tmp_path / "configs" / "Tiny-Pulled", TINY_CLIP)
-    (tmp_path / "configs" / "Tiny-Pulled.json").write_text(json.dumps(TINY_CLIP))
-    open_clip.add_model_config(tmp_path / "configs")
+    _add_architecture(tmp_path, "Tiny-Pulled", TINY_CLIP)
+    checkpoint = write_clip(tmp_path / "pulled", TINY_CLIP)
     content = write_vgg19(tmp_path / "vgg19-00000000.pth")
     publisher.files["/tiny/resolve/main/open_clip_model.safetensors"] = checkpoint.read_bytes()
     name = f"vgg19-{hashlib.sha256(content.read_bytes()).hexdigest()[:8]}.pth"
@@ -236,9 +241,7 @@ def test_weights_of_a_tag_are_computed_as_they_were_trained(
     publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Architectures have one activation, mean and deviation each; those of some of their tags differ."""
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "Tiny-Trained.json").write_text(json.dumps(TINY_CLIP))
-    open_clip.add_model_config(tmp_path / "configs")
+    _add_architecture(tmp_path, "Tiny-Trained", TINY_CLIP)
     checkpoint = write_clip(tmp_path / "clip", TINY_CLIP)
     publisher.files["/tiny/resolve/main/open_clip_model.safetensors"] = checkpoint.read_bytes()
     mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
@@ -260,9 +263,7 @@ def test_an_archive_in_openais_form_loads_only_with_its_published_digest(
     publisher: Publisher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """TorchScript holds programs: it is opened only if it is what its publisher's digest names."""
-    (tmp_path / "configs").mkdir()
-    (tmp_path / "configs" / "Tiny-Archive.json").write_text(json.dumps(TINY_CLIP))
-    open_clip.add_model_config(tmp_path / "configs")
+    _add_architecture(tmp_path, "Tiny-Archive", TINY_CLIP)
     archive, plain = _openai_archive()
     address = f"/models/{hashlib.sha256(archive).hexdigest()}/Tiny.pt"
     publisher.files[address] = archive
@@ -302,10 +303,8 @@ class Hub:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hub:
     hub = Hub()
-    (tmp_path / "configs").mkdir()
     text = TINY_CLIP["text_cfg"] | {"hf_tokenizer_name": "someone/words"}
-    (tmp_path / "configs" / "Tiny-Words.json").write_text(json.dumps(TINY_CLIP | {"text_cfg": text}))
-    open_clip.add_model_config(tmp_path / "configs")
+    _add_architecture(tmp_path, "Tiny-Words", TINY_CLIP | {"text_cfg": text})
     monkeypatch.setattr(open_clip, "get_tokenizer", hub)
     return hub
 

@@ -132,7 +132,7 @@ class FailureKind(StrEnum):
     INTERNAL = "internal"
 
 
-class TaskStopped(Exception):  # noqa: N818 - an ending, not an error
+class TaskStopped(Exception):
     """The task was stopped after so many steps, `steps_after_cancel` of which ended after the cancellation arrived."""
 
     def __init__(self, cause: StopCause, step: int, steps_after_cancel: int = 0) -> None:
@@ -142,7 +142,7 @@ class TaskStopped(Exception):  # noqa: N818 - an ending, not an error
         self.steps_after_cancel = steps_after_cancel
 
 
-class TaskFailed(Exception):  # noqa: N818 - an ending, as TaskStopped
+class TaskFailed(Exception):
     """The task failed; `violations` names the fields of the spec that are the cause."""
 
     def __init__(self, kind: FailureKind, problem: str, violations: tuple[Violation, ...] = ()) -> None:
@@ -152,7 +152,7 @@ class TaskFailed(Exception):  # noqa: N818 - an ending, as TaskStopped
         self.violations = violations
 
 
-class EngineLost(Exception):  # noqa: N818 - an ending, as TaskStopped
+class EngineLost(Exception):
     """The process exited unexpectedly, and with it the task.
 
     `again` says that the task is not to blame, since a machine or a connection was lost: it may run once more.

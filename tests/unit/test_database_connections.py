@@ -17,7 +17,7 @@ from clipstyler_server.storage.notifications import listen
 
 from tests.service.databases import postgres
 
-pytestmark = pytest.mark.skipif(not hasattr(socket, "TCP_KEEPIDLE"), reason="of Linux")
+pytestmark = pytest.mark.skipif(not hasattr(socket, "TCP_KEEPIDLE"), reason="needs the keepalive options of Linux")
 
 
 @pytest.fixture

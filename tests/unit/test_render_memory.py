@@ -35,7 +35,7 @@ print(peak())
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the peak is read from Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, which tells the peak")
 def test_a_result_takes_the_memory_of_its_pixels_and_of_one_tile() -> None:
     done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, timeout=120, check=True)
     most = PIXEL_BYTES * SIDE**2 + MOST_MAPS * MAP_BYTES * (TILE_SIDE + 2 * HALO) ** 2

@@ -11,6 +11,8 @@ from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor_pool import DescriptorPool
 from grpc_reflection.v1alpha import reflection_pb2 as pb
 
+_LOST = (grpc.StatusCode.INTERNAL, "Internal error from Core")
+
 
 class Method(NamedTuple):
     """A method: its path, and whether its requests and responses are streams."""
@@ -27,7 +29,16 @@ class Method(NamedTuple):
         return getattr(channel, kind)(self.path)(sent, **options)
 
     async def outcome(self, channel: grpc.aio.Channel, request: object, **options: object) -> grpc.aio.Call:
-        """Call it and read everything; returns the call when it has ended, in whatever way."""
+        """Call it and read everything; returns the call when it has ended, in whatever way.
+
+        The status of a call that still sends while it arrives may be lost by the client's gRPC: then it is made again.
+        """
+        while True:
+            call = await self._ended(channel, request, **options)
+            if not isinstance(request, bytes) or (await call.code(), await call.details()) != _LOST:
+                return call
+
+    async def _ended(self, channel: grpc.aio.Channel, request: object, **options: object) -> grpc.aio.Call:
         call = self.call(channel, request, **options)
         try:
             if self.gives_stream:

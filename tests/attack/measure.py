@@ -24,7 +24,7 @@ import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.attack.outcomes import Tally
-from tests.attack.sampling import children
+from tests.attack.sampling import children, running
 from tests.service.harness import eventually, order
 from tests.service.process import ServerProcess
 
@@ -128,9 +128,9 @@ class Target:
         """Return the generator of an attack."""
         return random.Random(f"{self.seed} {name}")
 
-    def child(self, name: str) -> psutil.Process:
-        """Return the child that was started last under a name."""
-        return psutil.Process(dict(children(self.record))[name])
+    async def child(self, name: str) -> psutil.Process:
+        """Return the child under a name; if the last one has just ended, wait for its successor."""
+        return await eventually(lambda: running(dict(children(self.record))[name]))
 
     async def metrics(self) -> dict[tuple[str, str], float]:
         """Return the value of every metric, by name and labels."""

@@ -19,6 +19,14 @@ def children(record: Path) -> list[tuple[str, int]]:
     return [(name.removeprefix("clipstyler-"), int(pid)) for name, pid in lines]
 
 
+def running(pid: int) -> psutil.Process | None:
+    """Return a process that has not ended; None if it has."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process
+    return None
+
+
 def resident_bytes(pid: int) -> int:
     """Return the resident memory of a process; 0 if it has ended."""
     try:

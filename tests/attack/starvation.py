@@ -45,7 +45,7 @@ async def kill_and_freeze(target: Target, tally: Tally) -> None:
             call = stub.CreateStylization(order("step=0.05 hit"), timeout=CALL_S)
             creating = asyncio.create_task(tally.count("CreateStylization", call))
             await asyncio.sleep(chance.uniform(0, 0.2))
-            child = target.child(kind)
+            child = await target.child(kind)
             child.send_signal(how)
             await creating
             what = f"{how.name} of the {kind}, works after s"
@@ -78,9 +78,10 @@ async def descriptors(target: Target, tally: Tally) -> None:
     stub = StylizationServiceStub(target.channel)
     created: list[str] = []
     await target.channel.channel_ready()
+    doomed = [await target.child(kind) for kind in ("decoder", "optimizer")]
     with limited(target.front, resource.RLIMIT_NOFILE, target.front.num_fds()):
-        for kind in ("decoder", "optimizer"):
-            target.child(kind).kill()
+        for child in doomed:
+            child.kill()
         killed = time.monotonic()
         noting = asyncio.create_task(_note_not_ready(target, tally))
         while time.monotonic() < killed + target.scale(2.5, 30):
@@ -112,7 +113,7 @@ async def memory(target: Target, tally: Tally) -> None:
     bombs = [await asyncio.to_thread(make, scale) for make in (png_of_64_megapixels, webp_of_64_megapixels)]
     stub = StylizationServiceStub(target.channel)
     for kind, photos, text in (("decoder", bombs, "starved"), ("optimizer", [photo(200, 200)], "side=3000 starved")):
-        process = target.child(kind)
+        process = await target.child(kind)
         with limited(process, resource.RLIMIT_AS, process.memory_info().vms + 32 * _MIB):
             for data in photos * target.scale(1, 10):
                 call = stub.CreateStylization(order(text, image=data), timeout=CALL_S)

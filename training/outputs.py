@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from clipstyler.output_files import Output, check_outputs
@@ -12,11 +12,15 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def check_output(
-    parser: argparse.ArgumentParser, path: Path | None, option: str = "--out", suffixes: Collection[str] = ()
+    parser: argparse.ArgumentParser,
+    path: Path | None,
+    option: str = "--out",
+    suffixes: Collection[str] = (),
+    inputs: Iterable[Path] = (),
 ) -> None:
-    """End the command with an error if a file cannot be written there; its folder may be missing."""
+    """End the command with an error if a file cannot be written there, or is an input; its folder may be missing."""
     if path is not None:
-        _check(parser, [Output(option, path, suffixes)], Output(option, path.parent))
+        _check(parser, [Output(option, path, suffixes)], Output(option, path.parent), inputs)
 
 
 def check_folder(parser: argparse.ArgumentParser, path: Path, option: str = "--out") -> None:
@@ -24,8 +28,10 @@ def check_folder(parser: argparse.ArgumentParser, path: Path, option: str = "--o
     _check(parser, [], Output(option, path))
 
 
-def _check(parser: argparse.ArgumentParser, files: Sequence[Output], folder: Output) -> None:
+def _check(
+    parser: argparse.ArgumentParser, files: Sequence[Output], folder: Output, inputs: Iterable[Path] = ()
+) -> None:
     try:
-        check_outputs(files, directories=[folder])
+        check_outputs(files, directories=[folder], inputs=inputs)
     except ValueError as error:
         parser.error(str(error))

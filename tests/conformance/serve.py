@@ -44,7 +44,14 @@ class Handler(BaseHTTPRequestHandler):
                 self.send_error(404)
 
     def do_POST(self) -> None:
-        """Open a gate, or do something to a server."""
+        """Open a gate, or do something to a server; what goes wrong is answered, so that no runner waits for it."""
+        try:
+            self._act()
+        except Exception as error:
+            self.send_error(500, explain=f"{type(error).__name__}: {error}")
+            raise
+
+    def _act(self) -> None:
         match self.path.strip("/").split("/", 3):
             case ["gates", name]:
                 self.servers.open_gate(name)

@@ -97,12 +97,15 @@ class ServerProcess:
                 client.wait_until_ready(START_TIMEOUT_S)
 
     def drain(self) -> None:
-        """Ask it to end; returns once it refuses work."""
+        """Ask it to end; returns once it refuses work, or does not answer any more because it had none."""
         self._end()
-        with grpc.insecure_channel(self.target) as channel:
-            check = channel.unary_unary("/grpc.health.v1.Health/Check")
-            while self._process.poll() is None and check(b"", timeout=START_TIMEOUT_S) != b"\x08\x02":
-                time.sleep(0.02)
+        try:
+            with grpc.insecure_channel(self.target) as channel:
+                check = channel.unary_unary("/grpc.health.v1.Health/Check")
+                while check(b"", timeout=START_TIMEOUT_S) != b"\x08\x02":
+                    time.sleep(0.02)
+        except grpc.RpcError:
+            self._process.wait(START_TIMEOUT_S)
 
     def restart(self) -> None:
         """End it orderly, unless it drains already, and start it again once it has exited."""

@@ -163,6 +163,21 @@ def test_where_weights_or_targets_go_is_checked_before_the_work(
     assert "--out" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("tool", "inputs"),
+    [(average_main, ["{}"]), (main, ["--init", "{}"]), (main, ["--targets", "{}"]), (refine_main, ["--init", "{}"])],
+)
+def test_nothing_is_written_over_what_is_read(
+    tool: Callable[[list[str]], None], inputs: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "kept.safetensors"
+    path.write_bytes(b"kept")
+    with pytest.raises(SystemExit):
+        tool([*(text.format(path) for text in inputs), "--out", str(path)])
+    assert "is an input too" in capsys.readouterr().err
+    assert path.read_bytes() == b"kept"
+
+
 def test_an_average_is_written_into_a_new_folder(tmp_path: Path) -> None:
     save_file({"a": torch.ones(3)}, tmp_path / "1.safetensors")
     out = tmp_path / "new" / "pocket.safetensors"

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("checkpoints", nargs="+", type=Path)
     parser.add_argument("--out", type=Path, required=True, help="where the weights go")
     options = parser.parse_args(arguments)
-    check_output(parser, options.out)
+    check_output(parser, options.out, inputs=options.checkpoints)
     weights = average(options.checkpoints)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     save_file(weights, options.out)

@@ -370,7 +370,8 @@ def parse(
             value = getattr(default, name.replace("-", "_"))
             parser.add_argument(f"--{name}", type=kind, default=value, help=f"{text} (default: {value})")
     recipe = replace(default, **vars(parser.parse_args(arguments)))
-    check_output(parser, recipe.out)
+    inputs = [path for path in (recipe.targets, recipe.image_from, recipe.init) if path]
+    check_output(parser, recipe.out, inputs=inputs)
     return recipe
 
 

@@ -16,9 +16,10 @@ COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --python-versi
 PHOTO_TESTS := tests/unit/light_images.py $(filter-out %/test_image_files.py,$(wildcard tests/unit/test_imag*.py))
 # Tests that hold no time against a limit: they take the CPU time that the others leave over, on one thread each, because
 # threads that wait for one that does not get its turn do not work either.
-PATIENT_CLIENTS := artifacts documented encoder_calls examples lab_commands labels outputs readme regions weights_command
-PATIENT := tests/contract tests/deploy tests/parity tests/unit tests/conformance tests/languages \
-  $(PATIENT_CLIENTS:%=tests/clients/test_%.py)
+PATIENTLY = env OMP_NUM_THREADS=1 nice -n 19 $(PYTEST) --timeout 900
+UNITS := tests/parity tests/unit
+CLIENTS := artifacts documented encoder_calls examples lab_commands labels outputs readme regions weights_command
+PROGRAMS := tests/contract tests/deploy tests/conformance tests/languages $(CLIENTS:%=tests/clients/test_%.py)
 # They mostly wait for servers, as the others do: together they keep the machine busy.
 SERVICE := tests/service tests/engines tests/faults
 PYTEST := $(BIN)/python -m pytest -m "not full_size" -p no:cacheprovider
@@ -41,15 +42,16 @@ demo: $(INSTALLED) ## stylize a photo through a real server; leaves out/demo.png
 live: $(INSTALLED) ## start server, gateway and live page, and print the address (LISTEN=127.0.0.1:8080)
 	$(BIN)/clipstyler live --listen "$(LISTEN)"
 
-test: $(INSTALLED) test-light ## run the whole test suite, in three parts side by side
+test: $(INSTALLED) test-light ## run the whole test suite, three parts at a time
 	mkdir -p out
 	trap 'kill $$(jobs -p) 2> /dev/null || true' EXIT; failed=0; \
-	OMP_NUM_THREADS=1 nice -n 19 $(PYTEST) --timeout 900 $(PATIENT) &> out/patient.log & patient=$$!; \
-	$(PYTEST) $(SERVICE) &> out/service.log & service=$$!; \
-	$(PYTEST) $(addprefix --ignore=,$(PATIENT) $(SERVICE)) |& tee out/others.log || failed=1; \
-	wait $$service || failed=1; cat out/service.log; \
-	wait $$patient || failed=1; cat out/patient.log; \
-	grep -hE '^(FAILED|ERROR) ' out/{patient,service,others}.log || true; exit $$failed
+	$(PATIENTLY) $(UNITS) &> out/units.log & units=$$!; \
+	$(PYTEST) $(addprefix --ignore=,$(UNITS) $(PROGRAMS) $(SERVICE)) &> out/others.log & others=$$!; \
+	$(PYTEST) $(SERVICE) |& tee out/service.log || failed=1; \
+	$(PATIENTLY) $(PROGRAMS) |& tee out/programs.log || failed=1; \
+	wait $$others || failed=1; cat out/others.log; \
+	wait $$units || failed=1; cat out/units.log; \
+	grep -hE '^(FAILED|ERROR) ' out/{units,others,service,programs}.log || true; exit $$failed
 
 test-full: $(INSTALLED) ## run it with full-size models too: minutes and gigabytes
 	$(BIN)/python -m pytest

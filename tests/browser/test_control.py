@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from pathlib import Path
 
 from PIL import Image
-from playwright.async_api import expect
+from playwright.async_api import Page, Route, expect
 
-from tests.browser.site import EXAMPLES, Visit, until
+from tests.browser.site import EXAMPLES, PATIENCE_S, Visit, until
 from tests.service.harness import photo
 from tests.service.turns import Turns
 
@@ -124,6 +125,60 @@ async def test_a_photo_is_pasted_and_dropped(visit: Visit):
         await page.evaluate(send, [kind, data])
         await expect(page.locator("#announcer")).to_have_text(f"{kind}.png is chosen.")
     await expect(page.locator("#frame")).to_be_visible()
+
+
+def a_photo(name: str, width: int, height: int) -> dict[str, object]:
+    return {"name": name, "mimeType": "image/png", "buffer": photo(width, height)}
+
+
+async def shape(page: Page) -> list[int]:
+    """Width and height of the photo that is shown."""
+    return await page.evaluate("""async () => {
+      const image = document.getElementById("before");
+      await image.decode();
+      return [image.naturalWidth, image.naturalHeight];
+    }""")
+
+
+async def test_a_photo_that_is_chosen_while_a_request_is_sent_stays(visit: Visit):
+    page, is_asked, may_go_on = visit.page, asyncio.Event(), asyncio.Event()
+
+    async def later(route: Route) -> None:
+        is_asked.set()
+        await may_go_on.wait()
+        await route.continue_()
+
+    await page.route("**/CreateStylization", later)
+    await visit.stylize("fire", a_photo("wide.png", 96, 64), steps=2)
+    await asyncio.wait_for(is_asked.wait(), PATIENCE_S)
+    await visit.choose(a_photo("tall.png", 64, 96))
+    may_go_on.set()
+    await expect(page.locator("#jobs li.is-succeeded")).to_have_count(1)  # it is done all the same
+    assert await shape(page) == [64, 96]
+    await expect(page.locator("#change-photo")).to_be_visible()
+    await expect(page.locator("#another-seed")).to_be_hidden()
+    await page.click("#jobs .job")
+    await visit.status("Done")
+    assert await shape(page) == [96, 64]
+
+
+async def test_the_photo_that_was_chosen_last_is_shown_however_long_an_earlier_one_takes_to_read(visit: Visit):
+    page = visit.page
+    await page.evaluate("""() => {
+      const read = window.createImageBitmap;
+      window.createImageBitmap = async (...given) => {
+        window.createImageBitmap = read;
+        await new Promise((resolve) => (window.goOn = resolve));
+        return read(...given);
+      };
+    }""")
+    await page.set_input_files("#file", a_photo("large.png", 96, 64))
+    await page.wait_for_function("'goOn' in window")
+    await visit.choose(a_photo("small.png", 64, 96))
+    await page.evaluate("window.goOn()")
+    await page.wait_for_timeout(300)
+    await expect(page.locator("#announcer")).to_have_text("small.png is chosen.")
+    assert await shape(page) == [64, 96]
 
 
 async def test_suggestions_follow_what_is_typed(visit: Visit):

@@ -12,7 +12,7 @@ import { Beside } from "./beside";
 import { announce, byId, showText } from "./dom";
 import { Form } from "./form";
 import { History } from "./history";
-import { acceptPhotos, type Take } from "./intake";
+import { acceptPhotos } from "./intake";
 import { PhotoError, photoFrom, takenPhoto, type Photo } from "./photo";
 import { isFinal, recordOf, Run, type Change } from "./run";
 import { savePicture, saveSettings } from "./save";
@@ -38,6 +38,8 @@ export class App {
   #photo: Photo | undefined;
   #run: Run | undefined;
   #isSending = false;
+  // What is shown is what was asked for last: what took longer than that comes too late.
+  #asked = 0;
   // Opening and deleting take turns: a job that is still being opened when it is deleted would come back.
   #turn: Promise<unknown> = Promise.resolve();
   // A request that got no answer is repeated under its id, so that it is not done twice.
@@ -86,7 +88,7 @@ export class App {
     const on = (id: string, act: () => unknown) => byId(id).addEventListener("click", () => void this.#attempt(act));
     on("choose", () => this.#choosePhoto());
     on("change-photo", () => this.#choosePhoto());
-    on("example", async () => this.#takePhoto(await (await fetch(exampleUrl)).blob(), "cat.jpg"));
+    on("example", () => this.#takePhoto(fetch(exampleUrl).then((response) => response.blob()), "cat.jpg"));
     on("cancel", () => this.#run?.cancel(this.#client.jobs, false));
     on("keep", () => this.#run?.cancel(this.#client.jobs, true));
     on("retry", () => this.#submit());
@@ -115,9 +117,17 @@ export class App {
     if (isRefused) this.#access.askBelow(id, retry);
   }
 
-  async #takePhoto(...[file, name]: Parameters<Take>): Promise<boolean> {
+  /** Note that something else is asked for; returns whether it still is what was asked for last. */
+  #ask(): () => boolean {
+    const asked = ++this.#asked;
+    return () => asked === this.#asked;
+  }
+
+  async #takePhoto(file: Blob | Promise<Blob>, name: string): Promise<boolean> {
+    const isWanted = this.#ask();
     try {
-      const photo = await photoFrom(file, name, this.#info);
+      const photo = await photoFrom(await file, name, this.#info);
+      if (!isWanted()) return false;
       void this.#leaveRun();
       this.#photo = photo;
       this.#form.clearErrors();
@@ -126,6 +136,7 @@ export class App {
       return true;
     } catch (thrown) {
       if (!(thrown instanceof PhotoError)) throw thrown;
+      if (!isWanted()) return false;
       this.#form.clearErrors();
       showText(byId("photo-error"), thrown.message);
       return false;
@@ -154,8 +165,8 @@ export class App {
       });
       this.#unanswered = undefined;
       const run = new Run(this.#store, recordOf(job, settings, photo.name));
-      this.#show(run, photo.blob);
-      history.pushState(null, "", toFragment(settings, job.name));
+      if (this.#photo === photo) this.#showSent(run, photo.blob, settings);
+      else run.onSaved = () => void this.#history.refresh(); // another photo or job is looked at by now
       void run.keep(photo.blob);
     } catch (thrown) {
       if (this.#run) this.#stage.showRun(this.#run);
@@ -164,6 +175,11 @@ export class App {
     } finally {
       this.#setSending(false);
     }
+  }
+
+  #showSent(run: Run, photo: Blob, settings: Settings): void {
+    this.#show(run, photo);
+    history.pushState(null, "", toFragment(settings, run.name));
   }
 
   #setSending(isSending: boolean): void {
@@ -222,17 +238,20 @@ export class App {
 
   /** Open a job of this browser, or of another one by its link. */
   #open(name: string): Promise<void> {
-    return this.#inTurn(() => this.#openNow(name));
+    const isWanted = this.#ask();
+    return this.#inTurn(() => this.#openNow(name, isWanted));
   }
 
-  async #openNow(name: string): Promise<void> {
-    if (this.#run?.name === name) return;
+  async #openNow(name: string, isWanted: () => boolean): Promise<void> {
+    if (!isWanted() || this.#run?.name === name) return;
     const known = await this.#store.job(name);
     const record = known ?? (await this.#adopt(name));
     if (!record) return;
     const run = await Run.restore(this.#store, record);
+    const photo = run.photo && (await takenPhoto(run.photo, record.photoName));
+    if (!isWanted()) return;
     this.#form.fill(record.settings);
-    this.#photo = run.photo && (await takenPhoto(run.photo, record.photoName));
+    this.#photo = photo;
     this.#show(run, run.photo);
     const fragment = toFragment(record.settings, name);
     if (location.hash !== fragment) history.pushState(null, "", fragment);

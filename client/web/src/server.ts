@@ -9,23 +9,25 @@ const READY = [ServerInfo_Worker_State.IDLE, ServerInfo_Worker_State.BUSY];
 /** Shows how the server is, now and from time to time, and hands on its description. Returns what asks it at once. */
 export function observeServer(client: Client, describe: (info: ServerInfo) => void): () => void {
   const place = byId("server");
+  let timer = 0;
+  let latest: Promise<ServerInfo> | undefined;
   const look = async () => {
+    clearTimeout(timer);
+    const asked = (latest = client.serverInfo({ timeoutMs: TIMEOUT_MS }));
     let isReady = false;
     try {
-      const info = await client.serverInfo({ timeoutMs: TIMEOUT_MS });
+      const info = await asked;
+      if (asked !== latest) return; // asked again meanwhile: that goes on
       isReady = info.workers.some(({ state }) => READY.includes(state));
       describe(info);
       show(place, isReady ? "ready" : "starting", isReady ? readyWords(info) : "The server is starting…");
     } catch (thrown) {
+      if (asked !== latest) return;
       show(place, "away", awayWords(StylizeError.from(thrown)));
     }
     timer = window.setTimeout(() => void look(), isReady ? READY_INTERVAL_MS : UNREADY_INTERVAL_MS);
   };
-  let timer = 0;
-  const lookNow = () => {
-    clearTimeout(timer);
-    void look();
-  };
+  const lookNow = () => void look();
   window.addEventListener("online", lookNow);
   window.addEventListener("offline", lookNow);
   void look();

@@ -3,9 +3,11 @@ import { thumbnail } from "./photo";
 import { blobOf, describe, isFinal, pixelsOf, stateOf, stepsOf } from "./run";
 import { repeating } from "./settings";
 import { RESULT, THUMBNAIL, type JobRecord, type Store } from "./store";
-import { problemText } from "./words";
+import { JOB_LOST, PICTURE_LOST, problemText } from "./words";
 
 const INTERVAL_MS = 2_000;
+// What no further question changes.
+const LOST: Partial<Record<Code, string>> = { [Code.NotFound]: JOB_LOST, [Code.DataLoss]: PICTURE_LOST };
 
 /**
  * Keeps the jobs up to date that are not shown, and fetches their results when they are done.
@@ -33,8 +35,8 @@ async function newsOf(record: JobRecord, store: Store, jobs: Jobs): Promise<Part
     const problem = job.error ? problemText(StylizeError.fromMessage(job.error)) : "";
     return { state: stateOf(job), step: job.step, steps: job.spec?.options?.steps ?? record.steps, problem };
   } catch (thrown) {
-    if (StylizeError.from(thrown).code !== Code.NotFound) return undefined; // asked again in the next round
-    return { state: "failed", problem: "The server no longer has this job." };
+    const problem = LOST[StylizeError.from(thrown).code];
+    return problem === undefined ? undefined : { state: "failed", problem }; // asked again in the next round
   }
 }
 

@@ -63,8 +63,8 @@ async function isFinished(
   if (isBroken(error)) follower.connected(false);
   try {
     const job = await jobs.get(name, { timeoutMs: STATUS_TIMEOUT_MS, signal });
-    // The image of one that succeeded comes with its last event: watch it again if only the connection broke.
-    const isComing = job.state === Stylization_State.SUCCEEDED && isBroken(error);
+    // The image of one that succeeded comes with its last event: watch it again unless that cannot be read.
+    const isComing = job.state === Stylization_State.SUCCEEDED && isPassing(error);
     if (isComing || !FINAL.includes(job.state)) return false;
     follower.ended(job);
     return true;
@@ -75,6 +75,11 @@ async function isFinished(
     follower.gone();
     return true;
   }
+}
+
+/** Whether the same watch may go well later: the connection broke, the server asks to wait, or for another token. */
+function isPassing(error: StylizeError): boolean {
+  return isBroken(error) || error.retryDelayMs !== undefined || error.code === Code.Unauthenticated;
 }
 
 function isBroken(error: StylizeError): boolean {

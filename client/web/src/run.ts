@@ -20,7 +20,7 @@ import { follow, type Follower } from "./follow";
 import { isDrawnLarger, repeating, type Settings } from "./settings";
 import { DRAFT, PHOTO, RESULT, THUMBNAIL, type JobRecord, type JobState, type LossPoint, type Store } from "./store";
 import { thumbnail } from "./photo";
-import { problemText } from "./words";
+import { JOB_LOST, PICTURE_LOST, problemText } from "./words";
 
 const SAVE_INTERVAL_MS = 2_000;
 const MIME_TYPES = ["image/jpeg", "image/jpeg", "image/webp", "image/png"];
@@ -209,8 +209,7 @@ export class Run implements Follower {
 
   ended(job: Stylization): void {
     const isUnreadable = job.state === Stylization_State.SUCCEEDED;
-    const lost = "The picture can no longer be read from the server.";
-    const problem = job.error ? problemText(StylizeError.fromMessage(job.error)) : isUnreadable ? lost : "";
+    const problem = job.error ? problemText(StylizeError.fromMessage(job.error)) : isUnreadable ? PICTURE_LOST : "";
     this.#update({ state: isUnreadable ? "failed" : stateOf(job), problem, step: Math.max(job.step, this.#record.step) });
     if (this.#kept) this.#keepImages(this.#keepThumbnail(this.#kept));
     void this.#save();
@@ -219,8 +218,7 @@ export class Run implements Follower {
 
   gone(): void {
     this.isGone = true;
-    const problem = "The server no longer has this job.";
-    if (!this.isFinal) this.#update({ state: "failed", problem });
+    if (!this.isFinal) this.#update({ state: "failed", problem: JOB_LOST });
     void this.#save();
     this.onChange("state");
   }

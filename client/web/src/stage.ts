@@ -3,7 +3,7 @@ import { Frame } from "./frame";
 import { type Photo } from "./photo";
 import { Plots } from "./plot";
 import { type Change, type Picture, type Run } from "./run";
-import { pixelWords, roughly, sentence, warningText } from "./words";
+import { JOB_LOST, pixelWords, roughly, sentence, warningText } from "./words";
 
 const TICK_MS = 500;
 const SPOKEN_SHARE = 0.25;
@@ -76,7 +76,7 @@ export class Stage {
     showText(byId("connection"), run.isConnected || run.isRefused || run.isFinal ? "" : lost);
     byId("warnings").replaceChildren(...warningsOf(run).map((text) => make("p", { className: "notice" }, text)));
     const { state, problem } = run.record;
-    showText(byId("run-error"), state === "failed" ? problem : run.isGone && !run.result ? "The server no longer has this job." : "");
+    showText(byId("run-error"), state === "failed" ? problem : run.isGone && !run.result ? JOB_LOST : "");
     if (change !== "event") this.#showActions(run);
     this.#speak(run);
   }

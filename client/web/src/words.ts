@@ -1,5 +1,8 @@
 import { Code, type StylizeError } from "@clipstyler/client/web";
 
+export const JOB_LOST = "The server no longer has this job.";
+export const PICTURE_LOST = "The picture can no longer be read from the server.";
+
 /** Says how long something takes, roughly. */
 export function roughly(ms: number): string {
   const seconds = Math.ceil(ms / 1000);

@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import { ImageFormat, Stylization_State, StylizationSchema, type Jobs } from "@clipstyler/client/web";
+import { Code, ImageFormat, Stylization_State, StylizationSchema, StylizeError, type Jobs } from "@clipstyler/client/web";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { keepUpToDate } from "../src/background";
 import { recordOf } from "../src/run";
@@ -18,15 +18,17 @@ const DONE = create(StylizationSchema, {
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
+const PICTURE = async () => ({ data: new Uint8Array([1]) });
+
 /** One round, with what the store has of the job when the news arrive; returns what it has then. */
-async function after(stored: JobRecord | undefined) {
+async function after(stored: JobRecord | undefined, download: () => Promise<unknown> = PICTURE) {
   const images = new Map<number, Blob>();
   const store = {
     jobs: async () => [RUNNING],
     changeJob: async (_: string, change: (job: JobRecord) => JobRecord) => void (stored = stored && change(stored)),
     putImage: async ({ step, blob }: { step: number; blob: Blob }) => void images.set(step, blob),
   };
-  const jobs = { get: async () => DONE, download: async () => ({ data: new Uint8Array([1]) }) };
+  const jobs = { get: async () => DONE, download };
   keepUpToDate(store as unknown as Store, jobs as unknown as Jobs, () => false, () => {});
   await vi.advanceTimersByTimeAsync(1);
   return { stored, images };
@@ -44,4 +46,13 @@ test("what another tab stored meanwhile is kept", async () => {
   const cancelled: JobRecord = { ...RUNNING, state: "cancelled" };
   expect((await after(cancelled)).stored).toEqual(cancelled);
   expect((await after(undefined)).stored).toBeUndefined();
+});
+
+test("a picture that the server cannot read is not asked for again and again, one that it may have later is", async () => {
+  const failing = (code: Code) => async () => {
+    throw new StylizeError(code, "problem");
+  };
+  const lost = { state: "failed", problem: "The picture can no longer be read from the server." };
+  expect((await after(RUNNING, failing(Code.DataLoss))).stored).toMatchObject(lost);
+  expect((await after(RUNNING, failing(Code.Unavailable))).stored).toEqual(RUNNING);
 });

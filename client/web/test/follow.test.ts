@@ -120,6 +120,27 @@ test("a stream that a proxy reset just before the result is watched again", asyn
   expect(told.ended).not.toHaveBeenCalled();
 });
 
+test.each([
+  new StylizeError(Code.ResourceExhausted, "too many calls are open", { reason: "TOO_MANY_CALLS", retryDelayMs: 1_000 }),
+  new StylizeError(Code.Unauthenticated, "the token was revoked", { reason: "CREDENTIALS_INVALID" }),
+])("a job that ended while its watch was refused has its picture still: %s", async (refusal) => {
+  const { jobs } = jobsThat(
+    Stylization_State.SUCCEEDED,
+    async function* () {
+      throw refusal;
+    },
+    async function* () {
+      yield result(9n);
+    },
+  );
+  const told = follower();
+  const following = follow(jobs, NAME, 0n, told, new AbortController().signal);
+  await vi.advanceTimersByTimeAsync(5_000);
+  await following;
+  expect(told.event).toHaveBeenCalledOnce();
+  expect(told.ended).not.toHaveBeenCalled();
+});
+
 test("a result that the server cannot read ends the wait", async () => {
   const { jobs } = jobsThat(Stylization_State.SUCCEEDED, async function* () {
     throw new StylizeError(Code.DataLoss, "damaged");

@@ -58,7 +58,8 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-COUNT_SAVED = """
+# The keys of the images that the browser has saved: name of the job, and step.
+SAVED_IMAGES = """
 new Promise((resolve, reject) => {
   const opening = indexedDB.open("clipstyler");
   opening.onerror = () => reject(opening.error);
@@ -66,7 +67,7 @@ new Promise((resolve, reject) => {
     const reading = opening.result.transaction("images").objectStore("images").getAllKeys();
     reading.onsuccess = () => {
       opening.result.close();
-      resolve(reading.result.filter(([, step]) => step >= 0).length);
+      resolve(reading.result);
     };
   };
 })
@@ -225,7 +226,7 @@ class Visit:
 
     async def saved_pictures(self) -> int:
         """How many previews the browser has saved."""
-        return await self.page.evaluate(COUNT_SAVED)
+        return len([step for _, step in await self.page.evaluate(SAVED_IMAGES) if step >= 0])
 
     async def step(self, number: int) -> None:
         """Wait until so many steps are completed."""

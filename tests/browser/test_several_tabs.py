@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
-from tests.browser.site import Site, Visit, until
+from tests.browser.site import PATIENCE_S, SAVED_IMAGES, Site, Visit, until
 from tests.service.harness import photo
 from tests.service.turns import Turns
 
@@ -28,6 +29,32 @@ async def test_a_job_that_is_deleted_in_one_tab_does_not_come_back_from_another(
     await visit.status("Done")
     await expect(visit.page.locator("#jobs li")).to_have_count(1)
     await expect(visit.page.locator("#jobs .job-text")).to_have_text("gold")
+
+
+async def test_nothing_is_stored_of_a_job_that_is_deleted_while_another_tab_fetches_its_result(
+    visit: Visit, tmp_path: Path
+):
+    turns, is_asked, may_go_on = Turns(tmp_path), asyncio.Event(), asyncio.Event()
+
+    async def later(route: Route) -> None:
+        response = await route.fetch()
+        is_asked.set()
+        await may_go_on.wait()
+        await route.fulfill(response=response)
+
+    await visit.stylize(f"fire turns={turns.path}", steps=2)
+    second = await visit.tab("#text=gold")  # shows another style, and looks after the job in the background
+    await second.route("**/GetStylizationImage", later)
+    await visit.page.goto("about:blank")  # now nobody watches it
+    turns.allow(2)
+    await asyncio.wait_for(is_asked.wait(), PATIENCE_S)
+    await visit.page.goto(f"{visit.url}/#text=red")
+    await expect(visit.page.locator("#jobs li.is-succeeded")).to_have_count(1)
+    await delete(visit.page)
+    async with second.expect_event("requestfinished", lambda request: "GetStylizationImage" in request.url):
+        may_go_on.set()
+    await second.wait_for_timeout(500)  # a thumbnail is drawn, too
+    assert await visit.page.evaluate(SAVED_IMAGES) == []
 
 
 async def test_a_picture_that_is_kept_in_one_tab_is_kept_in_all(visit: Visit, tmp_path: Path):

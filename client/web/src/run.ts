@@ -137,8 +137,7 @@ export class Run implements Follower {
   /** Store the job and its photo. */
   async keep(photo: Blob): Promise<void> {
     this.photo = photo;
-    await this.#store.putImage({ job: this.name, step: PHOTO, blob: photo });
-    await this.#store.addJob(this.#record);
+    await this.#store.addJob(this.#record, photo);
     await this.#keepThumbnail(photo);
     this.onSaved();
   }

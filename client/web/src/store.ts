@@ -68,25 +68,30 @@ export class Store {
 
   /** All jobs, newest first. */
   async jobs(): Promise<JobRecord[]> {
-    const all = await this.#do<JobRecord[]>("jobs", "readonly", (store) => store.getAll());
+    const all = await this.#do<JobRecord[]>("readonly", (jobs) => jobs.getAll());
     return (all ?? []).sort((one, other) => other.createdAt - one.createdAt);
   }
 
   async job(name: string): Promise<JobRecord | undefined> {
-    return this.#do<JobRecord | undefined>("jobs", "readonly", (store) => store.get(name));
+    return this.#do<JobRecord | undefined>("readonly", (jobs) => jobs.get(name));
   }
 
-  async addJob(job: JobRecord): Promise<void> {
-    await this.#do("jobs", "readwrite", (store) => store.put(job));
+  /** Adds a job with its photo; where there is no space for the photo, without it. */
+  async addJob(job: JobRecord, photo: Blob): Promise<void> {
+    const isAdded = await this.#do("readwrite", (jobs, images) => {
+      images.put({ job: job.name, step: PHOTO, blob: photo });
+      return jobs.put(job);
+    });
+    if (!isAdded) await this.#do("readwrite", (jobs) => jobs.put(job));
     this.#channel.postMessage(CHANGED);
   }
 
   /** Changes a job to what `change` makes of it now; one that was deleted meanwhile, in this tab or another, stays so. */
   async changeJob(name: string, change: (job: JobRecord) => JobRecord): Promise<void> {
-    await this.#do("jobs", "readwrite", (store) => {
-      const reading = store.get(name) as IDBRequest<JobRecord | undefined>;
+    await this.#do("readwrite", (jobs) => {
+      const reading = jobs.get(name) as IDBRequest<JobRecord | undefined>;
       reading.addEventListener("success", () => {
-        if (reading.result) store.put(change(reading.result));
+        if (reading.result) jobs.put(change(reading.result));
       });
       return reading;
     });
@@ -94,38 +99,49 @@ export class Store {
   }
 
   async image(job: string, step: number): Promise<Blob | undefined> {
-    const found = await this.#do<StoredImage | undefined>("images", "readonly", (store) => store.get([job, step]));
+    const found = await this.#do<StoredImage | undefined>("readonly", (_, images) => images.get([job, step]));
     return found?.blob;
   }
 
   /** The previews of a job, in order. */
   async previews(job: string): Promise<StoredImage[]> {
     const range = IDBKeyRange.bound([job, 0], [job, Infinity]);
-    return (await this.#do<StoredImage[]>("images", "readonly", (store) => store.getAll(range))) ?? [];
+    return (await this.#do<StoredImage[]>("readonly", (_, images) => images.getAll(range))) ?? [];
   }
 
+  /** Stores an image of a job; of one that was deleted meanwhile, in this tab or another, nothing would ever delete it. */
   async putImage(image: StoredImage): Promise<void> {
-    await this.#do("images", "readwrite", (store) => store.put(image));
+    await this.#do("readwrite", (jobs, images) => {
+      const looking = jobs.getKey(image.job);
+      looking.addEventListener("success", () => {
+        if (looking.result !== undefined) images.put(image);
+      });
+      return looking;
+    });
   }
 
   /** Deletes a job and its images. */
   async deleteJob(name: string): Promise<void> {
     const range = IDBKeyRange.bound([name, -Infinity], [name, Infinity]);
-    await this.#do("images", "readwrite", (store) => store.delete(range));
-    await this.#do("jobs", "readwrite", (store) => store.delete(name));
+    await this.#do("readwrite", (jobs, images) => {
+      images.delete(range);
+      return jobs.delete(name);
+    });
     this.#channel.postMessage(CHANGED);
   }
 
-  /** Does one operation; a browser that refuses it (no space, private window) goes on without. */
+  /** Does one operation, whole or not at all; a browser that refuses it (no space, private window) goes on without. */
   async #do<T>(
-    name: string,
     mode: IDBTransactionMode,
-    operation: (store: IDBObjectStore) => IDBRequest,
+    operation: (jobs: IDBObjectStore, images: IDBObjectStore) => IDBRequest,
   ): Promise<T | undefined> {
     const database = await this.#database;
     if (!database) return undefined;
     try {
-      return await settled<T>(operation(database.transaction(name, mode).objectStore(name)));
+      const transaction = database.transaction(["jobs", "images"], mode);
+      const request = operation(transaction.objectStore("jobs"), transaction.objectStore("images"));
+      await completed(transaction);
+      return request.result as T;
     } catch {
       return undefined;
     }
@@ -143,6 +159,14 @@ async function openDatabase(): Promise<IDBDatabase | undefined> {
   } catch {
     return undefined;
   }
+}
+
+/** Waits until everything is stored: a browser may find only at the end that there is no space. */
+function completed(transaction: IDBTransaction): Promise<void> {
+  return new Promise((resolve, reject) => {
+    transaction.oncomplete = () => resolve();
+    transaction.onabort = () => reject(transaction.error ?? new Error("the transaction was aborted"));
+  });
 }
 
 function settled<T>(request: IDBRequest): Promise<T> {

@@ -181,6 +181,28 @@ async def test_the_photo_that_was_chosen_last_is_shown_however_long_an_earlier_o
     assert await shape(page) == [64, 96]
 
 
+async def test_text_is_pasted_and_dropped_into_the_style(visit: Visit):
+    page = visit.page
+    send = """([kind, bytes]) => {
+      const transfer = new DataTransfer();
+      transfer.setData("text/plain", "gold");
+      if (bytes) {
+        transfer.setData("text/html", "<b>gold</b>");
+        transfer.items.add(new File([new Uint8Array(bytes)], "image.png", {type: "image/png"}));
+      }
+      const options = {clipboardData: transfer, dataTransfer: transfer, bubbles: true, cancelable: true};
+      const event = kind === "paste" ? new ClipboardEvent(kind, options) : new DragEvent(kind, options);
+      return document.getElementById("style-text").dispatchEvent(event);
+    }"""
+    for kind in ("paste", "dragover", "drop"):
+        assert await page.evaluate(send, [kind, None]), kind  # what the browser does itself is not prevented
+    await expect(page.locator("body")).not_to_have_class("dropping")
+    # A table or document: its text, and a picture of it.
+    assert await page.evaluate(send, ["paste", list(photo())])
+    await page.wait_for_timeout(300)
+    await expect(page.locator("#frame")).to_be_hidden()
+
+
 async def test_suggestions_follow_what_is_typed(visit: Visit):
     page = visit.page
     await page.fill("#style-text", "stained")

@@ -12,7 +12,7 @@ export function acceptPhotos(take: Take): (takeChosen?: Take) => void {
   });
   document.addEventListener("paste", (event) => {
     const file = [...(event.clipboardData?.files ?? [])][0];
-    if (!file) return;
+    if (!file || isTextFor(event)) return;
     event.preventDefault();
     take(file, file.name || "the pasted photo");
   });
@@ -24,9 +24,17 @@ export function acceptPhotos(take: Take): (takeChosen?: Take) => void {
   };
 }
 
+/** Whether it is text for a field: programs for documents and tables put a picture of the text beside it. */
+function isTextFor({ target, clipboardData }: ClipboardEvent): boolean {
+  const types = clipboardData?.types ?? [];
+  return target instanceof HTMLInputElement && types.includes("text/plain") && types.includes("text/html");
+}
+
 function acceptDrops(take: Take): void {
   const mark = (isOver: boolean) => document.body.classList.toggle("dropping", isOver);
+  const hasFiles = (event: DragEvent) => event.dataTransfer?.types.includes("Files") ?? false;
   document.addEventListener("dragover", (event) => {
+    if (!hasFiles(event)) return; // text goes into the field that it is dropped on
     event.preventDefault();
     mark(true);
   });
@@ -34,6 +42,7 @@ function acceptDrops(take: Take): void {
     if (!event.relatedTarget) mark(false);
   });
   document.addEventListener("drop", (event) => {
+    if (!hasFiles(event)) return;
     event.preventDefault();
     mark(false);
     const file = [...(event.dataTransfer?.files ?? [])][0];

@@ -213,6 +213,23 @@ async def test_suggestions_follow_what_is_typed(visit: Visit):
     await expect(page.locator("#looks .chip")).to_have_count(88)
 
 
+async def test_what_the_encoders_say_of_a_text_stands_beside_that_text_only(visit: Visit, tmp_path: Path):
+    page, turns = visit.page, Turns(tmp_path)
+    hint, text = page.locator("#text-hint"), f"fire warning=TEXT_UNFAMILIAR turns={turns.path}"
+    await visit.stylize(text, steps=4)
+    turns.allow(1)
+    await visit.step(1)
+    await expect(hint).to_have_text("Something to know.")
+    await page.fill("#style-text", "gold")
+    turns.allow(3)
+    await visit.step(3)
+    await expect(hint).to_be_hidden()
+    await page.fill("#style-text", text)
+    turns.allow(4)
+    await visit.status("Done")
+    await expect(hint).to_have_text("Something to know.")
+
+
 async def test_a_job_that_is_not_shown_is_finished_too(visit: Visit, tmp_path: Path):
     page, turns = visit.page, Turns(tmp_path)
     await visit.stylize(f"first turns={turns.path}", steps=15)

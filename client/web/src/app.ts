@@ -63,7 +63,7 @@ export class App {
     this.#access.onChange = observeServer(this.#client, (info) => {
       this.#info = info;
       this.#form.showServer(info);
-      if (this.#run) this.#form.showTextWarning(textWarningOf(this.#run));
+      if (this.#run) this.#showTextWarning(this.#run);
     });
     const isShown = (name: string) => this.#run?.name === name;
     keepUpToDate(this.#store, this.#client.jobs, isShown, () => void this.#history.refresh());
@@ -210,15 +210,19 @@ export class App {
     run.onChange = (change) => this.#refresh(run, change);
     run.onSaved = () => void this.#history.refresh();
     this.#stage.showRun(run);
-    this.#form.showTextWarning(textWarningOf(run));
+    this.#showTextWarning(run);
     this.#history.mark(run.name);
     void run.follow(this.#client.jobs);
   }
 
   #refresh(run: Run, change: Change): void {
     this.#stage.refresh(change);
-    this.#form.showTextWarning(textWarningOf(run));
+    this.#showTextWarning(run);
     if (change === "state" && run.record.state === "succeeded") history.replaceState(null, "", toFragment(run.record.settings, run.name));
+  }
+
+  #showTextWarning(run: Run): void {
+    this.#form.showTextWarning(textWarningOf(run), run.record.settings.text);
   }
 
   async #leaveRun(): Promise<void> {

@@ -136,9 +136,9 @@ export class Form {
     for (const input of document.querySelectorAll("[aria-invalid]")) input.removeAttribute("aria-invalid");
   }
 
-  /** Show what the encoders reported about a text; empty for nothing. */
-  showTextWarning(warning: string): void {
-    if (warning) showText(byId("text-hint"), warning);
+  /** Show what the encoders reported about a text, while that is in the field; empty for nothing. */
+  showTextWarning(warning: string, text: string): void {
+    if (warning && text.trim() === this.#text.value.trim()) showText(byId("text-hint"), warning);
     else this.#showHint();
   }
 

@@ -176,6 +176,31 @@ async def test_a_link_opens_the_job_on_a_second_device(visit: Visit, visit_to, t
     assert await other.page.evaluate(PIXELS, "over") == await visit.page.evaluate(PIXELS, "over")
 
 
+async def test_back_leads_from_a_link_to_where_it_was_opened(visit: Visit):
+    page = visit.page
+    await visit.stylize("fire", steps=2, seed=3)
+    await visit.status("Done")
+    link = page.url.partition("&")[0]  # as it is in some messages: without the settings
+    await page.goto("about:blank")
+    await page.goto(link)
+    await visit.status("Done")
+    await expect(page.locator("#style-text")).to_have_value("fire")
+    await page.go_back()
+    assert page.url == "about:blank"
+
+
+async def test_a_link_is_opened_where_nothing_can_be_stored(visit: Visit, browser: Browser):
+    await visit.stylize("fire", steps=2, seed=3)
+    await visit.status("Done")
+    async with visiting(browser, visit.url) as other:
+        await other.context.add_init_script("Object.defineProperty(window, 'indexedDB', {value: undefined})")
+        await other.page.goto(visit.page.url)
+        await other.page.reload()
+        await other.status("Done · 2 steps · seed 3")
+        await expect(other.page.locator("#compare")).to_be_enabled()  # there is the photo, too
+        await expect(other.page.locator("#another-seed")).to_be_visible()
+
+
 async def test_the_link_of_a_job_that_is_gone_still_has_its_settings(visit_to, site):
     gone = "#job=8c4ab1a1-5f0c-4a3e-9c57-0e0d4f6f3a11&text=gold&seed=3&patch=2"
     visit = await visit_to(site.url)

@@ -19,7 +19,7 @@ import { savePicture, saveSettings } from "./save";
 import { observeServer } from "./server";
 import { drawSeed, fromFragment, settingsOf, specOf, toFragment, type Settings } from "./settings";
 import { Stage, textWarningOf } from "./stage";
-import { type JobRecord, type Store } from "./store";
+import { type Store } from "./store";
 import { problemText } from "./words";
 
 const GONE = "The server no longer has the job of this link. Choose a photo to repeat its style.";
@@ -249,20 +249,20 @@ export class App {
   async #openNow(name: string, isWanted: () => boolean): Promise<void> {
     if (!isWanted() || this.#run?.name === name) return;
     const known = await this.#store.job(name);
-    const record = known ?? (await this.#adopt(name));
-    if (!record) return;
-    const run = await Run.restore(this.#store, record);
-    const photo = run.photo && (await takenPhoto(run.photo, record.photoName));
+    const run = known ? await Run.restore(this.#store, known) : await this.#adopt(name);
+    if (!run) return;
+    const { settings, photoName } = run.record;
+    const photo = run.photo && (await takenPhoto(run.photo, photoName));
     if (!isWanted()) return;
-    this.#form.fill(record.settings);
+    this.#form.fill(settings);
     this.#photo = photo;
     this.#show(run, run.photo);
-    const fragment = toFragment(record.settings, name);
-    if (location.hash !== fragment) history.pushState(null, "", fragment);
+    const isInAddress = fromFragment(location.hash).job === name;
+    history[isInAddress ? "replaceState" : "pushState"](null, "", toFragment(settings, name));
   }
 
   /** Bring a job that another browser created into this one. */
-  async #adopt(name: string): Promise<JobRecord | undefined> {
+  async #adopt(name: string): Promise<Run | undefined> {
     try {
       const { jobs } = this.#client;
       const job = await jobs.get(name);
@@ -271,7 +271,7 @@ export class App {
       const asked = settings.text === job.spec?.styleText ? settings : settingsOf(job.spec, this.#info);
       const run = new Run(this.#store, recordOf(job, asked, "the photo"));
       await run.keep(new Blob([data as Uint8Array<ArrayBuffer>]));
-      return run.record;
+      return run;
     } catch (thrown) {
       const error = StylizeError.from(thrown);
       if (error.code === Code.NotFound) showText(byId("photo-error"), GONE);

@@ -1,5 +1,6 @@
 import { byId } from "./dom";
 import { type Run } from "./run";
+import { focusHarmlessAction } from "./stage";
 import { BlobUrls } from "./urls";
 
 /** An earlier picture beside the current one, to compare seeds or photos. */
@@ -10,7 +11,7 @@ export class Beside {
   constructor() {
     byId("beside-close").addEventListener("click", () => {
       this.#figure.hidden = true;
-      byId("change-photo").focus();
+      focusHarmlessAction();
     });
   }
 

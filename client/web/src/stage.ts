@@ -224,11 +224,21 @@ const ACTIONS = [
   "retry", "save-image", "keep", "cancel", "another-seed", "another-photo", "save-settings", "copy-link", "change-photo",
 ] as const;
 
+// Whether the keyboard's place went away while there was no other button.
+let isPlaceLost = false;
+
 function showActions(shown: Partial<Record<(typeof ACTIONS)[number], boolean>>): void {
   const focused = document.activeElement;
   for (const id of ACTIONS) byId(id).hidden = !shown[id];
+  if (isPlaceLost && focused === document.body) focusHarmlessAction();
   // A button that goes away must not take the keyboard's place with it.
-  if (focused instanceof HTMLElement && focused.hidden && focused.closest(".actions")) {
-    document.querySelector<HTMLElement>(".actions button:not([hidden])")?.focus();
-  }
+  const isGone = focused?.closest(".stage [hidden]") != null;
+  const next = document.querySelector<HTMLElement>(".actions button:not([hidden])");
+  if (isGone) next?.focus();
+  isPlaceLost = isGone && next === null;
+}
+
+/** Gives the keyboard's place to a button that ends nothing: the key that was pressed may be pressed once more. */
+export function focusHarmlessAction(): void {
+  document.querySelector<HTMLElement>(".action-row.more button:not([hidden])")?.focus();
 }

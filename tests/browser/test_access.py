@@ -149,6 +149,19 @@ async def test_a_phone_scrolls_in_one_direction_only(site: Site, visit_to):
     assert await visit.page.evaluate("document.documentElement.scrollWidth") == NARROW
 
 
+async def test_texts_that_are_read_from_right_to_left(visit: Visit):
+    page, text = visit.page, "פסיפס, זהב!"
+    await visit.stylize(text, steps=2, seed=7)
+    await visit.status("Done")
+    for place in ("#style-text", "#jobs .job-text"):
+        assert await page.locator(place).evaluate("place => getComputedStyle(place).direction") == "rtl"
+    await page.click("#another-seed")
+    await expect(page.locator("#beside-caption")).to_have_text(f"{text} · seed 7")
+    await expect(page.locator("#beside-caption bdi")).to_have_text(text)
+    await expect(page.locator("#jobs li.is-succeeded")).to_have_count(2)
+    await visit.look("right-to-left")
+
+
 async def test_reduced_motion_is_respected(site: Site, visit_to, tmp_path: Path):
     turns = Turns(tmp_path)
     visit = await visit_to(site.url, reduced_motion="reduce")

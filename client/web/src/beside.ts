@@ -1,4 +1,4 @@
-import { byId } from "./dom";
+import { byId, make } from "./dom";
 import { type Run } from "./run";
 import { focusHarmlessAction } from "./stage";
 import { BlobUrls } from "./urls";
@@ -24,7 +24,7 @@ export class Beside {
     this.#urls.giveBack();
     image.src = this.#urls.of(picture.blob);
     image.alt = `An earlier picture: ${text}`;
-    byId("beside-caption").textContent = seed === undefined ? text : `${text} · seed ${seed}`;
+    byId("beside-caption").replaceChildren(make("bdi", {}, text), seed === undefined ? "" : ` · seed ${seed}`);
     this.#figure.hidden = false;
   }
 }

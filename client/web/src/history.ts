@@ -78,7 +78,7 @@ class Item {
   readonly #id: string;
   readonly #actions: HistoryActions;
   readonly #image = make("img", { alt: "", loading: "lazy" });
-  readonly #words = make("span", { className: "job-text" });
+  readonly #words = make("span", { className: "job-text", dir: "auto" });
   readonly #meta = make("span", { className: "job-meta" });
   readonly #open: HTMLButtonElement;
   #button: HTMLButtonElement | undefined;

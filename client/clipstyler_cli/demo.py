@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import time
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from clipstyler_client import PreviewOptions, StylizeOptions
 from clipstyler.output_files import Output, check_outputs
 from clipstyler.spec import SpecRequest
 from clipstyler_cli.connection import Target
+from clipstyler_cli.ending import end_by
 from clipstyler_cli.errors import UsageError, checked_together, clear_errors
 from clipstyler_cli.files import Delivery
 from clipstyler_cli.local import read_image_here, resolved_here
@@ -58,6 +60,7 @@ def command(
         )
         out_dir.mkdir(parents=True, exist_ok=True)
         log = out_dir / _LOG
+        end_by(signal.default_int_handler)  # as Ctrl-C
         with TemporaryDirectory() as data_dir:
             settings = {"DATA_DIR": data_dir, **_ALONE}
             with running_server(log, settings, console) as server:

@@ -13,6 +13,7 @@ import typer
 from clipstyler_client import DEFAULT_TARGET
 
 from clipstyler_cli.connection import Target, Tls, TlsCa, TlsCert, TlsKey
+from clipstyler_cli.ending import end_by
 from clipstyler_cli.envoy_config import MAX_STREAM_S, GatewayConfig
 from clipstyler_cli.envoy_process import check_server, running
 from clipstyler_cli.envoy_tls import UpstreamTls
@@ -94,7 +95,7 @@ def command(
         if write:
             say(str(config.write(write)))
             return
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing is left running
+        end_by(signal.default_int_handler)  # as Ctrl-C
         for address in servers:
             if warning := check_server(Target(address, tls, tls_ca, tls_cert, tls_key), wait):
                 complain(f"warning: {warning}")

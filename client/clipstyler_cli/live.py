@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import time
 from contextlib import suppress
@@ -14,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from clipstyler_cli.ending import end_by
 from clipstyler_cli.envoy_config import GatewayConfig
 from clipstyler_cli.envoy_process import Envoy, running
 from clipstyler_cli.errors import UsageError, checked_together, clear_errors
@@ -71,7 +71,7 @@ def command(
         page = built_page()
         if page is None:
             raise UsageError("the live page was not built: `make web` builds it")
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # the children are ended on the way out
+        end_by(lambda *_: sys.exit(0))
         asked = GatewayConfig(origins=tuple(allow_origin or ()), page=page)
         at, _ = checked_together(partial(listener, listen, listen_tls_cert, listen_tls_key, insecure), asked.check)
         kept_log = log or Path(directory, "server.log")

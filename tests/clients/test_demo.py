@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import psutil
@@ -40,6 +41,19 @@ def test_the_command_through_the_real_server_is_the_command_alone(
     assert "server_stopped" in (tmp_path / "server.log").read_text()
     left = set(psutil.Process().children(recursive=True)) - others
     assert not [process for process in left if "clipstyler_server" in " ".join(process.cmdline())]
+
+
+def test_a_demo_that_is_asked_to_end_leaves_no_server(tmp_path: Path) -> None:
+    arguments = ["demo", "--photo", str(PHOTO), "--out-dir", str(tmp_path)]
+    process = subprocess.Popen([sys.executable, "-m", "clipstyler_cli.entry", *arguments], stderr=subprocess.DEVNULL)
+    while not (children := psutil.Process(process.pid).children()):
+        time.sleep(0.05)
+    process.terminate()
+    code = process.wait(60)
+    _, left = psutil.wait_procs(children, timeout=5)
+    for child in left:
+        child.kill()
+    assert (code, left) == (130, [])
 
 
 def test_a_server_that_cannot_start_shows_its_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

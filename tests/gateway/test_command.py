@@ -87,8 +87,16 @@ def test_envoy_accepts_the_configuration(config, tmp_path, page):
     validate(GatewayConfig(page=page).write(tmp_path / "page"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_until_a_signal_and_leaves_no_process(target, number):
+@pytest.fixture
+def heeds_hangups() -> Iterator[None]:
+    """Tests that run under `nohup` ignore the signal, and so would what they start."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_it_serves_until_a_signal_and_leaves_no_process(target, number, heeds_hangups):
     with started("--server", target) as (process, address, children):
         assert [child.name() for child in children] == ["envoy"]
         with Client(address) as client:
@@ -97,6 +105,17 @@ def test_it_serves_until_a_signal_and_leaves_no_process(target, number):
         assert process.wait(20) == 0
         assert process.stderr.read() == ""
         assert not [child for child in children if child.is_running()]
+
+
+def test_nohup_keeps_it_running_when_its_terminal_is_closed(target):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with started("--server", target) as (process, address, _):
+            process.send_signal(signal.SIGHUP)
+            with Client(address) as client:
+                assert client.server_info().is_ready
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_signal_ends_the_wait_for_a_server():

@@ -162,6 +162,16 @@ async def test_texts_that_are_read_from_right_to_left(visit: Visit):
     await visit.look("right-to-left")
 
 
+async def test_a_job_of_the_list_is_seen_on_a_phone(site: Site, visit_to):
+    visit = await visit_to(site.url, width=NARROW)
+    for text in ("fire", "gold"):
+        await visit.stylize(text, steps=2)
+        await visit.status("Done")
+    await visit.page.locator("#jobs .job").last.click()
+    await expect(visit.page.locator("#style-text")).to_have_value("fire")
+    await expect(visit.page.locator("#frame")).to_be_in_viewport()
+
+
 async def test_reduced_motion_is_respected(site: Site, visit_to, tmp_path: Path):
     turns = Turns(tmp_path)
     visit = await visit_to(site.url, reduced_motion="reduce")

@@ -257,6 +257,7 @@ export class App {
     this.#form.fill(settings);
     this.#photo = photo;
     this.#show(run, run.photo);
+    this.#stage.comeIntoView();
     const isInAddress = fromFragment(location.hash).job === name;
     history[isInAddress ? "replaceState" : "pushState"](null, "", toFragment(settings, name));
   }

@@ -51,7 +51,7 @@ export class Stage {
     this.#status.textContent = "Sending the photo…";
     showText(byId("run-error"), "");
     showActions({});
-    if (!this.#isInView()) byId("stage-title").scrollIntoView({ behavior: prefersCalm() ? "auto" : "smooth" });
+    this.comeIntoView();
   }
 
   /** Show a job from now on. */
@@ -63,6 +63,12 @@ export class Stage {
     this.#frame.begin(run.photo);
     showText(byId("photo-note"), "");
     this.refresh("state");
+  }
+
+  /** The list of jobs is far below the picture, and on a phone the button that begins is, too. */
+  comeIntoView(): void {
+    if (byId("figures").getBoundingClientRect().bottom > 0) return;
+    byId("stage-title").scrollIntoView({ behavior: prefersCalm() ? "auto" : "smooth" });
   }
 
   /** Show what has changed. */
@@ -84,11 +90,6 @@ export class Stage {
   /** The picture that is shown now; undefined if it is the photo. */
   get picture(): Picture | undefined {
     return this.#run?.pictures[Number(this.#scrub.value)];
-  }
-
-  /** On a phone the button that begins is far below the picture. */
-  #isInView(): boolean {
-    return byId("progress-row").getBoundingClientRect().bottom > 0;
   }
 
   #showPicture(): void {

@@ -172,6 +172,18 @@ async def test_a_job_of_the_list_is_seen_on_a_phone(site: Site, visit_to):
     await expect(visit.page.locator("#frame")).to_be_in_viewport()
 
 
+async def test_a_long_text_leaves_the_caption_of_the_earlier_picture_its_shape(visit: Visit):
+    page = visit.page
+    await visit.stylize("W" * 400, steps=2)
+    await visit.status("Done")
+    await page.click("#another-seed")
+    await expect(page.locator("#jobs li.is-succeeded")).to_have_count(2)
+    line = (await page.locator("#beside-close").bounding_box())["height"]
+    caption = await page.locator("#beside-caption").bounding_box()
+    assert line < 50
+    assert caption["height"] < 100
+
+
 async def test_reduced_motion_is_respected(site: Site, visit_to, tmp_path: Path):
     turns = Turns(tmp_path)
     visit = await visit_to(site.url, reduced_motion="reduce")

@@ -131,7 +131,8 @@ export class Run implements Follower {
     this.#update({ isKept });
     await this.#save();
     const job = await jobs.cancel(this.name);
-    if (isFinal(stateOf(job))) this.ended(job);
+    // The picture of one that was done before comes with its last event.
+    if (isFinal(stateOf(job)) && job.state !== Stylization_State.SUCCEEDED) this.ended(job);
   }
 
   /** Store the job and its photo. */

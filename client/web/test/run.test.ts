@@ -106,6 +106,19 @@ test("a page that is opened while the result is drawn knows nothing about the pa
   vi.restoreAllMocks();
 });
 
+test.each(["before", "after"])("a job that was done before it could be cancelled has its picture, which came %s the answer", async (when) => {
+  const { run } = aRun("running");
+  const result = create(StylizationEventSchema, { sequence: 9n, event: { case: "result", value: { imageData: new Uint8Array([1]) } } });
+  const answer = { ...JOB, state: Stylization_State.SUCCEEDED };
+  const cancel = async () => {
+    if (when === "before") run.event(result);
+    return create(StylizationSchema, answer);
+  };
+  await run.cancel({ cancel } as unknown as Jobs, false);
+  if (when === "after") run.event(result);
+  expect(run.record).toMatchObject({ state: "succeeded", problem: "" });
+});
+
 test.each([
   ["queued", 1], // the list was brought up to date while this job was opened
   ["succeeded", 0],

@@ -31,6 +31,25 @@ async def test_a_job_that_is_deleted_in_one_tab_does_not_come_back_from_another(
     await expect(visit.page.locator("#jobs .job-text")).to_have_text("gold")
 
 
+async def test_more_tabs_than_a_browser_opens_connections(visit: Visit, tmp_path: Path):
+    turns = Turns(tmp_path)
+    await visit.stylize(f"fire turns={turns.path}", steps=5)
+    turns.allow(2)
+    await visit.step(2)
+    tabs = [await visit.tab() for _ in range(5)]  # each shows the job
+    for tab in tabs:
+        await expect(tab.locator("#server")).to_contain_text("scripted")
+    await visit.page.wait_for_timeout(1000)  # for those that watch it
+    tabs.append(await visit.tab())
+    await expect(tabs[-1].locator("#server")).to_contain_text("scripted")
+    for tab in tabs:
+        await expect(tab.locator("#status")).to_contain_text("Step 2 of 5")
+    turns.allow(5)
+    for tab in tabs:
+        await expect(tab.locator("#status")).to_contain_text("Done")
+        await expect(tab.locator("#scrub-value")).to_have_text("Result")
+
+
 async def test_nothing_is_stored_of_a_job_that_is_deleted_while_another_tab_fetches_its_result(
     visit: Visit, tmp_path: Path
 ):

@@ -5,6 +5,8 @@ const SILENCE_MS = 25_000;
 const STATUS_TIMEOUT_MS = 5_000;
 const FIRST_PAUSE_MS = 500;
 const MAX_PAUSE_MS = 3_000;
+// Of all tabs: a browser opens six connections to a server by HTTP/1.1.
+const MAX_STREAMS = 4;
 const FINAL = [Stylization_State.SUCCEEDED, Stylization_State.FAILED, Stylization_State.CANCELLED];
 
 /** Who is told about a job that is followed. */
@@ -12,6 +14,8 @@ export interface Follower {
   event(event: StylizationEvent): void;
   /** The connection was lost, or is there again; the job goes on meanwhile. */
   connected(isConnected: boolean): void;
+  /** It was asked for instead of watched. */
+  underWay(job: Stylization): void;
   /** The server asks for a valid token; the job goes on meanwhile. */
   refused(): void;
   /** It failed or was cancelled. */
@@ -28,7 +32,8 @@ export interface Follower {
 export async function follow(jobs: Jobs, name: string, after: bigint, follower: Follower, signal: AbortSignal): Promise<void> {
   let sequence = after;
   let pauseMs = FIRST_PAUSE_MS;
-  while (!signal.aborted) {
+  /** Watches until the stream ends; returns whether there is nothing more to follow. */
+  const watch = async (): Promise<boolean> => {
     const stream = jobs.watch(name, { afterSequence: sequence, resumeTimeoutMs: 0, signal });
     const silence = new Silence(() => stream.close());
     try {
@@ -37,18 +42,55 @@ export async function follow(jobs: Jobs, name: string, after: bigint, follower: 
         pauseMs = FIRST_PAUSE_MS;
         follower.connected(true);
         follower.event(event);
-        if (event.event.case === "result") return;
+        if (event.event.case === "result") return true;
       }
     } catch (thrown) {
-      if (signal.aborted || (await isFinished(jobs, name, StylizeError.from(thrown), follower, signal))) return;
+      if (signal.aborted || (await isFinished(jobs, name, StylizeError.from(thrown), follower, signal))) return true;
     } finally {
       silence.end();
     }
     sequence = stream.sequence;
-    if (signal.aborted) return;
+    return signal.aborted;
+  };
+  while (!signal.aborted) {
+    const isOver = await withConnection(watch);
+    if (isOver === undefined && (await isUnderWay(jobs, name, follower, signal))) {
+      await pause(MAX_PAUSE_MS, signal);
+      continue;
+    }
+    if (isOver ?? (await watch())) return;
     follower.connected(false);
     await pause(pauseMs, signal);
     pauseMs = Math.min(2 * pauseMs, MAX_PAUSE_MS);
+  }
+}
+
+/**
+ * Does something that holds a connection to the server, unless other tabs do so on most of those that a browser opens:
+ * nothing could be loaded or cancelled in any tab then.
+ */
+async function withConnection<T>(act: () => Promise<T>): Promise<T | undefined> {
+  try {
+    for (let place = 1; place <= MAX_STREAMS; place++) {
+      const lock = `clipstyler-stream-${place}`;
+      const done = await navigator.locks.request(lock, { ifAvailable: true }, async (held) => held && { value: await act() });
+      if (done) return done.value;
+    }
+    return undefined;
+  } catch {
+    return act(); // outside secure contexts, and where nothing may be stored, there are no locks
+  }
+}
+
+/** Asks how a job is instead of watching it. One that is at its end, or cannot be asked for, is to be watched after all. */
+async function isUnderWay(jobs: Jobs, name: string, follower: Follower, signal: AbortSignal): Promise<boolean> {
+  try {
+    const job = await jobs.get(name, { timeoutMs: STATUS_TIMEOUT_MS, signal });
+    if (FINAL.includes(job.state)) return false;
+    follower.underWay(job);
+    return true;
+  } catch {
+    return false;
   }
 }
 

@@ -195,6 +195,16 @@ export class Run implements Follower {
     this.onChange(change);
   }
 
+  underWay(job: Stylization): void {
+    if (this.isFinal) return;
+    this.isRefused = false;
+    this.position = job.queuePosition;
+    this.startTime = job.estimatedStartTime && timestampMs(job.estimatedStartTime);
+    this.eta.reset();
+    this.#update({ step: job.step, steps: job.spec?.options?.steps ?? this.#record.steps });
+    this.onChange(this.#moveTo(stateOf(job)));
+  }
+
   connected(isConnected: boolean): void {
     if (isConnected) this.isRefused = false;
     if (isConnected === this.isConnected) return;

@@ -43,12 +43,13 @@ function jobsThat(state: Stylization_State | StylizeError, ...scripts: Script[])
 const progress = (sequence: bigint) =>
   create(StylizationEventSchema, { sequence, event: { case: "progress", value: { step: Number(sequence), steps: 9 } } });
 const result = (sequence: bigint) => create(StylizationEventSchema, { sequence, event: { case: "result", value: {} } });
-const follower = () => ({ event: vi.fn(), connected: vi.fn(), refused: vi.fn(), ended: vi.fn(), gone: vi.fn() });
+const follower = () => ({ event: vi.fn(), connected: vi.fn(), underWay: vi.fn(), refused: vi.fn(), ended: vi.fn(), gone: vi.fn() });
 
 beforeEach(() => {
   vi.useFakeTimers();
   vi.stubGlobal("window", Object.assign(new EventTarget(), { setTimeout: setTimeout.bind(globalThis) }));
   vi.stubGlobal("document", new EventTarget());
+  vi.stubGlobal("navigator", {});
 });
 
 test("a connection that died silently is given up, and the job followed from its last event", async () => {
@@ -148,6 +149,24 @@ test("a result that the server cannot read ends the wait", async () => {
   const told = follower();
   await follow(jobs, NAME, 0n, told, new AbortController().signal);
   expect(told.ended).toHaveBeenCalledOnce();
+});
+
+test("while other tabs hold most connections a job is asked for, and watched when it is at its end", async () => {
+  const request = vi.fn(async (_name: string, _options: LockOptions, act: (held: Lock | null) => unknown) => act(null));
+  vi.stubGlobal("navigator", { locks: { request } });
+  const { jobs, begun } = jobsThat(Stylization_State.RUNNING, async function* () {
+    yield result(9n);
+  });
+  const told = follower();
+  const following = follow(jobs, NAME, 0n, told, new AbortController().signal);
+  await vi.advanceTimersByTimeAsync(10_000);
+  expect(request.mock.calls.length).toBeGreaterThan(4);
+  expect(told.underWay.mock.calls.length).toBeGreaterThan(2);
+  expect(begun).toEqual([]);
+  Object.assign(jobs, { get: async () => create(StylizationSchema, { name: NAME, state: Stylization_State.SUCCEEDED }) });
+  await vi.advanceTimersByTimeAsync(3_000);
+  await following;
+  expect(told.event).toHaveBeenCalledOnce();
 });
 
 test("a job that the server no longer has is gone", async () => {

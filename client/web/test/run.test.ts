@@ -125,6 +125,7 @@ test.each([
 ] as const)("a job whose result is stored and whose record says %s is watched %i times", async (state, times) => {
   vi.stubGlobal("window", Object.assign(new EventTarget(), { setTimeout: setTimeout.bind(globalThis) }));
   vi.stubGlobal("document", new EventTarget());
+  vi.stubGlobal("navigator", {});
   const { run } = aRun(state);
   run.result = new Blob(["the result"]);
   const stream = { sequence: 0n, close: () => {}, [Symbol.asyncIterator]: async function* () {} };

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest_asyncio
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Route, expect
 
 from tests.browser.site import CAT, Site, Visit, visiting
-from tests.service.harness import noise_photo
+from tests.service.harness import eventually, noise_photo
+
+UUID = re.compile(rb"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+NO_ANSWER = {"content-type": "application/grpc-web+proto", "grpc-status": "4"}
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
@@ -114,3 +118,25 @@ async def test_no_server(fragile_site: Site, visit_to):
     await visit.page.click("#submit")
     await visit.status("Done")
     await expect(visit.page.locator("#jobs li")).to_have_count(1)
+
+
+async def test_a_request_without_an_answer_is_repeated_under_its_id_and_no_other_one_is(site: Site, visit_to):
+    visit = await visit_to(site.url)
+    sent: list[bytes] = []
+
+    async def lose(route: Route) -> None:
+        sent.append(UUID.search(route.request.post_data_buffer)[0])
+        await route.fulfill(headers=NO_ANSWER)
+
+    await visit.page.route("**/CreateStylization", lose)
+    data = CAT.read_bytes()
+    for number, last_byte in enumerate((data[-1:], data[-1:], b"\0")):
+        if number != 1:  # the second request repeats the first
+            await visit.choose({"name": "photo.jpg", "mimeType": "image/jpeg", "buffer": data[:-1] + last_byte})
+            await visit.fill("fire", steps=2)
+        await visit.page.click("#submit")
+        await eventually(lambda until=number + 1: len(sent) == until)
+        await expect(visit.page.locator("#submit:not([aria-disabled=true])")).to_be_attached()
+    first, again, other = sent
+    assert again == first
+    assert other != first

@@ -43,7 +43,7 @@ export class App {
   // Opening and deleting take turns: a job that is still being opened when it is deleted would come back.
   #turn: Promise<unknown> = Promise.resolve();
   // A request that got no answer is repeated under its id, so that it is not done twice.
-  #unanswered: { key: string; requestId: string } | undefined;
+  #unanswered: { settings: string; photo: Photo; requestId: string } | undefined;
 
   constructor(client: Client, store: Store, access: Access) {
     this.#client = client;
@@ -190,9 +190,11 @@ export class App {
   /** Outside secure contexts browsers draw no UUIDs; the client then draws one for each request. */
   #requestId(settings: Settings, photo: Photo): { requestId?: string } {
     if (!("randomUUID" in crypto)) return {};
-    const key = JSON.stringify([settings, photo.name, photo.blob.size]);
-    if (this.#unanswered?.key !== key) this.#unanswered = { key, requestId: crypto.randomUUID() };
-    return { requestId: this.#unanswered.requestId };
+    const asked = { settings: JSON.stringify(settings), photo };
+    const last = this.#unanswered;
+    const isSame = last?.settings === asked.settings && last.photo === photo;
+    const { requestId } = (this.#unanswered = isSame ? last : { ...asked, requestId: crypto.randomUUID() });
+    return { requestId };
   }
 
   #showRefusal(error: StylizeError): void {

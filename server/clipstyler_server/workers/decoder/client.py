@@ -76,6 +76,7 @@ class DecoderProcess(ProcessSupervisor):
         make_child = partial(ChildProcess, "clipstyler-decoder", process.main, arguments)
         super().__init__("decoder", make_child, timeouts, metrics, changes)
         self._waiting: asyncio.Future[Answer | None] | None = None
+        self._asked = 0  # number of the latest request
 
     async def answer(self, request: Request, timeout_s: float) -> Answer | None:
         """Have one request answered; None if the process exited meanwhile. One that takes too long is killed.
@@ -85,7 +86,7 @@ class DecoderProcess(ProcessSupervisor):
         TimeoutError
             It took too long.
         """
-        self._waiting = asyncio.get_running_loop().create_future()
+        self._waiting, self._asked = asyncio.get_running_loop().create_future(), request.number
         self._send(InContext(request, logs.context()))
         try:
             async with asyncio.timeout(timeout_s):
@@ -102,7 +103,8 @@ class DecoderProcess(ProcessSupervisor):
     def _take(self, message: DecoderReady | Answer) -> None:
         if isinstance(message, DecoderReady):
             self._enter_ready()
-        elif self._waiting and not self._waiting.done():
+        elif message.number == self._asked and self._waiting and not self._waiting.done():
+            # Another number is that of an image that took too long: its answer belongs to no one.
             self._waiting.set_result(message)
 
     def _drop(self, problem: str) -> None:

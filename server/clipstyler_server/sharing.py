@@ -151,6 +151,8 @@ class FairBudget:
         except asyncio.CancelledError:
             if granted.done() and not granted.cancelled():
                 self.give_back(account, amount)
+            else:
+                self._grant()  # those behind it may have waited for it only
             raise
         return Lease(self, account, amount)
 

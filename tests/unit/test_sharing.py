@@ -94,6 +94,17 @@ async def test_a_request_that_leaves_while_it_waits_takes_nothing() -> None:
         assert budget.used == (0 if cancel_late else 1)
 
 
+async def test_a_large_request_that_leaves_lets_those_behind_it_go_on() -> None:
+    budget = FairBudget(10, share=1)
+    await budget.take("a", 6)
+    large = asyncio.create_task(budget.take("b", 10))
+    await asyncio.sleep(0)
+    small = asyncio.create_task(budget.take("c", 1))
+    await asyncio.sleep(0)
+    large.cancel()
+    assert (await asyncio.wait_for(small, 1)).amount == 1
+
+
 async def test_one_request_always_fits_however_small_the_bound_is() -> None:
     budget = FairBudget(0, share=0.1, smallest=7)
     assert (await asyncio.wait_for(budget.take("a", 7), 1)).amount == 7

@@ -136,3 +136,11 @@ def test_one_caller_never_has_the_last_place(capacity, share, places):
             assert (full.value.places, full.value.of_caller) == (places, True)
             begun.enter_context(queue.reserve(1, "other"))
     assert queue.reserved == 0
+
+
+def test_callers_whose_requests_were_admitted_leave_nothing_behind():
+    queue = JobQueue(16)
+    for number in range(100):
+        with queue.reserve(1, f"caller {number}"), queue.reserve(1, f"caller {number}"):
+            pass
+    assert not queue._reserved

@@ -71,6 +71,8 @@ class JobQueue(Generic[W]):
             yield
         finally:
             self._reserved[account] -= 1
+            if not self._reserved[account]:
+                del self._reserved[account]
 
     @property
     def reserved(self) -> int:

@@ -12,6 +12,7 @@ import json
 import os
 import tempfile
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -32,6 +33,8 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 # Besides its bytes, an entry costs its key and Python objects: counted, so that the bound is one of memory.
 _ENTRY_OVERHEAD = 512
 _SWEEPS = 16  # so many times is a store looked through until as many bytes were written as it may have
+_SCRATCH = ".writing-"
+_ABANDONED_S = 3600.0  # whoever writes an entry for so long was killed
 
 
 class DirectionKey(NamedTuple):
@@ -132,7 +135,7 @@ class DirectionStore:
         for directory in (self.directory, path.parent):  # texts of users: for the owner only
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         packed = _packed(key, guidance)
-        descriptor, scratch = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
+        descriptor, scratch = tempfile.mkstemp(prefix=_SCRATCH, dir=path.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(packed)
@@ -149,7 +152,8 @@ class DirectionStore:
             self._sweep()
 
     def _sweep(self) -> None:
-        """Delete the files that were unused longest, until there is room for some more."""
+        """Delete what killed writers left, and then what was unused longest, until there is room for some more."""
+        self._delete_abandoned()
         found = []
         for path in self.directory.glob("*/*.direction"):
             with contextlib.suppress(OSError):  # another process was faster
@@ -161,6 +165,13 @@ class DirectionStore:
                 return
             path.unlink(missing_ok=True)
             excess -= size
+
+    def _delete_abandoned(self) -> None:
+        limit = time.time() - _ABANDONED_S
+        for path in self.directory.glob(f"*/{_SCRATCH}*"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < limit:
+                    path.unlink()
 
 
 class DirectionCache:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
@@ -297,3 +298,13 @@ def test_the_store_is_bounded_and_forgets_what_was_unused_longest(tmp_path: Path
     assert len(sizes) > 20
     assert store.read(key("style 0")) is None
     assert store.read(key("style 199")) is not None
+
+
+def test_what_a_killed_writer_left_is_deleted_and_what_is_being_written_is_not(store: DirectionStore) -> None:
+    place = store.path(key()).parent
+    place.mkdir(parents=True)
+    for name, age_s in (("left", 7200), ("written now", 60)):
+        (place / f".writing-{name}").touch()
+        os.utime(place / f".writing-{name}", (time.time() - age_s,) * 2)
+    store.write(key(), vector())
+    assert [path.name for path in place.glob(".writing-*")] == [".writing-written now"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from clipstyler import patches
 from clipstyler.config import ConfigError
 from clipstyler.encoders import registry
 from clipstyler.encoders.base import EncoderSet, EncoderUnavailableError
+from clipstyler.encoders.onnx import export as exporting
 from clipstyler.encoders.onnx import manifest as manifests
 from clipstyler.encoders.onnx import preprocess, tokenizers
 from clipstyler.encoders.onnx.encoders import OnnxEncoders
@@ -206,6 +208,28 @@ def test_a_cached_export_that_lost_its_manifest_is_made_anew(tmp_path: Path) -> 
     again = _prepare(task)
     assert (again.directory, again.problem) == (first.directory, "")
     assert "manifest.json is missing" in again.replaced
+
+
+def test_what_an_export_left_that_was_killed_is_deleted_and_those_of_others_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "exports"
+    task = Preparation("pocket", str(cache), threads=torch.get_num_threads(), offline=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(exporting, "_write", lambda _encoders, _towers, scratch, *_: _killed_in(scratch))
+        with pytest.raises(KeyboardInterrupt):
+            _prepare(task)
+    (left,) = cache.glob(".clipstyler-*")
+    other = left.with_name(f".clipstyler-{'0' * 16}-abc")
+    other.mkdir()
+    _prepare(task)
+    assert list(cache.glob(".clipstyler-*")) == [other]
+
+
+def _killed_in(scratch: Path) -> None:
+    """End as if by SIGKILL: what is here stays."""
+    shutil.copytree(scratch.parent, scratch.parent.with_name(f"{scratch.parent.name}left"))
+    raise KeyboardInterrupt
 
 
 def test_missing_files_are_named(tmp_path: Path, broken: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import os
 import shutil
 import tempfile
 import warnings
@@ -87,7 +89,7 @@ def export(encoders: EncoderSet, directory: Path, *, opset: int = OPSET, half: b
     check_directory(directory)
     directory.parent.mkdir(parents=True, exist_ok=True)
     # Written beside and renamed: a reader finds the old export or the new one, never a mixture.
-    with tempfile.TemporaryDirectory(prefix=".clipstyler-", dir=directory.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix=_scratch_prefix(directory), dir=directory.parent) as scratch:
         written = Path(scratch) / "export"
         written.mkdir()
         manifest = _write(encoders, encoders.clip.towers(), written, opset, half)
@@ -95,6 +97,17 @@ def export(encoders: EncoderSet, directory: Path, *, opset: int = OPSET, half: b
             shutil.move(directory, Path(scratch) / "old")
         written.rename(directory)
     return manifest
+
+
+def delete_abandoned(directory: Path) -> None:
+    """Delete what exports into a directory left beside it because they were killed; none may be under way."""
+    for scratch in directory.parent.glob(f"{_scratch_prefix(directory)}*"):
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _scratch_prefix(directory: Path) -> str:
+    """Return how names of scratch directories begin: others for each directory, and short for a long name."""
+    return f".clipstyler-{hashlib.sha256(os.fsencode(directory.name)).hexdigest()[:16]}-"
 
 
 def check_directory(directory: Path) -> None:

@@ -111,7 +111,7 @@ def _prepare(task: Preparation) -> Prepared:
     from clipstyler.encoders import registry
     from clipstyler.encoders.base import EncoderUnavailableError
     from clipstyler.encoders.onnx.encoders import OnnxEncoders
-    from clipstyler.encoders.onnx.export import OPSET, export
+    from clipstyler.encoders.onnx.export import OPSET, delete_abandoned, export
     from clipstyler.encoders.onnx.parity import check_parity
     from clipstyler.encoders.onnx.sessions import ProviderError
     from clipstyler.encoders.torch_encoders import TorchEncoders
@@ -127,6 +127,7 @@ def _prepare(task: Preparation) -> Prepared:
     cache.mkdir(parents=True, exist_ok=True)
     replaced = ""
     with FileLock(cache / f"{named}.lock"):
+        delete_abandoned(directory)
         try:
             if not directory.is_dir():
                 export(encoders, directory)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from clipstyler_server.identity.certificates import read_authorities
 from clipstyler_server.identity.exposure import check_exposure
 from clipstyler_server.identity.files import IdentityFiles
 from clipstyler_server.identity.private_files import IdentityError
-from clipstyler_server.operator_files import read_regular
 from clipstyler_server.settings import Settings
 
 
@@ -63,9 +63,9 @@ def _wrong_sharing(settings: Settings) -> list[str]:
         )
     if settings.peer_ca:
         try:
-            read_regular(Path(settings.peer_ca))
-        except OSError as error:
-            problems.append(f"peer_ca {settings.peer_ca} cannot be read: {error.strerror}")
+            read_authorities(Path(settings.peer_ca))
+        except IdentityError as error:
+            problems.append(f"peer_ca {error}")
     return problems
 
 

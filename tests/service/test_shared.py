@@ -399,6 +399,7 @@ async def test_only_the_key_of_a_server_makes_a_peer(share):
         ({"database_url": ""}, "shared_dir needs a database"),
         ({"host": "0.0.0.0", "insecure": True}, "set advertise"),
         ({"peer_ca": "/nowhere.pem"}, "peer_ca /nowhere.pem cannot be read"),
+        ({"peer_ca": __file__}, "peer_ca .* has no certificates of authorities"),
     ],
 )
 async def test_settings_that_do_not_go_together_are_named(share, changes, problem):

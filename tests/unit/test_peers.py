@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 from types import SimpleNamespace
 
 import grpc
+import pytest
 from clipstyler_server.api.peers import Peers
 from clipstyler_server.storage.leases import Front
 
@@ -35,7 +37,10 @@ class Naming(StylizationServiceServicer):
         yield named
 
 
-async def test_a_renewed_certificate_is_shown_at_once_and_ends_no_call(tmp_path: Path) -> None:
+@pytest.mark.parametrize("broken", [None, Path.unlink, lambda file: file.write_text("no PEM")])
+async def test_a_renewed_certificate_is_shown_at_once_and_ends_no_call(
+    tmp_path: Path, broken: Callable[[Path], object] | None
+) -> None:
     authority, server, service = Authority(), grpc.aio.server(), Naming()
     (tmp_path / "ca.pem").write_bytes(authority.pem)
     own = authority.issue_server()
@@ -49,6 +54,8 @@ async def test_a_renewed_certificate_is_shown_at_once_and_ends_no_call(tmp_path:
     front = Front("a front", "a server", f"127.0.0.1:{port}", "a key", 1)
     async with aclosing(peers.watch(front, "job", 0)) as old:
         assert (await anext(old)).event.stylization == "first"
+        if broken:  # in the middle of a renewal
+            broken(tmp_path / "ca.pem")
         identity.certificates = authority.issue("second")
         async with aclosing(peers.watch(front, "job", 0)) as new:
             assert (await anext(new)).event.stylization == "second"

@@ -16,10 +16,11 @@ from clipstyler.v1.stylization_service_pb2_grpc import StylizationServiceStub
 from clipstyler_server.api.authentication import PEER_HEADER
 from clipstyler_server.api.codec.values import stylization_name
 from clipstyler_server.errors import Reason, ServiceError, error
-from clipstyler_server.identity.certificates import Certificates
+from clipstyler_server.identity.certificates import Certificates, read_authorities
 from clipstyler_server.identity.files import IdentityFiles
+from clipstyler_server.identity.private_files import IdentityError
 from clipstyler_server.jobs.job_errors import draining_error
-from clipstyler_server.operator_files import read_regular
+from clipstyler_server.observability import logs
 from clipstyler_server.settings import MAX_MESSAGE_BYTES, Settings
 from clipstyler_server.storage.leases import Front
 
@@ -53,11 +54,17 @@ class Peers:
     ----------
     closed
         Whether it is closed.
+
+    Raises
+    ------
+    IdentityError
+        The authorities of the others' certificates cannot be read.
     """
 
     def __init__(self, settings: Settings, identity: IdentityFiles) -> None:
         self._settings = settings
         self._identity = identity
+        self._authorities = read_authorities(Path(settings.peer_ca)) if settings.peer_ca else None
         self._links: list[_Link] = []
         self.closed = False
 
@@ -141,9 +148,17 @@ class Peers:
             return grpc.aio.insecure_channel(address, options)
         if name := self._settings.peer_name:
             options.append(("grpc.ssl_target_name_override", name))
-        trusted = read_regular(Path(self._settings.peer_ca)) if self._settings.peer_ca else None
-        credentials = grpc.ssl_channel_credentials(trusted, certificates.key, certificates.chain)
+        credentials = grpc.ssl_channel_credentials(self._trusted(), certificates.key, certificates.chain)
         return grpc.aio.secure_channel(address, credentials, options)
+
+    def _trusted(self) -> bytes | None:
+        """Read the authorities again; those of before stay if that fails. None for those that gRPC trusts."""
+        if path := self._settings.peer_ca:
+            try:
+                self._authorities = read_authorities(Path(path))
+            except IdentityError as error:
+                logs.get_logger().error("identity_not_reloaded", files=[path], problem=str(error))
+        return self._authorities
 
 
 def _key_of(front: Front) -> tuple[tuple[str, str], ...]:

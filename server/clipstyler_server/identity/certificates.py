@@ -99,22 +99,25 @@ class CertificateFiles:
                 f"{self.chain} and {self.key} are no certificate and its private key, in PEM and without a password: "
                 f"{getattr(error, 'reason', None) or error}"
             ) from error
-        self._check_client_ca()
+        if self.client_ca:
+            read_authorities(self.client_ca)
         return context
-
-    def _check_client_ca(self) -> None:
-        if self.client_ca is None:
-            return
-        try:
-            ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(self.client_ca))
-        except OSError as error:
-            raise IdentityError(f"{self.client_ca} has no certificates of authorities in PEM: {error}") from error
 
     def _expiry(self, chain: bytes) -> datetime:
         try:
             return min(each.not_valid_after_utc for each in x509.load_pem_x509_certificates(chain))
         except ValueError as error:  # OpenSSL takes more than `cryptography` does
             raise IdentityError(f"{self.chain} has a certificate that cannot be read: {error}") from error
+
+
+def read_authorities(path: Path) -> bytes:
+    """Read certificates of authorities in PEM; raises `IdentityError` if that is impossible, or there are none."""
+    authorities = _read(path)
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(path))
+    except OSError as error:
+        raise IdentityError(f"{path} has no certificates of authorities in PEM: {error}") from error
+    return authorities
 
 
 def _no_password() -> str:

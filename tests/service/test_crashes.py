@@ -184,6 +184,22 @@ async def test_a_job_that_loses_engine_after_engine_fails(serve, monkeypatch):
     assert failed.only("failed")[0].error.reason == "WORKER_CRASHED"
 
 
+async def test_a_job_that_loses_its_engine_after_its_deadline_does_not_wait_for_another(serve, monkeypatch):
+    server = await serve()
+
+    async def lose_late(task):
+        await asyncio.sleep(task.timeout_s + 0.1)
+        monkeypatch.setattr(type(server.app.optimizers), "places", 0)  # none comes back
+        raise EngineLost("gave no sign of life")
+        yield
+
+    monkeypatch.setattr(server.app.optimizers, "run", lose_late)
+    asked = order()
+    asked.timeout.FromMilliseconds(500)
+    failed = await server.watch((await server.create(asked)).name)
+    assert failed.only("failed")[0].error.reason == "DEADLINE_EXCEEDED"
+
+
 async def test_a_job_whose_engine_ends_without_a_result_fails(serve, monkeypatch, log):
     server = await serve()
 

@@ -226,6 +226,8 @@ class Scheduler:
     async def _process(self, job: Job) -> None:
         """Run a job on the engine, from its start to its end."""
         end = await self._runner.run(job)
+        if end is None and job.remaining_s <= 0:  # while it ran, only its engine looked at its deadline
+            end = Failed(deadline_error().details)
         del self.running[job.id]
         if not self.running:
             self._idle.set()

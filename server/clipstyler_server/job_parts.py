@@ -80,7 +80,8 @@ class OwnJobs:
         return {}
 
     async def close(self) -> None:
-        """Do nothing: what waits is stored."""
+        """Leave what waits to the next start: it is stored."""
+        self.intake.close()
 
 
 class SharedJobs:

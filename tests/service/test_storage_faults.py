@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import sqlite3
@@ -10,9 +11,10 @@ from pathlib import Path
 
 import grpc
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from clipstyler.v1.stylization_pb2 import Stylization
-from tests.service.harness import eventually, fail_once, order, reason, refusal, request
+from tests.service.harness import PATIENCE_S, eventually, fail_once, order, reason, refusal, request
 
 
 @pytest.fixture
@@ -109,6 +111,36 @@ async def test_an_unexpected_error_while_an_end_is_stored_fails_that_job_only(
     await eventually(lambda: not server.app.scheduler.jobs)
     assert ((await server.get(created.name)).state == Stylization.STATE_FAILED) == is_stored
     assert (await server.stylize(request())).status is None
+
+
+@pytest.fixture
+def lost_answer(server, monkeypatch):
+    """Jobs are stored, and the connection is lost before the database says so."""
+    create = server.app.storage.database.create
+
+    def create_and_lose(record):
+        create(record)
+        raise OperationalError("COMMIT", {}, ConnectionError("gone"), connection_invalidated=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server.app.storage.database, "create", create_and_lose)
+        yield patch.undo
+
+
+async def test_a_job_that_is_stored_though_the_answer_was_lost_runs(server, lost_answer):
+    asked = order("stored unheard")
+    assert reason(await refusal(server.create(asked))) == "STORAGE_UNAVAILABLE"
+    lost_answer()
+    again = await server.create(asked)
+    assert (await asyncio.wait_for(server.watch(again.name), PATIENCE_S)).kinds()[-1] == "result"
+
+
+async def test_a_one_shot_job_that_is_stored_though_the_answer_was_lost_ends(server, lost_answer):
+    assert reason((await server.stylize(request("stored unheard"))).status) == "STORAGE_UNAVAILABLE"
+    lost_answer()
+    newest = (await server.page(page_size=1)).stylizations[0].name
+    assert (await asyncio.wait_for(server.watch(newest), PATIENCE_S)).kinds()[-1] == "cancelled"
+    assert (await server.get(newest)).cancel_reason == Stylization.CANCEL_REASON_CALLER_LEFT
 
 
 async def test_a_locked_database_delays_the_end_and_loses_nothing(server, gate):

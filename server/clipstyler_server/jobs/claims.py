@@ -102,6 +102,11 @@ class SharedIntake:
         self._prepared.pop(job.id, None)
         self._in_background(self._cancel(job.id, reason))
 
+    def reconcile(self, job: Job, warnings: tuple[Warning, ...], problem: ServiceError) -> None:  # noqa: ARG002
+        """Cancel a one-shot job; a durable one that is stored is run by whichever server takes it."""
+        if job.one_shot:
+            self.cancel(job, CancelReason.CALLER_LEFT)
+
     async def settle(self) -> None:
         """Wait until what was begun in the background is done."""
         if self._tasks:

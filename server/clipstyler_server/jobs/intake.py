@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from clipstyler.events import Warning
+from clipstyler_server.errors import ServiceError
 from clipstyler_server.jobs.events import CancelReason
 from clipstyler_server.jobs.job import Job
 from clipstyler_server.jobs.scheduler import Scheduler
 from clipstyler_server.sharing import Caller
 from clipstyler_server.storage.records import Record
 from clipstyler_server.storage.storage import Storage
+
+_PAUSE_S = 1.0
 
 
 class Intake(Protocol):
@@ -51,6 +55,13 @@ class Intake(Protocol):
         """Cancel a job that was taken, wherever it is by now."""
         ...
 
+    def reconcile(self, job: Job, warnings: tuple[Warning, ...], problem: ServiceError) -> None:
+        """Look after a job whose storing failed, in the background: it may be stored all the same.
+
+        Then a durable one runs, because its caller may ask again under its request id, and a one-shot one ends.
+        """
+        ...
+
 
 class OwnQueue:
     """Takes jobs into the queue of this server's scheduler.
@@ -67,7 +78,33 @@ class OwnQueue:
         self.accept = scheduler.accept
         self.cancel = scheduler.cancel
         self._storage = storage
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def create(self, record: Record, caller: Caller) -> None:  # noqa: ARG002 - places were reserved
         """Store a job, inside of `Storage.write`."""
         self._storage.database.create(record)
+
+    def reconcile(self, job: Job, warnings: tuple[Warning, ...], problem: ServiceError) -> None:
+        """Take a job if it is stored; that is unknown only if the connection was lost, perhaps after the commit."""
+        if getattr(problem.__cause__, "connection_invalidated", False):
+            task = asyncio.create_task(self._reconcile(job, warnings))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def close(self) -> None:
+        """Leave to the next start what `reconcile` has not found out."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _reconcile(self, job: Job, warnings: tuple[Warning, ...]) -> None:
+        """Find out whether a job is stored, however long the database is lost."""
+        while True:
+            try:
+                async with self._storage.claiming:
+                    if await self._storage.write(self._storage.database.renumber, job.id, job.sequence):
+                        self.accept(job, warnings)
+                        if job.one_shot:
+                            self.cancel(job, CancelReason.CALLER_LEFT)
+                return
+            except ServiceError:
+                await asyncio.sleep(_PAUSE_S)  # logged

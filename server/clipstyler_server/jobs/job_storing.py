@@ -77,8 +77,7 @@ class JobStoring:
             writing.add_done_callback(partial(self._caller_left, job, warnings))
             raise
         except ServiceError as error:
-            if job.one_shot and error.reason is Reason.STORAGE_UNAVAILABLE:  # it may be stored, and nobody waits for it
-                self._intake.cancel(job, CancelReason.CALLER_LEFT)
+            self._failed(job, warnings, error)
             raise
 
     def _write(
@@ -112,8 +111,16 @@ class JobStoring:
 
     def _caller_left(self, job: Job, warnings: tuple[Warning, ...], writing: asyncio.Future[None]) -> None:
         """Nothing waits for a job that was just stored: a durable one runs, one that belongs to a call does not."""
-        if writing.cancelled() or writing.exception():
+        if writing.cancelled():
+            return
+        if problem := writing.exception():
+            self._failed(job, warnings, problem)
             return
         self._intake.accept(job, warnings)
         if job.one_shot:
             self._intake.cancel(job, CancelReason.CALLER_LEFT)
+
+    def _failed(self, job: Job, warnings: tuple[Warning, ...], problem: BaseException) -> None:
+        """Look after a job that was not stored; that may be in doubt."""
+        if isinstance(problem, ServiceError) and problem.reason is Reason.STORAGE_UNAVAILABLE:
+            self._intake.reconcile(job, warnings, problem)

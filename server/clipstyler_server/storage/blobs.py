@@ -106,9 +106,9 @@ class BlobStore:
         """Put an image that was begun into its place."""
         path = self._path(digest)
         path.parent.mkdir(mode=OWNER_ONLY, parents=True, exist_ok=True)
-        _sync(part)
+        sync(part)
         part.replace(path)
-        _sync(path.parent)
+        sync(path.parent)
 
     def adopt(self, path: Path, digest: str) -> None:
         """Store a file as an image, by moving it; from another file system by copying it.
@@ -220,7 +220,8 @@ class BlobStore:
         return self._directory / digest[:2] / digest
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have a file, or the names in a directory, survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

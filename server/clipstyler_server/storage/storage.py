@@ -23,7 +23,7 @@ from clipstyler_server.errors import error as service_error
 from clipstyler_server.observability import logs
 from clipstyler_server.observability.metrics import Metrics
 from clipstyler_server.spool import NO_SPACE
-from clipstyler_server.storage.blobs import OWNER_ONLY, BlobStore
+from clipstyler_server.storage.blobs import OWNER_ONLY, BlobStore, sync
 from clipstyler_server.storage.database import Database
 from clipstyler_server.storage.records import Record, State, Unused
 
@@ -298,9 +298,12 @@ def _private_file(path: Path) -> Path:
 
 
 def _identity(path: Path) -> str:
+    """Return the name in a file. Jobs are resumed by it: what survives a power cut, it survives too."""
     with contextlib.suppress(FileNotFoundError):
         return path.read_text()
     fresh = path.with_suffix(".new")
     fresh.write_text(str(uuid.uuid4()))
+    sync(fresh)
     fresh.replace(path)
+    sync(path.parent)
     return path.read_text()

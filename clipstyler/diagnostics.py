@@ -1,18 +1,31 @@
-"""Warnings of a stylization: texts that the encoders do not know or not read whole, and results that do not match."""
+"""Warnings of a stylization.
+
+They are about damaged photos, texts that the encoders do not know or not read whole, and results that do not match.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from clipstyler.config import Calibration, StylizeConfig
 from clipstyler.encoders.description import TextConfidence
 from clipstyler.encoders.inference import InferenceEncoders
 from clipstyler.evaluation.text_length import ignored_part
 from clipstyler.events import Losses, Warning
+from clipstyler.imaging import Picture
 from clipstyler.prompts import shortened
 from clipstyler.spec import StylizationSpec
 
 _FAMILIAR = 0.5  # probability below which a text counts as unknown
+
+
+def damaged_photos(photos: Sequence[Picture]) -> Iterator[Warning]:
+    """Warn about faults of the files that photos were read from; of several photos, each is named by its number."""
+    for number, photo in enumerate(photos, 1):
+        for problem in photo.warnings:
+            yield Warning(
+                "PHOTO_DAMAGED", problem if len(photos) == 1 else f"photo {number} of {len(photos)}: {problem}"
+            )
 
 
 def unfamiliar_text(encoder_set: str, style_text: str, confidence: TextConfidence | None) -> Iterator[Warning]:

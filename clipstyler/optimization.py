@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from clipstyler.captured_steps import CapturedSteps
 from clipstyler.composition import Composition, Further, FurtherLoss, Guide
-from clipstyler.diagnostics import cut_texts, unfamiliar_text, weak_result
+from clipstyler.diagnostics import cut_texts, damaged_photos, unfamiliar_text, weak_result
 from clipstyler.embedding import Embedding, Launched, Wait
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.torch_encoders import TorchEncoders
@@ -153,8 +153,7 @@ def optimize_in_parts(
     config.crop_side(photo.width, photo.height)
     original = original or replace(Original.of_picture(picture, config), load_mask=lambda: mask)
     yield Started(config.steps, original.width, original.height, str(encoders.device))
-    for problem in picture.warnings:
-        yield Warning("PHOTO_DAMAGED", problem)
+    yield from damaged_photos([picture, *further.photos])
     measuring = TorchEncoders(encoders)
     yield from cut_texts(measuring, spec)
     parts = preparation_parts(config, len(spec.texts)) + len(further.photos)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 
 from clipstyler.composition import Further
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.evaluation.direction_cache import DirectionCache
-from clipstyler.events import Preparing, Progress, Result
+from clipstyler.events import Preparing, Progress, Result, Warning
 from clipstyler.frame_pairs import FramePair
 from clipstyler.imaging import Picture, fit
 from clipstyler.interruption import Check, never
@@ -17,6 +17,10 @@ from clipstyler.options import ConfigError
 from clipstyler.run_state import RunState
 from clipstyler.spec import PreviewPolicy, StylizationSpec
 from clipstyler.style import MAX_PHOTOS, Style, load_style
+
+
+def _unheard(_warning: Warning) -> None:
+    """Let a warning pass."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ def fit_style(
     temporal: Temporal | None = None,
     directions: DirectionCache | None = None,
     check: Check = never,
+    warn: Callable[[Warning], None] = _unheard,
 ) -> Generator[int, None, Style]:
     """Fit one network to a text on several photos.
 
@@ -63,6 +68,8 @@ def fit_style(
         Cache of what the texts contribute.
     check
         Called within the steps: an exception of it stops the work and reaches the caller.
+    warn
+        Called with each warning: about the photos, the texts and the result, as of `clipstyler.optimization.optimize`.
 
     Yields
     ------
@@ -94,6 +101,8 @@ def fit_style(
                 yield 0
             case Progress(step):
                 yield step
+            case Warning():
+                warn(event)
             case Result(style=style):
                 return load_style(style)
     raise AssertionError("a run ends with its result")

@@ -114,13 +114,15 @@ def _check_score(score: bool, photos: list[Path]) -> None:
 def _fitted(photos: list[Path], text: str, options: dict[str, Any], quiet: bool) -> bytes:
     from clipstyler_cli.local_styles import fit_here
 
-    begun = time.monotonic()
+    begun, warnings = time.monotonic(), list[str]()
     with Terminal(stderr=True, quiet=quiet).status(f"fitting {text!r} to {len(photos)} photos") as status:
 
         def progress(step: int, steps: int) -> None:
             status.update(f"fitting to {len(photos)} photos: step {step}/{steps}")
 
-        style = fit_here(photos, text, options, progress)
+        style = fit_here(photos, text, options, progress, warnings.append)
+    for warning in warnings:
+        complain(f"warning: {warning}")
     if not quiet:
         complain(f"fitted to {len(photos)} of the photos in {time.monotonic() - begun:.1f} s")
     return style

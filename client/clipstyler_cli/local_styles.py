@@ -88,9 +88,15 @@ def common_colors_here(
 
 
 def fit_here(
-    photos: Sequence[Path], text: str, options: Mapping[str, Any], progress: Callable[[int, int], None]
+    photos: Sequence[Path],
+    text: str,
+    options: Mapping[str, Any],
+    progress: Callable[[int, int], None],
+    warn: Callable[[str], None] = lambda _line: None,
 ) -> bytes:
-    """Fit a style to photos; returns its file. `progress` is called with steps completed and their number.
+    """Fit a style to photos; returns its file.
+
+    `progress` is called with steps completed and their number, `warn` with the text of each warning.
 
     Raises
     ------
@@ -108,7 +114,7 @@ def fit_here(
             lambda: resolved_here(SpecRequest(text, options=dict(options))), lambda: _decoded(photos)
         )
         encoders = registry.load(spec.encoder_set, store=local_store())
-        steps = fit_style(pictures, spec, encoders, check=lambda: None)
+        steps = fit_style(pictures, spec, encoders, check=lambda: None, warn=lambda warning: warn(warning.message))
         return dump_style(ended(steps, lambda step: progress(step, spec.config.steps)))
 
 

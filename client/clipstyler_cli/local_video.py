@@ -252,7 +252,14 @@ class _Run:
         pairs = evenly([pair for shot in shots for pair in work.key_frames(shot)], MAX_PHOTOS)
         weight = self._request.temporal
         temporal = Temporal([before for _, before in pairs], weight) if weight else None
-        fitting = fit_style([frame for frame, _ in pairs], spec, encoders, temporal=temporal, check=lambda: None)
+        fitting = fit_style(
+            [frame for frame, _ in pairs],
+            spec,
+            encoders,
+            temporal=temporal,
+            check=lambda: None,
+            warn=lambda warning: self._progress.warn(warning.message),
+        )
         data = dump_style(ended(fitting, lambda step: self._progress.show("fitting", step, spec.config.steps)))
         work.keep_style(data)
         return data

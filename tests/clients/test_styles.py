@@ -423,6 +423,13 @@ def test_an_album_has_one_look(photos: list[Path], tmp_path: Path) -> None:
     assert (tmp_path / "again" / "one.png").read_bytes() == (out / "one.png").read_bytes()
 
 
+def test_what_is_worth_knowing_of_the_fit_of_an_album_is_said(photos: list[Path], tmp_path: Path) -> None:
+    words = ["zorblax quvintle", "-o", tmp_path / "album", "--size", 64, "--steps", 1, "--seed", 1, "--score"]
+    outcome = run("album", *photos, *words, "-q")
+    assert outcome.exit_code == 0, outcome.stderr
+    assert outcome.stderr.count("do not know 'zorblax quvintle'") == 1
+
+
 def test_the_score_of_an_album_has_one_photo_at_a_time_in_memory(
     photos: list[Path], file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -522,7 +529,8 @@ def test_an_album_of_one_photo_that_can_be_used_has_no_score(photos: list[Path],
 def test_a_quiet_album_shows_no_progress_on_a_terminal(photos: list[Path], tmp_path: Path) -> None:
     words = ["album", *photos, "fire", "-o", tmp_path / "album", "--size", 64, "--steps", 1, "--harmonize", 1, "-q"]
     outcome = CliRunner().invoke(app, [str(word) for word in words], env={"FORCE_COLOR": "1", "TERM": "xterm"})
-    assert (outcome.exit_code, outcome.stderr) == (0, "")
+    assert (outcome.exit_code, "\x1b" in outcome.stderr) == (0, False)
+    assert all(line.startswith("warning: ") for line in outcome.stderr.splitlines())
 
 
 def test_a_slug_is_short_and_plain() -> None:

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import load
 
+from clipstyler.events import Warning
 from clipstyler.imaging import ImageFormat, Picture, decode, encode
 from clipstyler.optimization import optimize
 from clipstyler.options import ConfigError
@@ -252,6 +253,24 @@ def test_photos_take_turns():
 def test_photos_are_counted(count):
     with pytest.raises(ConfigError, match=f"1 to {MAX_PHOTOS}"):
         next(fit_style([photo()] * count, spec(), tiny_encoders()))
+
+
+def test_a_fit_warns_as_a_stylization_does():
+    damaged, encoders = replace(photo(), warnings=("lacks its end",)), tiny_encoders()
+    encoders = replace(encoders, calibration=replace(encoders.calibration, weak_patch_loss=0.0))
+    asked = spec(threshold_rejection=False)
+    expected = [event for event in optimize(damaged, asked, encoders) if isinstance(event, Warning)]
+    heard = []
+    ended(fit_style([damaged], asked, encoders, warn=heard.append))
+    assert heard == expected
+    assert [warning.code for warning in heard] == ["PHOTO_DAMAGED", "WEAK_RESULT"]
+
+
+def test_a_damaged_photo_among_several_is_named():
+    heard = []
+    damaged = replace(photo(), warnings=("lacks its end",))
+    ended(fit_style([photo(), damaged], spec(), tiny_encoders(), warn=heard.append))
+    assert [warning.message for warning in heard] == ["photo 2 of 2: lacks its end"]
 
 
 def test_a_fit_stops_within_a_step():

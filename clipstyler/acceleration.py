@@ -76,6 +76,8 @@ def parse(wanted: str) -> Accelerations | None:
     ConfigError
         A name is unknown.
     """
+    if not isinstance(wanted, str):
+        raise ConfigError("accelerations", f"must be a text, got {wanted!r}")
     if wanted == AUTO:
         return None
     if wanted == OFF:

@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from clipstyler.image_format import LARGEST_OUTPUT
-from clipstyler.options import Bounds, ConfigError, Option, Source, Violation, option, options_of
+from clipstyler.options import Bounds, ConfigError, Option, Source, Violation, option, options_of, plain
 
 __all__ = [
     "DEFAULT_PRESET",
@@ -389,7 +389,7 @@ def resolve(
 def check_seed(seed: int) -> int:
     """Return the seed, or raise `ConfigError` unless it is 0 to 2^63 - 1."""
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed <= LARGEST_SEED:
-        raise ConfigError("seed", f"must be at least 0 and at most {LARGEST_SEED} (2^63 - 1), got {seed}")
+        raise ConfigError("seed", f"must be at least 0 and at most {LARGEST_SEED} (2^63 - 1), got {plain(seed)}")
     return seed
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
+import numpy as np
+
 from clipstyler.acceleration import OFF, parse
 from clipstyler.image_format import ImageFormat
 from clipstyler.imaging import ImageError, Picture, check_sides, encode, read_header
@@ -269,6 +271,10 @@ def stylize(  # noqa: PLR0913 - one per fact, all but two by name
     ConfigError
         Parameters and options that cannot be used, a missing photo among them: all in one error.
     """
+    violations = _file_violations("photo", photo)
+    if region is not None and not isinstance(region, Region):
+        violations.append(Violation("region", f"must be a Region, got {type(region).__name__}"))
+        region = None
     request = SpecRequest(
         style_text,
         source_text,
@@ -277,14 +283,13 @@ def stylize(  # noqa: PLR0913 - one per fact, all but two by name
         region=None if region is None else region.request(),
     )
     mask = region.mask if region else None
-    violations = _file_violations("photo", photo)
     if mask is not None:
         violations += _file_violations("region.mask", mask)
     loaded: EncoderSet | _Named | None = None
     try:
-        loaded = _Named(encoders, device, accelerations) if isinstance(encoders, str) else encoders
+        loaded = _Named(encoders, device, accelerations) if isinstance(encoders, str) else _checked(encoders)
     except ConfigError as error:
-        violations += [Violation(_PARAMETERS.get(error.field, error.field), error.problem)]
+        violations += [Violation(_PARAMETERS.get(name, name), problem) for name, problem in error.violations]
     # Whatever else is wrong can still be found with another calibration.
     known = loaded or _Named("pocket", device)
     try:
@@ -345,8 +350,14 @@ class _Named:
     def __init__(self, name: str, device: str, accelerations: str = OFF) -> None:
         from clipstyler.encoders import registry
 
-        parse(accelerations)
-
+        violations: list[Violation] = []
+        for check, value in ((parse, accelerations), (registry.spec, name)):
+            try:
+                check(value)
+            except ConfigError as error:
+                violations += error.violations
+        if violations:
+            raise ConfigError.of(violations)
         self.name = name
         self._device = device
         self._accelerations = accelerations
@@ -360,9 +371,40 @@ def _content(file: Photo) -> bytes | Picture:
     return file if isinstance(file, bytes | Picture) else read_whole(Path(file))
 
 
+def _checked(encoders: EncoderSet) -> EncoderSet:
+    from clipstyler.encoders.base import EncoderSet  # loads PyTorch, as whatever has made them did
+
+    if not isinstance(encoders, EncoderSet):
+        problem = f"must be a name, or what load_encoders returned, got {type(encoders).__name__}"
+        raise ConfigError("encoders", problem)
+    return encoders
+
+
 def _file_violations(field: str, file: Photo) -> list[Violation]:
-    if not isinstance(file, str | Path | bytes | Picture):
-        return [Violation(field, f"must be a path, bytes or a Picture, got {type(file).__name__}")]
-    if isinstance(file, str | Path) and not Path(file).is_file():
-        return [Violation(field, f"{str(file)!r} is no file: name an image")]
-    return []
+    problem = _picture_problem(file) if isinstance(file, Picture) else _file_problem(file)
+    return [Violation(field, problem)] if problem else []
+
+
+def _file_problem(file: str | Path | bytes) -> str | None:
+    """Return why a file cannot be an image; None if it may be one."""
+    if not isinstance(file, str | Path | bytes):
+        return f"must be a path, bytes or a Picture, got {type(file).__name__}"
+    try:
+        is_there = isinstance(file, bytes) or Path(file).is_file()
+    except OSError as error:
+        return f"{str(file)!r} cannot be read: {error.strerror}"
+    return None if is_there else f"{str(file)!r} is no file: name an image"
+
+
+def _picture_problem(picture: Picture) -> str | None:
+    """Return why a picture that was made by hand cannot be used; None if it can."""
+    rgb, alpha = picture.rgb, picture.alpha
+    if not _is_pixels(rgb) or rgb.ndim != 3 or rgb.shape[2] != 3 or not rgb.size:
+        return "its rgb must be a uint8 array of shape (height, width, 3)"
+    if alpha is not None and not (_is_pixels(alpha) and alpha.shape == rgb.shape[:2]):
+        return "its alpha must be a uint8 array of shape (height, width), or None"
+    return None
+
+
+def _is_pixels(array: object) -> bool:
+    return isinstance(array, np.ndarray) and array.dtype == np.uint8

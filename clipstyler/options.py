@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple, get_type_hints
 
 _METADATA = "clipstyler option"
+_MOST_DIGITS = 30  # of a number in a message
 
 
 class Violation(NamedTuple):
@@ -75,16 +76,21 @@ class Bounds(NamedTuple):
 
     def check(self, name: str, value: float) -> None:
         """Raise `ConfigError` unless the value is a finite number in the range."""
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(name, f"must be a finite number, got {value}")
         low_is_met = value > self.low if self.above else value >= self.low
         if not (low_is_met and value <= self.high):
-            start = f"{'above' if self.above else 'at least'} {_plain(self.low)}"
-            raise ConfigError(name, f"must be {start} and at most {_plain(self.high)}, got {_plain(value)}")
+            start = f"{'above' if self.above else 'at least'} {plain(self.low)}"
+            raise ConfigError(name, f"must be {start} and at most {plain(self.high)}, got {plain(value)}")
 
 
-def _plain(number: float) -> str:
-    """The shortest digits that give the number again, a whole one without a decimal point."""
+def plain(number: float) -> str:
+    """Return the shortest digits that give a number again, a whole one without a decimal point; too many are counted.
+
+    Python refuses to write whole numbers of thousands of digits.
+    """
+    if isinstance(number, int) and abs(number) >= 10**_MOST_DIGITS:
+        return f"a number of more than {_MOST_DIGITS} digits"
     return repr(number).removesuffix(".0")
 
 

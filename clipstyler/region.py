@@ -111,7 +111,7 @@ def resolve_region(
         return None
     violations: list[Violation] = []
     boxes = _boxes(request.boxes, violations)
-    if not request.has_mask and not len(request.boxes):
+    if not request.has_mask and _is_list(request.boxes) and not request.boxes:
         field = "region.mask" if request.text is None else "region.text"
         violations.append(Violation(field, "there is no region: give a mask, or boxes"))
     text = request.text
@@ -138,6 +138,9 @@ def _text(text: str, style_text: str, source_text: str, max_characters: int) -> 
 
 
 def _boxes(boxes: Sequence[Sequence[float]], violations: list[Violation]) -> tuple[Box, ...]:
+    if not _is_list(boxes):
+        violations.append(Violation("region.boxes", f"must be a list of boxes, got {type(boxes).__name__}"))
+        return ()
     if len(boxes) > MAX_BOXES:
         violations.append(Violation("region.boxes", f"has {len(boxes)} boxes, the limit is {MAX_BOXES}: use a mask"))
         return ()
@@ -152,7 +155,7 @@ def _boxes(boxes: Sequence[Sequence[float]], violations: list[Violation]) -> tup
 
 
 def _problems(field: str, box: Sequence[float]) -> Iterable[Violation]:
-    if not isinstance(box, Sequence) or isinstance(box, str) or len(box) != len(Box._fields):
+    if not _is_list(box) or len(box) != len(Box._fields):
         yield Violation(field, f"must be four fractions of the photo, x, y, width and height, got {box!r}")
         return
     sound = True
@@ -169,6 +172,10 @@ def _problems(field: str, box: Sequence[float]) -> Iterable[Violation]:
             name, size = Box._fields[start], Box._fields[side]
             end = f"{box[start]:g} + {box[side]:g}"
             yield Violation(field, f"ends outside the photo: {name} + {size} is {end}, at most 1")
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def _number(field: str, value: object, bounds: Bounds) -> None:

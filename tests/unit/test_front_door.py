@@ -12,7 +12,7 @@ from PIL import Image
 
 import clipstyler
 from clipstyler.events import Preview, Progress, Result, Started
-from clipstyler.imaging import ImageError
+from clipstyler.imaging import ImageError, Picture
 from clipstyler.options import ConfigError
 from clipstyler.photo_cache import PhotoCache
 
@@ -129,6 +129,33 @@ def test_everything_wrong_is_named_by_its_parameter_at_once(tmp_path: Path) -> N
         clipstyler.stylize(tmp_path / "none.jpg", None, encoders="no-such-set", preview_every=-1, template_set="bad")
     named = {violation.field for violation in caught.value.violations}
     assert named == {"photo", "style_text", "encoders", "preview_every", "template_set"}
+
+
+PIXELS = np.full((48, 64, 3), 100, np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("photo", "arguments", "names"),
+    [
+        (None, {"style_text": 5, "size": 1}, {"photo", "style_text", "size"}),
+        (PIXELS, {"encoders": None, "steps": 0}, {"photo", "encoders", "steps"}),
+        (
+            Picture(PIXELS / np.float32(255)),
+            {"accelerations": 5, "encoders": "no"},
+            {"photo", "accelerations", "encoders"},
+        ),
+        (Picture(PIXELS[:0]), {"region": 5}, {"photo", "region"}),
+        (Picture(PIXELS[..., 0]), {"region": clipstyler.Region(boxes=5)}, {"photo", "region.boxes"}),
+        (Picture(PIXELS, PIXELS), {"region": clipstyler.Region(boxes=None)}, {"photo", "region.boxes"}),
+        ("x" * 300, {"region": clipstyler.Region(boxes=[(10**400, 0, 1, 1)])}, {"photo", "region.boxes[0]"}),
+        (Picture(PIXELS), {"size": 10**400, "seed": 10**5000, "threshold": 10**400}, {"size", "seed", "threshold"}),
+    ],
+)
+def test_values_of_any_kind_are_named_at_once(photo: object, arguments: dict, names: set[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        clipstyler.stylize(photo, **{"style_text": "fire"} | arguments)
+    assert {violation.field for violation in caught.value.violations} == names
+    assert len(str(caught.value)) < 1000
 
 
 def test_a_crop_larger_than_the_photo_is_refused_before_encoders_are_loaded(photo: Path) -> None:

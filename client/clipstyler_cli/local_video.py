@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -179,7 +179,7 @@ class _Run:
         self._fitted_size = fitted_size(self.info.width, self.info.height, longest)
         self._size = even(self._fitted_size)
         if min(self._size) < 2:
-            raise UsageError(f"--output-size: the result would be {' x '.join(map(str, self._fitted_size))} px")
+            raise UsageError(f"{_narrowing(request, self.info)}{' x '.join(map(str, self._fitted_size))} px")
 
     def check_space(self, work: Work) -> None:
         """Check that the frames that are not there yet find room beside the result."""
@@ -216,7 +216,7 @@ class _Run:
         times: list[int] = []
         sample: EvenSample[tuple[Picture, Picture]] = EvenSample(count)
         before: Picture | None = None
-        for number, (picture, time) in enumerate(self._frames()):
+        for number, (picture, time) in enumerate(self._frames(self._warn)):
             if cuts.begins_shot(picture.rgb):
                 if firsts:
                     work.keep_key_frames(len(firsts) - 1, sample.chosen())
@@ -312,10 +312,14 @@ class _Run:
             self._progress.show("measuring", number + 1, len(plan.times))
         return drawn.result(), written.result()
 
-    def _frames(self) -> Iterator[TimedFrame]:
+    def _frames(self, warn: Callable[[str], None] = lambda _warning: None) -> Iterator[TimedFrame]:
         from clipstyler.video.reading import read_frames
 
-        return read_frames(self._request.source, self.info)
+        return read_frames(self._request.source, self.info, warn)
+
+    def _warn(self, warning: str) -> None:
+        """Print a warning about the video."""
+        self._progress.warn(f"{self._request.source}: {warning}")
 
     def _at_size(self, picture: Picture) -> Picture:
         """Return a frame at the size of the result."""
@@ -339,6 +343,13 @@ def _info(source: Path) -> VideoInfo:
         return read_info(source)
 
 
+def _narrowing(request: VideoRequest, info: VideoInfo) -> str:
+    """Return the beginning of the error about a result with a side under 2 px: what makes it so narrow."""
+    if min(info.width, info.height) < 2:
+        return f"IN: {request.source}: encoders take sides of at least 2 px, and its frames have "
+    return "--output-size: the result would be "
+
+
 def _spec(request: VideoRequest) -> StylizationSpec | None:
     """Return how a style is fitted; None if there is one."""
     if request.text is None:
@@ -355,6 +366,9 @@ def _known(spec: StylizationSpec | None) -> StylizationSpec:
 
 def _identity(request: VideoRequest) -> dict[str, Any]:
     """Return all that a result depends on, as JSON has it."""
+    import av
+    import cv2
+
     from clipstyler import __version__
     from clipstyler.provenance import library_versions
     from clipstyler.style import digest_of
@@ -369,7 +383,12 @@ def _identity(request: VideoRequest) -> dict[str, Any]:
         "key_frames": request.key_frames,
         "temporal": request.temporal,
         "steadiness": request.steadiness,
-        "versions": {"clipstyler": __version__, **library_versions()},
+        "versions": {
+            "clipstyler": __version__,
+            **library_versions(),
+            "av": av.__version__,
+            "opencv": cv2.__version__,
+        },
     }
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+import struct
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -28,12 +30,18 @@ _HD_HEIGHT = 720  # from here on a video that names no matrix is BT.709, as play
 _HDR = {16: "PQ", 18: "HLG"}  # transfer characteristics (ITU-T H.273)
 _BT601, _BT709 = 5, 1  # of the matrix; swscale and H.273 agree
 _UNSPECIFIED = 2
+_LEAST_MISSING = Fraction(3, 2)  # frames that a video is shorter than declared: ends are rounded
+_CLOCK = re.compile(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)")
 _PICTURE_BYTES = 64 * 2**20
 _DEFAULT_RATE = Fraction(25)
 
 
 class VideoError(ValueError):
     """A video that cannot be used; the message says why."""
+
+
+def _unheard(_warning: str) -> None:
+    """Let a warning pass."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +53,7 @@ class VideoInfo:
     width, height
         Of its frames in pixels, upright.
     quarter_turns
-        Counter-clockwise, by which decoded frames are turned to be upright.
+        Counter-clockwise, by which decoded frames are turned to be upright, once they are mirrored.
     pixel_aspect
         Width of a pixel by its height, upright.
     rate
@@ -58,6 +66,8 @@ class VideoInfo:
         FFmpeg's name of it.
     warnings
         Short sentences on what is not kept.
+    is_mirrored
+        Whether left and right of decoded frames are exchanged, as some phones ask for the camera in front.
     """
 
     width: int
@@ -69,6 +79,7 @@ class VideoInfo:
     frames: int
     codec: str
     warnings: tuple[str, ...] = ()
+    is_mirrored: bool = False
 
 
 class TimedFrame(NamedTuple):
@@ -108,11 +119,19 @@ def read_info(path: Path) -> VideoInfo:
             frames=stream.frames or _estimated_frames(container, rate),
             codec=stream.codec_context.name,
             warnings=(*warnings, *_color_warnings(first)),
+            is_mirrored=_is_mirrored(first),
         )
 
 
-def read_frames(path: Path, info: VideoInfo) -> Iterator[TimedFrame]:
+def read_frames(path: Path, info: VideoInfo, warn: Callable[[str], None] = _unheard) -> Iterator[TimedFrame]:
     """Yield every frame of a video; one of them is in memory at a time.
+
+    Parameters
+    ----------
+    path, info
+        The video.
+    warn
+        Called with a short sentence after the last frame, if the file declares more of them.
 
     Raises
     ------
@@ -120,22 +139,27 @@ def read_frames(path: Path, info: VideoInfo) -> Iterator[TimedFrame]:
         It is damaged, or the size of its frames changes.
     """
     with opened(path) as container:
-        count, last = 0, None
-        frames = container.decode(video_stream(container))
+        count, last, end = 0, None, Fraction(0)
+        stream = video_stream(container)
+        frames = container.decode(stream)
         while True:
             try:
                 frame = next(frames, None)
             except _errors() as error:
                 raise VideoError(f"is damaged after {count} frames ({_reason(error)})") from error
             if frame is None:
+                declared = _declared_end(container, stream, count)
+                if declared and (declared - end) * info.rate > _LEAST_MISSING:
+                    warn(f"ends at {float(end):.2f} s of {float(declared):.2f}: the rest is missing or damaged")
                 return
-            picture = _picture(frame, info.quarter_turns)
+            picture = _picture(frame, info)
             if (picture.width, picture.height) != (info.width, info.height):
                 raise VideoError(
                     f"changes its size at frame {count + 1}, from {info.width} x {info.height} to "
                     f"{picture.width} x {picture.height} px: convert it to one size first"
                 )
             last = _time(frame, last, info)
+            end = last * info.time_base + max(1 / info.rate, (frame.duration or 0) * info.time_base)
             yield TimedFrame(picture, last)
             count += 1
 
@@ -225,11 +249,38 @@ def _estimated_frames(container: InputContainer, rate: Fraction) -> int:
     return round(container.duration / 1e6 * rate) if container.duration else 0
 
 
+def _declared_end(container: InputContainer, stream: VideoStream, frames: int) -> Fraction | None:
+    """Return when a video ends, in seconds, by what its file declares; None if nothing but its frames can say that.
+
+    Numbers of frames alone do not: files may hide some of theirs (MP4), or count those that were left out (AVI).
+    """
+    if stream.frames > frames and stream.duration is not None and stream.time_base:
+        return ((stream.start_time or 0) + stream.duration) * stream.time_base
+    clock = _CLOCK.match(stream.metadata.get("DURATION", ""))  # of Matroska and WebM
+    if clock is None or container.duration is None:
+        return None
+    hours, minutes, seconds = map(Fraction, clock.groups())
+    return min(3600 * hours + 60 * minutes + seconds, Fraction(container.duration, 10**6))
+
+
 def _quarter_turns(frame: VideoFrame) -> tuple[int, tuple[str, ...]]:
-    """Return how often a frame is turned, counter-clockwise, to be upright."""
+    """Return how often a frame is turned, counter-clockwise, to be upright, once it is mirrored if it is to be."""
     if frame.rotation % 90:
         return 0, (f"is turned by {frame.rotation} degrees, which is not kept: only quarter turns are",)
-    return frame.rotation // 90 % 4, ()
+    # FFmpeg takes what is mirrored, left and right, for turned by half.
+    return (frame.rotation // 90 + 2 * _is_mirrored(frame)) % 4, ()
+
+
+def _is_mirrored(frame: VideoFrame) -> bool:
+    """Return whether the display matrix of a frame mirrors it, whatever it turns."""
+    from av.sidedata.sidedata import Type
+
+    found: Any = frame.side_data
+    matrix = found.get(Type.DISPLAYMATRIX)
+    if matrix is None:
+        return False
+    right_x, right_y, _, down_x, down_y, *_ = struct.unpack("=9i", bytes(matrix))
+    return bool(right_x * down_y < right_y * down_x)
 
 
 def _color_warnings(frame: VideoFrame) -> Iterator[str]:
@@ -239,7 +290,7 @@ def _color_warnings(frame: VideoFrame) -> Iterator[str]:
         yield "is interlaced: its fields are not separated"
 
 
-def _picture(frame: VideoFrame, turns: int) -> Picture:
+def _picture(frame: VideoFrame, info: VideoInfo) -> Picture:
     """Convert a frame to 8-bit RGB by its own matrix and range, upright."""
     matrix = frame.colorspace
     if matrix == _UNSPECIFIED and not frame.format.is_rgb:
@@ -247,7 +298,8 @@ def _picture(frame: VideoFrame, turns: int) -> Picture:
     pixels = frame.to_ndarray(
         format="rgb24", src_colorspace=matrix, src_color_range=frame.color_range, interpolation=chroma_interpolation()
     )
-    return Picture(np.ascontiguousarray(np.rot90(pixels, turns)).astype(np.uint8, copy=False))
+    seen = pixels[:, ::-1] if info.is_mirrored else pixels
+    return Picture(np.ascontiguousarray(np.rot90(seen, info.quarter_turns)).astype(np.uint8, copy=False))
 
 
 def _time(frame: VideoFrame, last: int | None, info: VideoInfo) -> int:

@@ -139,6 +139,19 @@ def test_another_request_does_not_spoil_an_unfinished_run(clip: Path, tmp_path: 
     assert run(clip, out, "--style", STYLE, "--strength", 0.5, "--restart", "-q").exit_code == 0
 
 
+@pytest.mark.parametrize("library", ["av", "cv2"])
+def test_another_version_does_not_go_on_with_an_unfinished_run(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    out = tmp_path / "out.mp4"
+    with pytest.MonkeyPatch.context() as interrupting:
+        interrupted_after(2, interrupting)
+        run(clip, out, "--style", STYLE, "-q")
+    monkeypatch.setattr(f"{library}.__version__", "0.1")
+    outcome = run(clip, out, "--style", STYLE, "-q")
+    assert (outcome.exit_code, "(versions)" in outcome.stderr, "--restart" in outcome.stderr) == (2, True, True)
+
+
 def test_a_real_ctrl_c_leaves_a_run_that_goes_on(clip: Path, tmp_path: Path) -> None:
     out, work = tmp_path / "out.mp4", Work(tmp_path / "out.mp4.unfinished")
     words = [sys.executable, "-m", "clipstyler_cli.entry", "video", clip, out, "--style", STYLE]
@@ -213,6 +226,30 @@ def test_a_single_frame_is_no_video(tmp_path: Path) -> None:
     assert outcome.exit_code == 2
     assert "has a single frame" in outcome.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["still.gif"]
+
+
+@pytest.mark.parametrize(
+    ("size", "words", "problem"),
+    [
+        ((40, 1), [], "IN: {source}: encoders take sides of at least 2 px, and its frames have 40 x 1 px"),
+        ((40, 4), ["--output-size", 8], "--output-size: the result would be 8 x 1 px"),
+    ],
+)
+def test_a_result_that_is_too_narrow_is_refused_for_what_makes_it_so(
+    tmp_path: Path, size: tuple[int, int], words: list[object], problem: str
+) -> None:
+    source = tmp_path / "narrow.gif"
+    first, *others = (Image.new("RGB", size, color) for color in ("red", "green", "blue"))
+    first.save(source, save_all=True, append_images=others)
+    outcome = run(source, tmp_path / "out.mp4", "--style", STYLE, *words)
+    assert (outcome.exit_code, problem.format(source=source) in outcome.stderr) == (2, True)
+
+
+def test_what_is_worth_knowing_of_a_fit_is_said(clip: Path, tmp_path: Path) -> None:
+    words = ["zorblax quvintle", "--size", 64, "--steps", 1, "--seed", 1, "--key-frames", 1, "-q"]
+    outcome = run(clip, tmp_path / "out.mp4", *words)
+    assert outcome.exit_code == 0, outcome.stderr
+    assert "do not know 'zorblax quvintle'" in outcome.stderr
 
 
 def test_a_full_disk_is_foreseen(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

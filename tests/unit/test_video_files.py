@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -205,16 +206,32 @@ def test_colors_survive_and_are_tagged(tmp_path: Path, color: tuple[int, int, in
         assert (context.color_primaries, context.color_trc) == (1, 1)
 
 
-def test_a_video_on_its_side_becomes_upright(frames: list[Picture], tmp_path: Path) -> None:
-    plain = write_clip(tmp_path / "plain.mp4", frames)
-    turned = tmp_path / "turned.mp4"
-    with av.open(str(plain)) as source, av.open(str(turned), "w") as container:
+def copied(plain: Path, path: Path, options: dict[str, str], delay: int = 0) -> Path:
+    """The same frames in another file, so much later."""
+    with av.open(str(plain)) as source, av.open(str(path), "w", options=options) as container:
         stream = container.add_stream_from_template(source.streams.video[0])
-        stream.set_display_rotation(90)
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.dts, packet.pts, packet.stream = packet.dts + delay, packet.pts + delay, stream
+                container.mux(packet)
+    return path
+
+
+def shown_as(plain: Path, path: Path, degrees: int, **flips: bool) -> Path:
+    """The same video with a display matrix."""
+    with av.open(str(plain)) as source, av.open(str(path), "w") as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        stream.set_display_rotation(degrees, **flips)
         for packet in source.demux(video=0):
             if packet.dts is not None:
                 packet.stream = stream
                 container.mux(packet)
+    return path
+
+
+def test_a_video_on_its_side_becomes_upright(frames: list[Picture], tmp_path: Path) -> None:
+    plain = write_clip(tmp_path / "plain.mp4", frames)
+    turned = shown_as(plain, tmp_path / "turned.mp4", 90)
     info = read_info(turned)
     assert (info.width, info.height, info.quarter_turns) == (32, 48, 1)
     upright = next(read_frames(turned, info)).picture.rgb
@@ -222,6 +239,18 @@ def test_a_video_on_its_side_becomes_upright(frames: list[Picture], tmp_path: Pa
     assert (upright == np.rot90(lying)).all()
     again = read_info(written(tmp_path / "out.mp4", turned))
     assert (again.width, again.height, again.quarter_turns) == (32, 48, 0)
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+@pytest.mark.parametrize(("flip", "axis"), [("hflip", 1), ("vflip", 0)])
+def test_a_mirrored_video_is_shown_mirrored(
+    frames: list[Picture], tmp_path: Path, degrees: int, flip: str, axis: int
+) -> None:
+    plain = write_clip(tmp_path / "plain.mp4", frames[:2])
+    mirrored = shown_as(plain, tmp_path / "mirrored.mp4", degrees, **{flip: True})
+    stored = next(read_frames(plain, read_info(plain))).picture.rgb
+    shown = next(read_frames(mirrored, read_info(mirrored))).picture.rgb
+    assert (shown == np.flip(np.rot90(stored, degrees // 90), axis)).all()
 
 
 def test_wide_pixels_stay_wide(frames: list[Picture], tmp_path: Path) -> None:
@@ -275,6 +304,43 @@ def test_a_damaged_video_is_refused_with_the_frame(clip: Path, tmp_path: Path) -
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(data[: len(data) // 2])
     assert "is no video that can be read" in problem(cut) or "damaged" in problem(cut)
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [(".mp4", "libx264"), (".mkv", "libx264"), (".webm", "libvpx-vp9")])
+def test_a_video_that_was_cut_off_is_read_with_a_warning(
+    frames: list[Picture], tmp_path: Path, suffix: str, codec: str
+) -> None:
+    whole, cut = write_clip(tmp_path / f"whole{suffix}", 4 * frames, codec=codec), tmp_path / f"cut{suffix}"
+    if suffix == ".mp4":  # with its index in front
+        whole = copied(whole, tmp_path / "streamed.mp4", {"movflags": "faststart"})
+    heard: list[str] = []
+    assert sum(1 for _ in read_frames(whole, read_info(whole), heard.append)) == 48
+    assert heard == []
+    with av.open(str(whole)) as container:
+        *_, end = (packet.pos for packet, _ in zip(container.demux(video=0), range(31), strict=False))
+    cut.write_bytes(whole.read_bytes()[:end])
+    assert 26 < sum(1 for _ in read_frames(cut, read_info(cut), heard.append)) <= 30
+    (warning,) = heard
+    assert re.fullmatch(r"ends at 1\.\d\d s of 2\.00: the rest is missing or damaged", warning)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", ".ts"])
+def test_a_whole_video_has_no_such_warning(frames: list[Picture], tmp_path: Path, suffix: str) -> None:
+    slow = write_clip(tmp_path / f"slow{suffix}", frames[:4], times=[0, 2000, 2040, 9000])
+    toned = write_clip(tmp_path / "toned.mp4", frames, tone="aac")
+    late, early = (
+        copied(toned, tmp_path / f"{delay}{suffix}", {"avoid_negative_ts": "disabled"}, delay)
+        for delay in (48000, -6000)
+    )
+    for path in (slow, late, early):
+        assert list(read_frames(path, read_info(path), pytest.fail))
+
+
+def test_a_picture_that_stays_is_no_missing_one(frames: list[Picture], tmp_path: Path) -> None:
+    path = tmp_path / "still.gif"
+    first, *others = (Image.fromarray(frame.rgb) for frame in frames[:3])
+    first.save(path, save_all=True, append_images=others, duration=[100, 100, 5000])
+    assert len(list(read_frames(path, read_info(path), pytest.fail))) == 3
 
 
 def test_an_unknown_codec_is_named(clip: Path, tmp_path: Path) -> None:

@@ -78,8 +78,15 @@ class Work:
 
     def style(self) -> bytes | None:
         """Return the file of the style, if it was fitted."""
+        from clipstyler.style import load_style
+
         path = self.folder / "look.style"
-        return path.read_bytes() if path.exists() else None
+        if not path.exists():
+            return None
+        with _undamaged(path):
+            data = path.read_bytes()
+            load_style(data)
+        return data
 
     def keep_style(self, data: bytes) -> None:
         """Keep the file of the style."""
@@ -106,8 +113,14 @@ class Work:
         """Remove what was asked for: without it the rest is nothing to go on with, however much of it is there."""
         (self.folder / "run.json").unlink(missing_ok=True)
 
+    def request(self) -> Mapping[str, Any]:
+        """Return what was asked for."""
+        found: Mapping[str, Any] = self._json("run.json")["request"]
+        return found
+
     def _json(self, name: str) -> Any:
-        return json.loads((self.folder / name).read_text())
+        with _undamaged(self.folder / name):
+            return json.loads((self.folder / name).read_text())
 
     def _write(self, name: str, data: bytes) -> None:
         write_whole(self.folder / name, data)
@@ -131,7 +144,7 @@ def work_of(out: Path, request: Mapping[str, Any], seed: int, *, restart: bool) 
     Raises
     ------
     UsageError
-        An unfinished run asks for something else, or is at work.
+        An unfinished run asks for something else, is at work, or is damaged.
     """
     from filelock import FileLock, Timeout
 
@@ -153,9 +166,9 @@ def work_of(out: Path, request: Mapping[str, Any], seed: int, *, restart: bool) 
 def _check_request(work: Work, request: Mapping[str, Any], seed: int, restart: bool) -> None:
     """Compare what an unfinished run asks for; a new run begins if there is none."""
     run = work.folder / "run.json"
-    found = json.loads(run.read_text()) if run.exists() and not restart else None
-    if found is not None:
-        names = [name for name, value in request.items() if found["request"].get(name) != value]
+    if run.exists() and not restart:
+        found = work.request()
+        names = [name for name, value in request.items() if found.get(name) != value]
         if names:
             raise UsageError(
                 f"OUT: {work.folder} has an unfinished run with other settings ({', '.join(names)}): repeat that "
@@ -178,5 +191,14 @@ def _png(picture: Picture) -> bytes:
 def _picture(path: Path) -> Picture:
     from clipstyler.imaging import Picture
 
-    with Image.open(path) as image:
+    with _undamaged(path), Image.open(path) as image:
         return Picture(np.asarray(image))
+
+
+@contextmanager
+def _undamaged(path: Path) -> Iterator[None]:
+    """Name a file that cannot be read, such as one that a crash of the machine cut off, and the way out."""
+    try:
+        yield
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow raises them all
+        raise UsageError(f"OUT: {path} is damaged ({error}): discard the unfinished run with --restart") from error

@@ -320,6 +320,28 @@ def test_a_run_that_is_discarded_is_never_gone_on_with(clip: Path, tmp_path: Pat
     assert run(clip, out, "--style", STYLE, "-q").exit_code == 0
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["run.json", "shots.json", "shot-00000-0-before.png", "frame-0000003.png", "frame-0000000.png", "look.style"],
+)
+@pytest.mark.parametrize("size", [0, 60])
+def test_an_unfinished_run_that_is_damaged_is_named(clip: Path, tmp_path: Path, name: str, size: int) -> None:
+    out = tmp_path / "out.mp4"
+    words = [clip, out, "fire", "--size", 64, "--steps", 1, "--seed", 1, "-q"]
+    with pytest.MonkeyPatch.context() as interrupting:
+        interrupted_after(5, interrupting)
+        assert run(*words).exit_code == 130
+    file = tmp_path / "out.mp4.unfinished" / name
+    file.write_bytes(file.read_bytes()[:size])
+    outcome = run(*words)
+    assert (outcome.exit_code, f"OUT: {file} is damaged" in outcome.stderr, "--restart" in outcome.stderr) == (
+        2,
+        True,
+        True,
+    )
+    assert run(*words, "--restart").exit_code == 0
+
+
 @pytest.mark.parametrize("package", ["av", "cv2"])
 def test_a_missing_extra_is_named(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, package: str) -> None:
     for name in [name for name in sys.modules if name.startswith("clipstyler.video")]:

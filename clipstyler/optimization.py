@@ -14,6 +14,7 @@ from clipstyler.embedding import Embedding, Launched, Wait
 from clipstyler.encoders.base import EncoderSet
 from clipstyler.encoders.torch_encoders import TorchEncoders
 from clipstyler.evaluation.direction_cache import DirectionCache, guidance_of
+from clipstyler.evaluation.text_directions import TextGuidance
 from clipstyler.events import (
     Losses,
     Optimized,
@@ -30,6 +31,7 @@ from clipstyler.events import (
 from clipstyler.imaging import Picture, fit
 from clipstyler.interruption import Check, StopPoints, never
 from clipstyler.masking import Levels
+from clipstyler.options import ConfigError
 from clipstyler.original import Original
 from clipstyler.photo_cache import PhotoCache
 from clipstyler.preparation import preparation_parts
@@ -160,9 +162,9 @@ def optimize_in_parts(
     yield Preparing(0, parts)
     stops = StopPoints(check, encoders.clip, encoders.content)
     guides = []
-    for words in spec.texts:
+    for field, words in zip(("style_text", "region.text"), spec.texts, strict=False):
         with stops:
-            guidance = guidance_of(measuring, words, spec.source_text, config.template_set, reuse.directions).guidance
+            guidance = _guidance(measuring, field, words, spec, reuse.directions)
         yield from unfamiliar_text(encoders.name, words, guidance.confidence)
         with stops:
             guides.append(Guide.of(guidance, config, encoders))
@@ -208,6 +210,16 @@ def optimize_in_parts(
         stop_reason=last.reason,
         style=style,
     )
+
+
+def _guidance(
+    measuring: TorchEncoders, field: str, words: str, spec: StylizationSpec, directions: DirectionCache | None
+) -> TextGuidance:
+    """Return what a text contributes; an error is about the field that the text comes from."""
+    try:
+        return guidance_of(measuring, words, spec.source_text, spec.config.template_set, directions).guidance
+    except ConfigError as error:
+        raise ConfigError(field, error.problem) from error
 
 
 def _captured_steps(encoders: EncoderSet, reuse: Reuse) -> CapturedSteps | None:

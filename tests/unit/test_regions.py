@@ -295,6 +295,13 @@ def test_a_mask_that_cannot_be_used_is_refused_before_the_work(mask: bytes, word
     assert encoders.clip.seen == []
 
 
+def test_a_text_of_a_region_that_means_the_same_as_the_source_is_named() -> None:
+    region = clipstyler.Region(boxes=[(0, 0, 0.5, 1)], text="the photo")
+    for text, field in (("fire", "region.text"), ("a photo.", "style_text")):
+        with pytest.raises(ConfigError, match=rf"^{field}: means the same as the source text 'a Photo'"):
+            clipstyler.stylize(photo(), text, region=region, **QUICK).result()
+
+
 def test_every_bad_field_of_a_region_is_named_before_the_photo_is_read() -> None:
     region = clipstyler.Region(mask="nowhere.png", boxes=[(0, 0, 2, 1)], text="", feather=1)
     with pytest.raises(ConfigError) as caught:

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from os import PathLike
 from pathlib import Path
 
 MAX_FILE_BYTES = 256 * 2**20
 """No server accepts more of one photo."""
+
+
+def is_file(name: str | PathLike[str]) -> bool:
+    """Return whether a text is the name of a file here; no text, however long, is an error."""
+    with suppress(OSError, ValueError):
+        return Path(name).is_file()
+    return False
+
+
+def is_directory(name: str | PathLike[str]) -> bool:
+    """Return whether a text is the name of a directory here; no text, however long, is an error."""
+    with suppress(OSError, ValueError):
+        return Path(name).is_dir()
+    return False
 
 
 def read_whole(path: Path) -> bytes:

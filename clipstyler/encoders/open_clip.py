@@ -21,6 +21,7 @@ from clipstyler.encoders.base import EncoderUnavailableError, Towers, file_diges
 from clipstyler.encoders.onnx.tokenizers import CLIP_BPE
 from clipstyler.encoders.weights import sources
 from clipstyler.encoders.weights.store import Store
+from clipstyler.input_files import is_file
 
 # What open_clip's table of pretrained tags says of how weights were trained, besides their activation.
 _PREPROCESSING = ("mean", "std")
@@ -152,7 +153,7 @@ def load_pretrained(architecture: str, pretrained: str, device: torch.device, st
     """
     _check_architecture(architecture, pretrained)
     tokenizer = hub_tokenizer.load(architecture, store)  # first: weights may be gigabytes
-    if Path(pretrained).is_file():
+    if is_file(pretrained):
         name = f"{architecture}:{Path(pretrained).name}"
         return _load(name, architecture, Path(pretrained), device, tokenizer=tokenizer)
     stored = store.obtain(weights_of(architecture, pretrained))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from clipstyler.acceleration import NAMES_BY_DEVICE, NONE, Accelerations
 from clipstyler.config import Calibration, ConfigError
+from clipstyler.input_files import is_directory, is_file
 from clipstyler.pocket.calibration import CALIBRATION as POCKET_CALIBRATION
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def weights(name: str) -> tuple[Weights, ...]:
     if _is_directory(name):
         return () if _vgg_file_in(Path(name)) else (vgg.weights_of(VGG_WEIGHTS),)
     architecture, pretrained = _architecture(known)
-    clip = () if Path(pretrained).is_file() else (open_clip.weights_of(architecture, pretrained),)
+    clip = () if is_file(pretrained) else (open_clip.weights_of(architecture, pretrained),)
     return (*clip, vgg.weights_of(VGG_WEIGHTS))
 
 
@@ -162,7 +163,7 @@ def _load(known: EncoderSpec, device: torch.device, vgg_weights: str, store: Sto
 
 def _is_directory(name: str) -> bool:
     """Whether a name is that of a directory: those of the catalog come first, whatever folders are here."""
-    return bool(name) and name not in {entry.name for entry in _CATALOG} and Path(name).is_dir()
+    return bool(name) and name not in {entry.name for entry in _CATALOG} and is_directory(name)
 
 
 def _is_pretrained(name: str) -> bool:
@@ -189,7 +190,7 @@ def place(device: str | torch.device) -> torch.device:
 
     try:
         found = torch.device(device)
-    except RuntimeError:
+    except (RuntimeError, TypeError):
         raise ConfigError("device", f"{device!r} is unknown: use cpu, cuda, cuda:1, ...") from None
     if found.type not in NAMES_BY_DEVICE:
         raise ConfigError("device", f"{str(device)!r} cannot be used: use cpu, cuda, cuda:1, ...")

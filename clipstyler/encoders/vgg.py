@@ -17,6 +17,7 @@ from clipstyler.encoders.bias_relu import fuse_biases
 from clipstyler.encoders.mirrored import mirrored
 from clipstyler.encoders.weights import sources
 from clipstyler.encoders.weights.store import Store
+from clipstyler.input_files import is_file
 from clipstyler.recomputation import by_size
 
 # Indices into torchvision's `vgg19().features`: the ReLUs after conv4_2 and conv5_2.
@@ -95,11 +96,11 @@ def load(weights: str | os.PathLike[str], device: torch.device, store: Store) ->
         The name is unknown, or the weights cannot be obtained or do not fit.
     """
     path = Path(weights)
-    if not path.is_file():
+    if not is_file(path):
         stored = store.obtain(weights_of(str(weights)))
         stored.check()
         path = stored.path
-    label = "vgg19:" + (path.name if Path(weights).is_file() else str(weights))
+    label = "vgg19:" + (path.name if is_file(weights) else str(weights))
     with torch.device("meta"):
         layers = torchvision.models.vgg19().features[: LAYERS[-1] + 1]
     try:

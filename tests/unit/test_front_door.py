@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import clipstyler
+from clipstyler.encoders.base import EncoderUnavailableError
 from clipstyler.events import Preview, Progress, Result, Started
 from clipstyler.imaging import ImageError, Picture
 from clipstyler.options import ConfigError
@@ -144,6 +145,7 @@ PIXELS = np.full((48, 64, 3), 100, np.uint8)
             {"accelerations": 5, "encoders": "no"},
             {"photo", "accelerations", "encoders"},
         ),
+        (None, {"encoders": "x" * 300, "region": 5}, {"photo", "encoders", "region"}),
         (Picture(PIXELS[:0]), {"region": 5}, {"photo", "region"}),
         (Picture(PIXELS[..., 0]), {"region": clipstyler.Region(boxes=5)}, {"photo", "region.boxes"}),
         (Picture(PIXELS, PIXELS), {"region": clipstyler.Region(boxes=None)}, {"photo", "region.boxes"}),
@@ -162,6 +164,19 @@ def test_a_crop_larger_than_the_photo_is_refused_before_encoders_are_loaded(phot
     stylization = clipstyler.stylize(photo, "fire", encoders="vit-b-32", crop_size=60, size=64, steps=1)
     with pytest.raises(ConfigError, match="larger than the image"):
         stylization.result()
+
+
+@pytest.mark.parametrize("tag", ["x" * 300, "no\0tag"])
+def test_no_name_of_weights_is_an_error_of_the_file_system(photo: Path, tag: str) -> None:
+    stylization = clipstyler.stylize(photo, "fire", encoders=f"ViT-B-32:{tag}", size=64, steps=1)
+    with pytest.raises(EncoderUnavailableError, match="neither a file nor a pretrained tag"):
+        stylization.result()
+
+
+@pytest.mark.parametrize("device", [None, "x" * 300])
+def test_a_device_of_any_kind_is_named(photo: Path, device: object) -> None:
+    with pytest.raises(ConfigError, match=r"device: .* is unknown"):
+        clipstyler.stylize(photo, "fire", device=device, size=64, steps=1).result()
 
 
 def test_a_stylization_that_failed_tells_why_each_time(tmp_path: Path) -> None:

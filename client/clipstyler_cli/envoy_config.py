@@ -17,6 +17,7 @@ from urllib.parse import quote
 from google.protobuf import any_pb2, descriptor_pb2, duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2  # type: ignore[import-untyped]
 
+from clipstyler.output_files import write_whole
 from clipstyler_cli.envoy_tls import ListenerTls, UpstreamTls
 from clipstyler_cli.errors import GatewayConfigError, checked_together
 
@@ -137,11 +138,12 @@ class GatewayConfig:
         """
         text = self.render()
         directory.mkdir(parents=True, exist_ok=True)
-        (directory / DESCRIPTORS_NAME).write_bytes(descriptors())
+        write_whole(directory / DESCRIPTORS_NAME, descriptors())
         if self.tls:
-            (directory / CERTIFICATE_NAME).write_text(json.dumps(self.tls.secret(), indent=2) + "\n")
+            secret = json.dumps(self.tls.secret(), indent=2) + "\n"
+            write_whole(directory / CERTIFICATE_NAME, secret.encode())
         path = directory / CONFIG_NAME
-        path.write_text(text)
+        write_whole(path, text.encode())
         return path
 
     def check(self) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from clipstyler_client._files import write_whole
 from clipstyler_client._options import PreviewOptions, StylizeOptions
 
 
@@ -269,6 +270,4 @@ class Result(Event):
 
     def save(self, path: str | Path) -> Path:
         """Write the encoded bytes to a file and return its path."""
-        target = Path(path)
-        target.write_bytes(self.image)
-        return target
+        return write_whole(path, self.image)

@@ -15,6 +15,7 @@ from clipstyler.v1.names import word_of
 from clipstyler_client._codec import format_word, quality, spec
 from clipstyler_client._errors import BrokenResultError, StylizeError, from_message
 from clipstyler_client._events import QualityReport, Spec
+from clipstyler_client._files import write_whole
 from clipstyler_client._options import choose, encoded
 
 FINISHED = ("succeeded", "failed", "cancelled")
@@ -99,9 +100,7 @@ class JobImage:
 
     def save(self, path: str | Path) -> Path:
         """Write the encoded bytes to a file and return its path."""
-        path = Path(path)
-        path.write_bytes(self.data)
-        return path
+        return write_whole(path, self.data)
 
 
 class Upload(NamedTuple):

@@ -32,10 +32,16 @@ def check_target(target: str) -> None:
     OptionError
         The target is empty, no text or a URL, or has no such port.
     """
+    if not isinstance(target, str):
+        raise _no_address(target)
     port = _PORT.search(target)
     is_url = target.startswith(("http://", "https://"))
     if not target.strip() or not target.isprintable() or is_url or (port and int(port[1]) > _LARGEST_PORT):
-        raise OptionError("target", f"{target!r} is no address of a server: use HOST:PORT, such as {DEFAULT_TARGET}")
+        raise _no_address(target)
+
+
+def _no_address(target: object) -> OptionError:
+    return OptionError("target", f"{target!r} is no address of a server: use HOST:PORT, such as {DEFAULT_TARGET}")
 
 
 def channel_options(target: str) -> list[tuple[str, str | int]]:

@@ -19,7 +19,7 @@ from clipstyler_client._errors import (
     StylizeError,
     from_message,
 )
-from clipstyler_client._options import PreviewOptions, choose, encoded, fill, present
+from clipstyler_client._options import OptionError, PreviewOptions, choose, encoded, fill, present
 
 Photo = bytes | str | Path
 _MAX_PHOTO_BYTES = 256 * 2**20
@@ -28,16 +28,22 @@ _FORMATS = image_pb2.ImageFormat.DESCRIPTOR
 _STOP_REASONS = stylization_pb2.StylizationResult.StopReason.DESCRIPTOR
 
 
-def photo_bytes(photo: Photo) -> bytes:
+def photo_bytes(photo: Photo, field: str = "photo") -> bytes:
     """Return the bytes of a photo, read from its file if need be.
 
     Raises
     ------
     OSError
         The file cannot be read, or has more bytes than any server accepts: a device without end, for instance.
+    OptionError
+        It is neither bytes nor a path, or so many bytes. `field` names it.
     """
     if isinstance(photo, bytes):
+        if len(photo) > _MAX_PHOTO_BYTES:
+            raise OptionError(field, f"has {len(photo)} bytes, and no server accepts more than {_MAX_PHOTO_BYTES}")
         return photo
+    if not isinstance(photo, (str, os.PathLike)):
+        raise OptionError(field, f"must be the bytes of a file, or its path, got {type(photo).__name__}")
     with Path(photo).open("rb") as file:
         data = file.read(_MAX_PHOTO_BYTES + 1)
     if len(data) > _MAX_PHOTO_BYTES:

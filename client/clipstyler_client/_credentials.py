@@ -62,7 +62,7 @@ def token_metadata(token: str | None, target: str, is_encrypted: bool) -> tuple[
     """
     if not token:
         return ()
-    if not (token.isascii() and token.isprintable()) or " " in token:
+    if not (isinstance(token, str) and token.isascii() and token.isprintable()) or " " in token:
         raise OptionError("token", "has characters that no token has")
     if not (is_encrypted or is_loopback(target)):
         raise OptionError("token", f"would be sent to {target} without encryption: connect with TLS credentials")

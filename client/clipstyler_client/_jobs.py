@@ -110,8 +110,8 @@ class Upload(NamedTuple):
 
 
 def full_name(name: str) -> str:
-    """Complete a bare UUID to a resource name."""
-    return name if "/" in name else f"stylizations/{name}"
+    """Complete a bare UUID to a resource name; what is no text is refused as the field of its request."""
+    return f"stylizations/{name}" if isinstance(name, str) and "/" not in name else name
 
 
 def priority_number(word: str) -> stylization_pb2.Stylization.Priority.ValueType:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, ParamSpec, TypedDict, TypeVar
 
 from google.protobuf.descriptor import EnumDescriptor
@@ -71,6 +71,7 @@ class OptionError(ValueError):
 
 FieldsT = ParamSpec("FieldsT")
 MessageT = TypeVar("MessageT", bound=Message)
+ValueT = TypeVar("ValueT")
 
 
 def fill(message: MessageT, values: Mapping[str, Any]) -> MessageT:
@@ -101,14 +102,36 @@ def encoded(kind: Callable[FieldsT, MessageT], /, *args: FieldsT.args, **fields:
     Raises
     ------
     OptionError
-        A text is no UTF-8, such as an argument of a command, or the name of a file, in another encoding.
+        A value does not fit its field: another type, a number that is too large, or a text that is no UTF-8, such as
+        an argument of a command, or the name of a file, in another encoding.
     """
     try:
         return kind(*args, **fields)
-    except UnicodeEncodeError as error:
-        text = error.object
-        named = (name for name, value in fields.items() if isinstance(value, (str, list, tuple)) and text in value)
-        raise OptionError(next(named, "text"), f"{text!r} does not fit: {error}") from error
+    except (TypeError, ValueError) as error:
+        name = next((name for name in fields if not _fits(kind, name, fields[name])), "request")
+        value = error.object if isinstance(error, UnicodeEncodeError) else fields.get(name)
+        raise OptionError(name, f"{value!r} does not fit: {error}") from error
+
+
+def _fits(kind: Callable[..., Message], name: str, value: object) -> bool:
+    try:
+        kind(**{name: value})
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def several(field: str, values: Iterable[ValueT], *single: type) -> Iterable[ValueT]:
+    """Return the values of a list; a single one is no list, even if it can be iterated over, as a text can.
+
+    Raises
+    ------
+    OptionError
+        They are of a type of `single`, or no list.
+    """
+    if isinstance(values, single) or not isinstance(values, Iterable):
+        raise OptionError(field, f"must be a list of them, got {type(values).__name__}")
+    return values
 
 
 def present(message: Message) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from clipstyler.v1 import region_pb2
 from clipstyler_client._codec import Photo, photo_bytes
 from clipstyler_client._jobs import Upload
-from clipstyler_client._options import OptionError
+from clipstyler_client._options import OptionError, several
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +47,7 @@ def region_message(region: Region | None) -> region_pb2.Region | None:
     """
     if region is None:
         return None
-    boxes = [_box(number, box) for number, box in enumerate(region.boxes)]
+    boxes = [_box(number, box) for number, box in enumerate(several("region.boxes", region.boxes, str))]
     try:
         message = region_pb2.Region(boxes=boxes, text=region.text, feather=region.feather)
     except (TypeError, UnicodeEncodeError) as error:
@@ -55,7 +55,7 @@ def region_message(region: Region | None) -> region_pb2.Region | None:
     if isinstance(region.mask, Upload):
         message.upload = region.mask.name
     elif region.mask is not None:
-        message.mask = photo_bytes(region.mask)
+        message.mask = photo_bytes(region.mask, "region.mask")
     return message
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable
+from numbers import Real
 from typing import Any
 
 import grpc
@@ -32,8 +33,10 @@ def check_timeout(timeout_s: float) -> float:
     Raises
     ------
     OptionError
-        It is not positive, or longer than a year.
+        It is no number, not positive, or longer than a year.
     """
+    if not isinstance(timeout_s, Real):
+        raise OptionError("timeout_s", f"must be a number of seconds, got {timeout_s!r}")
     if not timeout_s > 0:
         raise OptionError("timeout_s", f"{timeout_s:g} is not above 0")
     if timeout_s > LONGEST_TIMEOUT_S:

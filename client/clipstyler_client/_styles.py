@@ -18,7 +18,7 @@ from clipstyler_client._codec import Photo, format_number, format_word, photo_by
 from clipstyler_client._errors import BrokenResultError, StylizeError, from_message
 from clipstyler_client._events import EncoderModel
 from clipstyler_client._jobs import JobImage, Upload
-from clipstyler_client._options import encoded, fill
+from clipstyler_client._options import encoded, fill, several
 
 Photos = Iterable[Photo | Upload]
 """Photos of a call, each read when it is due."""
@@ -94,8 +94,8 @@ class StyledPhoto:
 
 
 def style_name(name: str) -> str:
-    """Complete a bare SHA-256 to a resource name."""
-    return name if "/" in name else f"styles/{name}"
+    """Complete a bare SHA-256 to a resource name; what is no text is refused as the field of its request."""
+    return f"styles/{name}" if isinstance(name, str) and "/" not in name else name
 
 
 def style(message: style_pb2.Style) -> Style:
@@ -155,7 +155,7 @@ class ApplyMessages:
 
     def __init__(self, how: pb.StyleApplication, photos: Photos) -> None:
         self._how = how
-        self._photos = iter(photos)
+        self._photos = iter(several("photos", photos, str, bytes, Upload))
         self._error: Exception | None = None
         self._lock = Lock()  # gRPC reads messages in a thread of each call
         self._calls = 0

@@ -23,7 +23,7 @@ def number_of(enum: EnumDescriptor, word: str) -> Any:
     ValueError
         No value has this word; the message lists those that do.
     """
-    value = enum.values_by_name.get(_prefix(enum) + word.upper())
+    value = enum.values_by_name.get(_prefix(enum) + str(word).upper())
     if value is None or value.number == 0:
         raise ValueError(f"{word!r} is unknown: use one of {', '.join(words_of(enum))}")
     return int(value.number)

@@ -38,6 +38,7 @@ from clipstyler_client import (
     StylizationStream,
     StylizeError,
     StylizeOptions,
+    Upload,
     Warning,
 )
 from clipstyler_client._errors import from_message
@@ -226,6 +227,54 @@ def test_text_that_is_no_utf_8_is_refused_by_its_name(field: str, call: Callable
     with Client("127.0.0.1:1") as client, pytest.raises(OptionError, match=r"'\S*\\udcff' \w+") as refused:
         call(client)
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("field", "call"),
+    [
+        ("style_text", lambda client: client.stylize(PHOTO, 5)),
+        ("photo", lambda client: client.stylize(None, "fire")),
+        ("photo", lambda client: client.jobs.upload(None)),
+        ("priority", lambda client: client.stylize(PHOTO, "fire", priority=5)),
+        ("result_format", lambda client: client.stylize(PHOTO, "fire", result_format=b"png")),
+        ("region", lambda client: client.stylize(PHOTO, "fire", region=Region(text=5))),
+        ("region.mask", lambda client: client.stylize(PHOTO, "fire", region=Region(mask=5))),
+        ("region.boxes", lambda client: client.stylize(PHOTO, "fire", region=Region(boxes=5))),
+        ("timeout_s", lambda client: client.stylize(PHOTO, "fire", timeout_s="60")),
+        ("timeout_s", lambda client: client.jobs.create(PHOTO, "fire", timeout_s="60")),
+        ("request_id", lambda client: client.jobs.create(PHOTO, "fire", request_id=5)),
+        ("name", lambda client: client.jobs.get(5)),
+        ("name", lambda client: client.jobs.download(5)),
+        ("after_sequence", lambda client: client.jobs.watch("x", after_sequence=2**70)),
+        ("page_size", lambda client: client.jobs.page(page_size=2**40)),
+        ("style", lambda client: next(client.styles.apply(5, [PHOTO]))),
+        ("photos", lambda client: next(client.styles.apply("x", "photo.jpg"))),
+        ("photos", lambda client: client.styles.fit("photo.jpg", "fire")),
+        ("photos", lambda client: client.styles.fit(Upload("uploads/x"), "fire")),
+        ("photos", lambda client: client.styles.create(photos=Path("photo.jpg"), style_text="fire")),
+        ("file", lambda client: client.styles.upload(None)),
+        ("texts", lambda client: client.encoders.encode_text("fire")),
+        ("texts", lambda client: client.encoders.encode_text(["fire", 5])),
+        ("images", lambda client: client.encoders.encode_image(PHOTO)),
+        ("images", lambda client: client.encoders.encode_image([PHOTO, None])),
+        ("image", lambda client: client.encoders.classify(None, ["fire"])),
+        ("labels", lambda client: client.encoders.classify(PHOTO, "fire")),
+        ("labels", lambda client: client.encoders.classify(PHOTO, 5)),
+        ("seed", lambda client: client.encoders.evaluate(PHOTO, PHOTO, "fire", seed=2**70)),
+        ("target", lambda _: Client(50051)),
+        ("token", lambda _: Client(token=b"token")),
+    ],
+)
+def test_an_argument_that_does_not_fit_is_refused_by_its_name(field: str, call: Callable[[Any], object]) -> None:
+    with Client("127.0.0.1:1") as client, pytest.raises(OptionError) as refused:
+        call(client)
+    assert refused.value.field == field
+
+
+def test_bytes_beyond_what_any_server_accepts_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("clipstyler_client._codec._MAX_PHOTO_BYTES", 100)
+    with Client("127.0.0.1:1") as client, pytest.raises(OptionError, match="has 101 bytes, and no server accepts more"):
+        client.stylize(b"x" * 101, "fire")
 
 
 def test_a_refused_field_is_named() -> None:

@@ -10,11 +10,14 @@ from clipstyler_client._sync.connection import Connection
 from clipstyler_client._codec import Photo, photo_bytes, quality
 from clipstyler_client._encoders import Embeddings, Prediction, TextDirection
 from clipstyler_client._events import QualityReport
-from clipstyler_client._options import encoded
+from clipstyler_client._options import encoded, several
 
 
 class Encoders:
-    """The calls on encoders; `client.encoders`. Each raises `StylizeError`; an empty `encoder_set` is the default."""
+    """The calls on encoders; `client.encoders`. An empty `encoder_set` is the default.
+
+    Each raises `StylizeError`, and `OptionError` for arguments that do not fit.
+    """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -22,14 +25,13 @@ class Encoders:
 
     def encode_text(self, texts: Sequence[str], *, encoder_set: str = "") -> Embeddings:
         """Embed texts, each as one sentence."""
-        request = encoded(pb.EncodeTextRequest, texts=texts, encoder_set=encoder_set)
+        request = encoded(pb.EncodeTextRequest, texts=several("texts", texts, str, bytes), encoder_set=encoder_set)
         return values.embeddings(self._connection.call(self._stub.EncodeText, request))
 
     def encode_image(self, images: Sequence[Photo], *, encoder_set: str = "") -> Embeddings:
         """Embed images, given as bytes or paths."""
-        request = encoded(
-            pb.EncodeImageRequest, images=[photo_bytes(image) for image in images], encoder_set=encoder_set
-        )
+        photos = [photo_bytes(image, "images") for image in several("images", images, str, bytes)]
+        request = encoded(pb.EncodeImageRequest, images=photos, encoder_set=encoder_set)
         return values.embeddings(self._connection.call(self._stub.EncodeImage, request))
 
     def text_direction(
@@ -43,7 +45,12 @@ class Encoders:
 
     def classify(self, image: Photo, labels: Sequence[str], *, encoder_set: str = "") -> tuple[Prediction, ...]:
         """Rank labels by how well they describe an image, the most probable first."""
-        request = encoded(pb.ClassifyImageRequest, image=photo_bytes(image), labels=labels, encoder_set=encoder_set)
+        request = encoded(
+            pb.ClassifyImageRequest,
+            image=photo_bytes(image, "image"),
+            labels=several("labels", labels, str, bytes),
+            encoder_set=encoder_set,
+        )
         return values.predictions(self._connection.call(self._stub.ClassifyImage, request))
 
     def evaluate(
@@ -59,8 +66,8 @@ class Encoders:
         """Measure a stylized image against its photo and its text."""
         request = encoded(
             pb.EvaluateStylizationRequest,
-            content_image=photo_bytes(content),
-            stylized_image=photo_bytes(stylized),
+            content_image=photo_bytes(content, "content"),
+            stylized_image=photo_bytes(stylized, "stylized"),
             style_text=style_text,
             source_text=source_text,
             seed=seed,

@@ -17,7 +17,7 @@ from clipstyler_client._codec import Photo, photo_bytes, spec_message
 from clipstyler_client._ending import Ending
 from clipstyler_client._errors import cancellation_named
 from clipstyler_client._jobs import Job, JobImage, Upload, full_name, job, priority_number
-from clipstyler_client._options import PreviewOptions, StylizeOptions, encoded
+from clipstyler_client._options import PreviewOptions, StylizeOptions, encoded, several
 from clipstyler_client._resume import Retries, check_timeout
 from clipstyler_client._styles import Photos, Style, StyleControls, StyledPhoto, StylePage
 
@@ -90,7 +90,10 @@ class Styles:
             pb.CreateStyleRequest,
             fit=pb.StyleFit(
                 spec=spec_message(None, style_text, source_text, options, previews, None),
-                photos=[pb.StylePhoto(upload=(self._sent(photo)).name) for photo in photos],
+                photos=[
+                    pb.StylePhoto(upload=(self._sent(photo)).name)
+                    for photo in several("photos", photos, str, bytes, Upload)
+                ],
             ),
             request_id=request_id or str(uuid.uuid4()),
             priority=priority_number(priority),
@@ -144,7 +147,7 @@ class Styles:
 
     def upload(self, file: Photo) -> Style:
         """Store the file of a style, given as bytes or a path."""
-        request = pb.UploadStyleRequest(data=photo_bytes(file))
+        request = pb.UploadStyleRequest(data=photo_bytes(file, "file"))
         return values.style((self._connection.call(self._stub.UploadStyle, request)).style)
 
     def apply(

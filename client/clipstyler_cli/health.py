@@ -6,6 +6,7 @@ from typing import Annotated
 
 import grpc
 import typer
+from clipstyler_client import channel_options
 from google.protobuf import wrappers_pb2
 
 from clipstyler_cli.connection import DEFAULT, Target, with_connection_flags
@@ -52,7 +53,9 @@ def _status(address: str, credentials: grpc.ChannelCredentials | None, service: 
     The messages of grpc.health.v1 are on the wire what a string and an integer are: a client without the package of
     the health service can send them too.
     """
-    channel = grpc.secure_channel(address, credentials) if credentials else grpc.insecure_channel(address)
+    options = channel_options(address)
+    secure, insecure = grpc.secure_channel, grpc.insecure_channel
+    channel = secure(address, credentials, options) if credentials else insecure(address, options)
     with channel:
         check = channel.unary_unary(
             _CHECK,

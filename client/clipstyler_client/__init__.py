@@ -10,7 +10,7 @@ from clipstyler_client._async.encoders import AsyncEncoders
 from clipstyler_client._async.jobs import AsyncJobs
 from clipstyler_client._async.stream import AsyncStylizationStream
 from clipstyler_client._async.styles import AsyncStyles
-from clipstyler_client._channel import DEFAULT_TARGET, check_target
+from clipstyler_client._channel import DEFAULT_TARGET, channel_options, check_target
 from clipstyler_client._credentials import tls_credentials
 from clipstyler_client._encoders import Embeddings, Prediction, TextDirection
 from clipstyler_client._errors import (
@@ -115,6 +115,7 @@ __all__ = [
     "Upload",
     "Warning",
     "Worker",
+    "channel_options",
     "check_target",
     "tls_credentials",
 ]

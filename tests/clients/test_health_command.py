@@ -42,6 +42,15 @@ def test_a_server_that_takes_none_is_not(reporting: tuple[str, HealthServicer]) 
     assert (outcome.exit_code, outcome.output) == (1, "NOT_SERVING\n")
 
 
+def test_a_proxy_of_other_programs_is_not_asked(
+    reporting: tuple[str, HealthServicer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, servicer = reporting
+    servicer.set("", HealthCheckResponse.SERVING)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert health("--server", target).output == "SERVING\n"
+
+
 def test_the_service_that_is_asked_for_decides(reporting: tuple[str, HealthServicer]) -> None:
     target, servicer = reporting
     servicer.set("", HealthCheckResponse.SERVING)

@@ -91,12 +91,15 @@ def command(
             partial(_check_score, score, photos),
             *(partial(read_image_here, path, "PHOTOS") for path in sampled if path.is_file()),
         )
+        from clipstyler_cli.local_styles import apply_here
+
         style = _fitted(sampled, text, asked, quiet)
         delivery = Delivery()
         out.mkdir(parents=True, exist_ok=True)
         delivery.write(style_file, style)
         harmony = _harmony(style, photos, controls, harmonize, quiet) if harmonize else None
-        places = _applied(style, photos, outputs, quiet, result_format, controls, harmony)
+        results = apply_here(style, photos, controls=controls, result_format=result_format, harmony=harmony)
+        places = deliver(results, photos, outputs, delivery, quiet)
         shown = evenly(list(places.values()), _SHEET_PHOTOS)
         delivery.write(sheet, sheet_of(text, ((path.name, path.read_bytes()) for path in shown)))
         if score:
@@ -141,21 +144,6 @@ def _harmony(
 
         common = common_colors_here(style, photos, controls, progress)
     return Harmony(common, share) if common else None
-
-
-def _applied(
-    style: bytes,
-    photos: list[Path],
-    outputs: list[Output],
-    quiet: bool,
-    result_format: str,
-    controls: Mapping[str, Any],
-    harmony: Harmony | None,
-) -> dict[Path, Path]:
-    from clipstyler_cli.local_styles import apply_here
-
-    results = apply_here(style, photos, controls=controls, result_format=result_format, harmony=harmony)
-    return deliver(results, photos, outputs, quiet)
 
 
 def _print_score(

@@ -88,7 +88,10 @@ def command(
                 result_format=result_format,
                 **controls,
             )
-        if len(deliver(results, photos, outputs, quiet)) < len(photos):
+        delivery = Delivery()
+        places = deliver(results, photos, outputs, delivery, quiet)
+        delivery.finish()
+        if len(places) < len(photos):
             raise typer.Exit(EXIT_FAILED)
 
 
@@ -121,9 +124,11 @@ def outputs_of(photos: list[Path], out: Path, result_format: str, *extra: Output
     return outputs
 
 
-def deliver(results: Iterator[StyledPhoto], photos: list[Path], outputs: list[Output], quiet: bool) -> dict[Path, Path]:
+def deliver(
+    results: Iterator[StyledPhoto], photos: list[Path], outputs: list[Output], delivery: Delivery, quiet: bool
+) -> dict[Path, Path]:
     """Write results as they come; returns where that of each photo is, without those that could not be used."""
-    delivery, places, begun = Delivery(), dict[Path, Path](), time.monotonic()
+    places, begun = dict[Path, Path](), time.monotonic()
     for done in results:
         path = photos[done.index]
         if done.image is None:
@@ -135,7 +140,6 @@ def deliver(results: Iterator[StyledPhoto], photos: list[Path], outputs: list[Ou
             complain(f"{places[path]}: {done.image.width} x {done.image.height} px")
     if not quiet:
         complain(f"{len(places)} of {len(photos)} photos in {time.monotonic() - begun:.1f} s")
-    delivery.finish()
     return places
 
 

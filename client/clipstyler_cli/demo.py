@@ -101,6 +101,6 @@ def _stylize(photo: Path, text: str, seed: int, out_dir: Path, target: str, cons
         f"first preview after {display.first_preview_s or took:.1f} s, everything after {took:.1f} s, "
         f"{result.options['steps']} steps in {result.timings['optimize']:.1f} s; seed {result.seed}"
     )
-    for path in (written, sheet, animation, description):
+    for path in delivery.written:
         console.print(f"  {path}")
     delivery.finish()

@@ -50,6 +50,10 @@ class UsageError(Exception):
     """The command line cannot be carried out as it is."""
 
 
+class WorkFailedError(Exception):
+    """The command line is right, and what came out cannot be used."""
+
+
 class SeveralProblemsError(Exception):
     """Several errors of the command line, found together."""
 
@@ -140,8 +144,8 @@ def clear_errors(**arguments: str) -> Iterator[None]:
         if isinstance(error, ServerUnavailableError) and not error.reason:
             hint = "; is a server running there? `clipstyler serve` starts one"
         _leave(f"{error.message}{hint}", EXIT_FAILED)
-    except UsageError as error:
-        _leave(str(error), EXIT_USAGE)
+    except (UsageError, WorkFailedError) as error:
+        _leave(str(error), EXIT_USAGE if isinstance(error, UsageError) else EXIT_FAILED)
     except SeveralProblemsError as several:
         _leave("\n".join(_message(error, arguments) for error in several.errors), EXIT_USAGE)
     except ModuleNotFoundError as error:

@@ -35,10 +35,17 @@ def read_photo(path: Path, argument: str) -> bytes:
 
 
 class Delivery:
-    """Writes what is finished; if that fails, it is written elsewhere, the place is printed, and the exit code is 1."""
+    """Writes what is finished; if that fails, it is written elsewhere, the place is printed, and the exit code is 1.
+
+    Attributes
+    ----------
+    written
+        Where the outputs are, in the order in which they were written.
+    """
 
     def __init__(self) -> None:
         self._failed = False
+        self.written: list[Path] = []
 
     def write(self, output: Output, data: bytes) -> Path:
         """Write a finished output and return where it is.
@@ -48,13 +55,14 @@ class Delivery:
         OSError
             It could not be written anywhere.
         """
+        place = output.path
         try:
-            write_whole(output.path, data)
+            write_whole(place, data)
         except OSError as error:
             place = _write_elsewhere(output.path, data, error)
             self.fail(output, f"{error.strerror or error}; written to {place} instead")
-            return place
-        return output.path
+        self.written.append(place)
+        return place
 
     def fail(self, output: Output, problem: str) -> None:
         """Print what went wrong with an output."""

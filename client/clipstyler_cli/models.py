@@ -13,7 +13,7 @@ from rich.table import Table
 from clipstyler.output_files import Output, check_outputs
 from clipstyler_cli.command_group import App
 from clipstyler_cli.connection import Target, with_connection_flags
-from clipstyler_cli.errors import UsageError, clear_errors
+from clipstyler_cli.errors import WorkFailedError, clear_errors
 from clipstyler_cli.files import Delivery, places_beside
 from clipstyler_cli.local import library_errors
 from clipstyler_cli.local_store import local_store
@@ -107,7 +107,7 @@ def export(
         else:
             Terminal().print(_export_table(manifest, parity, written))
         if not parity.holds:
-            raise UsageError(f"the export does not agree with PyTorch: {parity}")
+            raise WorkFailedError(f"the export does not agree with PyTorch: {parity}")
         delivery.finish()
 
 

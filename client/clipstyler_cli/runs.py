@@ -15,7 +15,7 @@ from clipstyler.options import ConfigError, Violation
 from clipstyler.output_files import Output, check_outputs
 from clipstyler_cli.artifacts import PREVIEW_NAME, Artifacts
 from clipstyler_cli.connection import Target
-from clipstyler_cli.errors import JobGoesOnError, UsageError, checked_together
+from clipstyler_cli.errors import JobGoesOnError, UsageError, WorkFailedError, checked_together
 from clipstyler_cli.files import ANIMATION_SUFFIXES, IMAGE_SUFFIXES, SHEET_SUFFIXES, Delivery, read_photo
 from clipstyler_cli.local import check_no_place, check_place_here, read_image_here, spec_here, stylize_here
 from clipstyler_cli.progress import Display
@@ -137,7 +137,7 @@ def followed(client: Client, name: str, display: Display) -> Result:
             display.show(event)
             if isinstance(event, Result):
                 return event
-    raise UsageError(f"{name}: the job ended without a result")
+    raise WorkFailedError(f"{name}: the job ended without a result")
 
 
 def describe(result: Result, out: Path) -> dict[str, Any]:

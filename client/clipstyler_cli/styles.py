@@ -16,7 +16,7 @@ from clipstyler.options import ConfigError, Violation
 from clipstyler.output_files import Output, check_outputs
 from clipstyler_cli.command_group import App
 from clipstyler_cli.connection import DEFAULT, Target, with_connection_flags
-from clipstyler_cli.errors import JobGoesOnError, UsageError, checked_together, clear_errors
+from clipstyler_cli.errors import JobGoesOnError, UsageError, WorkFailedError, checked_together, clear_errors
 from clipstyler_cli.files import Delivery, read_photo
 from clipstyler_cli.local import library_errors
 from clipstyler_cli.option_flags import with_option_flags
@@ -195,7 +195,8 @@ def export(
         model = export_style(loaded, digest_of(data))
         difference = largest_difference(loaded, model)
         if not difference <= TOLERANCE:
-            raise UsageError(f"the export differs from PyTorch by {difference:.2g}, at most {TOLERANCE:g} is allowed")
+            problem = f"the export differs from PyTorch by {difference:.2g}, at most {TOLERANCE:g} is allowed"
+            raise WorkFailedError(problem)
         path = delivery.write(output, model)
         if as_json:
             found = {"file": str(path), "style": f"styles/{digest_of(data)}", "size_bytes": len(model)}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import grpc
@@ -91,6 +93,37 @@ def test_outputs_of_the_demo_are_checked_before_a_server_is_started(
     assert outcome.exit_code == 2
     assert "is an input too" in outcome.stderr
     assert f"--out-dir: {photo} is a file" in call("demo", "--photo", photo, "--out-dir", photo).stderr
+
+
+def test_the_demo_prints_where_its_files_are(photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "end_by_signals", lambda: None)
+    out = tmp_path / "out"
+
+    def failing(request: object, context: object) -> Iterator[Event]:
+        (out / "demo-contact-sheet.png").mkdir()  # the file itself cannot be written any more
+        yield from ordinary(request, context)
+
+    with serving(failing) as server:
+        monkeypatch.setattr(demo, "running_server", lambda *_: nullcontext(server))
+        outcome = call("demo", "--photo", photo, "--out-dir", out)
+    assert outcome.exit_code == 1
+    printed = [Path(line.strip()) for line in outcome.stderr.splitlines() if line.startswith("  ")]
+    assert [path.suffix for path in printed] == [".png", ".png", ".gif", ".json"]
+    assert all(path.is_file() for path in printed)
+
+
+def test_an_export_that_differs_from_pytorch_is_a_failure_and_no_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from clipstyler import style_export
+    from clipstyler.encoders.onnx import parity
+
+    monkeypatch.setattr(style_export, "largest_difference", lambda *_: math.nan)
+    monkeypatch.setattr(parity.Parity, "holds", False)
+    for words in (("styles", "fire", "-o", tmp_path / "fire.onnx"), ("models", "pocket", "--out", tmp_path / "pocket")):
+        outcome = call(words[0], "export", *words[1:])
+        assert outcome.exit_code == 1
+        assert "PyTorch" in outcome.stderr
 
 
 def test_a_symbolic_link_is_written_through(server: ScriptedServer, photo: Path) -> None:

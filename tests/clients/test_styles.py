@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 import io
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clipstyler_cli import files as files_module
 from clipstyler_cli.local_styles import ended, fit_here, spreads_here
 from clipstyler_cli.main import app
 from clipstyler_cli.style_files import slug
@@ -516,6 +518,26 @@ def test_a_broken_photo_takes_nothing_from_an_album(photos: list[Path], tmp_path
     assert f"error: {broken}: photo: the bytes are no readable image" in outcome.stderr
     assert outcome.stdout.count("if fitted separately") == 3
     assert Image.open(out / "album-sheet.png").width == 16 + 2 * (256 + 16)
+
+
+def test_an_album_is_whole_though_a_result_is_elsewhere(
+    photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "album"
+    write_whole = files_module.write_whole
+
+    def failing(path: Path, data: bytes) -> None:
+        if path == out / "one.png":
+            raise OSError(errno.EACCES, "Permission denied")
+        write_whole(path, data)
+
+    monkeypatch.setattr(files_module, "write_whole", failing)
+    words = ["album", *photos, "fire", "-o", out, "--size", 64, "--steps", 1, "--sample", 1, "--score"]
+    outcome = run(*words)
+    assert outcome.exit_code == 1
+    assert "one.png: Permission denied; written to" in outcome.stderr
+    assert outcome.stdout.count("if fitted separately") == 3
+    assert (out / "album-sheet.png").is_file()
 
 
 def test_an_album_of_one_photo_that_can_be_used_has_no_score(photos: list[Path], tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from clipstyler_cli.errors import UsageError
 TOKEN = "CLIPSTYLER_TOKEN"
 _CA = "CLIPSTYLER_TLS_CA"
 _PANEL = "Connection"
+LONGEST_WAIT_S = 366 * 86_400
+"""Of a call; gRPC cannot count to much later deadlines, and ends calls with such a one at once."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import grpc
 from clipstyler_client import ServerUnavailableError
 
 from clipstyler.v1 import server_service_pb2, server_service_pb2_grpc
-from clipstyler_cli.connection import Target
+from clipstyler_cli.connection import LONGEST_WAIT_S, Target
 from clipstyler_cli.envoy_config import GatewayConfig
 
 _START_S = 20.0
@@ -81,8 +81,9 @@ def check_server(target: Target, wait_s: float) -> str:
     with secure(address, credentials, options) if credentials else insecure(address, options) as channel:
         stub = server_service_pb2_grpc.ServerServiceStub(channel)
         request = server_service_pb2.GetServerInfoRequest()
+        timeout_s = min(wait_s, LONGEST_WAIT_S)
         try:
-            queue = stub.GetServerInfo(request, timeout=wait_s, wait_for_ready=True).server_info.queue
+            queue = stub.GetServerInfo(request, timeout=timeout_s, wait_for_ready=True).server_info.queue
         except grpc.RpcError as error:
             if error.code() is grpc.StatusCode.UNAUTHENTICATED:
                 return ""  # it counts callers by their credentials

@@ -21,6 +21,7 @@ _FLAGS = {
     "image": "PHOTO",
     "style_text": "TEXT",
     "previews.every_steps": "--preview-every",
+    "every_steps": "--preview-every",
     "previews.draft": "--draft",
     "timeout_s": "--timeout",
     "target": "--server",
@@ -186,6 +187,6 @@ def ending_at_once() -> Iterator[None]:
 
 def _end_at_once(*_: object) -> None:
     restore_cursor()
-    below_the_bar = "\n" if Terminal(stderr=True).is_terminal else ""
+    below_the_bar = "\n" if Terminal(stderr=True).is_interactive else ""
     complain(below_the_bar + _CANCELLED)
     os._exit(EXIT_INTERRUPTED)

@@ -9,7 +9,7 @@ import typer
 from clipstyler_client import channel_options
 from google.protobuf import wrappers_pb2
 
-from clipstyler_cli.connection import DEFAULT, Target, with_connection_flags
+from clipstyler_cli.connection import DEFAULT, LONGEST_WAIT_S, Target, with_connection_flags
 from clipstyler_cli.errors import clear_errors
 from clipstyler_cli.terminal import complain, say
 
@@ -62,5 +62,5 @@ def _status(address: str, credentials: grpc.ChannelCredentials | None, service: 
             request_serializer=wrappers_pb2.StringValue.SerializeToString,
             response_deserializer=wrappers_pb2.Int32Value.FromString,
         )
-        answer = check(wrappers_pb2.StringValue(value=service), timeout=timeout_s)
+        answer = check(wrappers_pb2.StringValue(value=service), timeout=min(timeout_s, LONGEST_WAIT_S))
     return _STATUSES.get(answer.value, "UNKNOWN")

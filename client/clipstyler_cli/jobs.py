@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -53,7 +54,7 @@ def list_(
       clipstyler jobs list --state running --json
     """
     with _connected(server) as client:
-        found = list(islice(client.jobs.list(state), limit))
+        found = list(islice(client.jobs.list(state), min(limit, sys.maxsize)))
         if as_json:
             print_json([_plain(job) for job in found])
             return

@@ -151,13 +151,13 @@ def _shown() -> Iterator[Callable[[Step], None]]:
     """Show progress on stderr: a bar on a terminal, a line per outcome elsewhere."""
     terminal = Terminal(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24), MofNCompleteColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=terminal, disable=not terminal.is_terminal) as bar:
+    with Progress(*columns, TimeRemainingColumn(), console=terminal, disable=not terminal.is_interactive) as bar:
         task = bar.add_task("", total=None)
 
         def show(step: Step) -> None:
             doing = printable(step.doing)
             bar.update(task, description=doing, completed=step.completed, total=step.total)
-            if not terminal.is_terminal:
+            if not terminal.is_interactive:
                 terminal.print(f"{step.completed}/{step.total}  {doing}", soft_wrap=True)
 
         yield show

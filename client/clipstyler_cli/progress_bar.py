@@ -15,7 +15,7 @@ _LINES = 10  # plain lines per phase
 
 
 class ProgressBar:
-    """Shows progress on stderr; a `with` statement starts and ends it.
+    """Shows progress on stderr, as a bar if the terminal can draw one; a `with` statement starts and ends it.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ class ProgressBar:
             *beside,
             _TimeLeft(self.eta),
             console=console,
-            disable=quiet or not console.is_terminal,
+            disable=quiet or not console.is_interactive,
         )
         fields: dict[str, Any] = {detail: ""} if detail else {}
         self._task = self._bar.add_task(description, total=1, **fields)
@@ -52,7 +52,7 @@ class ProgressBar:
 
     def needs_line(self, completed: int, total: int) -> bool:
         """Return whether so many parts are worth a line: without a bar, some per phase, and the last part."""
-        return not self._console.is_terminal and (completed % max(1, total // _LINES) == 0 or completed == total)
+        return not self._console.is_interactive and (completed % max(1, total // _LINES) == 0 or completed == total)
 
     def say(self, line: str) -> None:
         """Print a line, unless all is quiet."""

@@ -144,6 +144,12 @@ def test_progress_is_printed_in_plain_lines_without_a_terminal(
     assert quiet.stderr.splitlines() == ["warning: never heard of it"]
 
 
+def test_a_terminal_that_draws_no_bar_has_plain_lines(server: ScriptedServer, photo: Path, tmp_path: Path) -> None:
+    words = ["stylize", str(photo), "fire", "-o", str(tmp_path / "out.png"), "--server", server.target]
+    outcome = CliRunner().invoke(app, words, env={"FORCE_COLOR": "1", "TERM": "dumb"})
+    assert "step 3/3  total 10" in outcome.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -152,6 +158,7 @@ def test_progress_is_printed_in_plain_lines_without_a_terminal(
         (["-o", "out.png", "--animation", "run.mp4"], "--animation: 'run.mp4' must end in one of .gif, .webp"),
         (["-o", "out.png", "--contact-sheet", "sheet.jpg"], "--contact-sheet: 'sheet.jpg' must end in one of .png"),
         (["-o", "out.png", "--steps", str(2**31)], "--steps: 2147483648 does not fit"),
+        (["-o", "out.png", "--preview-every", str(2**31)], "--preview-every: 2147483648 does not fit"),
         (["-o", "out.png", "--timeout", "-1"], "--timeout: -1 is not above 0"),
     ],
 )
@@ -499,6 +506,17 @@ def test_a_bracket_that_is_not_closed_is_no_loopback(monkeypatch: pytest.MonkeyP
 def test_a_number_without_an_upper_bound_is_finite(words: tuple[str, ...]) -> None:
     outcome = call(*words)
     assert (outcome.exit_code, named(outcome.stderr)) == (2, [words[1]])
+
+
+@pytest.mark.parametrize(
+    ("words", "flags"),
+    [(("health",), ("--timeout", 1e300)), (("jobs", "list"), ("--limit", 10**20))],
+    ids=lambda words: str(words[0]),
+)
+def test_a_number_beyond_what_can_be_counted_is_no_other(words: tuple[str, ...], flags: tuple[object, ...]) -> None:
+    outcome = call(*words, *flags, "--server", "127.0.0.1:1")
+    assert outcome.exit_code == 1
+    assert "Connection refused" in outcome.stderr
 
 
 def test_a_token_never_expires_after_the_calendar_ends(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import {
   type GetTextDirectionResponse,
 } from "./gen/clipstyler/v1/encoder_service_pb.js";
 import { type CallLimits, type Calls } from "./retry.js";
+import { checkArray, checkBytes, checkTotal } from "./spec.js";
 
 /** The encoders themselves; without an `encoderSet` the server's first is used. Every call throws `StylizeError`. */
 export class Encoders {
@@ -26,20 +27,28 @@ export class Encoders {
   }
 
   /** Embed texts, each as one sentence. */
-  encodeText(request: MessageInitShape<typeof EncodeTextRequestSchema>, limits?: CallLimits): Promise<EncodeTextResponse> {
+  async encodeText(
+    request: MessageInitShape<typeof EncodeTextRequestSchema>,
+    limits?: CallLimits,
+  ): Promise<EncodeTextResponse> {
+    checkArray(request.texts, "texts");
     return this.#calls.call((options) => this.#stub.encodeText(request, options), limits);
   }
 
   /** Embed images. */
-  encodeImage(
+  async encodeImage(
     request: MessageInitShape<typeof EncodeImageRequestSchema>,
     limits?: CallLimits,
   ): Promise<EncodeImageResponse> {
+    checkArray(request.images, "images");
+    const { images = [] } = request;
+    images.forEach((image, index) => checkBytes(image, `images[${index}]`));
+    checkTotal(images);
     return this.#calls.call((options) => this.#stub.encodeImage(request, options), limits);
   }
 
   /** Get the direction from a source text to a style text. */
-  textDirection(
+  async textDirection(
     request: MessageInitShape<typeof GetTextDirectionRequestSchema>,
     limits?: CallLimits,
   ): Promise<GetTextDirectionResponse> {
@@ -47,18 +56,22 @@ export class Encoders {
   }
 
   /** Rank labels by how well they describe an image, the most probable first. */
-  classify(
+  async classify(
     request: MessageInitShape<typeof ClassifyImageRequestSchema>,
     limits?: CallLimits,
   ): Promise<ClassifyImageResponse> {
+    checkBytes(request.image, "image");
+    checkArray(request.labels, "labels");
     return this.#calls.call((options) => this.#stub.classifyImage(request, options), limits);
   }
 
   /** Measure a stylized image against its photo and its text. */
-  evaluate(
+  async evaluate(
     request: MessageInitShape<typeof EvaluateStylizationRequestSchema>,
     limits?: CallLimits,
   ): Promise<EvaluateStylizationResponse> {
+    checkBytes(request.contentImage, "contentImage");
+    checkBytes(request.stylizedImage, "stylizedImage");
     return this.#calls.call((options) => this.#stub.evaluateStylization(request, options), limits);
   }
 }

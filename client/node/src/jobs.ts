@@ -1,7 +1,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { durationFromMs } from "@bufbuild/protobuf/wkt";
+import { durationFromMs, type Duration } from "@bufbuild/protobuf/wkt";
 import { type CallOptions, type Client as Stub } from "@connectrpc/connect";
-import { brokenResult } from "./errors.js";
+import { brokenResult, invalid } from "./errors.js";
 import {
   Stylization_ImageKind,
   type Stylization,
@@ -18,7 +18,7 @@ import {
 import { readImage, sha256, type JobImage } from "./images.js";
 import { messages } from "./responses.js";
 import { type CallLimits, type Calls } from "./retry.js";
-import { bytesOf, specOf, type SpecInit } from "./spec.js";
+import { bytesOf, checkText, specOf, type SpecInit } from "./spec.js";
 import { StylizationStream } from "./stream.js";
 
 const UPLOAD_CHUNK_BYTES = 2 ** 20;
@@ -144,8 +144,13 @@ export function jobFields({ requestId = randomUuid4(), priority, jobTimeoutMs }:
   return {
     requestId,
     ...(priority !== undefined && { priority }),
-    ...(jobTimeoutMs !== undefined && { timeout: durationFromMs(jobTimeoutMs) }),
+    ...(jobTimeoutMs !== undefined && { timeout: durationOf(jobTimeoutMs) }),
   };
+}
+
+function durationOf(jobTimeoutMs: number): Duration {
+  if (!Number.isFinite(jobTimeoutMs)) throw invalid("jobTimeoutMs", `must be a number of milliseconds, got ${jobTimeoutMs}`);
+  return durationFromMs(jobTimeoutMs);
 }
 
 /** Return the job of a response. */
@@ -156,6 +161,7 @@ export function wholeJob(stylization: Stylization | undefined): Stylization {
 
 /** Complete a bare UUID to a resource name. */
 export function fullName(name: string): string {
+  checkText(name, "name");
   return name.includes("/") ? name : `stylizations/${name}`;
 }
 

@@ -1,6 +1,6 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { createClient, type CallOptions, type Client as Stub, type Transport } from "@connectrpc/connect";
-import { brokenResult, StylizeError } from "./errors.js";
+import { brokenResult, invalid, StylizeError } from "./errors.js";
 import { type ImageFormat } from "./gen/clipstyler/v1/image_pb.js";
 import { type Style, type StyleControlsSchema } from "./gen/clipstyler/v1/style_pb.js";
 import {
@@ -16,7 +16,7 @@ import { ImageParts, joined, readImage, sha256, type JobImage } from "./images.j
 import { fullName, jobFields, wholeJob, type JobInit } from "./jobs.js";
 import { begun, messages } from "./responses.js";
 import { type CallLimits, type Calls } from "./retry.js";
-import { bytesOf, photoField, textSpec, type Photo, type TextInit } from "./spec.js";
+import { bytesOf, checkArray, checkText, checkTotal, photoField, textSpec, type Photo, type TextInit } from "./spec.js";
 
 /** How photos are stylized. Everything that is left out has a default: the server's. */
 export interface StyleInit {
@@ -81,7 +81,10 @@ export class Styles {
    * Retries create it once: the call is idempotent by its request id.
    */
   async fit(init: FitInit, limits?: CallLimits): Promise<Stylization> {
-    const photos = await Promise.all((init.photos ?? []).map(async (photo) => ({ photo: await photoField(photo) })));
+    const { photos: given = [] } = init;
+    checkArray(given, "photos");
+    const photos = await Promise.all(given.map(async (photo) => ({ photo: await photoField(photo) })));
+    checkTotal(photos.flatMap(({ photo }) => (photo.case === "image" ? [photo.value] : [])));
     const request = { fit: { spec: textSpec(init), photos }, ...jobFields(init) };
     return wholeJob((await this.#calls.call((options) => this.#stub.createStyle(request, options), limits)).stylization);
   }
@@ -141,7 +144,8 @@ export class Styles {
   async *apply(init: StyleInit, photos: StylePhotos, limits?: CallLimits): AsyncGenerator<StyledPhoto, void, undefined> {
     const deadline = this.#calls.deadline(limits);
     const source = new PhotoSource(photos);
-    const begin = (options: CallOptions) => this.#stub.applyStyle(source.requests(init), options);
+    const how = application(init);
+    const begin = (options: CallOptions) => this.#stub.applyStyle(source.requests(how), options);
     try {
       const responses = await this.#calls.retried((options) => begun(messages(begin, options)), deadline);
       source.answered();
@@ -183,6 +187,7 @@ class PhotoSource {
   readonly #photos: Iterator<Photo> | AsyncIterator<Photo>;
 
   constructor(photos: StylePhotos) {
+    if (!isIterable(photos)) throw invalid("photos", "must be photos that can be iterated over");
     this.#photos = Symbol.asyncIterator in photos ? photos[Symbol.asyncIterator]() : photos[Symbol.iterator]();
   }
 
@@ -204,14 +209,14 @@ class PhotoSource {
   }
 
   /** Return the messages of an attempt, from the first one on; those of attempts before end. */
-  requests(init: StyleInit): AsyncGenerator<ApplyStyleRequest, void, undefined> {
+  requests(how: Application): AsyncGenerator<ApplyStyleRequest, void, undefined> {
     this.#again.unshift(...this.#sent);
     this.#sent = [];
-    return this.#requests(init, ++this.#attempts);
+    return this.#requests(how, ++this.#attempts);
   }
 
-  async *#requests(init: StyleInit, attempt: number): AsyncGenerator<ApplyStyleRequest, void, undefined> {
-    yield create(ApplyStyleRequestSchema, { part: { case: "application", value: application(init) } });
+  async *#requests(how: Application, attempt: number): AsyncGenerator<ApplyStyleRequest, void, undefined> {
+    yield create(ApplyStyleRequestSchema, { part: { case: "application", value: how } });
     while (attempt === this.#attempts) {
       const photo = await this.#due();
       if (!photo) return;
@@ -242,6 +247,11 @@ class PhotoSource {
       return undefined;
     }
   }
+}
+
+/** Whether there are photos to iterate over: callers without TypeScript may pass anything. */
+function isIterable(photos: unknown): boolean {
+  return typeof photos === "object" && photos !== null && (Symbol.asyncIterator in photos || Symbol.iterator in photos);
 }
 
 /** A photo that was asked for; undefined behind the last one. */
@@ -284,5 +294,6 @@ function whole(style: Style | undefined): Style {
 
 /** Complete a bare SHA-256 to a resource name. */
 function styleName(name: string): string {
+  checkText(name, "name");
   return name === "" || name.includes("/") ? name : `styles/${name}`;
 }

@@ -34,14 +34,16 @@ def tls_credentials(
     OSError
         A file cannot be read.
     OptionError
-        A certificate without its key, or the other way round, or a file that has no certificates: gRPC would report
-        it as a server that is not available.
+        A certificate without its key, or the other way round, a file that has no certificates, or a key of another one:
+        gRPC would report it as a server that is not available.
     """
     if (certificate is None) != (key is None):
         raise OptionError("tls_cert", "a certificate and its key go together: name both")
     read = [None if path is None else Path(path).read_bytes() for path in (ca, key, certificate)]
     if ca is not None:
         _check_authorities(ca)
+    if certificate is not None and key is not None:
+        _check_pair(certificate, key)
     return grpc.ssl_channel_credentials(*read)
 
 
@@ -50,6 +52,15 @@ def _check_authorities(path: str | PathLike[str]) -> None:
         ssl.create_default_context(cafile=path)
     except ssl.SSLError:
         raise OptionError("tls_ca", f"{path} has no certificates in PEM") from None
+
+
+def _check_pair(certificate: str | PathLike[str], key: str | PathLike[str]) -> None:
+    try:
+        # The password keeps it from asking for one on the terminal: gRPC uses no key that needs one.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(certificate, key, password="")
+    except ssl.SSLError:
+        problem = f"{certificate} is no certificate in PEM, or {key} is not its private key, without a password"
+        raise OptionError("tls_cert", problem) from None
 
 
 def token_metadata(token: str | None, target: str, is_encrypted: bool) -> tuple[tuple[str, str], ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -24,6 +24,12 @@ from clipstyler_client import (
 )
 from clipstyler_client._errors import from_message
 from clipstyler_server.identity.tokens import digest_of, read_tokens
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from typer.testing import CliRunner, Result
 
 from clipstyler.v1.error_pb2 import Error
@@ -120,6 +126,31 @@ def test_refused_callers_have_an_error_of_their_own() -> None:
 def test_a_certificate_needs_its_key(folder: Path) -> None:
     with pytest.raises(OptionError, match="go together"):
         tls_credentials(certificate=folder / "client.pem")
+
+
+def locked(key: bytes) -> bytes:
+    """A private key that needs a password."""
+    private = load_pem_private_key(key, None)
+    return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+
+
+@pytest.mark.parametrize(
+    ("name", "spoiled"),
+    [
+        ("client.pem", lambda _chain: b"garbage"),
+        ("client.key", lambda _key: b"garbage"),
+        ("client.key", lambda _key: Authority().issue("another client").key),
+        ("client.key", locked),
+    ],
+)
+def test_a_certificate_and_a_key_that_do_not_fit_are_named_and_not_the_server(
+    folder: Path, tmp_path: Path, name: str, spoiled: Callable[[bytes], bytes]
+) -> None:
+    paths = {"client.pem": folder / "client.pem", "client.key": folder / "client.key", name: tmp_path / name}
+    paths[name].write_bytes(spoiled((folder / name).read_bytes()))
+    outcome = call("health", "--tls-cert", paths["client.pem"], "--tls-key", paths["client.key"])
+    assert outcome.exit_code == 2
+    assert f"--tls-cert: {paths['client.pem']} is no certificate in PEM, or " in outcome.stderr
 
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\xff\0", b"-----BEGIN CERTIFICATE-----\nAAAA\n"])

@@ -67,7 +67,9 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         results: dict[str, Any] = json.loads(path.read_text())
         results["sections"]["consistency"]["tables"][0]["rows"]
-    except (OSError, ValueError, TypeError, LookupError) as error:
+    except OSError as error:
+        raise UsageError(f"--results: {path}: {error.strerror or error}") from error
+    except (ValueError, TypeError, LookupError) as error:
         problem = "is no results.json of `clipstyler lab` with the consistency experiment"
         raise UsageError(f"--results: {path}: {problem}") from error
     return results

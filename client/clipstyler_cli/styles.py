@@ -159,7 +159,7 @@ def download(
 
     Examples
     --------
-      clipstyler styles download styles/3f2a... -o fire.style
+      clipstyler styles download 3f2a81c09d5e -o fire.style
     """
     with _connected(server, name=f"STYLE: {style}") as client:
         output, delivery = Output("out", out, {SUFFIX}), Delivery()
@@ -229,7 +229,7 @@ def delete(style: _Name, server: _Server = DEFAULT) -> None:
 
     Examples
     --------
-      clipstyler styles delete styles/3f2a...
+      clipstyler styles delete 3f2a81c09d5e
     """
     with _connected(server, name=f"STYLE: {style}") as client:
         name = name_on_server(client, style)

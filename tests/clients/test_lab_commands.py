@@ -77,6 +77,7 @@ def test_a_text_is_checked_for_people_and_for_programs() -> None:
         ([" "], "TEXT: is empty"),
         (["fire", "--photo", "none.jpg"], "--photo: none.jpg: No such file"),
         (["fire", "--results", EXAMPLES / "cat.jpg"], "is no results.json of `clipstyler lab`"),
+        (["fire", "--results", "none.json"], "--results: none.json: No such file or directory"),
         (["fire", "--encoder-set", "nothing"], "--encoder-set: 'nothing' is unknown"),
     ],
 )

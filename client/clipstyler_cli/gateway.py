@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from clipstyler_client import DEFAULT_TARGET
 
-from clipstyler_cli.connection import Target, Tls, TlsCa, TlsCert, TlsKey
+from clipstyler_cli.connection import LONGEST_WAIT_S, Target, Tls, TlsCa, TlsCert, TlsKey
 from clipstyler_cli.ending import end_by
 from clipstyler_cli.envoy_config import MAX_STREAM_S, GatewayConfig
 from clipstyler_cli.envoy_process import check_server, running
@@ -40,7 +40,9 @@ def command(
     trusted_hops: Annotated[
         int, typer.Option(help="Number of proxies in front whose x-forwarded-for is believed.", min=0, max=10)
     ] = 0,
-    max_stream: Annotated[int, typer.Option(help="Maximum duration of a stream in seconds.", min=1)] = MAX_STREAM_S,
+    max_stream: Annotated[
+        int, typer.Option(help="Maximum duration of a stream in seconds.", min=1, max=LONGEST_WAIT_S)
+    ] = MAX_STREAM_S,
     page: Annotated[Path | None, typer.Option(help="Directory of a static page. Default: the one that was built.")] = (
         None
     ),

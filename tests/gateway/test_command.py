@@ -167,6 +167,7 @@ def test_a_missing_package_is_named_with_its_extra(target, monkeypatch):
     [
         (["--listen", "8080"], "'8080' is not HOST:PORT"),
         (["--listen", "127.0.0.1:70000"], "'127.0.0.1:70000' is not HOST:PORT"),
+        (["--max-stream", "999999999999"], "--max-stream"),
         (["--allow-origin", "example.org"], "'example.org' is not an origin"),
         (["--page", "nowhere"], "nowhere has no index.html"),
         (["--server", "somewhere"], "'somewhere' is not HOST:PORT"),

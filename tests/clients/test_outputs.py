@@ -96,7 +96,7 @@ def test_outputs_of_the_demo_are_checked_before_a_server_is_started(
 
 
 def test_the_demo_prints_where_its_files_are(photo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "end_by_signals", lambda: None)
+    monkeypatch.setattr(demo, "end_by", lambda _: None)
     out = tmp_path / "out"
 
     def failing(request: object, context: object) -> Iterator[Event]:

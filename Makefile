@@ -46,12 +46,12 @@ test: $(INSTALLED) test-light ## run the whole test suite, three parts at a time
 	mkdir -p out
 	trap 'kill $$(jobs -p) 2> /dev/null || true' EXIT; failed=0; \
 	$(PATIENTLY) $(UNITS) &> out/units.log & units=$$!; \
-	$(PYTEST) $(addprefix --ignore=,$(UNITS) $(PROGRAMS) $(SERVICE)) &> out/others.log & others=$$!; \
-	$(PYTEST) $(SERVICE) |& tee out/service.log || failed=1; \
+	$(PYTEST) $(SERVICE) &> out/service.log & service=$$!; \
+	$(PYTEST) $(addprefix --ignore=,$(UNITS) $(PROGRAMS) $(SERVICE)) |& tee out/others.log || failed=1; \
 	$(PATIENTLY) $(PROGRAMS) |& tee out/programs.log || failed=1; \
-	wait $$others || failed=1; cat out/others.log; \
+	wait $$service || failed=1; cat out/service.log; \
 	wait $$units || failed=1; cat out/units.log; \
-	grep -hE '^(FAILED|ERROR) ' out/{units,others,service,programs}.log || true; exit $$failed
+	grep -hE '^(FAILED|ERROR) ' out/{units,service,others,programs}.log || true; exit $$failed
 
 test-full: $(INSTALLED) ## run it with full-size models too: minutes and gigabytes
 	$(BIN)/python -m pytest

@@ -22,13 +22,14 @@ from clipstyler_client import ServerUnavailableError
 from clipstyler.v1 import server_service_pb2, server_service_pb2_grpc
 from clipstyler_cli.connection import LONGEST_WAIT_S, Target
 from clipstyler_cli.envoy_config import GatewayConfig
+from clipstyler_cli.errors import WorkFailedError
 
 _START_S = 20.0
 _STOP_S = 10.0
 _POLL_S = 0.05
 
 
-class EnvoyExitedError(OSError):
+class EnvoyExitedError(WorkFailedError):
     """Envoy ended by itself; its own messages are on stderr."""
 
 
@@ -63,7 +64,7 @@ class Envoy:
         """Raise `EnvoyExitedError` if Envoy has ended."""
         code = self._process.poll()
         if code is not None:
-            raise EnvoyExitedError(code, f"Envoy ended with code {code}")
+            raise EnvoyExitedError(f"Envoy ended with code {code}")
 
 
 def check_server(target: Target, wait_s: float) -> str:
@@ -142,12 +143,12 @@ def _wait_for_start(process: subprocess.Popen[bytes], config: GatewayConfig) -> 
     deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise EnvoyExitedError(process.returncode, f"Envoy ended with code {process.returncode}")
+            raise EnvoyExitedError(f"Envoy ended with code {process.returncode}")
         with suppress(OSError, HTTPException):
             _ask(config)
             return
         time.sleep(_POLL_S)
-    raise EnvoyExitedError(errno.ETIMEDOUT, f"Envoy did not answer within {_START_S:g} s")
+    raise EnvoyExitedError(f"Envoy did not answer within {_START_S:g} s")
 
 
 def _ask(config: GatewayConfig) -> None:

@@ -52,7 +52,7 @@ class UsageError(Exception):
 
 
 class WorkFailedError(Exception):
-    """The command line is right, and what came out cannot be used."""
+    """The command line is right, and the work failed, or what came out cannot be used."""
 
 
 class SeveralProblemsError(Exception):

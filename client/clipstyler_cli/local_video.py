@@ -368,6 +368,7 @@ def _identity(request: VideoRequest) -> dict[str, Any]:
     """Return all that a result depends on, as JSON has it."""
     import av
     import cv2
+    import torch
 
     from clipstyler import __version__
     from clipstyler.provenance import library_versions
@@ -383,6 +384,7 @@ def _identity(request: VideoRequest) -> dict[str, Any]:
         "key_frames": request.key_frames,
         "temporal": request.temporal,
         "steadiness": request.steadiness,
+        "threads": torch.get_num_threads(),
         "versions": {
             "clipstyler": __version__,
             **library_versions(),

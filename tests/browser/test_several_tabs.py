@@ -64,6 +64,7 @@ async def test_nothing_is_stored_of_a_job_that_is_deleted_while_another_tab_fetc
     await visit.stylize(f"fire turns={turns.path}", steps=2)
     second = await visit.tab("#text=gold")  # shows another style, and looks after the job in the background
     await second.route("**/GetStylizationImage", later)
+    await expect(second.locator("#jobs li")).to_have_count(1)
     await visit.page.goto("about:blank")  # now nobody watches it
     turns.allow(2)
     await asyncio.wait_for(is_asked.wait(), PATIENCE_S)

@@ -139,17 +139,24 @@ def test_another_request_does_not_spoil_an_unfinished_run(clip: Path, tmp_path: 
     assert run(clip, out, "--style", STYLE, "--strength", 0.5, "--restart", "-q").exit_code == 0
 
 
-@pytest.mark.parametrize("library", ["av", "cv2"])
-def test_another_version_does_not_go_on_with_an_unfinished_run(
-    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("av.__version__", "0.1", "(versions)"),
+        ("cv2.__version__", "0.1", "(versions)"),
+        ("torch.get_num_threads", lambda: 99, "(threads)"),
+    ],
+)
+def test_what_gives_other_bytes_does_not_go_on_with_an_unfinished_run(
+    clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: object, named: str
 ) -> None:
     out = tmp_path / "out.mp4"
     with pytest.MonkeyPatch.context() as interrupting:
         interrupted_after(2, interrupting)
         run(clip, out, "--style", STYLE, "-q")
-    monkeypatch.setattr(f"{library}.__version__", "0.1")
+    monkeypatch.setattr(name, value)
     outcome = run(clip, out, "--style", STYLE, "-q")
-    assert (outcome.exit_code, "(versions)" in outcome.stderr, "--restart" in outcome.stderr) == (2, True, True)
+    assert (outcome.exit_code, named in outcome.stderr, "--restart" in outcome.stderr) == (2, True, True)
 
 
 def test_a_real_ctrl_c_leaves_a_run_that_goes_on(clip: Path, tmp_path: Path) -> None:

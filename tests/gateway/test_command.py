@@ -131,7 +131,7 @@ def test_an_envoy_that_dies_ends_the_command(target):
     with started("--server", target) as (process, _, children):
         children[0].kill()
         assert process.wait(20) == 1
-        assert "Envoy ended with code -9" in process.stderr.read()
+        assert "error: Envoy ended with code -9" in process.stderr.read()
 
 
 def test_a_taken_port_is_a_clear_error(target):

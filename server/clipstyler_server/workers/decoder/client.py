@@ -93,6 +93,7 @@ class DecoderProcess(ProcessSupervisor):
                 return await self._waiting
         except TimeoutError:
             self.kill()
+            self._set_state(WorkerState.CRASHED)  # the next image waits for the successor
             raise
         finally:
             self._waiting = None

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from clipstyler_server.api.wire_format import has_more_fields
 
 from clipstyler.v1.encoder_service_pb2 import ClassifyImageRequest, EncodeImageRequest
 from clipstyler.v1.options_pb2 import StylizationOptions
+from tests.timing import thread_seconds
 
 LABELS = ClassifyImageRequest(image=b"\xff" * 3_000_000, labels=["fire"] * 256, encoder_set="pocket")
 NUMBERS = StylizationOptions(size=-1, seed=2**62, learning_rate=0.1, augmentation=True)
@@ -26,13 +25,11 @@ def test_fields_are_counted(message: bytes, count: int) -> None:
 
 @pytest.mark.parametrize("broken", [b"\x0a", b"\x0a\xff\xff\xff\xff\x07", b"\xff" * 5_000_000, b"\x0f" * 100])
 def test_what_is_no_message_is_left_to_the_parser(broken: bytes) -> None:
-    begun = time.process_time()
     assert not has_more_fields(broken, 50)
-    assert time.process_time() - begun < 0.1
+    assert thread_seconds(lambda: has_more_fields(broken, 50)) < 0.1
 
 
 def test_a_large_message_of_small_elements_is_recognized_soon() -> None:
     message = EncodeImageRequest(images=[b""] * 2_000_000).SerializeToString()
-    begun = time.process_time()
     assert has_more_fields(message, 4096)
-    assert time.process_time() - begun < 0.1
+    assert thread_seconds(lambda: has_more_fields(message, 4096)) < 0.1
